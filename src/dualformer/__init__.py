@@ -1,0 +1,63 @@
+"""Video recognition with DualFormer, a transformer that reads a video by local windows and a global pyramid.
+
+    import dualformer
+
+    model = dualformer.create_model("dualformer_tiny", num_classes=400)
+    model = dualformer.load_model("weights.safetensors")
+    recognizer = dualformer.Recognizer.load("weights.safetensors")
+    recognizer("clip.mp4").top(5)
+
+Names are imported on first use: ``import dualformer`` by itself loads nothing, not even PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dualformer._version import __version__
+from dualformer.errors import DualFormerError
+
+if TYPE_CHECKING:
+    from dualformer.inference.recognizer import Prediction, Recognizer
+    from dualformer.model.config import Config
+    from dualformer.model.network import DualFormer
+    from dualformer.model.presets import create_model, list_models
+    from dualformer.video.preprocessing import Preprocessing
+    from dualformer.weights.native import load_model, save_weights
+
+__all__ = [
+    "Config",
+    "DualFormer",
+    "DualFormerError",
+    "Prediction",
+    "Preprocessing",
+    "Recognizer",
+    "__version__",
+    "create_model",
+    "list_models",
+    "load_model",
+    "save_weights",
+]
+
+_HOMES = {
+    "Config": "dualformer.model.config",
+    "DualFormer": "dualformer.model.network",
+    "Prediction": "dualformer.inference.recognizer",
+    "Preprocessing": "dualformer.video.preprocessing",
+    "Recognizer": "dualformer.inference.recognizer",
+    "create_model": "dualformer.model.presets",
+    "list_models": "dualformer.model.presets",
+    "load_model": "dualformer.weights.native",
+    "save_weights": "dualformer.weights.native",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dualformer' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,107 @@
+"""``dualformer info``: parameters, multiply-adds and tokens of a model or a weights file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from dualformer.model.cost import Cost
+    from dualformer.weights.card import Card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    model: tyro.conf.Positional[str]
+    """A model's name (dualformer_tiny), a weights file, a folder with one, or a hub id."""
+    clip: str | None = None
+    """Frames x height x width of a view, as 32x224x224; by default what the model is cut for."""
+    views: str = "4x1"
+    """Clips x crops of a video that are averaged in a test, for the total."""
+    json: bool = False
+    """Print one JSON object, and nothing else."""
+
+
+def run(options: Options) -> int:
+    import json
+
+    from dualformer.model.config import parse_clip
+    from dualformer.model.cost import measure_cost
+    from dualformer.model.presets import list_models, preset_config
+    from dualformer.weights.native import read_card, resolve
+
+    clips, crops = _views(options.views)
+    clip = parse_clip(options.clip) if options.clip else None
+    card = None
+    if options.model in list_models():
+        # A preset's grids follow its clip; weights are what they are, and only the map they are run on changes.
+        config = preset_config(options.model, clip=clip)
+    else:
+        try:
+            path = resolve(options.model)
+        except FileNotFoundError as error:
+            names = ", ".join(list_models())
+            raise ValueError(f"{options.model!r} is no weights file, folder or hub id, nor one of {names}") from error
+        card = read_card(path)
+        config = card.config
+    cost = measure_cost(config, clip)
+    facts = {
+        "name": options.model,
+        "clip": list(clip or config.clip),
+        "parameters": cost.parameters,
+        "parameters_without_classifier": cost.parameters - cost.classifier,
+        "gmacs_per_view": cost.macs / 1e9,
+        "views": [clips, crops],
+        "gmacs": cost.macs / 1e9 * clips * crops,
+    }
+    if options.json:
+        print(json.dumps({**facts, "cost": cost.to_dict(), "card": json.loads(card.to_json()) if card else None}))
+    else:
+        _print(facts, cost, card)
+    return 0
+
+
+def _print(facts: dict[str, Any], cost: Cost, card: Card | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from dualformer.weights.keys import times
+
+    clips, crops = facts["views"]
+    print(f"{facts['name']}, clips of {times(facts['clip'])} (frames x height x width)")
+    without = facts["parameters_without_classifier"] / 1e6
+    print(f"  parameters   {cost.parameters / 1e6:.3f} M, {without:.3f} M without the classifier")
+    print(f"  GMACs        {facts['gmacs_per_view']:.2f} a view, {facts['gmacs']:.2f} for views {clips}x{crops}")
+    parts = ("linear", "attention", "convolution", "normalisation")
+    print("               " + ", ".join(f"{part} {getattr(cost, part) / 1e9:.2f}" for part in parts))
+    table = Table("stage", "map", "channels", "tokens", "windows", "pyramid tokens")
+    for number, stage in enumerate(cost.stages, 1):
+        counts = (stage.channels, stage.tokens, stage.windows, stage.pyramid_tokens)
+        table.add_row(str(number), times(stage.size), *(f"{count:,}" for count in counts))
+    Console().print(table)
+    if card is None:
+        return
+    pre = card.preprocessing
+    rate = f" at {pre.fps:g} frames a second" if pre.fps else ""
+    named = (
+        f", {', '.join(card.labels[:3])}{', …' if len(card.labels) > 3 else ''}" if card.labels else ", without names"
+    )
+    print(f"  classes      {card.config.num_classes}{named}")
+    print(f"  preprocess   {pre.frames} frames, one in {pre.stride}{rate}, short side {pre.resize}, crop {pre.crop}")
+    print(f"               mean {pre.mean}, std {pre.std}")
+    for name, value in card.metrics.items():
+        print(f"  {name:<12} {value:g}")
+    print(f"  provenance   {card.provenance}")
+    print(f"  licence      {card.licence}")
+
+
+def _views(text: str) -> tuple[int, int]:
+    try:
+        clips, crops = (int(part) for part in text.split("x"))
+    except ValueError:
+        clips = crops = 0
+    if min(clips, crops) < 1:
+        raise ValueError(f"--views is written clips x crops, as in 4x1, not {text!r}")
+    return clips, crops

@@ -1,0 +1,94 @@
+"""``dualformer VERB …``: finds the verb, parses its options, runs it, and turns what goes wrong into one line.
+
+Nothing heavy is imported before a verb runs: ``dualformer --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from dualformer._version import __version__
+from dualformer.errors import DualFormerError
+
+VERBS = {
+    "quickstart": "From nothing to a trained, tested recogniser and a report, in minutes on a laptop",
+    "train": "Train on a folder of videos or a CSV file, from scratch or from weights",
+    "evaluate": "Measure weights on labelled videos: accuracies, per-class table, confusion matrix",
+    "predict": "Label video files",
+    "info": "Parameters, multiply-adds and tokens of a model or a weights file",
+    "check": "Decode every file of a data set and write down which ones are bad",
+    "render": "Write a labelled set of rendered videos in which only motion tells the classes apart",
+    "convert": "Turn a released .pth checkpoint into a weights file",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0 done, 1 the work failed, 2 the call was wrong."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"dualformer {__version__}")
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        return _complain(f"there is no verb {verb!r}; choose from {', '.join(VERBS)}", 2)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("dualformer").setLevel(logging.INFO)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces what the verbs say themselves
+    try:
+        module = importlib.import_module(f"dualformer.cli.{verb}")
+        return module.run(_parse(module.Options, verb, rest))
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except (DualFormerError, ValueError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        wrong_call = isinstance(error, (ValueError, FileNotFoundError)) and not isinstance(error, DualFormerError)
+        return _complain(_one_line(error), 2 if wrong_call else 1)
+
+
+def usage() -> str:
+    """What ``dualformer --help`` prints."""
+    width = max(map(len, VERBS))
+    return "\n".join(
+        [
+            "usage: dualformer VERB [options]      (dualformer VERB --help tells a verb's options)",
+            "",
+            "Video recognition with DualFormer: local windows and a global pyramid.",
+            "",
+            *(f"  {verb:<{width}}  {line}" for verb, line in VERBS.items()),
+            "",
+            "  --version   print the version",
+            "  --debug     with any verb: show the traceback of an error",
+        ]
+    )
+
+
+def _parse(options: Any, verb: str, arguments: Sequence[str]) -> Any:
+    import tyro
+
+    return tyro.cli(options, prog=f"dualformer {verb}", description=VERBS[verb], args=arguments)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'file system'}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"dualformer: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+"""How good weights are, and why: ``evaluate`` runs them over labelled videos, ``metrics`` are the figures, ``report`` writes
+them down with the pictures of ``drawing``, ``classes`` sees to it that labels mean the same on both sides.
+"""

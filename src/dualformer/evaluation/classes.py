@@ -1,0 +1,117 @@
+"""Whose label 3 is it? Classes of a data set are matched with those of the weights by name, or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualformer.datasets.samples import DatasetError, name_some
+from dualformer.weights.native import Card
+
+_log = logging.getLogger("dualformer")
+
+
+class ClassMismatchError(DatasetError):
+    """The data set has other classes than the weights."""
+
+
+def class_names(card: Card) -> tuple[str, ...]:
+    """Labels of the weights; numbers where they have no names."""
+    return card.labels or tuple(map(str, range(card.config.num_classes)))
+
+
+def match_classes(
+    classes: tuple[str, ...], names: tuple[str, ...], *, source: str, label_map: Mapping[str, str] | None = None
+) -> NDArray[np.int64]:
+    """For each class of the data set (``source``) the index of the weights' label: by ``label_map``, else by name.
+
+    Without a map both sides must have the same names; another order is logged and put right.
+    Raises :class:`ClassMismatchError` with the names that are missing on either side, or missing in the map.
+    """
+    place = {name: i for i, name in enumerate(names)}
+    if label_map is not None:
+        if unmapped := [name for name in classes if name not in label_map]:
+            raise ClassMismatchError(f"{source}: the label map says nothing about {_quoted(unmapped)}: add it to the map")
+        if foreign := sorted({label_map[name] for name in classes} - set(names)):
+            raise ClassMismatchError(
+                f"{source}: the label map leads to {_quoted(foreign)}, but the weights know {_quoted(names)}: correct the map"
+            )
+        return np.asarray([place[label_map[name]] for name in classes], dtype=np.int64)
+    if set(classes) != set(names):
+        unknown, absent = [n for n in classes if n not in place], [n for n in names if n not in set(classes)]
+        sides = [f"the weights do not know {_quoted(unknown)}"] if unknown else []
+        sides += [f"the data has no {_quoted(absent)}"] if absent else []
+        raise ClassMismatchError(
+            f"{source}: its {len(classes)} classes are not the {len(names)} of the weights ({'; '.join(sides)}): "
+            "say which is which with --label-map"
+        )
+    if classes != names:
+        _log.info("%s: the same classes as the weights' in another order; matched by name", source)
+    return np.asarray([place[name] for name in classes], dtype=np.int64)
+
+
+def read_label_map(path: str | Path) -> dict[str, str]:
+    """Class of the data set → label of the weights, from a JSON object or a CSV file with the header ``class,label``.
+
+    Raises ``FileNotFoundError``, and :class:`DatasetError` for anything else in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such label map: {path}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not UTF-8: save the label map in that encoding") from error
+    pairs = _from_json(path, text) if path.suffix.lower() == ".json" else _from_csv(path, text)
+    mapped: dict[str, str] = {}
+    for name, label in pairs:
+        if name in mapped:
+            raise DatasetError(f"{path}: class {name!r} is in the label map twice: keep one")
+        mapped[name] = label
+    if not mapped:
+        raise DatasetError(f"{path}: the label map is empty: write one line (or entry) for each class of the data")
+    return mapped
+
+
+def _from_json(path: Path, text: str) -> list[tuple[str, str]]:
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    # An object arrives as a list of pairs, so that a class named twice is seen; so would be a list of lists, hence the text.
+    if not text.lstrip().startswith("{") or not all(isinstance(label, str) for _, label in pairs):
+        raise DatasetError(f'{path}: a label map is one JSON object of names, as in {{"class of the data": "label"}}')
+    return pairs
+
+
+def _from_csv(path: Path, text: str) -> list[tuple[str, str]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    pairs: list[tuple[str, str]] = []
+    header = True
+    try:
+        for fields in reader:
+            values = [field.strip() for field in fields]
+            if not any(values):
+                continue
+            if header:
+                if values != ["class", "label"]:
+                    raise DatasetError(f"{path}:{reader.line_num}: a label map starts with the header class,label")
+                header = False
+            elif len(values) != 2 or not all(values):
+                raise DatasetError(f"{path}:{reader.line_num}: expected a class of the data and a label of the weights")
+            else:
+                pairs.append((values[0], values[1]))
+    except csv.Error as error:
+        raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
+    return pairs
+
+
+def _quoted(names: list[str] | tuple[str, ...]) -> str:
+    return name_some((repr(name) for name in names), most=5)

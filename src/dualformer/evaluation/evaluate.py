@@ -1,0 +1,220 @@
+"""Weights over labelled videos: the same views and the same probabilities as prediction gives, held against the truth.
+
+Two controls say what the model goes by. ``one_frame``: every clip is its middle frame, repeated. ``shuffled``: the frames of
+every clip in a random order. A model that scores as well as before does not use motion, or not its order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dualformer.datasets.clips import ViewClips
+from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.evaluation.classes import class_names, match_classes
+from dualformer.evaluation.metrics import summary
+from dualformer.model.network import DualFormer
+from dualformer.video.decode import VideoError
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities
+from dualformer.weights.native import Card
+
+Control = Literal["none", "one_frame", "shuffled"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What came out. The i-th path, label and row of probabilities belong to the i-th video of the list."""
+
+    classes: tuple[str, ...]
+    """The weights' labels; ``labels`` and the columns of ``probabilities`` count in their order."""
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    """(N,)"""
+    probabilities: NDArray[np.float32]
+    """(N, classes): softmax for each view, then the mean."""
+    source: str
+    """Where the videos come from, in words."""
+    views: str
+    control: Control
+    seed: int
+    """Of the shuffled order."""
+    preprocessing: Preprocessing
+    figures: dict[str, Any]
+    """`metrics.summary`, and how it was measured; ready for JSON."""
+    seconds: float
+    """Decoding and network, from the first video to the last."""
+    clips_per_second: float
+    """Views that went through decoding and the network in a second."""
+
+
+def evaluate(
+    model: DualFormer,
+    card: Card,
+    videos: VideoList,
+    *,
+    views: Views | str = DEFAULT_VIEWS,
+    workers: int = 0,
+    batch_size: int = 8,
+    label_map: Mapping[str, str] | None = None,
+    control: Control = "none",
+    seed: int = 0,
+    precision: Precision = "float32",
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Runs ``model`` over ``videos``, on the device that it is on.
+
+    ``workers``: processes that decode (0: this one). ``batch_size``: views that go through the network at a time.
+    ``label_map``: class of the data set → label of the weights, where their names differ. ``progress`` is called with the number
+    of videos done and their total.
+    Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode or a list without
+    videos, ``ValueError`` for options out of range.
+    """
+    views = Views.parse(views)
+    if batch_size < 1 or workers < 0:
+        raise ValueError(f"batch_size must be at least 1 and workers 0 or more, not {batch_size} and {workers}")
+    if len(videos) == 0:
+        raise DatasetError(f"{videos.source}: no video to evaluate on")
+    names = class_names(card)
+    to_label = match_classes(videos.classes, names, source=videos.source, label_map=label_map)
+    labels = to_label[[sample.label for sample in videos.samples]]
+    loader = DataLoader(
+        _JudgedViews(videos, card.preprocessing, views, control=control, seed=seed),
+        batch_size=max(1, batch_size // views.count),
+        num_workers=min(workers, len(videos)),
+        collate_fn=_collate,
+    )
+    device = model.norm.weight.device
+    probabilities = np.zeros((len(videos), len(names)), dtype=np.float32)
+    was_training = model.training
+    model.eval()
+    done = 0
+    begun = time.perf_counter()
+    try:
+        for batch in loader:
+            if isinstance(batch, VideoError):
+                raise DatasetError(
+                    f"{batch}; find all such files with `dualformer check`, and leave them out by giving its manifest "
+                    "with --manifest"
+                ) from batch
+            scores = view_probabilities(
+                model,
+                batch["views"].flatten(0, 1),
+                card.preprocessing,
+                device=device,
+                at_once=batch_size,
+                precision=precision,
+            )
+            probabilities[batch["index"]] = scores.unflatten(0, (-1, views.count)).mean(dim=1).numpy()
+            done += len(batch["index"])
+            if progress is not None:
+                progress(done, len(videos))
+    finally:
+        model.train(was_training)
+    seconds = time.perf_counter() - begun
+    rate = len(videos) * views.count / seconds
+    measured = {
+        "videos": len(videos),
+        "classes": len(names),
+        "source": videos.source,
+        "views": str(views),
+        "control": control,
+        "precision": precision,
+        "seconds": round(seconds, 3),
+        "clips_per_second": round(rate, 3),
+    }
+    return Evaluation(
+        classes=names,
+        paths=tuple(sample.path for sample in videos.samples),
+        labels=labels,
+        probabilities=probabilities,
+        source=videos.source,
+        views=str(views),
+        control=control,
+        seed=seed,
+        preprocessing=card.preprocessing,
+        figures=summary(probabilities, labels) | measured,
+        seconds=seconds,
+        clips_per_second=rate,
+    )
+
+
+def apply_control(views: Tensor, control: Control, *, seed: int, index: int) -> Tensor:
+    """The views (V, T, h, w, 3) of video ``index`` with their frames replaced or reordered.
+
+    The order of ``shuffled`` is drawn from (seed, index), is the same for all views of the video, and is never the true one.
+    """
+    if control == "none":
+        return views
+    frames = views.shape[1]
+    if frames < 2:
+        raise ValueError(f"the control {control} needs clips of 2 or more frames; these weights watch a single one")
+    if control == "one_frame":
+        return views[:, frames // 2 : frames // 2 + 1].expand_as(views).contiguous()
+    rng = np.random.default_rng([seed, index])
+    order = rng.permutation(frames)
+    while np.array_equal(order, np.arange(frames)):
+        order = rng.permutation(frames)
+    return views[:, torch.from_numpy(order)]
+
+
+class _Item(TypedDict):
+    views: Tensor
+    index: int
+
+
+class _Batch(TypedDict):
+    views: Tensor
+    """B V T h w 3"""
+    index: list[int]
+
+
+class _JudgedViews(Dataset["_Item | VideoError"]):
+    """Views of every video, under a control. A file that does not decode is returned as its error: raised in a loader
+    worker, it would reach the caller as a page of traceback.
+    """
+
+    def __init__(self, videos: VideoList, pre: Preprocessing, views: Views, *, control: Control, seed: int) -> None:
+        if control not in ("none", "one_frame", "shuffled"):
+            raise ValueError(f"there is no control {control!r}; choose none, one_frame or shuffled")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, not {seed}")
+        if control != "none" and pre.frames < 2:
+            raise ValueError(f"the control {control} needs clips of 2 or more frames; these weights watch a single one")
+        self._clips = ViewClips(videos, pre, clips=views.clips, crops=views.crops)
+        self._control: Control = control
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> _Item | VideoError:
+        path = self._clips.videos.samples[index].path
+        try:
+            views = self._clips[index]["views"]
+        except VideoError as error:
+            return error
+        except FileNotFoundError:
+            return VideoError(path, "there is no such file")
+        except OSError as error:
+            return VideoError(path, f"it cannot be read ({error.strerror})")
+        assert isinstance(views, Tensor)
+        return {"views": apply_control(views, self._control, seed=self._seed, index=index), "index": index}
+
+
+def _collate(items: list[_Item | VideoError]) -> _Batch | VideoError:
+    good: list[_Item] = []
+    for item in items:
+        if isinstance(item, VideoError):
+            return item
+        good.append(item)
+    return {"views": torch.stack([item["views"] for item in good]), "index": [item["index"] for item in good]}

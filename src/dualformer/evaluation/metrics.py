@@ -1,0 +1,138 @@
+"""Figures from probabilities (N, classes) and true labels (N,). Shares and accuracies lie within 0..1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+)
+
+CALIBRATION_BINS = 15
+_Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFigures:
+    """One class. None stands for what is not defined: recall without a video, precision without a prediction."""
+
+    name: str
+    count: int
+    """Videos of this class."""
+    recall: float | None
+    """Share of them that were recognised: the class's accuracy."""
+    precision: float | None
+    """Share right among the videos that were given this class."""
+    f1: float | None
+    confused_with: str | None
+    """The wrong class most often given to its videos, None where every one was recognised."""
+    confused_count: int
+    """How often."""
+
+
+def summary(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """All figures of a whole evaluation, ready for JSON.
+
+    ``top1`` with its 95 % Wilson interval ``top1_interval``; ``top5`` where there are more than 5 classes;
+    ``mean_class_accuracy`` over the classes that have videos; ``majority_class``: top-1 of whoever always names the most frequent
+    class; ``cross_entropy`` in nats; ``calibration_error``: mean distance of confidence from accuracy in 15 bins.
+    """
+    _check(probabilities, labels)
+    matrix = confusion_matrix(probabilities, labels)
+    counts = matrix.sum(axis=1)
+    correct, total = int(np.trace(matrix)), len(labels)
+    figures: dict[str, Any] = {
+        "top1": correct / total,
+        "top1_interval": list(wilson_interval(correct, total)),
+    }
+    if probabilities.shape[1] > 5:
+        figures["top5"] = top_k(probabilities, labels, 5)
+    return figures | {
+        "mean_class_accuracy": float((np.diag(matrix)[counts > 0] / counts[counts > 0]).mean()),
+        "majority_class": float(counts.max() / total),
+        "cross_entropy": cross_entropy(probabilities, labels),
+        "calibration_error": calibration_error(probabilities, labels),
+    }
+
+
+def confusion_matrix(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts (classes, classes): row the true class, column the most likely one."""
+    _check(probabilities, labels)
+    predicted = torch.from_numpy(probabilities.argmax(axis=1))
+    matrix = multiclass_confusion_matrix(predicted, torch.from_numpy(labels), num_classes=probabilities.shape[1])
+    return matrix.numpy()
+
+
+def per_class(matrix: NDArray[np.int64], classes: tuple[str, ...]) -> list[ClassFigures]:
+    """The figures of every class, in order, from a confusion matrix."""
+    rows: list[ClassFigures] = []
+    for i, name in enumerate(classes):
+        right, count, given = int(matrix[i, i]), int(matrix[i].sum()), int(matrix[:, i].sum())
+        wrong = matrix[i].copy()
+        wrong[i] = 0
+        worst = int(wrong.argmax())
+        rows.append(
+            ClassFigures(
+                name=name,
+                count=count,
+                recall=right / count if count else None,
+                precision=right / given if given else None,
+                f1=2 * right / (count + given) if count + given else None,
+                confused_with=classes[worst] if wrong[worst] else None,
+                confused_count=int(wrong[worst]),
+            )
+        )
+    return rows
+
+
+def top_k(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> float:
+    """Share of videos whose class is among the ``k`` most likely (``k`` at most the number of classes)."""
+    _check(probabilities, labels)
+    classes = probabilities.shape[1]
+    share = multiclass_accuracy(
+        torch.from_numpy(probabilities), torch.from_numpy(labels), classes, average="micro", top_k=min(k, classes)
+    )
+    return float(share)
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """95 % confidence interval of a share, which stays honest for few videos and near 0 and 1."""
+    if not 0 <= correct <= total or total < 1:
+        raise ValueError(f"{correct} of {total} is no share")
+    share, z2 = correct / total, _Z**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    spread = _Z / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    # The bounds are exact at the ends; rounding must not push them past.
+    return (0.0 if correct == 0 else centre - spread), (1.0 if correct == total else centre + spread)
+
+
+def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Mean of -ln p(true class). A probability that underflowed to 0 counts as the smallest float32."""
+    _check(probabilities, labels)
+    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean())
+
+
+def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Expected calibration error: |accuracy - confidence| over 15 equal bins of confidence, weighted by their size."""
+    _check(probabilities, labels)
+    error = multiclass_calibration_error(
+        torch.from_numpy(probabilities),
+        torch.from_numpy(labels),
+        num_classes=probabilities.shape[1],
+        n_bins=CALIBRATION_BINS,
+        norm="l1",
+    )
+    return float(error)
+
+
+def _check(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
+        raise ValueError(f"figures need probabilities (N, classes) and labels (N,), not {probabilities.shape}, {labels.shape}")

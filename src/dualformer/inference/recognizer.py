@@ -1,0 +1,189 @@
+"""A file in, labels out.
+
+    recognizer = Recognizer.load("weights.safetensors")
+    recognizer("clip.mp4").top(5)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.errors import DualFormerError
+from dualformer.inference.device import choose_device
+from dualformer.model.network import DualFormer
+from dualformer.video.clips import read_views
+from dualformer.video.decode import VideoError
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities, views_of_frames
+from dualformer.weights.native import Card, load_weights
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What the network says about one video."""
+
+    labels: tuple[str, ...]
+    """All classes, in the order of the classifier."""
+    probabilities: NDArray[np.float32]
+    """(classes,), summing to 1."""
+    source: str
+    """The file, or "frames"."""
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The ``k`` most likely classes with their probabilities, best first; all of them where there are fewer."""
+        if k < 1:
+            raise ValueError(f"the number of classes to name must be at least 1, not {k}")
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.labels[i], float(self.probabilities[i])) for i in order.tolist()]
+
+    @property
+    def label(self) -> str:
+        """The most likely class."""
+        return self.top(1)[0][0]
+
+    @property
+    def probability(self) -> float:
+        """Of the most likely class."""
+        return self.top(1)[0][1]
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.label} ({self.probability:.1%})"
+
+
+class Recognizer:
+    """Weights ready to label videos: the network on its device, its labels, and how it wants its input.
+
+    ``views``: clips x crops of each video that are looked at; their probabilities are averaged. ``views_per_batch``
+    of them go through the network at a time: memory follows this number, not the video's length nor the views.
+    Raises ``ValueError`` for a network without a classifier or one that the card does not describe.
+    """
+
+    def __init__(
+        self,
+        model: DualFormer,
+        card: Card,
+        *,
+        device: str | torch.device = "auto",
+        views: Views | str = DEFAULT_VIEWS,
+        views_per_batch: int = 4,
+        precision: Precision = "float32",
+    ) -> None:
+        if card.config != model.config:
+            raise ValueError("the card describes another network: make it with config=model.config")
+        if model.config.num_classes == 0:
+            raise ValueError("the network has no classifier, so it names no classes: give it one with reset_classifier")
+        if views_per_batch < 1:
+            raise ValueError(f"views_per_batch must be at least 1, not {views_per_batch}")
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        self.card = card
+        self.views = Views.parse(views)
+        self.views_per_batch = views_per_batch
+        self.precision: Precision = precision
+        self.labels: tuple[str, ...] = card.labels or tuple(map(str, range(model.config.num_classes)))
+        """Class names; numbers where the weights have no names."""
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        views: Views | str = DEFAULT_VIEWS,
+        views_per_batch: int = 4,
+        precision: Precision = "float32",
+    ) -> Recognizer:
+        """From a file, a folder or a hub id.
+
+        Raises ``FileNotFoundError``, ``WeightsError`` for what is no weights file, and what `Recognizer` does.
+        """
+        target, chosen = choose_device(device), Views.parse(views)  # a wrong option shows before anything is loaded
+        model, card = load_weights(weights)
+        return cls(model, card, device=target, views=chosen, views_per_batch=views_per_batch, precision=precision)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.card.preprocessing
+
+    def __call__(self, video: str | Path | Tensor | NDArray[np.uint8], *, fps: float | None = None) -> Prediction:
+        """Labels one video: a file, or all its frames, uint8 RGB (T, H, W, 3).
+
+        ``fps``: frames a second of frames in memory; needed only where the weights resample in time.
+        Raises ``FileNotFoundError``, ``VideoError`` for what does not decode, ``ValueError`` for other arrays.
+        """
+        if isinstance(video, (str, Path)):
+            if fps is not None:
+                raise ValueError("fps is for frames in memory; a file knows the times of its frames")
+            return self._predict(str(video), self._read(video))
+        frames = torch.as_tensor(video)
+        return self._predict("frames", views_of_frames(frames.cpu(), self.preprocessing, self.views, fps=fps))
+
+    def predict_views(self, views: Tensor) -> NDArray[np.float32]:
+        """Probabilities (V, classes) of uint8 views (V, T, h, w, 3), ``views_per_batch`` at a time."""
+        probabilities = view_probabilities(
+            self.model,
+            views,
+            self.preprocessing,
+            device=self.device,
+            at_once=self.views_per_batch,
+            precision=self.precision,
+        )
+        return probabilities.numpy()
+
+    def many(
+        self, paths: Iterable[str | Path], *, ahead: int = 2
+    ) -> Iterator[tuple[str | Path, Prediction | DualFormerError]]:
+        """Labels files one after another, in their order; a file that cannot be read gives its error, and it goes on.
+
+        While the network works, a thread decodes the files that come next, ``ahead`` of them at most. ``paths`` may be
+        endless: it is read no further than that.
+        """
+        if ahead < 1:
+            raise ValueError(f"ahead must be at least 1, not {ahead}")
+        return self._many(paths, ahead)
+
+    def _many(self, paths: Iterable[str | Path], ahead: int) -> Iterator[tuple[str | Path, Prediction | DualFormerError]]:
+        coming = iter(paths)
+        decoding: deque[tuple[str | Path, Future[Tensor | VideoError]]] = deque()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
+
+            def submit(count: int) -> None:
+                for path in islice(coming, count):
+                    decoding.append((path, pool.submit(self._read_or_say_why, path)))
+
+            submit(ahead)
+            try:
+                while decoding:
+                    path, future = decoding.popleft()
+                    views = future.result()
+                    submit(1)  # before the network starts on this one
+                    yield path, views if isinstance(views, VideoError) else self._predict(str(path), views)
+            finally:
+                for _, future in decoding:
+                    future.cancel()
+
+    def _read(self, path: str | Path) -> Tensor:
+        return read_views(path, self.preprocessing, clips=self.views.clips, crops=self.views.crops)
+
+    def _read_or_say_why(self, path: str | Path) -> Tensor | VideoError:
+        try:
+            return self._read(path)
+        except VideoError as error:
+            return error
+        except FileNotFoundError:
+            return VideoError(path, "there is no such file")
+        except OSError as error:
+            return VideoError(path, f"it cannot be read ({error.strerror})")
+
+    def _predict(self, source: str, views: Tensor) -> Prediction:
+        return Prediction(labels=self.labels, probabilities=self.predict_views(views).mean(axis=0), source=source)

@@ -1,0 +1,9 @@
+"""The network of section 3: tensors in, tensors out. It needs PyTorch alone.
+
+Read `config.py` (what a network is made of), `attention.py` (LW-MSA and GP-MSA), `pyramid.py` (the global pyramid),
+`network.py` (halves, blocks, stages, the whole), `presets.py` (Tiny, Small, Base, Nano), in this order.
+
+Shape legend, here and everywhere: ``B`` batch, ``T H W`` frames/height/width of a token map, ``C`` channels,
+``N = T·H·W`` tokens, ``G`` windows, ``L`` tokens of one window, ``P`` pyramid tokens, ``h`` heads. Videos enter as
+``B 3 T H W``; inside, tokens stay channels-last, ``B T H W C``.
+"""

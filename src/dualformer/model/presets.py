@@ -1,0 +1,53 @@
+"""The networks by name: Tiny, Small and Base of Table 1 in the layout of the public weights, and Nano for laptops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dualformer.model.config import Config, Scale, Size3, Stage, ceil_div
+from dualformer.model.network import DualFormer
+
+#: Channels of stage 1 (doubled by every later stage), blocks per stage, clip.
+_PRESETS: dict[str, tuple[int, tuple[int, int, int, int], Size3]] = {
+    "dualformer_nano": (32, (1, 1, 1, 1), (16, 112, 112)),
+    "dualformer_tiny": (64, (1, 1, 5, 2), (32, 224, 224)),
+    "dualformer_small": (96, (1, 1, 9, 1), (32, 224, 224)),
+    "dualformer_base": (128, (1, 1, 9, 1), (32, 224, 224)),
+}
+
+
+def list_models() -> list[str]:
+    """Names that `create_model` knows, smallest first."""
+    return list(_PRESETS)
+
+
+def preset_config(name: str, *, clip: Size3 | None = None, **changes: Any) -> Config:
+    """The config of a preset, with grids cut for ``clip`` (frames, height, width; default: the preset's own).
+
+    Stages 1 to 3 have a fine grid of (T/2, 7, 7) priors, T being the frames of the stage's map; stages 1 and 2 a
+    coarse, factorised one of (4, 4, 4) as well; stage 4 attends to all its tokens. ``changes`` replace other fields
+    of `Config`. Errors: ``ValueError`` for an unknown name or field.
+    """
+    if name not in _PRESETS:
+        raise ValueError(f"unknown model {name!r}; there are {', '.join(_PRESETS)}")
+    channels, depths, own_clip = _PRESETS[name]
+    size = clip or own_clip
+    stages: list[Stage] = []
+    for number, depth in enumerate(depths):
+        patch = (2, 4, 4) if number == 0 else (1, 2, 2)
+        size = ceil_div(size, patch)
+        fine = Scale(grid=(max(1, size[0] // 2), _fine_cells(size[1]), _fine_cells(size[2])))
+        coarse = Scale(grid=(4, 4, 4), factorised=True)
+        scales = ((fine, coarse), (fine, coarse), (fine,), ())[number]
+        stages.append(Stage(channels=channels << number, depth=depth, patch=patch, scales=scales))
+    return Config(stages=tuple(stages), clip=clip or own_clip).replace(**changes)
+
+
+def create_model(name: str, *, clip: Size3 | None = None, seed: int | None = None, **changes: Any) -> DualFormer:
+    """A network with fresh weights: `preset_config`'s arguments, and a ``seed`` that fixes the weights."""
+    return DualFormer(preset_config(name, clip=clip, **changes), seed=seed)
+
+
+def _fine_cells(side: int) -> int:
+    """7 cells, as in the paper, or the nearest number that divides the map; 7 where none does."""
+    return next((cells for cells in (7, 8, 6, 5, 4) if side % cells == 0), 7) if side > 3 else side

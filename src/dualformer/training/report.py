@@ -1,0 +1,115 @@
+"""What a run says while it goes on: lines or a progress bar, ``metrics.jsonl``, and the curves as a picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from dualformer.weights.atomic import atomic_write
+
+METRICS = "metrics.jsonl"
+CURVES = "curves.png"
+
+
+class Reporter:
+    """Prints a run. On a terminal a line is rewritten as batches go by; elsewhere one is printed every ten seconds."""
+
+    EVERY_SECONDS = 10.0
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self._live = self.stream.isatty()
+        self._last = 0.0
+        self._open_line = False
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        if self._open_line:
+            print(file=self.stream)
+            self._open_line = False
+        print(line, file=self.stream, flush=True)
+
+    def progress(self, line: str, *, last: bool = False) -> None:
+        """A line that the next one replaces; ``last`` leaves it standing."""
+        now = time.monotonic()
+        if self._live:
+            print(f"\r\x1b[2K{line}", end="\n" if last else "", file=self.stream, flush=True)
+            self._open_line = not last
+        elif last or now - self._last >= self.EVERY_SECONDS:
+            self._last = now
+            print(line, file=self.stream, flush=True)
+
+
+class SilentReporter(Reporter):
+    """Says nothing."""
+
+    def say(self, line: str) -> None:
+        pass
+
+    def progress(self, line: str, *, last: bool = False) -> None:
+        pass
+
+
+def clock(seconds: float) -> str:
+    """1:05 or 2:01:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run, oldest first."""
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line]
+
+
+def write_metrics(folder: Path, epochs: Iterable[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(epoch) + "\n" for epoch in epochs)
+    atomic_write(folder / METRICS, lambda path: path.write_text(text))
+
+
+@contextmanager
+def drawing() -> Iterator[Any]:
+    """matplotlib's pyplot without a screen; figures made inside are closed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    before = set(pyplot.get_fignums())
+    try:
+        yield pyplot
+    finally:
+        for number in set(pyplot.get_fignums()) - before:
+            pyplot.close(number)
+
+
+def draw_curves(folder: Path, epochs: list[dict[str, Any]]) -> None:
+    """``folder/curves.png``: loss and accuracy over the epochs, training and validation, and the learning rate."""
+    with drawing() as plt:
+        figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+        numbers = [epoch["epoch"] for epoch in epochs]
+        marker = "o" if len(numbers) == 1 else None
+        for axes, key, scale in ((loss, "loss", 1), (accuracy, "top1", 100)):
+            for split, style in (("train", "--"), ("val", "-")):
+                values = [scale * epoch[f"{split}_{key}"] for epoch in epochs]
+                axes.plot(numbers, values, style, label="training" if split == "train" else "validation", marker=marker)
+            axes.set_xlabel("epoch")
+            axes.grid(alpha=0.3)
+        loss.set_ylabel("cross-entropy")
+        loss.set_ylim(bottom=0)
+        accuracy.set_ylabel("top-1 accuracy, %")
+        accuracy.set_ylim(0, 100)
+        accuracy.legend(loc="lower right")
+        rate = loss.twinx()
+        rate.plot(numbers, [epoch["lr"] for epoch in epochs], ":", color="grey", label="learning rate", marker=marker)
+        rate.set_ylabel("learning rate (dotted)", color="grey")
+        rate.set_ylim(bottom=0)
+        atomic_write(folder / CURVES, lambda path: figure.savefig(path, dpi=110, format="png"))

@@ -1,0 +1,200 @@
+"""A run from its settings: source, model and loop put together, every decision printed and written down."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from lightning_fabric import Fabric
+
+from dualformer.datasets.open import write_split
+from dualformer.model.config import Config
+from dualformer.model.network import DualFormer
+from dualformer.model.presets import list_models, preset_config
+from dualformer.training.config import RENDERED, TrainConfig
+from dualformer.training.loop import Loop, LoopConfig, TrainResult
+from dualformer.training.objective import ClipObjective, MotionObjective
+from dualformer.training.precision import choose_precision
+from dualformer.training.report import Reporter
+from dualformer.training.sources import Source, open_source
+from dualformer.training.state import CHECKPOINT
+from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
+from dualformer.weights.locate import resolve
+from dualformer.weights.native import Card, read_card
+from dualformer.weights.resample import start_from
+
+CONFIG = "config.json"
+SPLIT = "split.csv"
+
+
+def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResult:
+    """Trains as ``config`` says and leaves everything in ``config.out``.
+
+    Errors: ``ValueError`` and ``FileNotFoundError`` for settings that cannot work, before anything is written;
+    ``DualFormerError`` for data that cannot be read, weights that do not fit, a full disk, a loss that is not a number.
+    Ctrl-C saves and raises `Interrupted`.
+    """
+    reporter = reporter or Reporter()
+    out = Path(config.out)
+    if config.resume:
+        config = _settings_of_run(out, config)
+    elif (out / CHECKPOINT).is_file():
+        raise ValueError(f"{out} already holds a run; go on with it by --resume, or choose another --out")
+    source = open_source(config)
+    card = read_card(weights_path(config.start)) if config.start else None
+    network, preprocessing = _network(config, card, len(source.classes))
+    flip = config.flip_for(source.classes) == "on"
+    config = _closed(config)
+    precision = choose_precision(config.precision, Fabric(accelerator=config.accelerator, devices=1).device)
+    config = config.replace(precision=precision.name)
+    fabric_precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision.name == "bfloat16" else "32-true"
+    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=fabric_precision)
+
+    rate = f" at {preprocessing.fps:g} frames per second" if preprocessing.fps else ""
+    reporter.say(f"data: {source.description}")
+    reporter.say(
+        f"model: {config.model or preset_of(network) or 'as in the starting weights'}, starting from "
+        f"{config.start or 'random weights'}; clips of {preprocessing.frames} frames, stride {preprocessing.stride}"
+        f"{rate}, {preprocessing.crop}x{preprocessing.crop} pixels"
+    )
+    reporter.say(f"mirrored clips (--flip): {'on, half of the clips' if flip else 'off'}; results go to {out}")
+    reporter.say(f"computing on {fabric.device} in {precision.name}: {precision.reason}")
+    model = DualFormer(network, seed=config.seed)
+    if config.start:
+        for note in start_from(model, weights_path(config.start), labels=source.classes):
+            reporter.say(f"from {config.start}: {note}")
+    loop = _loop(config, source, model, preprocessing, flip=flip, fabric=fabric, reporter=reporter)
+    if config.resume:
+        loop.resume()
+        reporter.say(f"resumed at step {loop.progress.step} of {loop.steps}")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        config.save(out / CONFIG)
+        if source.splits:
+            write_split(out / SPLIT, source.splits)
+    reporter.say(
+        f"{loop.steps} steps of {config.batch_size * config.accumulate} clips, {loop.steps_per_epoch} an epoch; "
+        f"learning rate {config.lr:g} (backbone × {loop.config.backbone_lr:g}), {loop.warmup} steps of warm-up, then "
+        "cosine"
+    )
+    return loop.run()
+
+
+def weights_path(name: str) -> Path:
+    """A file for what ``--from`` and ``--weights`` take: "rendered" is the one that comes with the package."""
+    if name == RENDERED:
+        return Path(str(resources.files("dualformer.weights") / "shipped" / "nano-rendered.safetensors"))
+    return resolve(name)
+
+
+def preset_of(config: Config) -> str | None:
+    """The preset that gives this config but for classes and drop rates; None if it is nobody's."""
+    for name in list_models():
+        preset = preset_config(
+            name, clip=config.clip, num_classes=config.num_classes, drop_path=config.drop_path, dropout=config.dropout
+        )
+        if preset == config:
+            return name
+    return None
+
+
+def _settings_of_run(out: Path, asked: TrainConfig) -> TrainConfig:
+    """The settings that the run in ``out`` was started with, but for those that do not change its result."""
+    if not (out / CONFIG).is_file():
+        raise FileNotFoundError(f"{out}: no run to resume (there is no {CONFIG}); start it without --resume")
+    return TrainConfig.load(out / CONFIG).replace(
+        resume=True,
+        out=asked.out,
+        workers=asked.workers,
+        cache_gb=asked.cache_gb,
+        max_steps=asked.max_steps,
+        save_minutes=asked.save_minutes,
+    )
+
+
+def _closed(config: TrainConfig) -> TrainConfig:
+    """``config`` with nothing left open that the loop needs."""
+    if config.overfit:
+        config = config.replace(
+            min_area=1.0, drop_path=0.0, dropout=0.0, batch_size=min(config.batch_size, config.overfit)
+        )
+    if config.backbone_lr is None:
+        config = config.replace(backbone_lr=0.1 if config.start else 1.0)
+    if config.warmup_epochs is None:
+        config = config.replace(warmup_epochs=config.epochs / 12)
+    if config.workers is None:
+        config = config.replace(workers=max(1, min(8, (os.cpu_count() or 1) - 1)))
+    return config
+
+
+def _network(config: TrainConfig, card: Card | None, classes: int) -> tuple[Config, Preprocessing]:
+    """The model's config and preprocessing: what was asked for, else the starting weights', else the preset's."""
+    name = config.model or (preset_of(card.config) if card else "dualformer_nano")
+    own = card.config.clip if card else preset_config(name or "dualformer_nano").clip
+    clip = (config.frames or own[0], config.size or own[1], config.size or own[2])
+    if clip[1] != clip[2]:
+        raise ValueError(f"the starting weights take clips of {own[1]}x{own[2]} pixels; say a square --size")
+    drop = (0.0, 0.0) if config.overfit else (config.drop_path, config.dropout)
+    if name:
+        model = preset_config(name, clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+    else:
+        assert card is not None
+        model = card.config.replace(clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+    base = card.preprocessing if card else None
+    return model, Preprocessing(
+        frames=clip[0],
+        stride=config.stride or (base.stride if base else 2),
+        fps=config.fps or (base.fps if base else None),
+        resize=clip[1],
+        crop=clip[1],
+        mean=base.mean if base else KINETICS_MEAN,
+        std=base.std if base else KINETICS_STD,
+    )
+
+
+def _loop(
+    config: TrainConfig,
+    source: Source,
+    model: DualFormer,
+    preprocessing: Preprocessing,
+    *,
+    flip: bool,
+    fabric: Fabric,
+    reporter: Reporter,
+) -> Loop:
+    assert config.workers is not None and config.backbone_lr is not None and config.warmup_epochs is not None
+    objective = MotionObjective if source.has_truth else ClipObjective
+    start = f", starting from {Path(config.start).name}" if config.start else ""
+    return Loop(
+        objective(model, preprocessing),
+        source.train(preprocessing, flip),
+        source.val(preprocessing),
+        train_size=source.size,
+        card=Card(
+            config=model.config,
+            labels=source.classes,
+            preprocessing=preprocessing,
+            provenance=f"trained by dualformer on {Path(config.data).name}{start}",
+            licence=config.licence,
+        ),
+        config=LoopConfig(
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            accumulate=config.accumulate,
+            lr=config.lr,
+            backbone_lr=config.backbone_lr,
+            weight_decay=config.weight_decay,
+            warmup_epochs=config.warmup_epochs,
+            clip_grad=config.clip_grad,
+            seed=config.seed,
+            workers=config.workers,
+            max_steps=config.max_steps,
+            save_minutes=config.save_minutes,
+        ),
+        out=Path(config.out),
+        fabric=fabric,
+        reporter=reporter,
+        fingerprint={"data": source.fingerprint, "model": model.config.to_dict(), "precision": config.precision},
+    )

@@ -1,0 +1,189 @@
+"""What a run is fed with: labelled files, or an endless stream of rendered videos. Both look the same to the loop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dualformer.datasets.clips import TrainingClips, ViewClips
+from dualformer.datasets.open import Splits, open_splits, parse_where, read_bad
+from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
+from dualformer.datasets.samples import VideoList
+from dualformer.training.config import RENDERED, TrainConfig
+from dualformer.video.preprocessing import Preprocessing
+
+Clips = Dataset[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Classes, and clips of them. ``train(pre, flip)`` and ``val(pre)`` make the data sets for a preprocessing."""
+
+    classes: tuple[str, ...]
+    train: Callable[[Preprocessing, bool], Clips]
+    """Indexed by (epoch, number): ``clip`` T H W 3 uint8 and ``label``."""
+    val: Callable[[Preprocessing], Clips]
+    """Indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
+    size: int
+    """Clips of an epoch."""
+    description: str
+    fingerprint: str
+    """Equal for equal classes and clips."""
+    splits: Splits | None = None
+    has_truth: bool = False
+    """Clips bring the renderer's ``moving`` and ``velocity`` along."""
+
+
+def open_source(config: TrainConfig) -> Source:
+    """The source that ``config.data`` names. Errors: as `open_splits`."""
+    return rendered_source(config) if config.data == RENDERED else file_source(config)
+
+
+def file_source(config: TrainConfig) -> Source:
+    """Labelled files of a folder or a CSV."""
+    bad = read_bad(Path(config.manifest)) if config.manifest else set()
+    splits = open_splits(
+        Path(config.data),
+        train_on=parse_where(config.train_on) if config.train_on else None,
+        val_on=parse_where(config.val_on) if config.val_on else None,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+        bad=bad,
+    )
+    if config.overfit:
+        chosen = _spread(splits.train, config.overfit)
+        splits = Splits(
+            train=chosen, val=chosen, how=f"the same {len(chosen)} videos to train and validate on", overlapping=True
+        )
+
+    def train(pre: Preprocessing, flip: bool) -> Clips:
+        return TrainingClips(
+            splits.train,
+            pre,
+            seed=config.seed,
+            flip=0.5 if flip else 0.0,
+            area=(config.min_area, 1.0),
+            cache_bytes=int(config.cache_gb * 1e9),
+        )
+
+    counts = list(splits.train.counts().values())
+    spread = f"{min(counts)} to {max(counts)}" if min(counts) != max(counts) else f"{counts[0]}"
+    left_out = f"; {len(bad)} bad files of {config.manifest} left out" if bad else ""
+    return Source(
+        classes=splits.train.classes,
+        train=train,
+        val=lambda pre: ViewClips(splits.val, pre),
+        size=len(splits.train),
+        description=f"{config.data}: {len(splits.train.classes)} classes, {len(splits.train)} videos to train on "
+        f"({spread} a class), {len(splits.val)} to validate on; {splits.how}{left_out}",
+        fingerprint=_hash(splits),
+        splits=splits,
+    )
+
+
+def rendered_source(config: TrainConfig) -> Source:
+    """Rendered videos, every one new, from plain to hard over the run, with the truth about what moves where."""
+    if config.frames is None or config.size is None:
+        raise ValueError("--data rendered needs to know what to render: give --frames and --size")
+    length = config.rendered_clips
+
+    def train(pre: Preprocessing, flip: bool) -> Clips:
+        if flip:
+            raise ValueError("--data rendered has classes named right and left: give --flip off")
+        difficulty = Curriculum(config.epochs * length, seed=config.seed)
+        clips = RenderedClips(
+            _scene(pre), config.epochs * length, seed=config.seed, frames=pre.frames, difficulty=difficulty
+        )
+        return _Epochs(clips, length)
+
+    def val(pre: Preprocessing) -> Clips:
+        # Another seed than any training clip's: theirs is the run's, and never negative.
+        count = 320
+        difficulty = Curriculum(count, seed=_VALIDATION_SEED, hardest=lambda _: 1.0)
+        return _Views(
+            RenderedClips(_scene(pre), count, seed=_VALIDATION_SEED, frames=pre.frames, difficulty=difficulty)
+        )
+
+    if config.seed == _VALIDATION_SEED:
+        raise ValueError(f"--seed {_VALIDATION_SEED} is the validation clips' own; choose another")
+    return Source(
+        classes=ALL,
+        train=train,
+        val=val,
+        size=length,
+        description=f"rendered videos: {len(ALL)} classes, {length} new clips an epoch, from plain to hard",
+        fingerprint=f"rendered {length}",
+        has_truth=True,
+    )
+
+
+_VALIDATION_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Difficulty of clip ``i`` of ``length``: anything from plain up to a bound that rises to 1 over the first half."""
+
+    length: int
+    seed: int
+    hardest: Callable[[float], float] = lambda part: min(1.0, 0.1 + 1.8 * part)
+
+    def __call__(self, i: int) -> Difficulty:
+        draw = torch.rand((), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + i)).item()
+        return Difficulty.at(draw * self.hardest(i / self.length))
+
+
+class _Epochs(Dataset[dict[str, Tensor]]):
+    """Clip (epoch, number) of a run that never shows a clip twice."""
+
+    def __init__(self, clips: RenderedClips, length: int) -> None:
+        self.clips, self.length = clips, length
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        epoch, number = key
+        return self.clips[epoch * self.length + number]
+
+
+class _Views(Dataset[dict[str, Tensor]]):
+    """Clips as test views: one of each."""
+
+    def __init__(self, clips: RenderedClips) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        item = self.clips[index]
+        return {"views": item["clip"][None], "label": item["label"]}
+
+
+def _scene(pre: Preprocessing) -> Scene:
+    return Scene(size=pre.crop, frames=pre.frames * pre.stride, classes=ALL)
+
+
+def _spread(videos: VideoList, count: int) -> VideoList:
+    """``count`` videos, the classes in turn."""
+    by_class: dict[int, list[int]] = {}
+    for index, sample in enumerate(videos.samples):
+        by_class.setdefault(sample.label, []).append(index)
+    turns = {i: turn for members in by_class.values() for turn, i in enumerate(members)}
+    order = sorted(turns, key=lambda i: (turns[i], videos.samples[i].label))
+    return videos.subset(sorted(order[:count]))
+
+
+def _hash(splits: Splits) -> str:
+    """Fingerprint of what is trained and validated on: classes, file names, labels."""
+    digest = hashlib.sha256(repr(splits.train.classes).encode())
+    for videos in (splits.train, splits.val):
+        for sample in videos.samples:
+            digest.update(f"{sample.path.name}\0{sample.label}\n".encode())
+        digest.update(b"--")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,120 @@
+"""A file in, clips out: sampling, decoding and cutting tied together. What everything that reads videos calls.
+
+Frames are cut (training) or shrunk (test) as they are decoded, so that memory follows the clip's size, not the file's.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.video.decode import FrameCountError, VideoReader
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.sampling import even_clips, is_short, random_clip
+from dualformer.video.transforms import Crop, cut, draw_crop, finish_crop, resize_short_side, test_views
+
+_log = logging.getLogger("dualformer")
+_SHRINK_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
+_told: set[str] = set()
+
+
+def read_training_clip(
+    path: str | Path,
+    pre: Preprocessing,
+    rng: np.random.Generator,
+    *,
+    flip: float,
+    area: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    threads: int | None = None,
+) -> Tensor:
+    """One randomly placed, randomly cropped clip of a file: uint8 (T, crop, crop, 3).
+
+    ``rng`` decides everything: the same state gives the same clip. Draws the start first, then the crop, then the flip.
+    """
+    with VideoReader(path, threads=threads) as reader:
+        state = rng.bit_generator.state
+
+        def draw() -> Tensor:
+            rng.bit_generator.state = state
+            tell_if_short(path, reader.times, pre)
+            indices = random_clip(reader.times, pre, rng)
+            return training_view(reader.frames(indices), indices, pre, rng, flip=flip, area=area, ratio=ratio)
+
+        try:
+            return draw()
+        except FrameCountError:
+            return draw()  # the reader has counted its frames meanwhile
+
+
+def training_view(
+    frames: Iterator[tuple[int, Tensor]],
+    indices: NDArray[np.int64],
+    pre: Preprocessing,
+    rng: np.random.Generator,
+    *,
+    flip: float,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+) -> Tensor:
+    """Second half of :func:`read_training_clip`: cut, resize and flip frames (number, (H, W, 3)) that come in order."""
+    crop: Crop | None = None
+    boxes: list[Tensor] = []
+    for _, frame in frames:
+        if crop is None:
+            crop = draw_crop(frame.shape[0], frame.shape[1], rng, area=area, ratio=ratio, flip=flip)
+        boxes.append(cut(frame, crop))
+    assert crop is not None  # a clip has at least one frame
+    places = np.unique(indices, return_inverse=True)[1].reshape(-1)
+    view = finish_crop(torch.stack(boxes), crop, pre.crop)
+    return view if len(boxes) == len(places) else view[torch.from_numpy(places)]
+
+
+def read_views(
+    path: str | Path, pre: Preprocessing, *, clips: int = 1, crops: int = 1, threads: int | None = None
+) -> Tensor:
+    """Test views of a file, uint8 (clips·crops, T, crop, crop, 3): clips spread evenly, each with 1 or 3 crops.
+
+    Ordered clip by clip: view c·crops + k is crop k of clip c. One pass over the file serves all of them.
+    """
+    with VideoReader(path, threads=threads) as reader:
+        try:
+            small, places = _even_frames(path, reader, pre, clips)
+        except FrameCountError:
+            small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
+    views = test_views(small, pre, crops)  # crops, frames, crop, crop, 3
+    shape = (crops, clips, pre.frames, pre.crop, pre.crop, 3)
+    return views[:, places].reshape(shape).transpose(0, 1).reshape(clips * crops, *shape[2:])
+
+
+def tell_if_short(path: str | Path, times: NDArray[np.float64], pre: Preprocessing) -> None:
+    """Warn, once a process, that a video does not fill a clip."""
+    if "short" not in _told and is_short(times, pre):
+        _told.add("short")
+        rate = "" if pre.fps is None else f" at {pre.fps:g} fps"
+        _log.warning(
+            "%s: %d frames are shorter than a clip of %d frames × stride %d%s: its last frame is repeated (said once)",
+            path, len(times), pre.frames, pre.stride, rate,
+        )  # fmt: skip
+
+
+def _even_frames(path: str | Path, reader: VideoReader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:
+    """Every frame that the clips need, once and shrunk (n, h, w, 3), and which of them each place shows (clips·T,)."""
+    tell_if_short(path, reader.times, pre)
+    unique, places = np.unique(even_clips(reader.times, pre, clips), return_inverse=True)
+    return torch.cat(list(_shrunk(reader.frames(unique), pre))), torch.from_numpy(places.reshape(-1))
+
+
+def _shrunk(frames: Iterator[tuple[int, Tensor]], pre: Preprocessing) -> Iterator[Tensor]:
+    block: list[Tensor] = []
+    for _, frame in frames:
+        block.append(frame)
+        if len(block) * frame.numel() >= _SHRINK_AT_ONCE:
+            yield resize_short_side(torch.stack(block), pre.resize)
+            block = []
+    if block:
+        yield resize_short_side(torch.stack(block), pre.resize)

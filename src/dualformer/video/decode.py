@@ -1,0 +1,329 @@
+"""Frames of a video file, by number and in order.
+
+What a file says about itself is not believed: frame counts and rates in headers lie. The frames of a file are those
+that decode, in display order. Where every packet carries a good time (MP4, Matroska, MPEG-TS, …) the sorted table of
+packet times is that list, and a frame is reached from the key frame before it; every decoded frame is held against the
+table. Where times are missing or unreliable (AVI with reordered frames, streams cut in their middle), and wherever a
+frame does not match the table, the file is decoded from its start and its frames are counted.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import av.error
+import av.packet
+import av.video.frame
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from dualformer.video.container import FrameCountError, OpenVideo, VideoError, ffmpeg_says, packets_of
+from dualformer.video.pixels import Pictures
+from dualformer.video.sequential import VideoInfo, counted_times, decode_all, decode_in_order, describe, first_size
+
+__all__ = ["FrameCountError", "VideoError", "VideoInfo", "VideoReader", "decode_all"]
+
+_log = logging.getLogger("dualformer")
+
+_KEEP_COMPRESSED = 64 * 2**20  # bytes of packets kept in memory, so that reading a short file demuxes it once
+_KEEP_DECODED = 128 * 2**20  # bytes of decoded frames kept where counting them meant decoding them
+_SKIPPING_IS_EXACT = {"h264", "hevc", "mpeg4", "mpeg2video"}  # decoders that leave out non-reference frames on request
+_HIDDEN_FRAMES = {"vp8"}  # packets that show no frame, with times like any other
+_JUMP_FROM = 8  # packets; nearer key frames are not worth emptying the decoder for
+
+
+class _Mismatch(Exception):
+    """A decoded frame is not the one that the packet table promises."""
+
+
+class VideoReader:
+    """Random and sequential access to the frames of one file. A context manager: it always closes its container.
+
+    ``threads``: decoding threads. None: 1 inside a loader worker and for small frames, else as many as there are cores.
+    Not thread-safe, and not to be shared over a fork: open it where it is used.
+    Raises ``FileNotFoundError``, and :class:`VideoError` for what is no decodable video.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        self._path = Path(path)
+        self._threads = threads
+        self._info: VideoInfo | None = None
+        self._decoded: list[av.video.frame.VideoFrame] | None = None
+        self._counted = False
+        self._video = OpenVideo(self._path, threads)
+        self._pictures = Pictures(self._path, self._video.declared_size, lambda: first_size(self._path))
+        try:
+            self._scan()
+            if not self._trusted():
+                self._count()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._packets = self._decoded = None
+        self._video.close()
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def info(self) -> VideoInfo:
+        """Decodes the first frame, the first time it is asked for."""
+        if self._info is None:
+            frame = next((f for _, f in self._matching([0])), None)
+            if frame is None:
+                raise VideoError(self._path, "no frame of it decodes")
+            self._info = describe(self._path, self._video, frame, self.times)
+        return self._info
+
+    def read(self, indices: ArrayLike) -> Tensor:
+        """Frames by number as uint8 RGB (n, H, W, 3), in any order, with repeats; one pass over the file.
+
+        Raises ``ValueError`` for a number outside the video, :class:`VideoError` where a frame does not decode.
+        """
+        wanted = self._checked(indices)
+        unique, inverse = np.unique(wanted, return_inverse=True)
+        try:
+            out = self._stacked(unique)
+        except FrameCountError:
+            if len(unique) and unique[-1] >= len(self):
+                raise
+            out = self._stacked(unique)
+        if out is None:
+            return torch.empty((0, self.info.height, self.info.width, 3), dtype=torch.uint8)
+        return out if np.array_equal(unique, wanted) else out[torch.from_numpy(inverse.reshape(-1))]
+
+    def _stacked(self, indices: NDArray[np.int64]) -> Tensor | None:
+        out: Tensor | None = None
+        for i, (_, frame) in enumerate(self.frames(indices)):
+            if out is None:
+                out = torch.empty((len(indices), *frame.shape), dtype=torch.uint8)
+            out[i] = frame
+        return out
+
+    def frames(self, indices: ArrayLike) -> Iterator[tuple[int, Tensor]]:
+        """The same one by one: (number, uint8 (H, W, 3)), each once, in display order, holding one frame at a time.
+
+        Raises :class:`FrameCountError` where the file turns out to hold another number of frames than its packets
+        promised; from then on the reader knows the right number: choose frames anew.
+        """
+        wanted = np.unique(self._checked(indices))
+        for index, frame in self._matching(wanted.tolist()):
+            yield index, self._pictures(frame)
+
+    def __iter__(self) -> Iterator[tuple[float, Tensor]]:
+        """Every frame in display order as (seconds from the first, uint8 (H, W, 3)), in constant memory.
+
+        Opens the file once more for itself, so that reading by number in between disturbs nothing.
+        """
+        if self._decoded is not None:
+            for seconds, frame in zip(self.times.tolist(), self._decoded, strict=True):
+                yield seconds, self._pictures(frame)
+            return
+        for i, frame in enumerate(decode_in_order(self._path, self._threads)):
+            if not self._counted and frame.pts is not None:
+                seconds = float(frame.pts - self._pts[0]) * self._tick
+            else:
+                seconds = float(self.times[min(i, len(self.times) - 1)])
+            yield seconds, self._pictures(frame)
+
+    # --- the table -------------------------------------------------------------------------------------------------
+
+    def _scan(self) -> None:
+        """One pass over the packets, without decoding: their times, key frames, and themselves while they fit."""
+        pts: list[int | None] = []
+        keys: list[int] = []
+        hidden: list[bool] = []
+        kept: list[av.packet.Packet] | None = []
+        size = 0
+        for packet in packets_of(self._video):
+            if packet.is_keyframe:
+                keys.append(len(pts))
+            pts.append(packet.pts)
+            hidden.append(packet.is_discard)
+            size += packet.size
+            if kept is not None and size <= _KEEP_COMPRESSED:
+                kept.append(packet)
+            else:
+                kept = None
+        if not pts:
+            raise VideoError(self._path, "its video stream is empty")
+        self._packets = kept
+        self._raw_pts = pts
+        self._keys = np.asarray(keys, dtype=np.int64)
+        self._hidden = np.asarray(hidden, dtype=bool)
+        self._tick = float(self._video.stream.time_base or 0)
+
+    def _trusted(self) -> bool:
+        """Whether the packets' times can be the index; if so, sorts them into ``_pts`` and ``times``."""
+        codec = self._video.codec
+        avi = self._video.container.format.name == "avi"  # stores no display times: fine unless frames are reordered
+        if None in self._raw_pts or (avi and codec.has_b_frames) or codec.name in _HIDDEN_FRAMES or self._tick == 0:
+            return False
+        # Two fields may be two packets of one frame (1: progressive, 0: unknown).
+        if codec.field_order > 1:
+            return False
+        pts = np.asarray(self._raw_pts, dtype=np.int64)
+        shown = np.flatnonzero(~self._hidden)
+        order = shown[np.argsort(pts[shown], kind="stable")]
+        ordered = pts[order]
+        # A stream cut in its middle: what comes before its first key frame, in either order, does not decode.
+        cut = len(self._keys) == 0 or self._keys[0] != 0 or pts[0] != pts.min()
+        if len(ordered) == 0 or cut or np.any(np.diff(ordered) == 0):
+            return False
+        self._file_pts, self._pts, self._place = pts, ordered, order
+        self.times: NDArray[np.float64] = (ordered - ordered[0]) * self._tick
+        return True
+
+    def _count(self) -> None:
+        """The list of frames by decoding all of them; the decoded frames are kept while they fit."""
+        decoded: list[av.video.frame.VideoFrame] | None = []
+        pts: list[int | None] = []
+        room = _KEEP_DECODED
+        for frame in decode_in_order(self._path, self._threads):
+            pts.append(frame.pts)
+            room -= sum(plane.buffer_size for plane in frame.planes)
+            if decoded is not None and room >= 0:
+                decoded.append(frame)
+            else:
+                decoded = None
+        self._counted, self._decoded, self._packets = True, decoded, None
+        self.times = counted_times(pts, self._video)
+        self._info = None
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
+        wanted = np.asarray(indices)
+        if wanted.size == 0:
+            return np.zeros(0, dtype=np.int64)
+        if wanted.ndim != 1 or not np.issubdtype(wanted.dtype, np.integer):
+            raise ValueError("frame indices must be a list of whole numbers")
+        if wanted.min() < 0 or wanted.max() >= len(self):
+            outside = int(wanted.min() if wanted.min() < 0 else wanted.max())
+            raise ValueError(f"frame {outside} is outside {self._path}, which has {len(self)} frames, counted from 0")
+        return wanted.astype(np.int64)
+
+    def _matching(self, wanted: list[int]) -> Iterator[tuple[int, av.video.frame.VideoFrame]]:
+        """Decoded frames of sorted, distinct numbers; from the table, or by counting where the table proves wrong."""
+        done = 0
+        if not self._counted:
+            try:
+                for found in self._by_table(wanted):
+                    yield found
+                    done += 1
+                return
+            except _Mismatch as mismatch:
+                _log.debug("%s: %s; counting its frames instead", self._path, mismatch)
+                before = len(self)
+                self._count()
+                if len(self) != before:
+                    reason = f"its packets promise {before} frames, but {len(self)} decode"
+                    raise FrameCountError(self._path, reason) from mismatch
+        yield from self._by_count(wanted[done:])
+
+    def _by_count(self, wanted: list[int]) -> Iterator[tuple[int, av.video.frame.VideoFrame]]:
+        if self._decoded is not None:
+            for index in wanted:
+                yield index, self._decoded[index]
+            return
+        rest = iter(wanted)
+        target = next(rest, None)
+        for index, frame in enumerate(decode_in_order(self._path, self._threads)):
+            if target is None:
+                return
+            if index == target:
+                yield index, frame
+                target = next(rest, None)
+
+    def _by_table(self, wanted: list[int]) -> Iterator[tuple[int, av.video.frame.VideoFrame]]:
+        for start, group in self._groups(wanted):
+            targets = iter(group)
+            target = next(targets)
+            last = -1
+            for frame in self._decode_from(start, {int(self._pts[i]) for i in group}):
+                rank = int(np.searchsorted(self._pts, frame.pts)) if frame.pts is not None else len(self._pts)
+                if rank == len(self._pts) or self._pts[rank] != frame.pts or rank <= last or frame.is_corrupt:
+                    raise _Mismatch(f"a decoded frame at {frame.pts} is not the one expected after frame {last}")
+                last = rank
+                if rank > target:
+                    raise _Mismatch(f"frame {target} does not decode where the packets promise it")
+                if rank == target:
+                    yield rank, frame
+                    following = next(targets, None)
+                    if following is None:
+                        break
+                    target = following
+            else:
+                raise _Mismatch(f"frame {target} does not decode though the packets promise it")
+
+    def _groups(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
+        """Runs of frames that one stretch of decoding serves: (packet of the key frame to start at, frame numbers)."""
+        groups: list[tuple[int, list[int]]] = []
+        reach = -1
+        for rank in wanted:
+            place = int(self._place[rank])
+            # The last key frame that is stored and shown no later. Frames stored behind a key frame but shown before it
+            # may refer to what came earlier (open GOP).
+            k = int(np.searchsorted(self._keys, place, side="right")) - 1
+            while k > 0 and self._file_pts[self._keys[k]] > self._pts[rank]:
+                k -= 1
+            start = int(self._keys[k])
+            if groups and start < reach + _JUMP_FROM:
+                groups[-1][1].append(rank)
+            else:
+                groups.append((start, [rank]))
+            reach = max(reach, place)
+        return groups
+
+    def _decode_from(self, start: int, wanted_pts: set[int]) -> Iterator[av.video.frame.VideoFrame]:
+        """Frames in display order from the key frame at packet ``start``, leaving out what nobody wants or needs."""
+        codec = self._video.codec
+        codec.flush_buffers()
+        skipping = codec.name in _SKIPPING_IS_EXACT
+        skip_now = False
+        try:
+            for packet in self._packets_from(start):
+                if skipping and (packet.pts not in wanted_pts) != skip_now:
+                    skip_now = not skip_now
+                    codec.skip_frame = "NONREF" if skip_now else "DEFAULT"
+                yield from codec.decode(packet)
+            yield from codec.decode(None)
+        except av.error.FFmpegError as error:
+            raise _Mismatch(f"decoding from packet {start} fails ({ffmpeg_says(error)})") from error
+        finally:
+            if skip_now:
+                codec.skip_frame = "DEFAULT"
+
+    def _packets_from(self, start: int) -> Iterator[av.packet.Packet]:
+        if self._packets is not None:
+            yield from self._packets[start:]
+            return
+        # Where a seek lands is the container's guess: the packet's own time says where we are.
+        place_of = {int(p): i for i, p in enumerate(self._file_pts)}
+        for key in (start, 0):
+            self._video.container.seek(int(self._file_pts[key]), stream=self._video.stream, backward=True)
+            place = -1
+            for packet in packets_of(self._video):
+                if place < 0:
+                    place = place_of.get(packet.pts, -1) if packet.pts is not None else -1
+                    if place < 0 or place > start:
+                        break
+                if place >= start:
+                    yield packet
+                place += 1
+            else:
+                return
+        raise _Mismatch(f"seeking to packet {start} does not reach it")

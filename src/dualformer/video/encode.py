@@ -1,0 +1,63 @@
+"""Frames to a file: H.264 in MP4, which everything plays."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from dualformer.video.container import VideoError, ffmpeg_says
+
+
+def write_video(
+    path: str | Path, frames: NDArray[np.uint8] | Iterable[NDArray[np.uint8]], *, fps: float, crf: int = 20
+) -> None:
+    """Write uint8 RGB frames, an array (T, H, W, 3) or any iterable of (H, W, 3), as H.264 (yuv420p) with even sides.
+
+    ``crf``: 0 (lossless) to 51. The file appears whole or not at all: it is written beside its place and moved there.
+    Raises ``ValueError`` for frames of odd or changing size, other types or none at all; :class:`VideoError` if writing
+    fails.
+    """
+    path = Path(path)
+    if not fps > 0:
+        raise ValueError(f"fps must be positive, not {fps}")
+    if not 0 <= crf <= 51:
+        raise ValueError(f"crf must be within 0..51, not {crf}")
+    if path.suffix.lower() not in (".mp4", ".mkv", ".mov"):
+        raise ValueError(f"write_video writes .mp4, .mkv or .mov, not {path.name}")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        _encode(partial, frames, Fraction(fps).limit_denominator(100_000), crf)
+        partial.replace(path)
+    except av.error.FFmpegError as error:
+        raise VideoError(path, f"it cannot be written ({ffmpeg_says(error)})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], fps: Fraction, crf: int) -> None:
+    with av.open(f"file:{path}", mode="w") as container:
+        stream = None
+        shape: tuple[int, ...] = ()
+        for picture in frames:
+            picture = np.asarray(picture)
+            if stream is None:
+                shape = picture.shape
+                if picture.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
+                    raise ValueError(f"frames must be uint8 (H, W, 3), not {picture.dtype} {shape}")
+                if shape[0] % 2 or shape[1] % 2:
+                    raise ValueError(f"H.264 needs even sides, not {shape[0]}x{shape[1]}")
+                options = {"crf": str(crf), "preset": "veryfast"}
+                stream = container.add_stream("libx264", rate=fps, options=options)
+                stream.width, stream.height, stream.pix_fmt = shape[1], shape[0], "yuv420p"
+                stream.codec_context.thread_count = 1
+            elif picture.shape != shape or picture.dtype != np.uint8:
+                raise ValueError(f"frames change from {shape} to {picture.dtype} {picture.shape}")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame))
+        if stream is None:
+            raise ValueError("no frames to write")
+        container.mux(stream.encode())

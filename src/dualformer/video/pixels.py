@@ -1,0 +1,61 @@
+"""Decoded frames to RGB pictures: colours, one size for the whole video, upright."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import av.video.frame
+import numpy as np
+import torch
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.video.sequential import orientation
+
+_log = logging.getLogger("dualformer")
+
+# From PyAV 17 the conversion starts a pool of threads unless told not to: 4 ms a frame where one thread takes 0.01.
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+
+class Pictures:
+    """Turns decoded frames of one video into uint8 RGB tensors (H, W, 3), all of the size of its first frame.
+
+    ``declared``: stored (height, width) according to the container; ``first``: asked for the true size where a frame
+    says otherwise.
+    """
+
+    def __init__(self, path: Path, declared: tuple[int, int], first: Callable[[], tuple[int, int]]) -> None:
+        self._path = path
+        self._declared = declared
+        self._first = first
+        self._size: tuple[int, int] | None = None
+        self._told = False
+        # One for all frames: setting it up costs more than converting a small frame.
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.video.frame.VideoFrame) -> Tensor:
+        height, width = frame.height, frame.width
+        if self._size is None:
+            self._size = self._declared if self._declared == (height, width) else self._first()
+        if self._size != (height, width):
+            if not self._told:
+                self._told = True
+                _log.warning(
+                    "%s: frame size changes from %dx%d to %dx%d; frames are scaled to the first (said once)",
+                    self._path, self._size[1], self._size[0], width, height,
+                )  # fmt: skip
+            height, width = self._size
+        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", **_ONE_THREAD)
+        plane = rgb.planes[0]
+        rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
+        return torch.from_numpy(np.ascontiguousarray(_upright(rows.reshape(height, width, 3), frame)))
+
+
+def _upright(picture: NDArray[np.uint8], frame: av.video.frame.VideoFrame) -> NDArray[np.uint8]:
+    turns, mirrored = orientation(frame)
+    if mirrored:
+        picture = picture[:, ::-1]
+    return np.rot90(picture, turns) if turns else picture

@@ -1,0 +1,78 @@
+"""Everything that turns frames into the model's input, as data.
+
+A :class:`Preprocessing` is stored inside the weights as JSON, so that training, evaluation, prediction, streaming and
+every export read the same numbers and run the same functions on them.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from typing import Any
+
+KINETICS_MEAN = (123.675, 116.28, 103.53)
+KINETICS_STD = (58.395, 57.12, 57.375)
+TRANSFER_MEAN = (104.0, 117.0, 128.0)
+TRANSFER_STD = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Clip length and spacing, size and normalisation of the model's input.
+
+    Raises ``ValueError`` where a value is out of range.
+    """
+
+    frames: int
+    """T, the frames of a clip."""
+    stride: int = 1
+    """Source frames between two frames of a clip; with ``fps`` set, ticks of a clock that runs at ``fps``."""
+    fps: float | None = None
+    """Resample to this rate in time before the stride; None: the stride counts the file's own frames."""
+    resize: int
+    """Short side in pixels that a test view is cut from."""
+    crop: int
+    """Side in pixels of the model's square input."""
+    mean: tuple[float, float, float]
+    """Subtracted from R, G, B on the scale 0..255."""
+    std: tuple[float, float, float]
+    """R, G, B are divided by this after the mean is subtracted."""
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "stride", "resize", "crop"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"preprocessing {name} must be a whole number of at least 1, not {value!r}")
+        if self.crop > self.resize:
+            raise ValueError(f"preprocessing crop {self.crop} does not fit into resize {self.resize}: raise resize")
+        if self.fps is not None and not (isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"preprocessing fps must be positive or None, not {self.fps!r}")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or len(values) != 3 or not all(isfinite(v) for v in values):
+                raise ValueError(f"preprocessing {name} must be three finite numbers (R, G, B), not {values!r}")
+        if min(self.std) <= 0:
+            raise ValueError(f"preprocessing std must be positive, not {self.std!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists, ready for JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "Preprocessing":
+        """The inverse of :meth:`to_dict`. Every key must be there and known, else ``ValueError`` names it."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(d) - known):
+            raise ValueError(f"unknown preprocessing keys: {', '.join(unknown)} (known: {', '.join(sorted(known))})")
+        if missing := sorted(known - set(d)):
+            raise ValueError(f"missing preprocessing keys: {', '.join(missing)}")
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in d.items()}
+        return cls(**values)
+
+
+def kinetics(frames: int = 32, stride: int = 2, size: int = 224) -> Preprocessing:
+    """Input of the Kinetics models: ImageNet mean and standard deviation."""
+    return Preprocessing(frames=frames, stride=stride, resize=size, crop=size, mean=KINETICS_MEAN, std=KINETICS_STD)
+
+
+def transfer(frames: int = 32, stride: int = 4, size: int = 224) -> Preprocessing:
+    """Input of the released Diving-48, HMDB-51 and UCF-101 models: mean (104, 117, 128), no scaling, RGB."""
+    return Preprocessing(frames=frames, stride=stride, resize=size, crop=size, mean=TRANSFER_MEAN, std=TRANSFER_STD)

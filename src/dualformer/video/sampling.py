@@ -1,0 +1,82 @@
+"""Which frames of a video make a clip. Works on the times of its frames alone; opens nothing.
+
+Two modes, told apart by ``Preprocessing.fps``. None: a clip is every ``stride``-th frame of the file. A number: a clock
+ticks at ``fps``, a clip is every ``stride``-th tick, and a tick shows the frame that is on the screen at that moment.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dualformer.video.preprocessing import Preprocessing
+
+# Containers such as Matroska round times to a millisecond: a frame that is due within it counts as shown.
+_TOLERANCE = 1e-3
+
+
+def is_short(times: ArrayLike, pre: Preprocessing) -> bool:
+    """Whether a clip reaches past the end of the video, so that its last frame is repeated."""
+    return _room(_checked(times), pre) < 0
+
+
+def random_clip(times: ArrayLike, pre: Preprocessing, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Frame indices (T,) of one clip whose start is uniform over all places where a clip fits.
+
+    ``times``: seconds of every frame, increasing. A video that is too short starts at 0 and repeats its last frame.
+    """
+    times = _checked(times)
+    room = _room(times, pre)
+    if pre.fps is None:
+        start = int(rng.integers(int(room) + 1)) if room >= 0 else 0
+        return _indices(times, pre, float(start))
+    # The last frame stays on the screen for one more interval, so a start may fall inside it as inside any other.
+    start = float(rng.uniform(0, room + _interval(times))) if room >= 0 else 0.0
+    return _indices(times, pre, start)
+
+
+def even_clips(times: ArrayLike, pre: Preprocessing, clips: int) -> NDArray[np.int64]:
+    """Frame indices (clips, T) of clips spread evenly from the first to the last place where a clip fits.
+
+    Clip i of n starts at i/(n-1) of the way, rounded to the nearest frame with halves up; a single clip lies in the
+    centre, rounded down. The clips differ from one another whenever there are at least that many places.
+    """
+    if clips < 1:
+        raise ValueError(f"clips must be at least 1, not {clips}")
+    times = _checked(times)
+    room = max(0, _room(times, pre))
+    if pre.fps is None:
+        if clips == 1:
+            starts = [room // 2]
+        else:
+            starts = [(2 * i * int(room) + clips - 1) // (2 * (clips - 1)) for i in range(clips)]
+    else:
+        starts = [room / 2] if clips == 1 else [i * room / (clips - 1) for i in range(clips)]
+    return np.stack([_indices(times, pre, float(start)) for start in starts])
+
+
+def _checked(times: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(times, dtype=np.float64)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError("times must be a list of at least one frame time in seconds")
+    return array
+
+
+def _room(times: NDArray[np.float64], pre: Preprocessing) -> float:
+    """How far a clip may move: whole frames, or seconds with ``fps``. Negative: it does not fit."""
+    steps = (pre.frames - 1) * pre.stride
+    if pre.fps is None:
+        return len(times) - 1 - steps
+    room = float(times[-1] - times[0]) - steps / pre.fps
+    return 0.0 if abs(room) <= _TOLERANCE else room
+
+
+def _interval(times: NDArray[np.float64]) -> float:
+    return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+
+
+def _indices(times: NDArray[np.float64], pre: Preprocessing, start: float) -> NDArray[np.int64]:
+    steps = np.arange(pre.frames) * pre.stride
+    if pre.fps is None:
+        return np.minimum(int(start) + steps, len(times) - 1).astype(np.int64)
+    ticks = times[0] + start + steps / pre.fps
+    shown = np.searchsorted(times, ticks + _TOLERANCE, side="right") - 1
+    return np.clip(shown, 0, len(times) - 1).astype(np.int64)

@@ -1,0 +1,165 @@
+"""A file decoded from its start to its end: the truth about its frames, which everything faster is held against.
+
+Imports no torch, so that a process that only checks files starts in a fraction of a second.
+"""
+
+import math
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import av.error
+import av.packet
+import av.video.frame
+import numpy as np
+from numpy.typing import NDArray
+
+from dualformer.video.container import OpenVideo, VideoError, ffmpeg_says, packets_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a file holds, as decoded and displayed."""
+
+    path: str
+    frames: int
+    fps: float
+    """Frames a second on average; 0 for a single frame that does not say."""
+    width: int
+    """Pixels, after rotation. Non-square pixels are not stretched."""
+    height: int
+    duration: float
+    """Seconds from the first frame to the end of the last."""
+    codec: str
+    pixel_format: str
+    rotation: int
+    """Degrees counter-clockwise that the stored frames were turned by for display."""
+
+
+def decode_all(path: str | Path, *, seconds_limit: float | None = None) -> VideoInfo:
+    """Decode every frame of a file and say what it holds; what ``dualformer check`` calls a good file.
+
+    Raises :class:`VideoError` with the reason: it does not open, a frame does not decode or is flagged corrupt, an MP4
+    ends before the frames that it lists, or more than ``seconds_limit`` seconds went by (tested between frames).
+    """
+    path = Path(path)
+    end = math.inf if seconds_limit is None else time.monotonic() + seconds_limit
+    pts: list[int | None] = []
+    first: av.video.frame.VideoFrame | None = None
+    video = OpenVideo(path, 1)
+    try:
+        for frame in decode_opened(video):
+            first = frame if first is None else first
+            pts.append(frame.pts)
+            if time.monotonic() > end:
+                raise VideoError(path, f"decoding took longer than {seconds_limit:g} s")
+        assert first is not None  # decode_opened has raised otherwise
+        return describe(path, video, first, counted_times(pts, video))
+    finally:
+        video.close()
+
+
+def decode_in_order(path: Path, threads: int | None) -> Generator[av.video.frame.VideoFrame, None, None]:
+    video = OpenVideo(path, threads)
+    try:
+        yield from decode_opened(video)
+    finally:
+        video.close()
+
+
+def decode_opened(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None, None]:
+    """Every frame from the start of a freshly opened file, in display order. Errors name the frame."""
+    decoded = packets = 0
+    started = False
+    waiting: list[av.packet.Packet] = []
+    try:
+        for packet in packets_of(video):
+            packets += 1
+            if not started:
+                # What precedes the first key frame of a cut stream has nothing to refer to. Streams that flag no key
+                # frame at all exist.
+                waiting.append(packet)
+                if not packet.is_keyframe and len(waiting) < 1000:
+                    continue
+                started = True
+                feed = waiting[-1:] if packet.is_keyframe else waiting
+                waiting = []
+            else:
+                feed = [packet]
+            for item in feed:
+                for frame in video.codec.decode(item):
+                    _refuse_corrupt(video.path, frame, decoded)
+                    yield frame
+                    decoded += 1
+        for item in [*waiting, None]:
+            for frame in video.codec.decode(item):
+                _refuse_corrupt(video.path, frame, decoded)
+                yield frame
+                decoded += 1
+    except av.error.FFmpegError as error:
+        raise VideoError(video.path, f"frame {decoded} does not decode ({ffmpeg_says(error)})") from error
+    if decoded == 0:
+        raise VideoError(video.path, "no frame of it decodes")
+    if "mp4" in video.container.format.name and packets < video.stream.frames:
+        reason = f"it ends early: {packets} of the {video.stream.frames} frames that it lists are there"
+        raise VideoError(video.path, reason)
+
+
+def first_size(path: Path) -> tuple[int, int]:
+    """Stored (height, width) of the first frame that decodes."""
+    frames = decode_in_order(path, 1)
+    try:
+        first = next(frames)
+        return first.height, first.width
+    finally:
+        frames.close()
+
+
+def _refuse_corrupt(path: Path, frame: av.video.frame.VideoFrame, index: int) -> None:
+    if frame.is_corrupt:
+        raise VideoError(path, f"frame {index} is damaged (FFmpeg flags it as corrupt)")
+
+
+def counted_times(pts: list[int | None], video: OpenVideo) -> NDArray[np.float64]:
+    """Seconds of decoded frames: by their own times where those rise, else by the frame rate."""
+    known = [p for p in pts if p is not None]
+    tick = float(video.stream.time_base or 0)
+    if len(known) == len(pts) and tick > 0 and all(a < b for a, b in pairwise(known)):
+        return (np.asarray(known, dtype=np.int64) - known[0]).astype(np.float64) * tick
+    return np.linspace(0, (len(pts) - 1) / (_rate(video) or 25.0), len(pts))
+
+
+def _rate(video: OpenVideo) -> float:
+    return float(video.stream.average_rate or video.stream.guessed_rate or 0)
+
+
+def describe(path: Path, video: OpenVideo, frame: av.video.frame.VideoFrame, times: NDArray[np.float64]) -> VideoInfo:
+    n, last = len(times), float(times[-1])
+    fps = (n - 1) / last if n > 1 else _rate(video)
+    turns, _ = orientation(frame)
+    height, width = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+    return VideoInfo(
+        path=str(path),
+        frames=n,
+        fps=fps,
+        width=width,
+        height=height,
+        duration=last + (1 / fps if fps else 0.0),
+        codec=video.codec.name,
+        pixel_format=frame.format.name,
+        rotation=90 * turns,
+    )
+
+
+def orientation(frame: av.video.frame.VideoFrame) -> tuple[int, bool]:
+    """(quarter turns counter-clockwise, mirrored left to right before them) that display asks for."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 0, False
+    a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32)[:5].astype(np.float64)
+    mirrored = a * d - b * c < 0
+    if mirrored:
+        a, b = -a, -b
+    return round(-math.degrees(math.atan2(b, a)) / 90) % 4, mirrored

@@ -1,0 +1,98 @@
+"""What a weights file says about itself besides its tensors, and the JSON form of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from dualformer.model.config import Config
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.weights.errors import WeightsError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Everything that a file must know so that its tensors mean the same wherever they are loaded.
+
+    Errors: ``ValueError`` where the parts do not fit together.
+    """
+
+    config: Config
+    labels: tuple[str, ...]
+    """Class names in the classifier's order; empty for a network whose classes have no names."""
+    preprocessing: Preprocessing
+    provenance: str
+    """Where the weights come from."""
+    licence: str
+    """Terms of use, an SPDX identifier where there is one."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Measured figures, such as ``{"top1": 0.795}``."""
+    format: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT_VERSION:
+            raise ValueError(
+                f"format version {self.format!r} is unknown, this program reads {FORMAT_VERSION}: update it"
+            )
+        if self.labels and len(self.labels) != self.config.num_classes:
+            raise ValueError(f"{len(self.labels)} labels do not fit a classifier of {self.config.num_classes} classes")
+        if not all(isinstance(label, str) for label in self.labels):
+            raise ValueError(f"labels must be strings, not {self.labels!r}")
+        if len(set(self.labels)) != len(self.labels):
+            twice = next(label for label in self.labels if self.labels.count(label) > 1)
+            raise ValueError(f"label {twice!r} occurs twice")
+        for name in ("provenance", "licence"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be text, not {getattr(self, name)!r}")
+        for name, value in self.metrics.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+                raise ValueError(f"metric {name} must be a finite number, not {value!r}")
+
+    def to_json(self) -> str:
+        """The card as JSON text."""
+        fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
+        fields["config"] = self.config.to_dict()
+        fields["preprocessing"] = self.preprocessing.to_dict()
+        return json.dumps(fields, indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """The inverse of `to_json`. Errors: ``WeightsError`` for anything unknown, missing or out of range."""
+        try:
+            return _card(json.loads(text))
+        except (ValueError, TypeError, AttributeError) as error:
+            # The types of JSON values are not checked one by one: a wrong one shows as one of the last two.
+            raise WeightsError(f"the card is not valid: {' '.join(str(error).split())}") from error
+
+
+def _card(data: Any) -> Card:
+    if not isinstance(data, dict):
+        raise ValueError(f"expected an object, found {type(data).__name__}")
+    if data.get("format") != FORMAT_VERSION:
+        # First, because another format may well have other keys.
+        raise ValueError(
+            f"format version {data.get('format')!r} is unknown, this program reads {FORMAT_VERSION}: update it"
+        )
+    known = {name.name for name in dataclasses.fields(Card)}
+    if unknown := sorted(set(data) - known):
+        raise ValueError(f"unknown keys {', '.join(unknown)}")
+    if missing := sorted(known - set(data)):
+        raise ValueError(f"missing keys {', '.join(missing)}")
+    for name, kind in {"config": dict, "preprocessing": dict, "metrics": dict, "labels": list}.items():
+        if not isinstance(data[name], kind):
+            raise ValueError(f"{name} must be {'a list' if kind is list else 'an object'}, not {data[name]!r}")
+    config = Config.from_dict(data["config"])
+    config.map_sizes()  # a size of other than three numbers shows here
+    return Card(
+        **{
+            **data,
+            "config": config,
+            "preprocessing": Preprocessing.from_dict(data["preprocessing"]),
+            "labels": tuple(data["labels"]),
+        }
+    )

@@ -1,0 +1,126 @@
+"""Weights as a folder, which is what the Hugging Face hub keeps: tensors, ``config.json``, a page to read.
+
+``config.json`` repeats the card that is inside the weights file, for people and for the hub. Where the two disagree,
+loading stops: somebody edited one of them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from dualformer.model.network import DualFormer
+from dualformer.weights.atomic import atomic_write
+from dualformer.weights.card import Card
+from dualformer.weights.errors import WeightsError
+from dualformer.weights.locate import CARD, TENSORS
+from dualformer.weights.native import load_weights, save_weights
+
+PAGE = "README.md"
+
+#: Identifiers that the hub knows; it wants any other licence under "other".
+_HUB_LICENCES = {
+    *("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
+    *("gpl-3.0", "agpl-3.0", "openrail", "unknown"),
+}
+
+
+def save_to_folder(
+    folder: Path | str, model: DualFormer, card: Card, *, dtype: torch.dtype | None = None, title: str | None = None
+) -> None:
+    """Writes ``model.safetensors``, ``config.json`` and ``README.md``, a model card headed ``title`` (default: the
+    folder's name). Errors as `save_weights`."""
+    folder = Path(folder)
+    # A config.json of earlier weights must not stay beside the new ones if the work ends half-way.
+    (folder / CARD).unlink(missing_ok=True)
+    save_weights(folder / TENSORS, model, card, dtype=dtype)
+    page = model_page(card, title or folder.resolve().name, parameters=sum(p.numel() for p in model.parameters()))
+    for name, text in {CARD: card.to_json() + "\n", PAGE: page}.items():
+        atomic_write(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+
+
+def load_from_folder(folder: Path | str, *, device: torch.device | str = "cpu") -> tuple[DualFormer, Card]:
+    """The inverse of `save_to_folder`. Errors: ``FileNotFoundError`` without the folder; as `load_weights`."""
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder")
+    return load_weights(Path(folder), device=device)
+
+
+def push_to_hub(
+    folder: Path | str,
+    repo_id: str,
+    *,
+    private: bool = False,
+    token: str | None = None,
+    message: str = "Upload DualFormer weights",
+) -> str:
+    """Uploads what `save_to_folder` wrote to the hub, as ``owner/name``, and returns the address.
+
+    The folder must load first, so nothing broken is uploaded. Without ``token`` the one of ``hf auth login`` is used.
+    Errors: as `load_from_folder`; ``WeightsError`` if the hub refuses or cannot be reached.
+    """
+    import huggingface_hub  # here, because it takes a second to import
+
+    load_from_folder(folder)
+    api = huggingface_hub.HfApi(token=token)
+    try:
+        address = api.create_repo(repo_id, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id, folder_path=folder, allow_patterns=[TENSORS, CARD, PAGE], commit_message=message
+        )
+    except (OSError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise WeightsError(
+            f"{repo_id}: could not be uploaded ({reason}); check the name and the connection, and log in with "
+            "`hf auth login` or give a token"
+        ) from error
+    return str(address)
+
+
+def model_page(card: Card, title: str, *, parameters: int) -> str:
+    """The text of a model card, in the form that the hub reads."""
+    licence = card.licence.lower()
+    known = licence in _HUB_LICENCES
+    front = {"license": licence} if known else {"license": "other", "license_name": card.licence}
+    front |= {"pipeline_tag": "video-classification", "library_name": "dualformer"}
+    pre, clip = card.preprocessing, "x".join(map(str, card.config.clip))
+    rate = f" at {pre.fps:g} frames a second" if pre.fps else ""
+    metrics = [f"- {name}: {value:g}" for name, value in card.metrics.items()]
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
+        "tags: [video-classification, dualformer]",
+        "---",
+        "",
+        f"# {title}",
+        "",
+        "A DualFormer video recognition network (Liang et al., ECCV 2022).",
+        "",
+        f"- Parameters: {parameters / 1e6:.1f} M, cut for clips of {clip} (frames x height x width)",
+        f"- Classes: {card.config.num_classes}" + _examples(card.labels),
+        f"- Preprocessing: {pre.frames} frames, one in {pre.stride}{rate}, short side {pre.resize}, crop {pre.crop}, "
+        f"mean {pre.mean}, std {pre.std} (R, G, B on 0..255)",
+        f"- Provenance: {card.provenance}",
+        f"- Licence: {card.licence}",
+        *(["", "## Measured", "", *metrics] if metrics else []),
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import dualformer",
+        "",
+        "# this repository's id (owner/name), or a folder with its files",
+        f'recognizer = dualformer.Recognizer.load("{title}")',
+        'recognizer("clip.mp4").top(5)',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _examples(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return ""
+    return f" ({', '.join(labels[:5])}{', …' if len(labels) > 5 else ''})"

@@ -1,0 +1,50 @@
+"""Finding a weights file: a path, a folder, or a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dualformer.weights.errors import WeightsError
+
+TENSORS = "model.safetensors"
+CARD = "config.json"
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILE_SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin"}
+
+
+def resolve(path_or_hub_id: Path | str) -> Path:
+    """The weights file that is meant: an existing file, the one in a folder, or one downloaded from the hub.
+
+    A hub id is ``owner/name``. Errors: ``FileNotFoundError`` if it is none of these; ``WeightsError`` if a folder
+    or repository has no weights or the download fails.
+    """
+    path = Path(path_or_hub_id)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _in_folder(path, str(path))
+    text = str(path_or_hub_id)
+    if isinstance(path_or_hub_id, str) and _HUB_ID.fullmatch(text) and path.suffix not in _FILE_SUFFIXES:
+        return _in_folder(_download(text), text)
+    raise FileNotFoundError(f"{text}: no such weights file or folder, nor an id on the hub (owner/name)")
+
+
+def _in_folder(folder: Path, named: str) -> Path:
+    if not (folder / TENSORS).is_file():
+        raise WeightsError(f"{named}: there is no {TENSORS} in it; name the weights file itself")
+    return folder / TENSORS
+
+
+def _download(hub_id: str) -> Path:
+    import huggingface_hub  # here, because it takes a second to import and most weights are local
+
+    try:
+        return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=[TENSORS, CARD]))
+    except (OSError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise WeightsError(
+            f"{hub_id}: no such file here, and it could not be had from the hub ({reason.rstrip('. ')}); "
+            "check the name and the connection, or log in with `hf auth login` if it is private"
+        ) from error

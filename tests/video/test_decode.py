@@ -1,0 +1,409 @@
+"""Frames by number must be the frames that plain decoding gives, for every kind of file; broken files must say why."""
+
+import logging
+import pickle
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from conftest import Encode, naive, picture
+
+from dualformer.video import decode, sequential
+from dualformer.video.container import OpenVideo
+from dualformer.video.decode import FrameCountError, VideoError, VideoReader, decode_all
+from dualformer.video.encode import write_video
+
+B_FRAMES = {"bf": "3", "g": "12", "b-pyramid": "normal"}
+
+ENCODED = {
+    "h264 mp4": ("a.mp4", {"options": B_FRAMES}),
+    "h264 one key frame": ("a.mp4", {"options": {"bf": "3", "g": "1000"}}),
+    "h264 open groups": ("a.mp4", {"options": {"bf": "3", "g": "12", "x264-params": "open-gop=1"}}),
+    "h264 intra refresh": ("a.mp4", {"options": {"x264-params": "intra-refresh=1:keyint=12:bframes=2"}}),
+    "h264 transport stream": ("a.ts", {"options": B_FRAMES}),
+    "h264 open groups in transport stream": ("a.ts", {"options": {"g": "12", "x264-params": "open-gop=1:bframes=3"}}),
+    "h264 matroska": ("a.mkv", {"options": B_FRAMES}),
+    "h264 in avi": ("a.avi", {"options": B_FRAMES}),
+    "h264 interlaced": ("a.mp4", {"options": {"x264-params": "tff=1", **B_FRAMES}, "height": 64}),
+    "h264 raw": ("a.h264", {"options": B_FRAMES}),
+    "h264 odd size": ("a.mp4", {"height": 47, "width": 61, "pixel_format": "yuv444p", "options": B_FRAMES}),
+    "h264 variable rate": ("a.mp4", {"options": B_FRAMES, "times": [40 * i + (i % 7) ** 2 for i in range(60)]}),
+    "h264 one frame": ("a.mp4", {"frames": 1}),
+    "hevc": ("a.mp4", {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=12:bframes=3"}}),
+    "mpeg-4 in avi with B-frames": ("a.avi", {"codec": "mpeg4", "max_b_frames": 2, "gop_size": 12}),
+    "mpeg-4 in avi": ("a.avi", {"codec": "mpeg4", "gop_size": 12}),
+    "mpeg-4 in mp4 with B-frames": ("a.mp4", {"codec": "mpeg4", "max_b_frames": 2, "gop_size": 12}),
+    "mpeg-2 transport stream": ("a.ts", {"codec": "mpeg2video", "max_b_frames": 2, "gop_size": 12}),
+    "mpeg-2 program stream": ("a.mpg", {"codec": "mpeg2video", "max_b_frames": 2, "gop_size": 12}),
+    "vp8 with hidden frames": (
+        "a.webm", {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "12", "g": "30"}}
+    ),
+    "vp9": ("a.webm", {"codec": "libvpx-vp9", "options": {"g": "20", "lag-in-frames": "10", "cpu-used": "8"}}),
+    "gif": ("a.gif", {"codec": "gif", "pixel_format": "rgb8"}),
+}  # fmt: skip
+
+
+def check_reader(path: Path, *, seed: int = 0, threads: int | None = 1) -> None:
+    """Random reads, a read of everything backwards and iteration, all against plain decoding."""
+    truth = torch.from_numpy(naive(path))
+    n = len(truth)
+    rng = np.random.default_rng(seed)
+    draws = [rng.integers(0, n, size=rng.integers(1, 12)) for _ in range(8)]
+    draws += [np.arange(n)[::-1], np.array([n - 1]), np.arange(0, n, 3), np.array([0, n // 2, n - 1])]
+    with VideoReader(path, threads=threads) as reader:
+        assert len(reader) == n == reader.info.frames
+        assert reader.times[0] == 0
+        assert (np.diff(reader.times) > 0).all()
+        for indices in draws:
+            assert torch.equal(reader.read(indices), truth[torch.from_numpy(indices.copy())]), indices
+        times = reader.times
+        for i, (seconds, frame) in enumerate(reader):
+            assert abs(seconds - times[i]) < 1e-9
+            assert torch.equal(frame, truth[i])
+        assert i == n - 1
+        assert (reader.info.height, reader.info.width) == tuple(truth.shape[1:3])
+    for indices in draws[:4]:  # a fresh reader has another decoder state
+        with VideoReader(path, threads=threads) as reader:
+            assert torch.equal(reader.read(indices), truth[torch.from_numpy(indices.copy())])
+    assert decode_all(path).frames == n
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+@pytest.mark.parametrize("in_memory", [True, False], ids=["kept", "seeking"])
+def test_random_access_is_plain_decoding(
+    kind: str, in_memory: bool, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, how = ENCODED[kind]
+    path = encode(name, **how)
+    if not in_memory:
+        monkeypatch.setattr(decode, "_KEEP_COMPRESSED", 0)
+        monkeypatch.setattr(decode, "_KEEP_DECODED", 0)
+    check_reader(path)
+
+
+def test_random_access_with_threads(encode: Encode) -> None:
+    check_reader(encode("a.mp4", options=B_FRAMES), threads=3)
+
+
+GOOD = [
+    "header30_decodes25.mp4", "hevc_10bit.mp4", "hmdb51_wave.avi", "kinetics_arm_wrestling.mp4",
+    "kinetics_flipping_pancake.mkv", "one_frame.mp4", "rotated_90_17frames.mp4", "rotated_minus90_3frames.mov",
+    "ucf101_SoccerJuggling_g23_c01.avi", "variable_frame_rate.mp4",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_random_access_on_real_files(name: str, shared: Path) -> None:
+    check_reader(shared / "videos" / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kinetics_cleaning_pool.mp4", "latin1_metadata.avi", "vp9_no_duration.webm"])
+def test_random_access_on_large_real_files(name: str, shared: Path) -> None:
+    check_reader(shared / "videos" / name)
+
+
+@pytest.mark.parametrize(("name", "frames"), [("header30_decodes25.mp4", 25), ("hmdb51_wave.avi", 72)])
+def test_headers_are_not_believed(name: str, frames: int, shared: Path) -> None:
+    path = shared / "videos" / name
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames > frames
+    with VideoReader(path) as reader:
+        assert len(reader) == frames
+        with pytest.raises(ValueError, match=f"frame {frames} is outside"):
+            reader.read([frames])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("audio_only.mp4", "no video stream"),
+        ("zero_bytes.webm", "0 bytes"),
+        ("truncated_no_moov.mp4", "FFmpeg: Invalid data"),
+        ("corrupt_after_28_of_50.mp4", "frame 28 does not decode .FFmpeg: Invalid data"),
+    ],
+)
+def test_bad_files_say_why(name: str, reason: str, shared: Path) -> None:
+    path = shared / "videos" / name
+    with pytest.raises(VideoError, match=reason) as caught:
+        decode_all(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    again = pickle.loads(pickle.dumps(caught.value))  # the way out of a loader worker
+    assert (again.path, again.reason, str(again)) == (str(path), caught.value.reason, str(caught.value))
+
+
+def test_frames_before_the_damage_are_right(shared: Path) -> None:
+    path = shared / "videos" / "corrupt_after_28_of_50.mp4"
+    truth = []
+    with av.open(str(path)) as container, pytest.raises(av.error.InvalidDataError):
+        truth.extend(frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+    with VideoReader(path, threads=1) as reader:
+        assert np.array_equal(reader.read([5, 20]).numpy(), np.stack([truth[5], truth[20]]))
+        with pytest.raises(VideoError, match="frame 28"):
+            reader.read([5, 40])
+
+
+def test_no_file_is_a_wrong_call(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no such video file: .*none\.mp4"):
+        VideoReader(tmp_path / "none.mp4")
+    with pytest.raises(VideoError, match="is a folder"):
+        VideoReader(tmp_path)
+
+
+def test_playlists_cannot_name_other_files(encode: Encode, tmp_path: Path) -> None:
+    video = encode("a.ts", 10)
+    playlist = tmp_path / "list.mp4"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{video}\n#EXT-X-ENDLIST\n")
+    concat = tmp_path / "concat.mp4"
+    concat.write_text(f"ffconcat version 1.0\nfile '{video.name}'\n")
+    for path in (playlist, concat):
+        with pytest.raises(VideoError, match="cannot be opened as a video"):
+            VideoReader(path)
+
+
+def test_names_with_colons_and_odd_letters(encode: Encode, tmp_path: Path) -> None:
+    path = encode("a.mp4", 5)
+    odd = path.rename(tmp_path / "http: ümläut 100%.mp4")
+    with VideoReader(odd) as reader:
+        assert len(reader) == 5
+
+
+@pytest.mark.parametrize("indices", [[-1], [60], [0, 99]])
+def test_frames_outside_are_a_wrong_call(indices: list[int], encode: Encode) -> None:
+    with VideoReader(encode("a.mp4")) as reader, pytest.raises(ValueError, match="which has 60 frames"):
+        reader.read(indices)
+
+
+def test_reading_nothing(encode: Encode) -> None:
+    with VideoReader(encode("a.mp4", 5)) as reader:
+        assert reader.read([]).shape == (0, 48, 64, 3)
+
+
+def test_variable_times(encode: Encode) -> None:
+    times = [0, 100, 140, 400, 1000, 1040]
+    with VideoReader(encode("a.mp4", 6, times=times)) as reader:
+        assert np.abs(reader.times - np.array(times) / 1000).max() < 1e-3
+        assert reader.info.fps == pytest.approx(5 / 1.04, rel=1e-3)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+@pytest.mark.parametrize("flips", [(False, False), (True, False), (False, True)])
+def test_display_orientation_is_applied(degrees: int, flips: tuple[bool, bool], encode: Encode) -> None:
+    if not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
+        pytest.skip("this PyAV cannot write a rotation")
+    plain = encode("plain.mp4", 3)
+    turned = encode("turned.mp4", 3, turn=(degrees, *flips))
+    expected = torch.from_numpy(naive(plain))
+    # As documented by the writer: turned counter-clockwise, then mirrored.
+    expected = torch.rot90(expected, degrees // 90, (1, 2))
+    expected = expected.flip(2) if flips[0] else expected
+    expected = expected.flip(1) if flips[1] else expected
+    with VideoReader(turned) as reader:
+        assert torch.equal(reader.read([0, 1, 2]), expected)
+        assert (reader.info.height, reader.info.width) == tuple(expected.shape[1:3])
+
+
+def two_sizes(encode: Encode, tmp_path: Path) -> Path:
+    """20 frames of 48×64, then 20 of 96×128, in one stream."""
+    path = tmp_path / "two.h264"
+    small, large = encode("s.h264", 20), encode("l.h264", 20, height=96, width=128)
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    return path
+
+
+def test_size_that_changes_in_mid_stream(
+    encode: Encode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = two_sizes(encode, tmp_path)
+    with caplog.at_level(logging.WARNING, "dualformer"), VideoReader(path) as reader:
+        late = reader.read([35])
+        frames = reader.read(range(len(reader)))
+        one_by_one = torch.stack([frame for _, frame in reader])
+    assert len(frames) == 40
+    assert frames.shape[1:] == (48, 64, 3)
+    assert torch.equal(late, frames[35:36])
+    assert torch.equal(one_by_one, frames)
+    # Scaled, not cropped: the dark or bright square fills the same quarter of the picture.
+    for i in (5, 25):
+        inner = frames[i, 4:20, 4:20].float()
+        assert abs(float(inner.mean()) - float(picture(i % 20, 48, 64)[0, 0, 0])) < 12
+    assert caplog.text.count("frame size changes from 64x48 to 128x96") == 1
+
+
+def test_stream_cut_in_its_middle(encode: Encode, tmp_path: Path) -> None:
+    """A recording that begins between key frames: what cannot be decoded is not counted."""
+    data = encode("whole.ts", 60, options={"g": "20", "bf": "3"}).read_bytes()
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(data[188 * (len(data) // 188 // 6) :])
+    with VideoReader(cut, threads=1) as reader:
+        frames = reader.read(range(len(reader)))
+    assert 20 <= len(frames) <= 50
+    whole = naive(tmp_path / "whole.ts")
+    assert np.array_equal(frames.numpy(), whole[-len(frames) :])
+    assert decode_all(cut).frames == len(frames)
+
+
+def test_mp4_that_ends_early_is_bad(encode: Encode, tmp_path: Path) -> None:
+    data = encode("whole.mp4", 60, options={"g": "10"}, height=96, width=128).read_bytes()
+    # Put the table of contents in front, so that the file opens; then lose the tail.
+    front = tmp_path / "front.mp4"
+    with av.open(str(tmp_path / "whole.mp4")) as source, av.open(str(front), "w", options={"movflags": "faststart"}) as to:
+        stream = to.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                to.mux(packet)
+    data = front.read_bytes()
+    front.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(VideoError):
+        decode_all(front)
+
+
+def test_decoding_has_a_time_limit(encode: Encode) -> None:
+    with pytest.raises(VideoError, match="longer than 1e-09 s"):
+        decode_all(encode("a.mp4"), seconds_limit=1e-9)
+
+
+def test_packets_that_promise_too_much(encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VP8 hides frames among its packets; taken at their word they promise more than decodes."""
+    path = encode("a.webm", codec="libvpx", options={"auto-alt-ref": "1", "lag-in-frames": "12", "g": "30"})
+    truth = naive(path)
+    monkeypatch.setattr(decode, "_HIDDEN_FRAMES", set())
+    with VideoReader(path) as reader:
+        promised = len(reader)
+        assert promised > len(truth)
+        with pytest.raises(FrameCountError, match=f"promise {promised} frames, but {len(truth)} decode"):
+            list(reader.frames([0, promised - 1]))
+        assert len(reader) == len(truth)  # it has counted them meanwhile
+        assert np.array_equal(reader.read(range(len(truth))).numpy(), truth)
+    with VideoReader(path) as reader:
+        assert np.array_equal(reader.read(range(len(truth))).numpy(), truth)
+    with VideoReader(path) as reader, pytest.raises(VideoError, match="promise"):
+        reader.read([promised - 1])
+
+
+def test_corrupt_flag_is_an_error(encode: Encode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A transport stream that lost packets: FFmpeg flags what follows the gap as corrupt."""
+    data = bytearray(encode("a.ts", 60, options={"g": "60", "crf": "4"}, height=96, width=128).read_bytes())
+    packets = len(data) // 188
+    del data[188 * (packets // 2) : 188 * (packets // 2 + 3)]
+    broken = tmp_path / "broken.ts"
+    broken.write_bytes(data)
+    with av.open(str(broken)) as container:
+        flags = [frame.is_corrupt for frame in container.decode(video=0)]
+    assert any(flags)
+    with pytest.raises(VideoError, match=f"frame {flags.index(True)} is damaged"):
+        decode_all(broken)
+    with VideoReader(broken, threads=1) as reader, pytest.raises(VideoError, match="is damaged"):
+        reader.read([flags.index(True)])
+
+
+def test_reads_skip_what_nobody_needs(encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last frames of a long file cost a group of pictures, not the file."""
+    path = encode("a.mp4", 240, options={"g": "12", "bf": "2"})
+    fed = 0
+    plain = VideoReader._packets_from
+
+    def counting(self: VideoReader, start: int):  # noqa: ANN202
+        nonlocal fed
+        for packet in plain(self, start):
+            fed += 1
+            yield packet
+
+    monkeypatch.setattr(VideoReader, "_packets_from", counting)
+    with VideoReader(path, threads=1) as reader:
+        reader.read([3, 230])
+    assert fed < 40
+
+
+def test_the_container_is_closed(encode: Encode, monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
+    closed: list[Path] = []
+    plain = OpenVideo.close
+    monkeypatch.setattr(OpenVideo, "close", lambda self: (closed.append(self.path), plain(self)))
+    path = encode("a.mp4", 20)
+    reader = VideoReader(path)
+    for _ in reader:
+        break
+    assert closed == [path]  # the one that iterating opened
+    reader.close()
+    assert closed == [path, path]
+    bad = shared / "videos" / "corrupt_after_28_of_50.mp4"
+    with pytest.raises(VideoError):
+        decode_all(bad)
+    assert closed[-1] == bad
+
+
+def test_loader_workers_decode_on_one_thread(encode: Encode) -> None:
+    path = encode("large.mp4", 4, height=360, width=480)
+    dataset = _Threads(path)
+    assert list(torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=1)) == [1]
+    assert dataset[0] != 1 or torch.get_num_threads() == 1 or len(__import__("os").sched_getaffinity(0)) == 1
+
+
+class _Threads(torch.utils.data.Dataset[int]):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        if index:
+            raise IndexError
+        with VideoReader(self.path) as reader:
+            return reader._video.codec.thread_count
+
+
+def test_write_video_round_trip(tmp_path: Path) -> None:
+    frames = np.stack([picture(i, 48, 64) for i in range(20)])
+    path = tmp_path / "out.mp4"
+    write_video(path, frames, fps=12.5, crf=4)
+    info = decode_all(path)
+    assert (info.frames, info.width, info.height, info.codec) == (20, 64, 48, "h264")
+    assert info.fps == pytest.approx(12.5)
+    with VideoReader(path) as reader:
+        difference = reader.read(range(20)).float() - torch.from_numpy(frames).float()
+    # Half the resolution of colour is all that is lost at this quality.
+    assert float(difference.mean(dim=-1).abs().mean()) < 10
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_write_video_leaves_nothing_half_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"before")
+
+    def frames():  # noqa: ANN202
+        yield picture(0, 48, 64)
+        yield picture(0, 48, 62)
+
+    with pytest.raises(ValueError, match="frames change"):
+        write_video(path, frames(), fps=25)
+    assert path.read_bytes() == b"before"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "message"),
+    [
+        (np.zeros((2, 47, 64, 3), np.uint8), 25, "even sides"),
+        (np.zeros((2, 48, 64, 3), np.float32), 25, "must be uint8"),
+        (np.zeros((0, 48, 64, 3), np.uint8), 25, "no frames"),
+        (np.zeros((2, 48, 64, 3), np.uint8), 0, "fps"),
+    ],
+)
+def test_write_video_refuses(frames: np.ndarray, fps: float, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_video(tmp_path / "out.mp4", frames, fps=fps)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sequential_imports_no_torch() -> None:
+    """Checking files starts processes often; torch would make each take seconds."""
+    import subprocess
+    import sys
+
+    code = f"import sys; import {sequential.__name__}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
