@@ -43,6 +43,10 @@ def encode(tmp_path: Path) -> Encode:
         with av.open(str(path), "w") as container:
             stream: Any = container.add_stream(codec, rate=Fraction(25), options=options or {})
             stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+            # With threads, the same frames do not give the same file each time.
+            stream.codec_context.thread_count = 1
+            if times is not None:
+                stream.codec_context.time_base = Fraction(1, 1000)
             for key, value in context.items():
                 setattr(stream.codec_context, key, value)
             if turn is not None:

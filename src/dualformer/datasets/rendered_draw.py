@@ -221,10 +221,14 @@ def _stamp(view: np.ndarray, seen: list[np.ndarray], thing: _Thing, centres: np.
     whole = np.zeros((count, size, size), dtype=np.float32)
     across = np.arange(side)
     for t, (left, top) in enumerate((corners % size).tolist()):
-        place = t, slice(top, top + side), slice(left, left + side)
-        if max(left, top) > size - side:
+        if max(left, top) <= size - side:
+            # The common case: slices are several times faster than the indices that wrap around.
+            place = t, slice(top, top + side), slice(left, left + side)
+        else:
             place = t, ((top + across) % size)[:, None], (left + across) % size
-        view[place] += cover[t, ..., None] * (colour[t] - view[place])
+        patch = view[place]
+        patch += cover[t, ..., None] * (colour[t] - patch)
+        view[place] = patch
         for earlier in seen:
             earlier[place] *= 1 - cover[t]
         whole[place] = cover[t]

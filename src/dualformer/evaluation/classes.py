@@ -38,10 +38,10 @@ def match_classes(
     place = {name: i for i, name in enumerate(names)}
     if label_map is not None:
         if unmapped := [name for name in classes if name not in label_map]:
-            raise ClassMismatchError(f"{source}: the label map says nothing about {_quoted(unmapped)}: add it to the map")
+            raise ClassMismatchError(f"{source}: the label map lacks {_quoted(unmapped)}: add it")
         if foreign := sorted({label_map[name] for name in classes} - set(names)):
             raise ClassMismatchError(
-                f"{source}: the label map leads to {_quoted(foreign)}, but the weights know {_quoted(names)}: correct the map"
+                f"{source}: the label map leads to {_quoted(foreign)}, no label of the weights ({_quoted(names)})"
             )
         return np.asarray([place[label_map[name]] for name in classes], dtype=np.int64)
     if set(classes) != set(names):
@@ -85,7 +85,7 @@ def _from_json(path: Path, text: str) -> list[tuple[str, str]]:
         pairs = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
-    # An object arrives as a list of pairs, so that a class named twice is seen; so would be a list of lists, hence the text.
+    # An object arrives as a list of pairs, so that a class named twice is seen. A list of lists would look the same.
     if not text.lstrip().startswith("{") or not all(isinstance(label, str) for _, label in pairs):
         raise DatasetError(f'{path}: a label map is one JSON object of names, as in {{"class of the data": "label"}}')
     return pairs

@@ -1,7 +1,7 @@
 """Weights over labelled videos: the same views and the same probabilities as prediction gives, held against the truth.
 
-Two controls say what the model goes by. ``one_frame``: every clip is its middle frame, repeated. ``shuffled``: the frames of
-every clip in a random order. A model that scores as well as before does not use motion, or not its order.
+Two controls say what the model goes by. ``one_frame``: every clip is its middle frame, repeated. ``shuffled``: the
+frames of every clip in a random order. A model that scores as well as before does not use motion, or not its order.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dualformer.datasets.clips import ViewClips
 from dualformer.datasets.samples import DatasetError, VideoList
 from dualformer.evaluation.classes import class_names, match_classes
 from dualformer.evaluation.metrics import summary
 from dualformer.model.network import DualFormer
 from dualformer.video.decode import VideoError
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities
+from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, try_views, view_probabilities
 from dualformer.weights.native import Card
 
 Control = Literal["none", "one_frame", "shuffled"]
@@ -74,10 +73,10 @@ def evaluate(
     """Runs ``model`` over ``videos``, on the device that it is on.
 
     ``workers``: processes that decode (0: this one). ``batch_size``: views that go through the network at a time.
-    ``label_map``: class of the data set → label of the weights, where their names differ. ``progress`` is called with the number
-    of videos done and their total.
-    Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode or a list without
-    videos, ``ValueError`` for options out of range.
+    ``label_map``: class of the data set → label of the weights, where their names differ. ``progress`` is called with
+    the number of videos done and their total.
+    Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode or a list
+    without videos, ``ValueError`` for options out of range.
     """
     views = Views.parse(views)
     if batch_size < 1 or workers < 0:
@@ -151,7 +150,7 @@ def evaluate(
 def apply_control(views: Tensor, control: Control, *, seed: int, index: int) -> Tensor:
     """The views (V, T, h, w, 3) of video ``index`` with their frames replaced or reordered.
 
-    The order of ``shuffled`` is drawn from (seed, index), is the same for all views of the video, and is never the true one.
+    The order of ``shuffled`` is drawn from (seed, index), is the same for all views of a video, and never the true one.
     """
     if control == "none":
         return views
@@ -190,24 +189,17 @@ class _JudgedViews(Dataset["_Item | VideoError"]):
             raise ValueError(f"seed must not be negative, not {seed}")
         if control != "none" and pre.frames < 2:
             raise ValueError(f"the control {control} needs clips of 2 or more frames; these weights watch a single one")
-        self._clips = ViewClips(videos, pre, clips=views.clips, crops=views.crops)
+        self._videos, self._pre, self._views = videos, pre, views
         self._control: Control = control
         self._seed = seed
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._videos)
 
     def __getitem__(self, index: int) -> _Item | VideoError:
-        path = self._clips.videos.samples[index].path
-        try:
-            views = self._clips[index]["views"]
-        except VideoError as error:
-            return error
-        except FileNotFoundError:
-            return VideoError(path, "there is no such file")
-        except OSError as error:
-            return VideoError(path, f"it cannot be read ({error.strerror})")
-        assert isinstance(views, Tensor)
+        views = try_views(self._videos.samples[index].path, self._pre, self._views)
+        if isinstance(views, VideoError):
+            return views
         return {"views": apply_control(views, self._control, seed=self._seed, index=index), "index": index}
 
 

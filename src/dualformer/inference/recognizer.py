@@ -2,6 +2,8 @@
 
     recognizer = Recognizer.load("weights.safetensors")
     recognizer("clip.mp4").top(5)
+
+The views, their preprocessing and the network are those of evaluation, so that a file gets the same answer there.
 """
 
 from __future__ import annotations
@@ -18,13 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.errors import DualFormerError
 from dualformer.inference.device import choose_device
 from dualformer.model.network import DualFormer
 from dualformer.video.clips import read_views
 from dualformer.video.decode import VideoError
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities, views_of_frames
+from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, try_views, view_probabilities, views_of_frames
 from dualformer.weights.native import Card, load_weights
 
 
@@ -124,7 +125,8 @@ class Recognizer:
         if isinstance(video, (str, Path)):
             if fps is not None:
                 raise ValueError("fps is for frames in memory; a file knows the times of its frames")
-            return self._predict(str(video), self._read(video))
+            views = read_views(video, self.preprocessing, clips=self.views.clips, crops=self.views.crops)
+            return self._predict(str(video), views)
         frames = torch.as_tensor(video)
         return self._predict("frames", views_of_frames(frames.cpu(), self.preprocessing, self.views, fps=fps))
 
@@ -142,7 +144,7 @@ class Recognizer:
 
     def many(
         self, paths: Iterable[str | Path], *, ahead: int = 2
-    ) -> Iterator[tuple[str | Path, Prediction | DualFormerError]]:
+    ) -> Iterator[tuple[str | Path, Prediction | VideoError]]:
         """Labels files one after another, in their order; a file that cannot be read gives its error, and it goes on.
 
         While the network works, a thread decodes the files that come next, ``ahead`` of them at most. ``paths`` may be
@@ -152,14 +154,14 @@ class Recognizer:
             raise ValueError(f"ahead must be at least 1, not {ahead}")
         return self._many(paths, ahead)
 
-    def _many(self, paths: Iterable[str | Path], ahead: int) -> Iterator[tuple[str | Path, Prediction | DualFormerError]]:
+    def _many(self, paths: Iterable[str | Path], ahead: int) -> Iterator[tuple[str | Path, Prediction | VideoError]]:
         coming = iter(paths)
         decoding: deque[tuple[str | Path, Future[Tensor | VideoError]]] = deque()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
 
             def submit(count: int) -> None:
                 for path in islice(coming, count):
-                    decoding.append((path, pool.submit(self._read_or_say_why, path)))
+                    decoding.append((path, pool.submit(try_views, path, self.preprocessing, self.views)))
 
             submit(ahead)
             try:
@@ -171,19 +173,6 @@ class Recognizer:
             finally:
                 for _, future in decoding:
                     future.cancel()
-
-    def _read(self, path: str | Path) -> Tensor:
-        return read_views(path, self.preprocessing, clips=self.views.clips, crops=self.views.crops)
-
-    def _read_or_say_why(self, path: str | Path) -> Tensor | VideoError:
-        try:
-            return self._read(path)
-        except VideoError as error:
-            return error
-        except FileNotFoundError:
-            return VideoError(path, "there is no such file")
-        except OSError as error:
-            return VideoError(path, f"it cannot be read ({error.strerror})")
 
     def _predict(self, source: str, views: Tensor) -> Prediction:
         return Prediction(labels=self.labels, probabilities=self.predict_views(views).mean(axis=0), source=source)

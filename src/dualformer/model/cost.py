@@ -66,8 +66,11 @@ class Cost:
 def measure_cost(config: Config, clip: Size3 | None = None) -> Cost:
     """The cost of one view of ``clip`` (frames, height, width; default: the config's own).
 
-    Nothing is computed and no weights are allocated: it takes a second for any size.
+    Nothing is computed and no weights are allocated: it takes a second for any size. Errors: ``ValueError`` for a clip
+    without frames or pixels.
     """
+    if clip is not None and min(clip) < 1:
+        raise ValueError(f"a clip needs at least 1 frame, row and column, not {clip}")
     with torch.device("meta"):
         model = DualFormer(config, seed=0).eval()
         video = torch.empty((1, 3, *(clip or config.clip)))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 RENDERED = "rendered"
-"""What ``data`` and ``start`` call the rendered videos and the shipped weights trained on them."""
+"""What ``data`` calls the endless stream of rendered videos."""
 
 #: Class names after which mirroring a video may make it another class.
 _SIDED = re.compile(r"(?<![a-z])(left|right|clockwise|counterclockwise|cw|ccw)(?![a-z])", re.IGNORECASE)

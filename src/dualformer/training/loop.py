@@ -52,8 +52,6 @@ class LoopConfig:
     workers: int = 0
     max_steps: int | None = None
     save_minutes: float = 5.0
-    keep_best: bool = True
-    """Keep the weights of the best validation epoch beside the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +60,9 @@ class TrainResult:
 
     out: Path
     weights: Path
-    """The best epoch's weights, or the last ones where there was no validation."""
+    """The best epoch's weights."""
     best_top1: float
-    """Validation accuracy of the best epoch, 0 to 1; NaN where there was none."""
+    """Validation accuracy of the best epoch, 0 to 1."""
     best_epoch: int
     epochs: int
     seconds: float
@@ -88,7 +86,7 @@ class Loop:
         self,
         objective: ClipObjective,
         train_clips: Dataset[dict[str, Tensor]],
-        val_clips: Dataset[dict[str, Tensor]] | None,
+        val_clips: Dataset[dict[str, Tensor]],
         *,
         train_size: int,
         card: Card,
@@ -130,6 +128,7 @@ class Loop:
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999))
         self.objective, self.fabric_optimizer = fabric.setup(objective, self.optimizer)
         self._stop: str | None = None
+        self._drawn = -math.inf
 
     def resume(self) -> None:
         """Goes back to the checkpoint in ``out``, and forgets what was logged after it."""
@@ -159,6 +158,7 @@ class Loop:
             num_workers=config.workers,
             drop_last=True,
             pin_memory=self.fabric.device.type == "cuda",
+            generator=torch.Generator(),  # a loader draws once as it starts: not from the generator that dropout uses
         )
         started = tick = last_save = time.monotonic()
         clips_per_second = 0.0
@@ -222,26 +222,26 @@ class Loop:
             "clips_per_second": clips_per_second,
             "seconds": progress.seconds,
         }
-        line = f"epoch {progress.epoch + 1}/{self.config.epochs}  loss {epoch['train_loss']:.3f}  "
-        line += f"acc {epoch['train_top1']:.1%}"
-        is_best = True
-        if self.val_clips is not None:
-            epoch |= self.validate()
-            is_best = epoch["val_top1"] > progress.best_top1
-            line += (
-                f"  validation loss {epoch['val_loss']:.3f}  acc {epoch['val_top1']:.1%}{' (best)' if is_best else ''}"
-            )
+        epoch |= self.validate()
+        is_best = epoch["val_top1"] > progress.best_top1
         if is_best:
-            progress.best_top1, progress.best_epoch = epoch.get("val_top1", math.nan), progress.epoch + 1
-        self.reporter.progress(f"{line}  {clips_per_second:.1f} clips/s  {clock(progress.seconds)}", last=True)
+            progress.best_top1, progress.best_epoch = epoch["val_top1"], progress.epoch + 1
+        self.reporter.progress(
+            f"epoch {progress.epoch + 1}/{self.config.epochs}  loss {epoch['train_loss']:.3f}  "
+            f"acc {epoch['train_top1']:.1%}  validation loss {epoch['val_loss']:.3f}  acc {epoch['val_top1']:.1%}"
+            f"{' (best)' if is_best else ''}  {clips_per_second:.1f} clips/s  {clock(progress.seconds)}",
+            last=True,
+        )
         epochs = [*read_metrics(self.out), epoch]
         # The checkpoint comes last: a run that dies in between does the epoch's end once more, with the same result.
-        if is_best and self.config.keep_best:
+        if is_best:
             self._save_weights(self.out / BEST, epoch)
         self._save_weights(self.out / LAST, epoch)
         write_metrics(self.out, epochs)
-        if self.val_clips is not None:
+        # Drawing takes longer than an epoch of a few small clips.
+        if time.monotonic() - self._drawn > 5 or progress.step == self.steps or self._reached_limit():
             draw_curves(self.out, epochs)
+            self._drawn = time.monotonic()
         if complete:
             progress.start_epoch(progress.epoch + 1)
             self.save()
@@ -249,11 +249,15 @@ class Loop:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Loss and top-1 on the validation clips, one view each."""
-        assert self.val_clips is not None
         model, device = self.raw.model, self.fabric.device
         was_training = self.objective.training
         model.eval()
-        loader = DataLoader(self.val_clips, batch_size=self.config.batch_size, num_workers=self.config.workers)
+        loader = DataLoader(
+            self.val_clips,
+            batch_size=self.config.batch_size,
+            num_workers=self.config.workers,
+            generator=torch.Generator(),
+        )
         loss = correct = total = 0.0
         for batch in loader:
             views, labels = batch["views"].to(device), batch["label"].to(device)
@@ -272,7 +276,7 @@ class Loop:
         save_checkpoint(self.out, self.raw, self.optimizer, self.progress, self.fingerprint)
 
     def _save_weights(self, path: Path, epoch: dict[str, Any]) -> None:
-        metrics = {key: float(epoch[key]) for key in ("epoch", "val_top1", "val_loss") if key in epoch}
+        metrics = {key: float(epoch[key]) for key in ("epoch", "val_top1", "val_loss")}
         save_weights(path, self.raw.model, dataclasses.replace(self.card, metrics=metrics))
 
     def _must_be_finite(self, what: str, value: float) -> None:
@@ -298,11 +302,10 @@ class Loop:
 
     def _result(self, *, finished: bool) -> TrainResult:
         epochs = read_metrics(self.out)
-        best = self.out / BEST
         rates = [epoch["clips_per_second"] for epoch in epochs]
         return TrainResult(
             out=self.out,
-            weights=best if best.is_file() else self.out / LAST,
+            weights=self.out / BEST,
             best_top1=self.progress.best_top1,
             best_epoch=self.progress.best_epoch,
             epochs=len(epochs),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +12,7 @@ from dualformer.datasets.open import write_split
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models, preset_config
-from dualformer.training.config import RENDERED, TrainConfig
+from dualformer.training.config import TrainConfig
 from dualformer.training.loop import Loop, LoopConfig, TrainResult
 from dualformer.training.objective import ClipObjective, MotionObjective
 from dualformer.training.precision import choose_precision
@@ -43,7 +42,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
     elif (out / CHECKPOINT).is_file():
         raise ValueError(f"{out} already holds a run; go on with it by --resume, or choose another --out")
     source = open_source(config)
-    card = read_card(weights_path(config.start)) if config.start else None
+    card = read_card(resolve(config.start)) if config.start else None
     network, preprocessing = _network(config, card, len(source.classes))
     flip = config.flip_for(source.classes) == "on"
     config = _closed(config)
@@ -63,7 +62,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
     reporter.say(f"computing on {fabric.device} in {precision.name}: {precision.reason}")
     model = DualFormer(network, seed=config.seed)
     if config.start:
-        for note in start_from(model, weights_path(config.start), labels=source.classes):
+        for note in start_from(model, config.start, labels=source.classes):
             reporter.say(f"from {config.start}: {note}")
     loop = _loop(config, source, model, preprocessing, flip=flip, fabric=fabric, reporter=reporter)
     if config.resume:
@@ -80,13 +79,6 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
         "cosine"
     )
     return loop.run()
-
-
-def weights_path(name: str) -> Path:
-    """A file for what ``--from`` and ``--weights`` take: "rendered" is the one that comes with the package."""
-    if name == RENDERED:
-        return Path(str(resources.files("dualformer.weights") / "shipped" / "nano-rendered.safetensors"))
-    return resolve(name)
 
 
 def preset_of(config: Config) -> str | None:

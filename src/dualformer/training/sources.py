@@ -166,7 +166,7 @@ class _Views(Dataset[dict[str, Tensor]]):
 
 
 def _scene(pre: Preprocessing) -> Scene:
-    return Scene(size=pre.crop, frames=pre.frames * pre.stride, classes=ALL)
+    return Scene(size=pre.crop, frames=pre.frames * pre.stride, classes=ALL, wrap=True)
 
 
 def _spread(videos: VideoList, count: int) -> VideoList:

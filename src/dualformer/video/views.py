@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from dualformer.errors import DualFormerError
+from dualformer.video.clips import read_views
+from dualformer.video.decode import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
 from dualformer.video.transforms import normalize, resize_short_side, test_views
@@ -59,22 +62,36 @@ class Views:
 
 
 def views_of_frames(frames: Tensor, pre: Preprocessing, views: Views, *, fps: float | None = None) -> Tensor:
-    """The views that ``read_views`` cuts from a file, of all its frames in memory: uint8 (n, H, W, 3) → (V, T, h, w, 3).
+    """What ``read_views`` cuts from a file, of all its frames in memory: uint8 (n, H, W, 3) → (V, T, h, w, 3).
 
     ``fps``: frames a second, needed where ``pre`` resamples in time. Raises ``ValueError`` where it is missing, and for
     other arrays.
     """
     if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[-1] != 3 or frames.numel() == 0:
-        raise ValueError(f"frames must be uint8 (T, H, W, 3) with T of at least 1, not {frames.dtype} {tuple(frames.shape)}")
+        raise ValueError(f"frames must be uint8 (T, H, W, 3), T at least 1, not {frames.dtype} {tuple(frames.shape)}")
     if fps is not None and not fps > 0:
         raise ValueError(f"fps must be positive, not {fps}")
     if pre.fps is not None and fps is None:
-        raise ValueError(f"the model watches {pre.fps:g} frames a second: say with fps= how many a second these frames are")
+        raise ValueError(
+            f"the weights resample to {pre.fps:g} frames a second: say with fps= how many a second these are"
+        )
     times = np.arange(len(frames)) / (fps or 1.0)
     unique, places = np.unique(even_clips(times, pre, views.clips), return_inverse=True)
     small = test_views(resize_short_side(frames[torch.from_numpy(unique)], pre.resize), pre, views.crops)
     shape = (views.crops, views.clips, pre.frames, pre.crop, pre.crop, 3)
     return small[:, torch.from_numpy(places.reshape(-1))].reshape(shape).transpose(0, 1).reshape(-1, *shape[2:])
+
+
+def try_views(path: str | Path, pre: Preprocessing, views: Views) -> Tensor | VideoError:
+    """``read_views``, for work that goes on after a bad file: what is wrong with it is returned, not raised."""
+    try:
+        return read_views(path, pre, clips=views.clips, crops=views.crops)
+    except VideoError as error:
+        return error
+    except FileNotFoundError:
+        return VideoError(path, "there is no such file")
+    except OSError as error:
+        return VideoError(path, f"it cannot be read ({error.strerror})")
 
 
 @torch.inference_mode()
@@ -103,7 +120,7 @@ def view_probabilities(
             parts.append(logits.float().softmax(dim=1).cpu())
     except torch.cuda.OutOfMemoryError as error:
         raise DualFormerError(
-            f"{device} has no memory for {min(at_once, len(views))} views at a time: take fewer (--batch-size, views_per_batch)"
+            f"{device} has no memory for {min(at_once, len(views))} views at a time: take fewer (--batch-size)"
         ) from error
     probabilities = torch.cat(parts)
     if not probabilities.isfinite().all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -44,7 +45,8 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: could not be written ({_reason(error)}); {_remedy(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone by now, or never made
+            temporary.unlink()
 
 
 def _reason(error: OSError | RuntimeError) -> str:

@@ -15,7 +15,7 @@ from dualformer.model.network import DualFormer
 from dualformer.weights.atomic import atomic_write
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.locate import CARD, TENSORS
+from dualformer.weights.locate import CARD, TENSORS, first_line, hub_errors
 from dualformer.weights.native import load_weights, save_weights
 
 PAGE = "README.md"
@@ -70,11 +70,10 @@ def push_to_hub(
         api.upload_folder(
             repo_id=repo_id, folder_path=folder, allow_patterns=[TENSORS, CARD, PAGE], commit_message=message
         )
-    except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    except hub_errors() as error:
         raise WeightsError(
-            f"{repo_id}: could not be uploaded ({reason}); check the name and the connection, and log in with "
-            "`hf auth login` or give a token"
+            f"{repo_id}: could not be uploaded ({first_line(error)}); check the name and the connection, and log "
+            "in with `hf auth login` or give a token"
         ) from error
     return str(address)
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from dualformer.weights.errors import WeightsError
 
+SHIPPED = {"rendered": "nano-rendered.safetensors"}
+"""Weights that come with the package, by the name that stands for them wherever a weights file is asked for."""
+
 TENSORS = "model.safetensors"
 CARD = "config.json"
 
@@ -15,11 +18,13 @@ _FILE_SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin"}
 
 
 def resolve(path_or_hub_id: Path | str) -> Path:
-    """The weights file that is meant: an existing file, the one in a folder, or one downloaded from the hub.
+    """The weights file that is meant: a name of `SHIPPED`, an existing file, the one in a folder, or one from the hub.
 
     A hub id is ``owner/name``. Errors: ``FileNotFoundError`` if it is none of these; ``WeightsError`` if a folder
     or repository has no weights or the download fails.
     """
+    if path_or_hub_id in SHIPPED:
+        return Path(__file__).parent / "shipped" / SHIPPED[str(path_or_hub_id)]
     path = Path(path_or_hub_id)
     if path.is_file():
         return path
@@ -42,9 +47,21 @@ def _download(hub_id: str) -> Path:
 
     try:
         return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=[TENSORS, CARD]))
-    except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    except hub_errors() as error:
         raise WeightsError(
-            f"{hub_id}: no such file here, and it could not be had from the hub ({reason.rstrip('. ')}); "
+            f"{hub_id}: no such file here, and it could not be had from the hub ({first_line(error)}); "
             "check the name and the connection, or log in with `hf auth login` if it is private"
         ) from error
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What ``huggingface_hub`` raises when the hub refuses, is not reached, or the id is none."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Its bases are the errors of the HTTP library beneath, which differs between versions of huggingface_hub.
+    return (OSError, ValueError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of an error's message, for a message of one line."""
+    return next(iter(str(error).splitlines()), "").rstrip(". ") or type(error).__name__

@@ -27,6 +27,7 @@ from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.keys import check_keys, times
+from dualformer.weights.locate import first_line
 
 COARSE_GRID: Size3 = (4, 4, 4)
 
@@ -61,7 +62,7 @@ def read_release(path: Path | str) -> dict[str, Tensor]:
             "loaded because it could run code; save its 'state_dict' alone where you trust it, and convert that"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path}: not a readable PyTorch checkpoint ({_first_line(error)}); get it anew") from error
+        raise WeightsError(f"{path}: not a readable PyTorch checkpoint ({first_line(error)}); get it anew") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if isinstance(state, dict) and "stages.0.embed.proj.weight" in state:
         raise WeightsError(f"{path}: already a dualformer weights file; use it as it is")
@@ -275,7 +276,3 @@ def _size3(shape: torch.Size) -> Size3:
 
 def _product(a: Size3, b: Size3) -> Size3:
     return a[0] * b[0], a[1] * b[1], a[2] * b[2]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

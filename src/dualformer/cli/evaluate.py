@@ -1,0 +1,193 @@
+"""``dualformer evaluate``: how good weights are on labelled videos, and where they go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from dualformer.evaluation.evaluate import Evaluation
+    from dualformer.evaluation.metrics import ClassFigures
+
+_MANY = 24  # classes; of more, only the worst and the best are printed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    weights: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WEIGHTS")]
+    """A weights file, a folder with model.safetensors, or a hub id (owner/name)."""
+    data: Path
+    """A folder with one subfolder per class (its val/ or test/ where it has one), or a CSV file (path,label,…)."""
+    on: str | None = None
+    """Rows of a CSV file to evaluate on, as in batch=B (default: all)."""
+    views: str = "4x1"
+    """Views of each video, clips x crops (1 or 3 crops); their probabilities are averaged."""
+    control: Literal["none", "one_frame", "shuffled"] = "none"
+    """What the model goes by: one_frame repeats the middle frame of each clip, shuffled mixes the order of its frames.
+    Accuracy that stays the same does not come from motion."""
+    seed: int = 0
+    """Of the mixed order."""
+    label_map: Path | None = None
+    """Where class names differ: a JSON object or a CSV file (class,label) from the data's names to the weights'."""
+    manifest: Path | None = None
+    """Manifest that `dualformer check` wrote: files it calls bad are left out."""
+    out: Path | None = None
+    """Folder of the report (default: evaluation, or evaluation-CONTROL, beside the weights file)."""
+    device: str = "auto"
+    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
+    workers: int | None = None
+    """Processes that decode (default: one less than there are cores, at most 8)."""
+    batch_size: int = 8
+    """Views that go through the network at a time."""
+    json: bool = False
+    """Print the figures as JSON, and nothing else."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size must be at least 1, not {self.batch_size}")
+        for name in ("workers", "seed"):
+            if (value := getattr(self, name)) is not None and value < 0:
+                raise ValueError(f"--{name} must be 0 or more, not {value}")
+
+
+def run(options: Options) -> int:
+    import json
+    import os
+
+    from dualformer.datasets.open import open_videos, parse_where, read_bad
+    from dualformer.evaluation.classes import read_label_map
+    from dualformer.evaluation.evaluate import evaluate
+    from dualformer.evaluation.metrics import confusion_matrix, per_class
+    from dualformer.evaluation.report import write_report
+    from dualformer.inference.device import choose_device
+    from dualformer.video.views import Views
+    from dualformer.weights.native import load_weights
+
+    views, device = Views.parse(options.views), choose_device(options.device)
+    where = parse_where(options.on) if options.on else None
+    bad = read_bad(options.manifest) if options.manifest else set()
+    label_map = read_label_map(options.label_map) if options.label_map else None
+    videos = open_videos(options.data, on=where, bad=bad)
+    model, card = load_weights(options.weights, device=device)
+    workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
+    out = options.out or _beside(options.weights, options.control)
+    if not options.json:
+        control = "" if options.control == "none" else f", control {options.control}"
+        left_out = f", {len(bad)} files left out by {options.manifest}" if options.manifest else ""
+        print(
+            f"evaluating {options.weights} on {len(videos)} videos of {videos.source}{left_out}: views {views}, "
+            f"{device}, {workers} decoding processes{control}",
+            flush=True,
+        )
+    with _Progress(quiet=options.json) as progress:
+        evaluation = evaluate(
+            model,
+            card,
+            videos,
+            views=views,
+            workers=workers,
+            batch_size=options.batch_size,
+            label_map=label_map,
+            control=options.control,
+            seed=options.seed,
+            progress=progress.show,
+        )
+    write_report(out, evaluation, extra={"weights": options.weights, "data": str(options.data)})
+    if options.json:
+        print(json.dumps({**evaluation.figures, "report": str(out)}, indent=2, ensure_ascii=False))
+        return 0
+    print("\n".join(_figures(evaluation)))
+    matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
+    print("\n".join(_classes(per_class(matrix, evaluation.classes))))
+    print(f"report: {out}   (figures.json, per_class.csv, predictions.csv, confusion.png, contact_sheet.png)")
+    rows = f" --on '{options.on}'" if options.on else ""
+    again = f"dualformer evaluate {options.weights} --data {options.data}{rows}"
+    if options.control == "none":
+        print(f"next: {again} --control one_frame   (is it the motion that it recognises?)")
+    else:
+        print(f"next: compare with {again}   (the same without the control)")
+    return 0
+
+
+def _beside(weights: str, control: str) -> Path:
+    folder = "evaluation" if control == "none" else f"evaluation-{control}"
+    path = Path(weights)
+    if not path.exists():
+        return Path(folder)  # from the hub: the report belongs here, not in the cache
+    return (path if path.is_dir() else path.parent) / folder
+
+
+def _figures(evaluation: Evaluation) -> list[str]:
+    figures = evaluation.figures
+    low, high = figures["top1_interval"]
+    lines = [("top-1", f"{figures['top1']:.1%}   (95 % interval {low:.1%} to {high:.1%})")]
+    if "top5" in figures:
+        lines.append(("top-5", f"{figures['top5']:.1%}"))
+    lines += [
+        ("mean class accuracy", f"{figures['mean_class_accuracy']:.1%}"),
+        ("always the commonest class", f"{figures['majority_class']:.1%}"),
+        ("cross-entropy", f"{figures['cross_entropy']:.3f} nats"),
+        ("calibration error", f"{figures['calibration_error']:.3f}"),
+        ("speed", f"{figures['clips_per_second']:.1f} clips/s, {figures['seconds']:.1f} s in all"),
+    ]
+    width = max(len(name) for name, _ in lines)
+    return ["", *(f"{name:<{width}}  {value}" for name, value in lines), ""]
+
+
+def _classes(rows: list[ClassFigures]) -> list[str]:
+    rows = [row for row in rows if row.count]
+    if len(rows) > _MANY:
+        ordered = sorted(rows, key=lambda row: row.recall or 0.0)
+        half = _MANY // 2
+        worst, best = _table(ordered[:half]), _table(ordered[-half:])
+        return [f"the {half} worst classes:", *worst, "", f"the {half} best:", *best, ""]
+    return [*_table(rows), ""]
+
+
+def _table(rows: list[ClassFigures]) -> list[str]:
+    width = max(5, *(len(row.name) for row in rows))
+    lines = [f"{'class':<{width}}  videos  recall  precision     F1  most confused with"]
+    for row in rows:
+        confused = f"{row.confused_with} ({row.confused_count})" if row.confused_with is not None else "–"
+        shares = f"{_percent(row.recall):>6}  {_percent(row.precision):>9}  {_percent(row.f1):>5}"
+        lines.append(f"{row.name:<{width}}  {row.count:>6}  {shares}  {confused}")
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
+
+
+class _Progress:
+    """A bar on a terminal, else a plain line every tenth of the way."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._before = 0
+
+    def __enter__(self) -> _Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console()
+        self._bar = None
+        if console.is_terminal and not self._quiet:
+            columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console)
+            self._bar.start()
+            self._task = self._bar.add_task("evaluating", total=None)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif not self._quiet and done * 10 // total > self._before * 10 // total:
+            print(f"{done} of {total} videos", flush=True)
+        self._before = done

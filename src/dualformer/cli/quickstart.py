@@ -1,0 +1,51 @@
+"""``dualformer quickstart``: the whole way from videos to a tested recogniser, on videos that it renders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dualformer.quickstart.config import QuickstartConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(QuickstartConfig):
+    json: bool = False
+    """Print the figures as one JSON object at the end, and nothing else to standard output."""
+
+
+def run(options: Options) -> int:
+    import dataclasses
+    import json
+    import sys
+
+    from dualformer.quickstart.run import quickstart
+    from dualformer.training.loop import Interrupted
+    from dualformer.training.report import Reporter
+
+    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(QuickstartConfig)}
+    reporter = Reporter(sys.stderr if options.json else sys.stdout)
+    try:
+        result = quickstart(QuickstartConfig(**settings), reporter=reporter)
+    except Interrupted:
+        reporter.say("the same command goes on from here")
+        return 130
+    figures = result.figures
+    if options.json:
+        print(json.dumps(figures))
+        return 0
+    reporter.say("")
+    reporter.say(f"top-1 on videos it was not trained on   {figures['top1']:6.1%}")
+    if figures["from_scratch_top1"] is not None:
+        reporter.say(f"  the same, from random weights         {figures['from_scratch_top1']:6.1%}")
+    for name, line in (("one_frame", "one frame, repeated"), ("shuffled", "frames shuffled    ")):
+        reporter.say(f"  control: {line}          {figures['controls'][name]:6.1%}")
+    reporter.say(f"  guessing                              {figures['chance']:6.1%}")
+    reporter.say(f"{figures['example']['file']}: {result.example.label} ({result.example.probability:.1%})")
+    reporter.say(f"report: {result.report}   weights: {result.weights}")
+    reporter.say("")
+    reporter.say("now your own videos, one folder per class:")
+    reporter.say("  dualformer check MY_VIDEOS")
+    reporter.say("  dualformer train --data MY_VIDEOS --from rendered --size 112")
+    reporter.say("  dualformer evaluate runs/train/best.safetensors --data MY_VIDEOS")
+    reporter.say("  dualformer predict CLIP.mp4 --weights runs/train/best.safetensors")
+    return 0

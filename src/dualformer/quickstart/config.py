@@ -1,0 +1,32 @@
+"""What a quickstart is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig:
+    """What is made and how long it is trained on. The defaults take a few minutes on two cores."""
+
+    out: str = "quickstart"
+    """Folder for videos, training runs and the report."""
+    train_videos: int = 40
+    """Rendered videos of each class to train on."""
+    val_videos: int = 5
+    """Of each class, to choose the best epoch by."""
+    test_videos: int = 25
+    """Of each class, to judge by in the end."""
+    difficulty: float = 0.5
+    """0 is one bright actor on a flat background, 1 is textured, faint, noisy and shaken."""
+    epochs: int = 10
+    start: str = "rendered"
+    """Weights to start from."""
+    scratch: bool = True
+    """Train a second network from random weights, with the same videos and as many steps."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train_videos", "val_videos", "test_videos", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")

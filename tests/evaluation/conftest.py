@@ -1,0 +1,46 @@
+"""A tiny data set of two files per class, and a random network for it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualformer.datasets.open import open_videos
+from dualformer.datasets.samples import VideoList
+from dualformer.model.network import DualFormer
+from dualformer.model.presets import create_model
+from dualformer.video.encode import write_video
+from dualformer.video.preprocessing import kinetics
+from dualformer.weights.native import Card
+
+CLASSES = ("blink", "down", "left", "right", "round", "up")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for i, name in enumerate(CLASSES):
+        (folder / name).mkdir()
+        for number in range(2):
+            rng = np.random.default_rng([i, number])
+            frames = rng.integers(0, 256, (20, 6, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+            write_video(folder / name / f"{number}.mp4", frames, fps=25)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def videos(data: Path) -> VideoList:
+    return open_videos(data)
+
+
+@pytest.fixture(scope="session")
+def model() -> DualFormer:
+    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=len(CLASSES), seed=3)
+    model.state_dict()["head.weight"].mul_(30)  # so that videos differ in what the random network says of them
+    return model
+
+
+@pytest.fixture(scope="session")
+def card(model: DualFormer) -> Card:
+    pre = kinetics(frames=4, stride=2, size=32)
+    return Card(config=model.config, labels=CLASSES, preprocessing=pre, provenance="a test", licence="")

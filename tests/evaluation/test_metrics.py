@@ -1,0 +1,122 @@
+"""Figures against what one works out by hand, or by loops too plain to be wrong."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from torch import from_numpy
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score, multiclass_recall
+
+from dualformer.evaluation.metrics import (
+    calibration_error,
+    confusion_matrix,
+    cross_entropy,
+    per_class,
+    summary,
+    top_k,
+    wilson_interval,
+)
+
+
+@pytest.fixture
+def drawn() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(200, 8)) * 2
+    labels = rng.integers(0, 7, 200)  # the last class has no video
+    scores[np.arange(200), labels] += 1.5
+    p = np.exp(scores)
+    return (p / p.sum(axis=1, keepdims=True)).astype(np.float32), labels
+
+
+def test_figures_worked_out_by_hand() -> None:
+    p = np.array([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.2, 0.2, 0.6], [0.1, 0.3, 0.6]], dtype=np.float32)
+    labels = np.array([0, 1, 2, 2])
+    figures = summary(p, labels)
+    assert figures["top1"] == 0.75
+    assert "top5" not in figures
+    assert figures["mean_class_accuracy"] == pytest.approx((1 + 0 + 1) / 3)
+    assert figures["majority_class"] == 0.5
+    assert figures["cross_entropy"] == pytest.approx(-(math.log(0.7) + math.log(0.4) + 2 * math.log(0.6)) / 4, abs=1e-6)
+    # Bins of 1/15: 0.7 alone, right; 0.5 alone, wrong; 0.6 twice (on an edge), right.
+    assert figures["calibration_error"] == pytest.approx((0.3 + 0.5 + 2 * 0.4) / 4, abs=1e-6)
+    assert confusion_matrix(p, labels).tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 2]]
+    json.dumps(figures)
+
+
+def test_per_class_worked_out_by_hand() -> None:
+    matrix = np.array([[3, 1, 2, 0], [0, 4, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    a, b, c, d = per_class(matrix, ("a", "b", "c", "d"))
+    assert (a.count, a.recall, a.precision) == (6, 0.5, 0.75)
+    assert a.f1 == pytest.approx(2 * 0.5 * 0.75 / 1.25)
+    assert (a.confused_with, a.confused_count) == ("c", 2)
+    assert (b.recall, b.precision, b.confused_with, b.confused_count) == (1.0, 0.8, None, 0)
+    assert (c.recall, c.precision, c.f1, c.confused_with) == (0.0, 0.0, 0.0, "a")
+    assert (d.count, d.recall, d.precision, d.f1, d.confused_with) == (0, None, None, None, None)
+
+
+def test_figures_against_plain_loops(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    p, labels = drawn
+    figures = summary(p, labels)
+    top1 = top5 = 0
+    matrix = np.zeros((8, 8), dtype=int)
+    for row, label in zip(p, labels, strict=True):
+        ranked = sorted(range(8), key=lambda i: (-row[i], i))
+        top1 += ranked[0] == label
+        top5 += label in ranked[:5]
+        matrix[label, ranked[0]] += 1
+    assert figures["top1"] == top1 / 200
+    assert figures["top5"] == top5 / 200
+    assert 0.3 < figures["top1"] < figures["top5"] < 1
+    assert np.array_equal(confusion_matrix(p, labels), matrix)
+    recalls = [matrix[i, i] / matrix[i].sum() for i in range(7)]
+    assert figures["mean_class_accuracy"] == pytest.approx(sum(recalls) / 7)
+
+
+def test_figures_against_torchmetrics(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    p, labels = drawn
+    t, y = from_numpy(p), from_numpy(labels)
+    for k in (1, 3, 5):
+        assert top_k(p, labels, k) == pytest.approx(float(multiclass_accuracy(t, y, 8, top_k=k, average="micro")))
+    rows = per_class(confusion_matrix(p, labels), tuple("abcdefgh"))
+    recall = multiclass_recall(t, y, 8, average="none")
+    f1 = multiclass_f1_score(t, y, 8, average="none")
+    for i, row in enumerate(rows[:7]):
+        assert row.recall == pytest.approx(float(recall[i]))
+        assert row.f1 == pytest.approx(float(f1[i]))
+
+
+def test_calibration_error_against_plain_bins(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    p, labels = drawn
+    total = 0.0
+    for low in range(15):
+        inside = [i for i in range(200) if low / 15 < p[i].max() <= (low + 1) / 15]
+        if inside:
+            accuracy = sum(p[i].argmax() == labels[i] for i in inside) / len(inside)
+            total += abs(accuracy - sum(float(p[i].max()) for i in inside) / len(inside)) * len(inside) / 200
+    assert calibration_error(p, labels) == pytest.approx(total, abs=1e-5)
+
+
+def test_the_wilson_interval() -> None:
+    # A published example: 10 of 20 gives 0.299 to 0.701; nothing of 10 gives 0 to 0.278.
+    assert wilson_interval(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
+    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson_interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    # Its ends are where the share is 1.96 standard errors (of a share of that size) away.
+    low, high = wilson_interval(67, 89)
+    for end in (low, high):
+        assert abs(67 / 89 - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / 89), abs=1e-6)
+    with pytest.raises(ValueError, match="no share"):
+        wilson_interval(3, 2)
+
+
+def test_an_impossible_truth_costs_much_but_not_everything() -> None:
+    p = np.array([[1.0, 0.0]], dtype=np.float32)
+    assert cross_entropy(p, np.array([1])) == pytest.approx(-math.log(np.finfo(np.float32).tiny))
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    p = np.full((2, 3), 1 / 3, dtype=np.float32)
+    for probabilities, labels in ((p, np.array([0])), (p[0], np.array([0, 1, 2])), (p[:0], np.zeros(0, dtype=int))):
+        with pytest.raises(ValueError, match="probabilities"):
+            summary(probabilities, labels)

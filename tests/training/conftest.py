@@ -1,0 +1,33 @@
+"""A small data set of rendered files, and the settings that train on it in seconds."""
+
+from pathlib import Path
+
+import pytest
+
+from dualformer.datasets.rendered import Scene, write_dataset
+from dualformer.training.config import TrainConfig
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, six videos to train on and two to validate on each, 32x32 pixels, 16 frames."""
+    folder = tmp_path_factory.mktemp("rendered") / "videos"
+    scene = Scene(size=32, frames=16, classes=("right", "left"))
+    write_dataset(folder, scene, clips_per_class={"train": 6, "val": 2}, seed=3)
+    return folder
+
+
+@pytest.fixture
+def settings(videos: Path, tmp_path: Path) -> TrainConfig:
+    """Two epochs of three steps."""
+    return TrainConfig(
+        data=str(videos),
+        out=str(tmp_path / "run"),
+        frames=4,
+        size=32,
+        epochs=2,
+        batch_size=4,
+        flip="off",
+        workers=0,
+        precision="float32",
+    )

@@ -1,0 +1,58 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dualformer.model.presets import create_model
+from dualformer.training.objective import ClipObjective, MotionObjective, motion_targets
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.transforms import normalize
+
+PRE = Preprocessing(frames=4, resize=32, crop=32, mean=(100.0, 110.0, 120.0), std=(50.0, 51.0, 52.0))
+
+
+def batch(count: int = 2) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "clip": torch.randint(0, 256, (count, 4, 32, 32, 3), dtype=torch.uint8, generator=generator),
+        "label": torch.arange(count) % 3,
+        "moving": torch.rand(count, 4, 8, 8, generator=generator),
+        "velocity": torch.randn(count, 4, 8, 8, 2, generator=generator),
+    }
+
+
+def model():
+    return create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0, dropout=0.0)
+
+
+def test_clip_objective_is_the_cross_entropy_of_the_model_on_normalised_clips():
+    network, data = model(), batch()
+    step = ClipObjective(network, PRE).eval()(data)
+    logits = network(normalize(data["clip"], PRE))
+    assert torch.equal(step.logits, logits)
+    assert step.loss.item() == pytest.approx(F.cross_entropy(logits, data["label"]).item())
+
+
+def test_motion_targets_by_hand():
+    moving = torch.zeros(1, 2, 2, 4)
+    velocity = torch.zeros(1, 2, 2, 4, 2)
+    moving[0, 0, 1, 3] = 1.0  # in the first frame, in the cell at row 1, column 3 …
+    velocity[0, 0, 1, 3] = torch.tensor([3.0, -6.0])  # … something moves right and, faster, up
+    target = motion_targets(moving, velocity, torch.Size((1, 1, 2)), quarters=2)
+    assert target.shape == (1, 1, 1, 2, 12)
+    expected = torch.zeros(1, 1, 1, 2, 12)
+    # Token 1 holds columns 2 and 3; its quarters go row by row, so row 1, column 3 is its last. Half of its time.
+    expected[0, 0, 0, 1, 9:] = torch.tensor([0.5, 0.5, -1.0])
+    assert torch.allclose(target, expected)
+
+
+def test_motion_objective_starts_at_one_and_adds_to_the_clip_loss():
+    objective = MotionObjective(model(), PRE, weight=2.0)
+    step = objective(batch())
+    data = batch()
+    target = motion_targets(data["moving"], data["velocity"], torch.Size((2, 1, 1)), 2)
+    constant = (target**2).mean() / target.var()
+    assert step.parts["motion"].item() == pytest.approx(constant.item(), rel=1e-5)
+    assert step.loss.item() == pytest.approx((step.parts["clip"] + 2 * step.parts["motion"]).item())
+    step.loss.backward()
+    assert objective.extra is not None and objective.extra.weight.grad is not None
+    assert objective.extra.weight.grad.abs().sum() > 0

@@ -1,0 +1,42 @@
+import math
+
+import pytest
+import torch
+
+from dualformer.model.network import PositionEncoding
+from dualformer.model.presets import create_model
+from dualformer.training.optim import parameter_groups, schedule
+
+
+def test_schedule_by_hand():
+    values = [schedule(step, steps=10, warmup=4) for step in range(11)]
+    assert values[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert values[4] == 1.0
+    assert values[7] == pytest.approx(0.5)
+    assert values[6] == pytest.approx(0.5 * (1 + math.cos(math.pi / 3)))
+    assert values[10] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_schedule_without_warmup_starts_at_the_peak():
+    assert schedule(0, steps=10, warmup=0) == 1.0
+
+
+def test_groups_hold_every_parameter_once_with_the_right_rate_and_decay():
+    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0)
+    extra = torch.nn.Linear(4, 2)
+    groups = parameter_groups(model, lr=1e-2, backbone_lr=0.1, weight_decay=0.05, extra=extra)
+    found = [id(parameter) for group in groups for parameter in group["params"]]
+    every = [id(parameter) for parameter in [*model.parameters(), *extra.parameters()]]
+    assert sorted(found) == sorted(every)
+    settings = {
+        id(parameter): (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]
+    }
+    assert settings[id(model.head.weight)] == (1e-2, 0.05)
+    assert settings[id(model.head.bias)] == (1e-2, 0.0)
+    assert settings[id(extra.weight)] == (1e-2, 0.05)
+    for name, parameter in model.named_parameters():
+        if name.startswith("head"):
+            continue
+        decays = name.endswith("weight") and parameter.dim() > 1 and ".position." not in name
+        assert settings[id(parameter)] == (pytest.approx(1e-3), 0.05 if decays else 0.0), name
+    assert sum(isinstance(module, PositionEncoding) for module in model.modules()) == 4

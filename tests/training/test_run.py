@@ -1,0 +1,298 @@
+"""Whole runs on a few small files: what they leave, that they resume to the same bits, and how they fail."""
+
+import json
+import math
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dualformer.errors import DualFormerError
+from dualformer.model.presets import create_model
+from dualformer.training.config import TrainConfig
+from dualformer.training.loop import TrainResult
+from dualformer.training.report import Reporter, SilentReporter, read_metrics
+from dualformer.training.run import train
+from dualformer.weights.native import load_weights, read_card, save_weights
+
+
+class Lines(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def progress(self, line: str, *, last: bool = False) -> None:
+        self.lines.append(line)
+
+
+def run(settings: TrainConfig, **changes: object) -> TrainResult:
+    return train(settings.replace(**changes), reporter=SilentReporter())
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    one, other = load_file(a), load_file(b)
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+
+
+def command(settings: TrainConfig, *extra: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "dualformer", "train", "--data", settings.data, "--out", settings.out),
+        *("--frames", "4", "--size", "32", "--epochs", "2", "--batch-size", "4", "--flip", "off", "--workers", "0"),
+        *("--precision", "float32", *extra),
+    ]
+
+
+def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainConfig):
+    result = run(settings)
+    out = Path(settings.out)
+    assert result.finished and result.epochs == 2 and 0 <= result.best_top1 <= 1
+    assert result.weights == out / "best.safetensors"
+    model, card = load_weights(out / "last.safetensors")
+    assert card.labels == ("left", "right")
+    assert card.config == model.config
+    assert (card.preprocessing.frames, card.preprocessing.stride, card.preprocessing.crop) == (4, 2, 32)
+    epochs = read_metrics(out)
+    assert [(epoch["epoch"], epoch["step"]) for epoch in epochs] == [(1, 3), (2, 6)]
+    assert max(epoch["val_top1"] for epoch in epochs) == result.best_top1
+    assert read_card(out / "best.safetensors").metrics["val_top1"] == pytest.approx(result.best_top1)
+    assert TrainConfig.load(out / "config.json") == settings.replace(backbone_lr=1.0, warmup_epochs=2 / 12)
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "split.csv").read_text().count("\n") == 1 + 12 + 4
+
+
+def test_the_same_settings_give_the_same_bits_and_another_seed_does_not(settings: TrainConfig, tmp_path: Path):
+    run(settings)
+    run(settings, out=str(tmp_path / "again"), workers=2)
+    assert_same_weights(Path(settings.out) / "last.safetensors", tmp_path / "again" / "last.safetensors")
+    run(settings, out=str(tmp_path / "other"), seed=1)
+    one = load_file(Path(settings.out) / "last.safetensors")
+    other = load_file(tmp_path / "other" / "last.safetensors")
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_stopped_after_any_step_and_resumed_with_other_workers_gives_the_same_bits(
+    settings: TrainConfig, tmp_path: Path, steps: int
+):
+    run(settings)
+    stopped = settings.replace(out=str(tmp_path / "stopped"))
+    run(stopped, max_steps=steps)
+    run(stopped, resume=True, workers=1)
+    for name in ("last.safetensors", "best.safetensors"):
+        assert_same_weights(Path(settings.out) / name, tmp_path / "stopped" / name)
+    keys = ("epoch", "step", "lr", "train_loss", "train_top1", "val_loss", "val_top1")
+    whole, resumed = read_metrics(Path(settings.out)), read_metrics(tmp_path / "stopped")
+    assert [[e[key] for key in keys] for e in whole] == [[e[key] for key in keys] for e in resumed]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_gives_the_same_bits(settings: TrainConfig, tmp_path: Path):
+    run(settings, epochs=6)
+    killed = settings.replace(out=str(tmp_path / "killed"))
+    moments = random.Random(0)
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
+    kills = 0
+    for _ in range(40):
+        resume = ["--resume"] if (tmp_path / "killed" / "config.json").exists() and checkpoint.exists() else []
+        process = subprocess.Popen(
+            command(killed, "--epochs", "6", "--save-minutes", "0.001", *resume),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            # Imports take a few seconds; the run itself one or two.
+            _, errors = process.communicate(timeout=moments.uniform(3.0, 6.0) if kills < 3 else None)
+            assert process.returncode == 0, errors.decode()
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    assert_same_weights(Path(settings.out) / "last.safetensors", tmp_path / "killed" / "last.safetensors")
+    assert not list((tmp_path / "killed").glob(".*.tmp")) or kills
+
+
+def test_ctrl_c_saves_stops_and_says_how_to_go_on(settings: TrainConfig, tmp_path: Path):
+    process = subprocess.Popen(
+        command(settings, "--epochs", "400"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("epoch 1/400"):
+            process.send_signal(signal.SIGINT)
+            break
+    lines += process.stdout.readlines()
+    assert process.wait(timeout=60) == 130, lines
+    assert any("stopped by Ctrl-C; saved at step" in line for line in lines)
+    assert lines[-1].startswith("go on with: dualformer train --data")
+    assert run(settings, resume=True, max_steps=12).epochs == 4
+
+
+def test_resume_refuses_other_data_and_a_run_is_not_overwritten(settings: TrainConfig, videos: Path):
+    run(settings, max_steps=1)
+    with pytest.raises(ValueError, match="already holds a run"):
+        run(settings)
+    config = json.loads((Path(settings.out) / "config.json").read_text())
+    (Path(settings.out) / "config.json").write_text(json.dumps(config | {"lr": 0.5}))
+    with pytest.raises(DualFormerError, match="started with another lr"):
+        run(settings, resume=True)
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        run(settings, resume=True, out=settings.out + "-nowhere")
+
+
+def test_a_damaged_checkpoint_is_named(settings: TrainConfig):
+    run(settings, max_steps=1)
+    path = Path(settings.out) / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DualFormerError, match=r"checkpoint\.pt: not a readable checkpoint"):
+        run(settings, resume=True)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_and_resume_goes_on(settings: TrainConfig, tmp_path: Path):
+    run(settings)
+    small = settings.replace(out=str(tmp_path / "small"))
+    run(small, max_steps=3)
+    before = (tmp_path / "small" / "checkpoint.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+        with pytest.raises(DualFormerError, match="could not be written"):
+            run(small, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (tmp_path / "small" / "checkpoint.pt").read_bytes() == before
+    assert not list((tmp_path / "small").glob(".*.tmp"))
+    run(small, resume=True)
+    assert_same_weights(Path(settings.out) / "last.safetensors", tmp_path / "small" / "last.safetensors")
+
+
+def test_overfit_memorises(settings: TrainConfig):
+    result = run(settings, overfit=4, epochs=40, batch_size=4, lr=2e-3)
+    assert result.best_top1 == 1.0
+    assert read_metrics(Path(settings.out))[-1]["train_loss"] < math.log(2) / 2
+
+
+def test_starting_from_weights_with_other_classes_makes_a_new_head_and_says_so(settings: TrainConfig, tmp_path: Path):
+    run(settings, max_steps=1)
+    model, card = load_weights(Path(settings.out) / "last.safetensors")
+    start = tmp_path / "start.safetensors"
+    model.reset_classifier(5, seed=0)
+    labels = ("a", "b", "c", "d", "e")
+    save_weights(start, model, type(card)(**vars(card) | {"config": model.config, "labels": labels, "metrics": {}}))
+    lines = Lines()
+    out = tmp_path / "second"
+    train(settings.replace(out=str(out), start=str(start), frames=None, size=None, max_steps=1), reporter=lines)
+    assert any("classifier: 5 → 2 classes" in line for line in lines.lines), lines.lines
+    fresh = create_model("dualformer_nano", clip=(4, 32, 32), seed=0).state_dict()
+    assert not torch.equal(fresh["norm.weight"], model.state_dict()["norm.weight"])
+    kept = load_file(out / "last.safetensors")
+    # One step of a tenth of the learning rate from where the first run stopped.
+    assert (kept["norm.weight"] - model.state_dict()["norm.weight"]).abs().max() < 2e-4
+
+
+def test_weights_of_another_network_are_refused(settings: TrainConfig):
+    run(settings, max_steps=1)
+    weights = str(Path(settings.out) / "last.safetensors")
+    with pytest.raises(DualFormerError, match="channels"):
+        run(settings, out=settings.out + "2", start=weights, model="dualformer_tiny")
+    assert not Path(settings.out + "2").exists()
+
+
+def test_numbers_that_are_no_numbers_stop_the_run_and_name_the_step(settings: TrainConfig, tmp_path: Path):
+    run(settings, max_steps=1)
+    model, card = load_weights(Path(settings.out) / "last.safetensors")
+    with torch.no_grad():
+        model.norm.weight.fill_(float("nan"))
+    save_weights(tmp_path / "nan.safetensors", model, card)
+    with pytest.raises(DualFormerError, match=r"loss became nan in step 1, epoch 1; lower --lr"):
+        run(settings, out=settings.out + "2", start=str(tmp_path / "nan.safetensors"))
+
+
+def test_accumulated_batches_are_one_large_batch(settings: TrainConfig, tmp_path: Path):
+    """Not to the bit, and only up to BatchNorm, which sees the small batches: the steps' number and size are the same."""
+    run(settings, batch_size=2, accumulate=2)
+    epochs = read_metrics(Path(settings.out))
+    assert [epoch["step"] for epoch in epochs] == [3, 6]
+    run(settings, out=str(tmp_path / "large"), batch_size=4)
+    small = load_file(Path(settings.out) / "last.safetensors")["norm.weight"]
+    large = load_file(tmp_path / "large" / "last.safetensors")["norm.weight"]
+    assert torch.allclose(small, large, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "dualformer_huge"}, "unknown model 'dualformer_huge'; there are dualformer_nano"),
+        ({"batch_size": 13}, "--batch-size 13 is more than the 12 clips"),
+        ({"accumulate": 4}, "--accumulate 4 is more than the 3 batches"),
+        ({"flip": None}, "class 'left' sounds as if left and right differ; say --flip off"),
+        ({"data": "rendered", "size": None}, "give --frames and --size"),
+        ({"data": "rendered", "flip": "on"}, "give --flip off"),
+        ({"train_on": "batch=A"}, "."),
+    ],
+)
+def test_settings_that_cannot_work_stop_before_anything_is_written(settings: TrainConfig, changes, message: str):
+    with pytest.raises(ValueError, match=message):
+        run(settings, **changes)
+    assert not Path(settings.out).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs must be more than 0"),
+        ({"workers": -1}, "--workers must be 0 or more"),
+        ({"dropout": 1.0}, "--dropout is 1.0"),
+        ({"val_fraction": 1.0}, "--val-fraction"),
+        ({"warmup_epochs": 30.0}, "--warmup-epochs 30.0 leaves nothing of --epochs 30"),
+    ],
+)
+def test_impossible_numbers_are_named_by_their_option(changes, message: str):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(data="videos", **changes)
+
+
+def test_training_on_rendered_videos_uses_the_truth_and_never_repeats_a_clip(settings: TrainConfig):
+    lines = Lines()
+    train(settings.replace(data="rendered", rendered_clips=8, epochs=1, batch_size=8), reporter=lines)
+    assert any("16 classes, 8 new clips an epoch, from plain to hard" in line for line in lines.lines)
+    _, card = load_weights(Path(settings.out) / "last.safetensors")
+    assert len(card.labels) == 16 and card.provenance == "trained by dualformer on rendered"
+
+
+def test_a_bad_video_stops_training_with_its_name(settings: TrainConfig, videos: Path, tmp_path: Path):
+    import shutil
+
+    data = tmp_path / "videos"
+    shutil.copytree(videos, data)
+    bad = data / "train" / "left" / "left_0001.mp4"
+    bad.write_bytes(b"no video")
+    with pytest.raises(DualFormerError, match=r"left_0001\.mp4"):
+        run(settings, data=str(data))
+    manifest = tmp_path / "manifest.csv"
+    from dualformer.datasets.check import check_videos
+    from dualformer.datasets.files import find_videos, write_manifest
+
+    write_manifest(manifest, check_videos(find_videos(data), workers=1))
+    result = run(settings, data=str(data), manifest=str(manifest), out=settings.out + "2")
+    assert result.finished

@@ -1,0 +1,130 @@
+"""Which frames make a clip, against plain counting."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dualformer.video.preprocessing import Preprocessing, kinetics, transfer
+from dualformer.video.sampling import even_clips, is_short, random_clip
+
+
+def plan(frames: int, stride: int, fps: float | None = None) -> Preprocessing:
+    return Preprocessing(
+        frames=frames, stride=stride, fps=fps, resize=32, crop=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+    )
+
+
+videos = st.integers(1, 200)
+plans = st.builds(plan, st.integers(1, 40), st.integers(1, 6), st.sampled_from([None, 7.5, 25.0, 30.0, 60.0]))
+
+
+@given(videos, plans, st.integers(0, 99), st.booleans())
+def test_indices_lie_in_the_video_and_rise(n: int, pre: Preprocessing, seed: int, jitter: bool) -> None:
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.uniform(0.001, 0.2, n)) if jitter else np.arange(n) / 25
+    clips = [random_clip(times, pre, rng), *even_clips(times, pre, 3)]
+    for clip in clips:
+        assert clip.shape == (pre.frames,)
+        assert clip.dtype == np.int64
+        assert clip.min() >= 0
+        assert clip.max() < n
+        assert (np.diff(clip) >= 0).all()
+
+
+@given(videos, st.integers(1, 40), st.integers(1, 6))
+def test_frames_are_a_stride_apart_and_the_last_is_repeated(n: int, frames: int, stride: int) -> None:
+    pre = plan(frames, stride)
+    clip = random_clip(np.arange(n) / 25, pre, np.random.default_rng(0))
+    start = clip[0]
+    assert clip.tolist() == [min(start + k * stride, n - 1) for k in range(frames)]
+    short = n < (frames - 1) * stride + 1
+    assert is_short(np.arange(n) / 25, pre) == short
+    if short:
+        assert start == 0
+    else:
+        assert clip[-1] == start + (frames - 1) * stride
+
+
+def test_random_starts_are_uniform_and_reach_both_ends() -> None:
+    pre, times = plan(4, 2), np.arange(10) / 25  # starts 0, 1, 2, 3
+    rng = np.random.default_rng(0)
+    starts = np.bincount([random_clip(times, pre, rng)[0] for _ in range(4000)], minlength=5)
+    assert starts[4:].sum() == 0
+    assert (np.abs(starts[:4] - 1000) < 120).all()  # four standard deviations
+
+
+def test_a_clock_at_the_files_own_rate_draws_the_same_starts() -> None:
+    pre, times = plan(4, 2, fps=25), np.arange(10) / 25
+    rng = np.random.default_rng(0)
+    clips = [random_clip(times, pre, rng) for _ in range(4000)]
+    assert all((np.diff(clip) == 2).all() for clip in clips)
+    starts = np.bincount([clip[0] for clip in clips], minlength=5)
+    assert (np.abs(starts[:4] - 1000) < 120).all()
+
+
+@given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 6), st.integers(1, 12))
+def test_even_clips_are_spread_by_the_stated_rounding(n: int, frames: int, stride: int, clips: int) -> None:
+    views = even_clips(np.arange(n) / 25, plan(frames, stride), clips)
+    room = max(0, n - ((frames - 1) * stride + 1))
+    if clips == 1:
+        expected = [room // 2]
+    else:
+        expected = [int(np.floor(i * room / (clips - 1) + 0.5 + 1e-9)) for i in range(clips)]
+    assert views[:, 0].tolist() == expected
+    if room >= clips - 1:
+        assert len({tuple(view) for view in views}) == clips
+    if room and clips > 1:
+        assert views[0, 0] == 0
+        assert views[-1, -1] == n - 1
+
+
+def test_even_clips_by_the_clock_end_with_the_last_frame() -> None:
+    times = np.arange(100) / 30
+    views = even_clips(times, plan(8, 1, fps=10), 4)
+    assert views[0].tolist() == [0, 3, 6, 9, 12, 15, 18, 21]
+    assert views[-1].tolist() == [78, 81, 84, 87, 90, 93, 96, 99]
+
+
+def test_the_clock_shows_the_frame_on_the_screen() -> None:
+    times = np.array([0.0, 0.1, 0.5, 0.55, 1.0])
+    assert even_clips(times, plan(6, 1, fps=5), 1)[0].tolist() == [0, 1, 1, 3, 3, 4]  # 0, .2, .4, .6, .8, 1.0
+
+
+def test_times_that_a_container_rounded_to_milliseconds_skip_nothing() -> None:
+    times = np.round(np.arange(90) / 30, 3)
+    assert even_clips(times, plan(90, 1, fps=30), 1)[0].tolist() == list(range(90))
+
+
+def test_same_seed_same_clip() -> None:
+    times = np.arange(100) / 25
+    for pre in (plan(8, 2), plan(8, 2, fps=30)):
+        a, b, c = (random_clip(times, pre, np.random.default_rng(s)) for s in (1, 1, 2))
+        assert a.tolist() == b.tolist() != c.tolist()
+
+
+def test_preprocessing_survives_json() -> None:
+    import json
+
+    for pre in (kinetics(), transfer(16, 4, 112), plan(3, 1, fps=12.5)):
+        assert Preprocessing.from_dict(json.loads(json.dumps(pre.to_dict()))) == pre
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "bgr"}, "unknown preprocessing keys: colour"),
+        ({"crop": None}, "missing preprocessing keys: crop"),
+        ({"frames": 0}, "frames must be"),
+        ({"frames": 2.5}, "frames must be"),
+        ({"crop": 999}, "crop 999 does not fit"),
+        ({"fps": 0.0}, "fps must be positive"),
+        ({"std": [1, 0, 1]}, "std must be positive"),
+        ({"mean": [1, 2]}, "mean must be three"),
+    ],
+)
+def test_preprocessing_refuses(change: dict[str, object], message: str) -> None:
+    d = {**kinetics().to_dict(), **change}
+    d = {key: value for key, value in d.items() if value is not None or key == "fps"}
+    with pytest.raises(ValueError, match=message):
+        Preprocessing.from_dict(d)

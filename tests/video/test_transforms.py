@@ -1,0 +1,159 @@
+"""Pixels: resizing against a float reference, crops against plain slices, the random crop against its stated law."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import Encode, naive
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dualformer.video import transforms
+from dualformer.video.clips import read_training_clip, read_views
+from dualformer.video.preprocessing import kinetics, transfer
+from dualformer.video.sampling import even_clips, random_clip
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (64, 64), (9, 50), (48, 64)])
+def test_resize_is_antialiased_bilinear(size: tuple[int, int]) -> None:
+    clip = noise(3, 48, 64, 3)
+    planes = clip.permute(0, 3, 1, 2).float().contiguous()
+    expected = F.interpolate(planes, size=size, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+    result = transforms.resize(clip, *size)
+    assert result.dtype == torch.uint8
+    assert result.is_contiguous()
+    assert (result.float() - expected).abs().max() <= 1  # rounding, once along each axis
+
+
+def test_resize_to_the_same_size_changes_nothing() -> None:
+    clip = noise(2, 40, 50, 3)
+    assert torch.equal(transforms.resize(clip, 40, 50), clip)
+
+
+@given(st.integers(20, 200), st.integers(20, 200), st.integers(8, 64))
+def test_short_side(height: int, width: int, size: int) -> None:
+    h, w = transforms.resize_short_side(torch.zeros(1, height, width, 3, dtype=torch.uint8), size).shape[1:3]
+    assert min(h, w) == size
+    assert abs(max(h, w) - size * max(height, width) / min(height, width)) <= 0.5
+
+
+def test_crops_are_slices() -> None:
+    wide, tall = noise(2, 10, 31, 3), noise(2, 31, 10, 3)
+    assert torch.equal(transforms.centre_crop(wide, 10), wide[:, :, 10:20])
+    assert torch.equal(transforms.centre_crop(tall, 8), tall[:, 11:19, 1:9])
+    assert torch.equal(transforms.three_crops(wide, 10), torch.stack([wide[:, :, x : x + 10] for x in (0, 10, 21)]))
+    assert torch.equal(transforms.three_crops(tall, 10), torch.stack([tall[:, y : y + 10] for y in (0, 10, 21)]))
+    with pytest.raises(ValueError, match="does not fit"):
+        transforms.centre_crop(wide, 11)
+
+
+def test_views_of_a_test_clip() -> None:
+    clip, pre = noise(4, 48, 96, 3), kinetics(4, 1, 24)
+    small = transforms.resize(clip, 24, 48)
+    assert torch.equal(transforms.test_views(clip, pre)[0], small[:, :, 12:36])
+    assert torch.equal(transforms.test_views(clip, pre, 3)[2], small[:, :, 24:])
+    assert torch.equal(transforms.test_views(clip, pre, 3)[1], transforms.test_views(clip, pre)[0])
+    with pytest.raises(ValueError, match="crops must be 1 or 3"):
+        transforms.test_views(clip, pre, 2)
+
+
+@given(st.integers(4, 300), st.integers(4, 300), st.integers(0, 999))
+def test_random_boxes_lie_in_the_frame(height: int, width: int, seed: int) -> None:
+    crop = transforms.draw_crop(height, width, np.random.default_rng(seed))
+    assert 0 <= crop.top <= crop.top + crop.height <= height
+    assert 0 <= crop.left <= crop.left + crop.width <= width
+    assert crop.height >= 1
+    assert crop.width >= 1
+
+
+def test_random_boxes_follow_their_law() -> None:
+    rng = np.random.default_rng(0)
+    crops = [transforms.draw_crop(240, 320, rng, area=(0.1, 0.5), flip=0.25) for _ in range(4000)]
+    areas = np.array([c.height * c.width / (240 * 320) for c in crops])
+    ratios = np.array([np.log(c.width / c.height) for c in crops])
+    assert areas.min() > 0.095
+    assert areas.max() < 0.505
+    assert abs(areas.mean() - 0.3) < 0.01
+    assert abs(ratios.mean()) < 0.015
+    assert np.abs(ratios).max() < np.log(4 / 3) + 0.02
+    assert abs(np.mean([c.flip for c in crops]) - 0.25) < 0.03
+    # Every corner of the frame is reached, so the box is not kept to a part of it.
+    assert min(c.top for c in crops) == 0 == min(c.left for c in crops)
+    assert max(c.top + c.height for c in crops) == 240
+    assert max(c.left + c.width for c in crops) == 320
+
+
+def test_whole_frame_and_flip() -> None:
+    clip, pre = noise(3, 32, 32, 3), kinetics(3, 1, 32)
+    whole = {"area": (1.0, 1.0), "ratio": (1.0, 1.0)}
+    assert torch.equal(transforms.train_view(clip, pre, np.random.default_rng(0), flip=0, **whole), clip)
+    mirrored = transforms.train_view(clip, pre, np.random.default_rng(0), flip=1, **whole)
+    assert torch.equal(mirrored, clip.flip(2))
+
+
+def test_one_draw_serves_all_frames() -> None:
+    still = noise(1, 48, 64, 3).expand(5, -1, -1, -1)
+    view = transforms.train_view(still, kinetics(5, 1, 20), np.random.default_rng(3))
+    assert all(torch.equal(view[0], frame) for frame in view)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"area": (0.5, 0.2)}, "area"), ({"ratio": (0.0, 1.0)}, "ratio"), ({"flip": 1.5}, "flip")]
+)
+def test_augmentation_refuses(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        transforms.draw_crop(10, 10, np.random.default_rng(0), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pre", [kinetics(4, 1, 8), transfer(4, 1, 8)])
+def test_normalize(pre) -> None:  # noqa: ANN001
+    clips = noise(2, 4, 8, 8, 3)
+    result = transforms.normalize(clips, pre)
+    assert result.shape == (2, 3, 4, 8, 8)
+    assert result.is_contiguous()
+    for c in range(3):
+        expected = (clips[..., c].double() - pre.mean[c]) / pre.std[c]
+        assert (result[:, c].double() - expected).abs().max() < 1e-5 * 256
+    half = transforms.normalize(clips, pre, dtype=torch.bfloat16)
+    assert torch.equal(half, result.bfloat16())
+    with pytest.raises(ValueError, match="uint8 clips B T H W 3"):
+        transforms.normalize(clips.float(), pre)
+
+
+def test_training_clip_is_its_parts(encode: Encode) -> None:
+    """Cutting while decoding gives what decoding everything, then cutting, gives."""
+    path, pre = encode("a.mp4", 60), kinetics(8, 3, 24)
+    frames = torch.from_numpy(naive(path))
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        indices = random_clip(np.arange(60) / 25, pre, rng)
+        expected = transforms.train_view(frames[torch.from_numpy(indices)], pre, rng, flip=0.5)
+        assert torch.equal(read_training_clip(path, pre, np.random.default_rng(seed), flip=0.5), expected)
+
+
+@pytest.mark.parametrize("crops", [1, 3])
+@pytest.mark.parametrize("clips", [1, 4])
+def test_views_are_their_parts(clips: int, crops: int, encode: Encode) -> None:
+    path, pre = encode("a.mp4", 60), kinetics(8, 3, 24)
+    frames = torch.from_numpy(naive(path))
+    views = read_views(path, pre, clips=clips, crops=crops)
+    starts = even_clips(np.arange(60) / 25, pre, clips)
+    expected = torch.cat([transforms.test_views(frames[torch.from_numpy(i)], pre, crops) for i in starts])
+    assert torch.equal(views, expected)
+    assert len({view.numpy().tobytes() for view in views}) == clips * crops  # all distinct
+
+
+def test_short_video_repeats_its_last_frame_and_says_so_once(encode: Encode, caplog: pytest.LogCaptureFixture) -> None:
+    from dualformer.video import clips
+
+    clips._told.clear()
+    path, pre = encode("a.mp4", 5), kinetics(8, 2, 24)
+    view = read_views(path, pre)[0]
+    read_training_clip(path, pre, np.random.default_rng(0), flip=0)
+    assert torch.equal(view[3:], view[2:3].expand(6, -1, -1, -1)[:5])
+    assert not torch.equal(view[1], view[2])
+    assert caplog.text.count("5 frames are shorter than a clip of 8 frames × stride 2: its last frame is repeated") == 1
