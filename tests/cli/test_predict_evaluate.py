@@ -165,6 +165,14 @@ def test_evaluate_prints_figures_classes_and_what_to_try_next(home: Path, capsys
     assert "12 of 12 videos" in printed
 
 
+def test_a_folder_that_cannot_be_written_to_shows_at_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(home / "nano.safetensors"), "--data", str(home / "data"), "--out", str(home / "nano.safetensors")]
+    assert main(["evaluate", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == f"dualformer: {home / 'nano.safetensors'}: File exists\n"
+    assert printed.out == ""
+
+
 def test_a_control_has_a_report_of_its_own(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(home / "nano.safetensors"), "--data", str(home / "data"), "--views", "1x1", "--workers", "0"]
     assert main(["evaluate", *arguments, "--control", "shuffled", "--seed", "4", "--json"]) == 0

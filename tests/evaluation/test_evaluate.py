@@ -13,6 +13,7 @@ from dualformer.evaluation.classes import ClassMismatchError, match_classes, rea
 from dualformer.evaluation.evaluate import apply_control, evaluate
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
+from dualformer.video.clips import read_views
 from dualformer.weights.native import Card
 
 
@@ -33,8 +34,8 @@ def test_evaluation_gives_what_prediction_gives(model: DualFormer, card: Card, v
 def test_workers_and_batches_change_nothing(model: DualFormer, card: Card, videos: VideoList) -> None:
     few = videos.subset([0, 3, 5, 8, 11])
     plain = evaluate(model, card, few, views="2x1", batch_size=1)
-    for settings in ({"workers": 2, "batch_size": 4}, {"batch_size": 64}):
-        other = evaluate(model, card, few, views="2x1", **settings)
+    for workers, batch_size in ((2, 4), (0, 64)):
+        other = evaluate(model, card, few, views="2x1", workers=workers, batch_size=batch_size)
         np.testing.assert_allclose(other.probabilities, plain.probabilities, atol=1e-5)
 
 
@@ -170,8 +171,6 @@ def test_controls_reach_the_network(model: DualFormer, card: Card, videos: Video
         found = evaluate(model, card, few, views="1x1", control=control, seed=5, workers=1)
         assert found.figures["control"] == control
         assert np.abs(found.probabilities - plain.probabilities).max() > 1e-3
-        from dualformer.video.clips import read_views
-
         for i, path in enumerate(found.paths):
             view = apply_control(read_views(path, card.preprocessing), control, seed=5, index=i)
             np.testing.assert_allclose(found.probabilities[i], recognizer.predict_views(view)[0], atol=1e-5)

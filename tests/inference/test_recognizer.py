@@ -1,5 +1,7 @@
 """Files to labels: the same answer by every way, views that differ, bad files that stop nothing."""
 
+import dataclasses
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +124,7 @@ def test_frames_in_memory_give_what_their_file_gives(recognizer: Recognizer, vid
 
 
 def test_frames_in_memory_are_resampled_like_those_of_a_file(videos: list[Path]) -> None:
-    pre = kinetics(frames=4, stride=1, size=32).__class__(**{**PRE.__dict__, "fps": 10.0, "stride": 1})
+    pre = dataclasses.replace(PRE, fps=10.0, stride=1)
     with VideoReader(videos[2]) as reader:
         frames = reader.read(np.arange(len(reader)))
     views = views_of_frames(frames, pre, Views(2, 3), fps=25)
@@ -162,16 +164,17 @@ def test_many_goes_on_after_a_bad_file_and_keeps_the_order(
 def test_many_reads_no_further_ahead_than_asked(recognizer: Recognizer, videos: list[Path]) -> None:
     taken = 0
 
-    def endless() -> "list[Path]":
+    def endless() -> Iterator[Path]:
         nonlocal taken
         while True:
             taken += 1
-            yield videos[taken % 4]  # type: ignore[misc]
+            yield videos[taken % 4]
 
     results = recognizer.many(endless(), ahead=2)
     for _ in range(3):
         next(results)
-    results.close()  # type: ignore[attr-defined]
+    assert isinstance(results, Generator)
+    results.close()
     assert taken == 5
 
 
@@ -232,7 +235,7 @@ def test_devices_are_named_as_pytorch_names_them() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for name in ("gpu", "meta", "cuda:99"):
-        with pytest.raises(ValueError, match="auto or cpu|computes nothing"):
+        with pytest.raises(ValueError, match=r"auto or cpu|computes nothing"):
             choose_device(name)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Encode, naive
 from hypothesis import given
 from hypothesis import strategies as st
+from made_videos import Encode, naive
 
 from dualformer.video import transforms
 from dualformer.video.clips import read_training_clip, read_views
@@ -110,7 +110,7 @@ def test_augmentation_refuses(wrong: dict[str, object], message: str) -> None:
 
 
 @pytest.mark.parametrize("pre", [kinetics(4, 1, 8), transfer(4, 1, 8)])
-def test_normalize(pre) -> None:  # noqa: ANN001
+def test_normalize(pre) -> None:
     clips = noise(2, 4, 8, 8, 3)
     result = transforms.normalize(clips, pre)
     assert result.shape == (2, 3, 4, 8, 8)

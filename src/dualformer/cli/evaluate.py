@@ -74,6 +74,7 @@ def run(options: Options) -> int:
     model, card = load_weights(options.weights, device=device)
     workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
     out = options.out or _beside(options.weights, options.control)
+    out.mkdir(parents=True, exist_ok=True)  # now, and not when hours of work are to be written
     if not options.json:
         control = "" if options.control == "none" else f", control {options.control}"
         left_out = f", {len(bad)} files left out by {options.manifest}" if options.manifest else ""

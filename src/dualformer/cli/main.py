@@ -5,7 +5,9 @@ Nothing heavy is imported before a verb runs: ``dualformer --help`` answers at o
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import logging
 import sys
 import traceback
@@ -76,7 +78,28 @@ def usage() -> str:
 def _parse(options: Any, verb: str, arguments: Sequence[str]) -> Any:
     import tyro
 
-    return tyro.cli(options, prog=f"dualformer {verb}", description=VERBS[verb], args=arguments)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options, prog=f"dualformer {verb}", description=VERBS[verb], args=arguments)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(f"{_unboxed(said.getvalue())} (see dualformer {verb} --help)") from stop
+
+
+def _unboxed(text: str) -> str:
+    """tyro's boxed complaint as one line: its headings and the options that it names, without their help."""
+    parts: list[str] = []
+    for line in text.splitlines():
+        content = line.strip("│").rstrip()
+        if not content.strip() or content.startswith(("╭", "╰")) or set(content.strip()) == {"─"}:
+            continue
+        if content.strip().startswith(("For full helptext", "Argument helptext")):
+            break
+        if len(content) - len(content.lstrip()) < 8:
+            parts.append(content.strip())
+    return " ".join(parts).replace("Error parsing Options: ", "")
 
 
 def _one_line(error: BaseException) -> str:

@@ -46,6 +46,6 @@ def run(options: Options) -> int:
     reporter.say("now your own videos, one folder per class:")
     reporter.say("  dualformer check MY_VIDEOS")
     reporter.say("  dualformer train --data MY_VIDEOS --from rendered --size 112")
-    reporter.say("  dualformer evaluate runs/train/best.safetensors --data MY_VIDEOS")
+    reporter.say("  dualformer evaluate runs/train/best.safetensors --data runs/train/split.csv --on split=val")
     reporter.say("  dualformer predict CLIP.mp4 --weights runs/train/best.safetensors")
     return 0

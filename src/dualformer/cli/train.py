@@ -20,7 +20,7 @@ def run(options: Options) -> int:
 
     from dualformer.training.loop import Interrupted
     from dualformer.training.report import Reporter, clock
-    from dualformer.training.run import train
+    from dualformer.training.run import SPLIT, train
 
     settings = {f.name: getattr(options, f.name) for f in dataclasses.fields(TrainConfig)}
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
@@ -37,6 +37,8 @@ def run(options: Options) -> int:
         f"{result.best_epoch}; {result.clips_per_second:.1f} clips/s"
     )
     reporter.say(f"weights: {result.weights}   curves: {result.out / 'curves.png'}")
-    reporter.say(f"next: dualformer evaluate {result.weights} --data {options.data}")
-    reporter.say(f"      dualformer predict VIDEO --weights {result.weights}")
+    # Not the folder or file itself: where val was drawn from it, it holds the training videos too.
+    if (result.out / SPLIT).is_file():
+        reporter.say(f"next: dualformer evaluate {result.weights} --data {result.out / SPLIT} --on split=val")
+    reporter.say(f"next: dualformer predict VIDEO --weights {result.weights}")
     return 0

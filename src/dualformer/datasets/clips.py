@@ -1,6 +1,7 @@
 """The torch data sets over labelled files, and the order in which training goes through them."""
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch.utils.data
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.datasets.samples import VideoList
+from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.errors import DualFormerError
 from dualformer.video.clips import read_training_clip, read_views, tell_if_short, training_view
 from dualformer.video.decode import FrameCountError, VideoReader
 from dualformer.video.preprocessing import Preprocessing
@@ -144,3 +146,51 @@ class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
         mine = order[self._start + self._rank :: self._world][: len(self)]
         for index in mine.tolist():
             yield self._epoch, index
+
+
+def batches(clips: torch.utils.data.Dataset[dict[str, Any]], **options: Any) -> Generator[dict[str, Any], None, None]:
+    """Batches of a ``DataLoader`` with these ``options`` over ``clips``.
+
+    A video that cannot be read raises :class:`DatasetError` with the remedy, whichever process met it. Ctrl-C is left
+    to the process that reads the batches: its workers go on until it ends them.
+    """
+    loader = torch.utils.data.DataLoader(
+        _Guarded(clips), collate_fn=_collate, worker_init_fn=_leave_signals_to_the_main_process, **options
+    )
+    for batch in loader:
+        if isinstance(batch, DualFormerError):
+            raise DatasetError(
+                f"{batch}; find all such files with `dualformer check`, and leave them out by giving its manifest "
+                "with --manifest"
+            ) from batch
+        yield batch
+
+
+def _leave_signals_to_the_main_process(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class _Guarded(torch.utils.data.Dataset[dict[str, Any] | DualFormerError]):
+    """Items, or why there is none: raised in a loader worker, an error would arrive as a page of traceback."""
+
+    def __init__(self, clips: torch.utils.data.Dataset[dict[str, Any]]) -> None:
+        self._clips = clips
+
+    def __len__(self) -> int:
+        return len(self._clips)  # type: ignore[arg-type]  # asked for only where there is no sampler
+
+    def __getitem__(self, key: Any) -> dict[str, Any] | DualFormerError:
+        try:
+            return self._clips[key]
+        except DualFormerError as error:
+            return error
+        except FileNotFoundError as error:
+            return DatasetError(str(error))
+        except OSError as error:
+            return DatasetError(f"{error.filename or 'a video'}: it cannot be read ({error.strerror})")
+
+
+def _collate(items: list[dict[str, Any] | DualFormerError]) -> Any:
+    bad = next((item for item in items if isinstance(item, DualFormerError)), None)
+    return torch.utils.data.default_collate(items) if bad is None else bad

@@ -68,7 +68,7 @@ def write_manifest(path: str | Path, verdicts: list[Verdict]) -> None:
 
 
 def read_manifest(path: str | Path) -> list[Verdict]:
-    """The inverse of :func:`write_manifest`. ``FileNotFoundError`` without a file, :class:`DatasetError` for another."""
+    """The inverse of :func:`write_manifest`. ``FileNotFoundError`` without a file, ``DatasetError`` for another."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such manifest: {path}")

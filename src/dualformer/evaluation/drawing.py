@@ -68,7 +68,7 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: tuple[str, ..
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=font, color=colour)
     bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.015, shrink=0.7, aspect=30)
     bar.set_label("share of the true class's videos")
-    _save(path, figure)
+    _save(path, figure, trim=True)
 
 
 def draw_contact_sheet(path: Path, rows: Sequence[ContactRow], *, title: str = "") -> None:
@@ -138,5 +138,7 @@ def _short(text: str, most: int) -> str:
     return shortened if len(shortened) > most // 2 else f"{text[: most // 2 - 1]}…{text[-(most - most // 2) :]}"
 
 
-def _save(path: Path, figure: Figure) -> None:
-    atomic_write(path, lambda temporary: figure.savefig(temporary, format="png", dpi=_DPI))
+def _save(path: Path, figure: Figure, *, trim: bool = False) -> None:
+    """``trim`` fits the picture to what is drawn: square axes move inside their place, and labels with them."""
+    box = "tight" if trim else None
+    atomic_write(path, lambda temporary: figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches=box))

@@ -21,9 +21,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from dualformer.datasets.clips import EpochSampler
+from dualformer.datasets.clips import EpochSampler, batches
 from dualformer.errors import DualFormerError
 from dualformer.training.objective import Batch, ClipObjective
 from dualformer.training.optim import parameter_groups, schedule
@@ -67,8 +67,6 @@ class TrainResult:
     epochs: int
     seconds: float
     clips_per_second: float
-    finished: bool
-    """False if it was interrupted; then ``--resume`` goes on."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -143,7 +141,7 @@ class Loop:
         with self._signals():
             while self.progress.epoch < self.config.epochs and not self._reached_limit():
                 self._run_epoch()
-        return self._result(finished=True)
+        return self._result()
 
     def _run_epoch(self) -> None:
         config, progress = self.config, self.progress
@@ -151,7 +149,7 @@ class Loop:
         sampler = EpochSampler(
             self.train_size, seed=config.seed, epoch=progress.epoch, start=progress.batch * config.batch_size
         )
-        loader = DataLoader(
+        loader = batches(
             self.train_clips,
             batch_size=config.batch_size,
             sampler=sampler,
@@ -179,6 +177,7 @@ class Loop:
             if between_steps and now - last_save >= 60 * config.save_minutes:
                 self.save()
                 last_save = now
+        loader.close()  # its processes end before those of validation start
         self._end_epoch(clips_per_second)
 
     def _run_batch(self, batch: Batch) -> None:
@@ -252,7 +251,7 @@ class Loop:
         model, device = self.raw.model, self.fabric.device
         was_training = self.objective.training
         model.eval()
-        loader = DataLoader(
+        loader = batches(
             self.val_clips,
             batch_size=self.config.batch_size,
             num_workers=self.config.workers,
@@ -300,7 +299,7 @@ class Loop:
     def _reached_limit(self) -> bool:
         return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
 
-    def _result(self, *, finished: bool) -> TrainResult:
+    def _result(self) -> TrainResult:
         epochs = read_metrics(self.out)
         rates = [epoch["clips_per_second"] for epoch in epochs]
         return TrainResult(
@@ -311,7 +310,6 @@ class Loop:
             epochs=len(epochs),
             seconds=self.progress.seconds,
             clips_per_second=sorted(rates)[len(rates) // 2] if rates else math.nan,
-            finished=finished,
         )
 
     @contextmanager

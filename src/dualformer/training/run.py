@@ -44,7 +44,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
     source = open_source(config)
     card = read_card(resolve(config.start)) if config.start else None
     network, preprocessing = _network(config, card, len(source.classes))
-    flip = config.flip_for(source.classes) == "on"
+    flip = not config.overfit and config.flip_for(source.classes) == "on"
     config = _closed(config)
     precision = choose_precision(config.precision, Fabric(accelerator=config.accelerator, devices=1).device)
     config = config.replace(precision=precision.name)
@@ -71,7 +71,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
     else:
         out.mkdir(parents=True, exist_ok=True)
         config.save(out / CONFIG)
-        if source.splits:
+        if source.splits and not source.splits.overlapping:
             write_split(out / SPLIT, source.splits)
     reporter.say(
         f"{loop.steps} steps of {config.batch_size * config.accumulate} clips, {loop.steps_per_epoch} an epoch; "

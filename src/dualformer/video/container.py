@@ -5,6 +5,8 @@ thread inside loader workers (FFmpeg's threads beside torch's workers are a know
 touched (with frame threads and an early exit that deadlocks).
 """
 
+import gc
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,13 @@ class OpenVideo:
 
     def close(self) -> None:
         self.container.close()
+
+
+# A container and its streams refer to each other, so a decoder is freed by the garbage collector and not when it is
+# closed. If that happens in a forked child, freeing waits for ever for the decoder's threads, which live in the parent
+# alone: loader workers hang. So nothing of the kind may be lying around when a process forks.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=gc.collect)
 
 
 def _in_loader_worker() -> bool:

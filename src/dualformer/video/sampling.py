@@ -29,7 +29,8 @@ def random_clip(times: ArrayLike, pre: Preprocessing, rng: np.random.Generator) 
         start = int(rng.integers(int(room) + 1)) if room >= 0 else 0
         return _indices(times, pre, float(start))
     # The last frame stays on the screen for one more interval, so a start may fall inside it as inside any other.
-    start = float(rng.uniform(0, room + _interval(times))) if room >= 0 else 0.0
+    # The tolerance is added to every tick later.
+    start = float(rng.uniform(0, room + _interval(times))) - _TOLERANCE if room >= 0 else 0.0
     return _indices(times, pre, start)
 
 
