@@ -35,6 +35,7 @@ class Options:
 def run(options: Options) -> int:
     import time
 
+    from dualformer.cli._progress import Progress
     from dualformer.datasets.check import check_videos, find_videos, write_manifest
 
     paths = find_videos(options.data)
@@ -45,8 +46,17 @@ def run(options: Options) -> int:
             f"checking {len(paths)} files of {options.data}: decodes every frame, {options.seconds:g} s a file at most"
         )
     begun = time.monotonic()
-    with _Progress(len(paths), quiet=options.json) as progress:
-        verdicts = check_videos(paths, seconds_limit=options.seconds, workers=options.workers, progress=progress.show)
+    with Progress("decoding", "checked", quiet=options.json) as progress:
+        done = 0
+
+        def show(verdict: Verdict) -> None:
+            nonlocal done
+            done += 1
+            if not verdict.ok:
+                progress.say(f"bad: {verdict.path}: {verdict.reason}")
+            progress.show(done, len(paths))
+
+        verdicts = check_videos(paths, seconds_limit=options.seconds, workers=options.workers, progress=show)
     seconds = time.monotonic() - begun
     write_manifest(options.out, verdicts)
     bad = [verdict for verdict in verdicts if not verdict.ok]
@@ -73,42 +83,3 @@ def run(options: Options) -> int:
     elif trainable:
         print(f"next: dualformer train --data {options.data}")
     return 1 if bad else 0
-
-
-class _Progress:
-    """A bar on a terminal, else a plain line every tenth of the way; a line for each bad file in both."""
-
-    def __init__(self, total: int, *, quiet: bool) -> None:
-        self._total = total
-        self._quiet = quiet
-        self._done = 0
-
-    def __enter__(self) -> _Progress:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console()
-        self._bar = Progress(console=console) if console.is_terminal and not self._quiet else None
-        if self._bar is not None:
-            self._bar.start()
-            self._task = self._bar.add_task("decoding", total=self._total)
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def show(self, verdict: Verdict) -> None:
-        self._done += 1
-        if self._quiet:
-            return
-        if not verdict.ok:
-            line = f"bad: {verdict.path}: {verdict.reason}"
-            if self._bar is not None:
-                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            else:
-                print(line, flush=True)
-        if self._bar is not None:
-            self._bar.advance(self._task)
-        elif self._done * 10 // self._total > (self._done - 1) * 10 // self._total:
-            print(f"{self._done} of {self._total} checked", flush=True)

@@ -57,6 +57,7 @@ def run(options: Options) -> int:
     import json
     import os
 
+    from dualformer.cli._progress import Progress
     from dualformer.datasets.open import open_videos, parse_where, read_bad
     from dualformer.evaluation.classes import read_label_map
     from dualformer.evaluation.evaluate import evaluate
@@ -83,7 +84,7 @@ def run(options: Options) -> int:
             f"{device}, {workers} decoding processes{control}",
             flush=True,
         )
-    with _Progress(quiet=options.json) as progress:
+    with Progress("evaluating", "videos", quiet=options.json) as progress:
         evaluation = evaluate(
             model,
             card,
@@ -160,35 +161,3 @@ def _table(rows: list[ClassFigures]) -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
-
-
-class _Progress:
-    """A bar on a terminal, else a plain line every tenth of the way."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._before = 0
-
-    def __enter__(self) -> _Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console()
-        self._bar = None
-        if console.is_terminal and not self._quiet:
-            columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=console)
-            self._bar.start()
-            self._task = self._bar.add_task("evaluating", total=None)
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def show(self, done: int, total: int) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total)
-        elif not self._quiet and done * 10 // total > self._before * 10 // total:
-            print(f"{done} of {total} videos", flush=True)
-        self._before = done

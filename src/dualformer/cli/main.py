@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import io
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return module.run(_parse(module.Options, verb, rest))
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (DualFormerError, ValueError, OSError) as error:
         if debug:
             traceback.print_exc()

@@ -30,6 +30,7 @@ class Options:
 
 
 def run(options: Options) -> int:
+    from dualformer.cli._progress import Progress
     from dualformer.datasets.rendered import ALL, HORIZONTAL, VERTICAL, Difficulty, Scene, write_dataset
 
     scene = Scene(
@@ -47,13 +48,15 @@ def run(options: Options) -> int:
     total = sum(counts.values()) * len(scene.classes)
     print(f"rendering {total} videos of {len(scene.classes)} classes into {options.out}")
 
-    def tell(done: int, of: int) -> None:
-        if done == of or done % 200 == 0:
-            print(f"{done}/{of}", flush=True)
-
-    written = write_dataset(
-        options.out, scene, clips_per_class=counts, seed=options.seed, workers=options.workers, progress=tell
-    )
+    with Progress("rendering", "rendered") as progress:
+        written = write_dataset(
+            options.out,
+            scene,
+            clips_per_class=counts,
+            seed=options.seed,
+            workers=options.workers,
+            progress=progress.show,
+        )
     print(f"{written} videos written, {total - written} were there already")
     print(f"next: dualformer train --data {options.out} --size {options.size} --flip off --from rendered")
     return 0

@@ -1,0 +1,46 @@
+"""How verbs show that work goes on: a bar on a terminal, a plain line every tenth of the way elsewhere."""
+
+from __future__ import annotations
+
+
+class Progress:
+    """A context manager. ``what`` names the work and ``unit`` what is counted; ``quiet`` shows nothing."""
+
+    def __init__(self, what: str, unit: str, *, quiet: bool = False) -> None:
+        self._what, self._unit, self._quiet = what, unit, quiet
+        self._tenths = 0
+
+    def __enter__(self) -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        console = Console()
+        self._bar = None
+        if console.is_terminal and not self._quiet:
+            columns = (TextColumn(self._what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=console)
+            self._bar.start()
+            self._task = self._bar.add_task(self._what, total=None)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """``done`` of ``total`` are finished."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif not self._quiet and done * 10 // total > self._tenths:
+            print(f"{done} of {total} {self._unit}", flush=True)
+        self._tenths = done * 10 // total
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, flush=True)
