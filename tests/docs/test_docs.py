@@ -22,7 +22,17 @@ from dualformer.model.presets import list_models, preset_config
 
 _NETWORK = ("--size", "32", "--frames", "4", "--batch-size", "8", "--max-steps", "2", "--workers", "0")
 APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("quickstart",): ("--train-videos", "2", "--val-videos", "1", "--test-videos", "1", "--epochs", "1", "--no-scratch"),
+    ("quickstart",): (
+        "--train-videos",
+        "2",
+        "--val-videos",
+        "1",
+        "--test-videos",
+        "1",
+        "--epochs",
+        "1",
+        "--no-scratch",
+    ),
     ("train", "--resume"): ("--max-steps", "4", "--workers", "0"),
     ("train",): (*_NETWORK, "--precision", "float32", "--accelerator", "cpu"),
     ("evaluate",): ("--workers", "0", "--device", "cpu"),
@@ -79,7 +89,9 @@ def _run_command(block: Block, command: list[str]) -> int:
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
         assert words and set(words) <= set(targets), f"{block.place}: no such target: {' '.join(command)}"
         return block.exit_code
-    assert program == "dualformer" or program in ELSEWHERE, f"{block.place}: {program} is no program that pages may name"
+    assert program == "dualformer" or program in ELSEWHERE, (
+        f"{block.place}: {program} is no program that pages may name"
+    )
     if program != "dualformer":
         return block.exit_code
     if words and words[0] in VERBS and "--help" not in words:
@@ -116,7 +128,9 @@ def test_contributing_names_targets_that_exist() -> None:
 
 
 def test_the_table_of_presets_is_what_info_prints() -> None:
-    table = {row[0].strip("`"): row[1:] for row in rows(ROOT / "docs" / "network.md") if row[0].startswith("`dualformer_")}
+    table = {
+        row[0].strip("`"): row[1:] for row in rows(ROOT / "docs" / "network.md") if row[0].startswith("`dualformer_")
+    }
     assert list(table) == list_models()
     for name, cells in table.items():
         cost, clip = measure_cost(preset_config(name)), preset_config(name).clip

@@ -96,12 +96,13 @@ def _unboxed(text: str) -> str:
     """tyro's boxed complaint as one line: its headings and the options that it names, without their help."""
     parts: list[str] = []
     for line in text.splitlines():
-        content = line.strip("│").rstrip()
-        if not content.strip() or content.startswith(("╭", "╰")) or set(content.strip()) == {"─"}:
+        if line[:1] not in ("│", "|"):  # the box's upper and lower edge
             continue
+        content = line[1:-1].rstrip()
         if content.strip().startswith(("For full helptext", "Argument helptext")):
             break
-        if len(content) - len(content.lstrip()) < 8:
+        is_rule = not content.strip("─- ")
+        if not is_rule and len(content) - len(content.lstrip()) < 8:
             parts.append(content.strip())
     return " ".join(parts).replace("Error parsing Options: ", "")
 

@@ -1,0 +1,199 @@
+"""The house rules that a machine can hold: who imports whom, sizes, what loads when, dependencies, foreign paths."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dualformer.cli.main import VERBS, usage
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "dualformer"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+_FLOOR_3 = {"model", "video", "weights", "datasets"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "model": set(),
+    "video": set(),
+    "weights": {"model", "video.preprocessing"},  # a weights file says how its input is made
+    "datasets": {"video"},
+    "training": _FLOOR_3,
+    "evaluation": _FLOOR_3,
+    "inference": _FLOOR_3 - {"datasets"},
+    "quickstart": {*_FLOOR_3, "training", "evaluation", "inference"},
+    "cli": {*_FLOOR_3, "training", "evaluation", "inference", "quickstart"},
+}
+"""Rooms, or modules of them, besides a room's own."""
+EVERYBODYS = {"errors", "_version"}
+OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch"}}
+"""All that the rooms on the ground floor need besides Python."""
+MOST_LINES = 420
+
+
+def name_of(path: Path) -> str:
+    """``model.config`` for ``src/dualformer/model/config.py``; ``model`` for its ``__init__.py``."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of the modules that any import statement below ``tree`` names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            assert node.module is not None
+            yield node.module
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_rooms_import_from_floors_below(room: str) -> None:
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        for name in imports(parsed(path)):
+            if not name.startswith("dualformer"):
+                continue
+            inside = name.removeprefix("dualformer").removeprefix(".")
+            allowed = {room, *EVERYBODYS, *MAY_IMPORT[room]}
+            assert any(inside == one or inside.startswith(f"{one}.") for one in allowed), f"{path}: imports {name}"
+
+
+@pytest.mark.parametrize("room", OUTSIDE)
+def test_the_ground_floor_needs_little(room: str) -> None:
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        foreign = {name.partition(".")[0] for name in imports(parsed(path))} - set(sys.stdlib_module_names)
+        assert foreign <= {"dualformer", *OUTSIDE[room]}, path
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    below: dict[str, set[str]] = {}
+    for path in MODULES:
+        when_loaded = ast.Module(
+            [node for node in parsed(path).body if isinstance(node, (ast.Import, ast.ImportFrom))], type_ignores=[]
+        )
+        names = (name.removeprefix("dualformer.") for name in imports(when_loaded) if name.startswith("dualformer."))
+        below[name_of(path)] = set(names)
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " → ".join((*above, module))
+        if module not in done:
+            for other in below.get(module, ()):
+                visit(other, (*above, module))
+            done.add(module)
+
+    for module in below:
+        visit(module, ())
+    assert len(done) >= len(MODULES)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", text)
+    tree = parsed(path)
+    assert ast.get_docstring(tree) or path.name == "_version.py", "a module says what it is for"
+    caught = [node.type for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+    assert all(kind is not None and ast.unparse(kind) != "Exception" for kind in caught)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'av', 'numpy', 'tyro', 'rich', 'huggingface_hub'}"
+    assert run(f"import sys, dualformer; print(sorted({heavy} & set(sys.modules)))") == "[]\n"
+    assert run(
+        "import sys, dualformer; dualformer.create_model; print('torch' in sys.modules, 'av' in sys.modules)"
+    ) == ("True False\n")
+
+
+def test_help_loads_neither_torch_nor_tyro_and_lists_every_verb() -> None:
+    code = "import sys; from dualformer.cli.main import main; main(['--help'])"
+    out = run(f"{code}; print(sorted({{'torch', 'tyro', 'numpy', 'av'}} & set(sys.modules)))")
+    assert out == f"{usage()}\n[]\n"
+    listed = re.findall(r"^  ([a-z]+)  ", out, flags=re.MULTILINE)
+    files = {path.stem for path in (PACKAGE / "cli").glob("[!_]*.py")} - {"main"}
+    assert sorted(listed) == sorted(files)
+
+
+def test_the_help_of_a_verb_does_not_load_torch() -> None:
+    verbs = ", ".join(f"dualformer.cli.{verb}" for verb in VERBS)
+    assert run(f"import sys, {verbs}; print(sorted({{'torch', 'av', 'numpy'}} & set(sys.modules)))") == "[]\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_are_frozen_and_given_by_name(verb: str) -> None:
+    options = importlib.import_module(f"dualformer.cli.{verb}").Options
+    parameters = options.__dataclass_params__
+    assert parameters.frozen
+    assert all(field.kw_only for field in dataclasses.fields(options))
+
+
+def test_dependencies_have_no_upper_bounds() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    project = text[text.index("dependencies = [") : text.index("[project.scripts]")]
+    requirements = re.findall(r'"([^"]+)"', re.sub(r"#.*", "", project))
+    assert len(requirements) > 15
+    for requirement in requirements:
+        assert re.fullmatch(r"[\w.-]+(\[[\w,]+\])?(>=[\w.]+)?", requirement), requirement
+    names = {re.split(r"[\[>]", requirement)[0] for requirement in requirements}
+    assert not names & {"torchvision", "decord", "timm"}, "see why in the notes on dependencies"
+
+
+def test_every_extra_says_what_it_is_for() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    lines = text[text.index("[project.optional-dependencies]") : text.index("[project.scripts]")].splitlines()[1:]
+    extras = [number for number, line in enumerate(lines) if re.match(r"\w+ = \[", line)]
+    assert len(extras) >= 6
+    for number in extras:
+        assert re.match(r"# \w.*\.$", lines[number - 1]), lines[number]
+
+
+def test_the_tested_set_pins_what_is_required() -> None:
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
+    text = (ROOT / "pyproject.toml").read_text()
+    core = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
+    needed = dict(re.findall(r'"([\w.-]+)>=([\d.]+)"', core))
+    assert set(needed) <= set(pinned)
+    for name, least in needed.items():
+        assert tuple(map(int, pinned[name].split("."))) >= tuple(map(int, least.split("."))), name
+    assert not any("+" in version for version in pinned.values()), "local versions do not exist on the package index"
+
+
+def test_nothing_belongs_to_one_machine() -> None:
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("src", "tests", "docs", "benchmarks", ".ci", ".")
+        for path in ((ROOT / folder).glob("*") if folder == "." else (ROOT / folder).rglob("*"))
+        if path.is_file()
+        and (path.suffix in {".py", ".md", ".toml", ".txt", ".sh", ".yml"} or path.name in {"Makefile", "run"})
+    }
+    assert len(texts) > len(MODULES)
+    homes = "|".join(("work", "root", "home", "Users", "tmp", "mnt"))
+    for path, text in texts.items():
+        found = re.search(rf"(?<![\w.*}}/-])/({homes})(?=[/\"'\s]|$)", text, flags=re.MULTILINE)
+        assert not found, f"{path}: {found[0]}"
+        outside = re.search(r"\.\./shared|parents\[\d\] / \"shared\"", text)
+        own = path in (Path(__file__), ROOT / "tests" / "conftest.py")
+        assert own or not outside, f"{path}: only tests/conftest.py knows where real clips lie"
