@@ -34,7 +34,7 @@ class Block:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
     def commands(self) -> list[list[str]]:
-        """The command lines of a console or sh block, as words. Where console blocks have lines with ``$``, only these."""
+        """The command lines of the block, as words. Where a console block has lines with ``$``, only these."""
         lines = self.text.replace("\\\n", " ").splitlines()
         if self.language == "console" and any(line.startswith("$ ") for line in lines):
             lines = [line[2:] for line in lines if line.startswith("$ ")]

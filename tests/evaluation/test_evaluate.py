@@ -60,7 +60,7 @@ def test_a_video_that_does_not_decode_is_named_in_one_line(
         with pytest.raises(DatasetError) as raised:
             evaluate(model, card, dataclasses.replace(videos, samples=samples), views="1x1", workers=workers)
         message = str(raised.value)
-        assert message.startswith(f"{path}: ")
+        assert str(path) in message
         assert "dualformer check" in message
         assert "--manifest" in message
         assert "\n" not in message

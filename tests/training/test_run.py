@@ -146,8 +146,8 @@ def test_ctrl_c_saves_stops_and_says_how_to_go_on(settings: TrainConfig, tmp_pat
     lines += process.stdout.readlines()
     assert process.wait(timeout=60) == 130, lines
     assert any("stopped by Ctrl-C; saved at step" in line for line in lines)
-    assert lines[-1].startswith("go on with: dualformer train --data")
-    assert run(settings, resume=True, max_steps=12).epochs == 4
+    assert lines[-1].startswith("go on with: dualformer train --resume --out")
+    assert run(settings, resume=True, data="", max_steps=12).epochs == 4
 
 
 def test_resume_refuses_other_data_and_a_run_is_not_overwritten(settings: TrainConfig, videos: Path):

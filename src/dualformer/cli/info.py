@@ -30,9 +30,10 @@ def run(options: Options) -> int:
     from dualformer.model.config import parse_clip
     from dualformer.model.cost import measure_cost
     from dualformer.model.presets import list_models, preset_config
+    from dualformer.video.views import Views
     from dualformer.weights.native import read_card, resolve
 
-    clips, crops = _views(options.views)
+    views = Views.parse(options.views)
     clip = parse_clip(options.clip) if options.clip else None
     card = None
     if options.model in list_models():
@@ -53,8 +54,8 @@ def run(options: Options) -> int:
         "parameters": cost.parameters,
         "parameters_without_classifier": cost.parameters - cost.classifier,
         "gmacs_per_view": cost.macs / 1e9,
-        "views": [clips, crops],
-        "gmacs": cost.macs / 1e9 * clips * crops,
+        "views": str(views),
+        "gmacs": cost.macs / 1e9 * views.count,
     }
     if options.json:
         print(json.dumps({**facts, "cost": cost.to_dict(), "card": json.loads(card.to_json()) if card else None}))
@@ -69,11 +70,10 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None) -> None:
 
     from dualformer.weights.keys import times
 
-    clips, crops = facts["views"]
     print(f"{facts['name']}, clips of {times(facts['clip'])} (frames x height x width)")
     without = facts["parameters_without_classifier"] / 1e6
     print(f"  parameters   {cost.parameters / 1e6:.3f} M, {without:.3f} M without the classifier")
-    print(f"  GMACs        {facts['gmacs_per_view']:.2f} a view, {facts['gmacs']:.2f} for views {clips}x{crops}")
+    print(f"  GMACs        {facts['gmacs_per_view']:.2f} a view, {facts['gmacs']:.2f} for views {facts['views']}")
     parts = ("linear", "attention", "convolution", "normalisation")
     print("               " + ", ".join(f"{part} {getattr(cost, part) / 1e9:.2f}" for part in parts))
     table = Table("stage", "map", "channels", "tokens", "windows", "pyramid tokens")
@@ -95,13 +95,3 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None) -> None:
         print(f"  {name:<12} {value:g}")
     print(f"  provenance   {card.provenance}")
     print(f"  licence      {card.licence}")
-
-
-def _views(text: str) -> tuple[int, int]:
-    try:
-        clips, crops = (int(part) for part in text.split("x"))
-    except ValueError:
-        clips = crops = 0
-    if min(clips, crops) < 1:
-        raise ValueError(f"--views is written clips x crops, as in 4x1, not {text!r}")
-    return clips, crops

@@ -32,7 +32,14 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0 done, 1 the work failed, 2 the call was wrong."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -46,15 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"there is no verb {verb!r}; choose from {', '.join(VERBS)}", 2)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("dualformer").setLevel(logging.INFO)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces what the verbs say themselves
     try:
         module = importlib.import_module(f"dualformer.cli.{verb}")
         return module.run(_parse(module.Options, verb, rest))
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
-    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        raise
     except (DualFormerError, ValueError, OSError) as error:
         if debug:
             traceback.print_exc()
@@ -93,11 +98,12 @@ def _parse(options: Any, verb: str, arguments: Sequence[str]) -> Any:
 
 
 def _unboxed(text: str) -> str:
-    """tyro's boxed complaint as one line: its headings and the options that it names, without their help."""
+    """tyro's boxed complaint as one line: its headings and the options that it names, without their help.
+
+    The first line is the box's title. Lines are drawn with box characters, ASCII or blanks, as the output allows.
+    """
     parts: list[str] = []
-    for line in text.splitlines():
-        if line[:1] not in ("│", "|"):  # the box's upper and lower edge
-            continue
+    for line in text.splitlines()[1:]:
         content = line[1:-1].rstrip()
         if content.strip().startswith(("For full helptext", "Argument helptext")):
             break

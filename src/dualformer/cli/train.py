@@ -27,7 +27,7 @@ def run(options: Options) -> int:
     try:
         result = train(TrainConfig(**settings), reporter=reporter)
     except Interrupted:
-        reporter.say(f"go on with: dualformer train --data {options.data} --out {options.out} --resume")
+        reporter.say(f"go on with: dualformer train --resume --out {options.out}")
         return 130
     if options.json:
         print(json.dumps(dataclasses.asdict(result), default=str))

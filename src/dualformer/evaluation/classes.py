@@ -13,18 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.datasets.samples import DatasetError, name_some
-from dualformer.weights.native import Card
 
 _log = logging.getLogger("dualformer")
 
 
 class ClassMismatchError(DatasetError):
     """The data set has other classes than the weights."""
-
-
-def class_names(card: Card) -> tuple[str, ...]:
-    """Labels of the weights; numbers where they have no names."""
-    return card.labels or tuple(map(str, range(card.config.num_classes)))
 
 
 def match_classes(

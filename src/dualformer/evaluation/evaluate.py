@@ -10,21 +10,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from dualformer.datasets.clips import ViewClips, batches
 from dualformer.datasets.samples import DatasetError, VideoList
-from dualformer.evaluation.classes import class_names, match_classes
+from dualformer.evaluation.classes import match_classes
 from dualformer.evaluation.metrics import summary
 from dualformer.model.network import DualFormer
-from dualformer.video.decode import VideoError
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, try_views, view_probabilities
+from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities
 from dualformer.weights.native import Card
 
 Control = Literal["none", "one_frame", "shuffled"]
@@ -83,14 +83,14 @@ def evaluate(
         raise ValueError(f"batch_size must be at least 1 and workers 0 or more, not {batch_size} and {workers}")
     if len(videos) == 0:
         raise DatasetError(f"{videos.source}: no video to evaluate on")
-    names = class_names(card)
+    names = card.class_names
     to_label = match_classes(videos.classes, names, source=videos.source, label_map=label_map)
     labels = to_label[[sample.label for sample in videos.samples]]
-    loader = DataLoader(
-        _JudgedViews(videos, card.preprocessing, views, control=control, seed=seed),
+    clips = ViewClips(videos, card.preprocessing, clips=views.clips, crops=views.crops)
+    loader = batches(
+        _JudgedViews(clips, control=control, seed=seed),
         batch_size=max(1, batch_size // views.count),
         num_workers=min(workers, len(videos)),
-        collate_fn=_collate,
     )
     device = model.norm.weight.device
     probabilities = np.zeros((len(videos), len(names)), dtype=np.float32)
@@ -100,11 +100,6 @@ def evaluate(
     begun = time.perf_counter()
     try:
         for batch in loader:
-            if isinstance(batch, VideoError):
-                raise DatasetError(
-                    f"{batch}; find all such files with `dualformer check`, and leave them out by giving its manifest "
-                    "with --manifest"
-                ) from batch
             scores = view_probabilities(
                 model,
                 batch["views"].flatten(0, 1),
@@ -166,47 +161,22 @@ def apply_control(views: Tensor, control: Control, *, seed: int, index: int) -> 
     return views[:, torch.from_numpy(order)]
 
 
-class _Item(TypedDict):
-    views: Tensor
-    index: int
+class _JudgedViews(Dataset[dict[str, Any]]):
+    """Views of every video, under a control."""
 
-
-class _Batch(TypedDict):
-    views: Tensor
-    """B V T h w 3"""
-    index: list[int]
-
-
-class _JudgedViews(Dataset["_Item | VideoError"]):
-    """Views of every video, under a control. A file that does not decode is returned as its error: raised in a loader
-    worker, it would reach the caller as a page of traceback.
-    """
-
-    def __init__(self, videos: VideoList, pre: Preprocessing, views: Views, *, control: Control, seed: int) -> None:
+    def __init__(self, clips: ViewClips, *, control: Control, seed: int) -> None:
         if control not in ("none", "one_frame", "shuffled"):
             raise ValueError(f"there is no control {control!r}; choose none, one_frame or shuffled")
         if seed < 0:
             raise ValueError(f"seed must not be negative, not {seed}")
-        if control != "none" and pre.frames < 2:
+        if control != "none" and clips.pre.frames < 2:
             raise ValueError(f"the control {control} needs clips of 2 or more frames; these weights watch a single one")
-        self._videos, self._pre, self._views = videos, pre, views
+        self._clips, self._seed = clips, seed
         self._control: Control = control
-        self._seed = seed
 
     def __len__(self) -> int:
-        return len(self._videos)
+        return len(self._clips)
 
-    def __getitem__(self, index: int) -> _Item | VideoError:
-        views = try_views(self._videos.samples[index].path, self._pre, self._views)
-        if isinstance(views, VideoError):
-            return views
-        return {"views": apply_control(views, self._control, seed=self._seed, index=index), "index": index}
-
-
-def _collate(items: list[_Item | VideoError]) -> _Batch | VideoError:
-    good: list[_Item] = []
-    for item in items:
-        if isinstance(item, VideoError):
-            return item
-        good.append(item)
-    return {"views": torch.stack([item["views"] for item in good]), "index": [item["index"] for item in good]}
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self._clips[index]
+        return item | {"views": apply_control(item["views"], self._control, seed=self._seed, index=index)}

@@ -91,7 +91,7 @@ class Recognizer:
         self.views = Views.parse(views)
         self.views_per_batch = views_per_batch
         self.precision: Precision = precision
-        self.labels: tuple[str, ...] = card.labels or tuple(map(str, range(model.config.num_classes)))
+        self.labels: tuple[str, ...] = card.class_names
         """Class names; numbers where the weights have no names."""
 
     @classmethod

@@ -23,9 +23,10 @@ _SIDED = re.compile(r"(?<![a-z])(left|right|clockwise|counterclockwise|cw|ccw)(?
 class TrainConfig:
     """A run. `resolved` fills in what is left open; the result is written beside the run and read again by resume."""
 
-    data: str
+    data: str = ""
     """A folder with one subfolder per class (with train/ and val/ above them, or without), a CSV (path,label,…), or
-    "rendered": an endless stream of rendered videos, from plain to hard, with the truth about what moves where."""
+    "rendered": an endless stream of rendered videos, from plain to hard, with the truth about what moves where.
+    Not needed to resume, unless the data has moved."""
     out: str = "runs/train"
     """Folder of the run: config.json, metrics.jsonl, curves.png, best and last weights, checkpoint."""
     resume: bool = False
@@ -96,6 +97,8 @@ class TrainConfig:
     """Save a checkpoint this often, besides at the end of every epoch."""
 
     def __post_init__(self) -> None:
+        if not self.data and not self.resume:
+            raise ValueError("--data is missing: name a folder with one subfolder per class, or a CSV (path,label,…)")
         positive = (
             "epochs",
             "rendered_clips",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,9 @@ from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preproce
 from dualformer.weights.locate import resolve
 from dualformer.weights.native import Card, read_card
 from dualformer.weights.resample import start_from
+
+# On import it has itself announce what is said here in other words; warnings and errors still come.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 CONFIG = "config.json"
 SPLIT = "split.csv"
@@ -96,8 +100,10 @@ def _settings_of_run(out: Path, asked: TrainConfig) -> TrainConfig:
     """The settings that the run in ``out`` was started with, but for those that do not change its result."""
     if not (out / CONFIG).is_file():
         raise FileNotFoundError(f"{out}: no run to resume (there is no {CONFIG}); start it without --resume")
-    return TrainConfig.load(out / CONFIG).replace(
+    then = TrainConfig.load(out / CONFIG)
+    return then.replace(
         resume=True,
+        data=asked.data or then.data,
         out=asked.out,
         workers=asked.workers,
         cache_gb=asked.cache_gb,

@@ -36,7 +36,10 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the umask leaves; some writers make files that only their owner may read
         write(temporary)
+        temporary.chmod(mode)
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(target)

@@ -53,6 +53,11 @@ class Card:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
                 raise ValueError(f"metric {name} must be a finite number, not {value!r}")
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The labels; numbers where the classes have no names."""
+        return self.labels or tuple(map(str, range(self.config.num_classes)))
+
     def to_json(self) -> str:
         """The card as JSON text."""
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
