@@ -1,7 +1,7 @@
 """The torch data sets over labelled files, and the order in which training goes through them."""
 
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -148,22 +148,31 @@ class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
             yield self._epoch, index
 
 
-def batches(clips: torch.utils.data.Dataset[dict[str, Any]], **options: Any) -> Generator[dict[str, Any], None, None]:
-    """Batches of a ``DataLoader`` with these ``options`` over ``clips``.
+class Batches:
+    """Batches of a ``DataLoader`` with these ``options`` over ``clips``, to be gone through once an epoch or once.
 
     A video that cannot be read raises :class:`DatasetError` with the remedy, whichever process met it. Ctrl-C is left
-    to the process that reads the batches: its workers go on until it ends them.
+    to the process that reads the batches: its workers go on until it ends them. PyTorch's global random state stays
+    as it is.
     """
-    loader = torch.utils.data.DataLoader(
-        _Guarded(clips), collate_fn=_collate, worker_init_fn=_leave_signals_to_the_main_process, **options
-    )
-    for batch in loader:
-        if isinstance(batch, DualFormerError):
-            raise DatasetError(
-                f"{batch}; find all such files with `dualformer check`, and leave them out by giving its manifest "
-                "with --manifest"
-            ) from batch
-        yield batch
+
+    def __init__(self, clips: torch.utils.data.Dataset[dict[str, Any]], **options: Any) -> None:
+        self._loader = torch.utils.data.DataLoader(
+            _Guarded(clips),
+            collate_fn=_collate,
+            worker_init_fn=_leave_signals_to_the_main_process,
+            generator=torch.Generator(),  # a loader draws once as it starts
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self._loader:
+            if isinstance(batch, DualFormerError):
+                raise DatasetError(
+                    f"{batch}; find all such files with `dualformer check`, and leave them out by giving its manifest "
+                    "with --manifest"
+                ) from batch
+            yield batch
 
 
 def _leave_signals_to_the_main_process(_: int) -> None:

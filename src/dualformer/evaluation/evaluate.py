@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dualformer.datasets.clips import ViewClips, batches
+from dualformer.datasets.clips import Batches, ViewClips
 from dualformer.datasets.samples import DatasetError, VideoList
 from dualformer.evaluation.classes import match_classes
 from dualformer.evaluation.metrics import summary
@@ -87,7 +87,7 @@ def evaluate(
     to_label = match_classes(videos.classes, names, source=videos.source, label_map=label_map)
     labels = to_label[[sample.label for sample in videos.samples]]
     clips = ViewClips(videos, card.preprocessing, clips=views.clips, crops=views.crops)
-    loader = batches(
+    loader = Batches(
         _JudgedViews(clips, control=control, seed=seed),
         batch_size=max(1, batch_size // views.count),
         num_workers=min(workers, len(videos)),

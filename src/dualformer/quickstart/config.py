@@ -17,9 +17,9 @@ class QuickstartConfig:
     """Of each class, to choose the best epoch by."""
     test_videos: int = 25
     """Of each class, to judge by in the end."""
-    difficulty: float = 0.5
+    difficulty: float = 0.7
     """0 is one bright actor on a flat background, 1 is textured, faint, noisy and shaken."""
-    epochs: int = 10
+    epochs: int = 5
     start: str = "rendered"
     """Weights to start from."""
     scratch: bool = True

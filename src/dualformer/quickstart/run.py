@@ -79,7 +79,7 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
         }
         extra = {key: value for key, value in figures.items() if key not in judged.figures}
-        written = write_report(report, judged, extra=extra)
+        written = write_report(report, judged, extra=extra, rows=8)
         shutil.copyfile(out / "run" / CURVES, report / CURVES)
         atomic_write(report / "README.md", lambda path: path.write_text(_page(config, figures, judged, len(test))))
     figures = json.loads(written.figures.read_text())

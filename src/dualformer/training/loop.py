@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from dualformer.datasets.clips import EpochSampler, batches
+from dualformer.datasets.clips import Batches, EpochSampler
 from dualformer.errors import DualFormerError
 from dualformer.training.objective import Batch, ClipObjective
 from dualformer.training.optim import parameter_groups, schedule
@@ -102,11 +102,21 @@ class Loop:
         if config.accumulate > batches:
             raise ValueError(f"--accumulate {config.accumulate} is more than the {batches} batches of an epoch")
         self.config, self.out, self.fabric, self.reporter, self.card = config, out, fabric, reporter, card
-        self.train_clips, self.val_clips, self.train_size = train_clips, val_clips, train_size
+        self.val_clips = val_clips
         self.batches = batches - batches % config.accumulate
         self.steps_per_epoch = self.batches // config.accumulate
         self.steps = self.steps_per_epoch * config.epochs
         self.warmup = round(config.warmup_epochs * self.steps_per_epoch)
+        self._sampler = EpochSampler(train_size, seed=config.seed)
+        self._train_batches = Batches(
+            train_clips,
+            batch_size=config.batch_size,
+            sampler=self._sampler,
+            num_workers=config.workers,
+            drop_last=True,
+            pin_memory=fabric.device.type == "cuda",
+            persistent_workers=config.workers > 0,  # what they have decoded stays in their memory
+        )
         self.fingerprint = dict(fingerprint or {}) | {
             "steps": self.steps,
             "batch_size": config.batch_size,
@@ -146,21 +156,10 @@ class Loop:
     def _run_epoch(self) -> None:
         config, progress = self.config, self.progress
         self.objective.train()
-        sampler = EpochSampler(
-            self.train_size, seed=config.seed, epoch=progress.epoch, start=progress.batch * config.batch_size
-        )
-        loader = batches(
-            self.train_clips,
-            batch_size=config.batch_size,
-            sampler=sampler,
-            num_workers=config.workers,
-            drop_last=True,
-            pin_memory=self.fabric.device.type == "cuda",
-            generator=torch.Generator(),  # a loader draws once as it starts: not from the generator that dropout uses
-        )
+        self._sampler.at(progress.epoch, start=progress.batch * config.batch_size)
         started = tick = last_save = time.monotonic()
         clips_per_second = 0.0
-        for count, batch in enumerate(loader, 1):
+        for count, batch in enumerate(self._train_batches, 1):
             self._run_batch({key: value.to(self.fabric.device, non_blocking=True) for key, value in batch.items()})
             now = time.monotonic()
             progress.seconds += now - tick
@@ -177,7 +176,6 @@ class Loop:
             if between_steps and now - last_save >= 60 * config.save_minutes:
                 self.save()
                 last_save = now
-        loader.close()  # its processes end before those of validation start
         self._end_epoch(clips_per_second)
 
     def _run_batch(self, batch: Batch) -> None:
@@ -222,9 +220,11 @@ class Loop:
             "seconds": progress.seconds,
         }
         epoch |= self.validate()
-        is_best = epoch["val_top1"] > progress.best_top1
+        # On few validation videos many epochs are equally accurate: then the smaller loss decides.
+        is_best = (epoch["val_top1"], -epoch["val_loss"]) > (progress.best_top1, -progress.best_loss)
         if is_best:
-            progress.best_top1, progress.best_epoch = epoch["val_top1"], progress.epoch + 1
+            progress.best_top1, progress.best_loss = epoch["val_top1"], epoch["val_loss"]
+            progress.best_epoch = progress.epoch + 1
         self.reporter.progress(
             f"epoch {progress.epoch + 1}/{self.config.epochs}  loss {epoch['train_loss']:.3f}  "
             f"acc {epoch['train_top1']:.1%}  validation loss {epoch['val_loss']:.3f}  acc {epoch['val_top1']:.1%}"
@@ -251,12 +251,7 @@ class Loop:
         model, device = self.raw.model, self.fabric.device
         was_training = self.objective.training
         model.eval()
-        loader = batches(
-            self.val_clips,
-            batch_size=self.config.batch_size,
-            num_workers=self.config.workers,
-            generator=torch.Generator(),
-        )
+        loader = Batches(self.val_clips, batch_size=self.config.batch_size, num_workers=self.config.workers)
         loss = correct = total = 0.0
         for batch in loader:
             views, labels = batch["views"].to(device), batch["label"].to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class Progress:
     batch: int = 0
     step: int = 0
     best_top1: float = -1.0
+    best_loss: float = math.inf
     best_epoch: int = -1
     seconds: float = 0.0
     """Time spent training, over all the run's sessions."""
