@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dualformer.datasets.clips import EpochSampler, TrainingClips, ViewClips
+from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips, ViewClips
 from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.clips import read_training_clip, read_views
 from dualformer.video.encode import write_video
@@ -49,6 +49,28 @@ def test_cached_clips_are_bit_for_bit_the_same(budget: int, videos: VideoList) -
             assert torch.equal(plain[epoch, i]["clip"], cached[epoch, i]["clip"])
     assert cached._cached_bytes <= budget
     assert len(cached._cached) == min(5, budget // (30 * 32 * 48 * 3))
+
+
+def test_persistent_workers_keep_what_they_decoded_from_epoch_to_epoch(videos: VideoList, tmp_path: Path) -> None:
+    copies = tuple(Sample(path=tmp_path / s.path.name, label=s.label) for s in videos.samples)
+    for sample, original in zip(copies, videos.samples, strict=True):
+        sample.path.write_bytes(original.path.read_bytes())
+    clips = TrainingClips(
+        VideoList(classes=("a", "b"), samples=copies, source="here"), PRE, seed=0, flip=0, cache_bytes=10**8
+    )
+    sampler = EpochSampler(5, seed=0)
+    batches = Batches(clips, batch_size=1, sampler=sampler, num_workers=1, persistent_workers=True)
+    state = torch.get_rng_state()
+    assert len(list(batches)) == 5
+    for sample in copies:
+        sample.path.unlink()
+    sampler.at(1)
+    second = list(batches)
+    assert torch.equal(torch.get_rng_state(), state)
+    original = TrainingClips(videos, PRE, seed=0, flip=0)
+    assert [int(batch["index"]) for batch in second] == [index for _, index in EpochSampler(5, seed=0, epoch=1)]
+    for batch in second:
+        assert torch.equal(batch["clip"][0], original[1, int(batch["index"])]["clip"])
 
 
 def test_the_cache_is_used(videos: VideoList, tmp_path: Path) -> None:
