@@ -4,6 +4,7 @@ Frames are cut (training) or shrunk (test) as they are decoded, so that memory f
 """
 
 import logging
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dualformer.video.transforms import Crop, cut, draw_crop, finish_crop, resiz
 
 _log = logging.getLogger("dualformer")
 _SHRINK_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
-_told: set[str] = set()
+_told_short = multiprocessing.Value("b", False)  # shared with loader workers that are forked
 
 
 def read_training_clip(
@@ -92,9 +93,12 @@ def read_views(
 
 
 def tell_if_short(path: str | Path, times: NDArray[np.float64], pre: Preprocessing) -> None:
-    """Warn, once a process, that a video does not fill a clip."""
-    if "short" not in _told and is_short(times, pre):
-        _told.add("short")
+    """Warn that a video does not fill a clip: once, whichever of a run's processes meets the first one."""
+    if not _told_short.value and is_short(times, pre):
+        with _told_short.get_lock():
+            if _told_short.value:
+                return
+            _told_short.value = True
         rate = "" if pre.fps is None else f" at {pre.fps:g} fps"
         _log.warning(
             "%s: %d frames are shorter than a clip of %d frames × stride %d%s: its last frame is repeated (said once)",

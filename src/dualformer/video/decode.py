@@ -139,8 +139,6 @@ class VideoReader:
                 seconds = float(self.times[min(i, len(self.times) - 1)])
             yield seconds, self._pictures(frame)
 
-    # --- the table -------------------------------------------------------------------------------------------------
-
     def _scan(self) -> None:
         """One pass over the packets, without decoding: their times, key frames, and themselves while they fit."""
         pts: list[int | None] = []
@@ -202,8 +200,6 @@ class VideoReader:
         self._counted, self._decoded, self._packets = True, decoded, None
         self.times = counted_times(pts, self._video)
         self._info = None
-
-    # --- reading ---------------------------------------------------------------------------------------------------
 
     def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
         wanted = np.asarray(indices)
