@@ -47,13 +47,13 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
     reporter = reporter or Reporter()
     out = Path(config.out)
     report = out / "report"
-    if (report / "figures.json").is_file():
-        for folder in ("report", "run", "scratch"):
-            shutil.rmtree(out / folder, ignore_errors=True)
     seconds: dict[str, float] = {}
 
     with _step(reporter, seconds, "render", f"1/5 rendering videos of {len(HORIZONTAL)} motions into {out / 'videos'}"):
         _render(config, out / "videos")
+    if (report / "figures.json").is_file():  # a finished one, of this very data: it is done anew
+        for folder in ("report", "run", "scratch"):
+            shutil.rmtree(out / folder, ignore_errors=True)
     with _step(reporter, seconds, "train", f"2/5 training from the weights {config.start!r}"):
         trained = _train(config, out / "run", start=config.start, reporter=reporter)
     scratch: TrainResult | None = None
