@@ -128,7 +128,8 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bits(settings: Trai
     assert not list((tmp_path / "killed").glob(".*.tmp")) or kills
 
 
-def test_ctrl_c_saves_stops_and_says_how_to_go_on(settings: TrainConfig, tmp_path: Path):
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_saves_stops_and_says_how_to_go_on(settings: TrainConfig, number: signal.Signals, name: str):
     process = subprocess.Popen(
         command(settings, "--epochs", "400", "--workers", "1"),
         stdout=subprocess.PIPE,
@@ -141,11 +142,11 @@ def test_ctrl_c_saves_stops_and_says_how_to_go_on(settings: TrainConfig, tmp_pat
     for line in process.stdout:
         lines.append(line)
         if line.startswith("epoch 1/400"):
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loader's workers as well
+            os.killpg(process.pid, number)  # as a terminal and a scheduler do: to the loader's workers as well
             break
     lines += process.stdout.readlines()
     assert process.wait(timeout=60) == 130, lines
-    assert any("stopped by Ctrl-C; saved at step" in line for line in lines)
+    assert any(f"stopped by {name}; saved at step" in line for line in lines)
     assert lines[-1].startswith("go on with: dualformer train --resume --out")
     assert run(settings, resume=True, data="", max_steps=12).epochs == 4
 

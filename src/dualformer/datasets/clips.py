@@ -177,7 +177,8 @@ class Batches:
 
 def _leave_signals_to_the_main_process(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A first SIGTERM may have gone to the whole group, for the main process to save and stop; a second one is meant.
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 class _Guarded(torch.utils.data.Dataset[dict[str, Any] | DualFormerError]):
