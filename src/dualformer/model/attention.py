@@ -20,7 +20,7 @@ class Attention(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         """``q`` B h L d, ``k`` and ``v`` B h P d → B h L d; where ``mask`` (B 1 1 P) is false, nobody looks."""
         if q.dtype == torch.bfloat16 and q.device.type == "cpu":
-            # PyTorch's fused kernel is the slower one here, 0.65 times in inference and 0.5 times in training.
+            # PyTorch's fused kernel is the slower one here, in training above all: docs/experiments.md.
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
             if mask is not None:
                 scores = scores.masked_fill(~mask, float("-inf"))
