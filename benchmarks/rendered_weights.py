@@ -4,6 +4,7 @@ Trains by the recipe `rendered_nano` (on from its checkpoint where FOLDER holds 
 epoch's weights in float16. The figures that the recipe states are those that this prints.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def main(folder: str = "runs/rendered-nano") -> None:
     result = train(config.replace(resume=(Path(folder) / CHECKPOINT).is_file()))
     model, card = load_weights(result.out / LAST)
     shipped = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered"]
-    save_weights(shipped, model, card, dtype=torch.float16)
+    clips = config.rendered_clips * config.epochs
+    provenance = f"nano, trained by dualformer on {clips:,} rendered clips of 16 motions (recipe rendered_nano)"
+    save_weights(shipped, model, dataclasses.replace(card, provenance=provenance), dtype=torch.float16)
     last = read_metrics(result.out)[-1]
     print(f"{shipped}: {shipped.stat().st_size / 1e6:.1f} MB, validation accuracy {last['val_top1']:.1%}")
 

@@ -73,7 +73,7 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
             "chance": 1 / len(test.classes),
             "controls": {name: control.figures["top1"] for name, control in controls.items()},
             "from_scratch_top1": judged_scratch.figures["top1"] if judged_scratch else None,
-            "started_from": f"{config.start}: {read_card(resolve(config.start)).provenance}",
+            "started_from": read_card(resolve(config.start)).provenance,
             "training_clips_per_second": trained.clips_per_second,
             "example": {"file": str(file), "top": example.top(3)},
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
@@ -146,7 +146,7 @@ Top-1 accuracy on {videos} rendered videos that no network was trained on.
 |---|---|
 {table}
 
-The starting weights: {figures["started_from"]}. They have seen motions of these kinds, in other videos.
+The starting weights, {figures["started_from"]}: they have seen motions of these kinds, in other videos.
 
 ![training curves](curves.png)
 ![confusion matrix](confusion.png)
