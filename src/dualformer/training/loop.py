@@ -206,7 +206,7 @@ class Loop:
             progress.step += 1
 
     def _end_epoch(self, clips_per_second: float) -> None:
-        progress = self.progress
+        progress, started = self.progress, time.monotonic()
         complete = progress.batch == self.batches
         if not complete:  # --max-steps: what follows is to look at; the run itself goes on from here
             self.save()
@@ -222,6 +222,8 @@ class Loop:
         epoch |= self.validate()
         # On few validation videos many epochs are equally accurate: then the smaller loss decides.
         is_best = (epoch["val_top1"], -epoch["val_loss"]) > (progress.best_top1, -progress.best_loss)
+        # A part of an epoch competes with no whole one: the resumed run would not know of it.
+        is_best &= complete or not (self.out / BEST).is_file()
         if is_best:
             progress.best_top1, progress.best_loss = epoch["val_top1"], epoch["val_loss"]
             progress.best_epoch = progress.epoch + 1
@@ -241,6 +243,7 @@ class Loop:
         if time.monotonic() - self._drawn > 5 or progress.step == self.steps or self._reached_limit():
             draw_curves(self.out, epochs)
             self._drawn = time.monotonic()
+        progress.seconds += time.monotonic() - started
         if complete:
             progress.start_epoch(progress.epoch + 1)
             self.save()

@@ -14,7 +14,7 @@ from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models, preset_config
 from dualformer.training.config import TrainConfig
-from dualformer.training.loop import Loop, LoopConfig, TrainResult
+from dualformer.training.loop import LAST, Loop, LoopConfig, TrainResult
 from dualformer.training.objective import ClipObjective, MotionObjective
 from dualformer.training.precision import choose_precision
 from dualformer.training.report import Reporter
@@ -46,10 +46,10 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
     elif (out / CHECKPOINT).is_file():
         raise ValueError(f"{out} already holds a run; go on with it by --resume, or choose another --out")
     source = open_source(config)
-    card = read_card(resolve(config.start)) if config.start else None
+    card = _starting_card(config)
     network, preprocessing = _network(config, card, len(source.classes))
     flip = not config.overfit and config.flip_for(source.classes) == "on"
-    config = _closed(config)
+    config = _closed(config, network, preprocessing, flip=flip)
     precision = choose_precision(config.precision, Fabric(accelerator=config.accelerator, devices=1).device)
     config = config.replace(precision=precision.name)
     fabric_precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision.name == "bfloat16" else "32-true"
@@ -58,14 +58,14 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
     rate = f" at {preprocessing.fps:g} frames per second" if preprocessing.fps else ""
     reporter.say(f"data: {source.description}")
     reporter.say(
-        f"model: {config.model or preset_of(network) or 'as in the starting weights'}, starting from "
+        f"model: {config.model or 'as in the starting weights'}, starting from "
         f"{config.start or 'random weights'}; clips of {preprocessing.frames} frames, stride {preprocessing.stride}"
         f"{rate}, {preprocessing.crop}x{preprocessing.crop} pixels"
     )
     reporter.say(f"mirrored clips (--flip): {'on, half of the clips' if flip else 'off'}; results go to {out}")
     reporter.say(f"computing on {fabric.device} in {precision.name}: {precision.reason}")
     model = DualFormer(network, seed=config.seed)
-    if config.start:
+    if config.start and not config.resume:
         for note in start_from(model, config.start, labels=source.classes):
             reporter.say(f"from {config.start}: {note}")
     loop = _loop(config, source, model, preprocessing, flip=flip, fabric=fabric, reporter=reporter)
@@ -112,8 +112,24 @@ def _settings_of_run(out: Path, asked: TrainConfig) -> TrainConfig:
     )
 
 
-def _closed(config: TrainConfig) -> TrainConfig:
-    """``config`` with nothing left open that the loop needs."""
+def _starting_card(config: TrainConfig) -> Card | None:
+    """What the starting weights say of themselves. A run that is resumed has its own, and does without the others."""
+    last = Path(config.out) / LAST
+    if config.resume and last.is_file():
+        return read_card(last)
+    return read_card(resolve(config.start)) if config.start else None
+
+
+def _closed(config: TrainConfig, network: Config, preprocessing: Preprocessing, *, flip: bool) -> TrainConfig:
+    """``config`` with nothing left open."""
+    config = config.replace(
+        model=config.model or preset_of(network),
+        frames=preprocessing.frames,
+        stride=preprocessing.stride,
+        fps=preprocessing.fps,
+        size=preprocessing.crop,
+        flip="on" if flip else "off",
+    )
     if config.overfit:
         config = config.replace(
             min_area=1.0, drop_path=0.0, dropout=0.0, batch_size=min(config.batch_size, config.overfit)
