@@ -35,7 +35,7 @@ __all__ = [
     "write_dataset",
 ]
 
-_RENDERER = 1
+_RENDERER = 2
 """To be raised when the same seed comes to give other pixels, so that a folder is not finished by another renderer."""
 
 MANIFEST = "rendered.json"

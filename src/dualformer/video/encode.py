@@ -1,5 +1,6 @@
 """Frames to a file: H.264 in MP4, which everything plays."""
 
+import platform
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -7,9 +8,15 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from dualformer.video.container import VideoError, ffmpeg_says
+from dualformer.video.pixels import ONE_THREAD
+
+# x264's AVX-512 code decides differently from one call to the next on the same frames. With SSE2, which every x86-64 has,
+# it gives the bits of the plain C code, as fast.
+_REPEATABLE = {"x264-params": "asm=sse2"} if platform.machine() in ("x86_64", "AMD64") else {}
 
 
 def write_video(
@@ -17,7 +24,7 @@ def write_video(
 ) -> None:
     """Write uint8 RGB frames, an array (T, H, W, 3) or any iterable of (H, W, 3), as H.264 (yuv420p) with even sides.
 
-    ``crf``: 0 (lossless) to 51. The file appears whole or not at all: it is written beside its place and moved there.
+    ``crf``: 0 (lossless) to 51. The same frames give the same file. It appears whole or not at all: it is written beside its place and moved there.
     Raises ``ValueError`` for frames of odd or changing size, other types or none at all; :class:`VideoError` if writing
     fails.
     """
@@ -41,6 +48,8 @@ def write_video(
 def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], fps: Fraction, crf: int) -> None:
     with av.open(f"file:{path}", mode="w") as container:
         stream = None
+        # The encoder would convert frames by itself, but with threads, and then the same frames give different files.
+        reformatter = VideoReformatter()
         shape: tuple[int, ...] = ()
         for picture in frames:
             picture = np.asarray(picture)
@@ -50,14 +59,14 @@ def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], fps: Fraction, crf:
                     raise ValueError(f"frames must be uint8 (H, W, 3), not {picture.dtype} {shape}")
                 if shape[0] % 2 or shape[1] % 2:
                     raise ValueError(f"H.264 needs even sides, not {shape[0]}x{shape[1]}")
-                options = {"crf": str(crf), "preset": "veryfast"}
+                options = {"crf": str(crf), "preset": "veryfast", **_REPEATABLE}
                 stream = container.add_stream("libx264", rate=fps, options=options)
                 stream.width, stream.height, stream.pix_fmt = shape[1], shape[0], "yuv420p"
                 stream.codec_context.thread_count = 1
             elif picture.shape != shape or picture.dtype != np.uint8:
                 raise ValueError(f"frames change from {shape} to {picture.dtype} {picture.shape}")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(reformatter.reformat(frame, format="yuv420p", **ONE_THREAD)))
         if stream is None:
             raise ValueError("no frames to write")
         container.mux(stream.encode())

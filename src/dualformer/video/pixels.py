@@ -16,8 +16,9 @@ from dualformer.video.sequential import orientation
 
 _log = logging.getLogger("dualformer")
 
-# From PyAV 17 the conversion starts a pool of threads unless told not to: 4 ms a frame where one thread takes 0.01.
-_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+# From PyAV 17 the conversion starts a pool of threads unless told not to: 4 ms a frame where one thread takes 0.01, and
+# pixels that are not the same every time.
+ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 class Pictures:
@@ -48,7 +49,7 @@ class Pictures:
                     self._path, self._size[1], self._size[0], width, height,
                 )  # fmt: skip
             height, width = self._size
-        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", **_ONE_THREAD)
+        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", **ONE_THREAD)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
         return torch.from_numpy(np.ascontiguousarray(_upright(rows.reshape(height, width, 3), frame)))
