@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from dualformer.video.container import VideoError, ffmpeg_says
 from dualformer.video.pixels import ONE_THREAD
 
-# x264's AVX-512 code decides differently from one call to the next on the same frames. With SSE2, which every x86-64 has,
-# it gives the bits of the plain C code, as fast.
+# x264's AVX-512 code decides differently from one call to the next on the same frames. With SSE2, which every x86-64
+# has, it gives the bits of the plain C code, and in as little time as with AVX-512.
 _REPEATABLE = {"x264-params": "asm=sse2"} if platform.machine() in ("x86_64", "AMD64") else {}
 
 
@@ -24,7 +24,8 @@ def write_video(
 ) -> None:
     """Write uint8 RGB frames, an array (T, H, W, 3) or any iterable of (H, W, 3), as H.264 (yuv420p) with even sides.
 
-    ``crf``: 0 (lossless) to 51. The same frames give the same file. It appears whole or not at all: it is written beside its place and moved there.
+    ``crf``: 0 (lossless) to 51. The same frames give the same file. It appears whole or not at all: it is written
+    beside its place and moved there.
     Raises ``ValueError`` for frames of odd or changing size, other types or none at all; :class:`VideoError` if writing
     fails.
     """
