@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_resume_goes_on(settings:
 
 
 def test_overfit_memorises(settings: TrainConfig):
-    result = run(settings, overfit=4, epochs=60, batch_size=4, lr=2e-3)
+    result = run(settings, overfit=4, epochs=40, batch_size=4, start="rendered", lr=1e-3, backbone_lr=1.0)
     assert result.best_top1 == 1.0
     assert read_metrics(Path(settings.out))[-1]["train_loss"] < math.log(2) / 2
 
