@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from dualformer.weights.atomic import atomic_write
+
 RENDERED = "rendered"
 """What ``data`` calls the endless stream of rendered videos."""
 
@@ -142,7 +144,8 @@ class TrainConfig:
         return dataclasses.replace(self, **changes)
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        atomic_write(path, lambda temporary: temporary.write_text(text))
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
