@@ -60,10 +60,10 @@ def encoder(folder: Path) -> Encode:
     return write
 
 
-def naive(path: Path) -> NDArray[np.uint8]:
-    """Every frame (n, H, W, 3) by the plainest means there are: PyAV from start to end, turned upright."""
+def naive(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
+    """Every frame (n, H, W, 3) by the plainest means there are: PyAV from start to end, turned upright or as stored."""
     out = []
     with av.open(str(path), metadata_errors="replace") as container:
         for frame in container.decode(video=0):
-            out.append(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+            out.append(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 if upright else 0))
     return np.stack(out)
