@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dualformer.model.presets import create_model, list_models
     from dualformer.video.preprocessing import Preprocessing
     from dualformer.weights.native import load_model, save_weights
+    from dualformer.weights.recut import inflate
 
 __all__ = [
     "Config",
@@ -35,6 +36,7 @@ __all__ = [
     "Recognizer",
     "__version__",
     "create_model",
+    "inflate",
     "list_models",
     "load_model",
     "save_weights",
@@ -47,6 +49,7 @@ _HOMES = {
     "Preprocessing": "dualformer.video.preprocessing",
     "Recognizer": "dualformer.inference.recognizer",
     "create_model": "dualformer.model.presets",
+    "inflate": "dualformer.weights.recut",
     "list_models": "dualformer.model.presets",
     "load_model": "dualformer.weights.native",
     "save_weights": "dualformer.weights.native",

@@ -1,4 +1,4 @@
-"""``dualformer convert``: from a released file to weights that load, and wrong calls."""
+"""``dualformer convert``: from a released file to weights that load, from one clip to another, and wrong calls."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ import torch
 from dualformer.cli.main import main
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
-from dualformer.weights.native import load_weights, read_card
+from dualformer.video.preprocessing import Preprocessing, kinetics
+from dualformer.weights.native import Card, load_weights, read_card, save_weights
+from dualformer.weights.recut import inflate
 from dualformer.weights.release import to_release
 
 
@@ -59,6 +61,7 @@ def test_without_labels_classes_are_numbers(release: Path, tmp_path: Path, capsy
         (["--clip", "16x64x64"], 1, "leave --clip out"),
         (["--clip", "16"], 2, "32x224x224"),
         (["--labels", "none.txt"], 2, "none.txt: there is no such file of labels"),
+        (["--stride", "2"], 2, "--stride is for weights files"),
     ],
 )
 def test_wrong_calls(
@@ -82,3 +85,109 @@ def test_too_few_labels(release: Path, tmp_path: Path, capsys: pytest.CaptureFix
     labels = ["--labels", str(tmp_path / "labels.txt")]
     assert main(["convert", str(release), str(tmp_path / "w"), "--preprocessing", "kinetics", *labels]) == 2
     assert "2 labels do not fit a classifier of 3 classes" in capsys.readouterr().err
+
+
+def test_a_release_without_preprocessing(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", str(release), str(tmp_path / "w")]) == 2
+    assert "say it with --preprocessing kinetics or --preprocessing transfer" in capsys.readouterr().err
+
+
+def save_native(path: Path, model: DualFormer, pre: Preprocessing) -> Path:
+    card = Card(config=model.config, labels=("a", "b", "c"), preprocessing=pre, provenance="a test", licence="mit")
+    save_weights(path, model, card)
+    return path
+
+
+def test_images_become_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = create_model("dualformer_nano", clip=(1, 64, 64), num_classes=3, seed=0).eval()
+    path = save_native(tmp_path / "images.safetensors", images, kinetics(frames=1, stride=1, size=64))
+    out = tmp_path / "videos.safetensors"
+    assert main(["convert", str(path), str(out), "--clip", "16x64x64", "--stride", "4"]) == 0
+    printed = capsys.readouterr().out
+    for expected in (
+        "clips of 1x64x64 → 16x64x64",
+        "  a network of images, inflated to one of videos",
+        "  patch kernels, resampled: stage 1 1x4x4 → 2x4x4",
+        "preprocessing: 16 frames, one in 4",
+        f"weights: {out}",
+    ):
+        assert expected in printed
+    loaded, card = load_weights(out)
+    assert card.preprocessing == kinetics(frames=16, stride=4, size=64)
+    assert card.provenance == "inflated from a network of images of 1x64x64: a test"
+    wanted = inflate(images, (16, 64, 64)).state_dict()
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in loaded.state_dict().items())
+
+
+def test_weights_for_another_clip(model: DualFormer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save_native(tmp_path / "w.safetensors", model, kinetics(frames=8, size=64))
+    out = tmp_path / "shorter.safetensors"
+    assert main(["convert", str(path), str(out), "--clip", "4x32x32"]) == 0
+    assert "fine pyramid kernels, resampled: stage 1 2x2x2 → 1x1x1" in capsys.readouterr().out
+    loaded, card = load_weights(out)
+    assert (card.config.clip, card.preprocessing) == ((4, 32, 32), kinetics(frames=4, size=32))
+    clip = torch.randn(1, 3, 4, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(clip), model(clip), atol=1e-5, rtol=1e-5)
+    assert main(["convert", str(path), str(out), "--clip", "8x64x64"]) == 0
+    assert "clips of 8x64x64 → 8x64x64: nothing to change" in capsys.readouterr().out
+    loaded, card = load_weights(out)
+    assert card == read_card(path)
+    assert all(torch.equal(tensor, model.state_dict()[key]) for key, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "w.safetensors: say what to cut these weights for, such as --clip 16x224x224"),
+        (["--clip", "16x64"], 2, "32x224x224"),
+        (["--clip", "8x64x32"], 2, "8x64x32 is not square"),
+        (["--clip", "8x64x64", "--stride", "0"], 2, "stride must be a whole number of at least 1, not 0"),
+        (["--clip", "8x64x64", "--labels", "l", "--licence", "mit"], 2, "--labels, --licence: only for released"),
+    ],
+)
+def test_wrong_calls_for_weights_files(
+    model: DualFormer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    path, out = save_native(tmp_path / "w.safetensors", model, kinetics(frames=8, size=64)), tmp_path / "out"
+    assert main(["convert", str(path), str(out), *arguments]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "message"),
+    [
+        ("none.pth", None, 2, "none.pth: there is no such checkpoint"),
+        ("none.safetensors", None, 2, "no such weights file or folder"),
+        ("cut.pth", b"PK\x03\x04", 1, "not a readable PyTorch checkpoint"),
+        ("page.pth", b"<!DOCTYPE html>", 1, "not a PyTorch checkpoint"),
+        ("page.safetensors", b"<!DOCTYPE html>", 1, "not a safetensors file"),
+        ("empty", b"", 1, "an empty file"),
+    ],
+)
+def test_files_that_are_neither(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, code: int, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    extra = ["--preprocessing", "kinetics"] if name.endswith(".pth") else ["--clip", "8x64x64"]
+    assert main(["convert", str(tmp_path / name), str(tmp_path / "out"), *extra]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_or_weights_whatever_the_name(release: Path, model: DualFormer, tmp_path: Path) -> None:
+    native = save_native(tmp_path / "native.pth", model, kinetics(frames=8, size=64))
+    assert main(["convert", str(native), str(tmp_path / "a"), "--clip", "4x64x64"]) == 0
+    assert (
+        main(["convert", str(release.rename(tmp_path / "r")), str(tmp_path / "b"), "--preprocessing", "kinetics"]) == 0
+    )
+    assert read_card(tmp_path / "a").config.clip == (4, 64, 64)
+    assert read_card(tmp_path / "b").config.clip == (8, 64, 64)

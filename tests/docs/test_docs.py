@@ -17,10 +17,12 @@ from blocks import PAGES, ROOT, RUN, Block, anchors, blocks, links, rows
 
 from dualformer.cli.main import VERBS, main
 from dualformer.cli.main import _parse as parse_options
+from dualformer.model.ablations import ROWS, compute
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import list_models, preset_config
 
-_NETWORK = ("--size", "32", "--frames", "4", "--batch-size", "8", "--max-steps", "2", "--workers", "0")
+_SMALL = ("--size", "32", "--batch-size", "8", "--max-steps", "2", "--workers", "0")
+_NETWORK = ("--frames", "4", *_SMALL)
 APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("quickstart",): (
         "--train-videos",
@@ -33,7 +35,9 @@ APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
         "1",
         "--no-scratch",
     ),
+    ("ablate", "--run"): (*_NETWORK, "--precision", "float32", "--accelerator", "cpu", "--seeds", "1", "--rows", "peg"),
     ("train", "--resume"): ("--max-steps", "4", "--workers", "0"),
+    ("train", "--frames", "1"): (*_SMALL, "--precision", "float32", "--accelerator", "cpu"),
     ("train",): (*_NETWORK, "--precision", "float32", "--accelerator", "cpu"),
     ("evaluate",): ("--workers", "0", "--device", "cpu"),
     ("predict",): ("--device", "cpu"),
@@ -154,6 +158,29 @@ def test_the_table_of_stages_is_what_info_prints(capsys: pytest.CaptureFixture[s
         for number, stage in enumerate(stages, 1)
     ]
     assert [row for row in rows(ROOT / "docs" / "network.md") if row[0].isdecimal()] == expected
+
+
+def test_the_table_of_ablations_is_what_ablate_computes() -> None:
+    def figure(value: float | None, digits: int = 0) -> str:
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    expected = []
+    for each in compute(ROWS):
+        assert each.cost is not None
+        published = each.row.published
+        accuracy = [published.top1, published.top5] if published.top1 else [None]
+        expected.append(
+            [
+                f"`{each.row.key}`",
+                figure(published.gflops),
+                figure(each.gflops),
+                figure(each.cost.macs / 1e9, 2),
+                figure(published.parameters, 1),
+                figure(each.parameters, 2),
+                " / ".join(figure(value, 1) for value in accuracy),
+            ]
+        )
+    assert [row for row in rows(ROOT / "docs" / "network.md") if re.match("`[1-8]/", row[0])] == expected
 
 
 def test_the_tour_names_what_is_in_the_files() -> None:

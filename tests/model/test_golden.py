@@ -16,8 +16,7 @@ def test_golden_values(shared: Path, name: str, frames: int, seed: int) -> None:
     assert config.clip == (frames, 224, 224)
     video = np.random.RandomState(seed).standard_normal((1, 3, frames, 224, 224)).astype(np.float32)
     with torch.no_grad():
-        maps = model.forward_intermediates(torch.from_numpy(video))
-        features = model.norm(maps[3].permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
+        features, maps = model.forward_intermediates(torch.from_numpy(video))
         ours = {
             "logits": model.forward_head(features),
             "features": features,

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dualformer.model.network import PositionEncoding
+from dualformer.model.position import PositionEncoding
 from dualformer.model.presets import create_model
 from dualformer.training.optim import parameter_groups, schedule
 
@@ -40,3 +40,18 @@ def test_groups_hold_every_parameter_once_with_the_right_rate_and_decay():
         decays = name.endswith("weight") and parameter.dim() > 1 and ".position." not in name
         assert settings[id(parameter)] == (pytest.approx(1e-3), 0.05 if decays else 0.0), name
     assert sum(isinstance(module, PositionEncoding) for module in model.modules()) == 4
+
+
+def test_layers_learn_slower_the_earlier_they_are():
+    model = create_model("dualformer_tiny", clip=(4, 32, 32), num_classes=3, seed=0)
+    groups = parameter_groups(model, lr=1e-2, backbone_lr=0.5, weight_decay=0.05, layer_decay=0.8)
+    rates = {id(parameter): group["peak_lr"] for group in groups for parameter in group["params"]}
+    assert set(rates) == {id(parameter) for parameter in model.parameters()}
+    assert rates[id(model.get_parameter("head.weight"))] == 1e-2
+    assert rates[id(model.get_parameter("norm.weight"))] == pytest.approx(5e-3)
+    assert rates[id(model.get_parameter("stages.3.blocks.1.0.mlp.fc1.weight"))] == pytest.approx(5e-3)
+    assert rates[id(model.get_parameter("stages.3.blocks.0.1.mlp.fc1.weight"))] == pytest.approx(5e-3 * 0.8)
+    assert rates[id(model.get_parameter("stages.3.embed.proj.weight"))] == pytest.approx(5e-3 * 0.8)
+    assert rates[id(model.get_parameter("stages.0.embed.proj.weight"))] == pytest.approx(5e-3 * 0.8**9)
+    exempt = {id(parameter) for group in groups if not group["weight_decay"] for parameter in group["params"]}
+    assert exempt == {id(model.get_parameter(name)) for name in model.no_weight_decay()}

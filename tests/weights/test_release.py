@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from dualformer.model.config import Config, Scale, Size3
+from dualformer.model.config import Config, Function, Scale, Size3
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, preset_config
 from dualformer.weights.errors import WeightsError
@@ -146,10 +147,11 @@ def test_a_wrong_preset_is_told_apart(tmp_path: Path, small: DualFormer) -> None
     assert convert_release(path)[1].stages[3].depth == 2
 
 
-@pytest.mark.parametrize("clip", [(16, 64, 64), (8, 128, 128)])
+# The last one has maps of 17x17 tokens: cells of the same size, but the release would not see the last row and column.
+@pytest.mark.parametrize("clip", [(16, 64, 64), (8, 128, 128), (8, 68, 68)])
 def test_a_wrong_clip_is_told_apart(tmp_path: Path, small: DualFormer, clip: Size3) -> None:
     path = save_release(tmp_path / "a.pth", small)
-    with pytest.raises(WeightsError, match=r"coarse pyramid kernel of stage 1.*cut for 8x64x64, so leave --clip out"):
+    with pytest.raises(WeightsError, match=r"pyramid kernel of stage 1.*cut for 8x64x64, so leave --clip out"):
         convert_release(path, clip=clip)
 
 
@@ -214,8 +216,44 @@ def test_networks_that_the_release_has_no_names_for() -> None:
         stages = (replace(config.stages[0], **change), *config.stages[1:])
         with torch.device("meta"):
             model = DualFormer(config.replace(stages=stages), seed=0)
-        with pytest.raises(ValueError, match="stage 1: the release has only"):
+        with pytest.raises(ValueError, match="stage 1: the release has only LG blocks"):
             to_release(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"position": "none"}, "the release has only networks with position='peg', not 'none'"),
+        ({"position": "relative"}, "not 'relative'"),
+        ({"clip": (16, 112, 112)}, "stage 2: .* the grid 4x4x4 does not divide the map 8x14x14; choose a clip"),
+    ],
+)
+def test_networks_that_the_release_could_not_run(change: dict[str, Any], says: str) -> None:
+    config = preset_config("dualformer_nano", **({"clip": CLIP} | change))
+    with torch.device("meta"):
+        model = DualFormer(config, seed=0)
+    with pytest.raises(ValueError, match=says):
+        to_release(model)
+
+
+@pytest.mark.parametrize("function", ["full", "average"])
+def test_other_pyramid_functions_are_not_the_release_s(function: Function) -> None:
+    config = preset_config("dualformer_nano", clip=CLIP)
+    scales = (Scale(grid=(2, 4, 4), function=function),)
+    stages = (*config.stages[:2], replace(config.stages[2], scales=scales), config.stages[3])
+    with torch.device("meta"):
+        model = DualFormer(config.replace(stages=stages), seed=0)
+    with pytest.raises(ValueError, match=f"stage 3: the release has only depthwise pyramids, not '{function}'"):
+        to_release(model)
+
+
+def test_released_kernels_that_do_not_tile_their_maps_are_refused() -> None:
+    config = preset_config("dualformer_nano", clip=CLIP)
+    with torch.device("meta"):
+        state = to_release(DualFormer(config, seed=0))
+        state["backbone.blocks.2.1.attn.sr.weight"] = torch.empty(128, 1, 1, 3, 3)  # 3 does not divide a map of 4x4
+    with pytest.raises(WeightsError, match="fine pyramid kernel of stage 3, 1x3x3, is not one for clips of 8x64x64"):
+        config_from_release(state)
 
 
 def test_the_card_of_a_release(tmp_path: Path, small: DualFormer) -> None:

@@ -24,6 +24,7 @@ VERBS = {
     "evaluate": "Measure weights on labelled videos: accuracies, per-class table, confusion matrix",
     "predict": "Label video files",
     "info": "Parameters, multiply-adds and tokens of a model or a weights file",
+    "ablate": "The paper's tables of variants: published beside computed costs, or trained on data of your own",
     "check": "Decode every file of a data set and write down which ones are bad",
     "render": "Write a labelled set of rendered videos in which only motion tells the classes apart",
     "convert": "Turn a released .pth checkpoint into a weights file",
@@ -104,7 +105,7 @@ def _unboxed(text: str) -> str:
     """
     parts: list[str] = []
     for line in text.splitlines()[1:]:
-        content = line[1:-1].rstrip()
+        content = line[1:].rstrip("│| ")  # a border of blanks may be left out where a line is full
         if content.strip().startswith(("For full helptext", "Argument helptext")):
             break
         is_rule = not content.strip("─- ")

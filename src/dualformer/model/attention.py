@@ -11,31 +11,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Scale, Size3, ceil_div
+from dualformer.model.position import RelativeBias
 from dualformer.model.pyramid import Pyramid
 
 
 class Attention(nn.Module):
     """softmax(q·kᵀ/√d)·v. A module without parameters, so that hooks can count and watch it."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-        """``q`` B h L d, ``k`` and ``v`` B h P d → B h L d; where ``mask`` (B 1 1 P) is false, nobody looks."""
-        if q.dtype == torch.bfloat16 and q.device.type == "cpu":
+    #: Scores (queries × keys of a head) up to which the explicit form may keep them all in memory.
+    EXPLICIT_SCORES = 2**22
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        """``q`` B h L d, ``k`` and ``v`` B h P d → B h L d; ``bias`` is added to the scores and broadcast to B h L P.
+
+        A bias of minus infinity keeps a query from looking at a key.
+        """
+        if q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] * k.shape[2] <= self.EXPLICIT_SCORES:
             # PyTorch's fused kernel is the slower one here, in training above all: docs/experiments.md.
-            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-            if mask is not None:
-                scores = scores.masked_fill(~mask, float("-inf"))
-            return torch.softmax(scores, dim=-1) @ v
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            return attention_weights(q, k, bias) @ v
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q·kᵀ/√d + bias), B h L P: what every query looks at."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return torch.softmax(scores if bias is None else scores + bias, dim=-1)
 
 
 class WindowAttention(nn.Module):
     """LW-MSA (eq. 1): a token attends to the tokens of its own window; cost L·N·C instead of N²·C (eq. 2)."""
 
-    def __init__(self, channels: int, heads: int, window: Size3) -> None:
+    def __init__(self, channels: int, heads: int, window: Size3, *, relative: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.window = window
         self.qkv = nn.Linear(channels, 3 * channels)
+        self.bias = RelativeBias(heads, window) if relative else None
         self.attention = Attention()
         self.proj = nn.Linear(channels, channels)
 
@@ -46,10 +57,18 @@ class WindowAttention(nn.Module):
         windows = into_windows(x, window)
         # PyTorch's fused kernels take four dimensions: windows join the batch.
         q, k, v = self.qkv(windows.flatten(0, 1)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = window_mask(size, window, x.device)
-        out = self.attention(q, k, v, None if mask is None else mask.repeat(x.shape[0], 1, 1, 1))
+        out = self.attention(q, k, v, self._bias(size, window, q, clips=x.shape[0]))
         out = self.proj(out.transpose(1, 2).reshape(windows.shape))
         return from_windows(out, window, size)
+
+    def _bias(self, size: Size3, window: Size3, q: Tensor, *, clips: int) -> Tensor | None:
+        """What is added to the scores: relative positions, and minus infinity where a window sticks out of the map."""
+        bias = None if self.bias is None else self.bias(window)[None].to(q.dtype)
+        real = window_mask(size, window, q.device)
+        if real is None:
+            return bias
+        outside = torch.zeros_like(real, dtype=q.dtype).masked_fill(~real, float("-inf")).repeat(clips, 1, 1, 1)
+        return outside if bias is None else bias + outside
 
 
 class PyramidAttention(nn.Module):

@@ -5,23 +5,33 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 Size3 = tuple[int, int, int]
 """Frames, height, width."""
 
 
+Function = Literal["depthwise", "full", "average"]
+Position = Literal["peg", "absolute", "relative", "none"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """One scale of a global pyramid (section 3.2): the map is pooled to at most ``grid`` priors."""
+    """One scale of a global pyramid (section 3.2): the map is pooled to ``grid`` priors."""
 
     grid: Size3
-    """Cells along time, height and width. Where it does not divide the map, the last cells are smaller."""
+    """Cells along time, height and width; a map of fewer tokens has as many cells as tokens. Where the grid does not
+    divide the map, the map is pooled adaptively."""
     factorised: bool = False
     """Pool space first, then what is left, with BatchNorm and ReLU between, instead of with one convolution."""
+    function: Function = "depthwise"
+    """What makes a prior of a cell (Table 6): a depth-wise or a full convolution, or the average."""
 
     def __post_init__(self) -> None:
         _positive("grid", self.grid)
+        _one_of("function", self.function, Function)
+        if self.factorised and self.function == "average":
+            raise ValueError("an average is not factorised: set factorised=False, or another function")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +69,9 @@ class Config:
     """Width of the classifier; 0 leaves it out and the network returns pooled features."""
     head_dim: int = 32
     mlp_ratio: int = 4
+    position: Position = "peg"
+    """Where tokens learn their place from (Table 7): the paper's PEG, absolute tables added to each stage's tokens, a
+    bias by relative place within windows, or nowhere."""
     drop_path: float = 0.0
     """Stochastic depth of the last half; it grows linearly from 0 at the first."""
     dropout: float = 0.5
@@ -69,6 +82,7 @@ class Config:
             raise ValueError("a network needs at least one stage")
         _positive("clip", self.clip)
         _positive("head_dim and mlp_ratio", (self.head_dim, self.mlp_ratio))
+        _one_of("position", self.position, Position)
         if self.num_classes < 0:
             raise ValueError(f"num_classes must be 0 or more, not {self.num_classes}")
         for rate in ("drop_path", "dropout"):
@@ -79,6 +93,11 @@ class Config:
                 raise ValueError(
                     f"stage {number}: {stage.channels} channels do not divide into heads of {self.head_dim}; "
                     f"choose a multiple of {self.head_dim} or another head_dim"
+                )
+            if self.position == "relative" and "L" not in stage.kinds:
+                raise ValueError(
+                    f"stage {number}: position='relative' is a bias within windows, and kinds={stage.kinds!r} has "
+                    "none; choose kinds with an L, or another position"
                 )
 
     def map_sizes(self, clip: Size3 | None = None) -> tuple[Size3, ...]:
@@ -133,6 +152,11 @@ def parse_clip(text: str) -> Size3:
 def _positive(what: str, values: tuple[int, ...]) -> None:
     if any(not isinstance(value, int) or value < 1 for value in values):
         raise ValueError(f"{what} must be whole numbers of at least 1, not {values}")
+
+
+def _one_of(what: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{what} must be one of {', '.join(get_args(choices))}, not {value!r}")
 
 
 def _build(kind: Any, data: Mapping[str, Any]) -> Any:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from dualformer.model.attention import Attention, PyramidAttention, WindowAttention
 from dualformer.model.config import Config, Size3
 from dualformer.model.network import DualFormer, StageLayers
+from dualformer.model.pyramid import AveragePooling, CellConv3d
 
-_OPERATIONS_PER_ELEMENT = {nn.LayerNorm: 5, nn.BatchNorm3d: 2}
+_OPERATIONS_PER_ELEMENT = {nn.LayerNorm: 5, nn.BatchNorm3d: 2, AveragePooling: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,8 @@ def measure_cost(config: Config, clip: Size3 | None = None) -> Cost:
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Linear):
             macs["linear"] += output.numel() * module.in_features
+        elif isinstance(module, CellConv3d):  # the cell may be another than the one that the kernel was cut for
+            macs["convolution"] += inputs[0].numel() * output.shape[1] // module.groups
         elif isinstance(module, nn.Conv3d):
             macs["convolution"] += output.numel() * module.weight[0].numel()
         elif isinstance(module, Attention):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.attention import PyramidAttention, WindowAttention
+from dualformer.model.checkpointing import checkpointed
 from dualformer.model.config import Config, Size3, Stage
-from dualformer.model.pyramid import DepthwiseConv3d
+from dualformer.model.contract import Features, features_of, layer_numbers, no_weight_decay, wanted_stages
+from dualformer.model.position import PositionEncoding, PositionTable
 
 
 class Mlp(nn.Module):
@@ -55,18 +58,6 @@ class Half(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-class PositionEncoding(nn.Module):
-    """PEG (eq. 4): ``x + DWConv(x)``; zero padding at the borders tells tokens where they are."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = DepthwiseConv3d(channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """B T H W C → B T H W C."""
-        return x + self.conv(x.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
-
-
 class PatchEmbedding(nn.Module):
     """Cuts the map into patches and projects each to a token: patch embedding in stage 1, patch merging later."""
 
@@ -95,36 +86,45 @@ class StageLayers(nn.Module):
 
         def attention(kind: str) -> nn.Module:
             if kind == "L":
-                return WindowAttention(stage.channels, heads, stage.window)
+                return WindowAttention(stage.channels, heads, stage.window, relative=config.position == "relative")
             return PyramidAttention(stage.channels, heads, map_size, stage.scales)
 
         self.embed = PatchEmbedding(in_channels, stage.channels, stage.patch)
+        self.table = PositionTable(stage.channels, map_size) if config.position == "absolute" else None
         self.blocks = nn.ModuleList(
             nn.ModuleList(
                 Half(stage.channels, attention(kind), config.mlp_ratio, next(drop_paths)) for kind in stage.kinds
             )
             for _ in range(stage.depth)
         )
-        self.position = PositionEncoding(stage.channels)
+        self.position = PositionEncoding(stage.channels, map_size) if config.position == "peg" else None
+        self.grad_checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:
         """B C T H W → B T' H' W' C'."""
         x = self.embed(x)
+        if self.table is not None:
+            x = self.table(x)
         for number, block in enumerate(self.blocks):
             first, second = block.children()
-            x = first(x)
-            if number == 0:
+            x = self._run(first, x)
+            if number == 0 and self.position is not None:
                 x = self.position(x)
-            x = second(x)
+            x = self._run(second, x)
         return x
+
+    def _run(self, half: nn.Module, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            return checkpointed(half, x)
+        return half(x)
 
 
 class DualFormer(nn.Module):
     """The network: B 3 T H W → B classes.
 
-    It takes any T, H and W: where a patch, a window or a cell of a pyramid does not fit the map, the map is padded
-    so that no real token changes. The pyramid's kernels are cut for ``config.clip``; on other sizes they keep their
-    size, and the pyramid has more or fewer priors.
+    It takes any T, H and W of at least one pixel. Where a patch or a window does not fit the map, the map is padded so
+    that no real token changes; where a pyramid's grid does not, the map is pooled adaptively, so that the priors stay
+    as many. Memory grows linearly with N. Weights whose size follows the clip (`config.clip`) are resampled for others.
     """
 
     def __init__(self, config: Config, *, seed: int | None = None) -> None:
@@ -144,17 +144,25 @@ class DualFormer(nn.Module):
         self.init_weights(seed)
 
     def init_weights(self, seed: int | None = None) -> None:
-        """Truncated normal (0.02) linears, PyTorch's default convolutions; the same weights for the same seed."""
+        """Fresh weights, the same for the same seed; also after ``to_empty`` of a model made on the ``meta`` device.
+
+        Linear layers and position tables are drawn from a truncated normal (0.02), convolutions as PyTorch does. They
+        are drawn on the CPU, so that every device gets the same.
+        """
         generator = _generator(seed)
         for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02, generator=generator)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Conv3d):
-                bound = module.weight[0].numel() ** -0.5
-                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            if isinstance(module, nn.LayerNorm | nn.BatchNorm3d):
+                module.reset_parameters()
+            elif isinstance(module, nn.Linear | nn.Conv3d):
+                if isinstance(module, nn.Linear):
+                    _draw(module.weight, generator, std=0.02)
+                else:
+                    _draw(module.weight, generator, bound=module.weight[0].numel() ** -0.5)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            else:
+                for table in module.parameters(recurse=False):
+                    _draw(table, generator, std=0.02)
 
     def forward(self, video: Tensor) -> Tensor:
         """B 3 T H W → B classes (logits), or B C where the config has no classes."""
@@ -162,48 +170,137 @@ class DualFormer(nn.Module):
 
     def forward_features(self, video: Tensor) -> Tensor:
         """B 3 T H W → B C T' H' W': the last stage's map after the final norm."""
-        return self.forward_intermediates(video, indices=[-1], norm=True)[0]
+        return self.forward_intermediates(video, indices=1)[0]
+
+    @overload
+    def forward_intermediates(
+        self,
+        video: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCTHW",
+        intermediates_only: Literal[False] = False,
+    ) -> tuple[Tensor, list[Tensor]]: ...
+
+    @overload
+    def forward_intermediates(
+        self,
+        video: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCTHW",
+        *,
+        intermediates_only: Literal[True],
+    ) -> list[Tensor]: ...
 
     def forward_intermediates(
-        self, video: Tensor, *, indices: Sequence[int] | None = None, norm: bool = False
-    ) -> list[Tensor]:
-        """Maps B C T' H' W' after the stages in ``indices`` (all by default; negative ones count from the end).
+        self,
+        video: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCTHW",
+        intermediates_only: bool = False,
+    ) -> tuple[Tensor, list[Tensor]] | list[Tensor]:
+        """The final features B C T' H' W' (as `forward_features`) and the maps after the stages in ``indices``.
 
-        ``norm`` applies the final norm to the last stage's map. Stages after the last one asked for do not run.
+        ``indices`` numbers stages from 0 (negative ones from the end), an integer n means the last n, None all of them.
+        ``norm`` applies the final norm to the last stage's map in the list. ``output_fmt`` is NCTHW (B C T' H' W') or
+        NTHWC (B T' H' W' C) for the list. ``intermediates_only`` returns the list alone; with ``stop_early``, stages
+        after the last one asked for do not run then. Errors: ``ValueError`` for a wrong index, format or video.
         """
         count = len(self.stages)
-        wanted = range(count) if indices is None else [index + count if index < 0 else index for index in indices]
-        if not wanted or min(wanted) < 0 or max(wanted) >= count:
-            raise ValueError(f"indices must name some of the {count} stages, not {indices}")
-        if video.dim() != 5 or video.shape[1] != 3:
+        wanted = wanted_stages(indices, count)
+        if output_fmt not in ("NCTHW", "NTHWC"):
+            raise ValueError(f"output_fmt must be NCTHW or NTHWC, not {output_fmt!r}")
+        if stop_early and not intermediates_only:
+            raise ValueError("stop_early leaves no final features to return: set intermediates_only as well")
+        if video.dim() != 5 or video.shape[1] != 3 or 0 in video.shape[2:]:
             raise ValueError(f"a video is B 3 T H W (5 dimensions, 3 channels), not {tuple(video.shape)}")
+        last = max(wanted) + 1 if stop_early else count
         maps: list[Tensor] = []
-        x = video
-        for number, stage in enumerate(self.stages[: max(wanted) + 1], 1):
-            tokens = stage(x)
-            if norm and number == count:
-                tokens = self.norm(tokens)
-            x = tokens.permute(0, 4, 1, 2, 3)
-            maps.append(x)
-        return [maps[index] for index in wanted]
+        for stage in self.stages[:last]:
+            maps.append(stage(maps[-1].permute(0, 4, 1, 2, 3) if maps else video))
+        final = self.norm(maps[-1]) if last == count and (norm or not intermediates_only) else maps[-1]
+        if norm and last == count:
+            maps[-1] = final
+        chosen = [maps[index] for index in wanted]
+        if output_fmt == "NCTHW":
+            chosen = [tokens.permute(0, 4, 1, 2, 3) for tokens in chosen]
+        return chosen if intermediates_only else (final.permute(0, 4, 1, 2, 3), chosen)
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """B C T' H' W' (after the final norm) → B classes: global average pooling, dropout, classifier."""
-        return self.head(self.dropout(features.mean(dim=(2, 3, 4))))
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """B C T' H' W' (after the final norm) → B classes: global average pooling, dropout, classifier.
+
+        ``pre_logits`` stops before the classifier: B C.
+        """
+        pooled = self.dropout(features.mean(dim=(2, 3, 4)))
+        return pooled if pre_logits else self.head(pooled)
+
+    def token_scores(self, features: Tensor) -> Tensor:
+        """B C T' H' W' (after the final norm) → B T' H' W' classes: the classifier's logits at every token.
+
+        These are what a teacher says of each token in token labelling. Errors: ``ValueError`` without a classifier.
+        """
+        if isinstance(self.head, nn.Identity):
+            raise ValueError("a network without classes has no token scores: give it some with reset_classifier")
+        return self.head(features.permute(0, 2, 3, 4, 1))
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer; an identity where the config has no classes."""
+        return self.head
 
     def reset_classifier(self, num_classes: int, *, seed: int | None = None) -> None:
         """A new classifier for ``num_classes`` (0: none); everything else keeps its weights."""
         self.config = self.config.replace(num_classes=num_classes)
-        head = _classifier(self.num_features, num_classes)
+        head = _classifier(self.num_features, num_classes).to(self.norm.weight.device, self.norm.weight.dtype)
         if isinstance(head, nn.Linear):
-            nn.init.trunc_normal_(head.weight, std=0.02, generator=_generator(seed))
+            _draw(head.weight, _generator(seed), std=0.02)
             nn.init.zeros_(head.bias)
-        # Moved after the weights are drawn: they are then the same on every device, and the generator is the CPU's.
-        self.head = head.to(self.norm.weight.device, self.norm.weight.dtype)
+        self.head = head
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """In training, keep only what enters each half and compute the rest again for the backward pass.
+
+        Less memory, a third more computation, the same gradients.
+        """
+        for stage in self.stages.children():
+            assert isinstance(stage, StageLayers)
+            stage.grad_checkpointing = enable
+
+    @property
+    def feature_info(self) -> tuple[Features, ...]:
+        """Channels and reduction of every stage's map."""
+        return features_of(self.config)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that should not decay: norms, biases, PEG, position tables."""
+        return no_weight_decay(self)
+
+    def layer_numbers(self) -> dict[str, int]:
+        """Every parameter's depth by name, for layer-wise learning rates: 0 for the first patch embedding, one more for
+        every block, the last number for the final norm and the classifier."""
+        return layer_numbers(self)
 
 
 def _classifier(features: int, num_classes: int) -> nn.Module:
     return nn.Linear(features, num_classes) if num_classes else nn.Identity()
+
+
+def _draw(weight: Tensor, generator: torch.Generator, *, std: float | None = None, bound: float | None = None) -> None:
+    """Fills ``weight``, on whatever device, with numbers drawn on the CPU in float32."""
+    if weight.is_meta:
+        return
+    drawn = torch.empty(weight.shape, device="cpu", dtype=torch.float32)
+    if std is not None:
+        nn.init.trunc_normal_(drawn, std=std, generator=generator)
+    else:
+        assert bound is not None
+        nn.init.uniform_(drawn, -bound, bound, generator=generator)
+    with torch.no_grad():
+        weight.copy_(drawn)
 
 
 def _generator(seed: int | None) -> torch.Generator:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, overload
 
 from dualformer.model.config import Config, Scale, Size3, Stage, ceil_div
+from dualformer.model.features import FeatureExtractor
 from dualformer.model.network import DualFormer
 
 #: Channels of stage 1 (doubled by every later stage), blocks per stage, clip.
@@ -25,27 +27,75 @@ def preset_config(name: str, *, clip: Size3 | None = None, **changes: Any) -> Co
     """The config of a preset, with grids cut for ``clip`` (frames, height, width; default: the preset's own).
 
     Stages 1 to 3 have a fine grid of (T/2, 7, 7) priors, T being the frames of the stage's map; stages 1 and 2 a
-    coarse, factorised one of (4, 4, 4) as well; stage 4 attends to all its tokens. ``changes`` replace other fields
-    of `Config`. Errors: ``ValueError`` for an unknown name or field.
+    coarse, factorised one of (4, 4, 4) as well; stage 4 attends to all its tokens. For one frame, as in
+    ``clip=(1, 224, 224)``, it is the network of images: nothing has an extent in time, and `weights.inflate` makes a
+    network of videos of it. ``changes`` replace other fields of `Config`.
+
+    Errors: ``ValueError`` for an unknown name or field.
     """
     if name not in _PRESETS:
         raise ValueError(f"unknown model {name!r}; there are {', '.join(_PRESETS)}")
     channels, depths, own_clip = _PRESETS[name]
     size = clip or own_clip
+    images = size[0] == 1
     stages: list[Stage] = []
     for number, depth in enumerate(depths):
-        patch = (2, 4, 4) if number == 0 else (1, 2, 2)
+        patch = (1 if images else 2, 4, 4) if number == 0 else (1, 2, 2)
         size = ceil_div(size, patch)
-        fine = Scale(grid=(max(1, size[0] // 2), _fine_cells(size[1]), _fine_cells(size[2])))
-        coarse = Scale(grid=(4, 4, 4), factorised=True)
+        fine = fine_scale(size)
+        coarse = Scale(grid=(1 if images else 4, 4, 4), factorised=True)
+        window = (1 if images else 8, 7, 7)
         scales = ((fine, coarse), (fine, coarse), (fine,), ())[number]
-        stages.append(Stage(channels=channels << number, depth=depth, patch=patch, scales=scales))
+        stages.append(Stage(channels=channels << number, depth=depth, patch=patch, window=window, scales=scales))
     return Config(stages=tuple(stages), clip=clip or own_clip).replace(**changes)
 
 
-def create_model(name: str, *, clip: Size3 | None = None, seed: int | None = None, **changes: Any) -> DualFormer:
-    """A network with fresh weights: `preset_config`'s arguments, and a ``seed`` that fixes the weights."""
-    return DualFormer(preset_config(name, clip=clip, **changes), seed=seed)
+@overload
+def create_model(
+    name: str,
+    *,
+    clip: Size3 | None = None,
+    seed: int | None = None,
+    features_only: Literal[False] = False,
+    **changes: Any,
+) -> DualFormer: ...
+
+
+@overload
+def create_model(
+    name: str,
+    *,
+    clip: Size3 | None = None,
+    seed: int | None = None,
+    features_only: Literal[True],
+    out_indices: int | Sequence[int] | None = None,
+    **changes: Any,
+) -> FeatureExtractor: ...
+
+
+def create_model(
+    name: str,
+    *,
+    clip: Size3 | None = None,
+    seed: int | None = None,
+    features_only: bool = False,
+    out_indices: int | Sequence[int] | None = None,
+    **changes: Any,
+) -> DualFormer | FeatureExtractor:
+    """A network with fresh weights: `preset_config`'s arguments, and a ``seed`` that fixes the weights.
+
+    ``features_only`` gives a `FeatureExtractor` of the stages in ``out_indices`` (default: all) instead. Errors: as
+    `preset_config`; ``ValueError`` for a stage that there is not.
+    """
+    if out_indices is not None and not features_only:
+        raise ValueError("out_indices chooses the maps of features_only=True; forward_intermediates takes indices")
+    model = DualFormer(preset_config(name, clip=clip, **changes), seed=seed)
+    return FeatureExtractor(model, out_indices) if features_only else model
+
+
+def fine_scale(size: Size3) -> Scale:
+    """The fine scale for a map of ``size`` T H W: (T/2, 7, 7) priors, or about as many where 7 does not divide it."""
+    return Scale(grid=(max(1, size[0] // 2), _fine_cells(size[1]), _fine_cells(size[2])))
 
 
 def _fine_cells(side: int) -> int:

@@ -71,6 +71,9 @@ class TrainConfig:
     backbone_lr: float | None = None
     """Factor on the learning rate for all but the classifier (default: 0.1, as in the paper, when starting from
     weights, else 1)."""
+    layer_decay: float = 1.0
+    """Factor on the learning rate from each block to the one before it; 1 leaves all blocks at one rate, 0.75 is usual
+    for fine-tuning."""
     weight_decay: float = 0.02
     warmup_epochs: float | None = None
     """Epochs of linear warm-up before the cosine (default: a twelfth of the run, as in the paper)."""
@@ -85,6 +88,8 @@ class TrainConfig:
     """Smallest part of the frame that a random crop may take; 1 trains on centre crops."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Auto takes bfloat16 where a short measurement finds it faster, and says so."""
+    grad_checkpointing: bool = False
+    """Keep less of the forward pass and compute it again for the gradients: much less memory, more time."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     licence: str = ""
     """Terms of use to write into the weights, an SPDX identifier where there is one."""
@@ -121,7 +126,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, not {value}")
-        for name, low, high in (("drop_path", 0, 1), ("dropout", 0, 1), ("min_area", 0.01, 1.01)):
+        rates = (("drop_path", 0, 1), ("dropout", 0, 1), ("min_area", 0.01, 1.01), ("layer_decay", 0.01, 1.01))
+        for name, low, high in rates:
             if not low <= getattr(self, name) < high:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must lie between 0 and 1")
         if not 0 < self.val_fraction < 1:

@@ -45,6 +45,7 @@ class LoopConfig:
     accumulate: int = 1
     lr: float
     backbone_lr: float = 1.0
+    layer_decay: float = 1.0
     weight_decay: float = 0.02
     warmup_epochs: float = 0.0
     clip_grad: float = 1.0
@@ -130,6 +131,7 @@ class Loop:
             objective.model,
             lr=config.lr,
             backbone_lr=config.backbone_lr,
+            layer_decay=config.layer_decay,
             weight_decay=config.weight_decay,
             extra=objective.extra,
         )
@@ -149,6 +151,9 @@ class Loop:
             torch.manual_seed(self.config.seed)
             write_metrics(self.out, [])
         with self._signals():
+            if self.progress.batch and self._reached_limit():
+                # It had stopped here before: going back to the checkpoint forgot what followed it.
+                self._end_epoch(self._clips_so_far() / max(1e-9, self.progress.seconds))
             while self.progress.epoch < self.config.epochs and not self._reached_limit():
                 self._run_epoch()
         return self._result()
@@ -223,7 +228,7 @@ class Loop:
         # On few validation videos many epochs are equally accurate: then the smaller loss decides.
         is_best = (epoch["val_top1"], -epoch["val_loss"]) > (progress.best_top1, -progress.best_loss)
         # A part of an epoch competes with no whole one: the resumed run would not know of it.
-        is_best &= complete or not (self.out / BEST).is_file()
+        is_best &= complete or progress.best_epoch < 0
         if is_best:
             progress.best_top1, progress.best_loss = epoch["val_top1"], epoch["val_loss"]
             progress.best_epoch = progress.epoch + 1
@@ -250,12 +255,13 @@ class Loop:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss and top-1 on the validation clips, one view each."""
+        """Loss, top-1 and, of more than 5 classes, top-5 on the validation clips, one view each."""
         model, device = self.raw.model, self.fabric.device
         was_training = self.objective.training
         model.eval()
         loader = Batches(self.val_clips, batch_size=self.config.batch_size, num_workers=self.config.workers)
-        loss = correct = total = 0.0
+        loss = correct = among_5 = total = 0.0
+        classes = 0
         for batch in loader:
             views, labels = batch["views"].to(device), batch["label"].to(device)
             count = views.shape[1]
@@ -265,8 +271,11 @@ class Loop:
             loss += float(F.nll_loss(probabilities.clamp_min(1e-12).log(), labels, reduction="sum"))
             correct += float((probabilities.argmax(dim=1) == labels).sum())
             total += len(labels)
+            classes = probabilities.shape[1]
+            among_5 += float((probabilities.topk(min(5, classes)).indices == labels[:, None]).sum())
         self.objective.train(was_training)
-        return {"val_loss": loss / total, "val_top1": correct / total}
+        top5 = {"val_top5": among_5 / total} if classes > 5 else {}
+        return {"val_loss": loss / total, "val_top1": correct / total, **top5}
 
     def save(self) -> None:
         """Writes the checkpoint."""
@@ -293,6 +302,9 @@ class Loop:
             f"loss {progress.loss_sum / progress.clips:.3f}  acc {progress.correct / progress.clips:.1%}  "
             f"{clips_per_second:.1f} clips/s  {clock(left)} left"
         )
+
+    def _clips_so_far(self) -> int:
+        return self.progress.step * self.config.accumulate * self.config.batch_size
 
     def _reached_limit(self) -> bool:
         return self.config.max_steps is not None and self.progress.step >= self.config.max_steps

@@ -7,43 +7,51 @@ from typing import Any
 
 from torch import nn
 
-from dualformer.model.network import DualFormer, PositionEncoding
+from dualformer.model.network import DualFormer
 
 
 def parameter_groups(
-    model: DualFormer, *, lr: float, backbone_lr: float, weight_decay: float, extra: nn.Module | None = None
+    model: DualFormer,
+    *,
+    lr: float,
+    backbone_lr: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    extra: nn.Module | None = None,
 ) -> list[dict[str, Any]]:
     """Groups for AdamW: classifier at ``lr``, backbone at ``lr × backbone_lr``; norms, biases and PEG do not decay.
 
-    ``extra`` is a module beside the model that learns at the classifier's rate. Each group carries its peak rate as
-    ``peak_lr`` for the schedule.
+    With ``layer_decay`` below 1 every block learns that much slower than the one after it (`DualFormer.layer_numbers`);
+    the last block and the final norm learn at the backbone's whole rate. ``extra`` is a module beside the model that
+    learns at the classifier's rate. Each group carries its peak rate as ``peak_lr`` for the schedule.
     """
-    exempt = {
-        id(parameter)
-        for module in [*model.modules(), *(extra.modules() if extra else ())]
-        for name, parameter in module.named_parameters(recurse=False)
-        if name == "bias" or parameter.dim() <= 1
-    } | {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, PositionEncoding)
-        for parameter in module.parameters()
-    }
-    head = {id(parameter) for module in (model.head, extra) if module for parameter in module.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in [*model.parameters(), *(extra.parameters() if extra else ())]:
-        if parameter.requires_grad:
-            groups.setdefault((id(parameter) in head, id(parameter) in exempt), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "name": f"{'head' if is_head else 'backbone'}{', no decay' if is_exempt else ''}",
-            "lr": lr * (1 if is_head else backbone_lr),
-            "peak_lr": lr * (1 if is_head else backbone_lr),
-            "weight_decay": 0.0 if is_exempt else weight_decay,
+    spared, layers = model.no_weight_decay(), model.layer_numbers()
+    last_block = max(layers.values()) - 1
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+
+    def add(parameter: nn.Parameter, part: str, *, peak_lr: float, decays: bool) -> None:
+        group = {
+            "params": [],
+            "name": part if decays else f"{part}, no decay",
+            "lr": peak_lr,
+            "peak_lr": peak_lr,
+            "weight_decay": weight_decay if decays else 0.0,
         }
-        for (is_head, is_exempt), parameters in sorted(groups.items())
-    ]
+        if parameter.requires_grad:
+            groups.setdefault((part, not decays), group)["params"].append(parameter)
+
+    for name, parameter in model.named_parameters():
+        if name.startswith("head."):
+            add(parameter, "head", peak_lr=lr, decays=name not in spared)
+        elif layer_decay == 1:
+            add(parameter, "backbone", peak_lr=lr * backbone_lr, decays=name not in spared)
+        else:
+            depth = min(layers[name], last_block)
+            rate = lr * backbone_lr * layer_decay ** (last_block - depth)
+            add(parameter, f"layer {depth:02d}", peak_lr=rate, decays=name not in spared)
+    for parameter in extra.parameters() if extra else ():
+        add(parameter, "head", peak_lr=lr, decays=parameter.dim() > 1)
+    return [groups[key] for key in sorted(groups)]
 
 
 def schedule(step: int, *, steps: int, warmup: int) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from lightning_fabric import Fabric
 
 from dualformer.datasets.open import write_split
+from dualformer.errors import DualFormerError
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models, preset_config
@@ -21,19 +24,29 @@ from dualformer.training.report import Reporter
 from dualformer.training.sources import Source, open_source
 from dualformer.training.state import CHECKPOINT
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
+from dualformer.weights.atomic import atomic_write
 from dualformer.weights.locate import resolve
 from dualformer.weights.native import Card, read_card
-from dualformer.weights.resample import start_from
+from dualformer.weights.recut import video_config
+from dualformer.weights.resample import of_images, start_from
 
 # On import it has itself announce what is said here in other words; warnings and errors still come.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 CONFIG = "config.json"
 SPLIT = "split.csv"
+NETWORK = "network.json"
+"""The network of a run that trains a variant of a preset."""
+
+Variant = Callable[[Config], Config]
+"""Another network for the same clips and classes."""
 
 
-def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResult:
+def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Variant | None = None) -> TrainResult:
     """Trains as ``config`` says and leaves everything in ``config.out``.
+
+    ``variant`` makes the network from the one that ``config`` names: ``lambda network: network.replace(…)``. The run
+    keeps it, and is resumed without.
 
     Errors: ``ValueError`` and ``FileNotFoundError`` for settings that cannot work, before anything is written;
     ``DualFormerError`` for data that cannot be read, weights that do not fit, a full disk, a loss that is not a number.
@@ -47,7 +60,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
         raise ValueError(f"{out} already holds a run; go on with it by --resume, or choose another --out")
     source = open_source(config)
     card = _starting_card(config)
-    network, preprocessing = _network(config, card, len(source.classes))
+    network, preprocessing = plan_network(config, classes=len(source.classes), variant=variant, card=card)
     flip = not config.overfit and config.flip_for(source.classes) == "on"
     config = _closed(config, network, preprocessing, flip=flip)
     precision = choose_precision(config.precision, Fabric(accelerator=config.accelerator, devices=1).device)
@@ -57,14 +70,16 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
 
     rate = f" at {preprocessing.fps:g} frames per second" if preprocessing.fps else ""
     reporter.say(f"data: {source.description}")
+    varied = f", varied ({NETWORK})" if _varied(config, variant) else ""
     reporter.say(
-        f"model: {config.model or 'as in the starting weights'}, starting from "
+        f"model: {config.model or 'as in the starting weights'}{varied}, starting from "
         f"{config.start or 'random weights'}; clips of {preprocessing.frames} frames, stride {preprocessing.stride}"
         f"{rate}, {preprocessing.crop}x{preprocessing.crop} pixels"
     )
     reporter.say(f"mirrored clips (--flip): {'on, half of the clips' if flip else 'off'}; results go to {out}")
     reporter.say(f"computing on {fabric.device} in {precision.name}: {precision.reason}")
     model = DualFormer(network, seed=config.seed)
+    model.set_grad_checkpointing(config.grad_checkpointing)
     if config.start and not config.resume:
         for note in start_from(model, config.start, labels=source.classes):
             reporter.say(f"from {config.start}: {note}")
@@ -74,6 +89,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> TrainResu
         reporter.say(f"resumed at step {loop.progress.step} of {loop.steps}")
     else:
         out.mkdir(parents=True, exist_ok=True)
+        _keep_network(out / NETWORK, network if variant else None)
         config.save(out / CONFIG)
         if source.splits and not source.splits.overlapping:
             write_split(out / SPLIT, source.splits)
@@ -94,6 +110,28 @@ def preset_of(config: Config) -> str | None:
         if preset == config:
             return name
     return None
+
+
+def plan_network(
+    config: TrainConfig, *, classes: int, variant: Variant | None = None, card: Card | None = None
+) -> tuple[Config, Preprocessing]:
+    """The network and the preprocessing of a run, before anything is read or written but what ``config`` starts from.
+
+    ``card`` is that of the starting weights, where it is known already. Errors: ``ValueError`` for a preset or a size
+    that there is not, and for a ``variant`` with other clips or classes.
+    """
+    network, preprocessing = _network(config, card or _starting_card(config), classes)
+    own = Path(config.out) / NETWORK
+    if config.resume and own.is_file():
+        try:
+            network = Config.from_dict(json.loads(own.read_text()))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DualFormerError(f"{own}: not the config of a network ({error}); start anew elsewhere") from error
+    elif variant:
+        base, network = network, variant(network)
+        if (network.clip, network.num_classes) != (base.clip, base.num_classes):
+            raise ValueError("a variant keeps the clip and the number of classes of the network that it is made from")
+    return network, preprocessing
 
 
 def _settings_of_run(out: Path, asked: TrainConfig) -> TrainConfig:
@@ -155,7 +193,8 @@ def _network(config: TrainConfig, card: Card | None, classes: int) -> tuple[Conf
         model = preset_config(name, clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
     else:
         assert card is not None
-        model = card.config.replace(clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+        cut = video_config(card.config, clip) if of_images(card.config) and clip[0] > 1 else card.config
+        model = cut.replace(clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
     base = card.preprocessing if card else None
     return model, Preprocessing(
         frames=clip[0],
@@ -166,6 +205,19 @@ def _network(config: TrainConfig, card: Card | None, classes: int) -> tuple[Conf
         mean=base.mean if base else KINETICS_MEAN,
         std=base.std if base else KINETICS_STD,
     )
+
+
+def _varied(config: TrainConfig, variant: Variant | None) -> bool:
+    return (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
+
+
+def _keep_network(path: Path, network: Config | None) -> None:
+    """Writes the network down, or sees that no other one lies there."""
+    if network is None:
+        path.unlink(missing_ok=True)
+        return
+    text = json.dumps(network.to_dict(), indent=2) + "\n"
+    atomic_write(path, lambda temporary: temporary.write_text(text))
 
 
 def _loop(
@@ -199,6 +251,7 @@ def _loop(
             accumulate=config.accumulate,
             lr=config.lr,
             backbone_lr=config.backbone_lr,
+            layer_decay=config.layer_decay,
             weight_decay=config.weight_decay,
             warmup_epochs=config.warmup_epochs,
             clip_grad=config.clip_grad,

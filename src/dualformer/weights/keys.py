@@ -14,6 +14,12 @@ _SHOWN = 8
 
 def check_keys(path: Path | str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, remedy: str) -> None:
     """Errors: ``WeightsError`` that lists, in groups, what is missing, unexpected or of another shape."""
+    if wrong := misfits(wanted, found):
+        raise WeightsError(f"{path}: the tensors do not fit the network ({wrong}); {remedy}")
+
+
+def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What is missing, unexpected or of another shape, in groups; empty where everything fits."""
     misshaped = [
         f"{key} {times(found[key].shape)} instead of {times(tensor.shape)}"
         for key, tensor in wanted.items()
@@ -24,8 +30,7 @@ def check_keys(path: Path | str, wanted: Mapping[str, Tensor], found: Mapping[st
         "unexpected": [key for key in found if key not in wanted],
         "of another shape": misshaped,
     }
-    if wrong := [f"{len(keys)} {name}: {_listed(keys)}" for name, keys in groups.items() if keys]:
-        raise WeightsError(f"{path}: the tensors do not fit the network ({'; '.join(wrong)}); {remedy}")
+    return "; ".join(f"{len(keys)} {name}: {_listed(keys)}" for name, keys in groups.items() if keys)
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -14,7 +14,8 @@ TENSORS = "model.safetensors"
 CARD = "config.json"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_FILE_SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin"}
+_CHECKPOINT_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin"}
+_FILE_SUFFIXES = {".safetensors", *_CHECKPOINT_SUFFIXES}
 
 
 def resolve(path_or_hub_id: Path | str) -> Path:
@@ -34,6 +35,22 @@ def resolve(path_or_hub_id: Path | str) -> Path:
     if isinstance(path_or_hub_id, str) and _HUB_ID.fullmatch(text) and path.suffix not in _FILE_SUFFIXES:
         return _in_folder(_download(text), text)
     raise FileNotFoundError(f"{text}: no such weights file or folder, nor an id on the hub (owner/name)")
+
+
+def is_checkpoint(path_or_hub_id: Path | str) -> bool:
+    """Whether a PyTorch checkpoint is meant, by its first bytes or its name, and not a weights file of this program."""
+    path = Path(path_or_hub_id)
+    if not path.is_file():
+        return path.suffix in _CHECKPOINT_SUFFIXES
+    with path.open("rb") as file:
+        start = file.read(9)
+    is_safetensors = start[8:] == b"{"
+    return has_checkpoint_start(start) or (path.suffix in _CHECKPOINT_SUFFIXES and not is_safetensors)
+
+
+def has_checkpoint_start(start: bytes) -> bool:
+    """Whether a file that starts so is what ``torch.save`` writes: a zip archive, or a pickle in old versions."""
+    return start.startswith((b"PK\x03\x04", b"\x80\x02"))
 
 
 def _in_folder(folder: Path, named: str) -> Path:

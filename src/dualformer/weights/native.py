@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.weights.atomic import atomic_write
 from dualformer.weights.card import FORMAT_VERSION, Card
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.keys import check_keys
 from dualformer.weights.locate import CARD, TENSORS, resolve
+from dualformer.weights.reading import METADATA_KEY, load_state, read_card
+from dualformer.weights.recut import recut
 
 __all__ = [
     "FORMAT_VERSION",
@@ -32,7 +33,7 @@ __all__ = [
     "save_weights",
 ]
 
-_METADATA_KEY = "dualformer"
+_log = logging.getLogger("dualformer")
 
 
 def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torch.dtype | None = None) -> None:
@@ -46,7 +47,7 @@ def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torc
     if card.config != model.config:
         raise ValueError(f"{path}: the card's config is not the model's: make the card with config=model.config")
     tensors = {key: _stored(path, key, tensor, dtype) for key, tensor in model.state_dict().items()}
-    metadata = {"format": "pt", _METADATA_KEY: card.to_json()}
+    metadata = {"format": "pt", METADATA_KEY: card.to_json()}
 
     def write(temporary: Path) -> None:
         try:
@@ -58,41 +59,15 @@ def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torc
     atomic_write(path, write)
 
 
-def read_card(path: Path | str) -> Card:
-    """The card of a weights file, without reading its tensors.
-
-    Errors: ``FileNotFoundError``; ``WeightsError`` that says what the file seems to be instead.
-    """
-    path = Path(path)
-    with _opened(path) as file:
-        text = (file.metadata() or {}).get(_METADATA_KEY)
-    if text is None:
-        raise WeightsError(
-            f"{path}: a safetensors file without a dualformer card (network, labels, preprocessing), so it cannot be "
-            "loaded by itself; save it with dualformer, or convert the .pth that it comes from"
-        )
-    try:
-        return Card.from_json(text)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
-
-
-def load_state(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a weights file on the CPU, floating ones in float32. Errors as `read_card`."""
-    with _opened(Path(path)) as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    # Copies, because what safetensors gives is mapped from the file: writing into the file would change the model.
-    return {
-        key: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()
-        for key, tensor in tensors.items()
-    }
-
-
-def load_weights(path_or_hub_id: Path | str, *, device: torch.device | str = "cpu") -> tuple[DualFormer, Card]:
+def load_weights(
+    path_or_hub_id: Path | str, *, clip: Size3 | None = None, device: torch.device | str = "cpu"
+) -> tuple[DualFormer, Card]:
     """A file, a folder with ``model.safetensors``, or a hub id → the network in eval mode, and its card.
 
-    Errors: ``FileNotFoundError``; ``WeightsError`` if the file cannot be read or does not fit its own config, or if
-    the ``config.json`` of a folder or repository says something else than the weights file in it.
+    ``clip`` (frames, height, width) cuts both for clips of another size, as `recut.recut` does; what is changed is
+    logged. Errors: ``FileNotFoundError``; ``WeightsError`` if the file cannot be read or does not fit its own config,
+    or if the ``config.json`` of a folder or repository says something else than the weights file in it; ``ValueError``
+    for a clip that is none.
     """
     path = resolve(path_or_hub_id)
     card = read_card(path)
@@ -106,12 +81,18 @@ def load_weights(path_or_hub_id: Path | str, *, device: torch.device | str = "cp
         raise WeightsError(f"{path}: the card's config makes no network ({error})") from error
     check_keys(path, model.state_dict(), state, remedy="the file is damaged or was edited: get it anew")
     model.load_state_dict(state, assign=True)
+    if clip is not None:
+        model, card, notes = recut(model, card, clip)
+        for note in notes:
+            _log.info("%s: %s", path_or_hub_id, note)
     return model.to(device).eval(), card
 
 
-def load_model(path_or_hub_id: Path | str, *, device: torch.device | str = "cpu") -> DualFormer:
+def load_model(
+    path_or_hub_id: Path | str, *, clip: Size3 | None = None, device: torch.device | str = "cpu"
+) -> DualFormer:
     """`load_weights` without the card."""
-    return load_weights(path_or_hub_id, device=device)[0]
+    return load_weights(path_or_hub_id, clip=clip, device=device)[0]
 
 
 def _stored(path: Path, key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -122,31 +103,6 @@ def _stored(path: Path, key: str, tensor: Tensor, dtype: torch.dtype | None) -> 
     if tensor.isfinite().all() and not stored.isfinite().all():
         raise WeightsError(f"{path}: values of {key} are too large for {dtype}; save without dtype, in float32")
     return stored
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such weights file")
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: {_seems(path, error)}") from error
-
-
-def _seems(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        start = file.read(64)
-    if not start:
-        return "an empty file; get it anew"
-    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
-        return "a PyTorch checkpoint; turn it into a weights file with `dualformer convert`"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer without the weights; get them with `git lfs pull`"
-    if start[8:9] == b"{":
-        return f"a damaged or incomplete safetensors file ({error}); get it anew"
-    return "not a safetensors file"
 
 
 def _check_against_folder(config: Path, card: Card) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from dualformer.model.config import Config, Scale, Size3, Stage, ceil_div
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models, preset_config
-from dualformer.model.pyramid import cell_size
+from dualformer.model.pyramid import cell_size, factors
 from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
@@ -179,10 +179,21 @@ def to_release(model: DualFormer) -> dict[str, Tensor]:
 
     Errors: ``ValueError`` for networks that the release has no names for.
     """
-    for number, stage in enumerate(model.config.stages, 1):
+    config = model.config
+    if config.position != "peg":
+        raise ValueError(f"the release has only networks with position='peg', not {config.position!r}")
+    for number, (stage, size) in enumerate(zip(config.stages, config.map_sizes(), strict=True), 1):
         kinds = [scale.factorised for scale in stage.scales]
         if stage.kinds != "LG" or kinds.count(True) > 1 or kinds.count(False) > 1:
             raise ValueError(f"stage {number}: the release has only LG blocks, with one fine and one coarse scale")
+        for scale in stage.scales:
+            if scale.function != "depthwise":
+                raise ValueError(f"stage {number}: the release has only depthwise pyramids, not {scale.function!r}")
+            if not _divides(scale.grid, size):
+                raise ValueError(
+                    f"stage {number}: the release cuts maps into equal cells, and the grid {times(scale.grid)} does "
+                    f"not divide the map {times(size)}; choose a clip that it does divide"
+                )
     return {release_key(key): tensor for key, tensor in model.state_dict().items()}
 
 
@@ -234,15 +245,22 @@ def _scales(
     scales: list[Scale] = []
     if f"{attn}.sr.weight" in state:
         cell = _size3(_shape(state, f"{attn}.sr.weight"))
-        scales.append(Scale(grid=ceil_div(size, cell)))
-        if cell_size(size, scales[-1].grid) != cell:
+        grid = ceil_div(size, cell)
+        if cell_size(size, grid) != cell:
             raise _wrong_clip("fine", stage, cell, clip, inferred)
+        scales.append(Scale(grid=grid))
     if f"{attn}.lr.0.weight" in state:
         first, rest = (_size3(_shape(state, f"{attn}.lr.{layer}.weight")) for layer in (0, 3))
-        scales.append(Scale(grid=COARSE_GRID, factorised=True))
-        if ceil_div(cell_size(size, COARSE_GRID), first) != rest:
+        if factors(cell_size(size, COARSE_GRID)) != (first, rest) or not _divides(COARSE_GRID, size):
             raise _wrong_clip("coarse", stage, _product(first, rest), clip, inferred)
+        scales.append(Scale(grid=COARSE_GRID, factorised=True))
     return tuple(scales)
+
+
+def _divides(grid: Size3, size: Size3) -> bool:
+    """Whether the grid's cells tile the map. Only then are our priors the release's, which never averages by area."""
+    cells = zip(size, cell_size(size, grid), grid, strict=True)
+    return all(length == cell * min(length, count) for length, cell, count in cells)
 
 
 def _wrong_clip(scale: str, stage: int, cell: Size3, clip: Size3, inferred: Size3 | None) -> WeightsError:

@@ -1,80 +1,109 @@
-"""Starting a network from another's weights: other clip lengths and resolutions, other classes.
+"""Starting a network from another's weights: other clip lengths and resolutions, images to videos, other classes.
 
-The pyramid's kernels are as large as a cell of its grid, so networks cut for other clips have other kernels. They are
-resampled by area: a kernel is taken as weight spread evenly over each of its taps, and every tap of the new kernel
-gathers what lies in its part. Sums are kept exactly, so that a constant map gives the prior that it gave before, and
-a map in which every token is repeated k times along an axis gives, with a kernel made k times longer, the same
-priors. Nothing else is ever changed on the way, and nothing is dropped silently: every change is a line to print.
+Tensors whose size follows the clip are fitted on purpose, each kind in its own way. Nothing else is ever changed, and
+nothing is dropped silently: every change is a line to print.
+
+* Pyramid kernels are as large as a cell of the grid. They are resampled by area: a kernel is taken as weight spread
+  evenly over each of its taps, and every tap of the new kernel gathers what lies in its part. Sums stay, so that a
+  constant map gives the prior that it gave before.
+* Absolute position tables are interpolated between the centres of their entries.
+* A PEG has three taps in time where its map has several frames, and one where it has one. Of three, the middle one
+  stays: it is the only one that reads a map of one frame. One is put in the middle of three, or spread (`Peg`).
+* Relative position tables are as large as the windows, which the clip does not change. Where the windows differ, they
+  are interpolated over the offsets: the ends and the centre stay what they are.
+
+So a network run on another clip gives what its weights give in a network cut for that clip; the exception is a PEG
+that is spread. A network of images becomes one of videos in the same way, its patches resampled as well (`inflate`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.network import DualFormer
+from dualformer.model.position import resample_table
+from dualformer.model.pyramid import resample_kernel
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.keys import check_keys, times
-from dualformer.weights.native import load_state, read_card, resolve
+from dualformer.weights.keys import check_keys, misfits, times
+from dualformer.weights.locate import resolve
+from dualformer.weights.reading import load_state, read_card
 
-_PYRAMID_KERNEL = re.compile(r"stages\.(\d+)\..+\.pyramid\.scales\.\d+\.(conv|space|rest)\.weight")
-_KIND = {
-    "conv": "fine pyramid kernels",
-    "space": "coarse pyramid kernels, space",
-    "rest": "coarse pyramid kernels, rest",
+Peg = Literal["middle", "spread"]
+"""Where the one frame of a PEG kernel goes among three: into the middle one alone, or spread evenly over them."""
+
+_STAGE = re.compile(r"stages\.(\d+)\.")
+_PEG = "PEG kernels"
+_RELATIVE = "relative positions"
+_FITTED: dict[str, re.Pattern[str]] = {
+    "patch kernels": re.compile(r".+\.embed\.proj\.weight"),
+    "fine pyramid kernels": re.compile(r".+\.pyramid\.scales\.\d+\.conv\.weight"),
+    "coarse pyramid kernels, space": re.compile(r".+\.pyramid\.scales\.\d+\.space\.weight"),
+    "coarse pyramid kernels, rest": re.compile(r".+\.pyramid\.scales\.\d+\.rest\.weight"),
+    _PEG: re.compile(r".+\.position\.conv\.weight"),
+    "absolute positions in space": re.compile(r".+\.table\.space"),
+    "absolute positions in time": re.compile(r".+\.table\.time"),
+    _RELATIVE: re.compile(r".+\.attn\.bias\.table"),
 }
+"""Kinds of tensors whose size may differ, by their names."""
 _HEAD = "head."
 
 
-def resample_state(state: dict[str, Tensor], source: Config, target: Config) -> tuple[dict[str, Tensor], list[str]]:
+def resample_state(
+    state: Mapping[str, Tensor], source: Config, target: Config, *, peg: Peg = "middle"
+) -> tuple[dict[str, Tensor], list[str]]:
     """``state`` of a network ``source``, fitted to a network ``target``, and what was changed, one line each.
 
-    Pyramid kernels are resampled where clips or grids differ. If the number of classes differs, the classifier is left
-    out of the result. Errors: ``WeightsError`` that names the setting, for any other difference.
+    Clips, grids and windows may differ. If the source is a network of images (`of_images`), patches may get longer in
+    time. If the number of classes differs, the classifier is left out of the result. It is computed in float64 and
+    has the types of ``state``. Errors: ``WeightsError`` that names the setting for any other difference, and for
+    tensors that are not those of ``source``.
     """
     _check_same(source, target)
     with torch.device("meta"):
-        wanted = DualFormer(target, seed=0).state_dict()
+        wanted, own = DualFormer(target, seed=0).state_dict(), DualFormer(source, seed=0).state_dict()
+    if wrong := misfits(own, state):
+        raise WeightsError(f"the tensors are not those of the network ({wrong}); get them anew")
     fitted: dict[str, Tensor] = {}
     changes: dict[str, dict[str, None]] = {}
     for key, tensor in state.items():
         if key.startswith(_HEAD) and source.num_classes != target.num_classes:
             continue
-        kernel = _PYRAMID_KERNEL.fullmatch(key)
-        if kernel and key in wanted and wanted[key].shape != tensor.shape:
-            before, after = _kernel_size(tensor), _kernel_size(wanted[key])
-            fitted[key] = resample_kernel(tensor, after)
-            change = f"stage {int(kernel[1]) + 1} {times(before)} → {times(after)}"
-            changes.setdefault(_KIND[kernel[2]], {})[change] = None  # once for all blocks of the stage
-        else:
+        shape = wanted[key].shape
+        if tensor.shape == shape:
             fitted[key] = tensor
-    notes = [f"{kind}, resampled: {', '.join(each)}" for kind, each in changes.items()]
+            continue
+        stage = _STAGE.match(key)
+        assert stage is not None, key  # configs that are the same but for clip, grids and windows differ in stages only
+        what, fitted[key], before, after = _fit(key, tensor, shape, peg)
+        change = f"stage {int(stage[1]) + 1} {times(before)} → {times(after)}"
+        changes.setdefault(what, {})[change] = None  # once for all blocks of the stage
+    notes = ["a network of images, inflated to one of videos"] if of_images(source) and not of_images(target) else []
+    notes += [f"{what}: {', '.join(each)}" for what, each in changes.items()]
     if source.num_classes != target.num_classes:
         how = "started anew" if target.num_classes else "left out"
         notes.append(f"classifier: {source.num_classes} → {target.num_classes} classes, {how}")
     return fitted, notes
 
 
-def resample_kernel(weight: Tensor, size: Size3) -> Tensor:
-    """A depth-wise kernel C 1 t h w → C 1 and ``size``, by area; the sum of every channel's weights stays."""
-    out = weight.double()
-    for axis, length in enumerate(size, 2):
-        matrix = _area_matrix(out.shape[axis], length).to(out.device)
-        out = torch.movedim(torch.movedim(out, axis, -1) @ matrix, -1, axis)
-    return out.to(weight.dtype).contiguous()
+def of_images(config: Config) -> bool:
+    """Whether a network is cut for one frame and has no extent in time: what `inflate` makes one of videos of."""
+    return config.clip[0] == 1 and all(stage.patch[0] == 1 for stage in config.stages)
 
 
 def start_from(model: DualFormer, path_or_hub_id: Path | str, *, labels: Sequence[str] = ()) -> list[str]:
     """Loads a weights file into ``model``, whose clip and classes may differ, and returns lines to print.
 
-    The model's own classifier stays as it is if the number of classes differs, or if ``labels`` (its class names) are
-    given and the file has others: the same number of classes does not make them the same classes. Errors: as
-    `native.load_weights` and `resample_state`.
+    Weights of a network of images are inflated if ``model`` is one of videos. The model's own classifier stays as it
+    is if the number of classes differs, or if ``labels`` (its class names) are given and the file has others: the same
+    number of classes does not make them the same classes. Errors: as `native.load_weights` and `resample_state`.
     """
     path = resolve(path_or_hub_id)
     card = read_card(path)
@@ -89,18 +118,58 @@ def start_from(model: DualFormer, path_or_hub_id: Path | str, *, labels: Sequenc
         )
     own = model.state_dict()
     kept = {key: tensor for key, tensor in own.items() if key.startswith(_HEAD) and key not in state}
-    check_keys(path, own, {**kept, **state}, remedy="the file is damaged or was edited: get it anew")
+    check_keys(path, own, {**kept, **state}, remedy="the model was changed after it was made: start with a new one")
     model.load_state_dict({**kept, **state})
     return notes
 
 
+def _fit(key: str, tensor: Tensor, shape: torch.Size, peg: Peg) -> tuple[str, Tensor, Size3, Size3]:
+    """What was done, the tensor in its new ``shape``, and the sizes T H W before and after."""
+    kind = next(kind for kind, name in _FITTED.items() if name.fullmatch(key))
+    x = tensor.double()
+    if tensor.dim() == 5:
+        before, after = _size3(tensor.shape[2:]), _size3(shape[2:])
+        if kind != _PEG:
+            how, x = "resampled", resample_kernel(x, after)
+        elif after[0] == 1:
+            how, x = "the middle of three frames, as maps of one frame have no other", x[:, :, 1:2]
+        elif peg == "middle":
+            how, x = "put into the middle of three frames", F.pad(x, (0, 0, 0, 0, 1, 1))
+        else:
+            how, x = "spread over three frames", resample_kernel(x, after)
+    else:
+        before, after = _size3(tensor.shape), _size3(shape)
+        how, x = "interpolated", (_resample_offsets if kind == _RELATIVE else resample_table)(x, after)
+        if kind == _RELATIVE:
+            before, after = _window(before), _window(after)
+    return f"{kind}, {how}", x.to(tensor.dtype).contiguous(), before, after
+
+
+def _resample_offsets(table: Tensor, size: Size3) -> Tensor:
+    """A table over offsets T H W h → another odd ``size``, interpolated linearly; the ends and the centre stay."""
+    for axis, length in enumerate(size):
+        reach, wanted = table.shape[axis] // 2, length // 2
+        old = torch.arange(-reach, reach + 1, dtype=table.dtype, device=table.device)
+        new = torch.arange(-wanted, wanted + 1, dtype=table.dtype, device=table.device) * (reach / max(1, wanted))
+        weights = (1 - (new[:, None] - old[None, :]).abs()).clamp(min=0)
+        table = torch.movedim(torch.movedim(table, axis, -1) @ weights.T, -1, axis)
+    return table
+
+
+def _window(offsets: Size3) -> Size3:
+    t, h, w = offsets
+    return t // 2 + 1, h // 2 + 1, w // 2 + 1
+
+
 def _check_same(source: Config, target: Config) -> None:
-    for name in ("head_dim", "mlp_ratio"):
+    for name in ("head_dim", "mlp_ratio", "position"):
         _same(name, getattr(source, name), getattr(target, name))
     _same("number of stages", len(source.stages), len(target.stages))
     for number, (one, other) in enumerate(zip(source.stages, target.stages, strict=True), 1):
-        for name in ("channels", "depth", "patch", "kinds"):
+        for name in ("channels", "depth", "kinds"):
             _same(f"stage {number} {name}", getattr(one, name), getattr(other, name))
+        if not of_images(source) or one.patch[1:] != other.patch[1:]:
+            _same(f"stage {number} patch", one.patch, other.patch)
         if "G" in one.kinds:
             _same(f"stage {number} scales", _scale_kinds(one), _scale_kinds(other))
 
@@ -109,22 +178,18 @@ def _same(name: str, have: object, want: object) -> None:
     if have != want:
         raise WeightsError(
             f"the weights do not fit the network: {name} is {have} in the weights and {want} in the network; "
-            "choose the network that the weights are of"
+            "choose the network that the weights are of, or other weights"
         )
 
 
 def _scale_kinds(stage: Stage) -> str:
-    return " and ".join("coarse" if scale.factorised else "fine" for scale in stage.scales) or "none"
+    """Such as "fine and coarse": a coarse scale is factorised, and functions other than depth-wise are said."""
+    names = [
+        ("coarse" if scale.factorised else "fine") + ("" if scale.function == "depthwise" else f" ({scale.function})")
+        for scale in stage.scales
+    ]
+    return " and ".join(names) or "none"
 
 
-def _area_matrix(source: int, target: int) -> Tensor:
-    """source x target: which part of each old tap falls into each new one. Rows sum to 1."""
-    edges = torch.arange(source + 1, dtype=torch.float64)
-    new = torch.arange(target + 1, dtype=torch.float64) * source / target
-    left = torch.maximum(edges[:-1, None], new[None, :-1])
-    right = torch.minimum(edges[1:, None], new[None, 1:])
-    return (right - left).clamp(min=0)
-
-
-def _kernel_size(weight: Tensor) -> Size3:
-    return weight.shape[2], weight.shape[3], weight.shape[4]
+def _size3(shape: torch.Size) -> Size3:
+    return shape[0], shape[1], shape[2]
