@@ -137,7 +137,8 @@ def cell_of(size: Size3, grid: Size3) -> Size3:
 
 def first_of(cell: Size3) -> Size3:
     """What the first, spatial convolution of a factorised scale takes."""
-    return 1, *(7 if side % 7 == 0 else side for side in cell[1:])  # type: ignore[return-value]
+    _, h, w = cell
+    return 1, 7 if h % 7 == 0 else h, 7 if w % 7 == 0 else w
 
 
 def rest_of(cell: Size3) -> Size3:

@@ -108,7 +108,8 @@ def into_windows(x: Tensor, window: Size3) -> Tensor:
     """B T H W C → B G L C; windows that stick out are filled with zeros (`window_mask` tells them apart)."""
     size = (x.shape[1], x.shape[2], x.shape[3])
     (t, h, w), (gt, gh, gw) = window, ceil_div(size, window)
-    x = F.pad(x, (0, 0, 0, gw * w - size[2], 0, gh * h - size[1], 0, gt * t - size[0]))
+    if (gt * t, gh * h, gw * w) != size:  # padding by nothing would copy
+        x = F.pad(x, (0, 0, 0, gw * w - size[2], 0, gh * h - size[1], 0, gt * t - size[0]))
     x = x.unflatten(3, (gw, w)).unflatten(2, (gh, h)).unflatten(1, (gt, t))
     return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(x.shape[0], gt * gh * gw, t * h * w, x.shape[-1])
 

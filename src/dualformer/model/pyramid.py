@@ -73,7 +73,9 @@ class AveragePooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """B C T H W → B C and the grid."""
         x, cell = fit_to_grid(x, self.grid)
-        return F.avg_pool3d(x, cell)
+        for axis, length in enumerate(cell, 2):  # avg_pool3d knows no half precision on a CPU
+            x = x.unflatten(axis, (-1, length)).mean(axis + 1)
+        return x
 
 
 class CellConv3d(nn.Conv3d):
