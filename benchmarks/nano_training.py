@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dualformer.model import convolution as convolutions
+from dualformer.model import pyramid
 from dualformer.model.attention import Attention
 from dualformer.model.presets import create_model
-from dualformer.model.pyramid import DepthwiseConv3d
 
 CLIP = (16, 64, 64)
 BATCH = 16
@@ -36,15 +37,23 @@ def unfused(_: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
     ).squeeze(0)
 
 
-def follows_autocast(self: nn.Conv3d, x: Tensor) -> Tensor:
-    return nn.Conv3d.forward(self, x)
+def follows_autocast(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: tuple[int, ...] = (1, 1, 1),
+    padding: tuple[int, ...] = (0, 0, 0),
+) -> Tensor:
+    return F.conv3d(x, weight, bias, stride, padding, groups=weight.shape[0])
 
 
 @contextmanager
 def changed(attention: Callable | None = None, convolution: Callable | None = None) -> Iterator[None]:
     with (
         mock.patch.object(Attention, "forward", attention or Attention.forward),
-        mock.patch.object(DepthwiseConv3d, "forward", convolution or DepthwiseConv3d.forward),
+        mock.patch.object(convolutions, "depthwise_conv3d", convolution or convolutions.depthwise_conv3d),
+        mock.patch.object(pyramid, "depthwise_conv3d", convolution or convolutions.depthwise_conv3d),
     ):
         yield
 

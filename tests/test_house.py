@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Rooms, or modules of them, besides a room's own."""
 EVERYBODYS = {"errors", "_version"}
-OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch"}}
+OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL"}}
 """All that the rooms on the ground floor need besides Python."""
 MOST_LINES = 420
 

@@ -156,7 +156,7 @@ def test_a_corrupt_line_of_a_csv_is_named_by_its_number(folder: Path, capsys: Ca
 def test_an_empty_class_and_a_single_one(folder: Path, capsys: Capture) -> None:
     (folder / "videos" / "sideways").mkdir()
     said = complaint(capsys, "train", "--data", "videos", code=1)
-    assert said.startswith("videos/sideways: no video in this class: add some or remove the folder")
+    assert said.startswith("videos/sideways: no video or image in this class: add some or remove the folder")
     (folder / "videos" / "sideways").rmdir()
     shutil.rmtree(folder / "videos" / "up")
     said = complaint(capsys, "train", "--data", "videos", code=1)

@@ -51,7 +51,7 @@ def test_folder_per_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     assert found["all"].classes == ("a", "b")
     assert names(found["all"]) == ["a:3.webm", "b:1.AVI", "b:2.mp4"]
     assert found["all"].counts() == {"a": 1, "b": 2}
-    assert "2 files that are no videos left out: x.srt, notes.txt" in caplog.text
+    assert "2 files that are neither videos nor images left out: x.srt, notes.txt" in caplog.text
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
@@ -79,10 +79,10 @@ def test_numbers_sort_as_numbers_in_folders_and_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["a/1.mp4", "b/notes.txt"], r"b: no video in this class"),
-        (["a/1.mp4", "b/deep/1.mp4"], r"b: no video in this class \(folders inside it are not searched\)"),
+        (["a/1.mp4", "b/notes.txt"], r"b: no video or image in this class"),
+        (["a/1.mp4", "b/deep/1.mp4"], r"b: no video or image in this class \(folders inside it are not searched\)"),
         (["a/1.mp4"], "only one class .a."),
-        (["1.mp4", "2.mp4"], "2 videos lie in it without a class; expected one folder per class"),
+        (["1.mp4", "2.mp4"], "2 files lie in it without a class; expected one folder per class"),
         (["notes.txt"], "no class folders"),
         (["train/a/1.mp4", "train/b/1.mp4", "val/c/1.mp4"], "class c is not in train/"),
         (["train/a/1.mp4", "train/b/1.mp4", "val/a/1.mp4", "valid/a/1.mp4"], "both look like val"),
@@ -123,7 +123,7 @@ def test_csv_rows(tmp_path: Path) -> None:
         ("path,label\n1.mp4,\n", r"list\.csv:2: the label is empty"),
         ("path,label\n,a\n", r"list\.csv:2: the path is empty"),
         ("path,label\n1.mp4,a\n2.mp4,a\n./1.mp4,b\n", r"list\.csv:4: \./1\.mp4 is listed already in line 2"),
-        ("path,label\n", r"list\.csv: no videos in it"),
+        ("path,label\n", r"list\.csv: nothing in it"),
         ('path,label\n"1.mp4,a\n', r"list\.csv:2: unexpected end of data"),
     ],
 )
@@ -143,7 +143,7 @@ def test_missing_videos_are_counted(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "path,label\n" + "".join(f"{i}.mp4,a\n" for i in range(6)), files=False)
     touch(tmp_path, "0.mp4")
     with pytest.raises(
-        DatasetError, match=r"list\.csv:3: 5 of 6 videos do not exist: 1\.mp4, 2\.mp4, 3\.mp4 and 2 more"
+        DatasetError, match=r"list\.csv:3: 5 of 6 files do not exist: 1\.mp4, 2\.mp4, 3\.mp4 and 2 more"
     ):
         read_csv(path)
     left = read_csv(path, bad={(tmp_path / f"{i}.mp4").resolve() for i in range(1, 6)})
@@ -183,7 +183,7 @@ def test_stratified_split(tmp_path: Path) -> None:
     backwards = VideoList(classes=("a", "b"), samples=tuple(samples[::-1]), source="here")
     assert set(split_stratified(backwards, 0.2, 0)[1].samples) == set(val.samples)
     assert set(split_stratified(videos, 0.2, 1)[1].samples) != set(val.samples)
-    with pytest.raises(DatasetError, match="class b has a single video"):
+    with pytest.raises(DatasetError, match="class b has a single file"):
         split_stratified(videos.subset(range(21)), 0.2, 0)
     for fraction in (0, 1):
         with pytest.raises(ValueError, match="fraction"):
@@ -221,7 +221,7 @@ def test_open_splits_of_a_csv(tmp_path: Path) -> None:
     assert len(open_splits(path).val) == 4
     with pytest.raises(DatasetError, match=r"6 videos are in train and in val: .*xA0\.mp4"):
         open_splits(path, train_on={"batch": ("A", "C")}, val_on={"batch": ("A",)})
-    with pytest.raises(DatasetError, match="no video to train on for class y"):
+    with pytest.raises(DatasetError, match="nothing to train on for class y"):
         open_splits(path, train_on={"label": ("x",)}, val_on={"label": ("y",)})
     assert len(open_videos(path, on={"batch": ("B",)})) == 6
 

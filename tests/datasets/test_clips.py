@@ -1,6 +1,7 @@
 """The torch data sets: what decides a clip, the cache, loader workers, and the order of an epoch."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips, ViewClips
 from dualformer.datasets.samples import Sample, VideoList
+from dualformer.video.augmentation import Augmentation
 from dualformer.video.clips import read_training_clip, read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
@@ -29,21 +31,23 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> VideoList:
 
 
 def test_a_clip_depends_on_seed_epoch_and_index_alone(videos: VideoList) -> None:
-    clips = TrainingClips(videos, PRE, seed=7, flip=0.5)
+    clips = TrainingClips(videos, PRE, seed=7, augmentation=Augmentation(flip=0.5))
     item = clips[3, 2]
     assert (item["label"], item["index"]) == (0, 2)
     rng = np.random.default_rng([7, 3, 2])
-    assert torch.equal(item["clip"], read_training_clip(videos.samples[2].path, PRE, rng, flip=0.5))
+    assert torch.equal(
+        item["clip"], read_training_clip(videos.samples[2].path, PRE, rng, Augmentation(flip=0.5)).frames
+    )
     _ = [clips[0, i] for i in range(5)]
     assert torch.equal(clips[3, 2]["clip"], item["clip"])
-    for other in (clips[4, 2], TrainingClips(videos, PRE, seed=8, flip=0.5)[3, 2]):
+    for other in (clips[4, 2], TrainingClips(videos, PRE, seed=8, augmentation=Augmentation(flip=0.5))[3, 2]):
         assert not torch.equal(other["clip"], item["clip"])
 
 
 @pytest.mark.parametrize("budget", [10**9, 30 * 32 * 48 * 3 * 2, 30 * 32 * 48 * 3 - 1])
 def test_cached_clips_are_bit_for_bit_the_same(budget: int, videos: VideoList) -> None:
-    plain = TrainingClips(videos, PRE, seed=0, flip=0.5)
-    cached = TrainingClips(videos, PRE, seed=0, flip=0.5, cache_bytes=budget)
+    plain = TrainingClips(videos, PRE, seed=0, augmentation=Augmentation(flip=0.5))
+    cached = TrainingClips(videos, PRE, seed=0, augmentation=Augmentation(flip=0.5), cache_bytes=budget)
     for epoch in range(3):
         for i in range(5):
             assert torch.equal(plain[epoch, i]["clip"], cached[epoch, i]["clip"])
@@ -56,7 +60,11 @@ def test_persistent_workers_keep_what_they_decoded_from_epoch_to_epoch(videos: V
     for sample, original in zip(copies, videos.samples, strict=True):
         sample.path.write_bytes(original.path.read_bytes())
     clips = TrainingClips(
-        VideoList(classes=("a", "b"), samples=copies, source="here"), PRE, seed=0, flip=0, cache_bytes=10**8
+        VideoList(classes=("a", "b"), samples=copies, source="here"),
+        PRE,
+        seed=0,
+        augmentation=Augmentation(flip=0),
+        cache_bytes=10**8,
     )
     sampler = EpochSampler(5, seed=0)
     batches = Batches(clips, batch_size=1, sampler=sampler, num_workers=1, persistent_workers=True)
@@ -67,7 +75,7 @@ def test_persistent_workers_keep_what_they_decoded_from_epoch_to_epoch(videos: V
     sampler.at(1)
     second = list(batches)
     assert torch.equal(torch.get_rng_state(), state)
-    original = TrainingClips(videos, PRE, seed=0, flip=0)
+    original = TrainingClips(videos, PRE, seed=0, augmentation=Augmentation(flip=0))
     assert [int(batch["index"]) for batch in second] == [index for _, index in EpochSampler(5, seed=0, epoch=1)]
     for batch in second:
         assert torch.equal(batch["clip"][0], original[1, int(batch["index"])]["clip"])
@@ -77,17 +85,17 @@ def test_the_cache_is_used(videos: VideoList, tmp_path: Path) -> None:
     path = tmp_path / "gone.mp4"
     path.write_bytes(videos.samples[0].path.read_bytes())
     copy = VideoList(classes=("a", "b"), samples=(Sample(path=path, label=0),), source="here")
-    cached = TrainingClips(copy, PRE, seed=0, flip=0, cache_bytes=10**8)
+    cached = TrainingClips(copy, PRE, seed=0, augmentation=Augmentation(flip=0), cache_bytes=10**8)
     first = cached[0, 0]["clip"]
     path.unlink()
     assert torch.equal(cached[0, 0]["clip"], first)
     with pytest.raises(FileNotFoundError):
-        TrainingClips(copy, PRE, seed=0, flip=0)[0, 0]
+        TrainingClips(copy, PRE, seed=0, augmentation=Augmentation(flip=0))[0, 0]
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 10**8])
 def test_workers_give_the_same_clips(cache_bytes: int, videos: VideoList) -> None:
-    clips = TrainingClips(videos, PRE, seed=1, flip=0.5, cache_bytes=cache_bytes)
+    clips = TrainingClips(videos, PRE, seed=1, augmentation=Augmentation(flip=0.5), cache_bytes=cache_bytes)
     sampler = EpochSampler(5, seed=1)
     alone = list(DataLoader(clips, batch_size=2, sampler=sampler))
     loader = DataLoader(clips, batch_size=2, sampler=sampler, num_workers=2, timeout=60)
@@ -148,6 +156,6 @@ def test_the_order_is_not_the_draw_of_a_clip() -> None:
 @pytest.mark.parametrize(
     "how", [{"rank": 2, "world": 2}, {"world": 60}, {"epoch": -1}, {"start": 51}, {"start": 1, "world": 2}]
 )
-def test_sampler_refuses(how: dict[str, int]) -> None:
+def test_sampler_refuses(how: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"rank|no such place"):
         EpochSampler(50, seed=0, **how)

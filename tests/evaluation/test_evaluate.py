@@ -13,6 +13,7 @@ from dualformer.evaluation.classes import ClassMismatchError, match_classes, rea
 from dualformer.evaluation.evaluate import apply_control, evaluate
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
+from dualformer.video.backend import decoder
 from dualformer.video.clips import read_views
 from dualformer.weights.native import Card
 
@@ -22,11 +23,13 @@ def test_evaluation_gives_what_prediction_gives(model: DualFormer, card: Card, v
     found = evaluate(model, card, videos, views="3x1", batch_size=6, progress=lambda *state: done.append(state))
     recognizer = Recognizer(model, card, device="cpu", views="3x1")
     for path, row in zip(found.paths, found.probabilities, strict=True):
+        assert isinstance(path, Path)
         np.testing.assert_allclose(row, recognizer(path).probabilities, atol=1e-5)
     assert found.classes == card.labels
     assert found.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert found.figures["top1"] == np.mean(found.probabilities.argmax(axis=1) == found.labels)
     assert (found.figures["videos"], found.figures["views"], found.figures["control"]) == (12, "3x1", "none")
+    assert found.figures["decoder"] == decoder()
     assert found.clips_per_second == pytest.approx(36 / found.seconds)
     assert done == [(2, 12), (4, 12), (6, 12), (8, 12), (10, 12), (12, 12)]
 

@@ -55,6 +55,25 @@ def test_per_class_worked_out_by_hand() -> None:
     assert (d.count, d.recall, d.precision, d.f1, d.confused_with) == (0, None, None, None, None)
 
 
+def test_missing_videos_count_as_wrong_in_every_accuracy(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    p, labels = drawn
+    absent = np.array([0, 0, 3, 7])
+    plain, counted = summary(p, labels), summary(p, labels, missing=absent)
+    for name in ("top1", "top5"):
+        assert counted[name] == pytest.approx(plain[name] * 200 / 204)
+    assert counted["top1_interval"] == list(wilson_interval(round(plain["top1"] * 200), 204))
+    matrix = confusion_matrix(p, labels)
+    everyone = matrix.sum(axis=1) + np.bincount(absent, minlength=8)
+    assert counted["mean_class_accuracy"] == pytest.approx((np.diag(matrix) / everyone).mean())
+    assert counted["majority_class"] == everyone.max() / 204
+    for name in ("cross_entropy", "calibration_error"):
+        assert counted[name] == plain[name]
+    rows = per_class(matrix, tuple("abcdefgh"), missing=absent)
+    assert [row.count for row in rows] == everyone.tolist()
+    assert (rows[7].recall, rows[7].precision, rows[0].recall) == (0.0, 0.0, matrix[0, 0] / everyone[0])
+    assert summary(p, labels, missing=absent[:0]) == plain
+
+
 def test_figures_against_plain_loops(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     p, labels = drawn
     figures = summary(p, labels)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from dualformer.datasets.samples import VideoList
+from dualformer.datasets.samples import Missing, VideoList
 from dualformer.evaluation.drawing import ContactRow, draw_confusion, draw_contact_sheet
 from dualformer.evaluation.evaluate import Evaluation, evaluate
 from dualformer.evaluation.report import chosen_videos, contact_rows, write_report
@@ -52,6 +52,33 @@ def test_the_files_agree_with_the_evaluation(evaluation: Evaluation, tmp_path: P
     )
 
 
+def test_missing_videos_are_in_the_tables_as_wrong(
+    model: DualFormer, card: Card, videos: VideoList, tmp_path: Path
+) -> None:
+    """Two videos that are not there, in another order of the classes than the weights'."""
+    turned = dataclasses.replace(
+        videos,
+        classes=videos.classes[::-1],
+        samples=tuple(dataclasses.replace(s, label=5 - s.label) for s in videos.samples),
+        missing=tuple(Missing(path=tmp_path / f"{i}.mp4", label=i, listed=f"list.txt:{i}") for i in (5, 3)),
+        manifest_hash="0123456789abcdef",
+    )
+    found = evaluate(model, card, turned, views="1x1")
+    whole = evaluate(model, card, videos, views="1x1")
+    assert (found.figures["videos"], found.figures["missing"]) == (12, 2)
+    assert found.figures["manifest_hash"] == "0123456789abcdef"
+    assert found.figures["top1"] == pytest.approx(whole.figures["top1"] * 12 / 14)
+    report = write_report(tmp_path / "report", found)
+    with report.predictions.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["path"], row["label"], row["predicted"], row["correct"], row["p_5"]) for row in rows[12:]] == [
+        (str(tmp_path / "5.mp4"), videos.classes[0], "", "0", ""),
+        (str(tmp_path / "3.mp4"), videos.classes[2], "", "0", ""),
+    ]
+    with report.per_class.open(newline="") as file:
+        assert [row["count"] for row in csv.DictReader(file)] == ["3", "2", "3", "2", "2", "2"]
+
+
 def test_figures_are_not_overwritten_by_extra_ones(evaluation: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="overwritten: top1"):
         write_report(tmp_path, evaluation, extra={"top1": 1.0})
@@ -80,7 +107,9 @@ def test_rows_show_what_the_model_saw(evaluation: Evaluation) -> None:
         assert np.array_equal(row.frames, clip)
         assert np.array_equal(frozen.frames, clip[[2, 2, 2, 2]])
         assert row.label == evaluation.classes[evaluation.labels[index]]
-        assert row.note == evaluation.paths[index].name
+        path = evaluation.paths[index]
+        assert isinstance(path, Path)
+        assert row.note == path.name
 
 
 def colours(path: Path) -> np.ndarray:

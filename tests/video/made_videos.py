@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.packet
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,10 +61,28 @@ def encoder(folder: Path) -> Encode:
     return write
 
 
+def remux(source: Path, target: Path, change: Callable[[av.packet.Packet], None], **options: str) -> Path:
+    """The packets of a file in another container, each after ``change``; ``options`` are the container's."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                change(packet)
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
 def naive(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
-    """Every frame (n, H, W, 3) by the plainest means there are: PyAV from start to end, turned upright or as stored."""
+    """Every frame (n, H, W, 3) by the plainest means there are: PyAV from start to end, turned upright or as stored.
+
+    Where the size changes, frames are scaled to that of the first.
+    """
     out = []
     with av.open(str(path), metadata_errors="replace") as container:
+        first = None
         for frame in container.decode(video=0):
-            out.append(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 if upright else 0))
+            first = first or frame
+            rgb = frame.to_ndarray(format="rgb24", width=first.width, height=first.height)
+            out.append(np.rot90(rgb, frame.rotation // 90 if upright else 0))
     return np.stack(out)

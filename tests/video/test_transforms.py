@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from made_videos import Encode, naive
 
 from dualformer.video import transforms
+from dualformer.video.augmentation import Augmentation
 from dualformer.video.clips import read_training_clip, read_views
 from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.video.sampling import even_clips, random_clip
@@ -132,7 +133,9 @@ def test_training_clip_is_its_parts(encode: Encode) -> None:
         rng = np.random.default_rng(seed)
         indices = random_clip(np.arange(60) / 25, pre, rng)
         expected = transforms.train_view(frames[torch.from_numpy(indices)], pre, rng, flip=0.5)
-        assert torch.equal(read_training_clip(path, pre, np.random.default_rng(seed), flip=0.5), expected)
+        assert torch.equal(
+            read_training_clip(path, pre, np.random.default_rng(seed), Augmentation(flip=0.5)).frames, expected
+        )
 
 
 @pytest.mark.parametrize("crops", [1, 3])
@@ -153,7 +156,7 @@ def test_short_video_repeats_its_last_frame_and_says_so_once(encode: Encode, cap
     clips._told_short.value = False
     path, pre = encode("a.mp4", 5), kinetics(8, 2, 24)
     view = read_views(path, pre)[0]
-    read_training_clip(path, pre, np.random.default_rng(0), flip=0)
+    read_training_clip(path, pre, np.random.default_rng(0), Augmentation(flip=0))
     assert torch.equal(view[3:], view[2:3].expand(6, -1, -1, -1)[:5])
     assert not torch.equal(view[1], view[2])
     assert caplog.text.count("5 frames are shorter than a clip of 8 frames × stride 2: its last frame is repeated") == 1

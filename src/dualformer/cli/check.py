@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    data: tyro.conf.Positional[Path]
-    """A folder (searched for video files all the way down), a CSV file with a column path, or one video file."""
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """A folder (searched for videos and images all the way down), a CSV file with a column path, one file, or a
+    benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
+    diving48:, ssv2:, list: for files of "path label"), or shards (their folder or URL): then checksums are compared as
+    well."""
     out: Path = Path("manifest.csv")
     """Where the verdicts are written (CSV)."""
     workers: int | None = None
     """Processes that decode at the same time; one per core if not given."""
     seconds: float = 60.0
     """A file that takes longer than this to decode is bad."""
+    fresh: bool = False
+    """Decode every file. Otherwise those are left out that --out already calls good and that have not changed since."""
     json: bool = False
     """Print the result as JSON, and nothing else."""
 
@@ -36,14 +41,24 @@ def run(options: Options) -> int:
     import time
 
     from dualformer.cli._progress import Progress
-    from dualformer.datasets.check import check_videos, find_videos, write_manifest
+    from dualformer.datasets.check import check_into, journal_of, write_manifest
+    from dualformer.datasets.open import survey
+    from dualformer.datasets.shards.check import compare_shards, condemn
+    from dualformer.datasets.shards.read import find_shards
+    from dualformer.video.backend import decoder
 
-    paths = find_videos(options.data)
+    found = survey(options.data)
+    paths = found.paths
     if not options.out.parent.is_dir():
         raise FileNotFoundError(f"no such folder for --out: {options.out.parent}")
     if not options.json:
+        if found.description:
+            print(f"data: {found.description}")
+        if found.manifest_hash:
+            print(f"manifest {found.manifest_hash}   (the same for equal names, classes and splits, wherever they lie)")
         print(
-            f"checking {len(paths)} files of {options.data}: decodes every frame, {options.seconds:g} s a file at most"
+            f"checking {len(paths)} files of {options.data}: every frame is decoded, by {decoder()}, in "
+            f"{options.seconds:g} s a file at most"
         )
     begun = time.monotonic()
     with Progress("decoding", "checked", quiet=options.json) as progress:
@@ -53,31 +68,56 @@ def run(options: Options) -> int:
             nonlocal done
             done += 1
             if not verdict.ok:
-                progress.say(f"bad: {verdict.path}: {verdict.reason}")
+                progress.say(f"bad: {verdict.where}: {verdict.reason}")
             progress.show(done, len(paths))
 
-        verdicts = check_videos(paths, seconds_limit=options.seconds, workers=options.workers, progress=show)
+        try:
+            checked = check_into(
+                options.out,
+                paths,
+                seconds_limit=options.seconds,
+                workers=options.workers,
+                fresh=options.fresh,
+                progress=show,
+            )
+        except KeyboardInterrupt:
+            progress.say(f"stopped; the same command goes on from what {journal_of(options.out)} keeps")
+            raise
+    verdicts = checked.verdicts
+    if place := find_shards(options.data):
+        with Progress("reading shards", "shards read", quiet=options.json) as progress:
+            damaged = compare_shards(place, progress=progress.show)
+        for file, reason in damaged.items():
+            progress.say(f"bad: {place}/{file}: {reason}")
+        verdicts = condemn(verdicts, damaged)
+        write_manifest(options.out, verdicts)
     seconds = time.monotonic() - begun
-    write_manifest(options.out, verdicts)
     bad = [verdict for verdict in verdicts if not verdict.ok]
     if options.json:
         import json
 
-        listed = [{"path": str(v.path), "reason": v.reason} for v in bad]
+        listed = [{"path": v.where, "reason": v.reason} for v in bad]
         result = {
             "checked": len(verdicts),
+            "known": checked.kept,
             "good": len(verdicts) - len(bad),
             "bad": listed,
             "seconds": round(seconds, 3),
+            "decoder": decoder(),
+            "missing": [{"path": str(m.path), "listed": m.listed} for m in found.missing],
+            "manifest_hash": found.manifest_hash,
         }
         print(json.dumps({**result, "manifest": str(options.out)}, indent=2))
         return 1 if bad else 0
     good = [verdict for verdict in verdicts if verdict.ok]
     length = sum(verdict.duration for verdict in good)
     frames = sum(verdict.frames for verdict in good)
-    print(f"{len(good)} good ({frames} frames, {length:.1f} s of video), {len(bad)} bad; took {seconds:.1f} s")
+    missing = f", {len(found.missing)} missing" if found.missing else ""
+    known = f" ({checked.kept} were known and have not changed)" if checked.kept else ""
+    found_bad = f"{len(bad)} bad{missing}; took {seconds:.1f} s"
+    print(f"{len(good)} good ({frames} frames, {length:.1f} s of video){known}, {found_bad}")
     print(f"verdicts: {options.out}")
-    trainable = options.data.is_dir() or options.data.suffix.lower() == ".csv"
+    trainable = not Path(options.data).is_file() or options.data.lower().endswith(".csv")
     if bad and trainable:
         print(f"next: dualformer train --data {options.data} --manifest {options.out}   (leaves the bad files out)")
     elif trainable:

@@ -19,10 +19,15 @@ _MANY = 24  # classes; of more, only the worst and the best are printed
 class Options:
     weights: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WEIGHTS")]
     """A weights file, a folder with model.safetensors, or a hub id (owner/name)."""
-    data: Path
-    """A folder with one subfolder per class (its val/ or test/ where it has one), or a CSV file (path,label,…)."""
+    data: str
+    """A folder with one subfolder per class (its val/ or test/ where it has one), a CSV file (path,label,…), or a
+    benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
+    diving48:, ssv2:, list: for files of "path label"), or shards (their folder or URL)."""
     on: str | None = None
-    """Rows of a CSV file to evaluate on, as in batch=B (default: all)."""
+    """Rows of a CSV file to evaluate on, as in batch=B (default: all); split=test of a benchmark or shards (default:
+    val, or test where there is no val)."""
+    missing: Literal["error", "wrong"] = "error"
+    """What videos are that are listed and not there: an error, or counted as wrong."""
     views: str = "4x1"
     """Views of each video, clips x crops (1 or 3 crops); their probabilities are averaged."""
     control: Literal["none", "one_frame", "shuffled"] = "none"
@@ -57,6 +62,8 @@ def run(options: Options) -> int:
     import json
     import os
 
+    import numpy as np
+
     from dualformer.cli._progress import Progress
     from dualformer.datasets.open import open_videos, parse_where, read_bad
     from dualformer.evaluation.classes import read_label_map
@@ -71,7 +78,7 @@ def run(options: Options) -> int:
     where = parse_where(options.on) if options.on else None
     bad = read_bad(options.manifest) if options.manifest else set()
     label_map = read_label_map(options.label_map) if options.label_map else None
-    videos = open_videos(options.data, on=where, bad=bad)
+    videos = open_videos(options.data, on=where, bad=bad, missing=options.missing)
     model, card = load_weights(options.weights, device=device)
     workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
     out = options.out or _beside(options.weights, options.control)
@@ -79,9 +86,10 @@ def run(options: Options) -> int:
     if not options.json:
         control = "" if options.control == "none" else f", control {options.control}"
         left_out = f", {len(bad)} files left out by {options.manifest}" if options.manifest else ""
+        counted = f", {len(videos.missing)} missing ones counted as wrong" if videos.missing else ""
         print(
-            f"evaluating {options.weights} on {len(videos)} videos of {videos.source}{left_out}: views {views}, "
-            f"{device}, {workers} decoding processes{control}",
+            f"evaluating {options.weights} on {len(videos)} {videos.things} of {videos.source}{left_out}{counted} "
+            f"(manifest {videos.manifest_hash}): views {views}, {device}, {workers} decoding processes{control}",
             flush=True,
         )
     with Progress("evaluating", "videos", quiet=options.json) as progress:
@@ -97,13 +105,14 @@ def run(options: Options) -> int:
             seed=options.seed,
             progress=progress.show,
         )
-    write_report(out, evaluation, extra={"weights": options.weights, "data": str(options.data)})
+    write_report(out, evaluation, extra={"weights": options.weights, "data": options.data})
     if options.json:
         print(json.dumps({**evaluation.figures, "report": str(out)}, indent=2, ensure_ascii=False))
         return 0
     print("\n".join(_figures(evaluation)))
     matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
-    print("\n".join(_classes(per_class(matrix, evaluation.classes))))
+    absent = np.asarray([missing.label for missing in evaluation.missing], dtype=np.int64)
+    print("\n".join(_classes(per_class(matrix, evaluation.classes, missing=absent))))
     print(f"report: {out}   (figures.json, per_class.csv, predictions.csv, confusion.png, contact_sheet.png)")
     rows = f" --on '{options.on}'" if options.on else ""
     again = f"dualformer evaluate {options.weights} --data {options.data}{rows}"

@@ -25,6 +25,7 @@ VERBS = {
     "predict": "Label video files",
     "info": "Parameters, multiply-adds and tokens of a model or a weights file",
     "ablate": "The paper's tables of variants: published beside computed costs, or trained on data of your own",
+    "shards": "Pack the videos of a data set into tar files, to be read from a disk or a URL",
     "check": "Decode every file of a data set and write down which ones are bad",
     "render": "Write a labelled set of rendered videos in which only motion tells the classes apart",
     "convert": "Turn a released .pth checkpoint into a weights file",

@@ -1,4 +1,4 @@
-"""``dualformer predict``: label video files."""
+"""``dualformer predict``: label video and image files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tyro
 @dataclass(frozen=True, kw_only=True)
 class Options:
     files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES…")]
-    """Video files; a folder stands for all videos in it, however deep."""
+    """Video or image files; a folder stands for all of them in it, however deep. An image is a video of one frame."""
     weights: str
     """A weights file, a folder with model.safetensors, or a hub id (owner/name)."""
     top: int = 5
@@ -28,7 +28,7 @@ class Options:
         if self.top < 1:
             raise ValueError(f"--top must be at least 1, not {self.top}")
         if not self.files:
-            raise ValueError("name at least one video file or folder")
+            raise ValueError("name at least one video, image or folder")
 
 
 def run(options: Options) -> int:

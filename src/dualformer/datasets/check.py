@@ -1,25 +1,38 @@
-"""Decode every frame of every file, in processes of their own, so that no file can hang or crash the check."""
+"""Decode every frame of every file, in processes of their own, so that no file can hang or crash the check.
+
+Verdicts are written down as they come: a check that was stopped anywhere goes on, and the next one decodes only what is
+new or has changed.
+"""
 
 import contextlib
-import math
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dualformer.datasets.files import Verdict, find_videos, read_manifest, write_manifest
+from dualformer.datasets.files import Verdict, find_videos, place_of, read_manifest, write_manifest
+from dualformer.datasets.pool import Fate, guarded
 from dualformer.datasets.samples import DatasetError
-from dualformer.video.sequential import VideoError, VideoInfo, decode_all
+from dualformer.video.backend import decoder
+from dualformer.video.container import VideoError
+from dualformer.video.numbered import check_frames, frame_files, is_frame_pattern
+from dualformer.video.pieces import Media, Stretch, path_of, size_of
+from dualformer.video.sequential import decode_all
 
-__all__ = ["Verdict", "check_videos", "find_videos", "read_manifest", "write_manifest"]
+__all__ = ["Checked", "Verdict", "check_into", "check_videos", "find_videos", "read_manifest", "write_manifest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A verdict on every file, and of how many it was known before."""
+
+    verdicts: list[Verdict]
+    kept: int
 
 
 def check_videos(
-    paths: Sequence[Path],
+    paths: Sequence[Media],
     *,
     seconds_limit: float = 60,
     workers: int | None = None,
@@ -31,124 +44,138 @@ def check_videos(
     replaced. ``workers``: processes, None for one per core. ``progress`` is called with each verdict as it comes.
     Processes are spawned: a script that calls this needs the usual ``if __name__ == "__main__":``.
     """
-    if not seconds_limit > 0:
-        raise ValueError(f"seconds_limit must be positive, not {seconds_limit}")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
     verdicts: dict[int, Verdict] = {}
-    waiting = list(reversed(range(len(paths))))
-    crew = [_Worker() for _ in range(min(workers or _cores(), len(paths)))]
-    try:
-        while len(verdicts) < len(paths):
-            for worker in crew:
-                if worker.ready and worker.job is None and waiting:
-                    worker.give(waiting.pop(), paths, seconds_limit)
-            patience = max(0.0, min(worker.deadline for worker in crew) - time.monotonic())
-            spoken = multiprocessing.connection.wait(
-                [worker.connection for worker in crew], None if patience == math.inf else patience
-            )
-            for worker in list(crew):
-                broken = False
-                if worker.connection in spoken:
-                    said = worker.hear()
-                    if said == _READY:
-                        continue
-                    broken = said is None
-                elif time.monotonic() >= worker.deadline:
-                    said, broken = f"it took longer than {seconds_limit:g} s to decode", True
-                else:
-                    continue
-                job = worker.job
-                worker.job, worker.deadline = None, math.inf
-                if broken:
-                    worker.kill()
-                    crew.remove(worker)
-                    if waiting or job is None:
-                        crew.append(_Worker())
-                if job is not None:
-                    verdicts[job] = verdict = _verdict(paths[job], said)
-                    if progress is not None:
-                        progress(verdict)
-    finally:
-        for worker in crew:
-            worker.kill()
+    for job, said in guarded(_decode, paths, seconds_limit=seconds_limit, workers=workers):
+        if isinstance(said, Fate):
+            long = f"it took longer than {seconds_limit:g} s to decode"
+            reason = long if said is Fate.TOO_LONG else "decoding it brings the process down"
+            said = Verdict(path=path_of(paths[job]), ok=False, reason=reason, decoder=decoder())
+        verdicts[job] = said
+        if progress is not None:
+            progress(said)
     return [verdicts[job] for job in range(len(paths))]
 
 
-_READY = "ready"
-_context = multiprocessing.get_context("spawn")  # a fork would copy whatever threads the caller runs
+def check_into(
+    manifest: str | Path,
+    paths: Sequence[Media],
+    *,
+    seconds_limit: float = 60,
+    workers: int | None = None,
+    fresh: bool = False,
+    progress: Callable[[Verdict], None] | None = None,
+) -> Checked:
+    """`check_videos`, its verdicts in ``manifest``.
+
+    A file that the manifest calls good is not decoded again while its size, its time of change and the decoder are the
+    same. Bad ones are: the fault may have been the disk's, or the limit's. ``fresh``: all are. ``progress`` is called
+    with what was known, too. Until it is done, verdicts are kept in a file beside the manifest, from which a check that
+    was stopped goes on. Raises ``DatasetError`` where another file lies in the manifest's place.
+    """
+    manifest = Path(manifest)
+    known = _known(manifest)
+    verdicts: list[Verdict | None] = [None] * len(paths)
+    for i, media in enumerate(paths):
+        before = None if fresh else known.get(place_of(path_of(media)))
+        if before and before.ok and (before.bytes, before.modified, before.decoder) == (*_stamp(media), decoder()):
+            verdicts[i] = before = replace(before, path=path_of(media))
+            if progress is not None:
+                progress(before)
+    changed = [i for i, verdict in enumerate(verdicts) if verdict is None]
+    with _journal(manifest, continued=not fresh) as write_down:
+
+        def found(verdict: Verdict) -> None:
+            write_down(verdict)
+            if progress is not None:
+                progress(verdict)
+
+        media = [paths[i] for i in changed]
+        checked = check_videos(media, seconds_limit=seconds_limit, workers=workers, progress=found)
+        for i, verdict in zip(changed, checked, strict=True):
+            verdicts[i] = verdict
+        whole = [verdict for verdict in verdicts if verdict is not None]
+        write_manifest(manifest, whole)
+    return Checked(verdicts=whole, kept=len(paths) - len(changed))
 
 
-class _Worker:
-    """A process that decodes one file after another, and what it is doing."""
-
-    def __init__(self) -> None:
-        self.connection, theirs = _context.Pipe()
-        self.process = _context.Process(target=_serve, args=(theirs,), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.ready = False
-        self.job: int | None = None
-        self.deadline = math.inf
-
-    def give(self, job: int, paths: Sequence[Path], seconds_limit: float) -> None:
-        self.job = job
-        self.deadline = time.monotonic() + seconds_limit
-        with contextlib.suppress(BrokenPipeError):  # it has died meanwhile: hearing from it says so
-            self.connection.send(str(paths[job]))
-
-    def hear(self) -> VideoInfo | str | None:
-        """What it found, why a file is bad, or None: it has died."""
-        try:
-            said = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            if not self.ready:
-                raise DatasetError("the processes that check videos do not start: the lines above say why") from None
-            return None
-        self.ready = True
-        return said
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
+def journal_of(manifest: Path) -> Path:
+    """Where verdicts are kept until all of them are there."""
+    return manifest.with_name(f"{manifest.name}.partial")
 
 
-def _serve(connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends us
-    connection.send(_READY)
-    while True:
-        try:
-            path = connection.recv()
-        except EOFError:
-            return
-        try:
-            said: VideoInfo | str = decode_all(path)
-        except VideoError as error:
-            said = error.reason
-        except FileNotFoundError:
-            said = "there is no such file"
-        except OSError as error:
-            said = f"it cannot be read ({error.strerror})"
-        connection.send(said)
+@contextmanager
+def _journal(manifest: Path, *, continued: bool) -> Iterator[Callable[[Verdict], None]]:
+    """Writes one verdict after another down; the file is gone when all is well."""
+    path = journal_of(manifest)
+    with path.open("ab" if continued else "wb") as file:
+
+        def write_down(verdict: Verdict) -> None:
+            line = json.dumps(asdict(verdict) | {"path": place_of(verdict.path)})
+            # A line of its own even behind one that was cut short.
+            file.write(f"\n{line}\n".encode("utf-8", "surrogateescape"))
+            file.flush()
+
+        yield write_down
+    path.unlink()
 
 
-def _verdict(path: Path, said: VideoInfo | str | None) -> Verdict:
-    if said is None:
-        return Verdict(path=path, ok=False, reason="decoding it brings the process down")
-    if isinstance(said, str):
-        return Verdict(path=path, ok=False, reason=said)
-    return Verdict(
-        path=path,
-        ok=True,
-        frames=said.frames,
-        fps=said.fps,
-        width=said.width,
-        height=said.height,
-        duration=said.duration,
-        codec=said.codec,
-    )
+def _known(manifest: Path) -> dict[str, Verdict]:
+    """The verdicts of the last check, and of one that was stopped after it, by place."""
+    try:
+        known = {place_of(v.path): v for v in read_manifest(manifest)} if manifest.exists() else {}
+    except DatasetError as error:
+        raise DatasetError(f"{error}; choose another --out, or delete this file") from error
+    journal = journal_of(manifest)
+    for line in journal.read_bytes().split(b"\n") if journal.is_file() else ():
+        with contextlib.suppress(ValueError, TypeError):  # cut short
+            entry = json.loads(line)
+            known[entry["path"]] = Verdict(**entry | {"path": Path(entry["path"])})
+    return known
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _stamp(media: Media) -> tuple[int, int]:
+    """Bytes, and the time of change in nanoseconds: 0 where it is not known. (-1, 0) for what is not there."""
+    try:
+        if isinstance(media, Stretch):
+            return media.size, media.file.stat().st_mtime_ns
+        if not isinstance(media, Path):
+            return size_of(media), 0
+        if is_frame_pattern(media):
+            stats = [file.stat() for file in frame_files(media)]
+            return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
+        stat = media.stat()
+    except (OSError, VideoError):
+        return -1, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _decode(media: Media) -> Verdict:
+    """The verdict on a file, in this process."""
+    path, (size, modified) = path_of(media), _stamp(media)
+    try:
+        info = check_frames(media) if is_frame_pattern(path) else decode_all(media)
+    except VideoError as error:
+        reason = error.reason
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except DatasetError as error:  # a piece of a file elsewhere that does not come
+        reason = str(error)
+    except MemoryError:
+        reason = "there is not enough memory to decode it"
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror})"
+    else:
+        return Verdict(
+            path=path,
+            ok=True,
+            frames=info.frames,
+            fps=info.fps,
+            width=info.width,
+            height=info.height,
+            duration=info.duration,
+            codec=info.codec,
+            bytes=size,
+            modified=modified,
+            decoder=decoder(),
+        )
+    return Verdict(path=path, ok=False, reason=reason, bytes=max(0, size), modified=modified, decoder=decoder())

@@ -1,7 +1,7 @@
 """The torch data sets over labelled files, and the order in which training goes through them."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.datasets.shards.storage import StorageError
 from dualformer.errors import DualFormerError
+from dualformer.video.augmentation import Augmentation
 from dualformer.video.clips import read_training_clip, read_views, tell_if_short, training_view
-from dualformer.video.decode import FrameCountError, VideoReader
+from dualformer.video.decode import FrameCountError
+from dualformer.video.frames import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import random_clip
 
 
 class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
-    """Randomly placed and cropped clips, by key (epoch, index): ``dict(clip, label, index)``.
+    """Randomly placed and augmented clips, by key (epoch, number): ``dict(clip, label, index)``.
 
-    ``clip`` is uint8 (T, crop, crop, 3). It depends on ``seed``, the epoch and the index alone: not on the worker, nor
-    on what was read before, so that a resumed run sees what an unbroken one would.
+    ``clip`` is uint8 (T, crop, crop, 3), ``index`` its video: of n videos, clip number i, n + i, 2n + i and so on are
+    draws of video i. What a clip is depends on ``seed``, the epoch and its number alone: not on the worker, nor on what
+    was read before, so that a resumed run sees what an unbroken one would. ``label`` is that of the mirrored clip,
+    where mirroring changes it.
 
     ``cache_bytes``: memory for decoded frames of small data sets. Whole videos are kept as they decode, so that clips
     are bit for bit those read from the file; a video that no longer fits is read anew each time. Loader workers have
@@ -35,19 +40,24 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         pre: Preprocessing,
         *,
         seed: int,
-        flip: float,
-        area: tuple[float, float] = (0.08, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        augmentation: Augmentation,
         cache_bytes: int = 0,
     ) -> None:
         if seed < 0:
             raise ValueError(f"seed must not be negative, not {seed}")
         if cache_bytes < 0:
             raise ValueError(f"cache_bytes must not be negative, not {cache_bytes}")
+        if augmentation.scale_jitter and augmentation.scale_jitter[0] < pre.crop:
+            raise ValueError(
+                f"--scale-jitter from {augmentation.scale_jitter[0]} pixels on: frames must be no smaller than the "
+                f"crops of {pre.crop} (--size)"
+            )
+        if augmentation.mirrored is not None and len(augmentation.mirrored) != len(videos.classes):
+            raise ValueError(f"{len(augmentation.mirrored)} mirrored labels for {len(videos.classes)} classes")
         self.videos = videos
         self.pre = pre
         self._seed = seed
-        self._flip, self._area, self._ratio = flip, area, ratio
+        self._augmentation = augmentation
         self._cache_bytes = cache_bytes
         self._cached: dict[int, tuple[NDArray[np.float64], Tensor]] = {}
         self._cached_bytes = 0
@@ -56,19 +66,22 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.videos)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key
+        epoch, number = key
+        index = number % len(self.videos)
         sample = self.videos.samples[index]
-        rng = np.random.default_rng([self._seed, epoch, index])
+        augmentation = self._augmentation.of_label(sample.label)
+        rng = np.random.default_rng([self._seed, epoch, number])
         decoded = self._decoded(index) if self._cache_bytes else None
         if decoded is None:
-            clip = read_training_clip(sample.path, self.pre, rng, flip=self._flip, area=self._area, ratio=self._ratio)
+            clip = read_training_clip(sample.media, self.pre, rng, augmentation, fps=sample.fps)
         else:
             times, frames = decoded
-            tell_if_short(sample.path, times, self.pre)
+            tell_if_short(sample.media, times, self.pre)
             indices = random_clip(times, self.pre, rng)
             shown = ((i, frames[i]) for i in np.unique(indices).tolist())
-            clip = training_view(shown, indices, self.pre, rng, flip=self._flip, area=self._area, ratio=self._ratio)
-        return {"clip": clip, "label": sample.label, "index": index}
+            clip = training_view(shown, indices, self.pre, rng, augmentation)
+        label = augmentation.mirrored_label(sample.label) if clip.mirrored else sample.label
+        return {"clip": clip.frames, "label": label, "index": index}
 
     def _decoded(self, index: int) -> tuple[NDArray[np.float64], Tensor] | None:
         """Times and all frames (n, H, W, 3) of a video from memory, read into it if there is room."""
@@ -78,7 +91,8 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         room = self._cache_bytes // (worker.num_workers if worker else 1) - self._cached_bytes
         if room <= 0:
             return None
-        with VideoReader(self.videos.samples[index].path) as reader:
+        sample = self.videos.samples[index]
+        with open_video(sample.media, fps=sample.fps, clock=self.pre.fps is not None) as reader:
             if len(reader) * reader.info.height * reader.info.width * 3 > room:
                 return None
             try:
@@ -106,24 +120,37 @@ class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.videos.samples[index]
-        views = read_views(sample.path, self.pre, clips=self._clips, crops=self._crops)
+        views = read_views(sample.media, self.pre, clips=self._clips, crops=self._crops, fps=sample.fps)
         return {"views": views, "label": sample.label, "index": index}
 
 
 class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
-    """Keys (epoch, index) of one epoch for one rank: every world-th of a permutation drawn from seed and epoch.
+    """Keys (epoch, number) of one epoch for one rank: every world-th of a permutation drawn from seed and epoch.
 
     All ranks get equally many; the up to world - 1 samples left over are others in each epoch. ``start`` counts the
-    samples of this epoch that all ranks together have had already: a resumed run goes on where it stopped.
+    samples of this epoch that all ranks together have had already: a resumed run goes on where it stopped. With
+    ``repeats``, each of the ``length`` videos comes that many times in a row, as clips of other numbers. ``order``
+    takes the place of the draw: a permutation of the videos for each epoch, as `ShardOrder` gives it.
     Call :meth:`at` before each epoch.
     """
 
     def __init__(
-        self, length: int, *, seed: int, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1
+        self,
+        length: int,
+        *,
+        seed: int,
+        epoch: int = 0,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        repeats: int = 1,
+        order: Callable[[int], NDArray[np.int64]] | None = None,
     ) -> None:
-        if length < world or not 0 <= rank < world:
-            raise ValueError(f"cannot deal {length} samples to rank {rank} of {world}")
-        self._length = length
+        if length * repeats < world or not 0 <= rank < world:
+            raise ValueError(f"cannot deal {length * repeats} samples to rank {rank} of {world}")
+        self._videos, self._repeats = length, repeats
+        self._order = order or self._shuffled
+        self._length = length * repeats
         self._seed = seed
         self._rank, self._world = rank, world
         self.at(epoch, start)
@@ -141,22 +168,34 @@ class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
         return (self._length - self._start) // self._world
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        numbers = (self._order(self._epoch)[:, None] + self._videos * np.arange(self._repeats)).reshape(-1)
+        mine = numbers[self._start + self._rank :: self._world][: len(self)]
+        for number in mine.tolist():
+            yield self._epoch, number
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         # numpy pads seeds with zeros, so the last entry keeps this draw apart from the clips' [seed, epoch, index].
-        order = np.random.default_rng([self._seed, self._epoch, 0, 1]).permutation(self._length)
-        mine = order[self._start + self._rank :: self._world][: len(self)]
-        for index in mine.tolist():
-            yield self._epoch, index
+        return np.random.default_rng([self._seed, epoch, 0, 1]).permutation(self._videos)
 
 
 class Batches:
     """Batches of a ``DataLoader`` with these ``options`` over ``clips``, to be gone through once an epoch or once.
 
-    A video that cannot be read raises :class:`DatasetError` with the remedy, whichever process met it. Ctrl-C is left
-    to the process that reads the batches: its workers go on until it ends them. PyTorch's global random state stays
-    as it is.
+    A video that cannot be read raises :class:`DatasetError` with the remedy, whichever process met it. With
+    ``left_out`` that is called with the error instead, and the clip is missing from its batch: no other takes its
+    place. A batch of which nothing is left raises all the same.
+    Ctrl-C is left to the process that reads the batches: its workers go on until it ends them. PyTorch's global random
+    state stays as it is.
     """
 
-    def __init__(self, clips: torch.utils.data.Dataset[dict[str, Any]], **options: Any) -> None:
+    def __init__(
+        self,
+        clips: torch.utils.data.Dataset[dict[str, Any]],
+        *,
+        left_out: Callable[[DualFormerError], None] | None = None,
+        **options: Any,
+    ) -> None:
+        self._left_out = left_out
         self._loader = torch.utils.data.DataLoader(
             _Guarded(clips),
             collate_fn=_collate,
@@ -166,12 +205,17 @@ class Batches:
         )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self._loader:
-            if isinstance(batch, DualFormerError):
-                raise DatasetError(
-                    f"{batch}; find all such files with `dualformer check`, and leave them out by giving its manifest "
-                    "with --manifest"
-                ) from batch
+        for batch, errors in self._loader:
+            for error in errors:
+                if isinstance(error, StorageError):
+                    raise error
+                if self._left_out is not None:
+                    self._left_out(error)
+                if self._left_out is None or batch is None:
+                    raise DatasetError(
+                        f"{error}; find all such files with `dualformer check`, and leave them out by giving its "
+                        "manifest with --manifest"
+                    ) from error
             yield batch
 
 
@@ -198,9 +242,11 @@ class _Guarded(torch.utils.data.Dataset[dict[str, Any] | DualFormerError]):
         except FileNotFoundError as error:
             return DatasetError(str(error))
         except OSError as error:
-            return DatasetError(f"{error.filename or 'a video'}: it cannot be read ({error.strerror})")
+            return DatasetError(f"{error.filename or 'a file'}: it cannot be read ({error.strerror})")
 
 
-def _collate(items: list[dict[str, Any] | DualFormerError]) -> Any:
-    bad = next((item for item in items if isinstance(item, DualFormerError)), None)
-    return torch.utils.data.default_collate(items) if bad is None else bad
+def _collate(items: list[dict[str, Any] | DualFormerError]) -> tuple[Any, list[DualFormerError]]:
+    """The batch of those that could be read, None of none, and why the others could not."""
+    errors = [item for item in items if isinstance(item, DualFormerError)]
+    read = [item for item in items if not isinstance(item, DualFormerError)]
+    return torch.utils.data.default_collate(read) if read else None, errors

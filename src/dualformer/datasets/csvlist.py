@@ -1,15 +1,18 @@
-"""A CSV file of videos: columns ``path`` and ``label``, and any others to choose rows by.
+"""A CSV file of videos or images: columns ``path`` and ``label``, and any others to choose rows by.
 
-Paths are relative to the folder that the CSV file lies in, or absolute.
+Paths are relative to the folder that the CSV file lies in, or absolute. A folder of numbered images is written as
+``clip/img_%05d.jpg``, and a column ``fps`` gives its rate.
 """
 
 import csv
 import io
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, name_some, ordered_classes
+from dualformer.video.formats import is_frame_pattern
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,15 @@ class Row:
     path: Path
     line: int
     values: Mapping[str, str]
+
+    @property
+    def is_there(self) -> bool:
+        return self.path.parent.is_dir() if is_frame_pattern(self.path) else self.path.is_file()
+
+    @property
+    def fps(self) -> float | None:
+        """The rate of a folder of frames, where the row gives it."""
+        return float(self.values["fps"]) if is_frame_pattern(self.path) and self.values.get("fps") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +75,13 @@ def read_csv(path: str | Path, *, bad: Collection[Path] = (), check_files: bool 
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
     if not rows:
-        raise DatasetError(f"{path}: no videos in it: expected a header path,label and one line per video")
+        raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
     classes = ordered_classes(row.values["label"] for row in rows)
     left_out = set(bad)
     rows = [row for row in rows if row.path not in left_out]
-    if check_files and (missing := [row for row in rows if not row.path.is_file()]):
+    if check_files and (missing := [row for row in rows if not row.is_there]):
         names = name_some(row.values["path"] for row in missing)
-        what = f"{len(missing)} of {len(rows)} videos do not exist: {names}"
+        what = f"{len(missing)} of {len(rows)} files do not exist: {names}"
         raise DatasetError(f"{path}:{missing[0].line}: {what} (paths are relative to {path.parent})")
     return CsvTable(path=path, columns=tuple(columns), rows=tuple(rows), classes=classes)
 
@@ -90,7 +102,7 @@ def select(table: CsvTable, where: Mapping[str, tuple[str, ...]] | None = None) 
             )
     label = {name: i for i, name in enumerate(table.classes)}
     samples = tuple(
-        Sample(path=row.path, label=label[row.values["label"]])
+        Sample(path=row.path, label=label[row.values["label"]], fps=row.fps)
         for row in table.rows
         if all(row.values[column] in values for column, values in where.items())
     )
@@ -137,4 +149,11 @@ def _row(path: Path, line: int, columns: list[str], fields: list[str], first_lin
     if video in first_line:
         raise DatasetError(f"{where}: {values['path']} is listed already in line {first_line[video]}")
     first_line[video] = line
-    return Row(path=video, line=line, values=values)
+    row = Row(path=video, line=line, values=values)
+    try:
+        rate = row.fps
+    except ValueError:
+        rate = 0.0
+    if rate is not None and not 0 < rate < math.inf:
+        raise DatasetError(f"{where}: fps {values['fps']!r} is not a number more than 0")
+    return row

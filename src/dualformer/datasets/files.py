@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dualformer.datasets.csvlist import read_csv
-from dualformer.datasets.samples import DatasetError, is_video
+from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.shards.storage import url_of
+from dualformer.video.formats import is_media
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +25,23 @@ class Verdict:
     duration: float = 0.0
     codec: str = ""
     reason: str = ""
+    bytes: int = 0
+    modified: int = 0
+    """When it was changed last, in nanoseconds since 1970; 0 where that is not known."""
+    decoder: str = ""
+
+    @property
+    def where(self) -> str:
+        """The path, or the URL that it stands for."""
+        return url_of(self.path) or str(self.path)
 
 
-_COLUMNS = ["path", "verdict", "frames", "fps", "width", "height", "duration", "codec", "reason"]
-assert {"verdict" if f.name == "ok" else f.name for f in fields(Verdict)} == set(_COLUMNS)
+_COLUMNS = ["path", "verdict", *(f.name for f in fields(Verdict)[2:])]
 
 
 def find_videos(data: str | Path) -> list[Path]:
-    """Every video that ``data`` stands for, sorted: a file itself, the rows of a CSV file (existing or not), or
-    all files below a folder whose names are a video's, hidden ones left out and links followed.
+    """Every video or image that ``data`` stands for, sorted: a file itself, the rows of a CSV file (existing or not),
+    or all files below a folder whose names are a video's or an image's, hidden ones left out and links followed.
     """
     data = Path(data)
     if not data.exists():
@@ -50,21 +60,29 @@ def find_videos(data: str | Path) -> list[Path]:
             continue
         seen.add(real)
         inside[:] = sorted(name for name in inside if not name.startswith("."))
-        found += [path for name in names if is_video(path := Path(folder, name))]
+        found += [path for name in names if is_media(path := Path(folder, name))]
     if not found:
-        raise DatasetError(f"{data}: no video files in it")
+        raise DatasetError(f"{data}: no video or image files in it")
     return sorted(found)
 
 
 def write_manifest(path: str | Path, verdicts: list[Verdict]) -> None:
-    """Write verdicts as a CSV file with the columns path (absolute), verdict (ok or bad), figures and reason."""
+    """Write verdicts as a CSV file with the columns path (absolute), verdict (ok or bad), figures, reason, the file's
+    size and time of change, and what decoded it.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for v in verdicts:
         row = {name: getattr(v, name) for name in _COLUMNS if name != "verdict"}
-        writer.writerow({**row, "path": v.path.resolve().as_posix(), "verdict": "ok" if v.ok else "bad"})
+        row |= {"path": place_of(v.path), "verdict": "ok" if v.ok else "bad"}
+        writer.writerow(row)
     write_whole(Path(path), text.getvalue())
+
+
+def place_of(path: Path) -> str:
+    """Where a file is, whichever way it was named: absolute, or the URL that ``path`` stands for."""
+    return url_of(path) or path.resolve().as_posix()
 
 
 def read_manifest(path: str | Path) -> list[Verdict]:
@@ -91,6 +109,9 @@ def read_manifest(path: str | Path) -> list[Verdict]:
                     duration=float(row["duration"]),
                     codec=row["codec"],
                     reason=row["reason"],
+                    bytes=int(row["bytes"]),
+                    modified=int(row["modified"]),
+                    decoder=row["decoder"],
                 )
             )
     except UnicodeDecodeError as error:

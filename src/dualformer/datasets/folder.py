@@ -1,21 +1,25 @@
-"""Folder per class: ``DATA/class/clip.mp4``, or ``DATA/train/class/clip.mp4`` and ``DATA/val/class/clip.mp4``."""
+"""Folder per class: ``DATA/class/clip.mp4``, or ``DATA/train/class/clip.mp4`` and ``DATA/val/class/clip.mp4``.
+
+Images may lie wherever videos may.
+"""
 
 import logging
 from pathlib import Path
 
-from dualformer.datasets.samples import DatasetError, Sample, VideoList, is_video, name_some, ordered_classes
+from dualformer.datasets.samples import DatasetError, Sample, VideoList, name_some, ordered_classes
+from dualformer.video.formats import is_media
 
 _log = logging.getLogger("dualformer")
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_LAYOUT = "expected one folder per class with its videos inside, or train/ and val/ above such folders"
+_LAYOUT = "expected one folder per class with its videos or images inside, or train/ and val/ above such folders"
 
 
 def read_folder(root: str | Path) -> dict[str, VideoList]:
     """The videos below ``root`` as ``{"train": …, "val": …, "test": …}`` where such folders exist, else ``{"all": …}``.
 
-    A class is the name of the folder that a video lies in. All splits share one list of classes: that of train. Files
-    that are no videos are left out and counted in the log; hidden ones are ignored.
+    A class is the name of the folder that a video or image lies in. All splits share one list of classes: that of
+    train. Other files are left out and counted in the log; hidden ones are ignored.
     Raises ``FileNotFoundError`` where there is no such folder, :class:`DatasetError` for any other layout, an empty
     class, fewer than two classes, or a class in val or test that train lacks.
     """
@@ -26,8 +30,8 @@ def read_folder(root: str | Path) -> dict[str, VideoList]:
     splits = {}
     for folder in folders:
         key = _SPLITS.get(folder.name.lower())
-        # A class may be called "train", too: then videos lie in it, and not folders.
-        if key and _folders(folder) and not any(is_video(p) for p in folder.iterdir()):
+        # A class may be called "train", too: then files lie in it, and not folders.
+        if key and _folders(folder) and not any(is_media(p) for p in folder.iterdir()):
             if key in splits:
                 raise DatasetError(f"{root}: {splits[key].name}/ and {folder.name}/ both look like {key}: keep one")
             splits[key] = folder
@@ -65,24 +69,26 @@ def read_folder(root: str | Path) -> dict[str, VideoList]:
 def _classes_below(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     left_out: list[Path] = []
-    loose = [p for p in folder.iterdir() if p.is_file() and is_video(p)]
+    loose = [p for p in folder.iterdir() if p.is_file() and is_media(p)]
     for class_folder in _folders(folder):
         inside = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
-        videos = [p for p in inside if p.is_file() and is_video(p)]
+        videos = [p for p in inside if p.is_file() and is_media(p)]
         if not videos:
             deeper = " (folders inside it are not searched)" if any(p.is_dir() for p in inside) else ""
             raise DatasetError(
-                f"{class_folder}: no video in this class{deeper}: add some or remove the folder; {_LAYOUT}"
+                f"{class_folder}: no video or image in this class{deeper}: add some or remove the folder; {_LAYOUT}"
             )
         found[class_folder.name] = videos
         left_out += [p for p in inside if p not in set(videos)]
     if not found:
-        what = f"{len(loose)} videos lie in it without a class" if loose else "it holds no class folders"
+        what = f"{len(loose)} files lie in it without a class" if loose else "it holds no class folders"
         raise DatasetError(f"{folder}: {what}; {_LAYOUT}")
     if loose:
-        _log.warning("%s: %d videos that lie outside the classes left out: %s", folder, len(loose), _names(loose))
+        _log.warning("%s: %d files that lie outside the classes left out: %s", folder, len(loose), _names(loose))
     if left_out:
-        _log.warning("%s: %d files that are no videos left out: %s", folder, len(left_out), _names(left_out))
+        _log.warning(
+            "%s: %d files that are neither videos nor images left out: %s", folder, len(left_out), _names(left_out)
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""From what the user names, a folder or a CSV file, to the videos to train on and to judge by."""
+"""From what the user names, a folder, a CSV file, a benchmark or shards, to the videos to train on and to judge by."""
 
 import csv
 import io
@@ -6,15 +6,32 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from dualformer.datasets.csvlist import CsvTable, describe_where, parse_where, read_csv, select
-from dualformer.datasets.files import read_manifest, write_whole
+from dualformer.datasets.benchmarks.listing import Listing, name_missing
+from dualformer.datasets.benchmarks.names import looks_like, parse_named, read_named
+from dualformer.datasets.csvlist import CsvTable, Row, describe_where, parse_where, read_csv, select
+from dualformer.datasets.files import find_videos, read_manifest, write_whole
 from dualformer.datasets.folder import read_folder
-from dualformer.datasets.samples import DatasetError, VideoList, name_some
+from dualformer.datasets.samples import DatasetError, Missing, VideoList, hash_manifest, name_some
+from dualformer.datasets.shards.read import find_shards, read_shards
+from dualformer.datasets.shards.storage import ShardCache
+from dualformer.video.pieces import Media
 
-__all__ = ["Splits", "open_splits", "open_videos", "parse_where", "read_bad", "split_stratified", "write_split"]
+__all__ = [
+    "Splits",
+    "Survey",
+    "open_all",
+    "open_splits",
+    "open_videos",
+    "parse_where",
+    "read_bad",
+    "split_stratified",
+    "survey",
+    "write_split",
+]
 
 _log = logging.getLogger("dualformer")
 _VAL_NAMES = ("val", "validation", "valid")
@@ -39,12 +56,12 @@ class Splits:
         if common and not self.overlapping:
             names = name_some(sorted(common))
             raise DatasetError(
-                f"{len(common)} videos are in train and in val: {names}: choose rows that do not overlap"
+                f"{len(common)} {self.train.things} are in train and in val: {names}: choose rows that do not overlap"
             )
         if unseen := [name for name, count in self.train.counts().items() if count == 0]:
-            raise DatasetError(f"{self.train.source}: no video to train on for class {name_some(unseen)}")
+            raise DatasetError(f"{self.train.source}: nothing to train on for class {name_some(unseen)}")
         if len(self.val) == 0:
-            raise DatasetError(f"{self.val.source}: no video to validate on")
+            raise DatasetError(f"{self.val.source}: nothing to validate on")
 
 
 def open_splits(
@@ -55,45 +72,145 @@ def open_splits(
     val_fraction: float = 0.2,
     seed: int = 0,
     bad: Collection[Path] = (),
+    cache: ShardCache | None = None,
 ) -> Splits:
-    """Training and validation videos of a folder or CSV file.
+    """Training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards (folder or URL).
 
-    A folder: its train/ and val/ (or test/, if there is no val/). A CSV file: the rows of ``train_on`` and ``val_on``
-    (all others to train on where only ``val_on`` is given), or those that its column ``split`` names. Where that leaves
-    no val, it is ``val_fraction`` of every class, drawn by ``seed``. ``bad``: videos to leave out, from
-    :func:`read_bad`. Raises as ``read_folder``, ``read_csv`` and ``select`` do.
+    A folder, a benchmark or shards: its train and val (or test, if there is no val). A CSV file: the rows of
+    ``train_on`` and ``val_on`` (all others to train on where only ``val_on`` is given), or those that its column
+    ``split`` names; benchmarks and shards have this column, too. Where that leaves no val, it is ``val_fraction`` of
+    every class, drawn by ``seed``.
+    ``bad``: videos to leave out, from :func:`read_bad`. What a benchmark lists and is not there is left out, and told
+    in ``how``. ``cache``: where to keep shards of a URL. Raises as ``read_folder``, ``read_csv``, ``read_named``,
+    ``read_shards`` and ``select`` do.
     """
-    data = Path(data)
     bad = {path.resolve() for path in bad}
-    if _is_folder(data):
+    if listing := _listing(data, cache):
+        train, val, how = _listing_splits(listing, train_on, val_on)
+        train, val = _without(train, bad), _without(val, bad) if val else None
+    elif _is_folder(data := Path(data)):
         if train_on or val_on:
             raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
-        found = {key: _without(videos, bad) for key, videos in read_folder(data).items()}
+        found = {key: _without(videos, bad) for key, videos in _read_folder(data).items()}
         train, val, how = _folder_splits(data, found)
     else:
         table = read_csv(data, bad=bad)
+        digest = _hash_csv(table, bad)
         train, val, how = _csv_splits(table, train_on, val_on)
+        train, val = replace(train, manifest_hash=digest), replace(val, manifest_hash=digest) if val else None
     if val is None:
         how = f"{how}; val is {val_fraction:.0%} of every class (seed {seed})"
         train, val = split_stratified(train, val_fraction, seed)
     if bad:
-        how = f"{how}; videos listed as bad are left out"
+        how = f"{how}; files listed as bad are left out"
     return Splits(train=train, val=val, how=how)
 
 
-def open_videos(data: str | Path, *, on: Where | None = None, bad: Collection[Path] = ()) -> VideoList:
-    """One list to judge by: a folder's val/ (or test/), else all of it; a CSV file's rows that ``on`` chooses."""
-    data = Path(data)
+def open_videos(
+    data: str | Path,
+    *,
+    on: Where | None = None,
+    bad: Collection[Path] = (),
+    missing: Literal["error", "wrong"] = "error",
+) -> VideoList:
+    """One list to judge by: a folder's, benchmark's or shards' val (or test), else all of it; a CSV file's rows that
+    ``on`` chooses, or a benchmark's or shards' by ``{"split": ("test",)}``.
+
+    A video that is listed and not there is a :class:`DatasetError`, or kept apart in ``missing`` of the list, to be
+    counted as wrong.
+    """
     bad = {path.resolve() for path in bad}
-    if not _is_folder(data):
-        return select(read_csv(data, bad=bad), on)
-    if on:
+    if listing := _listing(data):
+        videos = _without(_chosen(listing, on) if on else _to_judge_by(listing.splits), bad)
+        if videos.missing and missing == "error":
+            raise DatasetError(
+                f"{videos.source}: {len(videos.missing)} of {len(videos) + len(videos.missing)} videos are missing "
+                f"({name_missing(videos.missing)}): get them, or count them as wrong with --missing wrong"
+            )
+    elif not _is_folder(data := Path(data)):
+        table = read_csv(data, bad=bad, check_files=missing == "error")
+        videos = replace(select(table, on), manifest_hash=_hash_csv(table, bad))
+        return videos if missing == "error" else _apart(table, videos)
+    elif on:
         raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
-    found = read_folder(data)
-    videos = _without(next(found[key] for key in ("val", "test", "all", "train") if key in found), bad)
-    if len(videos) == 0:
-        raise DatasetError(f"{videos.source}: every video in it is listed as bad")
+    else:
+        videos = _without(_to_judge_by(_read_folder(data)), bad)
+    if len(videos) == 0 and not videos.missing:
+        raise DatasetError(f"{videos.source}: every file in it is listed as bad")
     return videos
+
+
+def open_all(
+    data: str | Path,
+    *,
+    train_on: Where | None = None,
+    val_on: Where | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    bad: Collection[Path] = (),
+) -> tuple[dict[str, VideoList], str]:
+    """Every split, and how it came about: train and val of `open_splits`, and test where the data has one besides."""
+    splits = open_splits(data, train_on=train_on, val_on=val_on, val_fraction=val_fraction, seed=seed, bad=bad)
+    lists = {"train": splits.train, "val": splits.val}
+    if listing := _listing(data):
+        test = listing.splits.get("test")
+    elif _is_folder(Path(data)):
+        test = _read_folder(Path(data)).get("test")
+    else:
+        table = read_csv(data, bad={path.resolve() for path in bad})
+        has_test = "split" in table.columns and any(row.values["split"] == "test" for row in table.rows)
+        test = select(table, {"split": ("test",)}) if has_test else None
+    if test is None:
+        return lists, splits.how
+    test = replace(_without(test, {path.resolve() for path in bad}), manifest_hash=splits.train.manifest_hash)
+    used = {sample.path for videos in lists.values() for sample in videos.samples}
+    if len(test) and not any(sample.path in used for sample in test.samples):
+        lists["test"] = test
+    return lists, splits.how
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a data set holds, before any of it is decoded."""
+
+    paths: tuple[Media, ...]
+    """Every video and image that is there, and what a CSV file lists besides."""
+    description: str
+    """One line: classes, counts, what is missing; or why the data cannot be trained on. Empty for a single file."""
+    manifest_hash: str = ""
+    missing: tuple[Missing, ...] = ()
+
+
+def survey(data: str | Path) -> Survey:
+    """Count a folder, a CSV file, a benchmark, shards or a single file. Raises as what reads them does."""
+    if listing := _listing(data):
+        found = listing.splits
+        return Survey(
+            paths=tuple(sorted((s.media for videos in found.values() for s in videos.samples), key=str)),
+            description=listing.describe(),
+            manifest_hash=listing.manifest_hash,
+            missing=tuple(missing for videos in found.values() for missing in videos.missing),
+        )
+    data = Path(data)
+    paths = tuple(find_videos(data))
+    if data.is_file() and data.suffix.lower() != ".csv":
+        return Survey(paths=paths, description="")
+    if data.is_file():
+        table = read_csv(data, check_files=False)
+        counts = ", ".join(f"{split} {len(rows)}" for split, rows in _csv_rows(table.rows).items())
+        described = f"{data}: {len(table.classes)} classes, files: {counts}"
+        return Survey(paths=paths, description=described, manifest_hash=_hash_csv(table, ()))
+    try:
+        found = _read_folder(data)
+    except DatasetError as error:
+        return Survey(paths=paths, description=f"not laid out to train on: {error}")
+    counts = ", ".join(f"{split} {len(videos)}" for split, videos in found.items())
+    classes = len(next(iter(found.values())).classes)
+    return Survey(
+        paths=paths,
+        description=f"{data}: {classes} classes, files: {counts}",
+        manifest_hash=next(iter(found.values())).manifest_hash,
+    )
 
 
 def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
@@ -110,7 +227,7 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
     for label, members in by_class.items():
         if len(members) < 2:
             name = videos.classes[label]
-            raise DatasetError(f"{videos.source}: class {name} has a single video, and a split takes two: add one")
+            raise DatasetError(f"{videos.source}: class {name} has a single file, and a split takes two: add one")
         count = min(len(members) - 1, max(1, round(len(members) * fraction)))
         order = np.random.default_rng([seed, label]).permutation(len(members))
         chosen.update(members[i] for i in order[:count])
@@ -118,18 +235,23 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
     val = videos.subset(i for i in range(len(videos)) if i in chosen)
     return (
         replace(train, source=f"{videos.source}, train share"),
-        replace(val, source=f"{videos.source}, val share of {fraction:.0%}, seed {seed}"),
+        replace(val, source=f"{videos.source}, val share of {fraction:.0%}, seed {seed}", missing=()),
     )
 
 
 def write_split(path: str | Path, splits: Splits) -> None:
-    """Write which video went where as a CSV file (path,label,split) that ``open_splits`` reads back the same."""
+    """Write which video went where as a CSV file (path,label,split) that ``open_splits`` reads back the same.
+
+    Folders of frames have their rate in a column fps.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "split"])
+    rated = any(sample.fps is not None for videos in (splits.train, splits.val) for sample in videos.samples)
+    writer.writerow(["path", "label", "split", *(["fps"] if rated else [])])
     for name, videos in (("train", splits.train), ("val", splits.val)):
         for sample in videos.samples:
-            writer.writerow([sample.path.resolve().as_posix(), videos.classes[sample.label], name])
+            rate = ["" if sample.fps is None else repr(sample.fps)] if rated else []
+            writer.writerow([sample.path.resolve().as_posix(), videos.classes[sample.label], name, *rate])
     write_whole(Path(path), text.getvalue())
 
 
@@ -138,14 +260,96 @@ def read_bad(manifest_path: str | Path) -> set[Path]:
     return {verdict.path.resolve() for verdict in read_manifest(manifest_path) if not verdict.ok}
 
 
+def _listing(data: str | Path, cache: ShardCache | None = None) -> Listing | None:
+    """A data set that brings its splits along: shards or a benchmark. None for any other."""
+    if place := find_shards(data):
+        return read_shards(place, cache=cache)
+    named = parse_named(data)
+    return read_named(named) if named else None
+
+
 def _is_folder(data: Path) -> bool:
     if not data.exists():
         raise FileNotFoundError(f"no such folder or CSV file: {data}")
     if data.is_dir():
         return True
     if data.suffix.lower() != ".csv":
-        raise ValueError(f"{data} is neither a folder nor a .csv file")
+        raise ValueError(f"{data} is neither a folder nor a .csv file; a benchmark is named as in ucf101:{data}")
     return False
+
+
+def _read_folder(data: Path) -> dict[str, VideoList]:
+    """`read_folder`, with the hash of all of it; its error says so where the folder looks like a benchmark's."""
+    try:
+        found = read_folder(data)
+    except DatasetError as error:
+        if name := looks_like(data):
+            raise DatasetError(f"{error}; if this is a benchmark as downloaded, say {name}:{data}") from error
+        raise
+    digest = hash_manifest(found)
+    return {key: replace(videos, manifest_hash=digest) for key, videos in found.items()}
+
+
+def _to_judge_by(found: Mapping[str, VideoList]) -> VideoList:
+    return next(found[key] for key in ("val", "test", "all", "train") if key in found)
+
+
+def _csv_rows(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
+    """Rows by their column split; all of them where there is none."""
+    by_split: dict[str, list[Row]] = {}
+    for row in rows:
+        by_split.setdefault(row.values.get("split", "all"), []).append(row)
+    return by_split
+
+
+def _hash_csv(table: CsvTable, bad: Collection[Path]) -> str:
+    """Of the rows whose files are there, bad or not."""
+    rows = read_csv(table.path, check_files=False).rows if bad else table.rows
+    there = replace(table, rows=tuple(row for row in rows if row.is_there))
+    return hash_manifest({s: select(replace(there, rows=tuple(r))) for s, r in _csv_rows(there.rows).items()})
+
+
+def _apart(table: CsvTable, videos: VideoList) -> VideoList:
+    """Files that are not there are moved to ``missing``."""
+    absent = {row.path: row.line for row in table.rows if not row.is_there}
+    missing = tuple(
+        Missing(path=s.path, label=s.label, listed=f"{table.path}:{absent[s.path]}")
+        for s in videos.samples
+        if s.path in absent
+    )
+    there = tuple(s for s in videos.samples if s.path not in absent)
+    return replace(videos, samples=there, missing=missing)
+
+
+def _chosen(listing: Listing, where: Where) -> VideoList:
+    """The videos of a benchmark's splits that ``where`` names; ``ValueError`` for anything else in it."""
+    if set(where) != {"split"}:
+        raise ValueError(f"{listing.title} has the column split only, with {', '.join(listing.splits)}")
+    splits = where["split"]
+    if unknown := [split for split in splits if split not in listing.splits]:
+        raise ValueError(f"{listing.title} has no split={name_some(unknown)}: choose from {', '.join(listing.splits)}")
+    parts = [listing.splits[split] for split in splits]
+    if len(parts) == 1:
+        return parts[0]
+    return replace(
+        parts[0],
+        samples=tuple(sample for part in parts for sample in part.samples),
+        missing=tuple(missing for part in parts for missing in part.missing),
+        source=f"{parts[0].source} and {', '.join(splits[1:])}",
+    )
+
+
+def _listing_splits(
+    listing: Listing, train_on: Where | None, val_on: Where | None
+) -> tuple[VideoList, VideoList | None, str]:
+    told = listing.describe()
+    train = train_on or {"split": ("train",)}
+    if not train_on and "train" not in listing.splits:
+        raise DatasetError(f"{told}: no training videos: add the list of them")
+    rest = [split for split in ("val", "test") if split in listing.splits and split not in train.get("split", ())]
+    val = val_on or ({"split": (rest[0],)} if rest else None)
+    how = f"{told}; train on {describe_where(train)}{f', val on {describe_where(val)}' if val else ''}"
+    return _chosen(listing, train), _chosen(listing, val) if val else None, how
 
 
 def _without(videos: VideoList, bad: Collection[Path]) -> VideoList:

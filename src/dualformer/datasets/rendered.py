@@ -1,7 +1,8 @@
 """Rendered videos: labelled clips made from nothing, whose classes differ only in motion (see ``rendered_scene``).
 
 As H.264 files in one folder per class (``write_dataset``), read back like anybody's videos; or rendered in memory, as
-many as wanted and as hard as wanted, with the truth about what moves where (``RenderedClips``).
+many as wanted and as hard as wanted, with the truth about what moves where (``RenderedClips``). Scenes of one frame
+are pictures, whose classes differ only in where the actor is; as files they are PNG.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import torch
 from torch.utils.data import Dataset
 
 from dualformer.datasets.rendered_draw import Rendered, render
-from dualformer.datasets.rendered_scene import ALL, HORIZONTAL, VERTICAL, Difficulty, Scene
-from dualformer.video.encode import write_video
+from dualformer.datasets.rendered_scene import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene
+from dualformer.video.encode import write_image, write_video
 
 __all__ = [
     "ALL",
     "HORIZONTAL",
+    "PLACES",
     "VERTICAL",
     "Difficulty",
     "Rendered",
@@ -106,7 +108,8 @@ def write_dataset(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Writes ``out/<split>/<class>/<class>_0000.mp4`` …, and ``out/rendered.json``, which says what they are made from.
+    """Writes ``out/<split>/<class>/<class>_0000.mp4`` (``.png`` for pictures) …, and ``out/rendered.json``, which says
+    what they are made from.
 
     ``clips_per_class`` has the number of clips of every class for each split, such as ``{"train": 100, "val": 25}``; no
     two clips of any splits share a seed. ``crf`` is H.264's quality, lower is better. ``workers`` processes share the
@@ -145,17 +148,22 @@ _Job = tuple[Path, int, tuple[int, ...]]
 
 
 def _jobs(out: Path, scene: Scene, clips_per_class: Mapping[str, int], seed: int) -> Iterator[_Job]:
+    suffix = ".png" if scene.is_still else ".mp4"
     for split, count in clips_per_class.items():
         # A number that belongs to the name: neither the order of splits nor another split changes a split's clips.
         number = zlib.crc32(split.encode())
         for i in range(count):
             for label, name in enumerate(scene.classes):
-                yield out / split / name / f"{name}_{i:04d}.mp4", label, (seed, number, label, i)
+                yield out / split / name / f"{name}_{i:04d}{suffix}", label, (seed, number, label, i)
 
 
 def _write_one(scene: Scene, crf: int, job: _Job) -> None:
     path, label, seed = job
-    write_video(path, render(scene, label, seed).frames, fps=scene.fps, crf=crf)
+    frames = render(scene, label, seed).frames
+    if scene.is_still:
+        write_image(path, frames[0])
+    else:
+        write_video(path, frames, fps=scene.fps, crf=crf)
 
 
 def _written(write: Callable[[_Job], None], jobs: list[_Job], workers: int) -> Iterator[None]:

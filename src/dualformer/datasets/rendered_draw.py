@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from dualformer.datasets.rendered_scene import CELL, Difficulty, Motion, Scene, actor_path, camera_shake, visit
+from dualformer.datasets.rendered_scene import (
+    CELL,
+    Difficulty,
+    Motion,
+    Scene,
+    actor_path,
+    camera_shake,
+    still_place,
+    visit,
+)
 
 
 @dataclass(frozen=True)
@@ -53,15 +62,20 @@ def render(
 ) -> Rendered:
     """The clip of class ``scene.classes[label]`` that ``seed`` names. The same arguments always give the same clip.
 
+    A picture is a clip of one frame, in which nothing moves and no camera shakes.
+
     ``times`` are the frames to draw, for instance every second one; ``None`` draws all. They are the same frames as in
     the whole clip, but velocities are per frame drawn. Raises ``ValueError`` for a label or a time outside the scene.
     """
     if not 0 <= label < len(scene.classes):
         raise ValueError(f"label {label} is outside the scene's {len(scene.classes)} classes")
     taken = np.arange(scene.frames) if times is None else np.asarray(times, dtype=np.int64)
-    if taken.ndim != 1 or len(taken) < 2 or taken.min() < 0 or taken.max() >= scene.frames:
-        raise ValueError(f"times must be two or more frame numbers from 0 to {scene.frames - 1}")
-    motion, dial, size = Motion.of(scene.classes[label]), scene.difficulty, scene.size
+    least = 1 if scene.is_still else 2
+    if taken.ndim != 1 or len(taken) < least or taken.min() < 0 or taken.max() >= scene.frames:
+        raise ValueError(f"times must be {least} or more frame numbers from 0 to {scene.frames - 1}")
+    if scene.is_still:
+        scene = replace(scene, difficulty=replace(scene.difficulty, shake=0.0))
+    name, dial, size = scene.classes[label], scene.difficulty, scene.size
     # Two generators: the order, which is the class, must not shift the draws of anything else.
     look = np.random.default_rng(seed)
     order = look.spawn(1)[0]
@@ -69,7 +83,11 @@ def render(
     radius = size * look.uniform(dial.smallest, dial.largest) / 2
     reach = dial.shake * size
     shake = camera_shake(reach, scene.frames, look)
-    way = actor_path(visit(motion, scene.frames, order), motion, scene, radius, look)
+    if scene.is_still:
+        way = still_place(name, scene, radius, look)
+    else:
+        motion = Motion.of(name)
+        way = actor_path(visit(motion, scene.frames, order), motion, scene, radius, look)
     base, step = _brightness(look, dial)
     actor = _thing(look, dial, radius, base + step)
     others = _distractors(look, scene, radius, base, step)
@@ -79,7 +97,8 @@ def render(
     steps: list[np.ndarray] = []
     for thing, where in (*others, (actor, way)):
         seen.append(_stamp(view, seen, thing, (where + shake)[taken]))
-        steps.append(np.gradient(where[taken], axis=0).astype(np.float32))
+        shown = where[taken]
+        steps.append((np.gradient(shown, axis=0) if len(shown) > 1 else np.zeros_like(shown)).astype(np.float32))
     return Rendered(_expose(look, view, dial, taken, scene.frames), label, *_truth(seen, steps))
 
 

@@ -17,6 +17,9 @@ the actor anywhere alike.
 Look, background, noise, camera and distractors are drawn independently of the class. One thing to know: camera shake
 and drifting distractors change smoothly, so who measures them precisely can partly put shuffled frames in order again,
 up to reversal. With ``shake=0`` and ``drift=0`` nothing but the actor depends smoothly on time: the law is strict.
+
+Pictures are scenes of one frame, with classes of their own: a name says in which of 3 × 3 places the actor is. Nothing
+else depends on the class.
 """
 
 from __future__ import annotations
@@ -40,6 +43,13 @@ def _classes(axis: int) -> tuple[str, ...]:
 HORIZONTAL = _classes(0)
 VERTICAL = _classes(1)
 ALL = HORIZONTAL + VERTICAL
+
+PLACES = tuple(
+    "-".join(dict.fromkeys((row, column)))
+    for row in ("top", "centre", "bottom")
+    for column in ("left", "centre", "right")
+)
+"""Row by row: top-left, top-centre, …, centre-left, centre, …"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +120,11 @@ class Scene:
     size: int = 64
     """Side of the square frame in pixels, a multiple of 4, 32 or more."""
     frames: int = 32
-    """Frames of a clip, an even number, 16 or more."""
+    """Frames of a clip, an even number, 16 or more; 1 for pictures."""
     fps: int = 16
     """Frames per second written into video files."""
     classes: tuple[str, ...] = HORIZONTAL
-    """Class names, from ``ALL``; a label is an index into them."""
+    """Class names, from ``ALL`` or, for pictures, from ``PLACES``; a label is an index into them."""
     difficulty: Difficulty = Difficulty()
     wrap: bool = False
     """Whether the actor leaves at one edge and comes back at the opposite one, instead of staying inside the frame."""
@@ -122,14 +132,20 @@ class Scene:
     def __post_init__(self) -> None:
         if self.size < 32 or self.size % CELL:
             raise ValueError(f"Scene.size is {self.size}; it must be a multiple of {CELL} and at least 32")
-        if self.frames < 16 or self.frames % 2:
-            raise ValueError(f"Scene.frames is {self.frames}; it must be even and at least 16")
+        if not self.is_still and (self.frames < 16 or self.frames % 2):
+            raise ValueError(f"Scene.frames is {self.frames}; it must be even and at least 16, or 1 for pictures")
         if self.fps < 1:
             raise ValueError(f"Scene.fps is {self.fps}; it must be at least 1")
-        unknown = [name for name in self.classes if name not in ALL]
+        known = PLACES if self.is_still else ALL
+        unknown = [name for name in self.classes if name not in known]
         if unknown or not self.classes or len(set(self.classes)) < len(self.classes):
             what = f"the unknown class {unknown[0]!r}" if unknown else "no class, or one twice"
-            raise ValueError(f"Scene.classes has {what}; choose from {', '.join(ALL)}")
+            raise ValueError(f"Scene.classes has {what}; {self.frames} frames can be of {', '.join(known)}")
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it is of pictures."""
+        return self.frames == 1
 
     def plain(self) -> dict:
         """The scene as values that JSON knows."""
@@ -208,6 +224,15 @@ def actor_path(places: np.ndarray, motion: Motion, scene: Scene, radius: float, 
     along, across = at(places)
     way = np.stack((along, across), axis=-1) + corner
     return way[:, ::-1] if motion.vertical else way
+
+
+def still_place(place: str, scene: Scene, radius: float, rng: np.random.Generator) -> np.ndarray:
+    """1 × 2 (x, y) pixels: the actor's centre, uniform over one of 3 × 3 equal places, but all of it in the frame."""
+    row, column = divmod(PLACES.index(place), 3)
+    margin = radius + 1
+    low = np.maximum(np.array((column, row)) * scene.size / 3, margin)
+    high = np.minimum(np.array((column + 1, row + 1)) * scene.size / 3, scene.size - margin)
+    return rng.uniform(low, high)[None]
 
 
 def camera_shake(reach: float, frames: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,14 +1,13 @@
 """What a data set is, once its annotations are read: a list of labelled files with a fixed order of classes."""
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.errors import DualFormerError
-
-VIDEO_EXTENSIONS = frozenset(
-    (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".gif", ".ogv")
-)
+from dualformer.video.formats import is_frame_pattern, is_image
+from dualformer.video.pieces import Media, Piece
 
 
 class DatasetError(DualFormerError):
@@ -17,28 +16,76 @@ class DatasetError(DualFormerError):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One labelled video. ``label`` indexes the classes of its list."""
+    """One labelled video, image, or folder of numbered frames. ``label`` indexes the classes of its list."""
 
     path: Path
+    """A folder of frames is named by its frames: ``clip/img_%05d.jpg``."""
     label: int
+    fps: float | None = None
+    """Frames a second of a folder of frames, where that is known. Videos know their own."""
+
+    @property
+    def media(self) -> Media:
+        """What to read it from."""
+        return self.path
+
+    @property
+    def name(self) -> str:
+        """What it is called wherever it lies."""
+        return name_of(self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed(Sample):
+    """A video inside of a larger file. ``path`` names it as if that were a folder, and cannot be opened."""
+
+    piece: Piece
+    original: str
+    """Where it lay in the data set before it was packed."""
+
+    @property
+    def media(self) -> Media:
+        return self.piece
+
+    @property
+    def name(self) -> str:
+        return name_of(Path(self.original))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing(Sample):
+    """A video that is listed and not there. ``path``: where it was looked for; ``listed``: FILE:LINE."""
+
+    listed: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoList:
-    """Labelled videos in a fixed order. ``source`` says in words where they come from."""
+    """Labelled videos in a fixed order; an image is a video of one frame. ``source``: where they are from, in words."""
 
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     source: str
+    missing: tuple[Missing, ...] = ()
+    """Videos that belong to the list and are not there. Training goes without; evaluation counts them as wrong."""
+    manifest_hash: str = ""
+    """`hash_manifest` of the whole data set that the list is a part of; empty for a list made by hand."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"{self.source}: class names repeat")
-        if wrong := next((s for s in self.samples if not 0 <= s.label < len(self.classes)), None):
+        everything = (*self.samples, *self.missing)
+        if wrong := next((s for s in everything if not 0 <= s.label < len(self.classes)), None):
             raise ValueError(f"{wrong.path}: label {wrong.label} is outside the {len(self.classes)} classes")
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def things(self) -> str:
+        """What to call them: videos, images, or videos and images."""
+        images = sum(is_image(sample.path) and not is_frame_pattern(sample.path) for sample in self.samples)
+        return "videos" if not images else "images" if images == len(self) else "videos and images"
 
     def counts(self) -> dict[str, int]:
         """Videos per class, in the order of the classes, zeros included."""
@@ -48,8 +95,34 @@ class VideoList:
         return counts
 
     def subset(self, indices: Iterable[int]) -> "VideoList":
-        """The samples at these places, in this order, with all classes."""
+        """The samples at these places, in this order, with all classes and whatever is missing."""
         return replace(self, samples=tuple(self.samples[i] for i in indices))
+
+
+def name_of(path: Media) -> str:
+    """What a video is called wherever it lies: its file's name, or the name of its folder of frames."""
+    if isinstance(path, Piece):
+        return path.path.name
+    return path.parent.name if is_frame_pattern(path) else path.name
+
+
+def hash_manifest(splits: Mapping[str, VideoList]) -> str:
+    """Sixteen digits that are the same for two copies of a data set with the same videos, classes and splits.
+
+    It goes by the names of the files: neither by where they lie and in which order they are listed, nor by what is in
+    them. Videos that are missing do not count, so that a copy that lacks some has another hash.
+    """
+    digest = hashlib.sha256()
+    for classes in sorted({videos.classes for videos in splits.values()}):
+        digest.update(("\0".join(classes) + "\n").encode())
+    lines = [
+        f"{split}\0{sample.name}\0{videos.classes[sample.label]}\n"
+        for split, videos in splits.items()
+        for sample in videos.samples
+    ]
+    for line in sorted(lines):
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -58,11 +131,6 @@ def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
     if distinct and all(name.isdecimal() and name.isascii() for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
     return tuple(sorted(distinct))
-
-
-def is_video(path: Path) -> bool:
-    """Whether the name is a video's. Hidden files never are."""
-    return path.suffix.lower() in VIDEO_EXTENSIONS and not path.name.startswith(".")
 
 
 def name_some(things: Iterable[object], most: int = 3) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +18,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clips import Batches, ViewClips
-from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.datasets.samples import DatasetError, Missing, VideoList
 from dualformer.evaluation.classes import match_classes
 from dualformer.evaluation.metrics import summary
 from dualformer.model.network import DualFormer
+from dualformer.video.backend import decoder
+from dualformer.video.pieces import Media
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities
 from dualformer.weights.native import Card
@@ -32,15 +33,19 @@ Control = Literal["none", "one_frame", "shuffled"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """What came out. The i-th path, label and row of probabilities belong to the i-th video of the list."""
+    """What came out. The i-th path, label, row of probabilities and rate belong to the i-th video of the list."""
 
     classes: tuple[str, ...]
     """The weights' labels; ``labels`` and the columns of ``probabilities`` count in their order."""
-    paths: tuple[Path, ...]
+    paths: tuple[Media, ...]
     labels: NDArray[np.int64]
     """(N,)"""
     probabilities: NDArray[np.float32]
     """(N, classes): softmax for each view, then the mean."""
+    missing: tuple[Missing, ...]
+    """Videos that are not there and count as wrong. Their labels count in the order of ``classes``."""
+    rates: tuple[float | None, ...]
+    """Frames a second of those videos that are folders of frames, where known."""
     source: str
     """Where the videos come from, in words."""
     views: str
@@ -74,7 +79,7 @@ def evaluate(
 
     ``workers``: processes that decode (0: this one). ``batch_size``: views that go through the network at a time.
     ``label_map``: class of the data set → label of the weights, where their names differ. ``progress`` is called with
-    the number of videos done and their total.
+    the number of videos done and their total. What the list says is missing counts as wrong.
     Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode or a list
     without videos, ``ValueError`` for options out of range.
     """
@@ -86,6 +91,8 @@ def evaluate(
     names = card.class_names
     to_label = match_classes(videos.classes, names, source=videos.source, label_map=label_map)
     labels = to_label[[sample.label for sample in videos.samples]]
+    missing = tuple(replace(absent, label=int(to_label[absent.label])) for absent in videos.missing)
+    missing_labels = np.asarray([absent.label for absent in missing], dtype=np.int64)
     clips = ViewClips(videos, card.preprocessing, clips=views.clips, crops=views.crops)
     loader = Batches(
         _JudgedViews(clips, control=control, seed=seed),
@@ -120,23 +127,28 @@ def evaluate(
         "videos": len(videos),
         "classes": len(names),
         "source": videos.source,
+        "missing": len(missing),
+        "manifest_hash": videos.manifest_hash,
         "views": str(views),
         "control": control,
         "precision": precision,
+        "decoder": decoder(),
         "seconds": round(seconds, 3),
         "clips_per_second": round(rate, 3),
     }
     return Evaluation(
         classes=names,
-        paths=tuple(sample.path for sample in videos.samples),
+        paths=tuple(sample.media for sample in videos.samples),
         labels=labels,
         probabilities=probabilities,
+        missing=missing,
+        rates=tuple(sample.fps for sample in videos.samples),
         source=videos.source,
         views=str(views),
         control=control,
         seed=seed,
         preprocessing=card.preprocessing,
-        figures=summary(probabilities, labels) | measured,
+        figures=summary(probabilities, labels, missing=missing_labels) | measured,
         seconds=seconds,
         clips_per_second=rate,
     )

@@ -33,8 +33,13 @@ class ClassFigures:
     """How often."""
 
 
-def summary(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
+def summary(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], *, missing: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
     """All figures of a whole evaluation, ready for JSON.
+
+    ``missing``: labels of videos that could not be looked at. They count as wrong in all accuracies; cross-entropy and
+    calibration are those of the others.
 
     ``top1`` with its 95 % Wilson interval ``top1_interval``; ``top5`` where there are more than 5 classes;
     ``mean_class_accuracy`` over the classes that have videos; ``majority_class``: top-1 of always naming the most
@@ -43,14 +48,15 @@ def summary(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> di
     """
     _check(probabilities, labels)
     matrix = confusion_matrix(probabilities, labels)
-    counts = matrix.sum(axis=1)
-    correct, total = int(np.trace(matrix)), len(labels)
+    absent = _no_labels() if missing is None else missing
+    counts = matrix.sum(axis=1) + np.bincount(absent, minlength=len(matrix))
+    correct, total = int(np.trace(matrix)), len(labels) + len(absent)
     figures: dict[str, Any] = {
         "top1": correct / total,
         "top1_interval": list(wilson_interval(correct, total)),
     }
     if probabilities.shape[1] > 5:
-        figures["top5"] = top_k(probabilities, labels, 5)
+        figures["top5"] = top_k(probabilities, labels, 5) * len(labels) / total
     return figures | {
         "mean_class_accuracy": float((np.diag(matrix)[counts > 0] / counts[counts > 0]).mean()),
         "majority_class": float(counts.max() / total),
@@ -67,11 +73,14 @@ def confusion_matrix(probabilities: NDArray[np.float32], labels: NDArray[np.int6
     return matrix.numpy()
 
 
-def per_class(matrix: NDArray[np.int64], classes: tuple[str, ...]) -> list[ClassFigures]:
-    """The figures of every class, in order, from a confusion matrix."""
+def per_class(
+    matrix: NDArray[np.int64], classes: tuple[str, ...], *, missing: NDArray[np.int64] | None = None
+) -> list[ClassFigures]:
+    """The figures of every class, in order, from a confusion matrix; videos that are ``missing`` are not recognised."""
     rows: list[ClassFigures] = []
+    absent = np.bincount(_no_labels() if missing is None else missing, minlength=len(classes))
     for i, name in enumerate(classes):
-        right, count, given = int(matrix[i, i]), int(matrix[i].sum()), int(matrix[:, i].sum())
+        right, count, given = int(matrix[i, i]), int(matrix[i].sum() + absent[i]), int(matrix[:, i].sum())
         wrong = matrix[i].copy()
         wrong[i] = 0
         worst = int(wrong.argmax())
@@ -126,6 +135,10 @@ def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int
         norm="l1",
     )
     return float(error)
+
+
+def _no_labels() -> NDArray[np.int64]:
+    return np.zeros(0, dtype=np.int64)
 
 
 def _check(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dualformer.datasets.samples import name_of
 from dualformer.evaluation.drawing import ContactRow, draw_confusion, draw_contact_sheet
 from dualformer.evaluation.evaluate import Evaluation, apply_control
 from dualformer.evaluation.metrics import ClassFigures, confusion_matrix, per_class
@@ -30,7 +31,8 @@ class Report:
     per_class: Path
     """One line per class, CSV."""
     predictions: Path
-    """One line per video: path, label, predicted, correct, p_predicted, p_label, and the runners-up, CSV."""
+    """One line per video: path, label, predicted, correct, p_predicted, p_label, and the runners-up, CSV. Nothing is
+    predicted for a video that is missing."""
     confusion: Path
     contact_sheet: Path
 
@@ -58,10 +60,12 @@ def write_report(
     figures = evaluation.figures
     matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
     _write(report.figures, json.dumps({**figures, **extra}, indent=2, ensure_ascii=False) + "\n")
-    _write(report.per_class, _class_table(per_class(matrix, evaluation.classes)))
+    absent = np.asarray([missing.label for missing in evaluation.missing], dtype=np.int64)
+    _write(report.per_class, _class_table(per_class(matrix, evaluation.classes, missing=absent)))
     _write(report.predictions, _prediction_table(evaluation))
     control = "" if evaluation.control == "none" else f", control {evaluation.control}"
-    title = f"top-1 {figures['top1']:.1%} of {figures['videos']} videos{control}"
+    counted = f" and {figures['missing']} missing ones" if figures["missing"] else ""
+    title = f"top-1 {figures['top1']:.1%} of {figures['videos']} videos{counted}{control}"
     draw_confusion(report.confusion, matrix, evaluation.classes, title=title)
     draw_contact_sheet(
         report.contact_sheet,
@@ -76,7 +80,7 @@ def contact_rows(evaluation: Evaluation, *, rows: int = 12, frames: int = 8) -> 
     shown: list[ContactRow] = []
     predicted = evaluation.probabilities.argmax(axis=1)
     for index in chosen_videos(evaluation, rows):
-        view = read_views(evaluation.paths[index], evaluation.preprocessing)
+        view = read_views(evaluation.paths[index], evaluation.preprocessing, fps=evaluation.rates[index])
         clip = apply_control(view, evaluation.control, seed=evaluation.seed, index=index)[0].numpy()
         places = np.unique(np.linspace(0, len(clip) - 1, min(frames, len(clip))).round().astype(int))
         shown.append(
@@ -85,7 +89,7 @@ def contact_rows(evaluation: Evaluation, *, rows: int = 12, frames: int = 8) -> 
                 label=evaluation.classes[evaluation.labels[index]],
                 predicted=evaluation.classes[predicted[index]],
                 probability=float(evaluation.probabilities[index].max()),
-                note=evaluation.paths[index].name,
+                note=name_of(evaluation.paths[index]),
             )
         )
     return shown
@@ -128,6 +132,9 @@ def _prediction_table(evaluation: Evaluation) -> str:
             for name, i in zip(names[1:], order[1:], strict=True):
                 line += [name, _cell(float(row[i]))]
             yield line
+        for missing in evaluation.missing:
+            told = [str(missing.path), evaluation.classes[missing.label], "", "0"]
+            yield told + [""] * (len(header) - len(told))
 
     return _table(header, lines())
 

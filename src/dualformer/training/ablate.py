@@ -31,7 +31,7 @@ from dualformer.weights.atomic import atomic_write
 
 RESULTS = "results.json"
 
-_FREE = ("data", "out", "resume", "seed", "workers", "cache_gb", "save_minutes")
+_FREE = ("data", "out", "resume", "seed", "workers", "cache_gb", "shard_cache", "shard_cache_gb", "save_minutes")
 """Settings that may differ from call to call. The data may move; another data set is noticed by its contents."""
 
 

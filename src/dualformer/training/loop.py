@@ -1,8 +1,8 @@
 """The training loop: epochs of steps, validation, checkpoints, and a clean stop on Ctrl-C.
 
 What a run computes is decided by its settings alone. Clip ``i`` of epoch ``e`` is drawn from ``(seed, e, i)``, the
-order of an epoch from ``(seed, e)``, dropout from PyTorch's generator, which the checkpoint carries: so a run that was
-interrupted anywhere goes on to the same bits (on a CPU).
+order of an epoch from ``(seed, e)``, how batch ``b`` is mixed from ``(seed, e, b)``, dropout from PyTorch's generator,
+which the checkpoint carries: so a run that was interrupted anywhere goes on to the same bits (on a CPU).
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clips import Batches, EpochSampler
 from dualformer.errors import DualFormerError
+from dualformer.training.bad_files import BadFiles
+from dualformer.training.mixing import check_pairs, mix_batch
 from dualformer.training.objective import Batch, ClipObjective
 from dualformer.training.optim import parameter_groups, schedule
+from dualformer.training.preview import CLIPS, draw_clips
 from dualformer.training.report import Reporter, clock, draw_curves, read_metrics, write_metrics
 from dualformer.training.state import Progress, load_checkpoint, save_checkpoint
+from dualformer.video.augmentation import Augmentation
 from dualformer.video.transforms import normalize
 from dualformer.weights.native import Card, save_weights
 
@@ -78,7 +84,8 @@ class Loop:
     """Trains ``objective`` on ``train_clips``, validates on ``val_clips``, writes everything to ``out``.
 
     ``train_clips`` is indexed by (epoch, number), as `TrainingClips` is; ``val_clips`` gives ``views`` and ``label``.
-    ``fingerprint`` holds what must be unchanged on resume.
+    An epoch has ``train_size`` clips, times the ``repeats`` of ``augmentation``, by which batches are mixed, too.
+    ``fingerprint`` holds what must be unchanged on resume; ``order`` is `EpochSampler`'s.
     """
 
     def __init__(
@@ -94,12 +101,20 @@ class Loop:
         fabric: Fabric,
         reporter: Reporter,
         fingerprint: Mapping[str, Any] | None = None,
+        augmentation: Augmentation | None = None,
+        order: Callable[[int], NDArray[np.int64]] | None = None,
     ) -> None:
-        batches = train_size // config.batch_size
+        self.augmentation = augmentation or Augmentation(flip=0.0)
+        repeats = self.augmentation.repeats
+        batches = train_size * repeats // config.batch_size
         if batches < 1:
             raise ValueError(
-                f"--batch-size {config.batch_size} is more than the {train_size} clips there are to train on"
+                f"--batch-size {config.batch_size} is more than the {train_size * repeats} clips there are to train on"
             )
+        if config.batch_size % repeats:
+            raise ValueError(f"--batch-size {config.batch_size} is not a multiple of --repeats {repeats}")
+        if self.augmentation.mixes:
+            check_pairs(config.batch_size, repeats=repeats)
         if config.accumulate > batches:
             raise ValueError(f"--accumulate {config.accumulate} is more than the {batches} batches of an epoch")
         self.config, self.out, self.fabric, self.reporter, self.card = config, out, fabric, reporter, card
@@ -108,9 +123,11 @@ class Loop:
         self.steps_per_epoch = self.batches // config.accumulate
         self.steps = self.steps_per_epoch * config.epochs
         self.warmup = round(config.warmup_epochs * self.steps_per_epoch)
-        self._sampler = EpochSampler(train_size, seed=config.seed)
+        self._bad_files = BadFiles(out, train_size, reporter)
+        self._sampler = EpochSampler(train_size, seed=config.seed, repeats=repeats, order=order)
         self._train_batches = Batches(
             train_clips,
+            left_out=self._bad_files,
             batch_size=config.batch_size,
             sampler=self._sampler,
             num_workers=config.workers,
@@ -124,6 +141,7 @@ class Loop:
             "accumulate": config.accumulate,
             "lr": config.lr,
             "seed": config.seed,
+            "augmentation": self.augmentation.to_dict(),
         }
         self.progress = Progress()
         self.raw = objective
@@ -150,12 +168,14 @@ class Loop:
         if self.progress.step == 0:
             torch.manual_seed(self.config.seed)
             write_metrics(self.out, [])
+            self._bad_files.forget()
         with self._signals():
             if self.progress.batch and self._reached_limit():
                 # It had stopped here before: going back to the checkpoint forgot what followed it.
                 self._end_epoch(self._clips_so_far() / max(1e-9, self.progress.seconds))
             while self.progress.epoch < self.config.epochs and not self._reached_limit():
                 self._run_epoch()
+        self._bad_files.sum_up()
         return self._result()
 
     def _run_epoch(self) -> None:
@@ -186,6 +206,19 @@ class Loop:
     def _run_batch(self, batch: Batch) -> None:
         config, progress = self.config, self.progress
         closes_step = (progress.batch + 1) % config.accumulate == 0
+        # Of a batch that has lost a clip to a bad file, not every clip has a partner.
+        if self.augmentation.mixes and len(batch["clip"]) == config.batch_size:
+            batch = mix_batch(
+                batch,
+                self.augmentation,
+                classes=self.raw.model.config.num_classes,
+                seed=config.seed,
+                epoch=progress.epoch,
+                number=progress.batch,
+            )
+        if progress.step == progress.batch == 0:
+            draw_clips(self.out / CLIPS, batch, self.card.labels)
+            self.reporter.say(f"clips of the first batch, as the network sees them: {self.out / CLIPS}")
         step = self.objective(batch)
         self.fabric.backward(step.loss / config.accumulate)
         loss = float(step.loss.detach())
@@ -213,6 +246,7 @@ class Loop:
     def _end_epoch(self, clips_per_second: float) -> None:
         progress, started = self.progress, time.monotonic()
         complete = progress.batch == self.batches
+        left_out = progress.batch * self.config.batch_size - progress.clips
         if not complete:  # --max-steps: what follows is to look at; the run itself goes on from here
             self.save()
         epoch = {
@@ -221,6 +255,7 @@ class Loop:
             "lr": self.optimizer.param_groups[-1]["lr"],
             "train_loss": progress.loss_sum / max(1, progress.clips),
             "train_top1": progress.correct / max(1, progress.clips),
+            "left_out": left_out,
             "clips_per_second": clips_per_second,
             "seconds": progress.seconds,
         }
@@ -232,10 +267,11 @@ class Loop:
         if is_best:
             progress.best_top1, progress.best_loss = epoch["val_top1"], epoch["val_loss"]
             progress.best_epoch = progress.epoch + 1
+        lost = f"  {left_out} clips left out" if left_out else ""
         self.reporter.progress(
             f"epoch {progress.epoch + 1}/{self.config.epochs}  loss {epoch['train_loss']:.3f}  "
             f"acc {epoch['train_top1']:.1%}  validation loss {epoch['val_loss']:.3f}  acc {epoch['val_top1']:.1%}"
-            f"{' (best)' if is_best else ''}  {clips_per_second:.1f} clips/s  {clock(progress.seconds)}",
+            f"{' (best)' if is_best else ''}{lost}  {clips_per_second:.1f} clips/s  {clock(progress.seconds)}",
             last=True,
         )
         epochs = [*read_metrics(self.out), epoch]

@@ -13,7 +13,8 @@ from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
 Batch = dict[str, Tensor]
-"""``clip`` B T H W 3 uint8 and ``label`` B; rendered clips bring their truth as well."""
+"""``clip`` B T H W 3 uint8 and ``label`` B; mixed clips have a ``target`` B classes besides, parts whose sum is 1;
+rendered clips bring their truth as well."""
 
 
 class Step(NamedTuple):
@@ -25,18 +26,22 @@ class Step(NamedTuple):
 
 
 class ClipObjective(nn.Module):
-    """Cross-entropy on the clip's class."""
+    """Cross-entropy on the clip's class, or on its parts of several. ``label_smoothing`` of it goes to all classes."""
 
-    def __init__(self, model: DualFormer, preprocessing: Preprocessing) -> None:
+    def __init__(self, model: DualFormer, preprocessing: Preprocessing, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
+        self.label_smoothing = label_smoothing
         self.extra: nn.Module | None = None
 
     def forward(self, batch: Batch) -> Step:
         logits = self.model(normalize(batch["clip"], self.preprocessing)).float()
-        loss = F.cross_entropy(logits, batch["label"])
-        return Step(loss, logits, {})
+        return Step(self.classification_loss(logits, batch), logits, {})
+
+    def classification_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        target = batch.get("target", batch["label"])
+        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
 
 
 class MotionObjective(ClipObjective):
@@ -49,8 +54,10 @@ class MotionObjective(ClipObjective):
     QUARTERS = 2
     TARGETS = 3
 
-    def __init__(self, model: DualFormer, preprocessing: Preprocessing, *, weight: float = 1.0) -> None:
-        super().__init__(model, preprocessing)
+    def __init__(
+        self, model: DualFormer, preprocessing: Preprocessing, *, label_smoothing: float = 0.0, weight: float = 1.0
+    ) -> None:
+        super().__init__(model, preprocessing, label_smoothing=label_smoothing)
         self.weight = weight
         self.extra = nn.Linear(model.num_features, self.QUARTERS**2 * self.TARGETS)
         nn.init.zeros_(self.extra.weight)  # the loss starts at 1, whatever the features
@@ -59,7 +66,7 @@ class MotionObjective(ClipObjective):
     def forward(self, batch: Batch) -> Step:
         features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))
         logits = self.model.forward_head(features).float()
-        clip_loss = F.cross_entropy(logits, batch["label"])
+        clip_loss = self.classification_loss(logits, batch)
         assert self.extra is not None
         motion = self.extra(features.permute(0, 2, 3, 4, 1)).float()
         target = motion_targets(batch["moving"], batch["velocity"], features.shape[2:], self.QUARTERS)

@@ -11,18 +11,22 @@ from typing import Literal
 
 from lightning_fabric import Fabric
 
+from dualformer.datasets.benchmarks.names import short_name
+from dualformer.datasets.mirror import read_flip_map
 from dualformer.datasets.open import write_split
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models, preset_config
-from dualformer.training.config import TrainConfig
+from dualformer.training.config import Flip, TrainConfig
 from dualformer.training.loop import LAST, Loop, LoopConfig, TrainResult
 from dualformer.training.objective import ClipObjective, MotionObjective
 from dualformer.training.precision import choose_precision
 from dualformer.training.report import Reporter
 from dualformer.training.sources import Source, open_source
 from dualformer.training.state import CHECKPOINT
+from dualformer.video.augmentation import Augmentation
+from dualformer.video.backend import decoder
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.weights.atomic import atomic_write
 from dualformer.weights.locate import resolve
@@ -35,6 +39,8 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 CONFIG = "config.json"
 SPLIT = "split.csv"
+FLIP_MAP = "flip_map.json"
+"""The run's own copy of what --flip-map says."""
 NETWORK = "network.json"
 """The network of a run that trains a variant of a preset."""
 
@@ -59,10 +65,12 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
     elif (out / CHECKPOINT).is_file():
         raise ValueError(f"{out} already holds a run; go on with it by --resume, or choose another --out")
     source = open_source(config)
+    config = config.replace(shuffle=source.shuffle)
     card = _starting_card(config)
     network, preprocessing = plan_network(config, classes=len(source.classes), variant=variant, card=card)
-    flip = not config.overfit and config.flip_for(source.classes) == "on"
+    flip = "off" if config.overfit else config.flip_for(source.classes)
     config = _closed(config, network, preprocessing, flip=flip)
+    augmentation = config.augmentation(source.classes)
     precision = choose_precision(config.precision, Fabric(accelerator=config.accelerator, devices=1).device)
     config = config.replace(precision=precision.name)
     fabric_precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision.name == "bfloat16" else "32-true"
@@ -76,25 +84,29 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
         f"{config.start or 'random weights'}; clips of {preprocessing.frames} frames, stride {preprocessing.stride}"
         f"{rate}, {preprocessing.crop}x{preprocessing.crop} pixels"
     )
-    reporter.say(f"mirrored clips (--flip): {'on, half of the clips' if flip else 'off'}; results go to {out}")
+    reporter.say(f"augmentation (mirroring by --flip {flip}): {augmentation.describe()}")
     reporter.say(f"computing on {fabric.device} in {precision.name}: {precision.reason}")
     model = DualFormer(network, seed=config.seed)
     model.set_grad_checkpointing(config.grad_checkpointing)
     if config.start and not config.resume:
         for note in start_from(model, config.start, labels=source.classes):
             reporter.say(f"from {config.start}: {note}")
-    loop = _loop(config, source, model, preprocessing, flip=flip, fabric=fabric, reporter=reporter)
+    loop = _loop(config, source, model, preprocessing, augmentation, fabric=fabric, reporter=reporter)
     if config.resume:
         loop.resume()
+        if (then := json.loads((out / CONFIG).read_text()).get("decoder", decoder())) != decoder():
+            reporter.say(f"videos were decoded by {then} so far, and are by {decoder()} now: pixels may differ")
         reporter.say(f"resumed at step {loop.progress.step} of {loop.steps}")
     else:
         out.mkdir(parents=True, exist_ok=True)
         _keep_network(out / NETWORK, network if variant else None)
-        config.save(out / CONFIG)
+        _keep_flip_map(out / FLIP_MAP, config, source.classes)
+        config.save(out / CONFIG, decoder=decoder())
         if source.splits and not source.splits.overlapping:
             write_split(out / SPLIT, source.splits)
     reporter.say(
-        f"{loop.steps} steps of {config.batch_size * config.accumulate} clips, {loop.steps_per_epoch} an epoch; "
+        f"results go to {out}: {loop.steps} steps of {config.batch_size * config.accumulate} clips, "
+        f"{loop.steps_per_epoch} an epoch; "
         f"learning rate {config.lr:g} (backbone × {loop.config.backbone_lr:g}), {loop.warmup} steps of warm-up, then "
         "cosine"
     )
@@ -139,12 +151,17 @@ def _settings_of_run(out: Path, asked: TrainConfig) -> TrainConfig:
     if not (out / CONFIG).is_file():
         raise FileNotFoundError(f"{out}: no run to resume (there is no {CONFIG}); start it without --resume")
     then = TrainConfig.load(out / CONFIG)
+    if then.flip == "swap":
+        then = then.replace(flip_map=str(out / FLIP_MAP))
     return then.replace(
         resume=True,
         data=asked.data or then.data,
         out=asked.out,
         workers=asked.workers,
         cache_gb=asked.cache_gb,
+        shard_cache=asked.shard_cache,
+        shard_cache_gb=asked.shard_cache_gb,
+        shuffle=then.shuffle or "samples",  # files may have become shards
         max_steps=asked.max_steps,
         save_minutes=asked.save_minutes,
     )
@@ -158,7 +175,7 @@ def _starting_card(config: TrainConfig) -> Card | None:
     return read_card(resolve(config.start)) if config.start else None
 
 
-def _closed(config: TrainConfig, network: Config, preprocessing: Preprocessing, *, flip: bool) -> TrainConfig:
+def _closed(config: TrainConfig, network: Config, preprocessing: Preprocessing, *, flip: Flip) -> TrainConfig:
     """``config`` with nothing left open."""
     config = config.replace(
         model=config.model or preset_of(network),
@@ -166,11 +183,12 @@ def _closed(config: TrainConfig, network: Config, preprocessing: Preprocessing, 
         stride=preprocessing.stride,
         fps=preprocessing.fps,
         size=preprocessing.crop,
-        flip="on" if flip else "off",
+        flip=flip,
+        flip_map=config.flip_map if flip == "swap" else None,
     )
     if config.overfit:
-        config = config.replace(
-            min_area=1.0, drop_path=0.0, dropout=0.0, batch_size=min(config.batch_size, config.overfit)
+        config = config.without_augmentation().replace(
+            drop_path=0.0, dropout=0.0, batch_size=min(config.batch_size, config.overfit)
         )
     if config.backbone_lr is None:
         config = config.replace(backbone_lr=0.1 if config.start else 1.0)
@@ -207,6 +225,15 @@ def _network(config: TrainConfig, card: Card | None, classes: int) -> tuple[Conf
     )
 
 
+def _keep_flip_map(path: Path, config: TrainConfig, classes: tuple[str, ...]) -> None:
+    """Writes the map down, or sees that no other run's lies there."""
+    if config.flip_map is None:
+        path.unlink(missing_ok=True)
+        return
+    text = json.dumps(read_flip_map(config.flip_map, classes), indent=2, ensure_ascii=False) + "\n"
+    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def _varied(config: TrainConfig, variant: Variant | None) -> bool:
     return (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
 
@@ -225,8 +252,8 @@ def _loop(
     source: Source,
     model: DualFormer,
     preprocessing: Preprocessing,
+    augmentation: Augmentation,
     *,
-    flip: bool,
     fabric: Fabric,
     reporter: Reporter,
 ) -> Loop:
@@ -234,15 +261,16 @@ def _loop(
     objective = MotionObjective if source.has_truth else ClipObjective
     start = f", starting from {Path(config.start).name}" if config.start else ""
     return Loop(
-        objective(model, preprocessing),
-        source.train(preprocessing, flip),
+        objective(model, preprocessing, label_smoothing=augmentation.label_smoothing),
+        source.train(preprocessing, augmentation),
         source.val(preprocessing),
         train_size=source.size,
+        augmentation=augmentation,
         card=Card(
             config=model.config,
             labels=source.classes,
             preprocessing=preprocessing,
-            provenance=f"trained by dualformer on {Path(config.data).name}{start}",
+            provenance=f"trained by dualformer on {short_name(config.data)}{start}",
             licence=config.licence,
         ),
         config=LoopConfig(
@@ -264,4 +292,5 @@ def _loop(
         fabric=fabric,
         reporter=reporter,
         fingerprint={"data": source.fingerprint, "model": model.config.to_dict(), "precision": config.precision},
+        order=source.order,
     )

@@ -6,17 +6,22 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clips import TrainingClips, ViewClips
 from dualformer.datasets.open import Splits, open_splits, parse_where, read_bad
-from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
-from dualformer.datasets.samples import VideoList
+from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
+from dualformer.datasets.samples import Packed, VideoList
+from dualformer.datasets.shards.order import LANES, ShardOrder, remote_shards, room_for
+from dualformer.datasets.shards.storage import ShardCache
 from dualformer.training.config import RENDERED, TrainConfig
+from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import Preprocessing
 
 Clips = Dataset[dict[str, Any]]
@@ -24,19 +29,24 @@ Clips = Dataset[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Classes, and clips of them. ``train(pre, flip)`` and ``val(pre)`` make the data sets for a preprocessing."""
+    """Classes, and clips of them. ``train(pre, augmentation)`` and ``val(pre)`` make the data sets."""
 
     classes: tuple[str, ...]
-    train: Callable[[Preprocessing, bool], Clips]
+    train: Callable[[Preprocessing, Augmentation], Clips]
     """Indexed by (epoch, number): ``clip`` T H W 3 uint8 and ``label``."""
     val: Callable[[Preprocessing], Clips]
     """Indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
     size: int
-    """Clips of an epoch."""
+    """Clips of an epoch; of files, how many there are."""
     description: str
     fingerprint: str
     """Equal for equal classes and clips."""
     splits: Splits | None = None
+    """Of files: which are trained and validated on. Shards keep that themselves."""
+    shuffle: Literal["samples", "shards"] | None = None
+    """How an epoch goes through shards."""
+    order: Callable[[int], NDArray[np.int64]] | None = None
+    """The order of an epoch's clips, where it is not any."""
     has_truth: bool = False
     """Clips bring the renderer's ``moving`` and ``velocity`` along."""
 
@@ -47,29 +57,33 @@ def open_source(config: TrainConfig) -> Source:
 
 
 def file_source(config: TrainConfig) -> Source:
-    """Labelled files of a folder or a CSV."""
+    """Labelled files of a folder, a CSV or a benchmark."""
     bad = read_bad(Path(config.manifest)) if config.manifest else set()
     splits = open_splits(
-        Path(config.data),
+        config.data,
         train_on=parse_where(config.train_on) if config.train_on else None,
         val_on=parse_where(config.val_on) if config.val_on else None,
         val_fraction=config.val_fraction,
         seed=config.seed,
         bad=bad,
+        cache=ShardCache.parse(config.shard_cache, config.shard_cache_gb),
     )
+    shuffle, reading = _how_to_read(config, splits.train)
     if config.overfit:
         chosen = _spread(splits.train, config.overfit)
         splits = Splits(
-            train=chosen, val=chosen, how=f"the same {len(chosen)} videos to train and validate on", overlapping=True
+            train=chosen,
+            val=chosen,
+            how=f"the same {len(chosen)} {chosen.things} to train and validate on",
+            overlapping=True,
         )
 
-    def train(pre: Preprocessing, flip: bool) -> Clips:
+    def train(pre: Preprocessing, augmentation: Augmentation) -> Clips:
         return TrainingClips(
             splits.train,
             pre,
             seed=config.seed,
-            flip=0.5 if flip else 0.0,
-            area=(config.min_area, 1.0),
+            augmentation=augmentation,
             cache_bytes=int(config.cache_gb * 1e9),
         )
 
@@ -81,22 +95,57 @@ def file_source(config: TrainConfig) -> Source:
         train=train,
         val=lambda pre: ViewClips(splits.val, pre),
         size=len(splits.train),
-        description=f"{config.data}: {len(splits.train.classes)} classes, {len(splits.train)} videos to train on "
-        f"({spread} a class), {len(splits.val)} to validate on; {splits.how}{left_out}",
-        fingerprint=_hash(splits),
-        splits=splits,
+        description=f"{config.data}: {len(splits.train.classes)} classes, "
+        f"{len(splits.train)} {splits.train.things} to train on ({spread} a class), {len(splits.val)} to validate on; "
+        f"{splits.how}{left_out}; manifest {splits.train.manifest_hash}{reading}",
+        fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
+        splits=None if shuffle else splits,
+        shuffle=shuffle,
+        order=ShardOrder.of(splits.train, config.seed) if shuffle == "shards" else None,
     )
 
 
+def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["samples", "shards"] | None, str]:
+    """How an epoch goes through shards (None: the data are none), and that in words."""
+    packed = any(isinstance(sample, Packed) for sample in videos.samples)
+    remote = remote_shards(videos)
+    if config.shuffle == "shards" and not packed:
+        raise ValueError(f"--shuffle shards is for shards, and {config.data} is none: see dualformer shards --help")
+    if config.shard_cache and not remote:
+        raise ValueError(f"--shard-cache is for shards at a URL, and {config.data} is here already: leave it out")
+    if not packed:
+        return None, ""
+    shuffle = config.shuffle or ("shards" if config.shard_cache else "samples")
+    if config.shard_cache and config.shard_cache_gb * 1e9 < (needed := room_for(videos, shuffle)):
+        remedy = " or say --shuffle shards" if shuffle == "samples" else ""
+        raise ValueError(
+            f"--shard-cache-gb {config.shard_cache_gb:g} makes every epoch fetch shards again and again: allow "
+            f"{needed / 1e9:.1f}{remedy}"
+        )
+    mixed = "all videos mixed" if shuffle == "samples" else f"{LANES} shards at a time"
+    where = f", shards kept in {config.shard_cache}" if config.shard_cache else ", video by video" if remote else ""
+    return shuffle, f"; an epoch is read {mixed}{where}"
+
+
 def rendered_source(config: TrainConfig) -> Source:
-    """Rendered videos, every one new, from plain to hard over the run, with the truth about what moves where."""
+    """Rendered videos, every one new, from plain to hard over the run, with the truth about what moves where.
+
+    For clips of one frame: rendered pictures, with the truth about where the actor is.
+    """
     if config.frames is None or config.size is None:
         raise ValueError("--data rendered needs to know what to render: give --frames and --size")
     length = config.rendered_clips
+    classes, things = (PLACES, "pictures") if config.frames == 1 else (ALL, "videos")
 
-    def train(pre: Preprocessing, flip: bool) -> Clips:
-        if flip:
+    def train(pre: Preprocessing, augmentation: Augmentation) -> Clips:
+        if augmentation.flip:
             raise ValueError("--data rendered has classes named right and left: give --flip off")
+        kept = {"area": augmentation.area, "label_smoothing": augmentation.label_smoothing}
+        if augmentation != Augmentation(flip=0.0, **kept):
+            raise ValueError(
+                "--data rendered never shows a clip twice and knows what moves where in it: of the options that change "
+                "clips and batches it takes --label-smoothing only"
+            )
         difficulty = Curriculum(config.epochs * length, seed=config.seed)
         clips = RenderedClips(
             _scene(pre), config.epochs * length, seed=config.seed, frames=pre.frames, difficulty=difficulty
@@ -114,11 +163,11 @@ def rendered_source(config: TrainConfig) -> Source:
     if config.seed == _VALIDATION_SEED:
         raise ValueError(f"--seed {_VALIDATION_SEED} is the validation clips' own; choose another")
     return Source(
-        classes=ALL,
+        classes=classes,
         train=train,
         val=val,
         size=length,
-        description=f"rendered videos: {len(ALL)} classes, {length} new clips an epoch, from plain to hard",
+        description=f"rendered {things}: {len(classes)} classes, {length} new clips an epoch, from plain to hard",
         fingerprint=f"rendered {length}",
         has_truth=True,
     )
@@ -166,6 +215,8 @@ class _Views(Dataset[dict[str, Tensor]]):
 
 
 def _scene(pre: Preprocessing) -> Scene:
+    if pre.frames == 1:
+        return Scene(size=pre.crop, frames=1, classes=PLACES)
     return Scene(size=pre.crop, frames=pre.frames * pre.stride, classes=ALL, wrap=True)
 
 
@@ -184,6 +235,6 @@ def _hash(splits: Splits) -> str:
     digest = hashlib.sha256(repr(splits.train.classes).encode())
     for videos in (splits.train, splits.val):
         for sample in videos.samples:
-            digest.update(f"{sample.path.name}\0{sample.label}\n".encode())
+            digest.update(f"{sample.name}\0{sample.label}\n".encode())
         digest.update(b"--")
     return digest.hexdigest()[:16]

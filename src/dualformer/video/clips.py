@@ -6,45 +6,64 @@ Frames are cut (training) or shrunk (test) as they are decoded, so that memory f
 import logging
 import multiprocessing
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dualformer.video.augment import augment
+from dualformer.video.augmentation import Augmentation
 from dualformer.video.decode import FrameCountError, VideoReader
+from dualformer.video.frames import FrameReader, open_video
+from dualformer.video.pieces import Media
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips, is_short, random_clip
-from dualformer.video.transforms import Crop, cut, draw_crop, finish_crop, resize_short_side, test_views
+from dualformer.video.transforms import (
+    Crop,
+    cut,
+    draw_crop,
+    draw_scaled_crop,
+    finish_crop,
+    resize_short_side,
+    test_views,
+)
 
 _log = logging.getLogger("dualformer")
 _SHRINK_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
 _told_short = multiprocessing.Value("b", False)  # shared with loader workers that are forked
 
 
+class TrainingClip(NamedTuple):
+    """A clip as it is trained on: uint8 (T, crop, crop, 3). Mirrored, it may belong to another class."""
+
+    frames: Tensor
+    mirrored: bool
+
+
 def read_training_clip(
-    path: str | Path,
+    path: str | Media,
     pre: Preprocessing,
     rng: np.random.Generator,
+    augmentation: Augmentation,
     *,
-    flip: float,
-    area: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
     threads: int | None = None,
-) -> Tensor:
-    """One randomly placed, randomly cropped clip of a file: uint8 (T, crop, crop, 3).
+    fps: float | None = None,
+) -> TrainingClip:
+    """One randomly placed and augmented clip of a file.
 
-    ``rng`` decides everything: the same state gives the same clip. Draws the start first, then the crop, then the flip.
+    ``rng`` decides everything: the same state gives the same clip. Draws the start first, then the crop, then the flip,
+    then what changes the pixels. ``fps`` is the rate of a folder of frames.
     """
-    with VideoReader(path, threads=threads) as reader:
+    with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
         state = rng.bit_generator.state
 
-        def draw() -> Tensor:
+        def draw() -> TrainingClip:
             rng.bit_generator.state = state
             tell_if_short(path, reader.times, pre)
             indices = random_clip(reader.times, pre, rng)
-            return training_view(reader.frames(indices), indices, pre, rng, flip=flip, area=area, ratio=ratio)
+            return training_view(reader.frames(indices), indices, pre, rng, augmentation)
 
         try:
             return draw()
@@ -57,32 +76,36 @@ def training_view(
     indices: NDArray[np.int64],
     pre: Preprocessing,
     rng: np.random.Generator,
-    *,
-    flip: float,
-    area: tuple[float, float],
-    ratio: tuple[float, float],
-) -> Tensor:
-    """Second half of :func:`read_training_clip`: cut, resize and flip frames (number, (H, W, 3)) that come in order."""
+    augmentation: Augmentation,
+) -> TrainingClip:
+    """Second half of :func:`read_training_clip`: cut, resize, flip and change frames (number, (H, W, 3)) in order."""
     crop: Crop | None = None
     boxes: list[Tensor] = []
     for _, frame in frames:
         if crop is None:
-            crop = draw_crop(frame.shape[0], frame.shape[1], rng, area=area, ratio=ratio, flip=flip)
+            crop = _draw_crop(frame.shape[0], frame.shape[1], pre, rng, augmentation)
         boxes.append(cut(frame, crop))
     assert crop is not None  # a clip has at least one frame
     places = np.unique(indices, return_inverse=True)[1].reshape(-1)
-    view = finish_crop(torch.stack(boxes), crop, pre.crop)
-    return view if len(boxes) == len(places) else view[torch.from_numpy(places)]
+    view = augment(finish_crop(torch.stack(boxes), crop, pre.crop), augmentation, pre, rng)
+    return TrainingClip(view if len(boxes) == len(places) else view[torch.from_numpy(places)], crop.flip)
 
 
 def read_views(
-    path: str | Path, pre: Preprocessing, *, clips: int = 1, crops: int = 1, threads: int | None = None
+    path: str | Media,
+    pre: Preprocessing,
+    *,
+    clips: int = 1,
+    crops: int = 1,
+    threads: int | None = None,
+    fps: float | None = None,
 ) -> Tensor:
     """Test views of a file, uint8 (clips·crops, T, crop, crop, 3): clips spread evenly, each with 1 or 3 crops.
 
-    Ordered clip by clip: view c·crops + k is crop k of clip c. One pass over the file serves all of them.
+    Ordered clip by clip: view c·crops + k is crop k of clip c. One pass over the file serves all of them. ``fps`` is
+    the rate of a folder of frames.
     """
-    with VideoReader(path, threads=threads) as reader:
+    with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
         try:
             small, places = _even_frames(path, reader, pre, clips)
         except FrameCountError:
@@ -92,7 +115,7 @@ def read_views(
     return views[:, places].reshape(shape).transpose(0, 1).reshape(clips * crops, *shape[2:])
 
 
-def tell_if_short(path: str | Path, times: NDArray[np.float64], pre: Preprocessing) -> None:
+def tell_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocessing) -> None:
     """Warn that a video does not fill a clip: once, whichever of a run's processes meets the first one."""
     if not _told_short.value and is_short(times, pre):
         with _told_short.get_lock():
@@ -106,7 +129,18 @@ def tell_if_short(path: str | Path, times: NDArray[np.float64], pre: Preprocessi
         )  # fmt: skip
 
 
-def _even_frames(path: str | Path, reader: VideoReader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:
+def _draw_crop(
+    height: int, width: int, pre: Preprocessing, rng: np.random.Generator, augmentation: Augmentation
+) -> Crop:
+    flip = augmentation.flip
+    if augmentation.scale_jitter:
+        return draw_scaled_crop(height, width, pre.crop, rng, short_side=augmentation.scale_jitter, flip=flip)
+    return draw_crop(height, width, rng, area=augmentation.area, ratio=augmentation.ratio, flip=flip)
+
+
+def _even_frames(
+    path: str | Media, reader: VideoReader | FrameReader, pre: Preprocessing, clips: int
+) -> tuple[Tensor, Tensor]:
     """Every frame that the clips need, once and shrunk (n, h, w, 3), and which of them each place shows (clips·T,)."""
     tell_if_short(path, reader.times, pre)
     unique, places = np.unique(even_clips(reader.times, pre, clips), return_inverse=True)

@@ -1,5 +1,8 @@
 """Opening a file and naming what is wrong with it: the only place that talks to the container about streams.
 
+An image is opened like a video, and has one frame: pictures that cameras append to it (previews, depth, gain maps) are
+left out.
+
 Settings here are answers to known faults, not taste: titles in Latin-1 must not stop a file from opening, one decoding
 thread inside loader workers (FFmpeg's threads beside torch's workers are a known hang), and FFmpeg's log level is never
 touched (with frame threads and an early exit that deadlocks).
@@ -10,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import av
 import av.container
@@ -21,20 +25,24 @@ import av.video.codeccontext
 import av.video.stream
 
 from dualformer.errors import DualFormerError
-
-# Formats that hold video themselves. FFmpeg would also open playlists and image sequences, which name *other* files:
-# an uploaded file must not be able to read those.
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,mpegtsraw,h264,hevc,av1,obu,ivf,m4v,flv,live_flv,"
-    "asf,asf_o,gif,apng,ogg,mxf,nut,rm,dv,vc1,wtv,yuv4mpegpipe,dirac,nsv,ea,bink,smacker,swf,amv,film_cpk,r3d,gxf"
+from dualformer.video.formats import (
+    IMAGE_BRANDS,
+    IMAGE_EXTENSIONS,
+    IMAGES,
+    OPENED,
+    has_jpeg_end,
+    has_jpeg_in_tiff,
+    is_jpeg,
 )
+from dualformer.video.pieces import Media, Piece, Window, path_of, size_of
+
 _THREADS_PAY_FROM = 320 * 240  # pixels; below, starting FFmpeg's threads costs more than they save
 
 
 class VideoError(DualFormerError):
     """A file that cannot be decoded, or not honestly. ``path`` and ``reason``; as text "PATH: reason"."""
 
-    def __init__(self, path: str | Path, reason: str) -> None:
+    def __init__(self, path: str | Media, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = str(path)
         self.reason = reason
@@ -48,37 +56,53 @@ class FrameCountError(VideoError):
 
 
 class OpenVideo:
-    """An open container, its video stream and its decoder. Close it."""
+    """An open container, its video stream and its decoder. Close it.
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    ``edits``: whether the container's edit list, by which an MP4 hides a part of what it stores, is followed.
+    """
+
+    def __init__(self, path: Media, threads: int | None, *, edits: bool = True) -> None:
         self.path = path
-        if not path.exists():
-            raise FileNotFoundError(f"no such video file: {path}")
-        if path.is_dir():
-            raise VideoError(path, "it is a folder, not a video file")
-        if path.stat().st_size == 0:
+        if isinstance(path, Path) and not path.exists():
+            raise FileNotFoundError(f"no such video or image file: {path}")
+        if isinstance(path, Path) and path.is_dir():
+            raise VideoError(path, "it is a folder, not a video or image file")
+        if size_of(path) == 0:
             raise VideoError(path, "the file is empty (0 bytes)")
         try:
-            # "file:" keeps a name with a colon from being read as a protocol.
+            # With a second picture behind the first, FFmpeg would take a photo for an endless stream of JPEGs.
+            kind = "jpeg_pipe" if is_jpeg(path) else None
+            self._source = _source(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise VideoError(path, f"it cannot be read ({error.strerror})") from error
+        options = {"format_whitelist": OPENED, **({} if edits else {"ignore_editlist": "1"})}
+        try:
             self.container: av.container.InputContainer = av.open(
-                f"file:{path}", mode="r", metadata_errors="replace", options={"format_whitelist": _FORMATS}
+                self._source, mode="r", format=kind, metadata_errors="replace", options=options
             )
         except av.error.FFmpegError as error:
-            raise VideoError(path, f"it cannot be opened as a video ({ffmpeg_says(error)})") from error
-        streams = [s for s in self.container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not streams:
-            self.container.close()
-            raise VideoError(path, "it has no video stream (sound or pictures only)")
-        self.stream: av.video.stream.VideoStream = streams[0]
-        if self.stream.codec_context is None:
-            self.container.close()
-            raise VideoError(path, "this build of FFmpeg has no decoder for its video stream")
+            self._close_source()
+            raise VideoError(path, f"it cannot be opened as a video or image ({ffmpeg_says(error)})") from error
+        try:
+            self.stream = self._pictures()
+            if self.stream.codec_context is None:
+                raise VideoError(path, "this build of FFmpeg has no decoder for its video stream")
+        except VideoError:
+            self.close()
+            raise
         self.codec: av.video.codeccontext.VideoCodecContext = self.stream.codec_context
         # As the container declares it, before decoding moves it along with the stream.
         self.declared_size: tuple[int, int] = (self.codec.height, self.codec.width)
+        brand = self.container.metadata.get("major_brand")
+        self.is_image: bool = self.container.format.name in IMAGES or brand in IMAGE_BRANDS
+        if self.is_image and self.codec.name == "mjpeg":
+            # Else what does not decode is filled with grey, and nobody is told.
+            self.codec.options = {"err_detect": "explode"}
         if threads is None:
             small = self.codec.width * self.codec.height < _THREADS_PAY_FROM
-            threads = 1 if small or _in_loader_worker() else 0
+            threads = 1 if small or self.is_image or _in_loader_worker() else 0
         if threads == 1:
             self.codec.thread_type = "NONE"  # type: ignore[assignment]  # the setter takes names
             self.codec.thread_count = 1
@@ -88,6 +112,39 @@ class OpenVideo:
 
     def close(self) -> None:
         self.container.close()
+        self._close_source()
+
+    def _close_source(self) -> None:
+        if not isinstance(self._source, str):
+            self._source.close()
+
+    def _pictures(self) -> av.video.stream.VideoStream:
+        streams = [s for s in self.container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams:
+            raise VideoError(self.path, "it has no video stream (sound or pictures only)")
+        whole = [s for s in streams if not s.disposition & av.stream.Disposition.dependent]
+        if self.container.format.name == "tiff_pipe" and has_jpeg_in_tiff(self.path):
+            raise VideoError(self.path, "it is a TIFF with JPEG inside, which is not read: convert it to JPEG or PNG")
+        if not whole:
+            reason = "its picture is put together from tiles, as phones store photos: convert it to JPEG or PNG"
+            raise VideoError(self.path, reason)
+        return whole[0]
+
+
+def _source(media: Media) -> str | IO[bytes] | Window:
+    """What FFmpeg is to open.
+
+    It looks at the name besides what is in the file, and by some names it would take a file for one of a numbered
+    sequence, with %d or * for the number: those it gets without a name.
+    """
+    nameless = path_of(media).suffix.lower() in (*IMAGE_EXTENSIONS, ".gif")
+    if isinstance(media, Piece):
+        window = media.window()
+        window.name = "" if nameless else media.path.name
+        return window
+    if nameless:
+        return os.fdopen(os.open(media, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb")
+    return f"file:{media}"  # or a name with a colon would be read as a protocol
 
 
 # A container and its streams refer to each other, so a decoder is freed by the garbage collector and not when it is
@@ -108,10 +165,18 @@ def ffmpeg_says(error: av.error.FFmpegError) -> str:
 
 
 def packets_of(video: OpenVideo) -> Iterator[av.packet.Packet]:
-    """Packets with data in them: empty ones mark dropped frames in AVI, and the end of the file."""
+    """Packets with data in them: empty ones mark dropped frames in AVI, and the end of the file. One of an image."""
     try:
         for packet in video.container.demux(video.stream):
             if packet.size:
+                if video.is_image and video.codec.name == "mjpeg" and not has_jpeg_end(bytes(packet)):
+                    raise VideoError(video.path, "it ends early: the end of its picture is missing")
                 yield packet
+                if video.is_image:
+                    return
     except av.error.FFmpegError as error:
         raise VideoError(video.path, f"its data cannot be read to the end ({ffmpeg_says(error)})") from error
+    except IndexError:
+        # Behind the last packet PyAV looks all streams up, those among them that turned up only on the way, as in
+        # recordings from the air; the list that it looks them up in does not grow.
+        return

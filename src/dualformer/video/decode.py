@@ -9,6 +9,7 @@ frame does not match the table, the file is decoded from its start and its frame
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dualformer.video.container import FrameCountError, OpenVideo, VideoError, ffmpeg_says, packets_of
+from dualformer.video.pieces import Media
 from dualformer.video.pixels import Pictures
 from dualformer.video.sequential import VideoInfo, counted_times, decode_all, decode_in_order, describe, first_size
 
@@ -47,14 +49,15 @@ class VideoReader:
     Raises ``FileNotFoundError``, and :class:`VideoError` for what is no decodable video.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | Media, *, threads: int | None = None) -> None:
+        self._path = Path(path) if isinstance(path, str) else path
         self._threads = threads
         self._info: VideoInfo | None = None
         self._decoded: list[av.video.frame.VideoFrame] | None = None
         self._counted = False
         self._video = OpenVideo(self._path, threads)
-        self._pictures = Pictures(self._path, self._video.declared_size, lambda: first_size(self._path))
+        # Nothing in it leads back here: what a cycle holds outlives its use, and a loader's memory grows.
+        self._pictures = Pictures(self._path, self._video.declared_size, partial(first_size, self._path))
         try:
             self._scan()
             if not self._trusted():
@@ -142,6 +145,7 @@ class VideoReader:
     def _scan(self) -> None:
         """One pass over the packets, without decoding: their times, key frames, and themselves while they fit."""
         pts: list[int | None] = []
+        dts: list[int | None] = []
         keys: list[int] = []
         hidden: list[bool] = []
         kept: list[av.packet.Packet] | None = []
@@ -150,6 +154,7 @@ class VideoReader:
             if packet.is_keyframe:
                 keys.append(len(pts))
             pts.append(packet.pts)
+            dts.append(packet.dts)
             hidden.append(packet.is_discard)
             size += packet.size
             if kept is not None and size <= _KEEP_COMPRESSED:
@@ -159,7 +164,7 @@ class VideoReader:
         if not pts:
             raise VideoError(self._path, "its video stream is empty")
         self._packets = kept
-        self._raw_pts = pts
+        self._raw_pts, self._dts = pts, dts
         self._keys = np.asarray(keys, dtype=np.int64)
         self._hidden = np.asarray(hidden, dtype=bool)
         self._tick = float(self._video.stream.time_base or 0)
@@ -178,8 +183,8 @@ class VideoReader:
         order = shown[np.argsort(pts[shown], kind="stable")]
         ordered = pts[order]
         # A stream cut in its middle: what comes before its first key frame, in either order, does not decode.
-        cut = len(self._keys) == 0 or self._keys[0] != 0 or pts[0] != pts.min()
-        if len(ordered) == 0 or cut or np.any(np.diff(ordered) == 0):
+        cut = len(self._keys) == 0 or self._keys[0] != 0 or len(ordered) == 0 or pts[0] > ordered[0]
+        if cut or np.any(np.diff(ordered) == 0):
             return False
         self._file_pts, self._pts, self._place = pts, ordered, order
         self.times: NDArray[np.float64] = (ordered - ordered[0]) * self._tick
@@ -307,10 +312,12 @@ class VideoReader:
         if self._packets is not None:
             yield from self._packets[start:]
             return
-        # Where a seek lands is the container's guess: the packet's own time says where we are.
+        # Where a seek lands is the container's guess: the packet's own time says where we are. MPEG-TS is searched by
+        # the times of decoding: by that of display it lands behind the key frame.
         place_of = {int(p): i for i, p in enumerate(self._file_pts)}
-        for key in (start, 0):
-            self._video.container.seek(int(self._file_pts[key]), stream=self._video.stream, backward=True)
+        places = dict.fromkeys((self._raw_pts[start], self._dts[start], self._raw_pts[0], self._dts[0]))
+        for target in (time for time in places if time is not None):
+            self._video.container.seek(target, stream=self._video.stream, backward=True)
             place = -1
             for packet in packets_of(self._video):
                 if place < 0:

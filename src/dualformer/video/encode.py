@@ -1,4 +1,4 @@
-"""Frames to a file: H.264 in MP4, which everything plays."""
+"""Frames to a file: H.264 in MP4, which everything plays; an image to PNG, which keeps every bit."""
 
 import platform
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -42,6 +43,29 @@ def write_video(
         partial.replace(path)
     except av.error.FFmpegError as error:
         raise VideoError(path, f"it cannot be written ({ffmpeg_says(error)})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_image(path: str | Path, picture: NDArray[np.uint8]) -> None:
+    """Write a uint8 RGB picture (H, W, 3) as PNG, without loss. It appears whole or not at all.
+
+    Raises ``ValueError`` for another shape, type or extension.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"write_image writes .png, not {path.name}")
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise ValueError(f"a picture must be uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
+    encoder = av.CodecContext.create("png", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.height, encoder.width = picture.shape[:2]
+    encoder.pix_fmt, encoder.time_base, encoder.thread_count = "rgb24", Fraction(1), 1
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        partial.write_bytes(b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None))))
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import av
 import av.video.frame
@@ -12,6 +11,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dualformer.video.pieces import Media
 from dualformer.video.sequential import orientation
 
 _log = logging.getLogger("dualformer")
@@ -28,7 +28,7 @@ class Pictures:
     says otherwise.
     """
 
-    def __init__(self, path: Path, declared: tuple[int, int], first: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, path: Media, declared: tuple[int, int], first: Callable[[], tuple[int, int]]) -> None:
         self._path = path
         self._declared = declared
         self._first = first

@@ -11,12 +11,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import av.error
+import av.filter
 import av.packet
+import av.sidedata.sidedata
 import av.video.frame
 import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.video.container import OpenVideo, VideoError, ffmpeg_says, packets_of
+from dualformer.video.pieces import Media
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +29,25 @@ class VideoInfo:
     path: str
     frames: int
     fps: float
-    """Frames a second on average; 0 for a single frame that does not say."""
+    """Frames a second on average; 0 for an image, and for a single frame that does not say."""
     width: int
     """Pixels, after rotation. Non-square pixels are not stretched."""
     height: int
     duration: float
-    """Seconds from the first frame to the end of the last."""
+    """Seconds from the first frame to the end of the last; 0 for an image."""
     codec: str
     pixel_format: str
     rotation: int
     """Degrees counter-clockwise that the stored frames were turned by for display."""
 
 
-def decode_all(path: str | Path, *, seconds_limit: float | None = None) -> VideoInfo:
+def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> VideoInfo:
     """Decode every frame of a file and say what it holds; what ``dualformer check`` calls a good file.
 
     Raises :class:`VideoError` with the reason: it does not open, a frame does not decode or is flagged corrupt, an MP4
     ends before the frames that it lists, or more than ``seconds_limit`` seconds went by (tested between frames).
     """
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     end = math.inf if seconds_limit is None else time.monotonic() + seconds_limit
     pts: list[int | None] = []
     first: av.video.frame.VideoFrame | None = None
@@ -61,7 +64,7 @@ def decode_all(path: str | Path, *, seconds_limit: float | None = None) -> Video
         video.close()
 
 
-def decode_in_order(path: Path, threads: int | None) -> Generator[av.video.frame.VideoFrame, None, None]:
+def decode_in_order(path: Media, threads: int | None) -> Generator[av.video.frame.VideoFrame, None, None]:
     video = OpenVideo(path, threads)
     try:
         yield from decode_opened(video)
@@ -102,12 +105,22 @@ def decode_opened(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None
         raise VideoError(video.path, f"frame {decoded} does not decode ({ffmpeg_says(error)})") from error
     if decoded == 0:
         raise VideoError(video.path, "no frame of it decodes")
-    if "mp4" in video.container.format.name and packets < video.stream.frames:
-        reason = f"it ends early: {packets} of the {video.stream.frames} frames that it lists are there"
-        raise VideoError(video.path, reason)
+    if "mp4" in video.container.format.name and packets < (listed := video.stream.frames):
+        there = _stored(video.path)  # an edit list may leave out whole groups of pictures
+        if there < listed:
+            raise VideoError(video.path, f"it ends early: {there} of the {listed} frames that it lists are there")
 
 
-def first_size(path: Path) -> tuple[int, int]:
+def _stored(path: Media) -> int:
+    """Packets of a file, those among them that its edit list hides."""
+    video = OpenVideo(path, 1, edits=False)
+    try:
+        return sum(1 for _ in packets_of(video))
+    finally:
+        video.close()
+
+
+def first_size(path: Media) -> tuple[int, int]:
     """Stored (height, width) of the first frame that decodes."""
     frames = decode_in_order(path, 1)
     try:
@@ -117,7 +130,7 @@ def first_size(path: Path) -> tuple[int, int]:
         frames.close()
 
 
-def _refuse_corrupt(path: Path, frame: av.video.frame.VideoFrame, index: int) -> None:
+def _refuse_corrupt(path: Media, frame: av.video.frame.VideoFrame, index: int) -> None:
     if frame.is_corrupt:
         raise VideoError(path, f"frame {index} is damaged (FFmpeg flags it as corrupt)")
 
@@ -132,10 +145,12 @@ def counted_times(pts: list[int | None], video: OpenVideo) -> NDArray[np.float64
 
 
 def _rate(video: OpenVideo) -> float:
+    if video.is_image:
+        return 0.0
     return float(video.stream.average_rate or video.stream.guessed_rate or 0)
 
 
-def describe(path: Path, video: OpenVideo, frame: av.video.frame.VideoFrame, times: NDArray[np.float64]) -> VideoInfo:
+def describe(path: Media, video: OpenVideo, frame: av.video.frame.VideoFrame, times: NDArray[np.float64]) -> VideoInfo:
     n, last = len(times), float(times[-1])
     fps = (n - 1) / last if n > 1 else _rate(video)
     turns, _ = orientation(frame)
@@ -154,8 +169,14 @@ def describe(path: Path, video: OpenVideo, frame: av.video.frame.VideoFrame, tim
 
 
 def orientation(frame: av.video.frame.VideoFrame) -> tuple[int, bool]:
-    """(quarter turns counter-clockwise, mirrored left to right before them) that display asks for."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    """(quarter turns counter-clockwise, mirrored left to right before them) that display asks for.
+
+    FFmpeg makes the EXIF orientation of photos the same matrix as that of videos.
+    """
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV stumbles over kinds of side data that are newer than it is, EXIF among them
+        data = _with_known_side_data(frame).side_data.get("DISPLAYMATRIX")
     if data is None:
         return 0, False
     a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32)[:5].astype(np.float64)
@@ -163,3 +184,20 @@ def orientation(frame: av.video.frame.VideoFrame) -> tuple[int, bool]:
     if mirrored:
         a, b = -a, -b
     return round(-math.degrees(math.atan2(b, a)) / 90) % 4, mirrored
+
+
+def _with_known_side_data(frame: av.video.frame.VideoFrame) -> av.video.frame.VideoFrame:
+    """The frame without side data of kinds that this PyAV has no name for."""
+    newest = max(kind.value for kind in av.sidedata.sidedata.Type)
+    graph = av.filter.Graph()
+    last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    for kind in range(newest + 1, newest + 9):
+        deleting = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(deleting)
+        last = deleting
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    kept = graph.pull()
+    assert isinstance(kept, av.video.frame.VideoFrame)
+    return kept

@@ -99,6 +99,22 @@ def draw_crop(
     return Crop(top=top, left=left, height=h, width=w, flip=bool(rng.random() < flip))
 
 
+def draw_scaled_crop(
+    height: int, width: int, size: int, rng: np.random.Generator, *, short_side: tuple[int, int], flip: float = 0.5
+) -> Crop:
+    """Draw a square of ``size`` pixels out of a frame that is resized to a short side drawn from ``short_side``.
+
+    The crop is given in the frame's own pixels: it is cut first and resized once. The short side is uniform over the
+    whole numbers of its range, both ends among them.
+    """
+    if not size <= short_side[0] <= short_side[1]:
+        raise ValueError(f"short sides of {short_side[0]} to {short_side[1]} pixels do not hold crops of {size}")
+    side = round(min(height, width) * size / int(rng.integers(short_side[0], short_side[1] + 1)))
+    side = max(1, side)
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    return Crop(top=top, left=left, height=side, width=side, flip=bool(rng.random() < flip))
+
+
 def apply_crop(clip: Tensor, crop: Crop, size: int) -> Tensor:
     """Cut ``crop`` out of a clip (T, H, W, 3), resize it to (T, size, size, 3) and mirror it if it says so."""
     return finish_crop(cut(clip, crop), crop, size)

@@ -1,0 +1,127 @@
+"""One job after another in processes of their own, so that none of them can hang or crash the caller."""
+
+import contextlib
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import time
+from collections.abc import Callable, Generator, Sequence
+from enum import Enum
+from multiprocessing.connection import Connection
+from typing import Any
+
+from dualformer.datasets.samples import DatasetError
+
+
+class Fate(Enum):
+    """What became of a job that gave no result."""
+
+    TOO_LONG = "it took longer than its time"
+    DIED = "its process died"
+
+
+def guarded(
+    work: Callable[[Any], Any], jobs: Sequence[Any], *, seconds_limit: float, workers: int | None = None
+) -> Generator[tuple[int, Any], None, None]:
+    """(place of the job, ``work(job)`` or a :class:`Fate`) for every job, as they are done.
+
+    A process whose job takes longer than ``seconds_limit``, or brings it down, is replaced. ``workers``: processes,
+    None for one per core. They are spawned: ``work`` is a function of a module, and a script that calls this needs the
+    usual ``if __name__ == "__main__":``. Closing the iterator ends them.
+    """
+    if not seconds_limit > 0:
+        raise ValueError(f"seconds_limit must be positive, not {seconds_limit}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    waiting = list(reversed(range(len(jobs))))
+    left = len(jobs)
+    crew = [_Worker(work) for _ in range(min(workers or _cores(), left))]
+    try:
+        while left:
+            for worker in crew:
+                if worker.ready and worker.job is None and waiting:
+                    worker.give(waiting.pop(), jobs, seconds_limit)
+            patience = max(0.0, min(worker.deadline for worker in crew) - time.monotonic())
+            spoken = multiprocessing.connection.wait(
+                [worker.connection for worker in crew], None if patience == math.inf else patience
+            )
+            for worker in list(crew):
+                if worker.connection in spoken:
+                    said = worker.hear()
+                    if said is _READY:
+                        continue
+                elif time.monotonic() >= worker.deadline:
+                    said = Fate.TOO_LONG
+                else:
+                    continue
+                job = worker.job
+                worker.job, worker.deadline = None, math.inf
+                if isinstance(said, Fate):
+                    worker.kill()
+                    crew.remove(worker)
+                    if waiting or job is None:
+                        crew.append(_Worker(work))
+                if job is not None:
+                    left -= 1
+                    yield job, said
+    finally:
+        for worker in crew:
+            worker.kill()
+
+
+_READY = object()
+_context = multiprocessing.get_context("spawn")  # a fork would copy whatever threads the caller runs
+
+
+class _Worker:
+    """A process that does one job after another, and what it is doing."""
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        self.connection, theirs = _context.Pipe()
+        self.process = _context.Process(target=_serve, args=(theirs, work), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.ready = False
+        self.job: int | None = None
+        self.deadline = math.inf
+
+    def give(self, job: int, jobs: Sequence[Any], seconds_limit: float) -> None:
+        self.job = job
+        self.deadline = time.monotonic() + seconds_limit
+        with contextlib.suppress(BrokenPipeError):  # it has died meanwhile: hearing from it says so
+            self.connection.send(jobs[job])
+
+    def hear(self) -> Any:
+        """A result, that it is ready, or that it has died."""
+        try:
+            said = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            if not self.ready:
+                raise DatasetError("the processes that check videos do not start: the lines above say why") from None
+            return Fate.DIED
+        if not self.ready:
+            self.ready = True
+            return _READY
+        return said
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends us
+    connection.send(None)
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        connection.send(work(job))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,12 @@
+"""Data sets in tar files: large sequential files in place of hundreds of thousands of small ones, here or at a URL.
+
+The tar files follow the WebDataset layout (``000000123.mp4``, ``.cls``, ``.json``), so that other programs read them
+too. What this package reads is an index beside them that says where each video lies. That makes any video of any shard
+a random read, and so a data set of shards is one like any other: the same samples in the same order as the files they
+were made from, clips drawn from (seed, epoch, index) alone, an exact place to resume at.
+
+Libraries that stream shards were looked at, and none is used to read. ``webdataset`` hands out samples as a stream:
+where in an epoch a run is depends on its workers, and resuming there is left to the user (its issues 177, 234 and 271).
+``litdata`` and ``mosaicml-streaming`` have formats of their own and need torchvision; ``torchdata`` has had no release
+since early 2025. ``fsspec``, which comes with PyTorch and the hub's client, reads the bytes wherever they are.
+"""

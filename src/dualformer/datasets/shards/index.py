@@ -1,0 +1,170 @@
+"""The index of shards: a JSON file beside them that says what they hold, and where in them each video lies."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from dualformer.datasets.samples import DatasetError
+
+INDEX = "index.json"
+FORMAT = "dualformer shards"
+VERSION = 1
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One video in a shard: ``size`` bytes from ``offset`` on. Of a folder of frames, all their tar members."""
+
+    member: str
+    """Name in the tar file; of frames their pattern, as in 000000007.img_%05d.jpg."""
+    offset: int
+    size: int
+    label: int
+    place: int
+    """Its number in the list of its split that the shards were made from."""
+    name: str
+    """Where it lay in the data set that the shards were made from."""
+    fps: float | None = None
+
+
+_ENTRY = tuple(field.name for field in fields(Entry))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One tar file."""
+
+    file: str
+    split: str
+    bytes: int
+    sha256: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """A video that the data set listed and did not have. ``listed``: FILE:LINE."""
+
+    split: str
+    label: int
+    name: str
+    listed: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """What a folder of shards holds."""
+
+    classes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    missing: tuple[Absent, ...] = ()
+    made_from: str
+    """The data set in words."""
+    manifest_hash: str
+    """`hash_manifest` of the data set that they were made from."""
+    plan: str
+    """Equal for the same videos written in the same way."""
+
+    def to_json(self) -> str:
+        """One line for each video: large, but to be read by people, too."""
+        head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "made_from": self.made_from,
+            "manifest_hash": self.manifest_hash,
+            "plan": self.plan,
+            "classes": self.classes,
+            "missing": [asdict(absent) for absent in self.missing],
+            "entries": _ENTRY,
+        }
+        start = json.dumps(head, indent=1).removesuffix("\n}")
+        return f'{start},\n "shards": [\n{_lines(shard_to_json(shard) for shard in self.shards)}\n]\n}}\n'
+
+
+def shard_to_json(shard: Shard) -> str:
+    head = {"file": shard.file, "split": shard.split, "samples": len(shard.entries)}
+    head |= {"bytes": shard.bytes, "sha256": shard.sha256}
+    rows = (json.dumps([getattr(entry, name) for name in _ENTRY]) for entry in shard.entries)
+    return f'{json.dumps(head).removesuffix("}")}, "entries": [\n{_lines(rows)}\n]}}'
+
+
+def shard_from_json(data: Mapping[str, Any]) -> Shard:
+    """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for what is no shard."""
+    entries = tuple(_entry(row) for row in data["entries"])
+    if len(entries) != data["samples"]:
+        raise ValueError(f"{data['file']} lists {len(entries)} of {data['samples']} samples")
+    return Shard(
+        file=str(data["file"]),
+        split=str(data["split"]),
+        bytes=int(data["bytes"]),
+        sha256=str(data["sha256"]),
+        entries=entries,
+    )
+
+
+def read_index(text: str, where: str) -> Index:
+    """The inverse of :meth:`Index.to_json`. ``where`` is what messages call it.
+
+    Raises :class:`DatasetError` for anything else, an index of another version and one that contradicts itself.
+    """
+    try:
+        data = json.loads(text)
+        if data.get("format") != FORMAT:
+            raise ValueError(f"it does not say {FORMAT!r}")
+        if data["version"] != VERSION:
+            raise DatasetError(
+                f"{where}: written by another version of dualformer (its layout is {data['version']}, this one reads "
+                f"{VERSION}): write the shards anew with `dualformer shards`, or read them with that version"
+            )
+        index = Index(
+            classes=tuple(map(str, data["classes"])),
+            shards=tuple(map(shard_from_json, data["shards"])),
+            missing=tuple(Absent(**absent) for absent in data["missing"]),
+            made_from=str(data["made_from"]),
+            manifest_hash=str(data["manifest_hash"]),
+            plan=str(data["plan"]),
+        )
+        _check(index)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise DatasetError(
+            f"{where}: this is no index of shards, or a damaged one ({what}): copy it again from where they were made"
+        ) from error
+    return index
+
+
+def _lines(parts: Iterable[str]) -> str:
+    return ",\n".join(parts)
+
+
+def _entry(row: Any) -> Entry:
+    member, offset, size, label, place, name, fps = row
+    return Entry(
+        member=str(member),
+        offset=int(offset),
+        size=int(size),
+        label=int(label),
+        place=int(place),
+        name=str(name),
+        fps=None if fps is None else float(fps),
+    )
+
+
+def _check(index: Index) -> None:
+    files = [shard.file for shard in index.shards]
+    if len(set(files)) != len(files) or any("/" in file or "\\" in file for file in files):
+        raise ValueError("the names of its shards repeat, or lead elsewhere")
+    for split in {shard.split for shard in index.shards}:
+        if split not in SPLITS:
+            raise ValueError(f"{split} is none of {', '.join(SPLITS)}")
+        places = sorted(entry.place for shard in index.shards if shard.split == split for entry in shard.entries)
+        if places != list(range(len(places))):
+            raise ValueError(f"samples of {split} are missing or there twice")
+    for shard in index.shards:
+        for entry in shard.entries:
+            if not 0 <= entry.label < len(index.classes):
+                raise ValueError(f"label {entry.label} of {shard.file}/{entry.member} is outside its classes")
+            if not 0 <= entry.offset <= entry.offset + entry.size <= shard.bytes:
+                raise ValueError(f"{shard.file}/{entry.member} lies outside its shard")

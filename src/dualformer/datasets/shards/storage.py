@@ -1,0 +1,254 @@
+"""Where shards are: a folder, or anything that fsspec reaches (``s3://``, ``gs://``, ``hf://``, ``https://``, …).
+
+Of a shard elsewhere, each video is fetched by a request for its bytes alone; or the shard is fetched once, and kept in
+a local folder of limited size. What fails on the way is tried again before a run gives up.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+import fsspec.core
+from filelock import FileLock
+from fsspec.exceptions import FSTimeoutError
+
+from dualformer.datasets.samples import DatasetError
+from dualformer.video.pieces import Piece, Window
+
+_T = TypeVar("_T")
+_PAUSES = (1.0, 4.0, 15.0)  # seconds before it is tried again
+_AT_ONCE = 8 * 2**20  # bytes
+_CACHED = re.compile(r"[0-9a-f]{16}-.+\.tar")
+_URL = re.compile(r"(?P<kind>[A-Za-z][\w+.-]+(?:::[A-Za-z][\w+.-]+)*):/+(?P<rest>.*)", re.DOTALL)
+# Errors of the packages that fsspec speaks through and does not translate. Only one that is loaded can raise any.
+_FOREIGN = (
+    ("aiohttp", "ClientError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("azure.core.exceptions", "AzureError"),
+)
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+
+
+class StorageError(DatasetError):
+    """Bytes that do not come, or not the right ones. It says nothing about the videos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardCache:
+    """A local folder to keep shards of elsewhere in, ``limit`` bytes of them at most: the ones used last."""
+
+    folder: Path
+    limit: int
+
+    @classmethod
+    def parse(cls, folder: str | Path | None, gigabytes: float) -> "ShardCache | None":
+        """What options say. ``ValueError`` for no room."""
+        if not gigabytes > 0:
+            raise ValueError(f"--shard-cache-gb must be more than 0, not {gigabytes}")
+        return cls(folder=Path(folder).expanduser(), limit=int(gigabytes * 1e9)) if folder else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteShard:
+    """A shard elsewhere. ``bytes`` and ``sha256`` are what it must be."""
+
+    url: str
+    bytes: int
+    sha256: str
+    cache: ShardCache | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemotePiece(Piece):
+    """A video in a shard elsewhere."""
+
+    shard: RemoteShard
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.shard.url}/{self.path.name}"
+
+    def window(self) -> Window:
+        if self.shard.cache is None:
+            return Window(io.BytesIO(fetch(self.shard.url, self.offset, self.size)), 0, self.size)
+        for _ in range(10):
+            copy = cached(self.shard)
+            with contextlib.suppress(FileNotFoundError):  # another process made room just now
+                return Window(copy.open("rb", buffering=0), self.offset, self.size)
+        raise StorageError(f"{self.shard.cache.folder}: shards are thrown out before they are read: allow it more room")
+
+
+def url_of(data: str | Path) -> str | None:
+    """``data`` as a URL, if it is one: also one that went through `Path`, which makes one slash of two."""
+    found = _URL.fullmatch(str(data))
+    if found is None:
+        return None
+    kinds = found["kind"].split("::")
+    known = {*fsspec.available_protocols(), *_PACKAGES} - {"file", "local"}
+    return f"{found['kind']}://{found['rest']}" if known.issuperset(kinds) else None
+
+
+def read_text(url: str) -> str:
+    """A small file as a whole. ``FileNotFoundError`` where there is none; :class:`StorageError`."""
+    return _try(url, lambda: _system(url).cat_file(_path(url))).decode("utf-8", "replace")
+
+
+@lru_cache(maxsize=1)  # a video that is opened a second time was the last one that was read
+def fetch(url: str, offset: int, size: int) -> bytes:
+    """``size`` bytes from ``offset`` on, by one request. Raises :class:`StorageError`."""
+    try:
+        data = _try(url, lambda: _system(url).cat_file(_path(url), start=offset, end=offset + size))
+    except FileNotFoundError as error:
+        raise StorageError(f"no such shard any more: {url}") from error
+    if len(data) != size:
+        raise StorageError(
+            f"{url}: asked for {size} bytes from {offset} on, the server gave {len(data)}: it does not serve parts of "
+            "files, or the shard is truncated; keep whole shards here with --shard-cache, or upload it again"
+        )
+    return data
+
+
+def sizes(urls: list[str]) -> list[int]:
+    """Bytes of each file. Raises :class:`StorageError`, naming the first that is not there."""
+    if not urls:
+        return []
+    try:
+        found = _try(urls[0], lambda: _system(urls[0]).sizes([_path(url) for url in urls]))
+    except FileNotFoundError:
+        missing = next((url for url in urls if not _exists(url)), urls[0])
+        raise StorageError(f"{missing}: this shard is missing: upload it from where it was made") from None
+    return [-1 if size is None else int(size) for size in found]
+
+
+def _exists(url: str) -> bool:
+    return _try(url, lambda: _system(url).exists(_path(url)))
+
+
+def chunks(url: str) -> Iterator[bytes]:
+    """A file from its start to its end. Raises :class:`StorageError`."""
+    try:
+        with _try(url, lambda: _system(url).open(_path(url), "rb", block_size=_AT_ONCE)) as file:
+            while data := _try(url, lambda: file.read(_AT_ONCE)):
+                yield data
+    except FileNotFoundError as error:
+        raise StorageError(f"no such shard: {url}") from error
+
+
+def local_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while data := file.read(_AT_ONCE):
+            yield data
+
+
+def cached(shard: RemoteShard) -> Path:
+    """The local copy of a shard, fetched if it is not there; processes that want the same one wait for each other.
+
+    Raises :class:`StorageError`, also where what comes is not what the index promises.
+    """
+    cache = shard.cache
+    assert cache is not None
+    # By content: the copy of a shard that was written anew is not taken for it.
+    target = cache.folder / f"{shard.sha256[:16]}-{shard.url.rsplit('/', 1)[1]}"
+    try:
+        if _touch(target):
+            return target
+        (cache.folder / "locks").mkdir(parents=True, exist_ok=True)
+        with FileLock(cache.folder / "locks" / f"{target.name}.lock"):
+            if not _touch(target):
+                _fetch_whole(shard, target)
+                _make_room(cache, target)
+    except OSError as error:
+        room = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space, or lower --shard-cache-gb" if room else "choose another --shard-cache"
+        raise StorageError(f"{cache.folder}: cannot keep shards here ({error.strerror or error}); {remedy}") from error
+    return target
+
+
+def _fetch_whole(shard: RemoteShard, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        digest = hashlib.sha256()
+        with partial.open("wb") as file:
+            for part in chunks(shard.url):
+                file.write(part)
+                digest.update(part)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != shard.sha256:
+            raise StorageError(f"{shard.url}: not the shard that the index was made with: upload it again")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _make_room(cache: ShardCache, keep: Path) -> None:
+    kept: list[tuple[float, int, Path]] = []
+    for path in cache.folder.iterdir():
+        if _CACHED.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError):  # another process throws out, too
+                found = path.stat()
+                kept.append((found.st_mtime, found.st_size, path))
+    total = sum(size for _, size, _ in kept)
+    for _, size, path in sorted(kept):
+        if total <= cache.limit:
+            return
+        if path != keep:
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _touch(path: Path) -> bool:
+    """Mark as used now; False if it is not there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _system(url: str) -> Any:
+    # Anew each time: fsspec keeps them, but for each process its own, as connections do not live through a fork.
+    try:
+        return fsspec.core.url_to_fs(url)[0]
+    except ImportError as error:
+        package = _PACKAGES.get(url.split("://")[0])
+        remedy = f"pip install {package}" if package else str(error)
+        raise ValueError(f"{url}: reading from there takes one more package: {remedy}") from error
+    except ValueError as error:
+        raise ValueError(f"{url}: not an address that can be read from ({error})") from error
+
+
+def _path(url: str) -> str:
+    return fsspec.core.url_to_fs(url)[1]
+
+
+def _try(url: str, work: Callable[[], _T]) -> _T:
+    """``work()``, again after a while if it fails for a reason that may pass."""
+    _system(url)  # from here on, the package is loaded whose errors may come
+    foreign = tuple(getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules)
+    for pause in (*_PAUSES, None):
+        try:
+            return work()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"no such file: {url}") from error
+        except (OSError, FSTimeoutError, asyncio.TimeoutError, *foreign) as error:
+            if pause is None or isinstance(error, PermissionError):
+                tries = "" if pause is not None else f" in {len(_PAUSES) + 1} tries"
+                said = " ".join(str(error).split()) or type(error).__name__
+                raise StorageError(f"{url}: it cannot be read{tries} ({said}): see that it is there for you") from error
+            time.sleep(pause)
+    raise AssertionError

@@ -1,0 +1,128 @@
+"""Videos that have no file of their own: a piece of a larger file, as is a member of a tar file.
+
+A piece is read wherever a path is. It is called by a path, as if the larger file were a folder: ``a.tar/000001.mp4``.
+Imports nothing heavy.
+"""
+
+import io
+import tarfile
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from dualformer.video.formats import FRAME_NUMBER, is_frame_pattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece(ABC):
+    """``size`` bytes that are a video, an image, or the frames of a video one behind the other, as tar members."""
+
+    path: Path
+    """What to call it. The end of the name tells what is in it, as that of a file does: ``…/000001.%05d.jpg`` for
+    frames."""
+    size: int
+
+    @abstractmethod
+    def window(self) -> "Window":
+        """Its bytes, without a buffer. ``FileNotFoundError`` where the larger file is gone."""
+
+    def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader:
+        """As `Path.open`: a file that holds nothing else."""
+        return io.BufferedReader(self.window())
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def frames(self) -> "list[Piece]":
+        """Of a piece whose ``path`` is a pattern: the images in the order of their numbers, each a piece."""
+        assert is_frame_pattern(self.path)
+        with self.open() as file, tarfile.open(fileobj=file, mode="r:") as members:
+            found = [
+                _Part(path=self.path.parent / m.name, size=m.size, whole=self, offset=m.offset_data) for m in members
+            ]
+        place = FRAME_NUMBER.search(self.path.name)
+        assert place is not None
+        before, after = place.start(), len(self.path.name) - place.end()
+        return sorted(found, key=lambda part: int(part.path.name[before : len(part.path.name) - after]))
+
+
+Media = Path | Piece
+"""Where a video is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch(Piece):
+    """A piece of a file on this machine, from byte ``offset`` on."""
+
+    file: Path
+    offset: int
+
+    def window(self) -> "Window":
+        try:
+            return Window(self.file.open("rb", buffering=0), self.offset, self.size)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no such file any more: {self.file}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part(Piece):
+    """A piece of a piece."""
+
+    whole: Piece
+    offset: int
+
+    def window(self) -> "Window":
+        return Window(self.whole.window(), self.offset, self.size)
+
+
+class Window(io.RawIOBase):
+    """``size`` bytes of ``file`` from ``start`` on, as a file. Closing it closes ``file``."""
+
+    def __init__(self, file: BinaryIO | io.RawIOBase, start: int, size: int) -> None:
+        super().__init__()
+        self._file, self._start, self._size = file, start, size
+        self._place = 0
+        self.name = ""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to {base + offset}")
+        self._place = base + offset
+        return self._place
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is private
+        view = memoryview(buffer)
+        wanted = min(len(view), self._size - self._place)
+        if wanted <= 0:
+            return 0
+        self._file.seek(self._start + self._place)
+        data = self._file.read(wanted) or b""
+        view[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def path_of(media: Media) -> Path:
+    """Its file, or what a piece is called."""
+    return media if isinstance(media, Path) else media.path
+
+
+def size_of(media: Media) -> int:
+    """Bytes. ``FileNotFoundError`` for a file that is not there."""
+    return media.stat().st_size if isinstance(media, Path) else media.size

@@ -1,0 +1,132 @@
+"""Frames by number must be the frames that plain decoding gives, for every kind of file, real and made."""
+
+import logging
+from pathlib import Path
+
+import av.video.stream
+import numpy as np
+import pytest
+import torch
+from kinds import B_FRAMES, COUNTED, COUNTED_IF_LARGE, KINDS, can_encode, make
+from made_videos import Encode, naive, picture
+
+from dualformer.video import decode
+from dualformer.video.decode import VideoReader, decode_all
+
+
+def check_reader(path: Path, *, reads: int = 8, threads: int | None = 1) -> None:
+    """Random reads, a read of everything backwards and iteration, all against plain decoding."""
+    truth = torch.from_numpy(naive(path))
+    n = len(truth)
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, n, size=rng.integers(1, 12)) for _ in range(reads)]
+    draws += [np.arange(n)[::-1], np.array([n - 1]), np.arange(0, n, 3), np.array([0, n // 2, n - 1])]
+    with VideoReader(path, threads=threads) as reader:
+        assert len(reader) == n == reader.info.frames
+        assert reader.times[0] == 0
+        assert (np.diff(reader.times) > 0).all()
+        for indices in draws:
+            assert torch.equal(reader.read(indices), truth[torch.from_numpy(indices.copy())]), indices
+        times = reader.times
+        for i, (seconds, frame) in enumerate(pairs := list(reader)):
+            assert abs(seconds - times[i]) < 1e-9
+            assert torch.equal(frame, truth[i])
+        assert len(pairs) == n
+        assert (reader.info.height, reader.info.width) == tuple(truth.shape[1:3])
+    for indices in draws[: reads // 2]:  # a fresh reader has another decoder state
+        with VideoReader(path, threads=threads) as reader:
+            assert torch.equal(reader.read(indices), truth[torch.from_numpy(indices.copy())])
+    assert decode_all(path).frames == n
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("in_memory", [True, False], ids=["kept", "seeking"])
+def test_random_access_is_plain_decoding(
+    kind: str, in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_encode(kind):
+        pytest.skip(f"this FFmpeg does not encode {kind}")
+    path = make(kind, tmp_path)
+    if not in_memory:
+        monkeypatch.setattr(decode, "_KEEP_COMPRESSED", 0)
+        monkeypatch.setattr(decode, "_KEEP_DECODED", 0)
+    check_reader(path)
+    with VideoReader(path, threads=1) as reader:
+        reader.read([len(reader) - 1])
+        assert reader._counted == (kind in COUNTED or (kind in COUNTED_IF_LARGE and not in_memory))
+
+
+def test_random_access_with_threads(encode: Encode) -> None:
+    check_reader(encode("a.mp4", options=B_FRAMES), threads=3)
+
+
+GOOD = [
+    "header30_decodes25.mp4", "hevc_10bit.mp4", "hmdb51_wave.avi", "kinetics_arm_wrestling.mp4",
+    "kinetics_flipping_pancake.mkv", "one_frame.mp4", "rotated_90_17frames.mp4", "rotated_minus90_3frames.mov",
+    "ucf101_SoccerJuggling_g23_c01.avi", "variable_frame_rate.mp4",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_random_access_on_real_files(name: str, shared: Path) -> None:
+    check_reader(shared / "videos" / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kinetics_cleaning_pool.mp4", "latin1_metadata.avi", "vp9_no_duration.webm"])
+def test_random_access_on_large_real_files(name: str, shared: Path) -> None:
+    check_reader(shared / "videos" / name, reads=2)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+@pytest.mark.parametrize("flips", [(False, False), (True, False), (False, True)])
+def test_display_orientation_is_applied(degrees: int, flips: tuple[bool, bool], encode: Encode) -> None:
+    if not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
+        pytest.skip("this PyAV cannot write a rotation")
+    turned = encode("turned.mp4", 3, turn=(degrees, *flips))
+    expected = torch.from_numpy(naive(turned, upright=False))
+    # As documented by the writer: turned counter-clockwise, then mirrored.
+    expected = torch.rot90(expected, degrees // 90, (1, 2))
+    expected = expected.flip(2) if flips[0] else expected
+    expected = expected.flip(1) if flips[1] else expected
+    with VideoReader(turned) as reader:
+        assert torch.equal(reader.read([0, 1, 2]), expected)
+        assert (reader.info.height, reader.info.width) == tuple(expected.shape[1:3])
+
+
+def two_sizes(encode: Encode, tmp_path: Path) -> Path:
+    """20 frames of 48×64, then 20 of 96×128, in one stream."""
+    path = tmp_path / "two.h264"
+    small, large = encode("s.h264", 20), encode("l.h264", 20, height=96, width=128)
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    return path
+
+
+def test_size_that_changes_in_mid_stream(encode: Encode, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = two_sizes(encode, tmp_path)
+    with caplog.at_level(logging.WARNING, "dualformer"), VideoReader(path) as reader:
+        late = reader.read([35])
+        frames = reader.read(range(len(reader)))
+        one_by_one = torch.stack([frame for _, frame in reader])
+    assert len(frames) == 40
+    assert frames.shape[1:] == (48, 64, 3)
+    assert torch.equal(late, frames[35:36])
+    assert torch.equal(one_by_one, frames)
+    # Scaled, not cropped: the dark or bright square fills the same quarter of the picture.
+    for i in (5, 25):
+        inner = frames[i, 4:20, 4:20].float()
+        assert abs(float(inner.mean()) - float(picture(i % 20, 48, 64)[0, 0, 0])) < 12
+    assert caplog.text.count("frame size changes from 64x48 to 128x96") == 1
+
+
+def test_stream_cut_in_its_middle(encode: Encode, tmp_path: Path) -> None:
+    """A recording that begins between key frames: what cannot be decoded is not counted."""
+    data = encode("whole.ts", 60, options={"g": "20", "bf": "3"}).read_bytes()
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(data[188 * (len(data) // 188 // 6) :])
+    with VideoReader(cut, threads=1) as reader:
+        frames = reader.read(range(len(reader)))
+    assert 20 <= len(frames) <= 50
+    whole = naive(tmp_path / "whole.ts")
+    assert np.array_equal(frames.numpy(), whole[-len(frames) :])
+    assert decode_all(cut).frames == len(frames)
