@@ -90,9 +90,9 @@ def film(size: tuple[int, int], seed: int) -> Any:
         yield frame[0].permute(1, 2, 0).clamp(0, 255).byte().contiguous().numpy()
 
 
-def encode(folder: Path, size: str, seed: int) -> None:
-    """A film by every encoder, unless it is there."""
-    targets = {path_of(folder, size, codec, seed): how for codec, how in ENCODERS.items()}
+def encode(folder: Path, size: str, codecs: list[str], seed: int) -> None:
+    """A film by each encoder, unless it is there."""
+    targets = {path_of(folder, size, codec, seed): ENCODERS[codec] for codec in codecs}
     targets = {path: how for path, how in targets.items() if not path.exists()}
     if not targets:
         return
@@ -274,6 +274,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the films that are made")
     parser.add_argument("--films", type=int, default=2, help="films of each size")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--codecs", nargs="+", choices=ENCODERS, default=list(ENCODERS))
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--clips", type=int, default=4000, help="clips to read for the memory table")
@@ -292,8 +293,8 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             for size in options.sizes:
                 for seed in range(options.films):
-                    encode(folder, size, seed)
-                for codec in ENCODERS:
+                    encode(folder, size, options.codecs, seed)
+                for codec in options.codecs:
                     kinds[f"{size} {codec}"] = [path_of(folder, size, codec, seed) for seed in range(options.films)]
         print(f"{decoder()}, PyTorch {torch.__version__}; clips of {PRE.frames} frames, stride {PRE.stride}, ", end="")
         print(f"{PRE.crop}x{PRE.crop}; one thread\n")

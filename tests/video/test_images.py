@@ -111,6 +111,7 @@ def test_names_are_read_literally(name: str, tmp_path: Path) -> None:
         frame = reader.read([0])[0]
     assert frame.shape == (24, 32, 3)
     assert abs(float(frame.float().mean()) - 200) < 2
+    assert abs(float(read_views(path, kinetics(1, 1, 24)).float().mean()) - 200) < 2
 
 
 def test_an_image_sequence_cannot_name_other_files(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def open_video(
     of frames has no rate.
     """
     path = Path(path) if isinstance(path, str) else path
-    if not is_frame_pattern(path_of(path)):
+    # A file that is really called so is that file, or its name would make us read others.
+    if not is_frame_pattern(path_of(path)) or (isinstance(path, Path) and path.is_file()):
         return VideoReader(path, threads=threads)
     if clock and fps is None:
         reason = "a folder of frames does not tell its rate, which --fps needs: say it with the data, as fps=25"
