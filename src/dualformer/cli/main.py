@@ -20,15 +20,15 @@ from dualformer.errors import DualFormerError
 
 VERBS = {
     "quickstart": "From nothing to a trained, tested recogniser and a report, in minutes on a laptop",
-    "train": "Train on a folder of videos or a CSV file, from scratch or from weights",
+    "train": "Train on labelled videos or images, from scratch or from weights",
     "evaluate": "Measure weights on labelled videos: accuracies, per-class table, confusion matrix",
-    "predict": "Label video files",
+    "predict": "Label videos and images",
     "info": "Parameters, multiply-adds and tokens of a model or a weights file",
     "ablate": "The paper's tables of variants: published beside computed costs, or trained on data of your own",
     "shards": "Pack the videos of a data set into tar files, to be read from a disk or a URL",
     "check": "Decode every file of a data set and write down which ones are bad",
-    "render": "Write a labelled set of rendered videos in which only motion tells the classes apart",
-    "convert": "Turn a released .pth checkpoint into a weights file",
+    "render": "Write a labelled set of rendered videos that only motion tells apart, or of rendered pictures",
+    "convert": "Turn a released .pth checkpoint into a weights file, or weights for one clip size into another's",
 }
 
 
