@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dualformer.training.config import RENDERED, TrainConfig
+from dualformer.training.config import TrainConfig
+from dualformer.training.options.data import RENDERED
 
 
 def rendered_nano(out: str) -> TrainConfig:

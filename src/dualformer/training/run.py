@@ -18,9 +18,10 @@ from dualformer.errors import DualFormerError
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models, preset_config
-from dualformer.training.config import Flip, TrainConfig
+from dualformer.training.config import TrainConfig
 from dualformer.training.loop import LAST, Loop, LoopConfig, TrainResult
 from dualformer.training.objective import ClipObjective, MotionObjective
+from dualformer.training.options.augment import Flip
 from dualformer.training.precision import choose_precision
 from dualformer.training.report import Reporter
 from dualformer.training.sources import Source, open_source

@@ -20,7 +20,8 @@ from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips,
 from dualformer.datasets.samples import Packed, VideoList
 from dualformer.datasets.shards.order import LANES, ShardOrder, remote_shards, room_for
 from dualformer.datasets.shards.storage import ShardCache
-from dualformer.training.config import RENDERED, TrainConfig
+from dualformer.training.config import TrainConfig
+from dualformer.training.options.data import RENDERED
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import Preprocessing
 

@@ -1,0 +1,26 @@
+"""What a run leaves behind, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dualformer.training.options.checks import more_than_zero
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """Record of a run."""
+
+    out: str = "runs/train"
+    """Folder of the run: config.json, clips.png, metrics.jsonl, curves.png, best and last weights, checkpoint."""
+    resume: bool = False
+    """Go on with the run in --out where it stopped, to the same bits."""
+    licence: str = ""
+    """Terms of use to write into the weights, an SPDX identifier where there is one."""
+    max_steps: int | None = None
+    """Stop after this many optimizer steps of the schedule, to try things out."""
+    save_minutes: float = 5.0
+    """Save a checkpoint this often, besides at the end of every epoch."""
+
+    def check_record(self) -> None:
+        more_than_zero(self, "max_steps", "save_minutes")
