@@ -13,15 +13,17 @@ from pathlib import Path
 from dualformer.datasets.rendered import HORIZONTAL, PLACES, Difficulty, Scene, write_dataset
 from dualformer.training.config import TrainConfig
 from dualformer.training.loop import LAST
+from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.report import read_metrics
 from dualformer.training.run import train
-from dualformer.training.state import CHECKPOINT
+from dualformer.training.state import has_checkpoint
 
 DIFFICULTY = Difficulty.at(0.4)
 SIZE = 64
 SEEDS = (0, 1, 2)
 COMMON = TrainConfig(
     data="to be named",
+    start=RANDOM,
     model="dualformer_nano",
     size=SIZE,
     backbone_lr=1.0,
@@ -40,7 +42,7 @@ VIDEOS = COMMON.replace(frames=16, stride=2, epochs=2, batch_size=16, lr=3e-4, w
 def run(config: TrainConfig) -> Path:
     """Trains, or goes on, or finds that it is done; its folder."""
     out = Path(config.out)
-    train(config.replace(resume=(out / CHECKPOINT).is_file()))
+    train(config.replace(resume=has_checkpoint(out)))
     return out
 
 
@@ -52,6 +54,7 @@ def table(arms: dict[str, list[Path]]) -> str:
     """Of the runs that there are."""
     lines = ["| clips seen | " + " | ".join(arms) + " |", "|---" * (1 + len(arms)) + "|"]
     metrics = {name: [read_metrics(out) for out in outs] for name, outs in arms.items()}
+    assert VIDEOS.epochs and VIDEOS.batch_size
     for epoch in range(VIDEOS.epochs):
         done = {name: [run[epoch] for run in runs if len(run) > epoch] for name, runs in metrics.items()}
         if all(done.values()):
@@ -71,7 +74,7 @@ def main(folder: str = "runs/inflation") -> None:
     images = run(PICTURES.replace(data=str(root / "pictures"), out=str(root / "images")))
     arms: dict[str, list[Path]] = {"inflated from images": [], "random weights": []}
     for seed in SEEDS:
-        for (name, outs), start in zip(arms.items(), (str(images / LAST), None), strict=True):
+        for (name, outs), start in zip(arms.items(), (str(images / LAST), RANDOM), strict=True):
             out = root / f"{name.split()[0]}-{seed}"
             outs.append(run(VIDEOS.replace(data=str(root / "videos"), out=str(out), start=start, seed=seed)))
         print(table(arms), flush=True)

@@ -1,6 +1,6 @@
 """Makes the weights that come with the package anew: `python benchmarks/rendered_weights.py [FOLDER]`.
 
-Trains by the recipe `rendered_nano` (on from its checkpoint where FOLDER holds an unfinished run), stores the last
+Trains by the recipe `rendered-nano` (on from its checkpoint where FOLDER holds an unfinished run), stores the last
 epoch's weights in float16. The figures that the recipe states are those that this prints.
 """
 
@@ -12,21 +12,22 @@ import torch
 
 import dualformer.weights
 from dualformer.training.loop import LAST
-from dualformer.training.recipes import rendered_nano
+from dualformer.training.recipes.rendered import rendered_nano
 from dualformer.training.report import read_metrics
 from dualformer.training.run import train
-from dualformer.training.state import CHECKPOINT
+from dualformer.training.state import has_checkpoint
 from dualformer.weights.locate import SHIPPED
 from dualformer.weights.native import load_weights, save_weights
 
 
 def main(folder: str = "runs/rendered-nano") -> None:
-    config = rendered_nano(folder)
-    result = train(config.replace(resume=(Path(folder) / CHECKPOINT).is_file()))
+    config = rendered_nano().config(out=folder)
+    result = train(config.replace(resume=has_checkpoint(Path(folder))))
     model, card = load_weights(result.out / LAST)
     shipped = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered"]
+    assert config.epochs is not None
     clips = config.rendered_clips * config.epochs
-    provenance = f"nano, trained by dualformer on {clips:,} rendered clips of 16 motions (recipe rendered_nano)"
+    provenance = f"nano, trained by dualformer on {clips:,} rendered clips of 16 motions (recipe rendered-nano)"
     save_weights(shipped, model, dataclasses.replace(card, provenance=provenance), dtype=torch.float16)
     last = read_metrics(result.out)[-1]
     print(f"{shipped}: {shipped.stat().st_size / 1e6:.1f} MB, validation accuracy {last['val_top1']:.1%}")

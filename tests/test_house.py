@@ -20,20 +20,22 @@ PACKAGE = ROOT / "src" / "dualformer"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 _FLOOR_3 = {"model", "video", "weights", "datasets"}
+_MEASURING = {*_FLOOR_3, "results"}
 MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "video": set(),
     "weights": {"model", "video.preprocessing"},  # a weights file says how its input is made
     "datasets": {"video"},
-    "training": _FLOOR_3,
-    "evaluation": _FLOOR_3,
+    "results": {"weights.atomic"},
+    "training": _MEASURING,
+    "evaluation": _MEASURING,
     "inference": _FLOOR_3 - {"datasets"},
     "quickstart": {*_FLOOR_3, "training", "evaluation", "inference"},
     "cli": {*_FLOOR_3, "training", "evaluation", "inference", "quickstart"},
 }
 """Rooms, or modules of them, besides a room's own."""
 EVERYBODYS = {"errors", "_version"}
-OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL"}}
+OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL", "torchcodec"}}
 """All that the rooms on the ground floor need besides Python."""
 MOST_LINES = 420
 

@@ -12,8 +12,9 @@ from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.benchmarks.names import parse_named, read_named
 from dualformer.datasets.check import check_videos
 from dualformer.datasets.clips import TrainingClips, ViewClips
-from dualformer.datasets.open import open_splits, open_videos, survey, write_split
+from dualformer.datasets.open import open_splits, open_videos, write_split
 from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import kinetics
 

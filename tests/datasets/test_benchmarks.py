@@ -11,8 +11,9 @@ from made_benchmarks import text, videos
 from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.benchmarks.names import parse_named, read_named
 from dualformer.datasets.classes import class_names
-from dualformer.datasets.open import open_splits, open_videos, survey
+from dualformer.datasets.open import open_splits, open_videos
 from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.datasets.survey import survey
 from dualformer.video.pieces import path_of
 
 
@@ -82,6 +83,19 @@ def test_kinetics_replacements_stand_in_for_corrupt_files(tmp_path: Path) -> Non
     videos(root, ["val/again/zzzzzzzzzz0_001234_001244.mp4"])
     said = mistake(f"kinetics400:{root}")
     assert f"{root}/annotations/val.csv:2: " in said and "could both be zzzzzzzzzz0_001234_001244" in said
+
+
+def test_kinetics600_has_the_classes_and_numbers_of_its_own(tmp_path: Path) -> None:
+    text(
+        tmp_path / "train.csv", "label,youtube_id,time_start,time_end,split",
+        "zumba,a,0,10,train", "base jumping,b,3,13,train", "abseiling,c,1,11,train",
+    )  # fmt: skip
+    videos(tmp_path, ["train/a_000000_000010.mp4", "train/b_000003_000013.mp4"])
+    listing = read(f"kinetics600:{tmp_path}")
+    assert listing.classes == class_names("kinetics600") and len(listing.classes) == 600
+    assert [s.label for s in listing.splits["train"].samples] == [599, listing.classes.index("base jumping")]
+    assert [m.listed for m in listing.splits["train"].missing] == [f"{tmp_path}/train.csv:4"]
+    assert f"{tmp_path}/train.csv:3: class 'base jumping' is none of the 400" in mistake(f"kinetics400:{tmp_path}")
 
 
 def test_kinetics700_has_its_classes_from_its_own_files(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Checking files: verdicts on real bad files, files that hang or kill their process, manifests, the command."""
 
 import json
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +36,8 @@ def stand_in(path: Path) -> Verdict:
     """Decodes, but hangs or dies on request; runs in the worker process."""
     if path.name.startswith("hang"):
         time.sleep(600)
+    if path.name.startswith("spin"):
+        re.match("(a+)+b", "a" * 60)  # for years, in C: no signal is heard meanwhile but the one that kills
     if path.name.startswith("die"):
         os.kill(os.getpid(), signal.SIGKILL)
     return decode_one(path)
@@ -57,15 +61,16 @@ def test_real_files(shared: Path) -> None:
 
 def test_files_that_hang_or_kill(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "_decode", stand_in)
-    names = ["0.mp4", "hang1.mp4", "die2.mp4", "3.mp4"]
+    names = ["0.mp4", "hang1.mp4", "die2.mp4", "3.mp4", "spin4.mp4", "5.mp4"]
     for name in names:
         (tmp_path / name).write_bytes(clip.read_bytes())
     verdicts = check_videos([tmp_path / name for name in names], seconds_limit=1, workers=2)
     assert [v.path.name for v in verdicts] == names
-    assert [v.ok for v in verdicts] == [True, False, False, True]
-    assert verdicts[1].reason == "it took longer than 1 s to decode"
+    assert [v.ok for v in verdicts] == [True, False, False, True, False, True]
+    assert verdicts[1].reason == verdicts[4].reason == "it took longer than 1 s to decode"
     assert verdicts[2].reason == "decoding it brings the process down"
-    assert verdicts[3].frames == 10
+    assert verdicts[3].frames == verdicts[5].frames == 10
+    assert not multiprocessing.active_children()
 
 
 def test_nothing_and_missing_files(tmp_path: Path) -> None:

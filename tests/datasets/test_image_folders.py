@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from dualformer.datasets.check import check_videos
+from dualformer.datasets.check import check_into, check_videos
 from dualformer.datasets.clips import TrainingClips, ViewClips
 from dualformer.datasets.files import find_videos, read_manifest, write_manifest
 from dualformer.datasets.open import open_splits, open_videos, read_bad
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
+from dualformer.datasets.shards.write import write_shards
 from dualformer.video.augmentation import Augmentation
+from dualformer.video.clips import read_views
 from dualformer.video.encode import write_image, write_video
+from dualformer.video.frames import open_video
 from dualformer.video.preprocessing import kinetics
 
 
@@ -105,3 +108,53 @@ def test_clips_of_mixed_folders(frames: int, cache: int, mixed: Path) -> None:
         assert views[index]["views"].shape == (2, frames, 32, 32, 3)
     first = [train[epoch, len(videos) - 1]["clip"] for epoch in range(2)]
     assert not torch.equal(*first)
+
+
+def test_a_file_called_like_a_pattern_is_that_file(tmp_path: Path) -> None:
+    """In every way to name it; the numbered images beside it are not its frames."""
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i, file in enumerate(("%03d.png", "000.png", "001.png", "a%dz.png")):
+            write_image(tmp_path / "data" / name / file, picture(label, i))
+    folder = open_videos(tmp_path / "data")
+    assert folder.things == "images"
+    assert [s.name for s in folder.samples[:4]] == ["%03d.png", "000.png", "001.png", "a%dz.png"]
+    table = tmp_path / "list.csv"
+    rows = [f"{s.path.relative_to(tmp_path).as_posix()},{s.path.parent.name},25" for s in folder.samples]
+    table.write_text("\n".join(["path,label,fps", *rows]) + "\n")
+    listed = open_videos(table)
+    assert listed.manifest_hash == folder.manifest_hash
+    assert {s.fps for s in listed.samples} == {None}
+
+    verdicts = check_videos([s.media for s in folder.samples], workers=1)
+    assert [(v.ok, v.frames, v.bytes) for v in verdicts] == [(True, 1, s.path.stat().st_size) for s in folder.samples]
+    assert check_into(tmp_path / "m.csv", [s.media for s in folder.samples], workers=1).kept == 0
+    write_image(folder.samples[0].path, picture(7, 7))
+    write_image(folder.samples[1].path, picture(8, 8))
+    assert check_into(tmp_path / "m.csv", [s.media for s in folder.samples], workers=1).kept == 6
+
+    write_shards({"val": folder}, tmp_path / "shards", made_from="images")
+    packed = open_videos(tmp_path / "shards")
+    assert packed.things == "images"
+    assert [s.name for s in packed.samples] == [s.name for s in folder.samples]
+    pre = kinetics(1, 1, 32)
+    for videos in (folder, listed, packed):
+        for index, sample in enumerate(folder.samples):
+            with open_video(sample.path) as reader:
+                assert len(reader) == 1
+                expected = read_views(sample.path, pre)
+            assert torch.equal(ViewClips(videos, pre)[index]["views"], expected)
+
+
+def test_a_pattern_without_a_file_of_its_name_is_a_folder_of_frames(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    for i in range(3):
+        write_image(tmp_path / "clip" / f"{i}.png", picture(i))
+    (tmp_path / "list.csv").write_text("path,label,fps\nclip/%d.png,a,25\n")
+    videos = open_videos(tmp_path / "list.csv")
+    assert [(s.name, s.fps) for s in videos.samples] == [("clip", 25)]
+    assert videos.things == "videos"
+    write_shards({"val": videos}, tmp_path / "shards", made_from="frames")
+    packed = open_videos(tmp_path / "shards")
+    assert [(s.name, s.fps) for s in packed.samples] == [("clip", 25)]
+    assert packed.things == "videos"

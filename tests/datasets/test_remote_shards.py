@@ -12,7 +12,7 @@ from made_shards import Requests, index_in, make_videos, pack, served
 from dualformer.datasets.check import check_videos
 from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips, ViewClips
 from dualformer.datasets.files import read_manifest, write_manifest
-from dualformer.datasets.open import open_splits, open_videos, read_bad, survey
+from dualformer.datasets.open import open_splits, open_videos, read_bad
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.shards import storage
 from dualformer.datasets.shards.check import compare_shards, condemn
@@ -20,6 +20,7 @@ from dualformer.datasets.shards.index import INDEX
 from dualformer.datasets.shards.order import LANES, ShardOrder, room_for
 from dualformer.datasets.shards.read import find_shards
 from dualformer.datasets.shards.storage import ShardCache, StorageError, cached, url_of
+from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.pieces import size_of
 from dualformer.video.preprocessing import kinetics

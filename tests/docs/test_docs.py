@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from blocks import PAGES, ROOT, RUN, Block, anchors, blocks, links, rows
 
-from dualformer.cli.main import VERBS, main
-from dualformer.cli.main import _parse as parse_options
+from dualformer.cli.main import VERBS, main, parse
 from dualformer.model.ablations import ROWS, compute
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import list_models, preset_config
@@ -48,6 +47,9 @@ twice, the last one counts."""
 
 ELSEWHERE = ("git", "cd", "pip", "python", "hf")
 """Programs that pages may name and that this test does not run."""
+
+LAUNCHERS = ("torchrun", "srun")
+"""Programs that start others."""
 
 
 def ids(page: Path) -> str:
@@ -89,6 +91,8 @@ def _run_python(block: Block, namespace: dict[str, Any], *, exact: bool) -> None
 def _run_command(block: Block, command: list[str]) -> int:
     program, *words = command
     program = program.removeprefix(".venv/bin/")
+    if program in LAUNCHERS:
+        program, words = "dualformer", words[words.index("dualformer") + 1 :]
     if program == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
         assert words and set(words) <= set(targets), f"{block.place}: no such target: {' '.join(command)}"
@@ -100,7 +104,7 @@ def _run_command(block: Block, command: list[str]) -> int:
         return block.exit_code
     if words and words[0] in VERBS and "--help" not in words:
         if block.not_run:
-            parse_options(importlib.import_module(f"dualformer.cli.{words[0]}").Options, words[0], words[1:])
+            parse(importlib.import_module(f"dualformer.cli.{words[0]}"), words[0], words[1:])
             return block.exit_code
         words += next((extra for key, extra in APPENDED.items() if set(key) <= set(words)), ())
     try:

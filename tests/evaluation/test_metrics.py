@@ -15,8 +15,8 @@ from dualformer.evaluation.metrics import (
     per_class,
     summary,
     top_k,
-    wilson_interval,
 )
+from dualformer.results.interval import wilson_interval
 
 
 @pytest.fixture
@@ -114,19 +114,6 @@ def test_calibration_error_against_plain_bins(drawn: tuple[np.ndarray, np.ndarra
             accuracy = sum(p[i].argmax() == labels[i] for i in inside) / len(inside)
             total += abs(accuracy - sum(float(p[i].max()) for i in inside) / len(inside)) * len(inside) / 200
     assert calibration_error(p, labels) == pytest.approx(total, abs=1e-5)
-
-
-def test_the_wilson_interval() -> None:
-    # A published example: 10 of 20 gives 0.299 to 0.701; nothing of 10 gives 0 to 0.278.
-    assert wilson_interval(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson_interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
-    # Its ends are where the share is 1.96 standard errors (of a share of that size) away.
-    low, high = wilson_interval(67, 89)
-    for end in (low, high):
-        assert abs(67 / 89 - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / 89), abs=1e-6)
-    with pytest.raises(ValueError, match="no share"):
-        wilson_interval(3, 2)
 
 
 def test_an_impossible_truth_costs_much_but_not_everything() -> None:

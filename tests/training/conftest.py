@@ -23,10 +23,12 @@ def settings(videos: Path, tmp_path: Path) -> TrainConfig:
     return TrainConfig(
         data=str(videos),
         out=str(tmp_path / "run"),
+        start="random",
         frames=4,
         size=32,
         epochs=2,
         batch_size=4,
+        lr=1e-3,
         flip="off",
         workers=0,
         precision="float32",

@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips
 from dualformer.datasets.open import open_splits
 from dualformer.errors import DualFormerError
-from dualformer.training import loop
+from dualformer.training import record
 from dualformer.training.config import TrainConfig
 from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
 from dualformer.training.preview import CLIPS, draw_clips
 from dualformer.training.report import Reporter, SilentReporter
 from dualformer.training.run import train
+from dualformer.training.state import has_checkpoint
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import kinetics
 
@@ -53,7 +54,7 @@ AUGMENTATION = Augmentation(
 @pytest.fixture(autouse=True)
 def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than all the rest of these runs."""
-    monkeypatch.setattr(loop, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(record, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture
@@ -158,11 +159,11 @@ def test_killed_with_everything_on_and_resumed_gives_the_same_bits(everything: T
         word
         for field in dataclasses.fields(killed)
         if (value := getattr(killed, field.name)) != field.default and not isinstance(value, bool)
-        for word in (f"--{field.name.replace('_', '-')}", str(value))
+        for word in (f"--{'from' if field.name == 'start' else field.name.replace('_', '-')}", str(value))
     ]
     moments, kills = random.Random(0), 0
     for _ in range(40):
-        resume = ["--resume"] if (tmp_path / "killed" / "checkpoint.pt").exists() else []
+        resume = ["--resume"] if has_checkpoint(tmp_path / "killed") else []
         process = subprocess.Popen(
             [sys.executable, "-m", "dualformer", "train", *options, *resume],
             env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},

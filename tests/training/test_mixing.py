@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from dualformer.model.presets import create_model
+from dualformer.training.losses import ClipLoss
 from dualformer.training.mixing import Mix, apply_mix, check_pairs, cut_box, draw_mix, mix_batch
 from dualformer.training.objective import Batch, ClipObjective, MotionObjective
 from dualformer.video.augmentation import Augmentation
@@ -159,7 +160,7 @@ def test_smoothing_spreads_a_part_of_the_target_evenly(mixed: bool):
     data = batch(4, frames=4, size=32)
     data = apply_mix(data, Mix(share=0.7), 3) if mixed else data
     network, pre = model().eval(), kinetics(4, 1, 32)
-    step = ClipObjective(network, pre, label_smoothing=0.3).eval()(data)
+    step = ClipObjective(network, pre, loss=ClipLoss(classes=3, label_smoothing=0.3)).eval()(data)
     target = data["target"] if mixed else F.one_hot(data["label"], 3).float()
     smooth = 0.7 * target + 0.3 / 3
     expected = -(smooth * step.logits.log_softmax(dim=1)).sum(dim=1).mean()
@@ -171,7 +172,7 @@ def test_smoothing_spreads_a_part_of_the_target_evenly(mixed: bool):
 def test_smoothing_holds_for_rendered_clips_too():
     data = batch(4, frames=4, size=32)
     data |= {"moving": torch.rand(4, 4, 8, 8), "velocity": torch.randn(4, 4, 8, 8, 2)}
-    objective = MotionObjective(model(), kinetics(4, 1, 32), label_smoothing=0.3)
+    objective = MotionObjective(model(), kinetics(4, 1, 32), loss=ClipLoss(classes=3, label_smoothing=0.3))
     step = objective.eval()(data)
     expected = F.cross_entropy(step.logits, data["label"], label_smoothing=0.3)
     assert step.parts["clip"].item() == pytest.approx(expected.item())

@@ -22,6 +22,7 @@ from dualformer.errors import DualFormerError
 from dualformer.training.config import TrainConfig
 from dualformer.training.report import SilentReporter, read_metrics
 from dualformer.training.run import train
+from dualformer.training.state import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_killed_in_mid_epoch_it_goes_on_without_losing_or_repeating_a_sample(
     process.kill()
     process.wait()
     before = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
-    progress = torch.load(killed / "checkpoint.pt", weights_only=True)["progress"]
+    progress = torch.load(checkpoints(killed)[0], weights_only=True)["progress"]
     assert 0 < progress["batch"] < 12, "it was to be killed within an epoch"
     kept = before[: progress["epoch"] * 12 + progress["batch"]]
 

@@ -40,7 +40,7 @@ def test_reads_by_number_as_a_video_does(tmp_path: Path) -> None:
     info = reader.info
     assert (info.frames, info.fps, info.width, info.height, info.duration) == (12, 8.0, 32, 24, 1.5)
     for wrong in ([12], [-1]):
-        with pytest.raises(ValueError, match=r"is outside .*img_%05d\.png, which has 12 frames from 0"):
+        with pytest.raises(ValueError, match=r"is outside .*img_%05d\.png, which has 12 frames, counted from 0"):
             reader.read(wrong)
     with pytest.raises(ValueError, match="whole numbers"):
         reader.read([0.5])

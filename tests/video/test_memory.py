@@ -8,6 +8,7 @@ import os
 import weakref
 from pathlib import Path
 
+import av.container
 import numpy as np
 import pytest
 from made_videos import Encode
@@ -25,14 +26,21 @@ EVERYTHING = Augmentation(
 def test_a_reader_does_not_wait_for_the_garbage_collector(encode: Encode) -> None:
     """It holds decoders and converters, whose memory Python does not see: it would let many of them pile up."""
     path = encode("a.mp4", 20)
+
+    def containers() -> int:
+        return sum(isinstance(held, av.container.InputContainer) for held in gc.get_objects())
+
     gc.collect()
+    before = containers()
     gc.disable()
     try:
         with VideoReader(path) as reader:
             reader.read([3, 7, 12])
             assert reader.info.frames == 20
+            assert containers() == before + 1
             pictures = weakref.ref(reader._pictures)
         left = weakref.ref(reader)
+        assert containers() == before
         del reader
         assert left() is None
         assert pictures() is None

@@ -11,7 +11,7 @@ from kinds import B_FRAMES, COUNTED, COUNTED_IF_LARGE, KINDS, can_encode, make
 from made_videos import Encode, naive, picture
 
 from dualformer.video import decode
-from dualformer.video.decode import VideoReader, decode_all
+from dualformer.video.decode import VideoError, VideoReader, decode_all
 
 
 def check_reader(path: Path, *, reads: int = 8, threads: int | None = 1) -> None:
@@ -53,29 +53,41 @@ def test_random_access_is_plain_decoding(
     check_reader(path)
     with VideoReader(path, threads=1) as reader:
         reader.read([len(reader) - 1])
-        assert reader._counted == (kind in COUNTED or (kind in COUNTED_IF_LARGE and not in_memory))
+        assert (reader._table is None) == (kind in COUNTED or (kind in COUNTED_IF_LARGE and not in_memory))
 
 
 def test_random_access_with_threads(encode: Encode) -> None:
     check_reader(encode("a.mp4", options=B_FRAMES), threads=3)
 
 
-GOOD = [
+REAL = [
     "header30_decodes25.mp4", "hevc_10bit.mp4", "hmdb51_wave.avi", "kinetics_arm_wrestling.mp4",
-    "kinetics_flipping_pancake.mkv", "one_frame.mp4", "rotated_90_17frames.mp4", "rotated_minus90_3frames.mov",
-    "ucf101_SoccerJuggling_g23_c01.avi", "variable_frame_rate.mp4",
+    "kinetics_cleaning_pool.mp4", "kinetics_flipping_pancake.mkv", "latin1_metadata.avi", "one_frame.mp4",
+    "rotated_90_17frames.mp4", "rotated_minus90_3frames.mov", "ucf101_SoccerJuggling_g23_c01.avi",
+    "variable_frame_rate.mp4", "vp9_no_duration.webm",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_random_access_on_real_files(name: str, shared: Path) -> None:
-    check_reader(shared / "videos" / name)
+LARGE = {"latin1_metadata.avi", "vp9_no_duration.webm"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["kinetics_cleaning_pool.mp4", "latin1_metadata.avi", "vp9_no_duration.webm"])
-def test_random_access_on_large_real_files(name: str, shared: Path) -> None:
-    check_reader(shared / "videos" / name, reads=2)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LARGE else []) for n in REAL])
+@pytest.mark.parametrize("in_memory", [True, False], ids=["kept", "seeking"])
+def test_random_access_on_real_files(name: str, in_memory: bool, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not in_memory:
+        monkeypatch.setattr(decode, "_KEEP_COMPRESSED", 0)
+        monkeypatch.setattr(decode, "_KEEP_DECODED", 0)
+    check_reader(shared / "videos" / name, reads=4 if in_memory else 2)
+
+
+def test_every_real_file_that_decodes_is_among_them(shared: Path) -> None:
+    def decodes(path: Path) -> bool:
+        try:
+            return decode_all(path).frames > 0
+        except VideoError:
+            return False
+
+    assert sorted(path.name for path in (shared / "videos").iterdir() if decodes(path)) == REAL
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

@@ -299,3 +299,13 @@ def test_labels(tmp_path: Path) -> None:
 )
 def test_real_label_files(shared: Path, name: str, count: int) -> None:
     assert len(read_labels(shared / "labels" / f"{name}.txt")) == count
+
+
+def test_a_card_says_whether_there_may_be_several_labels(card: Card) -> None:
+    several = replace(card, multi_label=True)
+    assert json.loads(several.to_json())["multi_label"] is True
+    assert Card.from_json(several.to_json()) == several != card
+    # Other files are as they were before there was such a key, so that programs from then read them.
+    assert "multi_label" not in json.loads(card.to_json())
+    with pytest.raises(WeightsError, match="multi_label must be true or false, not 'yes'"):
+        Card.from_json(json.dumps(json.loads(card.to_json()) | {"multi_label": "yes"}))

@@ -42,9 +42,9 @@ def run(options: Options) -> int:
 
     from dualformer.cli._progress import Progress
     from dualformer.datasets.check import check_into, journal_of, write_manifest
-    from dualformer.datasets.open import survey
     from dualformer.datasets.shards.check import compare_shards, condemn
     from dualformer.datasets.shards.read import find_shards
+    from dualformer.datasets.survey import survey
     from dualformer.video.backend import decoder
 
     found = survey(options.data)
@@ -118,8 +118,9 @@ def run(options: Options) -> int:
     print(f"{len(good)} good ({frames} frames, {length:.1f} s of video){known}, {found_bad}")
     print(f"verdicts: {options.out}")
     trainable = not Path(options.data).is_file() or options.data.lower().endswith(".csv")
+    train = f"dualformer train --data {options.data}{' --multi-label' if found.multi_label else ''}"
     if bad and trainable:
-        print(f"next: dualformer train --data {options.data} --manifest {options.out}   (leaves the bad files out)")
+        print(f"next: {train} --manifest {options.out}   (leaves the bad files out)")
     elif trainable:
-        print(f"next: dualformer train --data {options.data}")
+        print(f"next: {train}")
     return 1 if bad else 0

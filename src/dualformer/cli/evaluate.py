@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dualformer.evaluation.evaluate import Evaluation
     from dualformer.evaluation.metrics import ClassFigures
+    from dualformer.evaluation.several import LabelFigures
+
+T = TypeVar("T")
 
 _MANY = 24  # classes; of more, only the worst and the best are printed
 
@@ -62,23 +67,21 @@ def run(options: Options) -> int:
     import json
     import os
 
-    import numpy as np
-
     from dualformer.cli._progress import Progress
     from dualformer.datasets.open import open_videos, parse_where, read_bad
     from dualformer.evaluation.classes import read_label_map
     from dualformer.evaluation.evaluate import evaluate
-    from dualformer.evaluation.metrics import confusion_matrix, per_class
-    from dualformer.evaluation.report import write_report
+    from dualformer.evaluation.report import class_figures, label_figures, write_report
     from dualformer.inference.device import choose_device
     from dualformer.video.views import Views
-    from dualformer.weights.native import load_weights
+    from dualformer.weights.native import load_weights, read_card, resolve
 
     views, device = Views.parse(options.views), choose_device(options.device)
     where = parse_where(options.on) if options.on else None
     bad = read_bad(options.manifest) if options.manifest else set()
     label_map = read_label_map(options.label_map) if options.label_map else None
-    videos = open_videos(options.data, on=where, bad=bad, missing=options.missing)
+    several = read_card(resolve(options.weights)).multi_label
+    videos = open_videos(options.data, on=where, bad=bad, missing=options.missing, multi_label=several)
     model, card = load_weights(options.weights, device=device)
     workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
     out = options.out or _beside(options.weights, options.control)
@@ -110,10 +113,11 @@ def run(options: Options) -> int:
         print(json.dumps({**evaluation.figures, "report": str(out)}, indent=2, ensure_ascii=False))
         return 0
     print("\n".join(_figures(evaluation)))
-    matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
-    absent = np.asarray([missing.label for missing in evaluation.missing], dtype=np.int64)
-    print("\n".join(_classes(per_class(matrix, evaluation.classes, missing=absent))))
-    print(f"report: {out}   (figures.json, per_class.csv, predictions.csv, confusion.png, contact_sheet.png)")
+    print("\n".join(_labels(label_figures(evaluation)) if several else _classes(class_figures(evaluation))))
+    confusion = "" if several else "confusion.png, "
+    print(f"report: {out}   (figures.json, per_class.csv, predictions.csv, {confusion}contact_sheet.png)")
+    if several:
+        print("there is no confusion matrix: with several labels a video, no class is taken for another")
     rows = f" --on '{options.on}'" if options.on else ""
     again = f"dualformer evaluate {options.weights} --data {options.data}{rows}"
     if options.control == "none":
@@ -133,6 +137,17 @@ def _beside(weights: str, control: str) -> Path:
 
 def _figures(evaluation: Evaluation) -> list[str]:
     figures = evaluation.figures
+    speed = ("speed", f"{figures['clips_per_second']:.1f} clips/s, {figures['seconds']:.1f} s in all")
+    if evaluation.targets is not None:
+        return _aligned(
+            ("mean average precision", f"{figures['mean_average_precision']:.1%}"),
+            ("in a random order, about", f"{figures['chance']:.1%}"),
+            ("micro F1 at one half", f"{figures['micro_f1']:.1%}"),
+            ("macro F1 at one half", f"{figures['macro_f1']:.1%}"),
+            ("labels of a video", f"{figures['labels']:.2f} on average, {figures['labels_named']:.2f} named"),
+            ("cross-entropy", f"{figures['cross_entropy']:.3f} nats a class"),
+            speed,
+        )
     low, high = figures["top1_interval"]
     lines = [("top-1", f"{figures['top1']:.1%}   (95 % interval {low:.1%} to {high:.1%})")]
     if "top5" in figures:
@@ -142,20 +157,41 @@ def _figures(evaluation: Evaluation) -> list[str]:
         ("always the commonest class", f"{figures['majority_class']:.1%}"),
         ("cross-entropy", f"{figures['cross_entropy']:.3f} nats"),
         ("calibration error", f"{figures['calibration_error']:.3f}"),
-        ("speed", f"{figures['clips_per_second']:.1f} clips/s, {figures['seconds']:.1f} s in all"),
+        speed,
     ]
+    return _aligned(*lines)
+
+
+def _aligned(*lines: tuple[str, str]) -> list[str]:
     width = max(len(name) for name, _ in lines)
     return ["", *(f"{name:<{width}}  {value}" for name, value in lines), ""]
 
 
 def _classes(rows: list[ClassFigures]) -> list[str]:
-    rows = [row for row in rows if row.count]
-    if len(rows) > _MANY:
-        ordered = sorted(rows, key=lambda row: row.recall or 0.0)
-        half = _MANY // 2
-        worst, best = _table(ordered[:half]), _table(ordered[-half:])
-        return [f"the {half} worst classes:", *worst, "", f"the {half} best:", *best, ""]
-    return [*_table(rows), ""]
+    return _extremes([row for row in rows if row.count], _table, lambda row: row.recall or 0.0)
+
+
+def _labels(rows: list[LabelFigures]) -> list[str]:
+    return _extremes([row for row in rows if row.count], _label_table, lambda row: row.average_precision or 0.0)
+
+
+def _extremes(rows: list[T], table: Callable[[list[T]], list[str]], good: Callable[[T], float]) -> list[str]:
+    """All rows; of very many, the worst and the best."""
+    if len(rows) <= _MANY:
+        return [*table(rows), ""]
+    ordered = sorted(rows, key=good)
+    half = _MANY // 2
+    worst, best = table(ordered[:half]), table(ordered[-half:])
+    return [f"the {half} worst classes:", *worst, "", f"the {half} best:", *best, ""]
+
+
+def _label_table(rows: list[LabelFigures]) -> list[str]:
+    width = max(5, *(len(row.name) for row in rows))
+    lines = [f"{'class':<{width}}  videos  average precision  recall  precision     F1"]
+    for row in rows:
+        shares = f"{_percent(row.recall):>6}  {_percent(row.precision):>9}  {_percent(row.f1):>5}"
+        lines.append(f"{row.name:<{width}}  {row.count:>6}  {_percent(row.average_precision):>17}  {shares}")
+    return lines
 
 
 def _table(rows: list[ClassFigures]) -> list[str]:

@@ -88,7 +88,8 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None) -> None:
     named = (
         f", {', '.join(card.labels[:3])}{', …' if len(card.labels) > 3 else ''}" if card.labels else ", without names"
     )
-    print(f"  classes      {card.config.num_classes}{named}")
+    several = "; a video may be of several" if card.multi_label else ""
+    print(f"  classes      {card.config.num_classes}{named}{several}")
     print(f"  preprocess   {pre.frames} frames, one in {pre.stride}{rate}, short side {pre.resize}, crop {pre.crop}")
     print(f"               mean {pre.mean}, std {pre.std}")
     for name, value in card.metrics.items():

@@ -21,6 +21,7 @@ from dualformer.errors import DualFormerError
 VERBS = {
     "quickstart": "From nothing to a trained, tested recogniser and a report, in minutes on a laptop",
     "train": "Train on labelled videos or images, from scratch or from weights",
+    "teach": "Write down what a teacher says of every token of a data set, to train others on it",
     "evaluate": "Measure weights on labelled videos: accuracies, per-class table, confusion matrix",
     "predict": "Label videos and images",
     "info": "Parameters, multiply-adds and tokens of a model or a weights file",
@@ -57,7 +58,7 @@ def _dispatch(arguments: list[str]) -> int:
     logging.getLogger("dualformer").setLevel(logging.INFO)
     try:
         module = importlib.import_module(f"dualformer.cli.{verb}")
-        return module.run(_parse(module.Options, verb, rest))
+        return module.run(parse(module, verb, rest))
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except BrokenPipeError:
@@ -86,13 +87,27 @@ def usage() -> str:
     )
 
 
-def _parse(options: Any, verb: str, arguments: Sequence[str]) -> Any:
+def parse(module: Any, verb: str, arguments: Sequence[str]) -> Any:
+    """The ``Options`` of a verb's module. A module with ``defaults`` has a say in them first: it is given the
+    arguments, and returns options to start from (None: their own defaults), words about them, and the other arguments.
+
+    Errors: ``ValueError`` for arguments that are none of the verb's.
+    """
     import tyro
 
+    default, description = None, ""
+    if find := getattr(module, "defaults", None):
+        default, description, arguments = find(list(arguments))
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(options, prog=f"dualformer {verb}", description=VERBS[verb], args=arguments)
+            return tyro.cli(
+                module.Options,
+                prog=f"dualformer {verb}",
+                description=f"{VERBS[verb]}\n\n{description}" if description else VERBS[verb],
+                args=arguments,
+                default=default,
+            )
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -45,9 +45,12 @@ def run(options: Options) -> int:
     paths = list(dict.fromkeys(paths))
     if not options.json:
         pre = recognizer.preprocessing
+        several = (
+            " (a video may be of several: each has a probability for itself)" if recognizer.card.multi_label else ""
+        )
         print(
             f"labelling {len(paths)} files with {options.weights} on {recognizer.device}: "
-            f"{len(recognizer.labels)} classes, views {recognizer.views} of {pre.frames}x{pre.crop}x{pre.crop}"
+            f"{len(recognizer.labels)} classes{several}, views {recognizer.views} of {pre.frames}x{pre.crop}x{pre.crop}"
         )
     begun = time.monotonic()
     failed = 0

@@ -14,11 +14,12 @@ from pathlib import Path
 from dualformer.datasets.files import Verdict, find_videos, place_of, read_manifest, write_manifest
 from dualformer.datasets.pool import Fate, guarded
 from dualformer.datasets.samples import DatasetError
-from dualformer.video.backend import decoder
+from dualformer.video.backend import chosen_backend, decoder
 from dualformer.video.container import VideoError
-from dualformer.video.numbered import check_frames, frame_files, is_frame_pattern
-from dualformer.video.pieces import Media, Stretch, path_of, size_of
-from dualformer.video.sequential import decode_all
+from dualformer.video.formats import is_image
+from dualformer.video.numbered import check_frames, frame_files
+from dualformer.video.pieces import Media, Stretch, are_frames, path_of, size_of
+from dualformer.video.sequential import VideoInfo, decode_all
 
 __all__ = ["Checked", "Verdict", "check_into", "check_videos", "find_videos", "read_manifest", "write_manifest"]
 
@@ -42,14 +43,16 @@ def check_videos(
 
     A file that takes longer than ``seconds_limit`` to decode, or brings its process down, is bad; the process is
     replaced. ``workers``: processes, None for one per core. ``progress`` is called with each verdict as it comes.
-    Processes are spawned: a script that calls this needs the usual ``if __name__ == "__main__":``.
+    Processes are spawned: a script that calls this needs the usual ``if __name__ == "__main__":``. Raises as `decoder`
+    does where what ``DUALFORMER_DECODER`` names is not there.
     """
+    decoded_by = decoder()  # one that is missing is told before any process starts
     verdicts: dict[int, Verdict] = {}
     for job, said in guarded(_decode, paths, seconds_limit=seconds_limit, workers=workers):
         if isinstance(said, Fate):
             long = f"it took longer than {seconds_limit:g} s to decode"
             reason = long if said is Fate.TOO_LONG else "decoding it brings the process down"
-            said = Verdict(path=path_of(paths[job]), ok=False, reason=reason, decoder=decoder())
+            said = Verdict(path=path_of(paths[job]), ok=False, reason=reason, decoder=decoded_by)
         verdicts[job] = said
         if progress is not None:
             progress(said)
@@ -140,7 +143,7 @@ def _stamp(media: Media) -> tuple[int, int]:
             return media.size, media.file.stat().st_mtime_ns
         if not isinstance(media, Path):
             return size_of(media), 0
-        if is_frame_pattern(media):
+        if are_frames(media):
             stats = [file.stat() for file in frame_files(media)]
             return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
         stat = media.stat()
@@ -149,11 +152,21 @@ def _stamp(media: Media) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
+def _every_frame(media: Media) -> VideoInfo:
+    if are_frames(media):
+        return check_frames(media)
+    if chosen_backend() == "pyav" or is_image(path_of(media)):
+        return decode_all(media)
+    from dualformer.video.torchcodec import decode_all_by_torchcodec  # starting torch takes seconds
+
+    return decode_all_by_torchcodec(media)
+
+
 def _decode(media: Media) -> Verdict:
     """The verdict on a file, in this process."""
     path, (size, modified) = path_of(media), _stamp(media)
     try:
-        info = check_frames(media) if is_frame_pattern(path) else decode_all(media)
+        info = _every_frame(media)
     except VideoError as error:
         reason = error.reason
     except FileNotFoundError:

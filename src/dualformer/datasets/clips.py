@@ -1,7 +1,7 @@
 """The torch data sets over labelled files, and the order in which training goes through them."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from dualformer.datasets.samples import DatasetError, VideoList
 from dualformer.datasets.shards.storage import StorageError
 from dualformer.errors import DualFormerError
 from dualformer.video.augmentation import Augmentation
+from dualformer.video.backend import decoder
 from dualformer.video.clips import read_training_clip, read_views, tell_if_short, training_view
 from dualformer.video.decode import FrameCountError
 from dualformer.video.frames import open_video
@@ -26,12 +27,16 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
     ``clip`` is uint8 (T, crop, crop, 3), ``index`` its video: of n videos, clip number i, n + i, 2n + i and so on are
     draws of video i. What a clip is depends on ``seed``, the epoch and its number alone: not on the worker, nor on what
     was read before, so that a resumed run sees what an unbroken one would. ``label`` is that of the mirrored clip,
-    where mirroring changes it.
+    where mirroring changes it. Of videos that may have several labels it is the first of them, and items have besides
+    a ``target``, float32 (classes,): 1 for each label, 0 for the others.
 
     ``cache_bytes``: memory for decoded frames of small data sets. Whole videos are kept as they decode, so that clips
     are bit for bit those read from the file; a video that no longer fits is read anew each time. Loader workers have
     memory of their own and share the budget out evenly, but any of them may meet any video: it takes workers times the
     decoded size of the data set to keep all of it.
+
+    ``tells_where``: items say besides where they were cut from, as `TrainingClip` does: ``box`` (4,), ``times`` (T,)
+    and ``flip``.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         seed: int,
         augmentation: Augmentation,
         cache_bytes: int = 0,
+        tells_where: bool = False,
     ) -> None:
         if seed < 0:
             raise ValueError(f"seed must not be negative, not {seed}")
@@ -54,10 +60,12 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
             )
         if augmentation.mirrored is not None and len(augmentation.mirrored) != len(videos.classes):
             raise ValueError(f"{len(augmentation.mirrored)} mirrored labels for {len(videos.classes)} classes")
+        decoder()  # one that is missing is told here, and not by every worker
         self.videos = videos
         self.pre = pre
         self._seed = seed
-        self._augmentation = augmentation
+        self.augmentation = augmentation
+        self.tells_where = tells_where
         self._cache_bytes = cache_bytes
         self._cached: dict[int, tuple[NDArray[np.float64], Tensor]] = {}
         self._cached_bytes = 0
@@ -69,7 +77,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         epoch, number = key
         index = number % len(self.videos)
         sample = self.videos.samples[index]
-        augmentation = self._augmentation.of_label(sample.label)
+        augmentation = self.augmentation.of_label(*sample.labels)
         rng = np.random.default_rng([self._seed, epoch, number])
         decoded = self._decoded(index) if self._cache_bytes else None
         if decoded is None:
@@ -79,9 +87,12 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
             tell_if_short(sample.media, times, self.pre)
             indices = random_clip(times, self.pre, rng)
             shown = ((i, frames[i]) for i in np.unique(indices).tolist())
-            clip = training_view(shown, indices, self.pre, rng, augmentation)
-        label = augmentation.mirrored_label(sample.label) if clip.mirrored else sample.label
-        return {"clip": clip.frames, "label": label, "index": index}
+            clip = training_view(shown, indices, times, self.pre, rng, augmentation)
+        labels = [augmentation.mirrored_label(label) if clip.mirrored else label for label in sample.labels]
+        item = {"clip": clip.frames, "label": labels[0], "index": index} | _target(self.videos, labels)
+        if self.tells_where:
+            item |= {"box": np.array(clip.box), "times": clip.times, "flip": clip.mirrored}
+        return item
 
     def _decoded(self, index: int) -> tuple[NDArray[np.float64], Tensor] | None:
         """Times and all frames (n, H, W, 3) of a video from memory, read into it if there is room."""
@@ -106,11 +117,15 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
-    """Test views by index: ``dict(views, label, index)`` with ``views`` uint8 (clips·crops, T, crop, crop, 3)."""
+    """Test views by index: ``dict(views, label, index)`` with ``views`` uint8 (clips·crops, T, crop, crop, 3).
+
+    Of videos that may have several labels there is a ``target`` as well, as in `TrainingClips`.
+    """
 
     def __init__(self, videos: VideoList, pre: Preprocessing, *, clips: int = 1, crops: int = 1) -> None:
         if clips < 1 or crops not in (1, 3):
             raise ValueError(f"views are 1 or more clips × 1 or 3 crops, not {clips}×{crops}")
+        decoder()  # one that is missing is told here, and not by every worker
         self.videos = videos
         self.pre = pre
         self._clips, self._crops = clips, crops
@@ -121,7 +136,16 @@ class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.videos.samples[index]
         views = read_views(sample.media, self.pre, clips=self._clips, crops=self._crops, fps=sample.fps)
-        return {"views": views, "label": sample.label, "index": index}
+        return {"views": views, "label": sample.label, "index": index} | _target(self.videos, sample.labels)
+
+
+def _target(videos: VideoList, labels: Iterable[int]) -> dict[str, Tensor]:
+    """What an item has besides, where videos may have several labels."""
+    if not videos.multi_label:
+        return {}
+    target = torch.zeros(len(videos.classes))
+    target[list(labels)] = 1
+    return {"target": target}
 
 
 class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
@@ -199,7 +223,7 @@ class Batches:
         self._loader = torch.utils.data.DataLoader(
             _Guarded(clips),
             collate_fn=_collate,
-            worker_init_fn=_leave_signals_to_the_main_process,
+            worker_init_fn=leave_signals_to_the_main_process,
             generator=torch.Generator(),  # a loader draws once as it starts
             **options,
         )
@@ -219,7 +243,8 @@ class Batches:
             yield batch
 
 
-def _leave_signals_to_the_main_process(_: int) -> None:
+def leave_signals_to_the_main_process(_: int) -> None:
+    """For ``worker_init_fn`` of a loader: Ctrl-C goes to all of the terminal's processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A first SIGTERM may have gone to the whole group, for the main process to save and stop; a second one is meant.
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

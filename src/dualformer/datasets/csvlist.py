@@ -2,35 +2,46 @@
 
 Paths are relative to the folder that the CSV file lies in, or absolute. A folder of numbered images is written as
 ``clip/img_%05d.jpg``, and a column ``fps`` gives its rate.
+
+Where videos may have several labels, these are separated by ``;``, or the video has a row for each.
 """
 
 import csv
 import io
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dualformer.datasets.samples import DatasetError, Sample, VideoList, name_some, ordered_classes
-from dualformer.video.formats import is_frame_pattern
+from dualformer.datasets.samples import SEPARATOR, DatasetError, Sample, VideoList, name_some, ordered_classes
+from dualformer.video.pieces import are_frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the file. ``values``: its fields by column, as written."""
+    """One line of the file, or several of one video. ``values``: its fields by column, as written."""
 
     path: Path
     line: int
+    """The first."""
     values: Mapping[str, str]
+    labels: tuple[str, ...]
+    """One, unless videos may have several."""
+
+    def has(self, column: str, values: Collection[str]) -> bool:
+        """Whether the column holds one of the values: of several labels, whether any is one of them."""
+        if column == "label":
+            return any(label in values for label in self.labels)
+        return self.values[column] in values
 
     @property
     def is_there(self) -> bool:
-        return self.path.parent.is_dir() if is_frame_pattern(self.path) else self.path.is_file()
+        return self.path.parent.is_dir() if are_frames(self.path) else self.path.is_file()
 
     @property
     def fps(self) -> float | None:
         """The rate of a folder of frames, where the row gives it."""
-        return float(self.values["fps"]) if is_frame_pattern(self.path) and self.values.get("fps") else None
+        return float(self.values["fps"]) if self.values.get("fps") and are_frames(self.path) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +52,22 @@ class CsvTable:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     classes: tuple[str, ...]
+    multi_label: bool = False
+    """Whether a row may have several labels."""
+
+    def values_of(self, column: str) -> tuple[str, ...]:
+        """What there is in a column, in order; labels one by one."""
+        each = ((label for label in row.labels) if column == "label" else (row.values[column],) for row in self.rows)
+        return ordered_classes(value for values in each for value in values)
 
 
-def read_csv(path: str | Path, *, bad: Collection[Path] = (), check_files: bool = True) -> CsvTable:
+def read_csv(
+    path: str | Path, *, bad: Collection[Path] = (), check_files: bool = True, multi_label: bool | None = False
+) -> CsvTable:
     """Read and check a CSV file.
 
     ``bad``: resolved paths of videos to leave out; their labels still count as classes. ``check_files``: whether every
-    other video must exist.
+    other video must exist. ``multi_label``: whether videos may have several labels; None: if any has.
     Raises ``FileNotFoundError`` where there is no such file, and :class:`DatasetError` with the line for everything
     that is wrong in it.
     """
@@ -63,7 +83,6 @@ def read_csv(path: str | Path, *, bad: Collection[Path] = (), check_files: bool 
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     columns: list[str] = []
-    first_line: dict[Path, int] = {}
     try:
         for fields in reader:
             if not any(field.strip() for field in fields):
@@ -71,19 +90,23 @@ def read_csv(path: str | Path, *, bad: Collection[Path] = (), check_files: bool 
             if not columns:
                 columns = _header(path, [field.strip() for field in fields])
                 continue
-            rows.append(_row(path, reader.line_num, columns, fields, first_line))
+            rows.append(_row(path, reader.line_num, columns, fields))
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
     if not rows:
         raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
-    classes = ordered_classes(row.values["label"] for row in rows)
+    if multi_label is None:
+        repeated = len({row.path for row in rows}) < len(rows)
+        multi_label = repeated or any(SEPARATOR in row.values["label"] for row in rows)
+    rows = _with_all_labels(path, rows) if multi_label else _with_one_label(path, rows)
+    classes = ordered_classes(label for row in rows for label in row.labels)
     left_out = set(bad)
     rows = [row for row in rows if row.path not in left_out]
     if check_files and (missing := [row for row in rows if not row.is_there]):
         names = name_some(row.values["path"] for row in missing)
         what = f"{len(missing)} of {len(rows)} files do not exist: {names}"
         raise DatasetError(f"{path}:{missing[0].line}: {what} (paths are relative to {path.parent})")
-    return CsvTable(path=path, columns=tuple(columns), rows=tuple(rows), classes=classes)
+    return CsvTable(path=path, columns=tuple(columns), rows=tuple(rows), classes=classes, multi_label=multi_label)
 
 
 def select(table: CsvTable, where: Mapping[str, tuple[str, ...]] | None = None) -> VideoList:
@@ -95,21 +118,23 @@ def select(table: CsvTable, where: Mapping[str, tuple[str, ...]] | None = None) 
     for column, values in where.items():
         if column not in table.columns:
             raise ValueError(f"{table.path} has no column {column!r}: choose from {', '.join(table.columns)}")
-        there = ordered_classes(row.values[column] for row in table.rows)
+        there = table.values_of(column)
         if unknown := [value for value in values if value not in there]:
             raise ValueError(
                 f"{table.path}: no row has {column}={name_some(unknown)}: choose from {name_some(there, most=20)}"
             )
     label = {name: i for i, name in enumerate(table.classes)}
     samples = tuple(
-        Sample(path=row.path, label=label[row.values["label"]], fps=row.fps)
+        Sample(path=row.path, label=label[row.labels[0]], fps=row.fps, others=tuple(label[n] for n in row.labels[1:]))
         for row in table.rows
-        if all(row.values[column] in values for column, values in where.items())
+        if all(row.has(column, values) for column, values in where.items())
     )
     if not samples:
         raise ValueError(f"{table.path}: no row has {describe_where(where)} together")
     suffix = f" where {describe_where(where)}" if where else ""
-    return VideoList(classes=table.classes, samples=samples, source=f"{table.path}{suffix}")
+    return VideoList(
+        classes=table.classes, samples=samples, source=f"{table.path}{suffix}", multi_label=table.multi_label
+    )
 
 
 def describe_where(where: Mapping[str, tuple[str, ...]]) -> str:
@@ -137,7 +162,7 @@ def _header(path: Path, columns: list[str]) -> list[str]:
     return columns
 
 
-def _row(path: Path, line: int, columns: list[str], fields: list[str], first_line: dict[Path, int]) -> Row:
+def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
     where = f"{path}:{line}"
     if len(fields) != len(columns):
         raise DatasetError(f"{where}: {len(fields)} fields where the header has {len(columns)} ({', '.join(columns)})")
@@ -146,10 +171,7 @@ def _row(path: Path, line: int, columns: list[str], fields: list[str], first_lin
         if not values[needed]:
             raise DatasetError(f"{where}: the {needed} is empty")
     video = (path.parent / values["path"]).resolve()
-    if video in first_line:
-        raise DatasetError(f"{where}: {values['path']} is listed already in line {first_line[video]}")
-    first_line[video] = line
-    row = Row(path=video, line=line, values=values)
+    row = Row(path=video, line=line, values=values, labels=(values["label"],))
     try:
         rate = row.fps
     except ValueError:
@@ -157,3 +179,43 @@ def _row(path: Path, line: int, columns: list[str], fields: list[str], first_lin
     if rate is not None and not 0 < rate < math.inf:
         raise DatasetError(f"{where}: fps {values['fps']!r} is not a number more than 0")
     return row
+
+
+def _with_one_label(path: Path, rows: list[Row]) -> list[Row]:
+    """The rows, checked to have one label and a video of their own."""
+    remedy = "several labels are for training with --multi-label, and for weights that were"
+    first: dict[Path, Row] = {}
+    for row in rows:
+        if SEPARATOR in row.values["label"]:
+            raise DatasetError(f"{path}:{row.line}: several labels, {row.values['label']!r}: name one ({remedy})")
+        before = first.setdefault(row.path, row)
+        if before is not row:
+            problem = f"{path}:{row.line}: {row.values['path']} is listed already in line {before.line}"
+            if before.labels != row.labels:
+                problem += f", as {before.labels[0]!r}: name one label ({remedy})"
+            raise DatasetError(problem)
+    return rows
+
+
+def _with_all_labels(path: Path, rows: list[Row]) -> list[Row]:
+    """One row for each video, with the labels of all of its own in the order in which they are written."""
+    found: dict[Path, Row] = {}
+    for row in rows:
+        labels = tuple(label.strip() for label in row.values["label"].split(SEPARATOR))
+        if not all(labels):
+            raise DatasetError(
+                f"{path}:{row.line}: an empty label in {row.values['label']!r}: write {SEPARATOR} between two only"
+            )
+        before = found.get(row.path)
+        own = {name: value for name, value in row.values.items() if name not in ("path", "label")}
+        for name, value in own.items():
+            if before and before.values[name] != value:
+                raise DatasetError(
+                    f"{path}:{row.line}: {row.values['path']} has {name}={value} here and {before.values[name]} in "
+                    f"line {before.line}: a video has several labels, and one of all else"
+                )
+        labels = (*(before.labels if before else ()), *labels)
+        if twice := next((label for label in labels if labels.count(label) > 1), None):
+            raise DatasetError(f"{path}:{row.line}: {row.values['path']} has the label {twice!r} already: name it once")
+        found[row.path] = replace(before or row, labels=labels)
+    return list(found.values())

@@ -48,7 +48,7 @@ def find_videos(data: str | Path) -> list[Path]:
         raise FileNotFoundError(f"no such file or folder: {data}")
     if data.is_file():
         if data.suffix.lower() == ".csv":
-            return sorted(row.path for row in read_csv(data, check_files=False).rows)
+            return sorted(row.path for row in read_csv(data, check_files=False, multi_label=None).rows)
         return [data]
     found: list[Path] = []
     seen: set[str] = set()

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,29 +10,26 @@ from typing import Literal
 import numpy as np
 
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
-from dualformer.datasets.benchmarks.names import looks_like, parse_named, read_named
-from dualformer.datasets.csvlist import CsvTable, Row, describe_where, parse_where, read_csv, select
-from dualformer.datasets.files import find_videos, read_manifest, write_whole
-from dualformer.datasets.folder import read_folder
-from dualformer.datasets.samples import DatasetError, Missing, VideoList, hash_manifest, name_some
-from dualformer.datasets.shards.read import find_shards, read_shards
+from dualformer.datasets.benchmarks.names import parse_named
+from dualformer.datasets.csvlist import CsvTable, describe_where, parse_where, read_csv, select
+from dualformer.datasets.deal import deal
+from dualformer.datasets.files import read_manifest, write_whole
+from dualformer.datasets.kinds import hash_csv, is_folder, listing_of, read_hashed_folder
+from dualformer.datasets.samples import SEPARATOR, DatasetError, Missing, VideoList, name_some
+from dualformer.datasets.shards.read import find_shards
 from dualformer.datasets.shards.storage import ShardCache
-from dualformer.video.pieces import Media
 
 __all__ = [
     "Splits",
-    "Survey",
     "open_all",
     "open_splits",
     "open_videos",
     "parse_where",
     "read_bad",
     "split_stratified",
-    "survey",
     "write_split",
 ]
 
-_log = logging.getLogger("dualformer")
 _VAL_NAMES = ("val", "validation", "valid")
 
 Where = Mapping[str, tuple[str, ...]]
@@ -73,6 +69,7 @@ def open_splits(
     seed: int = 0,
     bad: Collection[Path] = (),
     cache: ShardCache | None = None,
+    multi_label: bool = False,
 ) -> Splits:
     """Training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards (folder or URL).
 
@@ -81,21 +78,24 @@ def open_splits(
     ``split`` names; benchmarks and shards have this column, too. Where that leaves no val, it is ``val_fraction`` of
     every class, drawn by ``seed``.
     ``bad``: videos to leave out, from :func:`read_bad`. What a benchmark lists and is not there is left out, and told
-    in ``how``. ``cache``: where to keep shards of a URL. Raises as ``read_folder``, ``read_csv``, ``read_named``,
+    in ``how``. ``cache``: where to keep shards of a URL. ``multi_label``: videos may have several labels, which a CSV
+    file alone can say; ``ValueError`` for any other data. Raises as ``read_folder``, ``read_csv``, ``read_named``,
     ``read_shards`` and ``select`` do.
     """
     bad = {path.resolve() for path in bad}
-    if listing := _listing(data, cache):
+    if multi_label:
+        _check_several(data)
+    if listing := listing_of(data, cache):
         train, val, how = _listing_splits(listing, train_on, val_on)
         train, val = _without(train, bad), _without(val, bad) if val else None
-    elif _is_folder(data := Path(data)):
+    elif is_folder(data := Path(data)):
         if train_on or val_on:
             raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
-        found = {key: _without(videos, bad) for key, videos in _read_folder(data).items()}
+        found = {key: _without(videos, bad) for key, videos in read_hashed_folder(data).items()}
         train, val, how = _folder_splits(data, found)
     else:
-        table = read_csv(data, bad=bad)
-        digest = _hash_csv(table, bad)
+        table = read_csv(data, bad=bad, multi_label=multi_label)
+        digest = hash_csv(table, bad)
         train, val, how = _csv_splits(table, train_on, val_on)
         train, val = replace(train, manifest_hash=digest), replace(val, manifest_hash=digest) if val else None
     if val is None:
@@ -112,29 +112,32 @@ def open_videos(
     on: Where | None = None,
     bad: Collection[Path] = (),
     missing: Literal["error", "wrong"] = "error",
+    multi_label: bool = False,
 ) -> VideoList:
     """One list to judge by: a folder's, benchmark's or shards' val (or test), else all of it; a CSV file's rows that
     ``on`` chooses, or a benchmark's or shards' by ``{"split": ("test",)}``.
 
     A video that is listed and not there is a :class:`DatasetError`, or kept apart in ``missing`` of the list, to be
-    counted as wrong.
+    counted as wrong. ``multi_label`` is that of `open_splits`.
     """
+    if multi_label:
+        _check_several(data)
     bad = {path.resolve() for path in bad}
-    if listing := _listing(data):
+    if listing := listing_of(data):
         videos = _without(_chosen(listing, on) if on else _to_judge_by(listing.splits), bad)
         if videos.missing and missing == "error":
             raise DatasetError(
                 f"{videos.source}: {len(videos.missing)} of {len(videos) + len(videos.missing)} videos are missing "
                 f"({name_missing(videos.missing)}): get them, or count them as wrong with --missing wrong"
             )
-    elif not _is_folder(data := Path(data)):
-        table = read_csv(data, bad=bad, check_files=missing == "error")
-        videos = replace(select(table, on), manifest_hash=_hash_csv(table, bad))
+    elif not is_folder(data := Path(data)):
+        table = read_csv(data, bad=bad, check_files=missing == "error", multi_label=multi_label)
+        videos = replace(select(table, on), manifest_hash=hash_csv(table, bad))
         return videos if missing == "error" else _apart(table, videos)
     elif on:
         raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
     else:
-        videos = _without(_to_judge_by(_read_folder(data)), bad)
+        videos = _without(_to_judge_by(read_hashed_folder(data)), bad)
     if len(videos) == 0 and not videos.missing:
         raise DatasetError(f"{videos.source}: every file in it is listed as bad")
     return videos
@@ -152,10 +155,10 @@ def open_all(
     """Every split, and how it came about: train and val of `open_splits`, and test where the data has one besides."""
     splits = open_splits(data, train_on=train_on, val_on=val_on, val_fraction=val_fraction, seed=seed, bad=bad)
     lists = {"train": splits.train, "val": splits.val}
-    if listing := _listing(data):
+    if listing := listing_of(data):
         test = listing.splits.get("test")
-    elif _is_folder(Path(data)):
-        test = _read_folder(Path(data)).get("test")
+    elif is_folder(Path(data)):
+        test = read_hashed_folder(Path(data)).get("test")
     else:
         table = read_csv(data, bad={path.resolve() for path in bad})
         has_test = "split" in table.columns and any(row.values["split"] == "test" for row in table.rows)
@@ -169,68 +172,33 @@ def open_all(
     return lists, splits.how
 
 
-@dataclass(frozen=True, kw_only=True)
-class Survey:
-    """What a data set holds, before any of it is decoded."""
-
-    paths: tuple[Media, ...]
-    """Every video and image that is there, and what a CSV file lists besides."""
-    description: str
-    """One line: classes, counts, what is missing; or why the data cannot be trained on. Empty for a single file."""
-    manifest_hash: str = ""
-    missing: tuple[Missing, ...] = ()
-
-
-def survey(data: str | Path) -> Survey:
-    """Count a folder, a CSV file, a benchmark, shards or a single file. Raises as what reads them does."""
-    if listing := _listing(data):
-        found = listing.splits
-        return Survey(
-            paths=tuple(sorted((s.media for videos in found.values() for s in videos.samples), key=str)),
-            description=listing.describe(),
-            manifest_hash=listing.manifest_hash,
-            missing=tuple(missing for videos in found.values() for missing in videos.missing),
-        )
-    data = Path(data)
-    paths = tuple(find_videos(data))
-    if data.is_file() and data.suffix.lower() != ".csv":
-        return Survey(paths=paths, description="")
-    if data.is_file():
-        table = read_csv(data, check_files=False)
-        counts = ", ".join(f"{split} {len(rows)}" for split, rows in _csv_rows(table.rows).items())
-        described = f"{data}: {len(table.classes)} classes, files: {counts}"
-        return Survey(paths=paths, description=described, manifest_hash=_hash_csv(table, ()))
-    try:
-        found = _read_folder(data)
-    except DatasetError as error:
-        return Survey(paths=paths, description=f"not laid out to train on: {error}")
-    counts = ", ".join(f"{split} {len(videos)}" for split, videos in found.items())
-    classes = len(next(iter(found.values())).classes)
-    return Survey(
-        paths=paths,
-        description=f"{data}: {classes} classes, files: {counts}",
-        manifest_hash=next(iter(found.values())).manifest_hash,
-    )
-
-
 def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
     """Split into (train, val) class by class: ``fraction`` of each class for val, rounded, but at least one video each.
 
-    The draw depends on the names of the files and ``seed``, not on the order in which they were found.
+    The draw depends on the names of the files and ``seed``, not on the order in which they were found. Videos of
+    several labels are dealt by `deal`, which comes as near to that as their labels allow.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must lie between 0 and 1, not {fraction}")
+    by_name = sorted(range(len(videos)), key=lambda i: videos.samples[i].path.as_posix())
     by_class: dict[int, list[int]] = {}
-    for i in sorted(range(len(videos)), key=lambda i: videos.samples[i].path.as_posix()):
-        by_class.setdefault(videos.samples[i].label, []).append(i)
-    chosen: set[int] = set()
+    for i in by_name:
+        for label in videos.samples[i].labels:
+            by_class.setdefault(label, []).append(i)
     for label, members in by_class.items():
         if len(members) < 2:
             name = videos.classes[label]
             raise DatasetError(f"{videos.source}: class {name} has a single file, and a split takes two: add one")
-        count = min(len(members) - 1, max(1, round(len(members) * fraction)))
-        order = np.random.default_rng([seed, label]).permutation(len(members))
-        chosen.update(members[i] for i in order[:count])
+    chosen: set[int] = set()
+    if videos.multi_label:
+        labels = [videos.samples[i].labels for i in by_name]
+        dealt = deal(labels, len(videos.classes), fraction, np.random.default_rng(seed))
+        chosen = {by_name[place] for place in dealt}
+    else:
+        for label, members in by_class.items():
+            count = min(len(members) - 1, max(1, round(len(members) * fraction)))
+            order = np.random.default_rng([seed, label]).permutation(len(members))
+            chosen.update(members[i] for i in order[:count])
     train = videos.subset(i for i in range(len(videos)) if i not in chosen)
     val = videos.subset(i for i in range(len(videos)) if i in chosen)
     return (
@@ -242,7 +210,7 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
 def write_split(path: str | Path, splits: Splits) -> None:
     """Write which video went where as a CSV file (path,label,split) that ``open_splits`` reads back the same.
 
-    Folders of frames have their rate in a column fps.
+    Folders of frames have their rate in a column fps, videos of several labels all of them in the one of the label.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -251,7 +219,7 @@ def write_split(path: str | Path, splits: Splits) -> None:
     for name, videos in (("train", splits.train), ("val", splits.val)):
         for sample in videos.samples:
             rate = ["" if sample.fps is None else repr(sample.fps)] if rated else []
-            writer.writerow([sample.path.resolve().as_posix(), videos.classes[sample.label], name, *rate])
+            writer.writerow([sample.path.resolve().as_posix(), videos.names_of(sample), name, *rate])
     write_whole(Path(path), text.getvalue())
 
 
@@ -260,60 +228,24 @@ def read_bad(manifest_path: str | Path) -> set[Path]:
     return {verdict.path.resolve() for verdict in read_manifest(manifest_path) if not verdict.ok}
 
 
-def _listing(data: str | Path, cache: ShardCache | None = None) -> Listing | None:
-    """A data set that brings its splits along: shards or a benchmark. None for any other."""
-    if place := find_shards(data):
-        return read_shards(place, cache=cache)
-    named = parse_named(data)
-    return read_named(named) if named else None
-
-
-def _is_folder(data: Path) -> bool:
-    if not data.exists():
-        raise FileNotFoundError(f"no such folder or CSV file: {data}")
-    if data.is_dir():
-        return True
-    if data.suffix.lower() != ".csv":
-        raise ValueError(f"{data} is neither a folder nor a .csv file; a benchmark is named as in ucf101:{data}")
-    return False
-
-
-def _read_folder(data: Path) -> dict[str, VideoList]:
-    """`read_folder`, with the hash of all of it; its error says so where the folder looks like a benchmark's."""
-    try:
-        found = read_folder(data)
-    except DatasetError as error:
-        if name := looks_like(data):
-            raise DatasetError(f"{error}; if this is a benchmark as downloaded, say {name}:{data}") from error
-        raise
-    digest = hash_manifest(found)
-    return {key: replace(videos, manifest_hash=digest) for key, videos in found.items()}
+def _check_several(data: str | Path) -> None:
+    """``ValueError`` for what is no CSV file."""
+    if find_shards(data) or parse_named(str(data)) or Path(data).is_dir():
+        raise ValueError(
+            f"{data} gives each video one label: several are for a CSV file, whose column label holds them separated "
+            f"by {SEPARATOR}"
+        )
 
 
 def _to_judge_by(found: Mapping[str, VideoList]) -> VideoList:
     return next(found[key] for key in ("val", "test", "all", "train") if key in found)
 
 
-def _csv_rows(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
-    """Rows by their column split; all of them where there is none."""
-    by_split: dict[str, list[Row]] = {}
-    for row in rows:
-        by_split.setdefault(row.values.get("split", "all"), []).append(row)
-    return by_split
-
-
-def _hash_csv(table: CsvTable, bad: Collection[Path]) -> str:
-    """Of the rows whose files are there, bad or not."""
-    rows = read_csv(table.path, check_files=False).rows if bad else table.rows
-    there = replace(table, rows=tuple(row for row in rows if row.is_there))
-    return hash_manifest({s: select(replace(there, rows=tuple(r))) for s, r in _csv_rows(there.rows).items()})
-
-
 def _apart(table: CsvTable, videos: VideoList) -> VideoList:
     """Files that are not there are moved to ``missing``."""
     absent = {row.path: row.line for row in table.rows if not row.is_there}
     missing = tuple(
-        Missing(path=s.path, label=s.label, listed=f"{table.path}:{absent[s.path]}")
+        Missing(path=s.path, label=s.label, others=s.others, listed=f"{table.path}:{absent[s.path]}")
         for s in videos.samples
         if s.path in absent
     )

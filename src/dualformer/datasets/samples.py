@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.errors import DualFormerError
-from dualformer.video.formats import is_frame_pattern, is_image
-from dualformer.video.pieces import Media, Piece
+from dualformer.video.formats import is_image
+from dualformer.video.pieces import Media, Piece, are_frames
+
+SEPARATOR = ";"
+"""Between the labels of a video that has several."""
 
 
 class DatasetError(DualFormerError):
@@ -23,6 +26,13 @@ class Sample:
     label: int
     fps: float | None = None
     """Frames a second of a folder of frames, where that is known. Videos know their own."""
+    others: tuple[int, ...] = ()
+    """Labels besides, of a video that has several."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.label, *self.others)
 
     @property
     def media(self) -> Media:
@@ -49,7 +59,8 @@ class Packed(Sample):
 
     @property
     def name(self) -> str:
-        return name_of(Path(self.original))
+        original = Path(self.original)
+        return original.parent.name if are_frames(self.piece) else original.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +81,19 @@ class VideoList:
     """Videos that belong to the list and are not there. Training goes without; evaluation counts them as wrong."""
     manifest_hash: str = ""
     """`hash_manifest` of the whole data set that the list is a part of; empty for a list made by hand."""
+    multi_label: bool = False
+    """Whether a video may have several labels. Those that it has not are then known not to be there."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"{self.source}: class names repeat")
         everything = (*self.samples, *self.missing)
-        if wrong := next((s for s in everything if not 0 <= s.label < len(self.classes)), None):
-            raise ValueError(f"{wrong.path}: label {wrong.label} is outside the {len(self.classes)} classes")
+        for sample in everything:
+            if wrong := [label for label in sample.labels if not 0 <= label < len(self.classes)]:
+                raise ValueError(f"{sample.path}: label {wrong[0]} is outside the {len(self.classes)} classes")
+            if sample.others and (not self.multi_label or len(set(sample.labels)) != len(sample.labels)):
+                what = "repeats a label" if self.multi_label else "has several labels, and its list takes one each"
+                raise ValueError(f"{sample.path} {what}")
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -84,15 +101,20 @@ class VideoList:
     @property
     def things(self) -> str:
         """What to call them: videos, images, or videos and images."""
-        images = sum(is_image(sample.path) and not is_frame_pattern(sample.path) for sample in self.samples)
+        images = sum(is_image(sample.path) and not are_frames(sample.media) for sample in self.samples)
         return "videos" if not images else "images" if images == len(self) else "videos and images"
 
     def counts(self) -> dict[str, int]:
-        """Videos per class, in the order of the classes, zeros included."""
+        """Videos per class, in the order of the classes, zeros included. One of several labels counts for each."""
         counts = dict.fromkeys(self.classes, 0)
         for sample in self.samples:
-            counts[self.classes[sample.label]] += 1
+            for label in sample.labels:
+                counts[self.classes[label]] += 1
         return counts
+
+    def names_of(self, sample: Sample) -> str:
+        """The class of a sample; several are separated by ``;``, in the order of the classes."""
+        return SEPARATOR.join(self.classes[label] for label in sorted(sample.labels))
 
     def subset(self, indices: Iterable[int]) -> "VideoList":
         """The samples at these places, in this order, with all classes and whatever is missing."""
@@ -103,7 +125,7 @@ def name_of(path: Media) -> str:
     """What a video is called wherever it lies: its file's name, or the name of its folder of frames."""
     if isinstance(path, Piece):
         return path.path.name
-    return path.parent.name if is_frame_pattern(path) else path.name
+    return path.parent.name if are_frames(path) else path.name
 
 
 def hash_manifest(splits: Mapping[str, VideoList]) -> str:
@@ -116,7 +138,7 @@ def hash_manifest(splits: Mapping[str, VideoList]) -> str:
     for classes in sorted({videos.classes for videos in splits.values()}):
         digest.update(("\0".join(classes) + "\n").encode())
     lines = [
-        f"{split}\0{sample.name}\0{videos.classes[sample.label]}\n"
+        f"{split}\0{sample.name}\0{videos.names_of(sample)}\n"
         for split, videos in splits.items()
         for sample in videos.samples
     ]

@@ -1,25 +1,19 @@
-"""Pictures of an evaluation: the confusion matrix, and videos as rows of frames.
-
-Figures are made without pyplot: that needs no screen, and shares nothing with whatever else draws in this process.
-"""
+"""Videos of an evaluation as rows of frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from dualformer.weights.atomic import atomic_write
+from dualformer.results.pictures import save_figure, short_text
 
-_COUNTS_UP_TO = 20  # classes; beyond, numbers no longer fit into the cells
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
-_DPI = 110
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,39 +30,6 @@ class ContactRow:
     """Of the predicted class."""
     note: str = ""
     """Small print under the labels, such as the file's name."""
-
-
-def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: tuple[str, ...], *, title: str) -> None:
-    """A PNG of the confusion matrix (row: true class). Colours: shares of a row. Up to 20 classes, counts too."""
-    n = len(classes)
-    if matrix.shape != (n, n):
-        raise ValueError(f"a confusion matrix of {n} classes is {n}x{n}, not {matrix.shape}")
-    names = [_short(name, 32) for name in classes]
-    cell = min(0.55, max(0.13, 15 / n))
-    font = min(10.0, 62 * cell)
-    margin = 0.9 + max(map(len, names)) * font * 0.0088
-    inside = max(n * cell, 2.6)
-    figure = Figure(figsize=(inside + margin + 1.0, inside + margin + 0.5), layout="constrained")
-    axes = figure.add_subplot()
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_xticks(range(n), labels=names, rotation=90, fontsize=font, parse_math=False)
-    axes.set_yticks(range(n), labels=names, fontsize=font, parse_math=False)
-    axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="#d0d7de", linewidth=min(0.8, cell))
-    axes.tick_params(which="both", length=0)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(title, fontsize=11, parse_math=False)
-    if n <= _COUNTS_UP_TO:
-        for row, column in np.argwhere(matrix > 0).tolist():
-            colour = "white" if shares[row, column] > 0.55 else "black"
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=font, color=colour)
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.015, shrink=0.7, aspect=30)
-    bar.set_label("share of the true class's videos")
-    _save(path, figure, trim=True)
 
 
 def draw_contact_sheet(path: Path, rows: Sequence[ContactRow], *, title: str = "") -> None:
@@ -93,12 +54,12 @@ def draw_contact_sheet(path: Path, rows: Sequence[ContactRow], *, title: str = "
             box = Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=_WRONG, linewidth=3)
             axes.add_patch(box)
         sure = f" {row.probability:.0%}" if row.probability is not None else ""
-        lines = [(_short(row.label, 27), "black", 9.5, "bold")]
+        lines = [(short_text(row.label, 27), "black", 9.5, "bold")]
         if known:
-            verdict = f"✗ {_short(row.predicted or '', 24)}{sure}" if wrong else f"✓{sure}"
+            verdict = f"✗ {short_text(row.predicted or '', 24)}{sure}" if wrong else f"✓{sure}"
             lines.append((verdict, _WRONG if wrong else _RIGHT, 9.5, "normal"))
         if row.note:
-            lines.append((_short(row.note, 38), "#57606a", 6.5, "normal"))
+            lines.append((short_text(row.note, 38), "#57606a", 6.5, "normal"))
         # Axes of their own, so that text that is wider than expected is cut off and does not run into the frames.
         beside = figure.add_axes((0, bottom / total, (text_width - 0.05) / (width + 0.1), height / total))
         beside.set_axis_off()
@@ -117,7 +78,7 @@ def draw_contact_sheet(path: Path, rows: Sequence[ContactRow], *, title: str = "
             )
     if title:
         figure.text(0.08 / width, 1 - 0.17 / total, title, fontsize=11, va="center", parse_math=False)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def _strip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -127,18 +88,3 @@ def _strip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     gap = np.full((frames.shape[1], max(1, frames.shape[2] // 50), 3), 255, dtype=np.uint8)
     pieces = [piece for frame in frames for piece in (frame, gap)]
     return np.concatenate(pieces[:-1], axis=1)
-
-
-def _short(text: str, most: int) -> str:
-    """In one line of ``most`` letters; a single long word is cut in its middle, where file names differ least."""
-    text = " ".join(text.split())
-    if len(text) <= most:
-        return text
-    shortened = shorten(text, most, placeholder=" …")
-    return shortened if len(shortened) > most // 2 else f"{text[: most // 2 - 1]}…{text[-(most - most // 2) :]}"
-
-
-def _save(path: Path, figure: Figure, *, trim: bool = False) -> None:
-    """``trim`` fits the picture to what is drawn: square axes move inside their place, and labels with them."""
-    box = "tight" if trim else None
-    atomic_write(path, lambda temporary: figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches=box))

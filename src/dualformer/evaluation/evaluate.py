@@ -7,7 +7,7 @@ frames of every clip in a random order. A model that scores as well as before do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from dualformer.datasets.clips import Batches, ViewClips
 from dualformer.datasets.samples import DatasetError, Missing, VideoList
 from dualformer.evaluation.classes import match_classes
 from dualformer.evaluation.metrics import summary
+from dualformer.evaluation.several import several_summary
 from dualformer.model.network import DualFormer
 from dualformer.video.backend import decoder
 from dualformer.video.pieces import Media
@@ -39,9 +40,9 @@ class Evaluation:
     """The weights' labels; ``labels`` and the columns of ``probabilities`` count in their order."""
     paths: tuple[Media, ...]
     labels: NDArray[np.int64]
-    """(N,)"""
+    """(N,); the first of several."""
     probabilities: NDArray[np.float32]
-    """(N, classes): softmax for each view, then the mean."""
+    """(N, classes): softmax for each view, of multi-label weights sigmoid, then the mean."""
     missing: tuple[Missing, ...]
     """Videos that are not there and count as wrong. Their labels count in the order of ``classes``."""
     rates: tuple[float | None, ...]
@@ -54,11 +55,18 @@ class Evaluation:
     """Of the shuffled order."""
     preprocessing: Preprocessing
     figures: dict[str, Any]
-    """`metrics.summary`, and how it was measured; ready for JSON."""
+    """`metrics.summary` or `several.several_summary`, and how it was measured; ready for JSON."""
     seconds: float
     """Decoding and network, from the first video to the last."""
     clips_per_second: float
     """Views that went through decoding and the network in a second."""
+    targets: NDArray[np.bool_] | None = None
+    """(N, classes): which labels each video has, of multi-label weights."""
+
+    @property
+    def missing_targets(self) -> NDArray[np.bool_]:
+        """Likewise of those that are missing (M, classes)."""
+        return _truths([absent.labels for absent in self.missing], len(self.classes))
 
 
 def evaluate(
@@ -80,19 +88,21 @@ def evaluate(
     ``workers``: processes that decode (0: this one). ``batch_size``: views that go through the network at a time.
     ``label_map``: class of the data set → label of the weights, where their names differ. ``progress`` is called with
     the number of videos done and their total. What the list says is missing counts as wrong.
-    Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode or a list
-    without videos, ``ValueError`` for options out of range.
+    Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode, a list
+    without videos, and one of several labels a video where the weights have one (or the other way round);
+    ``ValueError`` for options out of range.
     """
     views = Views.parse(views)
     if batch_size < 1 or workers < 0:
         raise ValueError(f"batch_size must be at least 1 and workers 0 or more, not {batch_size} and {workers}")
     if len(videos) == 0:
         raise DatasetError(f"{videos.source}: no video to evaluate on")
+    _check_labels(card, videos)
     names = card.class_names
     to_label = match_classes(videos.classes, names, source=videos.source, label_map=label_map)
     labels = to_label[[sample.label for sample in videos.samples]]
-    missing = tuple(replace(absent, label=int(to_label[absent.label])) for absent in videos.missing)
-    missing_labels = np.asarray([absent.label for absent in missing], dtype=np.int64)
+    missing = tuple(_mapped(absent, to_label) for absent in videos.missing)
+    targets = _truths([to_label[list(sample.labels)] for sample in videos.samples], len(names))
     clips = ViewClips(videos, card.preprocessing, clips=views.clips, crops=views.crops)
     loader = Batches(
         _JudgedViews(clips, control=control, seed=seed),
@@ -114,6 +124,7 @@ def evaluate(
                 device=device,
                 at_once=batch_size,
                 precision=precision,
+                multi_label=card.multi_label,
             )
             probabilities[batch["index"]] = scores.unflatten(0, (-1, views.count)).mean(dim=1).numpy()
             done += len(batch["index"])
@@ -123,6 +134,12 @@ def evaluate(
         model.train(was_training)
     seconds = time.perf_counter() - begun
     rate = len(videos) * views.count / seconds
+    if card.multi_label:
+        absent = _truths([one.labels for one in missing], len(names))
+        figures = several_summary(probabilities, targets, missing=absent)
+    else:
+        absent = np.asarray([one.label for one in missing], dtype=np.int64)
+        figures = summary(probabilities, labels, missing=absent)
     measured = {
         "videos": len(videos),
         "classes": len(names),
@@ -148,10 +165,38 @@ def evaluate(
         control=control,
         seed=seed,
         preprocessing=card.preprocessing,
-        figures=summary(probabilities, labels, missing=missing_labels) | measured,
+        figures=figures | measured,
         seconds=seconds,
         clips_per_second=rate,
+        targets=targets if card.multi_label else None,
     )
+
+
+def _check_labels(card: Card, videos: VideoList) -> None:
+    if videos.multi_label and not card.multi_label:
+        raise DatasetError(
+            f"{videos.source}: its videos may have several labels, and the weights give each one: judge weights that "
+            "were trained with --multi-label by it"
+        )
+    if card.multi_label and not videos.multi_label:
+        raise DatasetError(
+            f"{videos.source}: its videos have one label each, and the weights were trained with --multi-label: judge "
+            "them by a CSV file with all labels of every video"
+        )
+
+
+def _mapped(absent: Missing, to_label: NDArray[np.int64]) -> Missing:
+    first, *others = dict.fromkeys(to_label[list(absent.labels)].tolist())  # two may lead to one
+    return replace(absent, label=first, others=tuple(others))
+
+
+def _truths(labels: Iterable[Iterable[int]], classes: int) -> NDArray[np.bool_]:
+    """(N, classes) of the labels of each video."""
+    rows = [list(own) for own in labels]
+    targets = np.zeros((len(rows), classes), dtype=bool)
+    for row, own in zip(targets, rows, strict=True):
+        row[own] = True
+    return targets
 
 
 def apply_control(views: Tensor, control: Control, *, seed: int, index: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
+from dualformer.results.interval import wilson_interval
+
 CALIBRATION_BINS = 15
-_Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +104,6 @@ def top_k(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k: int)
     # Ties fall as they do in the table of predictions, so that both say the same.
     named = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return int((named == labels[:, None]).sum()) / len(labels)
-
-
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """95 % confidence interval of a share, which stays honest for few videos and near 0 and 1."""
-    if not 0 <= correct <= total or total < 1:
-        raise ValueError(f"{correct} of {total} is no share")
-    share, z2 = correct / total, _Z**2
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    spread = _Z / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    # The bounds are exact at the ends; rounding must not push them past.
-    return (0.0 if correct == 0 else centre - spread), (1.0 if correct == total else centre + spread)
 
 
 def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -36,9 +36,11 @@ class Prediction:
     labels: tuple[str, ...]
     """All classes, in the order of the classifier."""
     probabilities: NDArray[np.float32]
-    """(classes,), summing to 1."""
+    """(classes,), summing to 1; of multi-label weights each for itself."""
     source: str
     """The file, or "frames"."""
+    multi_label: bool = False
+    """Whether the video may be of several classes, or of none."""
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The ``k`` most likely classes with their probabilities, best first; all of them where there are fewer."""
@@ -46,6 +48,10 @@ class Prediction:
             raise ValueError(f"the number of classes to name must be at least 1, not {k}")
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.labels[i], float(self.probabilities[i])) for i in order.tolist()]
+
+    def above(self, threshold: float = 0.5) -> list[tuple[str, float]]:
+        """The classes that are at least as likely, best first: of multi-label weights, what the video is said to be."""
+        return [(label, probability) for label, probability in self.top(len(self.labels)) if probability >= threshold]
 
     @property
     def label(self) -> str:
@@ -58,7 +64,8 @@ class Prediction:
         return self.top(1)[0][1]
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.label} ({self.probability:.1%})"
+        named = self.above() if self.multi_label else self.top(1)
+        return f"{self.source}: {', '.join(f'{label} ({p:.1%})' for label, p in named) or 'none of the classes'}"
 
 
 class Recognizer:
@@ -139,6 +146,7 @@ class Recognizer:
             device=self.device,
             at_once=self.views_per_batch,
             precision=self.precision,
+            multi_label=self.card.multi_label,
         )
         return probabilities.numpy()
 
@@ -175,4 +183,7 @@ class Recognizer:
                     future.cancel()
 
     def _predict(self, source: str, views: Tensor) -> Prediction:
-        return Prediction(labels=self.labels, probabilities=self.predict_views(views).mean(axis=0), source=source)
+        probabilities = self.predict_views(views).mean(axis=0)
+        return Prediction(
+            labels=self.labels, probabilities=probabilities, source=source, multi_label=self.card.multi_label
+        )

@@ -20,8 +20,10 @@ from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.quickstart.config import QuickstartConfig
 from dualformer.training.config import TrainConfig
 from dualformer.training.loop import TrainResult
+from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.report import CURVES, Reporter, clock
 from dualformer.training.run import CONFIG, train
+from dualformer.training.state import has_checkpoint
 from dualformer.weights.atomic import atomic_write
 from dualformer.weights.locate import resolve
 from dualformer.weights.native import load_weights, read_card
@@ -106,12 +108,14 @@ def _train(config: QuickstartConfig, folder: Path, *, start: str | None, reporte
     settings = TrainConfig(
         data=str(folder.parent / "videos"),
         out=str(folder),
-        resume=(folder / CONFIG).is_file() and (folder / "checkpoint.pt").is_file(),
-        start=start,
+        resume=(folder / CONFIG).is_file() and has_checkpoint(folder),
+        start=start or RANDOM,
         frames=16,
         stride=2,
         size=64,
         epochs=config.epochs,
+        batch_size=16,
+        lr=1e-3,
         backbone_lr=0.3 if start else 1.0,
         drop_path=0.0,
         dropout=0.0,

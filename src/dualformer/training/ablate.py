@@ -22,16 +22,22 @@ from dualformer.model.ablations import ROWS, Row, effective
 from dualformer.model.config import Config, Size3
 from dualformer.model.cost import Cost, measure_cost
 from dualformer.training.config import TrainConfig
+from dualformer.training.parallel import processes
 from dualformer.training.precision import choose_precision
+from dualformer.training.propose import propose
+from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.report import Reporter, read_metrics
 from dualformer.training.run import CONFIG, plan_network, preset_of, train
-from dualformer.training.sources import open_source
-from dualformer.training.state import CHECKPOINT
+from dualformer.training.sources import Source, open_source
+from dualformer.training.state import has_checkpoint
 from dualformer.weights.atomic import atomic_write
 
 RESULTS = "results.json"
 
-_FREE = ("data", "out", "resume", "seed", "workers", "cache_gb", "shard_cache", "shard_cache_gb", "save_minutes")
+_FREE = (
+    *("data", "out", "resume", "seed", "workers", "cache_gb", "shard_cache", "shard_cache_gb", "save_minutes"),
+    *("keep", "tensorboard", "confusion_every"),
+)
 """Settings that may differ from call to call. The data may move; another data set is noticed by its contents."""
 
 
@@ -95,11 +101,13 @@ def run_rows(
         raise ValueError(f"--seeds must be at least 1, not {seeds}")
     if not rows:
         raise ValueError("there are no rows to train")
+    if processes(recipe.devices, recipe.nodes, accelerator=recipe.accelerator).world > 1:
+        raise ValueError("rows are trained on one device each: leave --devices and --nodes out")
     if recipe.resume:
         raise ValueError("resume has no place here: finished runs are kept and others go on by themselves")
     # What is drawn for validation where the data has no split of its own follows the seed, and this must not.
     source = open_source(recipe.replace(seed=0))
-    recipe = _closed(rows, recipe, source.classes)
+    recipe = _closed(rows, recipe, source)
     plans, problems = _plans(rows, recipe, classes=len(source.classes))
     book = _Results(Path(recipe.out), recipe, data=source.fingerprint)
     recipe = book.recipe
@@ -129,18 +137,22 @@ def run_rows(
     ]
 
 
-def _closed(rows: Sequence[Row], recipe: TrainConfig, classes: tuple[str, ...]) -> TrainConfig:
-    """``recipe`` with model, clip and flip said: asked for by default or by name, they are the same recipe."""
+def _closed(rows: Sequence[Row], recipe: TrainConfig, source: Source) -> TrainConfig:
+    """``recipe`` with model, start, clip, flip and steps said: by default or by name, they are the same recipe.
+
+    Rows start from random weights, which suit one network as well as another, and have the paper's 30 epochs.
+    """
     own = rows[0].model if all(row.model for row in rows) else None
-    recipe = recipe.replace(model=recipe.model or own)
-    network, preprocessing = plan_network(recipe, classes=len(classes))
+    recipe = recipe.replace(model=recipe.model or own, start=recipe.start or RANDOM, epochs=recipe.epochs or 30)
+    recipe, _ = propose(recipe, videos=source.size, counts=source.counts, val_videos=source.val_size, card=None)
+    network, preprocessing = plan_network(recipe, classes=len(source.classes))
     return recipe.replace(
         model=recipe.model or preset_of(network),
         frames=preprocessing.frames,
         stride=preprocessing.stride,
         fps=preprocessing.fps,
         size=preprocessing.crop,
-        flip="off" if recipe.overfit else recipe.flip_for(classes),
+        flip="off" if recipe.overfit else recipe.flip_for(source.classes),
     )
 
 
@@ -172,7 +184,7 @@ def _plans(rows: Sequence[Row], recipe: TrainConfig, *, classes: int) -> tuple[l
 def _train(book: _Results, key: str, settings: TrainConfig, reporter: Reporter) -> None:
     out = book.path.parent / key / f"seed-{settings.seed}"
     network = book.network(key)
-    goes_on = (out / CONFIG).is_file() and (out / CHECKPOINT).is_file()
+    goes_on = (out / CONFIG).is_file() and has_checkpoint(out)
     book.write()
     try:
         result = train(settings.replace(out=str(out), resume=goes_on), reporter=reporter, variant=lambda _: network)

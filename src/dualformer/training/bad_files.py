@@ -18,12 +18,14 @@ BAD_FILES = "bad_files.csv"
 class BadFiles:
     """Told of every clip that could not be read. Each video is named once, and written down in ``folder``.
 
+    Of several processes each is told of every one, and only that with ``writes`` writes them down.
+
     A clip that is left out is missing from its batch; no other takes its place. More than one in twenty of ``videos``
     (and more than three) is no accident: then ``DatasetError`` says so.
     """
 
-    def __init__(self, folder: Path, videos: int, reporter: Reporter) -> None:
-        self._path, self._videos, self._reporter = folder / BAD_FILES, videos, reporter
+    def __init__(self, folder: Path, videos: int, reporter: Reporter, *, writes: bool = True) -> None:
+        self._path, self._videos, self._reporter, self._writes = folder / BAD_FILES, videos, reporter, writes
         self._told: set[str] = set()
 
     def forget(self) -> None:
@@ -35,7 +37,7 @@ class BadFiles:
             return
         self._told.add(str(error))
         self._reporter.say(f"left out, as it cannot be read: {error}")
-        if isinstance(error, VideoError):
+        if self._writes and isinstance(error, VideoError):
             known = read_manifest(self._path) if self._path.is_file() else []
             verdict = Verdict(path=Path(error.path), ok=False, reason=error.reason, decoder=decoder())
             write_manifest(self._path, [*(v for v in known if v.path != verdict.path.resolve()), verdict])

@@ -11,15 +11,19 @@ from typing import Any
 
 from dualformer.training.options.augment import PLAIN, AugmentOptions
 from dualformer.training.options.data import DataOptions
+from dualformer.training.options.loss import LossOptions
 from dualformer.training.options.machine import MachineOptions
 from dualformer.training.options.network import NetworkOptions
 from dualformer.training.options.record import RecordOptions
 from dualformer.training.options.steps import StepOptions
+from dualformer.training.options.teach import TeachOptions
 from dualformer.weights.atomic import atomic_write
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(RecordOptions, MachineOptions, AugmentOptions, StepOptions, NetworkOptions, DataOptions):
+class TrainConfig(
+    RecordOptions, MachineOptions, AugmentOptions, TeachOptions, LossOptions, StepOptions, NetworkOptions, DataOptions
+):
     """A run: what each theme's options say (the last base's come first in the help).
 
     What is left open is filled in when the run begins; the result is written beside it and read again by resume.
@@ -32,6 +36,9 @@ class TrainConfig(RecordOptions, MachineOptions, AugmentOptions, StepOptions, Ne
         self.check_network()
         self.check_steps()
         self.check_augment()
+        self.check_teach()
+        self.check_loss(self.data, teaches=self.teaches, confusion_every=self.confusion_every)
+        self.check_machine()
         self.check_record()
 
     def without_augmentation(self) -> TrainConfig:

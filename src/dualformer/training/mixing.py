@@ -43,8 +43,9 @@ def draw_mix(augmentation: Augmentation, rng: np.random.Generator) -> Mix | None
 def mix_batch(
     batch: Batch, augmentation: Augmentation, *, classes: int, seed: int, epoch: int, number: int, world: int = 1
 ) -> Batch:
-    """Batch ``number`` of an epoch, mixed: ``clip``, ``target`` B classes (parts of each class, their sum is 1), and as
-    ``label`` the class with the largest part. A batch that is not to be mixed comes back as it is.
+    """Batch ``number`` of an epoch, mixed: ``clip``, ``target`` B classes (parts of each class, their sum is 1; of
+    clips with several labels, their own targets mixed), and as ``label`` the class with the largest part. A batch that
+    is not to be mixed comes back as it is.
 
     Of ``world`` ranks each calls it for its own clips. ``ValueError`` where they cannot be paired.
     """
@@ -75,7 +76,7 @@ def apply_mix(batch: Batch, mix: Mix, classes: int) -> Batch:
         mixed = clips.clone()
         mixed[:, :, top:bottom, left:right] = partners[:, :, top:bottom, left:right]
         share = 1 - (bottom - top) * (right - left) / (clips.shape[2] * clips.shape[3])
-    labels = F.one_hot(batch["label"], classes).float()
+    labels = batch["target"] if "target" in batch else F.one_hot(batch["label"], classes).float()
     target = share * labels + (1 - share) * labels.roll(-half, dims=0)
     return {**batch, "clip": mixed, "target": target, "label": target.argmax(dim=1)}
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
+from dualformer.datasets.clips import TrainingClips
+from dualformer.model.heads import TokenHead
 from dualformer.model.network import DualFormer
+from dualformer.training.class_weights import class_weights
+from dualformer.training.config import TrainConfig
+from dualformer.training.losses import ClipLoss
+from dualformer.training.options.teach import TeachOptions
+from dualformer.training.stored_scores import LabelledTokens, ScoreFolder, TokenGrid
+from dualformer.training.teacher import Teacher, open_teacher
+from dualformer.training.token_labels import clip_loss, fit_map, token_loss, top_distribution
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
 Batch = dict[str, Tensor]
-"""``clip`` B T H W 3 uint8 and ``label`` B; mixed clips have a ``target`` B classes besides, parts whose sum is 1;
-rendered clips bring their truth as well."""
+"""``clip`` B T H W 3 uint8 and ``label`` B; mixed clips have a ``target`` B classes besides, parts whose sum is 1, and
+clips of several labels one of zeros and ones;
+rendered clips bring their truth as well, and those with stored scores a ``token_target`` B T H W classes."""
 
 
 class Step(NamedTuple):
@@ -23,25 +35,42 @@ class Step(NamedTuple):
     loss: Tensor
     logits: Tensor
     parts: dict[str, Tensor]
+    weight: Tensor | None = None
+    """What the batch counts for among others, where its clips do not count alike. The losses are means by that."""
 
 
 class ClipObjective(nn.Module):
-    """Cross-entropy on the clip's class, or on its parts of several. ``label_smoothing`` of it goes to all classes."""
+    """``loss`` of the clip's class, of its parts of several, or of its several classes; by default cross-entropy."""
 
-    def __init__(self, model: DualFormer, preprocessing: Preprocessing, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, model: DualFormer, preprocessing: Preprocessing, *, loss: ClipLoss | None = None) -> None:
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
-        self.label_smoothing = label_smoothing
+        self.loss = loss or ClipLoss(classes=model.config.num_classes)
         self.extra: nn.Module | None = None
+        self.lines: list[str] = []
+        """What to tell of it as a run begins."""
+        self.fingerprint: Mapping[str, Any] = {}
+        """What must be the same when a run is resumed."""
+
+    def place(self, device: torch.device) -> None:
+        """Moves what belongs to no module to where the batches will be; to be called once, before training."""
+
+    def feed(self, clips: Dataset[dict[str, Any]]) -> Dataset[dict[str, Any]]:
+        """The training clips, with what this objective needs besides in every item."""
+        return clips
 
     def forward(self, batch: Batch) -> Step:
         logits = self.model(normalize(batch["clip"], self.preprocessing)).float()
-        return Step(self.classification_loss(logits, batch), logits, {})
+        weights = self.clip_weights(batch)
+        return Step(self.classification_loss(logits, batch), logits, {}, _together(weights))
 
     def classification_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        target = batch.get("target", batch["label"])
-        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        return self.loss(logits, _target(batch))
+
+    def clip_weights(self, batch: Batch) -> Tensor | None:
+        """What each clip counts for, B; None where all count alike."""
+        return self.loss.clip_weights(_target(batch))
 
 
 class MotionObjective(ClipObjective):
@@ -55,9 +84,9 @@ class MotionObjective(ClipObjective):
     TARGETS = 3
 
     def __init__(
-        self, model: DualFormer, preprocessing: Preprocessing, *, label_smoothing: float = 0.0, weight: float = 1.0
+        self, model: DualFormer, preprocessing: Preprocessing, *, loss: ClipLoss | None = None, weight: float = 1.0
     ) -> None:
-        super().__init__(model, preprocessing, label_smoothing=label_smoothing)
+        super().__init__(model, preprocessing, loss=loss)
         self.weight = weight
         self.extra = nn.Linear(model.num_features, self.QUARTERS**2 * self.TARGETS)
         nn.init.zeros_(self.extra.weight)  # the loss starts at 1, whatever the features
@@ -72,6 +101,168 @@ class MotionObjective(ClipObjective):
         target = motion_targets(batch["moving"], batch["velocity"], features.shape[2:], self.QUARTERS)
         motion_loss = F.mse_loss(motion, target) / target.var().clamp_min(1e-6)
         return Step(clip_loss + self.weight * motion_loss, logits, {"clip": clip_loss, "motion": motion_loss})
+
+
+class TaughtObjective(ClipObjective):
+    """Cross-entropy on the class, plus what a teacher says: token labelling, distillation, or both.
+
+    The teacher is asked about every clip as it is (cropped, mirrored, mixed), or its stored ``scores`` are looked up
+    where the clip was cut. It is no part of this module: neither trained, nor put into training mode, nor saved.
+    Where clips do not count alike, they do not in what is learnt from the teacher either.
+    """
+
+    def __init__(
+        self,
+        model: DualFormer,
+        preprocessing: Preprocessing,
+        options: TeachOptions,
+        *,
+        teacher: Teacher | None = None,
+        scores: ScoreFolder | None = None,
+        loss: ClipLoss | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, preprocessing, loss=loss)
+        if (teacher is None) == (scores is None):
+            raise ValueError("an objective is taught by a teacher or by stored scores: give one of them")
+        self.options, self.teacher, self._scores = options, teacher, scores
+        if options.distill != "clip":
+            with torch.random.fork_rng(devices=[]):  # the same head for the same seed, whatever was drawn before
+                torch.manual_seed(seed)
+                self.extra = TokenHead(model.num_features, model.config.num_classes)
+        digest = teacher.digest if teacher else scores.card.digest if scores else ""
+        self.fingerprint = {"teacher": [digest, scores is not None, *(getattr(options, name) for name in _DECISIVE)]}
+        self.lines = [*(teacher.lines if teacher else ()), *([scores.line] if scores else ()), _lesson(options)]
+
+    def place(self, device: torch.device) -> None:
+        if self.teacher is not None:
+            self.teacher.place(device)
+
+    def feed(self, clips: Dataset[dict[str, Any]]) -> Dataset[dict[str, Any]]:
+        if self._scores is None:
+            return clips
+        if not isinstance(clips, TrainingClips):
+            raise ValueError("--teacher-scores are of videos in files, and these clips are not cut from any")
+        if clips.augmentation.mixes or clips.augmentation.randaugment:
+            raise ValueError(
+                "--teacher-scores do not follow --mixup, --cutmix and --randaugment, which move what is in a clip: "
+                "leave them out, or give the --teacher itself"
+            )
+        config, pre = self.model.config, self.preprocessing
+        return LabelledTokens(clips, self._scores, TokenGrid(config, (pre.frames, pre.crop, pre.crop)))
+
+    def forward(self, batch: Batch) -> Step:
+        features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))
+        logits = self.model.forward_head(features).float()
+        parts, weights = {"clip": self.classification_loss(logits, batch)}, self.clip_weights(batch)
+        options, extra = self.options, self.extra
+        taught = self.teacher(batch["clip"], tokens=extra is not None) if self.teacher else None
+        if extra is not None:
+            target = batch.get("token_target")
+            if taught is not None:
+                assert taught.tokens is not None
+                maps = fit_map(taught.tokens, (features.shape[2], features.shape[3], features.shape[4]))
+                target = top_distribution(maps, options.teacher_topk, rest=options.teacher_rest)
+            assert target is not None  # stored scores come with the clips
+            parts["tokens"] = token_loss(extra(features).float(), target, weights)
+        if options.distill != "tokens":
+            assert taught is not None
+            parts["teacher"] = clip_loss(logits, taught.clip, options.temperature, weights)
+        lessons = [loss for name, loss in parts.items() if name != "clip"]
+        loss = torch.stack(lessons).mean()
+        return Step(torch.lerp(parts["clip"], loss, options.distill_weight), logits, parts, _together(weights))
+
+
+_DECISIVE = ("distill", "distill_weight", "temperature", "teacher_topk", "teacher_rest")
+
+
+def _lesson(options: TeachOptions) -> str:
+    topk = f"its {options.teacher_topk} likeliest classes of every token"
+    if options.teacher_rest == "zero":
+        topk += " (the others' scores zero, as in the authors' code)"
+    clips = f"its scores of every clip at temperature {options.temperature:g}"
+    what = {"tokens": topk, "clip": clips, "both": f"{topk}, and {clips}"}[options.distill]
+    return f"learning from the teacher: {what}; {options.distill_weight:g} of the loss"
+
+
+def make_objective(
+    config: TrainConfig,
+    source_has_truth: bool,
+    model: DualFormer,
+    preprocessing: Preprocessing,
+    *,
+    label_smoothing: float,
+    classes: Sequence[str],
+    counts: Mapping[str, int] | None = None,
+    videos: int = 0,
+) -> ClipObjective:
+    """What a run makes smaller: taught where there is a teacher, else by the renderer's truth where there is one.
+
+    ``counts``: how many of the ``videos`` to train on have each class. Errors: as `open_teacher`, `ScoreFolder` and
+    `class_weights`; ``ValueError`` for stored scores of clips that have no files.
+    """
+    weights, line = None, ""
+    if config.class_weights:
+        if counts is None:
+            raise ValueError("--class-weights needs to know how many videos there are of each class")
+        weights, line = class_weights(
+            config.class_weights, tuple(classes), counts=counts, videos=videos, multi_label=config.multi_label
+        )
+    loss = ClipLoss(
+        classes=len(classes),
+        label_smoothing=label_smoothing,
+        class_weights=torch.tensor(list(weights.values())) if weights else None,
+        multi_label=config.multi_label,
+    )
+    objective = _objective(config, source_has_truth, model, preprocessing, loss, classes)
+    if weights:
+        objective.lines.append(line)
+        objective.fingerprint = {**objective.fingerprint, "class_weights": list(weights.values())}
+    if config.multi_label:
+        objective.lines.append(
+            "several labels a video: yes or no for every class; the best epoch is that of the highest mean average "
+            "precision"
+        )
+        objective.fingerprint = {**objective.fingerprint, "multi_label": True}
+    return objective
+
+
+def _objective(
+    config: TrainConfig,
+    source_has_truth: bool,
+    model: DualFormer,
+    preprocessing: Preprocessing,
+    loss: ClipLoss,
+    classes: Sequence[str],
+) -> ClipObjective:
+    if not config.teaches:
+        kind = MotionObjective if source_has_truth else ClipObjective
+        return kind(model, preprocessing, loss=loss)
+    teacher = scores = None
+    if config.teacher:
+        teacher = open_teacher(config.teacher, classes=classes, clips=preprocessing, tokens=config.distill != "clip")
+    elif source_has_truth:
+        raise ValueError("--teacher-scores are of files, and --data rendered has none: give the --teacher itself")
+    else:
+        assert config.teacher_scores is not None
+        scores = ScoreFolder(config.teacher_scores, classes, topk=config.teacher_topk, rest=config.teacher_rest)
+    return TaughtObjective(
+        model,
+        preprocessing,
+        config,
+        teacher=teacher,
+        scores=scores,
+        loss=loss,
+        seed=config.seed,
+    )
+
+
+def _target(batch: Batch) -> Tensor:
+    return batch.get("target", batch["label"])
+
+
+def _together(weights: Tensor | None) -> Tensor | None:
+    return None if weights is None else weights.sum()
 
 
 def motion_targets(moving: Tensor, velocity: Tensor, tokens: torch.Size, quarters: int) -> Tensor:

@@ -24,7 +24,7 @@ _TEXT = 190
 def draw_clips(path: Path, batch: Batch, classes: tuple[str, ...]) -> None:
     """A PNG with a row of up to 8 frames, evenly spread, for each of the first 16 clips of a batch (B T H W 3, uint8).
 
-    Beside each are its classes; of a mixed clip the three largest, with their parts.
+    Beside each are its classes; of a mixed clip the largest, with their parts.
     """
     clips = batch["clip"][:_MOST_CLIPS].cpu()
     shown = np.unique(np.linspace(0, clips.shape[1] - 1, min(_MOST_FRAMES, clips.shape[1])).round().astype(int))
@@ -47,6 +47,6 @@ def _caption(batch: Batch, row: int, classes: tuple[str, ...]) -> list[str]:
     target: Tensor | None = batch.get("target")
     if target is None:
         return wrap(classes[int(batch["label"][row])], 24)
-    parts, labels = target[row].topk(min(3, len(classes)))
+    parts, labels = target[row].topk(min(6, len(classes)))
     named = [(part, classes[label]) for part, label in zip(parts.tolist(), labels.tolist(), strict=True) if part > 0]
-    return [line for part, name in named for line in wrap(f"{part:.0%} {name}", 24)]
+    return [line for part, name in named for line in wrap(name if part == 1 else f"{part:.0%} {name}", 24)]

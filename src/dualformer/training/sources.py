@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +39,13 @@ class Source:
     """Indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
     size: int
     """Clips of an epoch; of files, how many there are."""
+    val_size: int
+    """Clips to validate on."""
     description: str
+    counts: Mapping[str, int] | None = None
+    """Of files, videos of each class to train on."""
+    val_counts: Mapping[str, int] | None = None
+    """Likewise to validate on."""
     fingerprint: str
     """Equal for equal classes and clips."""
     splits: Splits | None = None
@@ -48,6 +54,8 @@ class Source:
     """How an epoch goes through shards."""
     order: Callable[[int], NDArray[np.int64]] | None = None
     """The order of an epoch's clips, where it is not any."""
+    name: Callable[[int], str] | None = None
+    """Of files: what video the ``index`` of a training clip is."""
     has_truth: bool = False
     """Clips bring the renderer's ``moving`` and ``velocity`` along."""
 
@@ -68,6 +76,7 @@ def file_source(config: TrainConfig) -> Source:
         seed=config.seed,
         bad=bad,
         cache=ShardCache.parse(config.shard_cache, config.shard_cache_gb),
+        multi_label=config.multi_label,
     )
     shuffle, reading = _how_to_read(config, splits.train)
     if config.overfit:
@@ -96,6 +105,9 @@ def file_source(config: TrainConfig) -> Source:
         train=train,
         val=lambda pre: ViewClips(splits.val, pre),
         size=len(splits.train),
+        val_size=len(splits.val),
+        counts=splits.train.counts(),
+        val_counts=splits.val.counts(),
         description=f"{config.data}: {len(splits.train.classes)} classes, "
         f"{len(splits.train)} {splits.train.things} to train on ({spread} a class), {len(splits.val)} to validate on; "
         f"{splits.how}{left_out}; manifest {splits.train.manifest_hash}{reading}",
@@ -103,6 +115,7 @@ def file_source(config: TrainConfig) -> Source:
         splits=None if shuffle else splits,
         shuffle=shuffle,
         order=ShardOrder.of(splits.train, config.seed) if shuffle == "shards" else None,
+        name=lambda index: str(splits.train.samples[index].path),
     )
 
 
@@ -135,7 +148,7 @@ def rendered_source(config: TrainConfig) -> Source:
     """
     if config.frames is None or config.size is None:
         raise ValueError("--data rendered needs to know what to render: give --frames and --size")
-    length = config.rendered_clips
+    length, epochs = config.rendered_clips, config.epochs or RENDERED_EPOCHS
     classes, things = (PLACES, "pictures") if config.frames == 1 else (ALL, "videos")
 
     def train(pre: Preprocessing, augmentation: Augmentation) -> Clips:
@@ -147,18 +160,17 @@ def rendered_source(config: TrainConfig) -> Source:
                 "--data rendered never shows a clip twice and knows what moves where in it: of the options that change "
                 "clips and batches it takes --label-smoothing only"
             )
-        difficulty = Curriculum(config.epochs * length, seed=config.seed)
-        clips = RenderedClips(
-            _scene(pre), config.epochs * length, seed=config.seed, frames=pre.frames, difficulty=difficulty
-        )
+        difficulty = Curriculum(epochs * length, seed=config.seed)
+        clips = RenderedClips(_scene(pre), epochs * length, seed=config.seed, frames=pre.frames, difficulty=difficulty)
         return _Epochs(clips, length)
 
     def val(pre: Preprocessing) -> Clips:
         # Another seed than any training clip's: theirs is the run's, and never negative.
-        count = 320
-        difficulty = Curriculum(count, seed=_VALIDATION_SEED, hardest=lambda _: 1.0)
+        difficulty = Curriculum(_VALIDATION_CLIPS, seed=_VALIDATION_SEED, hardest=lambda _: 1.0)
         return _Views(
-            RenderedClips(_scene(pre), count, seed=_VALIDATION_SEED, frames=pre.frames, difficulty=difficulty)
+            RenderedClips(
+                _scene(pre), _VALIDATION_CLIPS, seed=_VALIDATION_SEED, frames=pre.frames, difficulty=difficulty
+            )
         )
 
     if config.seed == _VALIDATION_SEED:
@@ -168,13 +180,17 @@ def rendered_source(config: TrainConfig) -> Source:
         train=train,
         val=val,
         size=length,
+        val_size=_VALIDATION_CLIPS,
         description=f"rendered {things}: {len(classes)} classes, {length} new clips an epoch, from plain to hard",
         fingerprint=f"rendered {length}",
         has_truth=True,
     )
 
 
+RENDERED_EPOCHS = 20
+"""Where nobody says how many: as for the weights that come with the package."""
 _VALIDATION_SEED = 2**31 - 1
+_VALIDATION_CLIPS = 320
 
 
 @dataclass(frozen=True)
@@ -225,8 +241,12 @@ def _spread(videos: VideoList, count: int) -> VideoList:
     """``count`` videos, the classes in turn."""
     by_class: dict[int, list[int]] = {}
     for index, sample in enumerate(videos.samples):
-        by_class.setdefault(sample.label, []).append(index)
-    turns = {i: turn for members in by_class.values() for turn, i in enumerate(members)}
+        for label in sample.labels:
+            by_class.setdefault(label, []).append(index)
+    turns: dict[int, int] = {}
+    for members in by_class.values():
+        for turn, i in enumerate(members):
+            turns[i] = min(turn, turns.get(i, turn))
     order = sorted(turns, key=lambda i: (turns[i], videos.samples[i].label))
     return videos.subset(sorted(order[:count]))
 
@@ -236,6 +256,6 @@ def _hash(splits: Splits) -> str:
     digest = hashlib.sha256(repr(splits.train.classes).encode())
     for videos in (splits.train, splits.val):
         for sample in videos.samples:
-            digest.update(f"{sample.name}\0{sample.label}\n".encode())
+            digest.update(f"{sample.name}\0{','.join(map(str, sample.labels))}\n".encode())
         digest.update(b"--")
     return digest.hexdigest()[:16]

@@ -109,9 +109,10 @@ class Augmentation:
         """The label of a mirrored clip of ``label``, which must be one that is mirrored."""
         return label if self.mirrored is None else self.mirrored[label]
 
-    def of_label(self, label: int) -> "Augmentation":
-        """What clips of this label get: not every one may be mirrored."""
-        return replace(self, flip=0.0) if self.mirrored is not None and self.mirrored[label] < 0 else self
+    def of_label(self, *labels: int) -> "Augmentation":
+        """What clips of these labels get: not every one may be mirrored."""
+        never = self.mirrored is not None and any(self.mirrored[label] < 0 for label in labels)
+        return replace(self, flip=0.0) if never else self
 
     def describe(self) -> str:
         """In words, for people."""

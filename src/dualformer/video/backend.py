@@ -1,11 +1,64 @@
-"""What decodes: the library and its version, which belong to every result. Frames differ between decoders."""
+"""What decodes, and its version, which belongs to every result: frames differ between decoders.
+
+The environment variable ``DUALFORMER_DECODER`` chooses it, so that the choice reaches every process that a run starts.
+Nothing is decoded by another than the chosen one, but for images, which PyAV reads.
+"""
+
+import os
+from types import ModuleType
+from typing import Literal, get_args
 
 import av
 
+from dualformer.errors import DualFormerError
+
+VARIABLE = "DUALFORMER_DECODER"
+
+Backend = Literal["pyav", "torchcodec"]
+
+
+class DecoderMissing(DualFormerError):
+    """The decoder that was asked for cannot be imported. The message says how to get it."""
+
+
+def chosen_backend() -> Backend:
+    """``pyav`` unless ``DUALFORMER_DECODER`` says otherwise; ``ValueError`` where that names no decoder."""
+    name = os.environ.get(VARIABLE, "").strip().lower() or "pyav"
+    for known in get_args(Backend):
+        if name == known:
+            return known
+    raise ValueError(f"{VARIABLE}={name} is no decoder: set it to {' or '.join(get_args(Backend))}, or not at all")
+
+
+def import_torchcodec() -> ModuleType:
+    """Raises :class:`DecoderMissing` where it is not there, or does not find FFmpeg's libraries."""
+    try:
+        import torchcodec  # type: ignore[import-not-found]  # optional, beside FFmpeg's libraries
+        import torchcodec.decoders  # type: ignore[import-not-found]
+    except (ImportError, OSError, RuntimeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DecoderMissing(
+            f"{VARIABLE}=torchcodec: it cannot be imported ({lines[0]}): pip install the torchcodec that goes with "
+            "your PyTorch and install FFmpeg's shared libraries, or unset the variable"
+        ) from error
+    return torchcodec
+
 
 def decoder() -> str:
-    """``PyAV 18.1.0, FFmpeg 8.1.2``; FFmpeg is the one inside PyAV."""
+    """``PyAV 18.1.0, FFmpeg 8.1.2``; FFmpeg is the one inside PyAV. With torchcodec, ``torchcodec 0.13.0, FFmpeg 7.1
+    (images: PyAV 18.1.0, FFmpeg 8.1.2)``, where the first FFmpeg is the machine's.
+
+    Raises as `chosen_backend` and `import_torchcodec` do.
+    """
     ffmpeg = getattr(av, "ffmpeg_version_info", None)  # older PyAV tells the versions of FFmpeg's libraries alone
     if ffmpeg is None:
         ffmpeg = "libavcodec " + ".".join(map(str, av.library_versions["libavcodec"]))
-    return f"PyAV {av.__version__}, FFmpeg {ffmpeg}"
+    pyav = f"PyAV {av.__version__}, FFmpeg {ffmpeg}"
+    if chosen_backend() == "pyav":
+        return pyav
+    torchcodec = import_torchcodec()
+    versions = getattr(getattr(torchcodec, "_core", None), "get_ffmpeg_library_versions", None)
+    ffmpeg = versions().get("ffmpeg_version") if versions else None
+    if ffmpeg is None:
+        ffmpeg = torchcodec.ffmpeg_major_version
+    return f"torchcodec {torchcodec.__version__}, FFmpeg {ffmpeg} (images: {pyav})"

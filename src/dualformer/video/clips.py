@@ -15,11 +15,12 @@ from torch import Tensor
 
 from dualformer.video.augment import augment
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.decode import FrameCountError, VideoReader
-from dualformer.video.frames import FrameReader, open_video
+from dualformer.video.decode import FrameCountError
+from dualformer.video.frames import open_video
 from dualformer.video.pieces import Media
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.sampling import even_clips, is_short, random_clip
+from dualformer.video.reading import Reader
+from dualformer.video.sampling import covering_clips, even_clips, is_short, random_clip
 from dualformer.video.transforms import (
     Crop,
     cut,
@@ -40,6 +41,10 @@ class TrainingClip(NamedTuple):
 
     frames: Tensor
     mirrored: bool
+    box: tuple[float, float, float, float]
+    """Where it was cut from: top, left, height and width as parts of the frame's."""
+    times: NDArray[np.float64]
+    """(T,): seconds of its frames from the first one of the video."""
 
 
 def read_training_clip(
@@ -63,7 +68,7 @@ def read_training_clip(
             rng.bit_generator.state = state
             tell_if_short(path, reader.times, pre)
             indices = random_clip(reader.times, pre, rng)
-            return training_view(reader.frames(indices), indices, pre, rng, augmentation)
+            return training_view(reader.frames(indices), indices, reader.times, pre, rng, augmentation)
 
         try:
             return draw()
@@ -74,21 +79,32 @@ def read_training_clip(
 def training_view(
     frames: Iterator[tuple[int, Tensor]],
     indices: NDArray[np.int64],
+    times: NDArray[np.float64],
     pre: Preprocessing,
     rng: np.random.Generator,
     augmentation: Augmentation,
 ) -> TrainingClip:
-    """Second half of :func:`read_training_clip`: cut, resize, flip and change frames (number, (H, W, 3)) in order."""
+    """Second half of :func:`read_training_clip`: cut, resize, flip and change frames (number, (H, W, 3)) in order.
+
+    ``indices`` are the frames of the clip, ``times`` the seconds of all frames of the video.
+    """
     crop: Crop | None = None
+    height = width = 1
     boxes: list[Tensor] = []
     for _, frame in frames:
         if crop is None:
-            crop = _draw_crop(frame.shape[0], frame.shape[1], pre, rng, augmentation)
+            height, width = frame.shape[:2]
+            crop = _draw_crop(height, width, pre, rng, augmentation)
         boxes.append(cut(frame, crop))
     assert crop is not None  # a clip has at least one frame
     places = np.unique(indices, return_inverse=True)[1].reshape(-1)
     view = augment(finish_crop(torch.stack(boxes), crop, pre.crop), augmentation, pre, rng)
-    return TrainingClip(view if len(boxes) == len(places) else view[torch.from_numpy(places)], crop.flip)
+    return TrainingClip(
+        view if len(boxes) == len(places) else view[torch.from_numpy(places)],
+        crop.flip,
+        (crop.top / height, crop.left / width, crop.height / height, crop.width / width),
+        times[indices],
+    )
 
 
 def read_views(
@@ -115,6 +131,29 @@ def read_views(
     return views[:, places].reshape(shape).transpose(0, 1).reshape(clips * crops, *shape[2:])
 
 
+def read_whole(
+    path: str | Media, pre: Preprocessing, *, at_once: int = 1, threads: int | None = None, fps: float | None = None
+) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
+    """All of a video clip after clip, its frames uncut: uint8 (n, T, h, w, 3) with a short side of ``pre.resize``, n at
+    most ``at_once``, and the seconds of its frames (n, T). The clips leave no gap between them (`covering_clips`).
+    """
+    with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
+        done = -1.0
+        while True:
+            clips = covering_clips(reader.times, pre)
+            clips = clips[reader.times[clips[:, -1]] > done][:at_once]
+            if not len(clips):
+                return
+            unique, places = np.unique(clips, return_inverse=True)
+            try:
+                small = torch.cat(list(_shrunk(reader.frames(unique), pre)))
+            except FrameCountError:
+                continue  # the reader has counted its frames meanwhile
+            times = reader.times[clips]
+            done = float(times[-1, -1])
+            yield small[torch.from_numpy(places.reshape(-1))].unflatten(0, clips.shape), times
+
+
 def tell_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocessing) -> None:
     """Warn that a video does not fill a clip: once, whichever of a run's processes meets the first one."""
     if not _told_short.value and is_short(times, pre):
@@ -138,9 +177,7 @@ def _draw_crop(
     return draw_crop(height, width, rng, area=augmentation.area, ratio=augmentation.ratio, flip=flip)
 
 
-def _even_frames(
-    path: str | Media, reader: VideoReader | FrameReader, pre: Preprocessing, clips: int
-) -> tuple[Tensor, Tensor]:
+def _even_frames(path: str | Media, reader: Reader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:
     """Every frame that the clips need, once and shrunk (n, h, w, 3), and which of them each place shows (clips·T,)."""
     tell_if_short(path, reader.times, pre)
     unique, places = np.unique(even_clips(reader.times, pre, clips), return_inverse=True)

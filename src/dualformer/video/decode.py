@@ -22,8 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dualformer.video.container import FrameCountError, OpenVideo, VideoError, ffmpeg_says, packets_of
+from dualformer.video.packets import Table, scan, tabulate
 from dualformer.video.pieces import Media
 from dualformer.video.pixels import Pictures
+from dualformer.video.reading import as_asked, checked_numbers, stacked
 from dualformer.video.sequential import VideoInfo, counted_times, decode_all, decode_in_order, describe, first_size
 
 __all__ = ["FrameCountError", "VideoError", "VideoInfo", "VideoReader", "decode_all"]
@@ -33,7 +35,6 @@ _log = logging.getLogger("dualformer")
 _KEEP_COMPRESSED = 64 * 2**20  # bytes of packets kept in memory, so that reading a short file demuxes it once
 _KEEP_DECODED = 128 * 2**20  # bytes of decoded frames kept where counting them meant decoding them
 _SKIPPING_IS_EXACT = {"h264", "hevc", "mpeg4", "mpeg2video"}  # decoders that leave out non-reference frames on request
-_HIDDEN_FRAMES = {"vp8"}  # packets that show no frame, with times like any other
 _JUMP_FROM = 8  # packets; nearer key frames are not worth emptying the decoder for
 
 
@@ -54,14 +55,16 @@ class VideoReader:
         self._threads = threads
         self._info: VideoInfo | None = None
         self._decoded: list[av.video.frame.VideoFrame] | None = None
-        self._counted = False
         self._video = OpenVideo(self._path, threads)
         # Nothing in it leads back here: what a cycle holds outlives its use, and a loader's memory grows.
         self._pictures = Pictures(self._path, self._video.declared_size, partial(first_size, self._path))
         try:
-            self._scan()
-            if not self._trusted():
+            self._listed, self._packets = scan(self._video, keep=_KEEP_COMPRESSED)
+            self._table = tabulate(self._listed, self._video)
+            if self._table is None:
                 self._count()
+            else:
+                self.times: NDArray[np.float64] = self._table.times
         except BaseException:
             self.close()
             raise
@@ -96,25 +99,17 @@ class VideoReader:
 
         Raises ``ValueError`` for a number outside the video, :class:`VideoError` where a frame does not decode.
         """
-        wanted = self._checked(indices)
-        unique, inverse = np.unique(wanted, return_inverse=True)
+        wanted = checked_numbers(indices, len(self), self._path)
+        unique = np.unique(wanted)
         try:
-            out = self._stacked(unique)
+            out = stacked(self.frames(unique), len(unique))
         except FrameCountError:
             if len(unique) and unique[-1] >= len(self):
                 raise
-            out = self._stacked(unique)
+            out = stacked(self.frames(unique), len(unique))
         if out is None:
             return torch.empty((0, self.info.height, self.info.width, 3), dtype=torch.uint8)
-        return out if np.array_equal(unique, wanted) else out[torch.from_numpy(inverse.reshape(-1))]
-
-    def _stacked(self, indices: NDArray[np.int64]) -> Tensor | None:
-        out: Tensor | None = None
-        for i, (_, frame) in enumerate(self.frames(indices)):
-            if out is None:
-                out = torch.empty((len(indices), *frame.shape), dtype=torch.uint8)
-            out[i] = frame
-        return out
+        return as_asked(out, unique, wanted)
 
     def frames(self, indices: ArrayLike) -> Iterator[tuple[int, Tensor]]:
         """The same one by one: (number, uint8 (H, W, 3)), each once, in display order, holding one frame at a time.
@@ -122,7 +117,7 @@ class VideoReader:
         Raises :class:`FrameCountError` where the file turns out to hold another number of frames than its packets
         promised; from then on the reader knows the right number: choose frames anew.
         """
-        wanted = np.unique(self._checked(indices))
+        wanted = np.unique(checked_numbers(indices, len(self), self._path))
         for index, frame in self._matching(wanted.tolist()):
             yield index, self._pictures(frame)
 
@@ -136,59 +131,11 @@ class VideoReader:
                 yield seconds, self._pictures(frame)
             return
         for i, frame in enumerate(decode_in_order(self._path, self._threads)):
-            if not self._counted and frame.pts is not None:
-                seconds = float(frame.pts - self._pts[0]) * self._tick
+            if self._table is not None and frame.pts is not None:
+                seconds = float(frame.pts - self._table.pts[0]) * self._table.tick
             else:
                 seconds = float(self.times[min(i, len(self.times) - 1)])
             yield seconds, self._pictures(frame)
-
-    def _scan(self) -> None:
-        """One pass over the packets, without decoding: their times, key frames, and themselves while they fit."""
-        pts: list[int | None] = []
-        dts: list[int | None] = []
-        keys: list[int] = []
-        hidden: list[bool] = []
-        kept: list[av.packet.Packet] | None = []
-        size = 0
-        for packet in packets_of(self._video):
-            if packet.is_keyframe:
-                keys.append(len(pts))
-            pts.append(packet.pts)
-            dts.append(packet.dts)
-            hidden.append(packet.is_discard)
-            size += packet.size
-            if kept is not None and size <= _KEEP_COMPRESSED:
-                kept.append(packet)
-            else:
-                kept = None
-        if not pts:
-            raise VideoError(self._path, "its video stream is empty")
-        self._packets = kept
-        self._raw_pts, self._dts = pts, dts
-        self._keys = np.asarray(keys, dtype=np.int64)
-        self._hidden = np.asarray(hidden, dtype=bool)
-        self._tick = float(self._video.stream.time_base or 0)
-
-    def _trusted(self) -> bool:
-        """Whether the packets' times can be the index; if so, sorts them into ``_pts`` and ``times``."""
-        codec = self._video.codec
-        avi = self._video.container.format.name == "avi"  # stores no display times: fine unless frames are reordered
-        if None in self._raw_pts or (avi and codec.has_b_frames) or codec.name in _HIDDEN_FRAMES or self._tick == 0:
-            return False
-        # Two fields may be two packets of one frame (1: progressive, 0: unknown).
-        if codec.field_order > 1:
-            return False
-        pts = np.asarray(self._raw_pts, dtype=np.int64)
-        shown = np.flatnonzero(~self._hidden)
-        order = shown[np.argsort(pts[shown], kind="stable")]
-        ordered = pts[order]
-        # A stream cut in its middle: what comes before its first key frame, in either order, does not decode.
-        cut = len(self._keys) == 0 or self._keys[0] != 0 or len(ordered) == 0 or pts[0] > ordered[0]
-        if cut or np.any(np.diff(ordered) == 0):
-            return False
-        self._file_pts, self._pts, self._place = pts, ordered, order
-        self.times: NDArray[np.float64] = (ordered - ordered[0]) * self._tick
-        return True
 
     def _count(self) -> None:
         """The list of frames by decoding all of them; the decoded frames are kept while they fit."""
@@ -202,27 +149,16 @@ class VideoReader:
                 decoded.append(frame)
             else:
                 decoded = None
-        self._counted, self._decoded, self._packets = True, decoded, None
+        self._table, self._decoded, self._packets = None, decoded, None
         self.times = counted_times(pts, self._video)
         self._info = None
-
-    def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
-        wanted = np.asarray(indices)
-        if wanted.size == 0:
-            return np.zeros(0, dtype=np.int64)
-        if wanted.ndim != 1 or not np.issubdtype(wanted.dtype, np.integer):
-            raise ValueError("frame indices must be a list of whole numbers")
-        if wanted.min() < 0 or wanted.max() >= len(self):
-            outside = int(wanted.min() if wanted.min() < 0 else wanted.max())
-            raise ValueError(f"frame {outside} is outside {self._path}, which has {len(self)} frames, counted from 0")
-        return wanted.astype(np.int64)
 
     def _matching(self, wanted: list[int]) -> Iterator[tuple[int, av.video.frame.VideoFrame]]:
         """Decoded frames of sorted, distinct numbers; from the table, or by counting where the table proves wrong."""
         done = 0
-        if not self._counted:
+        if self._table is not None:
             try:
-                for found in self._by_table(wanted):
+                for found in self._by_table(self._table, wanted):
                     yield found
                     done += 1
                 return
@@ -249,14 +185,14 @@ class VideoReader:
                 yield index, frame
                 target = next(rest, None)
 
-    def _by_table(self, wanted: list[int]) -> Iterator[tuple[int, av.video.frame.VideoFrame]]:
-        for start, group in self._groups(wanted):
+    def _by_table(self, table: Table, wanted: list[int]) -> Iterator[tuple[int, av.video.frame.VideoFrame]]:
+        for start, group in self._groups(table, wanted):
             targets = iter(group)
             target = next(targets)
             last = -1
-            for frame in self._decode_from(start, {int(self._pts[i]) for i in group}):
-                rank = int(np.searchsorted(self._pts, frame.pts)) if frame.pts is not None else len(self._pts)
-                if rank == len(self._pts) or self._pts[rank] != frame.pts or rank <= last or frame.is_corrupt:
+            for frame in self._decode_from(start, {int(table.pts[i]) for i in group}):
+                rank = int(np.searchsorted(table.pts, frame.pts)) if frame.pts is not None else len(table.pts)
+                if rank == len(table.pts) or table.pts[rank] != frame.pts or rank <= last or frame.is_corrupt:
                     raise _Mismatch(f"a decoded frame at {frame.pts} is not the one expected after frame {last}")
                 last = rank
                 if rank > target:
@@ -270,18 +206,19 @@ class VideoReader:
             else:
                 raise _Mismatch(f"frame {target} does not decode though the packets promise it")
 
-    def _groups(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
+    def _groups(self, table: Table, wanted: list[int]) -> list[tuple[int, list[int]]]:
         """Runs of frames that one stretch of decoding serves: (packet of the key frame to start at, frame numbers)."""
+        keys = self._listed.keys
         groups: list[tuple[int, list[int]]] = []
         reach = -1
         for rank in wanted:
-            place = int(self._place[rank])
+            place = int(table.place[rank])
             # The last key frame that is stored and shown no later. Frames stored behind a key frame but shown before it
             # may refer to what came earlier (open GOP).
-            k = int(np.searchsorted(self._keys, place, side="right")) - 1
-            while k > 0 and self._file_pts[self._keys[k]] > self._pts[rank]:
+            k = int(np.searchsorted(keys, place, side="right")) - 1
+            while k > 0 and table.stored[keys[k]] > table.pts[rank]:
                 k -= 1
-            start = int(self._keys[k])
+            start = int(keys[k])
             if groups and start < reach + _JUMP_FROM:
                 groups[-1][1].append(rank)
             else:
@@ -314,8 +251,9 @@ class VideoReader:
             return
         # Where a seek lands is the container's guess: the packet's own time says where we are. MPEG-TS is searched by
         # the times of decoding: by that of display it lands behind the key frame.
-        place_of = {int(p): i for i, p in enumerate(self._file_pts)}
-        places = dict.fromkeys((self._raw_pts[start], self._dts[start], self._raw_pts[0], self._dts[0]))
+        pts, dts = self._listed.pts, self._listed.dts
+        place_of = {time: place for place, time in enumerate(pts)}
+        places = dict.fromkeys((pts[start], dts[start], pts[0], dts[0]))
         for target in (time for time in places if time is not None):
             self._video.container.seek(target, stream=self._video.stream, backward=True)
             place = -1

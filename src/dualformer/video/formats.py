@@ -40,7 +40,10 @@ def is_image(path: Path) -> bool:
 
 
 def is_frame_pattern(path: Path) -> bool:
-    """Whether the name stands for numbered images that are a video together: ``img_%05d.jpg``, ``%d.png``."""
+    """Whether the name stands for numbered images that are a video together: ``img_%05d.jpg``, ``%d.png``.
+
+    A file may be called so all the same: ask `are_frames` of what can be on a disk.
+    """
     return is_image(path) and len(FRAME_NUMBER.findall(path.name)) == 1
 
 

@@ -9,12 +9,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from dualformer.video.backend import Backend, chosen_backend
 from dualformer.video.container import OpenVideo, VideoError
 from dualformer.video.decode import VideoReader
-from dualformer.video.numbered import frames_of, is_frame_pattern, size_changes
-from dualformer.video.pieces import Media, path_of
+from dualformer.video.formats import is_image
+from dualformer.video.numbered import frames_of, size_changes
+from dualformer.video.pieces import Media, are_frames, path_of
 from dualformer.video.pixels import Pictures
+from dualformer.video.reading import Reader, as_asked, checked_numbers, stacked
 from dualformer.video.sequential import VideoInfo, decode_opened
+from dualformer.video.torchcodec import TorchcodecReader
 
 
 class FrameReader:
@@ -65,16 +69,17 @@ class FrameReader:
 
     def read(self, indices: ArrayLike) -> Tensor:
         """Frames by number as uint8 RGB (n, H, W, 3), in any order, with repeats; each image is decoded once."""
-        wanted = self._checked(indices)
-        unique, inverse = np.unique(wanted, return_inverse=True)
-        if not len(unique):
+        wanted = checked_numbers(indices, len(self), self._pattern)
+        unique = np.unique(wanted)
+        out = stacked(self.frames(unique), len(unique))
+        if out is None:
             return torch.empty((0, self.info.height, self.info.width, 3), dtype=torch.uint8)
-        return torch.stack([frame for _, frame in self.frames(unique)])[torch.from_numpy(inverse.reshape(-1))]
+        return as_asked(out, unique, wanted)
 
     def frames(self, indices: ArrayLike) -> Iterator[tuple[int, Tensor]]:
         """The same one by one: (number, uint8 (H, W, 3)), each once, in order, holding one frame at a time."""
         first: tuple[int, int] | None = None
-        for index in np.unique(self._checked(indices)).tolist():
+        for index in np.unique(checked_numbers(indices, len(self), self._pattern)).tolist():
             file = self._files[index]
             # Not by a VideoReader, whose table of packets takes longer than decoding an image.
             video = OpenVideo(file, 1)
@@ -92,31 +97,28 @@ class FrameReader:
                 raise size_changes(self._pattern, file, size, first)
             yield index, picture
 
-    def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
-        wanted = np.asarray(indices)
-        if wanted.size == 0:
-            return np.zeros(0, dtype=np.int64)
-        if wanted.ndim != 1 or not np.issubdtype(wanted.dtype, np.integer):
-            raise ValueError("frame indices must be a list of whole numbers")
-        if wanted.min() < 0 or wanted.max() >= len(self):
-            outside = int(wanted.min() if wanted.min() < 0 else wanted.max())
-            raise ValueError(f"frame {outside} is outside {self._pattern}, which has {len(self)} frames from 0")
-        return wanted.astype(np.int64)
-
 
 def open_video(
-    path: str | Media, *, threads: int | None = None, fps: float | None = None, clock: bool = False
-) -> VideoReader | FrameReader:
+    path: str | Media,
+    *,
+    threads: int | None = None,
+    fps: float | None = None,
+    clock: bool = False,
+    backend: Backend | None = None,
+) -> Reader:
     """A reader of a video or image file, or of a folder of frames where ``path`` is a pattern.
 
     ``fps``: the rate of a folder of frames. ``clock``: times in seconds are needed; :class:`VideoError` where a folder
-    of frames has no rate.
+    of frames has no rate. ``backend``: what decodes videos, None for what ``DUALFORMER_DECODER`` says; images are read
+    by PyAV whatever it is.
     """
+    backend = backend or chosen_backend()
     path = Path(path) if isinstance(path, str) else path
-    # A file that is really called so is that file, or its name would make us read others.
-    if not is_frame_pattern(path_of(path)) or (isinstance(path, Path) and path.is_file()):
+    if are_frames(path):
+        if clock and fps is None:
+            reason = "a folder of frames does not tell its rate, which --fps needs: say it with the data, as fps=25"
+            raise VideoError(path, reason)
+        return FrameReader(path, fps=fps)
+    if backend == "pyav" or is_image(path_of(path)):
         return VideoReader(path, threads=threads)
-    if clock and fps is None:
-        reason = "a folder of frames does not tell its rate, which --fps needs: say it with the data, as fps=25"
-        raise VideoError(path, reason)
-    return FrameReader(path, fps=fps)
+    return TorchcodecReader(path, threads=threads)

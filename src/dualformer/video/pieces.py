@@ -123,6 +123,14 @@ def path_of(media: Media) -> Path:
     return media if isinstance(media, Path) else media.path
 
 
+def are_frames(media: Media) -> bool:
+    """Whether it is a folder of numbered images, named by their pattern, and not a file of its own.
+
+    A file that is really called so is that file, or its name would make us read others.
+    """
+    return is_frame_pattern(path_of(media)) and not (isinstance(media, Path) and media.is_file())
+
+
 def size_of(media: Media) -> int:
     """Bytes. ``FileNotFoundError`` for a file that is not there."""
     return media.stat().st_size if isinstance(media, Path) else media.size

@@ -4,6 +4,8 @@ Two modes, told apart by ``Preprocessing.fps``. None: a clip is every ``stride``
 ticks at ``fps``, a clip is every ``stride``-th tick, and a tick shows the frame that is on the screen at that moment.
 """
 
+from math import ceil
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -52,6 +54,18 @@ def even_clips(times: ArrayLike, pre: Preprocessing, clips: int) -> NDArray[np.i
     else:
         starts = [room / 2] if clips == 1 else [i * room / (clips - 1) for i in range(clips)]
     return np.stack([_indices(times, pre, float(start)) for start in starts])
+
+
+def covering_clips(times: ArrayLike, pre: Preprocessing) -> NDArray[np.int64]:
+    """Frame indices (clips, T) of as few evenly spread clips as cover the video.
+
+    Between one and the next, and before the first and after the last, no more is left out than between two frames of a
+    clip.
+    """
+    times = _checked(times)
+    step = pre.stride / (pre.fps or 1)
+    room = _room(times, pre)
+    return even_clips(times, pre, 1 if room < step else 1 + ceil(room / (pre.frames * step)))
 
 
 def _checked(times: ArrayLike) -> NDArray[np.float64]:

@@ -105,6 +105,11 @@ def decode_opened(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None
         raise VideoError(video.path, f"frame {decoded} does not decode ({ffmpeg_says(error)})") from error
     if decoded == 0:
         raise VideoError(video.path, "no frame of it decodes")
+    refuse_if_cut(video, packets)
+
+
+def refuse_if_cut(video: OpenVideo, packets: int) -> None:
+    """:class:`VideoError` for an MP4 with fewer packets than it lists."""
     if "mp4" in video.container.format.name and packets < (listed := video.stream.frames):
         there = _stored(video.path)  # an edit list may leave out whole groups of pictures
         if there < listed:

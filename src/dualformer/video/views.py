@@ -94,6 +94,11 @@ def try_views(path: str | Path, pre: Preprocessing, views: Views) -> Tensor | Vi
         return VideoError(path, f"it cannot be read ({error.strerror})")
 
 
+def probabilities_of(logits: Tensor, *, multi_label: bool) -> Tensor:
+    """Logits B classes → probabilities: they sum to 1, or with ``multi_label`` each is that of its class alone."""
+    return logits.sigmoid() if multi_label else logits.softmax(dim=1)
+
+
 @torch.inference_mode()
 def view_probabilities(
     network: Callable[[Tensor], Tensor],
@@ -103,8 +108,11 @@ def view_probabilities(
     device: torch.device,
     at_once: int = 4,
     precision: Precision = "float32",
+    multi_label: bool = False,
 ) -> Tensor:
     """Softmax for each view: uint8 (V, T, h, w, 3) → float32 (V, classes) on the CPU.
+
+    With ``multi_label`` sigmoid of every class for itself.
 
     ``network``: B 3 T H W → B classes (logits), in eval mode, on ``device``. ``at_once`` views go through it together,
     which bounds the memory whatever V is.
@@ -117,7 +125,7 @@ def view_probabilities(
         for part in views.split(at_once):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = network(normalize(part.to(device), pre))
-            parts.append(logits.float().softmax(dim=1).cpu())
+            parts.append(probabilities_of(logits.float(), multi_label=multi_label).cpu())
     except torch.cuda.OutOfMemoryError as error:
         raise DualFormerError(
             f"{device} has no memory for {min(at_once, len(views))} views at a time: take fewer (--batch-size)"

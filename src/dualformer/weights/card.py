@@ -32,6 +32,8 @@ class Card:
     """Terms of use, an SPDX identifier where there is one."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Measured figures, such as ``{"top1": 0.795}``."""
+    multi_label: bool = False
+    """Whether a video may be of several classes: scores then go through a sigmoid each, and not through a softmax."""
     format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Card:
         for name in ("provenance", "licence"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} must be text, not {getattr(self, name)!r}")
+        if not isinstance(self.multi_label, bool):
+            raise ValueError(f"multi_label must be true or false, not {self.multi_label!r}")
         for name, value in self.metrics.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
                 raise ValueError(f"metric {name} must be a finite number, not {value!r}")
@@ -63,6 +67,9 @@ class Card:
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
         fields["config"] = self.config.to_dict()
         fields["preprocessing"] = self.preprocessing.to_dict()
+        if not self.multi_label:
+            # Other files have no such key: programs from before there was one read them, and refuse those that have.
+            del fields["multi_label"]
         return json.dumps(fields, indent=2, ensure_ascii=False)
 
     @classmethod
@@ -86,7 +93,7 @@ def _card(data: Any) -> Card:
     known = {name.name for name in dataclasses.fields(Card)}
     if unknown := sorted(set(data) - known):
         raise ValueError(f"unknown keys {', '.join(unknown)}")
-    if missing := sorted(known - set(data)):
+    if missing := sorted(known - {"multi_label"} - set(data)):
         raise ValueError(f"missing keys {', '.join(missing)}")
     for name, kind in {"config": dict, "preprocessing": dict, "metrics": dict, "labels": list}.items():
         if not isinstance(data[name], kind):

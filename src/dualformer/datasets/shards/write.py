@@ -36,8 +36,8 @@ from dualformer.datasets.shards.index import (
 )
 from dualformer.datasets.shards.read import PARTIAL
 from dualformer.datasets.shards.storage import url_of
-from dualformer.video.numbered import frames_of, is_frame_pattern
-from dualformer.video.pieces import Media, path_of, size_of
+from dualformer.video.numbered import frames_of
+from dualformer.video.pieces import Media, are_frames, path_of, size_of
 
 _BLOCK = tarfile.BLOCKSIZE
 _AT_ONCE = 4 * 2**20  # bytes
@@ -170,7 +170,8 @@ def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
         split: [Path(s.original) if isinstance(s, Packed) else s.path.absolute() for s in videos.samples]
         for split, videos in lists.items()
     }
-    folders = {path.parent for found in paths.values() for path in found if path.is_absolute()}
+    videos = (path.parent if are_frames(path) else path for found in paths.values() for path in found)
+    folders = {path.parent for path in videos if path.is_absolute()}
     root = os.path.commonpath(folders) if folders else ""
     return {
         split: [(path.relative_to(root) if path.is_absolute() else path).as_posix() for path in found]
@@ -189,7 +190,7 @@ def _absent(lists: Mapping[str, VideoList]) -> tuple[Absent, ...]:
 def _parts(sample: Sample) -> list[tuple[Media, int]]:
     """The files of a sample, itself or its frames, and their bytes."""
     with _told_of_the_video(sample):
-        parts = frames_of(sample.media) if is_frame_pattern(sample.path) else [sample.media]
+        parts = frames_of(sample.media) if are_frames(sample.media) else [sample.media]
         return [(part, size_of(part)) for part in parts]
 
 
@@ -258,7 +259,7 @@ def _add(tar: "_Tar", job: _Job, classes: tuple[str, ...], copied: Callable[[int
     """One video into a shard, and its label beside it, as other programs look for it."""
     key, sample = f"{job.place:09d}", job.sample
     try:
-        if is_frame_pattern(sample.path):
+        if are_frames(sample.media):
             offset, member = tar.place, f"{key}.{sample.path.name}"
             for part, size in _parts(sample):
                 tar.add(f"{key}.{path_of(part).name}", size, _bytes_of(part, sample, copied))

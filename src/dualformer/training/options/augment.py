@@ -68,7 +68,7 @@ class AugmentOptions:
     switch_prob: float = 0.5
     """Part of the mixed batches that get CutMix, where --mixup is on as well."""
     label_smoothing: float = 0.0
-    """Part of every label that is spread over all classes; 0.1 is usual."""
+    """Part of every label that is spread over all classes, with --multi-label over yes and no; 0.1 is usual."""
     repeats: int = 1
     """Clips of each video in its batch, each drawn anew. An epoch has that many times the clips: lower --epochs."""
 

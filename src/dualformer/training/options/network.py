@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from dualformer.training.options.checks import between, more_than_zero
+from dualformer.training.options.checks import between, more_than_zero, not_negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,14 @@ class NetworkOptions:
     dropout: float = 0.5
     grad_checkpointing: bool = False
     """Keep less of the forward pass and compute it again for the gradients: much less memory, more time."""
+    freeze: Literal["nothing", "backbone"] = "nothing"
+    """Backbone trains the classifier alone, on features that stay as they are: a linear probe."""
+    freeze_stages: int = 0
+    """Leave this many of the first stages as they are."""
 
     def check_network(self) -> None:
         more_than_zero(self, "frames", "stride", "fps", "size")
+        not_negative(self, "freeze_stages")
+        if self.freeze == "backbone" and self.freeze_stages:
+            raise ValueError("--freeze backbone freezes every stage: leave --freeze-stages out")
         between(self, "drop_path", "dropout")

@@ -1,0 +1,311 @@
+"""What a run will be, before anything is written: its data, its network, and every setting that was left open."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dualformer.errors import DualFormerError
+from dualformer.model.config import Config
+from dualformer.model.presets import list_models, preset_config
+from dualformer.training.class_weights import BALANCED
+from dualformer.training.config import TrainConfig
+from dualformer.training.counts import count_batches
+from dualformer.training.options.augment import Flip
+from dualformer.training.options.data import RENDERED
+from dualformer.training.options.steps import PAPER_BATCH
+from dualformer.training.parallel import Processes, processes
+from dualformer.training.propose import propose
+from dualformer.training.recipes.recipe import RANDOM
+from dualformer.training.record import LAST
+from dualformer.training.sources import Source, open_source
+from dualformer.training.state import has_begun
+from dualformer.video.augmentation import Augmentation
+from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
+from dualformer.weights.card import Card
+from dualformer.weights.locate import resolve
+from dualformer.weights.native import read_card
+from dualformer.weights.recut import video_config
+from dualformer.weights.resample import of_images
+
+CONFIG = "config.json"
+FLIP_MAP = "flip_map.json"
+"""The run's own copy of what --flip-map says."""
+CLASS_WEIGHTS = "class_weights.csv"
+"""Likewise of a file of --class-weights."""
+NETWORK = "network.json"
+"""The network of a run that trains a variant of a preset."""
+
+Variant = Callable[[Config], Config]
+"""Another network for the same clips and classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that may begin."""
+
+    config: TrainConfig
+    """With nothing left open but the precision, which the device decides."""
+    source: Source
+    network: Config
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    card: Card | None
+    """That of the starting weights, or of those that the run has made so far."""
+    processes: Processes
+    varied: bool
+    """Whether the network is a variant of what the config says."""
+    lines: tuple[str, ...]
+    """What there is to tell of it."""
+
+    @property
+    def clips_per_step(self) -> int:
+        """On all devices together."""
+        assert self.config.batch_size is not None
+        return self.config.batch_size * self.config.accumulate * self.processes.world
+
+    @property
+    def lr(self) -> float:
+        """The peak learning rate, with --scale-lr done."""
+        assert self.config.lr is not None
+        return self.config.lr * self.config.lr_factor(self.clips_per_step)
+
+    @property
+    def rate(self) -> str:
+        """The learning rate, and how it follows the batch."""
+        share = f"{self.clips_per_step}/{PAPER_BATCH}"
+        how = {
+            "off": "not scaled with the batch",
+            "linear": f"{self.config.lr:g} × {share}",
+            "sqrt": f"{self.config.lr:g} × √({share})",
+        }
+        return f"{self.lr:g} ({how[self.config.scale_lr]})"
+
+
+def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
+    """Opens the data and fills in what ``config`` leaves open, by the data, the starting weights and the machine.
+
+    A run that is resumed has its own settings. Errors: as `train` says of settings that cannot work.
+    """
+    out = Path(config.out)
+    where = None
+    if config.resume:
+        config, where = _settings_of_run(out, config)
+    elif has_begun(out):
+        raise ValueError(f"{out} already holds a run; go on with it by --resume, or choose another --out")
+    where = where or processes(config.devices, config.nodes, accelerator=config.accelerator)
+    config = config.replace(devices=where.devices, nodes=where.nodes)
+    source = open_source(_of_one_process(config))
+    config = config.replace(shuffle=source.shuffle)
+    card = starting_card(config)
+    lines: list[str] = []
+    if not config.resume:
+        named = config.start
+        config, lines = propose(
+            config,
+            videos=source.size,
+            counts=source.counts,
+            val_videos=source.val_size,
+            val_counts=source.val_counts,
+            card=card,
+            ranks=where.world,
+        )
+        card = card if config.start == named else starting_card(config)
+    network, preprocessing = plan_network(config, classes=len(source.classes), variant=variant, card=card)
+    varied = (out / NETWORK).is_file() if config.resume else variant is not None
+    flip = "off" if config.overfit else config.flip_for(source.classes)
+    config = _closed(config, network, preprocessing, flip=flip, where=where)
+    if config.data == RENDERED:  # how hard its clips are follows the epochs
+        source = open_source(config)
+    augmentation = config.augmentation(source.classes)
+    assert config.batch_size is not None
+    count_batches(  # what does not go together is refused before other processes are started
+        source.size,
+        batch_size=config.batch_size,
+        accumulate=config.accumulate,
+        repeats=augmentation.repeats,
+        mixes=augmentation.mixes,
+        world=where.world,
+    )
+    if config.freeze_stages > len(network.stages):
+        raise ValueError(f"--freeze-stages {config.freeze_stages}: the network has {len(network.stages)} stages")
+    rate = f" at {preprocessing.fps:g} frames per second" if preprocessing.fps else ""
+    frozen = {"backbone": "; all but the classifier is frozen"}.get(
+        config.freeze, f"; the first {config.freeze_stages} stages are frozen" if config.freeze_stages else ""
+    )
+    model = (
+        f"model: {config.model or 'as in the starting weights'}{f', varied ({NETWORK})' if varied else ''}, starting "
+        f"from {'random weights' if config.start == RANDOM else config.start}{frozen}; clips of "
+        f"{preprocessing.frames} frames, stride {preprocessing.stride}{rate}, "
+        f"{preprocessing.crop}x{preprocessing.crop} pixels"
+    )
+    return Prepared(
+        config=config,
+        source=source,
+        network=network,
+        preprocessing=preprocessing,
+        augmentation=augmentation,
+        card=card,
+        processes=where,
+        varied=varied,
+        lines=(
+            f"data: {source.description}",
+            *lines,
+            model,
+            f"augmentation (mirroring by --flip {flip}): {augmentation.describe()}",
+        ),
+    )
+
+
+def preset_of(config: Config) -> str | None:
+    """The preset that gives this config but for classes and drop rates; None if it is nobody's."""
+    for name in list_models():
+        preset = preset_config(
+            name, clip=config.clip, num_classes=config.num_classes, drop_path=config.drop_path, dropout=config.dropout
+        )
+        if preset == config:
+            return name
+    return None
+
+
+def plan_network(
+    config: TrainConfig, *, classes: int, variant: Variant | None = None, card: Card | None = None
+) -> tuple[Config, Preprocessing]:
+    """The network and the preprocessing of a run, before anything is read or written but what ``config`` starts from.
+
+    ``card`` is that of the starting weights, where it is known already. Errors: ``ValueError`` for a preset or a size
+    that there is not, and for a ``variant`` with other clips or classes.
+    """
+    network, preprocessing = _network(config, card or starting_card(config), classes)
+    own = Path(config.out) / NETWORK
+    if config.resume and own.is_file():
+        try:
+            network = Config.from_dict(json.loads(own.read_text()))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DualFormerError(f"{own}: not the config of a network ({error}); start anew elsewhere") from error
+    elif variant:
+        base, network = network, variant(network)
+        if (network.clip, network.num_classes) != (base.clip, base.num_classes):
+            raise ValueError("a variant keeps the clip and the number of classes of the network that it is made from")
+    return network, preprocessing
+
+
+def starting_card(config: TrainConfig) -> Card | None:
+    """What the starting weights say of themselves. A run that is resumed has its own, and does without the others."""
+    last = Path(config.out) / LAST
+    if config.resume and last.is_file():
+        return read_card(last)
+    start = from_weights(config)
+    return read_card(resolve(start)) if start else None
+
+
+def from_weights(config: TrainConfig) -> str | None:
+    """The starting weights, if there are any."""
+    return None if config.start == RANDOM else config.start
+
+
+def _settings_of_run(out: Path, asked: TrainConfig) -> tuple[TrainConfig, Processes]:
+    """The settings that the run in ``out`` was started with, but for those that do not change its result.
+
+    Its batches are dealt to as many processes as are asked for. Errors: ``ValueError`` where that leaves a rest.
+    """
+    if not (out / CONFIG).is_file():
+        raise FileNotFoundError(f"{out}: no run to resume (there is no {CONFIG}); start it without --resume")
+    then = TrainConfig.load(out / CONFIG)
+    if then.flip == "swap":
+        then = then.replace(flip_map=str(out / FLIP_MAP))
+    if then.class_weights not in (None, BALANCED):
+        then = then.replace(class_weights=str(out / CLASS_WEIGHTS))
+    if not isinstance(then.devices, int) or then.nodes is None or then.batch_size is None:
+        raise ValueError(f"{out / CONFIG} is not the config of a training run of this version; start anew elsewhere")
+    before = Processes(then.devices, then.nodes)
+    now = processes(asked.devices, asked.nodes, accelerator=then.accelerator, otherwise=before)
+    clips = then.batch_size * before.world
+    if clips % now.world:
+        raise ValueError(f"{out}: its batches of {clips} clips cannot be dealt evenly to the {now} of --devices")
+    strategy = then.strategy if asked.strategy == "auto" and now.world > 1 else asked.strategy
+    settings = then.replace(
+        resume=True,
+        data=asked.data or then.data,
+        out=asked.out,
+        workers=asked.workers,
+        cache_gb=asked.cache_gb,
+        shard_cache=asked.shard_cache,
+        shard_cache_gb=asked.shard_cache_gb,
+        shuffle=then.shuffle or "samples",  # files may have become shards
+        devices=now.devices,
+        nodes=now.nodes,
+        strategy=strategy,
+        batch_size=clips // now.world,
+        max_steps=asked.max_steps,
+        save_minutes=asked.save_minutes,
+        keep=asked.keep,
+        tensorboard=asked.tensorboard or then.tensorboard,
+        confusion_every=asked.confusion_every or then.confusion_every,
+    )
+    return settings, now
+
+
+def _of_one_process(config: TrainConfig) -> TrainConfig:
+    """The memory for decoded videos is that of all processes of a machine."""
+    assert isinstance(config.devices, int)
+    return config.replace(cache_gb=config.cache_gb / config.devices)
+
+
+def _closed(
+    config: TrainConfig, network: Config, preprocessing: Preprocessing, *, flip: Flip, where: Processes
+) -> TrainConfig:
+    """``config`` with nothing left open."""
+    assert config.batch_size is not None and config.epochs is not None
+    config = config.replace(
+        model=config.model or preset_of(network),
+        frames=preprocessing.frames,
+        stride=preprocessing.stride,
+        fps=preprocessing.fps,
+        size=preprocessing.crop,
+        flip=flip,
+        flip_map=config.flip_map if flip == "swap" else None,
+    )
+    if config.overfit and not config.resume:
+        most = max(1, config.overfit // where.world)
+        assert config.batch_size is not None
+        config = config.without_augmentation().replace(
+            drop_path=0.0, dropout=0.0, batch_size=min(config.batch_size, most)
+        )
+    if config.backbone_lr is None:
+        config = config.replace(backbone_lr=0.1 if from_weights(config) else 1.0)
+    if config.warmup_epochs is None:
+        assert config.epochs is not None
+        config = config.replace(warmup_epochs=config.epochs / 12)
+    if config.workers is None:
+        config = config.replace(workers=max(1, min(8, (os.cpu_count() or 1) // where.devices - 1)))
+    return config
+
+
+def _network(config: TrainConfig, card: Card | None, classes: int) -> tuple[Config, Preprocessing]:
+    """The model's config and preprocessing: what was asked for, else the starting weights', else the preset's."""
+    name = config.model or (preset_of(card.config) if card else "dualformer_nano")
+    own = card.config.clip if card else preset_config(name or "dualformer_nano").clip
+    clip = (config.frames or own[0], config.size or own[1], config.size or own[2])
+    if clip[1] != clip[2]:
+        raise ValueError(f"the starting weights take clips of {own[1]}x{own[2]} pixels; say a square --size")
+    drop = (0.0, 0.0) if config.overfit else (config.drop_path, config.dropout)
+    if name:
+        model = preset_config(name, clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+    else:
+        assert card is not None
+        cut = video_config(card.config, clip) if of_images(card.config) and clip[0] > 1 else card.config
+        model = cut.replace(clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+    base = card.preprocessing if card else None
+    return model, Preprocessing(
+        frames=clip[0],
+        stride=config.stride or (base.stride if base else 2),
+        fps=config.fps or (base.fps if base else None),
+        resize=clip[1],
+        crop=clip[1],
+        mean=base.mean if base else KINETICS_MEAN,
+        std=base.std if base else KINETICS_STD,
+    )

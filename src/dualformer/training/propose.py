@@ -1,0 +1,166 @@
+"""What a run is given where it was not told: epochs, batch, learning rates and start, by how many videos there are.
+
+The rules come from what was measured (docs/experiments.md) and from the paper:
+
+* From weights. Nano from the rendered weights needed 1,600 clips of 320 rendered videos (quickstart), and was at its
+  best after 1,800 clips of 102 gestures (EgoGestAR, the 18th of 90 epochs; what came later was overfitting). So: 4,000
+  clips, which leaves the cosine room to fall; never fewer than the paper's 16 epochs, and never more than 60.
+* From random weights. Motion learnt from scratch begins with a plateau of thousands of clips; the weights that come
+  with the package got to 79 % with 22,400 clips. So: 24,000 clips, in 30 epochs (the paper's) to 200.
+* Batches of 16, and at least four of them an epoch.
+* The paper's learning rate of 1e-3, the backbone at a tenth of it; at a half from the rendered weights, as with
+  EgoGestAR: they are far from real videos.
+* Below 2,000 videos nano starts from the rendered weights: from random ones it would stay on the plateau.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from dualformer.datasets.samples import name_some
+from dualformer.results.interval import half_width
+from dualformer.training.config import TrainConfig
+from dualformer.training.options.data import RENDERED
+from dualformer.training.recipes.recipe import RANDOM
+from dualformer.training.sources import RENDERED_EPOCHS
+from dualformer.weights.native import Card
+
+FEW_VIDEOS = 2000
+"""Below, nano starts from the rendered weights."""
+FEW_TO_JUDGE = 400
+"""Validation videos below which an accuracy is uncertain by more than five points."""
+UNEVEN = 3
+"""Videos of the largest class over those of the smallest from which on that is worth a warning."""
+
+_NANO, _SHIPPED = "dualformer_nano", "rendered"
+_FROM_WEIGHTS = (4_000, 16, 60)  # clips, fewest epochs, most epochs
+_FROM_RANDOM = (24_000, 30, 200)
+_BATCH = 16
+_OVERFIT_EPOCHS = 100
+
+
+def propose(
+    config: TrainConfig,
+    *,
+    videos: int,
+    counts: Mapping[str, int] | None,
+    val_videos: int,
+    card: Card | None,
+    val_counts: Mapping[str, int] | None = None,
+    ranks: int = 1,
+) -> tuple[TrainConfig, list[str]]:
+    """``config`` with start, epochs, batch size and learning rate, and lines that say what the data is and why.
+
+    ``videos``: how many there are to train on, of each class in ``counts``; likewise to validate on. ``counts`` is None
+    where classes have no videos of their own (rendered ones). ``card`` is that of the starting weights, where some are
+    named. ``ranks`` processes take a batch each.
+    """
+    lines = [*_about_classes(counts, val_counts, config), *_about_validation(val_videos, config)] if counts else []
+    proposed: list[str] = []
+
+    def say(what: str, why: str) -> None:
+        proposed.append(f"{what} ({why})")
+
+    if config.start is None:
+        rendered, why = _may_start_rendered(config, videos, counts)
+        config = config.replace(start=_SHIPPED if rendered else RANDOM)
+        say(f"--from {config.start}", why)
+        if rendered and config.size is None:
+            config = config.replace(size=112)
+            say("--size 112", "nano's own; the rendered weights' 64 is small for real videos")
+    from_weights = config.start != RANDOM
+    if config.backbone_lr is None and config.start == _SHIPPED and config.data != RENDERED:
+        config = config.replace(backbone_lr=0.5)
+        say("--backbone-lr 0.5", "the rendered weights are far from other videos")
+    if config.batch_size is None:
+        batch, why = _batch_size(config, videos, ranks)
+        config = config.replace(batch_size=batch)
+        say(f"--batch-size {batch}", why)
+    if config.epochs is None:
+        epochs, why = _epochs(config, videos, from_weights=from_weights)
+        config = config.replace(epochs=epochs)
+        say(f"--epochs {epochs}", why)
+    if config.lr is None:
+        config = config.replace(lr=1e-3)
+        say("--lr 0.001", "the paper's")
+    if proposed:
+        lines.append(f"proposed, as it was not said: {'; '.join(proposed)}")
+    return config, lines
+
+
+def _may_start_rendered(config: TrainConfig, videos: int, counts: Mapping[str, int] | None) -> tuple[bool, str]:
+    if counts is None:
+        return False, "the rendered weights have seen such videos already"
+    if config.model not in (None, _NANO):
+        return False, f"no weights of {config.model} come with the package"
+    if config.frames == 1:
+        return False, "the weights that come with the package are of videos"
+    if videos >= FEW_VIDEOS:
+        return False, f"{videos} videos are enough to learn motion from, if slowly; --from rendered is quicker"
+    return True, f"{videos} videos are too few to learn motion from; --from random does without"
+
+
+def _batch_size(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]:
+    """A multiple of --repeats, and with mixing of twice that: each clip has a partner."""
+    unit = config.repeats * (2 if config.mixup or config.cutmix else 1)
+    if config.overfit:
+        return max(unit, math.ceil(min(videos, config.overfit) / ranks)), "all of them at once"
+    most = videos * config.repeats // (4 * ranks * config.accumulate)
+    batch = max(unit, min(_BATCH, most) // unit * unit)
+    return batch, "usual" if batch >= _BATCH else "at least four steps an epoch"
+
+
+def _epochs(config: TrainConfig, videos: int, *, from_weights: bool) -> tuple[int, str]:
+    if config.overfit:
+        return _OVERFIT_EPOCHS, "to memorise"
+    if config.data == RENDERED:
+        return (
+            RENDERED_EPOCHS,
+            "no clip is seen twice; 20 epochs of 3,200 clips made the weights that come with the package",
+        )
+    clips, fewest, most = _FROM_WEIGHTS if from_weights else _FROM_RANDOM
+    of_an_epoch = max(1, videos * config.repeats)
+    epochs = min(most, max(fewest, math.ceil(clips / of_an_epoch)))
+    begin = "from weights" if from_weights else "from random weights"
+    return epochs, f"{epochs * of_an_epoch:,} clips; {begin} about {clips:,} are wanted, in {fewest} to {most} epochs"
+
+
+def _about_classes(counts: Mapping[str, int], val_counts: Mapping[str, int] | None, config: TrainConfig) -> list[str]:
+    """How many videos each class has, and what is wrong with that."""
+    smallest, largest = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
+    if len(counts) <= 12:
+        lines = ["videos to train on: " + ", ".join(f"{name} {count}" for name, count in counts.items())]
+    else:
+        few, many = f"{counts[smallest]} of {smallest!r} (fewest)", f"{counts[largest]} of {largest!r} (most)"
+        lines = [f"videos to train on: {few} to {many}"]
+    if config.overfit:
+        return lines
+    if counts[largest] > UNEVEN * counts[smallest]:
+        figure = "average precision by class" if config.multi_label else "mean class accuracy"
+        remedy = "" if config.class_weights else "; --class-weights balanced makes them count more"
+        lines.append(
+            f"warning: {largest!r} has {counts[largest]} videos and {smallest!r} {counts[smallest]}: small classes may "
+            f"be left unlearnt: {figure}, which `dualformer evaluate` prints, tells{remedy}"
+        )
+    if single := [name for name, count in counts.items() if count < 2]:
+        lines.append(
+            f"warning: only one video to train on for {name_some(single)}: add some, or leave such classes out"
+        )
+    if unjudged := [name for name, count in (val_counts or {}).items() if not count]:
+        lines.append(f"warning: no validation video for {name_some(unjudged)}: how well that goes will not be seen")
+    return lines
+
+
+def _about_validation(val_videos: int, config: TrainConfig) -> list[str]:
+    if config.overfit or not 0 < val_videos < FEW_TO_JUDGE:
+        return []
+    if config.multi_label:
+        return [
+            f"{val_videos} validation videos, and fewer of each class: average precision swings with every one of "
+            "them, and small differences between runs mean nothing"
+        ]
+    return [
+        f"{val_videos} validation videos tell an accuracy to about ± {100 * half_width(val_videos):.0f} points (95 %): "
+        "smaller differences between runs mean nothing"
+    ]

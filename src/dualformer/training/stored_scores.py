@@ -1,0 +1,233 @@
+"""What a teacher says of every token, computed once and kept on disk; and labels for the tokens of clips cut from it.
+
+A folder holds ``scores.json``, which says who taught and how, and a file for every video: the highest scores of each
+token (float16) with their classes, the seconds that the tokens lie at, and where in the frame. The frames were not
+cut, so that a clip finds its labels by where and when it was cut itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dualformer.datasets.clips import TrainingClips
+from dualformer.datasets.samples import DatasetError, Packed, Sample, VideoList, name_some
+from dualformer.model.config import Config, Size3
+from dualformer.training.options.teach import Rest
+from dualformer.training.teacher import match_classes
+from dualformer.training.token_labels import spread
+
+SCORES = "scores.json"
+FORMAT = 1
+_POINTS = 8  # at which a token that is larger than those on disk looks
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresCard:
+    """Who said what is in a folder of scores, and how. ``digest``: of the teacher's file."""
+
+    teacher: str
+    digest: str
+    classes: tuple[str, ...]
+    count: int
+    """Number of classes, which need not have names."""
+    topk: int
+    preprocessing: Mapping[str, Any]
+    decoder: str
+    format: int = FORMAT
+
+    @classmethod
+    def read(cls, folder: Path) -> ScoresCard:
+        """Errors: ``FileNotFoundError``, ``DatasetError``."""
+        path = folder / SCORES
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no stored scores there; make them with dualformer teach")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DatasetError(f"{path}: not the manifest of stored scores ({error}); make them anew") from error
+        known = {field.name for field in fields(cls)}
+        if not isinstance(data, dict) or set(data) != known or data["format"] != FORMAT:
+            raise DatasetError(f"{path}: not stored scores of this version (format {FORMAT}); make them anew")
+        data["classes"] = tuple(data["classes"])
+        return cls(**data)
+
+
+class ScoreFolder:
+    """Scores on disk, for a student with ``classes``. Errors: as `ScoresCard.read` and `teacher.match_classes`;
+    ``ValueError`` for a ``topk`` of more classes than are kept.
+    """
+
+    def __init__(self, folder: Path | str, classes: Sequence[str], *, topk: int, rest: Rest) -> None:
+        self.folder = Path(folder)
+        self.card = ScoresCard.read(self.folder)
+        if topk > self.card.topk:
+            raise ValueError(
+                f"--teacher-topk {topk} is more than the {self.card.topk} scores a token that {self.folder} keeps"
+            )
+        self._topk, self._count = topk, len(classes)
+        self._rest: Rest = rest
+        order, note = match_classes(self.card.classes, self.card.count, classes, str(self.folder))
+        self._label = torch.arange(self.card.count)
+        if order is not None:
+            self._label = torch.full((self.card.count,), -1).scatter(0, order, torch.arange(self._count))
+        self.line = f"teacher: scores of {self.card.teacher} in {self.folder}, {self.card.count} classes{note}"
+
+    def must_hold(self, videos: VideoList) -> None:
+        """``DatasetError`` where a video has no scores, or shares them with another one."""
+        named: dict[str, Sample] = {}
+        for sample in videos.samples:
+            other = named.setdefault(video_key(sample), sample)
+            if other.path != sample.path:
+                raise same_key(other, sample)
+        absent = [sample.path for sample in videos.samples if not score_file(self.folder, sample).is_file()]
+        if absent:
+            raise DatasetError(
+                f"{self.folder}: no scores of {len(absent)} of {len(videos)} videos ({name_some(absent)}): go on with "
+                "dualformer teach, and leave out files that do not decode with --manifest"
+            )
+
+    def labels(
+        self,
+        sample: Sample,
+        grid: TokenGrid,
+        *,
+        box: Sequence[float],
+        times: NDArray[np.float64],
+        flip: bool,
+        mirrored: Sequence[int] | None = None,
+    ) -> Tensor:
+        """The distribution T H W classes for each token of a clip that was cut at ``box`` (top, left, height, width as
+        parts of the frame) and ``times`` (T,), and then mirrored if ``flip``.
+
+        What the stored tokens say is interpolated between their centres in space and time, and averaged where a
+        student's token is larger. ``mirrored``: which class each becomes in a mirror (-1: none, what is said of it is
+        shared out among the others).
+        """
+        stored = read_scores(score_file(self.folder, sample))
+        at, lasting = grid.in_time(times)
+        frames = axis_weights(at, lasting, stored["times"].numpy())
+        rows = axis_weights(*grid.along(1, box[0], box[2]), stored["rows"].numpy())
+        columns = axis_weights(*grid.along(2, box[1], box[3], flip=flip), stored["columns"].numpy())
+        used = np.flatnonzero(frames.any(axis=0))
+        first, last = int(used[0]), int(used[-1]) + 1
+        values = stored["values"][first:last, ..., : self._topk].float()
+        classes = self._label[stored["classes"][first:last, ..., : self._topk].long()]
+        field = spread(values, classes, self._count, rest=self._rest)
+        target = torch.einsum("tn,nhwc->thwc", torch.from_numpy(frames[:, first:last]), field)
+        target = torch.einsum("yh,thwc->tywc", torch.from_numpy(rows), target)
+        target = torch.einsum("xw,tywc->tyxc", torch.from_numpy(columns), target)
+        if flip and mirrored is not None:
+            partner = torch.as_tensor(mirrored)
+            target = target[..., partner.clamp_min(0)] * (partner >= 0)
+        # Of a token that names other classes only, neighbours speak; without any, it is all zeros and teaches nothing.
+        return target / target.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+class TokenGrid:
+    """Where the tokens of the last stage lie in a clip (frames, height, width)."""
+
+    def __init__(self, config: Config, clip: Size3) -> None:
+        self.size = config.map_sizes(clip)[-1]
+        self._spans = []
+        for axis, length in enumerate(clip):
+            step = int(np.prod([stage.patch[axis] for stage in config.stages]))
+            starts = np.arange(0, length, step)
+            # A last token that sticks out lies where it sees something.
+            self._spans.append((starts, np.minimum(starts + step, length)))
+        self._clip = clip
+
+    def in_time(self, times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centre and length of each token in seconds, from those of the clip's frames."""
+        starts, ends = self._spans[0]
+        apart = (times[-1] - times[0]) / max(1, len(times) - 1)
+        centres = np.array([times[start:end].mean() for start, end in zip(starts, ends, strict=True)])
+        return centres, times[ends - 1] - times[starts] + apart
+
+    def along(
+        self, axis: int, start: float, length: float, *, flip: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same along height (1) or width (2) for a clip that was cut from ``start`` on, all as parts of a frame."""
+        starts, ends = self._spans[axis]
+        centres = (starts + ends) / (2 * self._clip[axis])
+        return start + length * (1 - centres if flip else centres), length * (ends - starts) / self._clip[axis]
+
+
+class LabelledTokens(Dataset[dict[str, Any]]):
+    """Training clips, each with ``token_target`` T H W classes: what the stored scores say where it was cut."""
+
+    def __init__(self, clips: TrainingClips, scores: ScoreFolder, grid: TokenGrid) -> None:
+        scores.must_hold(clips.videos)
+        clips.tells_where = True
+        self._clips, self._scores, self._grid = clips, scores, grid
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        item = self._clips[key]
+        where = {name: item.pop(name) for name in ("box", "times", "flip")}
+        sample = self._clips.videos.samples[item["index"]]
+        target = self._scores.labels(sample, self._grid, mirrored=self._clips.augmentation.mirrored, **where)
+        return item | {"token_target": target}
+
+
+def axis_weights(
+    centres: NDArray[np.float64], lengths: NDArray[np.float64], positions: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Weights (m, n) of n values at increasing ``positions`` for m tokens, the sum of each row being 1.
+
+    Linear between positions, the ends held. A token that is longer than the positions lie apart takes the mean over
+    what it is longer: twice as long, it is the mean of the two values in it.
+    """
+    weights = np.zeros((len(centres), len(positions)))
+    if len(positions) == 1:
+        return np.ones_like(weights, dtype=np.float32)
+    wider = np.maximum(0, lengths - np.median(np.diff(positions)))
+    points = centres[:, None] + wider[:, None] * ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5)
+    left = np.clip(np.searchsorted(positions, points, side="right") - 1, 0, len(positions) - 2)
+    share = np.clip((points - positions[left]) / (positions[left + 1] - positions[left]), 0, 1)
+    token = np.arange(len(centres))[:, None]
+    np.add.at(weights, (token, left), (1 - share) / _POINTS)
+    np.add.at(weights, (token, left + 1), share / _POINTS)
+    return weights.astype(np.float32)
+
+
+def video_key(sample: Sample) -> str:
+    """What a video is known by among the scores: the end of its path, so that a data set may move."""
+    place = Path(sample.original) if isinstance(sample, Packed) else sample.path.absolute()
+    return "/".join(place.parts[-3:])
+
+
+def score_file(folder: Path, sample: Sample) -> Path:
+    """Where the scores of a video are."""
+    name = hashlib.sha256(video_key(sample).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return folder / name[:2] / f"{name}.safetensors"
+
+
+def same_key(one: Sample, other: Sample) -> DatasetError:
+    """Two videos that the scores cannot tell apart."""
+    return DatasetError(
+        f"{one.path} and {other.path} are both kept as {video_key(one)!r} among the scores: rename a folder of one"
+    )
+
+
+def read_scores(path: Path) -> dict[str, Tensor]:
+    """``values`` and ``classes`` (n, h, w, k), ``times`` (n,), ``rows`` (h,), ``columns`` (w,) of a file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        reason = f"stored scores that cannot be read ({error})"
+        raise DatasetError(f"{path}: {reason}: delete the file and go on with dualformer teach") from error

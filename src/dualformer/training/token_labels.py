@@ -1,0 +1,71 @@
+"""Labels for tokens (Jiang et al., 2021; section 4.1): what a teacher's scores become before a student learns them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dualformer.model.config import Size3
+from dualformer.training.losses import mean_over_clips
+from dualformer.training.options.teach import Rest
+
+
+def top_distribution(scores: Tensor, k: int, *, rest: Rest = "none") -> Tensor:
+    """Scores (logits) … C → a distribution … C over the ``k`` highest, in the proportions of their softmax.
+
+    With ``rest="zero"`` the others' scores become 0 before the softmax, as in the authors' code: next to scores around
+    0, each of the many others then has about as much as one of the ``k``.
+    """
+    highest = scores.topk(min(k, scores.shape[-1]), dim=-1)
+    return spread(highest.values, highest.indices, scores.shape[-1], rest=rest)
+
+
+def spread(values: Tensor, classes: Tensor, count: int, *, rest: Rest = "none") -> Tensor:
+    """The highest scores … k and their classes → the distribution … ``count`` that `top_distribution` makes of them.
+
+    Class -1 is none of the ``count`` and gets nothing; a token that has no other is all zeros.
+    """
+    known = classes >= 0
+    if rest == "zero":
+        full = torch.zeros(*values.shape[:-1], count, dtype=values.dtype, device=values.device)
+        return full.scatter_add(-1, classes.clamp_min(0), values * known).softmax(dim=-1)
+    parts = values.masked_fill(~known, -torch.inf).softmax(dim=-1).nan_to_num(0.0)
+    full = torch.zeros(*values.shape[:-1], count, dtype=values.dtype, device=values.device)
+    return full.scatter_add(-1, classes.clamp_min(0), parts)
+
+
+def fit_map(scores: Tensor, size: Size3) -> Tensor:
+    """A teacher's token map B t h w C → B T H W C for a student with a map of ``size``.
+
+    Where the teacher has more tokens along an axis, those that fall into the student's are averaged (neighbouring
+    frames, not every second one); where it has fewer, it is interpolated between their centres.
+    """
+    maps = scores.permute(0, 4, 1, 2, 3)
+    t, h, w = (min(own, wanted) for own, wanted in zip(maps.shape[2:], size, strict=True))
+    if (t, h, w) != maps.shape[2:]:
+        maps = F.adaptive_avg_pool3d(maps, (t, h, w))
+    if (t, h, w) != size:
+        maps = F.interpolate(maps, size=size, mode="trilinear", align_corners=False)
+    return maps.permute(0, 2, 3, 4, 1)
+
+
+def token_loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy B T H W C against distributions of the same shape, the mean over all tokens.
+
+    ``weights``: what each clip counts for, B; None: all count alike.
+    """
+    losses = -(target * logits.log_softmax(dim=-1)).sum(dim=-1)
+    return losses.mean() if weights is None else mean_over_clips(losses.flatten(1).mean(dim=1), weights)
+
+
+def clip_loss(logits: Tensor, taught: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence of the student's softmax from the teacher's, logits B C, the mean over clips.
+
+    Both logits are divided by the temperature; its square keeps the gradient's size (Hinton et al., 2015). ``weights``:
+    what each clip counts for, B; None: all count alike.
+    """
+    student = (logits / temperature).log_softmax(dim=1)
+    teacher = (taught / temperature).log_softmax(dim=1)
+    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+    return temperature**2 * mean_over_clips(divergence, weights)

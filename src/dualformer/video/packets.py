@@ -1,0 +1,97 @@
+"""The packets of a file, and the list of its frames that they promise: found without decoding any of them."""
+
+from dataclasses import dataclass
+
+import av.packet
+import numpy as np
+from numpy.typing import NDArray
+
+from dualformer.video.container import OpenVideo, VideoError, packets_of
+
+_HIDDEN_FRAMES = {"vp8"}  # packets that show no frame, with times like any other
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Packets:
+    """The packets of a file in the order that they are stored in, P of them."""
+
+    pts: list[int | None]
+    """When each is shown, in ticks."""
+    dts: list[int | None]
+    """When each is decoded."""
+    keys: NDArray[np.int64]
+    """Which of them are key frames."""
+    hidden: NDArray[np.bool_]
+    """(P,): those that an edit list leaves out."""
+    tick: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """The N frames of a file in display order."""
+
+    pts: NDArray[np.int64]
+    """(N,): when each is shown, in ticks."""
+    place: NDArray[np.int64]
+    """(N,): which packet it is stored in."""
+    stored: NDArray[np.int64]
+    """(P,): when each packet's frame is shown, in ticks, hidden ones among them."""
+    tick: float
+    """Seconds."""
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """(N,): seconds from the first frame."""
+        return (self.pts - self.pts[0]) * self.tick
+
+
+def scan(video: OpenVideo, *, keep: int) -> tuple[Packets, list[av.packet.Packet] | None]:
+    """One pass over a freshly opened file, and the packets themselves if they take no more than ``keep`` bytes."""
+    pts: list[int | None] = []
+    dts: list[int | None] = []
+    keys: list[int] = []
+    hidden: list[bool] = []
+    kept: list[av.packet.Packet] | None = []
+    size = 0
+    for packet in packets_of(video):
+        if packet.is_keyframe:
+            keys.append(len(pts))
+        pts.append(packet.pts)
+        dts.append(packet.dts)
+        hidden.append(packet.is_discard)
+        size += packet.size
+        if kept is not None and size <= keep:
+            kept.append(packet)
+        else:
+            kept = None
+    if not pts:
+        raise VideoError(video.path, "its video stream is empty")
+    packets = Packets(
+        pts=pts,
+        dts=dts,
+        keys=np.asarray(keys, dtype=np.int64),
+        hidden=np.asarray(hidden, dtype=bool),
+        tick=float(video.stream.time_base or 0),
+    )
+    return packets, kept
+
+
+def tabulate(packets: Packets, video: OpenVideo) -> Table | None:
+    """The frames, where the packets' times can be believed; None where only decoding tells."""
+    codec = video.codec
+    avi = video.container.format.name == "avi"  # stores no display times: fine unless frames are reordered
+    if None in packets.pts or (avi and codec.has_b_frames) or codec.name in _HIDDEN_FRAMES or packets.tick == 0:
+        return None
+    # Two fields may be two packets of one frame (1: progressive, 0: unknown).
+    if codec.field_order > 1:
+        return None
+    pts = np.asarray(packets.pts, dtype=np.int64)
+    shown = np.flatnonzero(~packets.hidden)
+    place = shown[np.argsort(pts[shown], kind="stable")]
+    ordered = pts[place]
+    # A stream cut in its middle: what comes before its first key frame, in either order, does not decode.
+    cut = len(packets.keys) == 0 or packets.keys[0] != 0 or len(ordered) == 0 or pts[0] > ordered[0]
+    if cut or np.any(np.diff(ordered) == 0):
+        return None
+    return Table(pts=ordered, place=place, stored=pts, tick=packets.tick)
