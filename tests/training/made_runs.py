@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from torch.utils.data import Dataset
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Config, Scale, Stage
 from dualformer.model.network import DualFormer
+from dualformer.training import loop as loop_room
+from dualformer.training import record
 from dualformer.training.loop import Loop, LoopConfig, TrainResult
 from dualformer.training.objective import ClipObjective
 from dualformer.training.parallel import Processes, is_first, open_fabric
@@ -116,9 +119,10 @@ def run(
         watchers=[Losses(out.with_name(f"{out.name}.json"))],
     )
     try:
-        if resume:
-            loop.resume()
-        return loop.run()
+        with patch.object(record, "draw_curves"), patch.object(loop_room, "draw_schedule"):  # longer than the runs
+            if resume:
+                loop.resume()
+            return loop.run()
     finally:
         loop.close()
 

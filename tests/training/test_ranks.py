@@ -192,15 +192,6 @@ def test_torchrun_starts_shares_and_the_first_prints(settings: TrainConfig):
     assert done.stderr.count("computing on cpu, 2 processes (weights cut into shares) in float32") == 1
     assert json.loads(done.stdout)["epochs"] == 1
     assert [path.name for path in checkpoints(Path(settings.out))] == ["step-0000003", "step-0000000"]
-    refused = subprocess.run(
-        [*start, *command(settings.replace(out=settings.out + "2"), "--devices", "4")],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert refused.returncode == 1
-    assert "--devices and --nodes ask for 4 processes, and 2 processes were started: leave both out" in refused.stderr
 
 
 def test_who_starts_processes_is_found_out(monkeypatch: pytest.MonkeyPatch):
@@ -209,6 +200,12 @@ def test_who_starts_processes_is_found_out(monkeypatch: pytest.MonkeyPatch):
     assert processes(None, None, accelerator="cpu") == Processes(1, 1)
     assert processes(3, 2, accelerator="cpu") == Processes(3, 2)
     assert processes("all", None, accelerator="cpu") == Processes(1, 1)
+    with monkeypatch.context() as torchrun:
+        for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}.items():
+            torchrun.setenv(name, value)
+        assert processes(None, None, accelerator="cpu") == Processes(2, 2)
+        with pytest.raises(ValueError, match="ask for 4 processes on each of 2 machines, and 2 processes on each of 2"):
+            processes(4, None, accelerator="cpu")
     with monkeypatch.context() as slurm:
         for name, value in {"NTASKS": "8", "NTASKS_PER_NODE": "4", "NNODES": "2", "JOB_NAME": "run"}.items():
             slurm.setenv(f"SLURM_{name}", value)

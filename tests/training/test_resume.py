@@ -94,6 +94,7 @@ def test_resumed_with_other_workers_real_videos_and_dropout_give_the_same_bits(s
     assert figures(Path(settings.out)) == figures(tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_killed_four_times_it_ends_in_the_same_bits():
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "kill_and_resume.py"
     done = subprocess.run([sys.executable, script, "--kills", "4"], capture_output=True, text=True, timeout=400)
