@@ -216,7 +216,8 @@ def test_a_run_with_a_teacher_leaves_a_plain_student_and_resumes_to_the_same_bit
 
     stopped = taught_settings.replace(out=str(tmp_path / "stopped"))
     run(stopped, max_steps=4)
-    run(stopped, resume=True)
+    moved = (tmp_path / "teacher.safetensors").rename(tmp_path / "moved.safetensors")
+    run(stopped, resume=True, teacher=str(moved))
     resumed = load_file(tmp_path / "stopped" / "last.safetensors")
     whole = load_file(Path(taught_settings.out) / "last.safetensors")
     assert all(torch.equal(tensor, resumed[key]) for key, tensor in whole.items())

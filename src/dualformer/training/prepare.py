@@ -230,6 +230,8 @@ def _settings_of_run(out: Path, asked: TrainConfig) -> tuple[TrainConfig, Proces
     settings = then.replace(
         resume=True,
         data=asked.data or then.data,
+        teacher=asked.teacher or then.teacher,  # it may have moved; that it is the same one, its digest tells
+        teacher_scores=asked.teacher_scores or then.teacher_scores,
         out=asked.out,
         workers=asked.workers,
         cache_gb=asked.cache_gb,
