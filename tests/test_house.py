@@ -30,8 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": _MEASURING,
     "evaluation": _MEASURING,
     "inference": _FLOOR_3 - {"datasets"},
+    "bench": {*_FLOOR_3 - {"datasets"}, "inference"},
     "quickstart": {*_FLOOR_3, "training", "evaluation", "inference"},
-    "cli": {*_FLOOR_3, "training", "evaluation", "inference", "quickstart"},
+    "cli": {*_FLOOR_3, "training", "evaluation", "inference", "bench", "quickstart"},
 }
 """Rooms, or modules of them, besides a room's own."""
 EVERYBODYS = {"errors", "_version"}

@@ -25,6 +25,7 @@ VERBS = {
     "evaluate": "Measure weights on labelled videos: accuracies, per-class table, confusion matrix",
     "predict": "Label videos and images",
     "info": "Parameters, multiply-adds and tokens of a model or a weights file",
+    "bench": "Time, memory and share of the machine's peak: networks by size, number format and backend, or from file to label",
     "ablate": "The paper's tables of variants: published beside computed costs, or trained on data of your own",
     "shards": "Pack the videos of a data set into tar files, to be read from a disk or a URL",
     "check": "Decode every file of a data set and write down which ones are bad",

@@ -1,0 +1,108 @@
+"""From a video file to its label, and where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from dualformer.bench.prepare import Prepared
+from dualformer.bench.rounds import percentile, take_turns
+from dualformer.bench.settings import Setting
+from dualformer.inference.recognizer import Recognizer
+from dualformer.video.clips import read_views
+from dualformer.video.decode import FrameCountError
+from dualformer.video.frames import open_video
+from dualformer.video.sampling import even_clips
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndToEnd:
+    """Medians of seconds for one file and all its views."""
+
+    setting: Setting
+    views: str
+    decode: float
+    """Opening the file, decoding the frames of all views, and turning them into RGB."""
+    preprocess: float
+    """Resizing and cutting them to 8-bit views."""
+    network: float
+    """From the views to probabilities; scaling to the network's range is in it."""
+    whole: float
+    """From the file to its label, timed by itself."""
+    p95: float
+    """Of the whole."""
+    runs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure_file(
+    ready: Mapping[Setting, Prepared],
+    video: Path,
+    *,
+    rounds: int | None = None,
+    seconds: float = 20.0,
+    progress: Callable[[float, float], None] | None = None,
+) -> list[EndToEnd]:
+    """Every setting on one file, in turns; the file lies in the system's cache. Errors: as `Recognizer`."""
+    works: dict[tuple[Setting, str], Callable[[], object]] = {}
+    for setting, prepared in ready.items():
+        recognizer, pre = prepared.recognizer, prepared.recognizer.preprocessing
+        if (pre.frames, pre.crop, pre.crop) != setting.clip:
+            raise ValueError(
+                f"{setting.model} reads files as {pre.frames}x{pre.crop}x{pre.crop}: measure them with that --clip"
+            )
+        clips, crops = recognizer.views.clips, recognizer.views.crops
+        views = read_views(video, pre, clips=clips, crops=crops)
+        for part, work in (
+            ("decode", lambda recognizer=recognizer: _decode(video, recognizer)),
+            ("read", lambda pre=pre, clips=clips, crops=crops: read_views(video, pre, clips=clips, crops=crops)),
+            ("network", lambda recognizer=recognizer, views=views: recognizer.predict_views(views)),
+            ("whole", lambda recognizer=recognizer: recognizer(video).top(1)),
+        ):
+            works[setting, part] = _with_threads(setting.threads, work)
+    taken = take_turns(works, rounds=rounds, seconds=seconds, progress=progress)
+    return [_parts(setting, str(ready[setting].recognizer.views), taken) for setting in ready]
+
+
+def _parts(setting: Setting, views: str, taken: Mapping[tuple[Setting, str], list[float]]) -> EndToEnd:
+    decode, read, network, whole = (median(taken[setting, part]) for part in ("decode", "read", "network", "whole"))
+    return EndToEnd(
+        setting=setting,
+        views=views,
+        decode=decode,
+        preprocess=max(0.0, read - decode),
+        network=network,
+        whole=whole,
+        p95=percentile(taken[setting, "whole"], 95),
+        runs=len(taken[setting, "whole"]),
+    )
+
+
+def _decode(video: Path, recognizer: Recognizer) -> None:
+    """The part of reading views that goes before their pixels are touched."""
+    pre = recognizer.preprocessing
+    with open_video(video, threads=None, fps=None, clock=pre.fps is not None) as reader:
+        for _ in range(2):
+            try:
+                for _ in reader.frames(np.unique(even_clips(reader.times, pre, recognizer.views.clips))):
+                    pass
+                return
+            except FrameCountError:  # the reader has counted its frames meanwhile
+                continue
+
+
+def _with_threads(count: int, work: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        if torch.get_num_threads() != count:
+            torch.set_num_threads(count)
+        work()
+
+    return run

@@ -1,0 +1,119 @@
+"""``dualformer bench``: how fast networks are on this machine, and how near to what it can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    models: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODELS…")] = (
+        "dualformer_nano",
+        "dualformer_tiny",
+    )
+    """Models by name, weights files, folders or hub ids."""
+    clip: tuple[str, ...] = ()
+    """Frames x height x width of a view, one or more, as 32x224x224; by default what each model is made for."""
+    batch: tuple[int, ...] = (1,)
+    """Views that go through the network together, one or more numbers."""
+    dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    """Number formats."""
+    backend: tuple[Literal["eager", "compile"], ...] = ("eager",)
+    """PyTorch as it is, or compiled, which takes a minute or two before the first run."""
+    threads: tuple[int, ...] = ()
+    """Numbers of threads; by default as many as PyTorch takes."""
+    device: str = "auto"
+    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
+    video: Path | None = None
+    """A video file, to be labelled from file to label as well: decoding, resizing, network."""
+    views: str = "4x1"
+    """Views of the video, clips x crops."""
+    seconds: float = 20.0
+    """About how long to measure times; there are three rounds at least. Memory comes on top."""
+    rounds: int | None = None
+    """How often each setting has its turn, instead of --seconds."""
+    memory: bool = True
+    """Measure how much memory each setting takes beyond the weights, in a process of its own."""
+    out: Path | None = None
+    """A file to write the tables to, as Markdown."""
+    json: bool = False
+    """Print one JSON object, and nothing else to standard output."""
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ValueError("name at least one model")
+        if not self.seconds > 0:
+            raise ValueError(f"--seconds must be more than 0, not {self.seconds:g}")
+        if self.rounds is not None and self.rounds < 1:
+            raise ValueError(f"--rounds must be at least 1, not {self.rounds}")
+
+
+def run(options: Options) -> int:
+    import json
+
+    from dualformer.bench.machine import describe_machine
+    from dualformer.bench.measure import measure
+    from dualformer.bench.plan import plan
+    from dualformer.bench.table import markdown
+    from dualformer.cli._progress import Progress
+    from dualformer.model.config import parse_clip
+    from dualformer.weights.atomic import atomic_write
+
+    settings, left_out = plan(
+        options.models,
+        clips=[parse_clip(clip) for clip in options.clip],
+        batches=options.batch,
+        backends=options.backend,
+        dtypes=options.dtype,
+        threads=options.threads,
+    )
+    with Progress("measuring", "seconds", quiet=options.json) as progress:
+        progress.say(f"{describe_machine()}")
+        for setting in settings:
+            progress.say(f"  {setting}")
+        if left_out:
+            progress.say(f"left out: {', '.join(left_out)}, which there is not")
+        measured = measure(
+            settings,
+            device=options.device,
+            rounds=options.rounds,
+            seconds=options.seconds,
+            memory=options.memory,
+            video=options.video,
+            views=options.views,
+            say=progress.say,
+            progress=lambda done, total: progress.show(round(done), max(1, round(total))),
+        )
+    text = markdown(measured, command=command_of(options))
+    print(json.dumps(measured.to_dict()) if options.json else f"\n{text}")
+    if options.out is not None:
+        atomic_write(options.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        if not options.json:
+            print(f"written: {options.out}")
+    if not options.json:
+        print("next: dualformer bench --help   (other sizes, batches and ways to compute)")
+    return 0
+
+
+def command_of(options: Options) -> str:
+    """The command line that asks for the same measurement; what is printed and written where is left out."""
+    import dataclasses
+    import shlex
+
+    words = ["dualformer", "bench"]
+    default = Options()
+    if options.models != default.models:
+        words += options.models
+    for field in dataclasses.fields(Options):
+        value = getattr(options, field.name)
+        if field.name in ("models", "out", "json") or value == getattr(default, field.name):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{field.name}")
+        else:
+            words += [f"--{field.name}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
