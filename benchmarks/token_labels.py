@@ -1,7 +1,7 @@
 """Does a teacher's word on every token help? Nano from scratch on plain rendered clips, with token labels and without.
 
 `python benchmarks/token_labels.py [FOLDER [CLIPS [SEEDS]]]`: both networks take a step in turn on the same clips, each
-seen once (default 6,400 clips of 8 motions, difficulty 0, 3 seeds; batch 32, AdamW at 1e-3, cosine). The teacher is the
+seen once (default 6,400 clips of 8 motions, difficulty 0, 3 seeds; batch 8, AdamW at 1e-3, cosine). The teacher is the
 nano that comes with the package, which was trained on 64,000 clips of 16 motions. Prints accuracy on 320 other clips
 after each quarter, mean and range over the seeds, as a Markdown table. Called again, it goes on from FOLDER.
 """
@@ -28,7 +28,7 @@ from dualformer.weights.native import load_weights
 TEACHER = "rendered"
 STUDENTS = {"token labels": TEACHER, "labels of clips only": None}
 SCENE = Scene(classes=HORIZONTAL, wrap=True)
-BATCH, LR, PARTS, HELD_OUT = 32, 1e-3, 4, 320
+BATCH, LR, PARTS, HELD_OUT = 8, 1e-3, 4, 320
 
 
 def student(teacher: str | None, pre: Preprocessing, seed: int) -> ClipObjective:
