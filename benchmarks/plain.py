@@ -1,8 +1,8 @@
 """The network as the code released with the paper computes it: the 1x of every table of speeds.
 
 Tokens are B N C lists that become B C T H W for every convolution and a list again behind it, windows are cut and put
-back by copies, attention writes all its weights down between two matrix products, and every layer works on the whole map
-at once. Nothing is slowed down for the purpose: each step is PyTorch's own layer, called as most code calls it.
+back by copies, attention writes all its weights down between two matrix products, and every layer works on the whole
+map at once. Nothing is slowed down for the purpose: each step is PyTorch's own layer, called as most code calls it.
 
 `PlainDualFormer` has the parameters of `DualFormer` under the same names, so that one's state is loaded into the other,
 and gives the same numbers. It covers what the presets are made of: positions by PEG or none, and depth-wise pyramids.

@@ -29,10 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"weights.atomic"},
     "training": _MEASURING,
     "evaluation": _MEASURING,
-    "inference": _FLOOR_3 - {"datasets"},
-    "bench": {*_FLOOR_3 - {"datasets"}, "inference"},
+    "inference": _MEASURING - {"datasets"},
+    "explain": {*_MEASURING - {"datasets"}, "inference"},
     "quickstart": {*_FLOOR_3, "training", "evaluation", "inference"},
-    "cli": {*_FLOOR_3, "training", "evaluation", "inference", "bench", "quickstart"},
+    "export": {*_FLOOR_3, "evaluation"},
+    "bench": {*_FLOOR_3 - {"datasets"}, "inference", "export"},
+    "cli": {*_FLOOR_3, "export", "explain", "training", "evaluation", "inference", "bench", "quickstart"},
 }
 """Rooms, or modules of them, besides a room's own."""
 EVERYBODYS = {"errors", "_version"}

@@ -21,6 +21,7 @@ from dualformer.model.cost import measure_cost
 from dualformer.model.presets import list_models, preset_config
 
 _SMALL = ("--size", "32", "--batch-size", "8", "--max-steps", "2", "--workers", "0")
+_EXPORT = ("--clips", "2", "--workers", "0")
 _NETWORK = ("--frames", "4", *_SMALL)
 APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("quickstart",): (
@@ -38,9 +39,12 @@ APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("train", "--resume"): ("--max-steps", "4", "--workers", "0"),
     ("train", "--frames", "1"): (*_SMALL, "--precision", "float32", "--accelerator", "cpu"),
     ("train",): (*_NETWORK, "--precision", "float32", "--accelerator", "cpu"),
+    ("export", "int8"): (*_EXPORT, "--calibration-clips", "6", "--accuracy-videos", "3", "--views", "1x1"),
+    ("export",): _EXPORT,
     ("evaluate",): ("--workers", "0", "--device", "cpu"),
     ("predict",): ("--device", "cpu"),
     ("check",): ("--workers", "1"),
+    ("bench",): (*("--clip", "4x32x32", "--rounds", "1", "--no-memory"), *("--backend", "eager", "--device", "cpu")),
 }
 """What is added to commands so that they take seconds: the first entry whose words all occur. Where an option is given
 twice, the last one counts."""

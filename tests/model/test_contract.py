@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from dualformer.model.config import Config, Scale, Stage
 from dualformer.model.features import FeatureExtractor
+from dualformer.model.half import DropPath
 from dualformer.model.heads import TokenHead
-from dualformer.model.network import DropPath, DualFormer
+from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models, preset_config
 
 CLIP = (4, 64, 64)
@@ -331,7 +332,8 @@ def test_compiles_without_graph_breaks(name: str, model: DualFormer) -> None:
     torch._dynamo.reset()  # pyright: ignore[reportPrivateImportUsage]
     clips = video(batch=2)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
-    assert torch.equal(compiled(clips), model(clips))
+    # Compilers are given the plain graph, and what is not compiled runs in tiles.
+    torch.testing.assert_close(compiled(clips), model(clips), atol=1e-5, rtol=1e-4)
 
 
 def test_training_compiles_without_graph_breaks(small: Config) -> None:

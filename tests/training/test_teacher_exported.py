@@ -16,6 +16,7 @@ from dualformer.training.objective import make_objective
 from dualformer.training.teacher import TeacherError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
+from dualformer.weights.errors import WeightsError
 
 PRE = Preprocessing(frames=4, stride=2, resize=32, crop=32, mean=(100.0, 110.0, 120.0), std=(50.0, 51.0, 52.0))
 CLASSES = ("a", "b", "c")
@@ -105,10 +106,10 @@ def test_what_is_no_teacher_is_said(network: DualFormer, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt2: there is no such exported model"):
         opened(tmp_path / "nowhere.pt2")
     (tmp_path / "garbage.pt2").write_bytes(b"garbage")
-    with pytest.raises(TeacherError, match=r"garbage\.pt2: not a file that torch\.export\.save wrote"):
+    with pytest.raises(WeightsError, match=r"garbage\.pt2: not a file that torch\.export\.save wrote"):
         opened(tmp_path / "garbage.pt2")
     torch.save({"a": 1}, tmp_path / "dict.pt2")
-    with pytest.raises(TeacherError, match=r"dict\.pt2: not a program that this PyTorch .* can load"):
+    with pytest.raises(WeightsError, match=r"dict\.pt2: not a program that this PyTorch .* can load"):
         opened(tmp_path / "dict.pt2")
     image = torch.export.export(Flat(), (torch.zeros(2, 3, 8, 8),))
     torch.export.save(image, tmp_path / "image.pt2")
@@ -117,16 +118,16 @@ def test_what_is_no_teacher_is_said(network: DualFormer, tmp_path: Path):
     with pytest.raises(TeacherError, match=r"whole\.pt2: it gives 3 for 2 clips, and not one row of class scores"):
         opened(export(Whole(), tmp_path / "whole.pt2", batch=2))
     other = small(5)
-    with pytest.raises(TeacherError, match=r"training\.pt2: it was exported in training mode: call eval"):
+    with pytest.raises(WeightsError, match=r"training\.pt2: it was exported in training mode: call eval"):
         opened(export(other.train(), tmp_path / "training.pt2", batch=2))
     with pytest.raises(TeacherError, match=r"five\.pt2: it gives scores of 5 classes"):
         opened(export(other.eval(), tmp_path / "five.pt2", batch=2))
 
 
 def test_onnx_without_its_runtime_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "teacher.onnx").write_bytes(b"garbage")
+    (tmp_path / "teacher.onnx").write_bytes(b"\x08\x07")  # a message that says no more than its version
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(TeacherError, match=r"ONNX Runtime is not installed .*: pip install 'dualformer\[export\]'"):
+    with pytest.raises(WeightsError, match=r"ONNX Runtime is not installed .*: pip install 'dualformer\[export\]'"):
         open_exported(tmp_path / "teacher.onnx", classes=CLASSES, clips=PRE)
 
 
@@ -143,5 +144,8 @@ def test_an_onnx_model_teaches_what_its_network_says(network: DualFormer, tmp_pa
         expected = network(normalize(clips(), PRE))
     assert torch.allclose(teacher(clips(), tokens=False).clip, expected, atol=1e-5)
     (tmp_path / "garbage.onnx").write_bytes(b"garbage")
-    with pytest.raises(TeacherError, match=r"garbage\.onnx: ONNX Runtime cannot read it"):
+    with pytest.raises(WeightsError, match=r"garbage\.onnx: not an ONNX model, or a damaged one"):
+        open_exported(tmp_path / "garbage.onnx", classes=CLASSES, clips=PRE)
+    (tmp_path / "garbage.onnx").write_bytes(b"\x08\x07")
+    with pytest.raises(WeightsError, match=r"garbage\.onnx: ONNX Runtime cannot read it"):
         open_exported(tmp_path / "garbage.onnx", classes=CLASSES, clips=PRE)

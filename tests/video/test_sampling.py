@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualformer.video.preprocessing import Preprocessing, kinetics, transfer
-from dualformer.video.sampling import even_clips, is_short, random_clip
+from dualformer.video.sampling import clip_at, even_clips, is_short, random_clip
 
 
 def plan(frames: int, stride: int, fps: float | None = None) -> Preprocessing:
@@ -128,3 +128,31 @@ def test_preprocessing_refuses(change: dict[str, object], message: str) -> None:
     d = {key: value for key, value in d.items() if value is not None or key == "fps"}
     with pytest.raises(ValueError, match=message):
         Preprocessing.from_dict(d)
+
+
+@given(videos, plans, st.floats(0, 1), st.booleans())
+def test_the_clip_at_a_moment_is_the_nearest_that_fits(n: int, pre: Preprocessing, part: float, jitter: bool) -> None:
+    times = np.cumsum(np.random.default_rng(n).uniform(0.02, 0.06, n)) if jitter else np.arange(n) / 25
+    seconds = part * float(times[-1] - times[0])
+    clip = clip_at(times, pre, seconds)
+    assert clip.shape == (pre.frames,) and (np.diff(clip) >= 0).all()
+    reach = (pre.frames - 1) * pre.stride
+    if pre.fps is None:
+        shown = int((times <= times[0] + seconds + 1e-3).sum()) - 1
+        starts = range(max(1, n - reach))
+        nearest = min(starts, key=lambda start: abs(start + reach // 2 - shown))
+        assert clip[0] == nearest
+        assert clip.tolist() == [min(nearest + k * pre.stride, n - 1) for k in range(pre.frames)]
+    else:
+        room = float(times[-1] - times[0]) - reach / pre.fps
+        start = min(max(0.0, seconds - reach / pre.fps / 2), max(0.0, room))
+        ticks = times[0] + start + np.arange(pre.frames) * pre.stride / pre.fps
+        assert (times[clip] <= ticks + 2e-3).all()
+
+
+def test_a_moment_outside_the_video_is_refused() -> None:
+    times = np.arange(50) / 25
+    assert clip_at(times, plan(4, 2), 2.0).tolist() == [43, 45, 47, 49]
+    for seconds in (-0.1, 2.1):
+        with pytest.raises(ValueError, match=r"outside the video, which lasts 2\.00 s"):
+            clip_at(times, plan(4, 2), seconds)

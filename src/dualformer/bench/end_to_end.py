@@ -19,6 +19,7 @@ from dualformer.video.clips import read_views
 from dualformer.video.decode import FrameCountError
 from dualformer.video.frames import open_video
 from dualformer.video.sampling import even_clips
+from dualformer.weights.keys import times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +54,9 @@ def measure_file(
 ) -> list[EndToEnd]:
     """Every setting on one file, in turns; the file lies in the system's cache. Errors: as `Recognizer`."""
     works: dict[tuple[Setting, str], Callable[[], object]] = {}
+    check_file(ready, video)
     for setting, prepared in ready.items():
         recognizer, pre = prepared.recognizer, prepared.recognizer.preprocessing
-        if (pre.frames, pre.crop, pre.crop) != setting.clip:
-            raise ValueError(
-                f"{setting.model} reads files as {pre.frames}x{pre.crop}x{pre.crop}: measure them with that --clip"
-            )
         clips, crops = recognizer.views.clips, recognizer.views.crops
         views = read_views(video, pre, clips=clips, crops=crops)
         for part, work in (
@@ -70,6 +68,16 @@ def measure_file(
             works[setting, part] = _with_threads(setting.threads, work)
     taken = take_turns(works, rounds=rounds, seconds=seconds, progress=progress)
     return [_parts(setting, str(ready[setting].recognizer.views), taken) for setting in ready]
+
+
+def check_file(ready: Mapping[Setting, Prepared], video: Path) -> None:
+    """Reads the file once. Errors: as `Recognizer`; ``ValueError`` for views that files are not cut to."""
+    for setting, prepared in ready.items():
+        pre = prepared.recognizer.preprocessing
+        own = (pre.frames, pre.crop, pre.crop)
+        if own != setting.clip:
+            raise ValueError(f"{setting.model} reads files as {times(own)}: measure them with that --clip")
+    read_views(video, next(iter(ready.values())).recognizer.preprocessing)
 
 
 def _parts(setting: Setting, views: str, taken: Mapping[tuple[Setting, str], list[float]]) -> EndToEnd:

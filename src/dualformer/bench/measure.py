@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -10,13 +11,16 @@ from typing import Any
 
 import torch
 
-from dualformer.bench.end_to_end import EndToEnd, measure_file
+from dualformer.bench.end_to_end import EndToEnd, check_file, measure_file
 from dualformer.bench.machine import Machine, describe_machine, matmul_peak
 from dualformer.bench.memory import peak_beyond_weights, peak_on_gpu
 from dualformer.bench.prepare import Prepared, prepare
 from dualformer.bench.rounds import percentile, take_turns
-from dualformer.bench.settings import Dtype, Setting
+from dualformer.bench.settings import EXPORTED, Dtype, Setting
+from dualformer.inference.allocator import keep_freed_memory
 from dualformer.video.views import DEFAULT_VIEWS
+
+_Product = tuple[Dtype, int, torch.device]
 
 _PEAK_SECONDS = 0.2
 _PEAK_DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -27,6 +31,7 @@ class Figures:
     """What was measured of one setting. Times are seconds from 8-bit views in memory to probabilities, of a batch."""
 
     setting: Setting
+    device: str
     parameters: int
     macs: float
     """Multiply-adds of one view, counted as in `model.cost`."""
@@ -58,7 +63,8 @@ class Figures:
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     machine: Machine
-    device: str
+    keeps_freed: bool
+    """Whether the allocator was told to keep freed memory."""
     rounds: int
     figures: tuple[Figures, ...]
     """In the order of the settings."""
@@ -70,7 +76,7 @@ class Measurement:
         """For JSON; times in seconds, memory in bytes."""
         return {
             "machine": asdict(self.machine),
-            "device": self.device,
+            "keeps_freed": self.keeps_freed,
             "rounds": self.rounds,
             "figures": [figures.to_dict() for figures in self.figures],
             "video": self.video,
@@ -85,6 +91,7 @@ def measure(
     rounds: int | None = None,
     seconds: float = 20.0,
     memory: bool = True,
+    keep_freed: bool = False,
     video: Path | None = None,
     views: str = DEFAULT_VIEWS,
     say: Callable[[str], None] = lambda line: None,
@@ -93,57 +100,88 @@ def measure(
     """Every setting, in turns, for so many ``rounds``, or as many as fit into ``seconds``, but three at least.
 
     A round also times matrix products, so that the peak is that of a machine as busy as it was for the networks.
-    ``memory`` measures it, on a CPU in a process of its own for each setting. ``video`` is a file to label as well, by so
-    many ``views``, for as long again. ``say`` is told what is done, ``progress`` seconds gone and seconds in all.
+    ``memory`` measures it, on a CPU in a process of its own for each setting. ``keep_freed`` has the allocator keep
+    what is freed, for the rest of the process. ``video`` is a file to label as well, by so many ``views``, for as long
+    again. ``say`` is told what is done, ``progress`` seconds gone and seconds in all.
 
-    Errors: as `prepare` and `measure_file`; ``ValueError`` for no settings.
+    Errors: as `make_exports`, `prepare` and `measure_file`; ``ValueError`` for no settings.
     """
-    say(f"making {len(settings)} networks ready")
-    ready = {setting: prepare(setting, device=device, views=views) for setting in settings}
-    if not ready:
+    if not settings:
         raise ValueError("there is nothing to measure")
-    target = next(iter(ready.values())).recognizer.device
     threads_before = torch.get_num_threads()
-    products = [(setting.dtype, setting.threads) for setting in settings if setting.dtype in _PEAK_DTYPES]
-    peaks: dict[tuple[Dtype, int], list[float]] = {product: [] for product in products}
+    keep_freed = keep_freed and keep_freed_memory()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            exports: Mapping[Setting, Path] = {}
+            if any(setting.backend in EXPORTED for setting in settings):
+                from dualformer.bench.exports import make_exports  # here, because half of the package comes with it
+
+                exports = make_exports(settings, Path(folder), say=say)
+            say(f"making {len(settings)} networks ready")
+            ready = {
+                setting: prepare(setting, device=device, exported=exports.get(setting), views=views)
+                for setting in settings
+            }
+            return _measure(ready, exports, rounds, seconds, memory, keep_freed, video, say, progress)
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+def _measure(
+    ready: Mapping[Setting, Prepared],
+    exports: Mapping[Setting, Path],
+    rounds: int | None,
+    seconds: float,
+    memory: bool,
+    keep_freed: bool,
+    video: Path | None,
+    say: Callable[[str], None],
+    progress: Callable[[float, float], None] | None,
+) -> Measurement:
+    peaks: dict[_Product, list[float]] = {
+        _product(setting, prepared): [] for setting, prepared in ready.items() if setting.dtype in _PEAK_DTYPES
+    }
     done = 0
 
     def time_products() -> None:
         nonlocal done
         done += 1
-        for (dtype, threads), found in peaks.items():
-            found.append(matmul_peak(_PEAK_DTYPES[dtype], threads, target, seconds=_PEAK_SECONDS))
+        for (dtype, threads, device), found in peaks.items():
+            found.append(matmul_peak(_PEAK_DTYPES[dtype], threads, device, seconds=_PEAK_SECONDS))
 
+    if video is not None:
+        check_file(ready, video)
+    say("running each in turn")
+    works = {setting: prepared.run for setting, prepared in ready.items()}
+    taken = take_turns(works, rounds=rounds, seconds=seconds, between=time_products, progress=progress)
     files: Sequence[EndToEnd] = ()
-    try:
-        say("running each in turn")
-        works = {setting: prepared.run for setting, prepared in ready.items()}
-        taken = take_turns(works, rounds=rounds, seconds=seconds, between=time_products, progress=progress)
-        if video is not None:
-            say(f"labelling {video} with each in turn")
-            files = measure_file(ready, video, rounds=rounds, seconds=seconds, progress=progress)
-    finally:
-        torch.set_num_threads(threads_before)
-    held: dict[Setting, int | None] = dict.fromkeys(settings)
+    if video is not None:
+        say(f"labelling {video} with each in turn")
+        files = measure_file(ready, video, rounds=rounds, seconds=seconds, progress=progress)
+    held: dict[Setting, int | None] = dict.fromkeys(ready)
     if memory:
-        say("measuring memory" + ("" if target.type == "cuda" else ", each in a process of its own"))
+        say("measuring memory, on a CPU each in a process of its own")
         for setting, prepared in ready.items():
-            if target.type == "cuda":
+            if prepared.recognizer.device.type == "cuda":
                 held[setting] = peak_on_gpu(prepared)
-            elif target.type == "cpu":
-                held[setting] = peak_beyond_weights(setting)
+            elif prepared.recognizer.device.type == "cpu":
+                held[setting] = peak_beyond_weights(setting, exports.get(setting), keep_freed=keep_freed)
     figures = (
-        _figures(setting, ready[setting], taken[setting], held[setting], peaks.get((setting.dtype, setting.threads)))
-        for setting in settings
+        _figures(setting, prepared, taken[setting], held[setting], peaks.get(_product(setting, prepared)))
+        for setting, prepared in ready.items()
     )
     return Measurement(
         machine=describe_machine(),
-        device=str(target),
+        keeps_freed=keep_freed,
         rounds=done,
         figures=tuple(figures),
         video=str(video) if video else None,
         files=tuple(files),
     )
+
+
+def _product(setting: Setting, prepared: Prepared) -> _Product:
+    return setting.dtype, setting.threads, prepared.recognizer.device
 
 
 def _figures(
@@ -152,6 +190,7 @@ def _figures(
     cost, p50 = prepared.cost, median(taken)
     return Figures(
         setting=setting,
+        device=str(prepared.recognizer.device),
         parameters=cost.parameters,
         macs=cost.macs,
         runs=len(taken),

@@ -1,9 +1,9 @@
 """The most memory that a forward pass takes beyond the weights.
 
-On a CPU it is measured in a process of its own: what other works have left behind in this one, and what they have raised
-its peak to, would count as well. The process sets up PyTorch with a network of a few tokens, loads the network, runs it
-three times, and says how much more it held at its peak than before it loaded the network, less the weights. So what is
-kept twice, in another number format or another order, counts. On a GPU PyTorch's allocator knows.
+On a CPU it is measured in a process of its own: what other works have left behind in this one, and what they have
+raised its peak to, would count as well. The process sets up PyTorch with a network of a few tokens, loads the network,
+runs it three times, and says how much more it held at its peak than before it loaded the network, less the weights. So
+what is kept twice, in another number format or another order, counts. On a GPU PyTorch's allocator knows.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 
 from dualformer.bench.prepare import BenchError, Prepared, prepare
 from dualformer.bench.settings import Setting
+from dualformer.inference.allocator import keep_freed_memory
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -28,14 +29,19 @@ _CLEAR = Path("/proc/self/clear_refs")
 _RUNS = 3
 
 
-def peak_beyond_weights(setting: Setting) -> int | None:
+def peak_beyond_weights(setting: Setting, exported: Path | None = None, *, keep_freed: bool = False) -> int | None:
     """Bytes on a CPU, found in a process of its own; None where the system does not tell (it takes Linux).
 
     Errors: `BenchError` with the last line of what the process says, if it fails.
     """
     if not _CLEAR.exists():
         return None
-    command = [sys.executable, "-m", "dualformer.bench.memory", json.dumps(dataclasses.asdict(setting))]
+    asked = {
+        "setting": dataclasses.asdict(setting),
+        "exported": None if exported is None else str(exported),
+        "keep_freed": keep_freed,
+    }
+    command = [sys.executable, "-m", "dualformer.bench.memory", json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
@@ -82,13 +88,17 @@ def _hand_back() -> None:
         trim(0)
 
 
-def _in_this_process(setting: Setting) -> int:
-    # Libraries are loaded, threads started and their code made before anything counts.
-    small = dataclasses.replace(setting, model="dualformer_nano", clip=(2, 32, 32), batch=1, backend="eager")
-    prepare(small, device="cpu").run()
+def _in_this_process(setting: Setting, exported: Path | None) -> int:
+    # Libraries are loaded, threads started and their code made before anything counts. Those that run exported models
+    # do much of it when they load the first one.
+    small = Setting(model="dualformer_nano", clip=(2, 32, 32), threads=setting.threads)
+    first = small if setting.dtype == "int8" else dataclasses.replace(small, dtype=setting.dtype)
+    prepare(first, device="cpu").run()
+    if exported is not None:
+        prepare(setting, device="cpu", exported=exported).run()
 
     def ready() -> tuple[Callable[[], object], int]:
-        prepared = prepare(setting, device="cpu")
+        prepared = prepare(setting, device="cpu", exported=exported)
         return prepared.run, prepared.stored + prepared.views.numel()
 
     return peak_of(ready)
@@ -96,4 +106,7 @@ def _in_this_process(setting: Setting) -> int:
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    print(_in_this_process(Setting(**{**asked, "clip": tuple(asked["clip"])})))
+    if asked["keep_freed"]:
+        keep_freed_memory()
+    wanted = Setting(**{**asked["setting"], "clip": tuple(asked["setting"]["clip"])})
+    print(_in_this_process(wanted, Path(asked["exported"]) if asked["exported"] else None))

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 import torch
 
 from dualformer.bench.prepare import config_of
-from dualformer.bench.settings import Backend, Dtype, Setting, ways_of
+from dualformer.bench.settings import EXPORTED, PRECISIONS, Backend, Dtype, Setting, ways_of
 from dualformer.model.config import Size3
+from dualformer.weights.exported.card import ExportCard, ExportFormat, ExportPrecision
+from dualformer.weights.exported.files import is_exported, read_export_card
+from dualformer.weights.keys import times
 
 
 def plan(
@@ -23,15 +26,34 @@ def plan(
 ) -> tuple[list[Setting], list[str]]:
     """Every combination, each once, and words for those that there are not (a backend in a number format).
 
-    Without ``clips``, each model's own; without ``threads``, as many as PyTorch takes. Errors: as `config_of`;
-    ``ValueError`` where nothing is left, or for numbers below 1.
+    Without ``clips``, each model's own; without ``threads``, as many as PyTorch takes. An exported model is one clip,
+    backend and number format. Errors: as `config_of` and `read_export_card`; ``ValueError`` where nothing is left, for
+    numbers below 1, or for clips that an exported model does not take.
     """
-    ways, missing = ways_of(backends, dtypes)
-    settings = [
-        Setting(model=model, clip=clip, batch=batch, backend=backend, dtype=dtype, threads=count)
-        for model in models
-        for clip, batch, (backend, dtype), count in itertools.product(
-            clips or [config_of(model).clip], batches, ways, threads or [torch.get_num_threads()]
-        )
-    ]
+    settings: list[Setting] = []
+    ways: list[tuple[Backend, Dtype]]
+    missing: list[str] = []
+    for model in models:
+        if is_exported(model):
+            about = read_export_card(model, check=False)
+            if other := [clip for clip in clips if clip != about.view]:
+                raise ValueError(
+                    f"{model} takes views of {times(about.view)} only, not of {times(other[0])}: leave --clip out"
+                )
+            sizes, ways = [about.view], [_way_of(about)]
+        else:
+            sizes = list(clips) or [config_of(model).clip]
+            ways, missing = ways_of(backends, dtypes)
+        settings += [
+            Setting(model=model, clip=clip, batch=batch, backend=backend, dtype=dtype, threads=count)
+            for clip, batch, (backend, dtype), count in itertools.product(
+                sizes, batches, ways, threads or [torch.get_num_threads()]
+            )
+        ]
     return list(dict.fromkeys(settings)), missing
+
+
+def _way_of(about: ExportCard) -> tuple[Backend, Dtype]:
+    backends: dict[ExportFormat, Backend] = {kind: backend for backend, kind in EXPORTED.items()}
+    dtypes: dict[ExportPrecision, Dtype] = {precision: dtype for dtype, precision in PRECISIONS.items()}
+    return backends[about.format], dtypes[about.precision]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,14 +11,17 @@ from torch import Tensor
 from dualformer.bench.settings import Setting
 from dualformer.errors import DualFormerError
 from dualformer.inference.recognizer import Recognizer
-from dualformer.model.config import Config
+from dualformer.model.config import Config, Size3
 from dualformer.model.cost import Cost, measure_cost
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models, preset_config
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.views import DEFAULT_VIEWS
 from dualformer.weights.card import Card
-from dualformer.weights.native import load_weights, read_card, resolve
+from dualformer.weights.exported.files import size_of
+from dualformer.weights.locate import first_line
+from dualformer.weights.native import load_weights
+from dualformer.weights.open import open_card
 
 
 class BenchError(DualFormerError):
@@ -30,7 +34,7 @@ class Prepared:
 
     recognizer: Recognizer
     views: Tensor
-    """uint8 (B, T, H, W, 3): noise, which takes as long as anything else."""
+    """uint8 (B, T, H, W, 3)."""
     threads: int
     stored: int
     """Bytes of the network's weights."""
@@ -49,36 +53,60 @@ class Prepared:
 
 
 def config_of(model: str) -> Config:
-    """The config of a preset or of weights.
+    """The config of a preset, of weights or of an exported model.
 
     Errors: ``ValueError`` for what is neither; ``WeightsError`` for weights that cannot be read.
     """
     if model in list_models():
         return preset_config(model)
     try:
-        return read_card(resolve(model)).config
+        return open_card(model).config
     except FileNotFoundError as error:
         names = ", ".join(list_models())
         raise ValueError(f"{model!r} is no weights file, folder or hub id, nor one of {names}") from error
 
 
-def prepare(setting: Setting, *, device: str, views: str = DEFAULT_VIEWS) -> Prepared:
-    """Loads or makes the network and its views. Errors: as `config_of`; `BenchError` where the backend is not there."""
-    torch.set_num_threads(setting.threads)  # compiled code is made for so many
+def network_of(setting: Setting) -> tuple[DualFormer, Card]:
+    """Made with random weights, or loaded. Errors: as `config_of`."""
     if setting.model in list_models():
-        model = create_model(setting.model, clip=setting.clip, seed=0)
-        card = preset_card(model)
+        model = create_model(setting.model, clip=setting.clip, seed=0).eval()
+        return model, preset_card(model)
+    return load_weights(setting.model)
+
+
+def prepare(setting: Setting, *, device: str, exported: Path | None = None, views: str = DEFAULT_VIEWS) -> Prepared:
+    """Loads or makes the network and its views. ``exported`` is the model of a setting that runs one.
+
+    Errors: as `config_of`, and those of `Recognizer`; `BenchError` where the network cannot be compiled.
+    """
+    torch.set_num_threads(setting.threads)  # compiled code is made for so many
+    at_once = setting.batch
+    if exported is not None:
+        recognizer = Recognizer.load(
+            exported, device=device, views=views, views_per_batch=at_once, threads=setting.threads
+        )
+        stored = size_of(exported)
     else:
-        model, card = load_weights(setting.model)
-    precision = "bfloat16" if setting.dtype == "bfloat16" else "float32"
-    recognizer = Recognizer(model, card, device=device, views=views, views_per_batch=setting.batch, precision=precision)
-    tensors = (*recognizer.model.parameters(), *recognizer.model.buffers())
-    stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        precision = "bfloat16" if setting.dtype == "bfloat16" else "float32"
+        model, card = network_of(setting)
+        recognizer = Recognizer(model, card, device=device, views=views, views_per_batch=at_once, precision=precision)
+        tensors = (*recognizer.model.parameters(), *recognizer.model.buffers())
+        stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    prepared = Prepared(
+        recognizer=recognizer, views=noise(setting.clip, setting.batch), threads=setting.threads, stored=stored
+    )
     if setting.backend == "compile":
         recognizer.model.compile(dynamic=False)
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randint(256, (setting.batch, *setting.clip, 3), dtype=torch.uint8, generator=generator)
-    return Prepared(recognizer=recognizer, views=noise, threads=setting.threads, stored=stored)
+        try:
+            prepared.run()
+        except RuntimeError as error:  # its own kinds of error are none of PyTorch's public names
+            raise BenchError(f"--backend compile does not work here ({first_line(error)}): choose eager") from error
+    return prepared
+
+
+def noise(clip: Size3, batch: int) -> Tensor:
+    """Views uint8 (B, T, H, W, 3), always the same. They take as long as any others."""
+    return torch.randint(256, (batch, *clip, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def preset_card(model: DualFormer) -> Card:

@@ -26,9 +26,9 @@ def take_turns(
     """Seconds of every run of every work: each runs in turn, and that again, for so many ``rounds``.
 
     Without ``rounds``, there are as many as fit into ``seconds``, but ``at_least`` so many. A work has run before its
-    first turn, which is not counted; where a turn is over in no time, it runs several times in it, and the first of them
-    is not counted either. Every work must end with what it computes, and on a GPU wait for it. ``between`` runs after
-    each round. ``progress`` is told the seconds that went by and those that it will have taken in all.
+    first turn, which is not counted; where a turn is over in no time, it runs several times in it, and the first of
+    them is not counted either. Every work must end with what it computes, and on a GPU wait for it. ``between`` runs
+    after each round. ``progress`` is told the seconds that went by and those that it will have taken in all.
 
     Errors: ``ValueError`` for nothing to do, or for fewer than one round.
     """

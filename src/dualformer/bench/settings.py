@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dualformer.model.config import Size3
+from dualformer.weights.exported.card import ExportFormat, ExportPrecision
 
-Backend = Literal["eager", "compile"]
-"""PyTorch as it is, or compiled."""
-Dtype = Literal["float32", "bfloat16"]
+Backend = Literal["eager", "compile", "torch", "onnx", "openvino"]
+"""PyTorch as it is, or compiled; or the network as exported to one of three formats."""
+Dtype = Literal["float32", "bfloat16", "int8"]
 
+EXPORTED: dict[Backend, ExportFormat] = {"torch": "torch", "onnx": "onnx", "openvino": "openvino"}
+"""Backends that run an exported model."""
+PRECISIONS: dict[Dtype, ExportPrecision] = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
+"""Number formats as exported models call them."""
 _DTYPES: dict[Backend, tuple[Dtype, ...]] = {
     "eager": ("float32", "bfloat16"),
     "compile": ("float32", "bfloat16"),
+    "torch": ("float32", "bfloat16"),
+    "onnx": ("float32", "int8"),
+    "openvino": ("float32", "bfloat16", "int8"),
 }
 
 

@@ -31,17 +31,19 @@ _FILE_HEAD = (
 
 def markdown(measured: Measurement, *, command: str) -> str:
     """Machine, command, and one or two tables. Memory is in 10⁶ bytes."""
+    devices = " and ".join(dict.fromkeys(figures.device for figures in measured.figures))
+    allocator = ", the allocator keeps freed memory" if measured.keeps_freed else ""
     lines = [
-        f"Machine: {measured.machine}.",
-        f"Command: `{command}`, on {measured.device}, {measured.rounds} rounds in turn.",
+        f"Machine: {measured.machine}{allocator}.",
+        f"Command: `{command}`, on {devices}, {measured.rounds} rounds in turn.",
         "",
         *rows(_HEAD, [_row(measured, number) for number in range(len(measured.figures))]),
     ]
-    peaks = {(f.setting.dtype, f.setting.threads): f.peak for f in measured.figures if f.peak is not None}
+    peaks = {(f.setting.dtype, f.setting.threads, f.device): f.peak for f in measured.figures if f.peak is not None}
     if peaks:
         told = (
             f"{peak / 1e9:,.0f} GFLOP/s in {dtype} with {threads} thread{'s' if threads > 1 else ''}"
-            for (dtype, threads), peak in peaks.items()
+            for (dtype, threads, _), peak in peaks.items()
         )
         lines += ["", f"Matrix-multiply peak: {'; '.join(told)}."]
     if measured.files:

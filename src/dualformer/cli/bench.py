@@ -15,15 +15,15 @@ class Options:
         "dualformer_nano",
         "dualformer_tiny",
     )
-    """Models by name, weights files, folders or hub ids."""
+    """Models by name, weights files, folders, hub ids, or exported models, which know what they compute in."""
     clip: tuple[str, ...] = ()
     """Frames x height x width of a view, one or more, as 32x224x224; by default what each model is made for."""
     batch: tuple[int, ...] = (1,)
     """Views that go through the network together, one or more numbers."""
-    dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
-    """Number formats."""
-    backend: tuple[Literal["eager", "compile"], ...] = ("eager",)
-    """PyTorch as it is, or compiled, which takes a minute or two before the first run."""
+    dtype: tuple[Literal["float32", "bfloat16", "int8"], ...] = ("float32", "bfloat16")
+    """Number formats. int8 is for onnx and openvino."""
+    backend: tuple[Literal["eager", "compile", "torch", "onnx", "openvino"], ...] = ("eager",)
+    """PyTorch as it is; compiled, which takes a minute or two before the first run; or exported for the occasion."""
     threads: tuple[int, ...] = ()
     """Numbers of threads; by default as many as PyTorch takes."""
     device: str = "auto"
@@ -38,6 +38,8 @@ class Options:
     """How often each setting has its turn, instead of --seconds."""
     memory: bool = True
     """Measure how much memory each setting takes beyond the weights, in a process of its own."""
+    keep_freed: bool = True
+    """Have the C library keep freed memory, as the verbs that run networks do; it makes a difference on a CPU."""
     out: Path | None = None
     """A file to write the tables to, as Markdown."""
     json: bool = False
@@ -83,6 +85,7 @@ def run(options: Options) -> int:
             rounds=options.rounds,
             seconds=options.seconds,
             memory=options.memory,
+            keep_freed=options.keep_freed,
             video=options.video,
             views=options.views,
             say=progress.say,
@@ -113,7 +116,7 @@ def command_of(options: Options) -> str:
         if field.name in ("models", "out", "json") or value == getattr(default, field.name):
             continue
         if isinstance(value, bool):
-            words.append(f"--{'' if value else 'no-'}{field.name}")
+            words.append(f"--{'' if value else 'no-'}{field.name.replace('_', '-')}")
         else:
             words += [f"--{field.name}", *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)

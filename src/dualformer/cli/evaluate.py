@@ -23,7 +23,7 @@ _MANY = 24  # classes; of more, only the worst and the best are printed
 @dataclass(frozen=True, kw_only=True)
 class Options:
     weights: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WEIGHTS")]
-    """A weights file, a folder with model.safetensors, or a hub id (owner/name)."""
+    """A weights file, a folder with model.safetensors, a hub id (owner/name), or an exported model."""
     data: str
     """A folder with one subfolder per class (its val/ or test/ where it has one), a CSV file (path,label,…), or a
     benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
@@ -72,17 +72,18 @@ def run(options: Options) -> int:
     from dualformer.evaluation.classes import read_label_map
     from dualformer.evaluation.evaluate import evaluate
     from dualformer.evaluation.report import class_figures, label_figures, write_report
-    from dualformer.inference.device import choose_device
+    from dualformer.inference.device import choose_device, open_on
     from dualformer.video.views import Views
-    from dualformer.weights.native import load_weights, read_card, resolve
+    from dualformer.weights.open import open_card
 
-    views, device = Views.parse(options.views), choose_device(options.device)
+    views = Views.parse(options.views)
+    choose_device(options.device)  # a wrong name shows at once
     where = parse_where(options.on) if options.on else None
     bad = read_bad(options.manifest) if options.manifest else set()
     label_map = read_label_map(options.label_map) if options.label_map else None
-    several = read_card(resolve(options.weights)).multi_label
+    several = open_card(options.weights).multi_label
     videos = open_videos(options.data, on=where, bad=bad, missing=options.missing, multi_label=several)
-    model, card = load_weights(options.weights, device=device)
+    model, card, device = open_on(options.weights, options.device)
     workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
     out = options.out or _beside(options.weights, options.control)
     out.mkdir(parents=True, exist_ok=True)  # now, and not when hours of work are to be written
@@ -128,11 +129,13 @@ def run(options: Options) -> int:
 
 
 def _beside(weights: str, control: str) -> Path:
+    from dualformer.weights.locate import TENSORS
+
     folder = "evaluation" if control == "none" else f"evaluation-{control}"
     path = Path(weights)
     if not path.exists():
         return Path(folder)  # from the hub: the report belongs here, not in the cache
-    return (path if path.is_dir() else path.parent) / folder
+    return (path if (path / TENSORS).is_file() else path.parent) / folder
 
 
 def _figures(evaluation: Evaluation) -> list[str]:

@@ -10,12 +10,13 @@ import tyro
 if TYPE_CHECKING:
     from dualformer.model.cost import Cost
     from dualformer.weights.card import Card
+    from dualformer.weights.exported.card import ExportCard
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     model: tyro.conf.Positional[str]
-    """A model's name (dualformer_tiny), a weights file, a folder with one, or a hub id."""
+    """A model's name (dualformer_tiny), a weights file, a folder with one, a hub id, or an exported model."""
     clip: str | None = None
     """Frames x height x width of a view, as 32x224x224; by default what the model is cut for."""
     views: str = "4x1"
@@ -31,14 +32,19 @@ def run(options: Options) -> int:
     from dualformer.model.cost import measure_cost
     from dualformer.model.presets import list_models, preset_config
     from dualformer.video.views import Views
+    from dualformer.weights.exported.files import is_exported, read_export_card
     from dualformer.weights.native import read_card, resolve
 
     views = Views.parse(options.views)
     clip = parse_clip(options.clip) if options.clip else None
-    card = None
+    card = exported = None
     if options.model in list_models():
         # A preset's grids follow its clip; weights are what they are, and only the map they are run on changes.
         config = preset_config(options.model, clip=clip)
+    elif is_exported(options.model):
+        exported = read_export_card(options.model)
+        card = exported.card
+        config = card.config
     else:
         try:
             path = resolve(options.model)
@@ -58,19 +64,27 @@ def run(options: Options) -> int:
         "gmacs": cost.macs / 1e9 * views.count,
     }
     if options.json:
-        print(json.dumps({**facts, "cost": cost.to_dict(), "card": json.loads(card.to_json()) if card else None}))
+        facts["cost"] = cost.to_dict()
+        facts["card"] = json.loads(card.to_json()) if card else None
+        if exported:
+            facts["exported"] = {key: value for key, value in json.loads(exported.to_json()).items() if key != "card"}
+        print(json.dumps(facts))
     else:
-        _print(facts, cost, card)
+        _print(facts, cost, card, exported)
     return 0
 
 
-def _print(facts: dict[str, Any], cost: Cost, card: Card | None) -> None:
+def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: ExportCard | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from dualformer.weights.keys import times
 
     print(f"{facts['name']}, clips of {times(facts['clip'])} (frames x height x width)")
+    if exported is not None:
+        views = "any number of views" if exported.batch is None else f"{exported.batch} views"
+        print(f"  exported     for {exported.format} in {exported.precision}, {views} at a time")
+        print(f"               by {', '.join(f'{name} {version}' for name, version in exported.made_with.items())}")
     without = facts["parameters_without_classifier"] / 1e6
     print(f"  parameters   {cost.parameters / 1e6:.3f} M, {without:.3f} M without the classifier")
     print(f"  GMACs        {facts['gmacs_per_view']:.2f} a view, {facts['gmacs']:.2f} for views {facts['views']}")

@@ -7,7 +7,8 @@ frames of every clip in a random order. A model that scores as well as before do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,12 +23,13 @@ from dualformer.datasets.samples import DatasetError, Missing, VideoList
 from dualformer.evaluation.classes import match_classes
 from dualformer.evaluation.metrics import summary
 from dualformer.evaluation.several import several_summary
-from dualformer.model.network import DualFormer
 from dualformer.video.backend import decoder
 from dualformer.video.pieces import Media
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities
-from dualformer.weights.native import Card
+from dualformer.weights.card import Card
+from dualformer.weights.exported.network import ExportedNetwork
+from dualformer.weights.open import Network
 
 Control = Literal["none", "one_frame", "shuffled"]
 
@@ -70,7 +72,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: DualFormer,
+    model: Network,
     card: Card,
     videos: VideoList,
     *,
@@ -80,14 +82,15 @@ def evaluate(
     label_map: Mapping[str, str] | None = None,
     control: Control = "none",
     seed: int = 0,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Runs ``model`` over ``videos``, on the device that it is on.
+    """Runs ``model``, a network or an exported one, over ``videos``, on the device that it is on.
 
     ``workers``: processes that decode (0: this one). ``batch_size``: views that go through the network at a time.
-    ``label_map``: class of the data set → label of the weights, where their names differ. ``progress`` is called with
-    the number of videos done and their total. What the list says is missing counts as wrong.
+    ``label_map``: class of the data set → label of the weights, where their names differ. ``precision``: float32
+    unless said; an exported model has its own. ``progress`` is called with the number of videos done and their total.
+    What the list says is missing counts as wrong.
     Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode, a list
     without videos, and one of several labels a video where the weights have one (or the other way round);
     ``ValueError`` for options out of range.
@@ -109,13 +112,10 @@ def evaluate(
         batch_size=max(1, batch_size // views.count),
         num_workers=min(workers, len(videos)),
     )
-    device = model.norm.weight.device
     probabilities = np.zeros((len(videos), len(names)), dtype=np.float32)
-    was_training = model.training
-    model.eval()
     done = 0
     begun = time.perf_counter()
-    try:
+    with _judging(model, precision) as (device, computes_in):
         for batch in loader:
             scores = view_probabilities(
                 model,
@@ -123,15 +123,13 @@ def evaluate(
                 card.preprocessing,
                 device=device,
                 at_once=batch_size,
-                precision=precision,
+                precision="bfloat16" if computes_in == "bfloat16" else "float32",
                 multi_label=card.multi_label,
             )
             probabilities[batch["index"]] = scores.unflatten(0, (-1, views.count)).mean(dim=1).numpy()
             done += len(batch["index"])
             if progress is not None:
                 progress(done, len(videos))
-    finally:
-        model.train(was_training)
     seconds = time.perf_counter() - begun
     rate = len(videos) * views.count / seconds
     if card.multi_label:
@@ -148,7 +146,7 @@ def evaluate(
         "manifest_hash": videos.manifest_hash,
         "views": str(views),
         "control": control,
-        "precision": precision,
+        "precision": computes_in,
         "decoder": decoder(),
         "seconds": round(seconds, 3),
         "clips_per_second": round(rate, 3),
@@ -170,6 +168,20 @@ def evaluate(
         clips_per_second=rate,
         targets=targets if card.multi_label else None,
     )
+
+
+@contextmanager
+def _judging(model: Network, precision: Precision | None) -> Iterator[tuple[torch.device, str]]:
+    """The device that the model is on, and what it computes in. A network is in eval mode meanwhile."""
+    if isinstance(model, ExportedNetwork):
+        yield model.device, model.check_precision(precision)
+        return
+    was_training = model.training
+    model.eval()
+    try:
+        yield model.norm.weight.device, precision or "float32"
+    finally:
+        model.train(was_training)
 
 
 def _check_labels(card: Card, videos: VideoList) -> None:

@@ -1,8 +1,15 @@
-"""Which device the network runs on."""
+"""Which device the network runs on, and putting one there."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+
+from dualformer.weights.card import Card
+from dualformer.weights.exported.network import load_exported
+from dualformer.weights.native import load_weights
+from dualformer.weights.open import Network, is_exported
 
 
 def choose_device(wanted: str | torch.device = "auto") -> torch.device:
@@ -22,3 +29,24 @@ def choose_device(wanted: str | torch.device = "auto") -> torch.device:
     if device.type == "meta":
         raise ValueError("the device 'meta' computes nothing; use auto or cpu")
     return device
+
+
+def open_on(
+    weights: str | Path, wanted: str | torch.device = "auto", *, threads: int | None = None
+) -> tuple[Network, Card, torch.device]:
+    """The network of weights or of an exported model, on its device, its card, and the device.
+
+    A network of weights is folded: it is for inference only, and neither trained nor saved again.
+    ``auto`` is the GPU where there is one and an exported model runs on it. ``threads``: of a CPU, for exported models;
+    None: as many as PyTorch uses.
+    Raises ``ValueError`` for a device that is not there or that an exported model does not run on, and for ``threads``
+    of weights; otherwise what `open_network` does.
+    """
+    device = choose_device(wanted)  # a wrong name shows before anything is loaded
+    if is_exported(weights):
+        network = load_exported(weights, device=wanted if wanted == "auto" else device, threads=threads)
+        return network, network.card, network.device
+    if threads is not None:
+        raise ValueError(f"threads is for exported models, and {weights} is none: call torch.set_num_threads")
+    model, card = load_weights(weights, device=device)
+    return model.fold(), card, device

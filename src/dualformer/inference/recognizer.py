@@ -8,25 +8,30 @@ The views, their preprocessing and the network are those of evaluation, so that 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.inference.device import choose_device
+from dualformer.inference.ahead import ahead as read_ahead
+from dualformer.inference.device import choose_device, open_on
 from dualformer.model.network import DualFormer
 from dualformer.video.clips import read_views
 from dualformer.video.decode import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, try_views, view_probabilities, views_of_frames
-from dualformer.weights.native import Card, load_weights
+from dualformer.weights.card import Card
+from dualformer.weights.exported.network import ExportedNetwork
+from dualformer.weights.open import Network
+
+if TYPE_CHECKING:
+    from dualformer.inference.stream import Stream
+    from dualformer.inference.timeline import Timeline
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,33 +76,43 @@ class Prediction:
 class Recognizer:
     """Weights ready to label videos: the network on its device, its labels, and how it wants its input.
 
-    ``views``: clips x crops of each video that are looked at; their probabilities are averaged. ``views_per_batch``
-    of them go through the network at a time: memory follows this number, not the video's length nor the views.
-    Raises ``ValueError`` for a network without a classifier or one that the card does not describe.
+    ``model``: a network, or an exported one. ``views``: clips x crops of each video that are looked at; their
+    probabilities are averaged. ``views_per_batch`` of them go through the network at a time: memory follows this
+    number, not the video's length nor the views. ``precision``: float32 unless said; an exported model computes in its
+    own.
+    Raises ``ValueError`` for a network without a classifier or one that the card does not describe, and for an exported
+    model that does not run on the device or compute in the precision that is asked for.
     """
 
     def __init__(
         self,
-        model: DualFormer,
+        model: Network,
         card: Card,
         *,
         device: str | torch.device = "auto",
         views: Views | str = DEFAULT_VIEWS,
         views_per_batch: int = 4,
-        precision: Precision = "float32",
+        precision: Precision | None = None,
     ) -> None:
-        if card.config != model.config:
+        if card.config != (model.card if isinstance(model, ExportedNetwork) else model).config:
             raise ValueError("the card describes another network: make it with config=model.config")
-        if model.config.num_classes == 0:
+        if card.config.num_classes == 0:
             raise ValueError("the network has no classifier, so it names no classes: give it one with reset_classifier")
         if views_per_batch < 1:
             raise ValueError(f"views_per_batch must be at least 1, not {views_per_batch}")
-        self.device = choose_device(device)
-        self.model = model.to(self.device).eval()
+        if isinstance(model, ExportedNetwork):
+            self.precision = model.check_precision(precision)
+            model.place(device if device == "auto" else choose_device(device))
+            self.device = model.device
+            self.network: Network = model
+            """What views go through."""
+        else:
+            self.precision = precision or "float32"
+            self.device = choose_device(device)
+            self.network = model.to(self.device).eval()
         self.card = card
         self.views = Views.parse(views)
         self.views_per_batch = views_per_batch
-        self.precision: Precision = precision
         self.labels: tuple[str, ...] = card.class_names
         """Class names; numbers where the weights have no names."""
 
@@ -109,15 +124,24 @@ class Recognizer:
         device: str | torch.device = "auto",
         views: Views | str = DEFAULT_VIEWS,
         views_per_batch: int = 4,
-        precision: Precision = "float32",
+        precision: Precision | None = None,
+        threads: int | None = None,
     ) -> Recognizer:
-        """From a file, a folder or a hub id.
+        """From a weights file, a folder, a hub id, or an exported model.
 
+        ``threads``: of a CPU, for exported models; None: as many as PyTorch uses.
         Raises ``FileNotFoundError``, ``WeightsError`` for what is no weights file, and what `Recognizer` does.
         """
-        target, chosen = choose_device(device), Views.parse(views)  # a wrong option shows before anything is loaded
-        model, card = load_weights(weights)
+        chosen = Views.parse(views)  # a wrong option shows before anything is loaded
+        model, card, target = open_on(weights, device, threads=threads)
         return cls(model, card, device=target, views=chosen, views_per_batch=views_per_batch, precision=precision)
+
+    @property
+    def model(self) -> DualFormer:
+        """The network, with its insides. Raises ``ValueError`` for an exported model, which has none to be seen."""
+        if isinstance(self.network, ExportedNetwork):
+            raise ValueError(f"{self.network.name} is an exported model: load the weights that it was made from")
+        return self.network
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -140,12 +164,12 @@ class Recognizer:
     def predict_views(self, views: Tensor) -> NDArray[np.float32]:
         """Probabilities (V, classes) of uint8 views (V, T, h, w, 3), ``views_per_batch`` at a time."""
         probabilities = view_probabilities(
-            self.model,
+            self.network,
             views,
             self.preprocessing,
             device=self.device,
             at_once=self.views_per_batch,
-            precision=self.precision,
+            precision="bfloat16" if self.precision == "bfloat16" else "float32",
             multi_label=self.card.multi_label,
         )
         return probabilities.numpy()
@@ -163,27 +187,27 @@ class Recognizer:
         return self._many(paths, ahead)
 
     def _many(self, paths: Iterable[str | Path], ahead: int) -> Iterator[tuple[str | Path, Prediction | VideoError]]:
-        coming = iter(paths)
-        decoding: deque[tuple[str | Path, Future[Tensor | VideoError]]] = deque()
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
+        read = ((path, try_views(path, self.preprocessing, self.views)) for path in paths)
+        for path, views in read_ahead(read, depth=ahead):
+            yield path, views if isinstance(views, VideoError) else self._predict(str(path), views)
 
-            def submit(count: int) -> None:
-                for path in islice(coming, count):
-                    decoding.append((path, pool.submit(try_views, path, self.preprocessing, self.views)))
+    def timeline(self, video: str | Path, **settings: Any) -> Timeline:
+        """What happens when in a long video: see `dualformer.inference.timeline.read_timeline`, also for settings."""
+        from dualformer.inference.timeline import read_timeline
 
-            submit(ahead)
-            try:
-                while decoding:
-                    path, future = decoding.popleft()
-                    views = future.result()
-                    submit(1)  # before the network starts on this one
-                    yield path, views if isinstance(views, VideoError) else self._predict(str(path), views)
-            finally:
-                for _, future in decoding:
-                    future.cancel()
+        return read_timeline(self, video, **settings)
 
-    def _predict(self, source: str, views: Tensor) -> Prediction:
-        probabilities = self.predict_views(views).mean(axis=0)
+    def stream(self, source: str | Path, **settings: Any) -> Stream:
+        """Labels of a camera, a URL, a pipe or a file as it goes on: see `dualformer.inference.stream.Stream`."""
+        from dualformer.inference.stream import Stream
+
+        return Stream(self, source, **settings)
+
+    def prediction_of(self, source: str, probabilities: NDArray[np.float32]) -> Prediction:
+        """Probabilities (classes,) with their labels."""
         return Prediction(
             labels=self.labels, probabilities=probabilities, source=source, multi_label=self.card.multi_label
         )
+
+    def _predict(self, source: str, views: Tensor) -> Prediction:
+        return self.prediction_of(source, self.predict_views(views).mean(axis=0))

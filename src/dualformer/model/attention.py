@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Scale, Size3, ceil_div
+from dualformer.model.graph import translated
+from dualformer.model.kernel import attention_weights, explicit_attention, fused_is_faster
+from dualformer.model.linear import Linear
 from dualformer.model.position import RelativeBias
 from dualformer.model.pyramid import Pyramid
 
@@ -18,24 +21,25 @@ from dualformer.model.pyramid import Pyramid
 class Attention(nn.Module):
     """softmax(q·kᵀ/√d)·v. A module without parameters, so that hooks can count and watch it."""
 
-    #: Scores (queries × keys of a head) up to which the explicit form may keep them all in memory.
+    #: Scores (queries × keys of a head) up to which training may keep all weights in memory.
     EXPLICIT_SCORES = 2**22
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale: float | None = None
+        """What scores are multiplied by; None is 1/√d. `DualFormer.fold` multiplies the queries' weights instead."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """``q`` B h L d, ``k`` and ``v`` B h P d → B h L d; ``bias`` is added to the scores and broadcast to B h L P.
 
         A bias of minus infinity keeps a query from looking at a key.
         """
-        if q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] * k.shape[2] <= self.EXPLICIT_SCORES:
-            # PyTorch's fused kernel is the slower one here, in training above all: docs/experiments.md.
-            return attention_weights(q, k, bias) @ v
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-
-
-def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-    """softmax(q·kᵀ/√d + bias), B h L P: what every query looks at."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    return torch.softmax(scores if bias is None else scores + bias, dim=-1)
+        in_pieces = not (torch.is_grad_enabled() or translated())
+        if fused_is_faster(q) or (not in_pieces and q.shape[2] * k.shape[2] > self.EXPLICIT_SCORES):
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        if in_pieces:
+            return explicit_attention(q, k, v, bias, self.scale)
+        return attention_weights(q, k, bias, self.scale) @ v
 
 
 class WindowAttention(nn.Module):
@@ -45,29 +49,36 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.window = window
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qkv = Linear(channels, 3 * channels)
         self.bias = RelativeBias(heads, window) if relative else None
         self.attention = Attention()
-        self.proj = nn.Linear(channels, channels)
+        self.proj = Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """B T H W C → B T H W C."""
         size = (x.shape[1], x.shape[2], x.shape[3])
         window = fitted_window(size, self.window)
         windows = into_windows(x, window)
-        # PyTorch's fused kernels take four dimensions: windows join the batch.
-        q, k, v = self.qkv(windows.flatten(0, 1)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        out = self.attention(q, k, v, self._bias(size, window, q, clips=x.shape[0]))
-        out = self.proj(out.transpose(1, 2).reshape(windows.shape))
-        return from_windows(out, window, size)
+        real = window_mask(size, window, x.device)
+        out = self.attend(windows.flatten(0, 1), window, None if real is None else real.repeat(x.shape[0], 1, 1, 1))
+        return from_windows(out.view(windows.shape), window, size)
 
-    def _bias(self, size: Size3, window: Size3, q: Tensor, *, clips: int) -> Tensor | None:
+    def attend(self, windows: Tensor, window: Size3, real: Tensor | None = None) -> Tensor:
+        """Windows G L C, each to itself → G L C. ``real``, G 1 1 L: which tokens may be looked at (default: all)."""
+        q, k, v = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        out = self.attention(q, k, v, self._bias(window, real, q.dtype))
+        return self.proj(out.transpose(1, 2).reshape(windows.shape))
+
+    def fold_scale(self) -> None:
+        """Multiplies the weights of the queries by what scores are multiplied by."""
+        _scale_queries(self.qkv, self.proj.in_features, self.attention, self.heads)
+
+    def _bias(self, window: Size3, real: Tensor | None, dtype: torch.dtype) -> Tensor | None:
         """What is added to the scores: relative positions, and minus infinity where a window sticks out of the map."""
-        bias = None if self.bias is None else self.bias(window)[None].to(q.dtype)
-        real = window_mask(size, window, q.device)
+        bias = None if self.bias is None else self.bias(window)[None].to(dtype)
         if real is None:
             return bias
-        outside = torch.zeros_like(real, dtype=q.dtype).masked_fill(~real, float("-inf")).repeat(clips, 1, 1, 1)
+        outside = torch.zeros_like(real, dtype=dtype).masked_fill(~real, float("-inf"))
         return outside if bias is None else bias + outside
 
 
@@ -80,19 +91,40 @@ class PyramidAttention(nn.Module):
     def __init__(self, channels: int, heads: int, map_size: Size3, scales: tuple[Scale, ...]) -> None:
         super().__init__()
         self.heads = heads
-        self.q = nn.Linear(channels, channels)
+        self.q = Linear(channels, channels)
         self.pyramid = Pyramid(channels, map_size, scales) if scales else None
-        self.kv = nn.Linear(channels, 2 * channels)
+        self.kv = Linear(channels, 2 * channels)
         self.attention = Attention()
-        self.proj = nn.Linear(channels, channels)
+        self.proj = Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """B T H W C → B T H W C."""
+        k, v = self.keys_and_values(x)
+        return self.attend(x.flatten(1, 3), k, v).view(x.shape)
+
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The map B T H W C → keys and values B h P d of the priors that all its tokens look at."""
         priors = x.flatten(1, 3) if self.pyramid is None else self.pyramid(x)
-        q = self.q(x.flatten(1, 3)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(priors).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        out = self.attention(q, k, v)
-        return self.proj(out.transpose(1, 2).reshape(x.shape))
+        return k, v
+
+    def attend(self, tokens: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Some tokens B L C, each to all keys → B L C."""
+        q = self.q(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return self.proj(self.attention(q, k, v).transpose(1, 2).reshape(tokens.shape))
+
+    def fold_scale(self) -> None:
+        """Multiplies the weights of the queries by what scores are multiplied by."""
+        _scale_queries(self.q, self.proj.in_features, self.attention, self.heads)
+
+
+@torch.no_grad()
+def _scale_queries(layer: nn.Linear, channels: int, attention: Attention, heads: int) -> None:
+    """``layer`` makes queries in its first ``channels`` outputs."""
+    scale = (channels // heads) ** -0.5 if attention.scale is None else attention.scale
+    layer.weight[:channels] *= scale
+    layer.bias[:channels] *= scale
+    attention.scale = 1.0
 
 
 def fitted_window(size: Size3, window: Size3) -> Size3:

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from dualformer.model.attention import (
     PyramidAttention,
     WindowAttention,
-    attention_weights,
     fitted_window,
     from_windows,
     window_mask,
 )
 from dualformer.model.config import Size3, ceil_div
+from dualformer.model.kernel import attention_weights
 from dualformer.model.network import DualFormer, StageLayers
 from dualformer.model.pyramid import resample_kernel
 
@@ -287,7 +287,7 @@ def _watch_half(
             size=size,
             window=fitted_window(size, attention.window) if isinstance(attention, WindowAttention) else None,
             priors=tuple(priors),
-            q=q.detach(),
+            q=_unscaled(q.detach(), attention),
             k=k.detach(),
             bias=None if bias is None else bias.detach(),
         )
@@ -297,6 +297,12 @@ def _watch_half(
         for scale in attention.pyramid.scales:
             hooks.enter_context(scale.register_forward_hook(_eager(lambda *call: priors.append(call[2].detach()))))
     hooks.enter_context(attention.attention.register_forward_hook(_eager(keep)))
+
+
+def _unscaled(q: Tensor, attention: WindowAttention | PyramidAttention) -> Tensor:
+    """Queries as `attention_weights` takes them; in a folded network the scale is in them already."""
+    scale = attention.attention.scale
+    return q if scale is None else q * (scale * q.shape[-1] ** 0.5)
 
 
 def _eager(hook: Callable[..., None]) -> Callable[..., None]:

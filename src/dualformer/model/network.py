@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, overload
 
@@ -10,52 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dualformer.model import tiles
 from dualformer.model.attention import PyramidAttention, WindowAttention
 from dualformer.model.checkpointing import checkpointed
 from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.contract import Features, features_of, layer_numbers, no_weight_decay, wanted_stages
+from dualformer.model.half import Half
+from dualformer.model.linear import Linear
 from dualformer.model.position import PositionEncoding, PositionTable
-
-
-class Mlp(nn.Module):
-    def __init__(self, channels: int, ratio: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, ratio * channels)
-        self.fc2 = nn.Linear(ratio * channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, a residual branch is left out for a random part of the batch."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        keep = torch.rand((x.shape[0],) + (1,) * (x.dim() - 1), device=x.device) >= self.rate
-        return x * (keep / (1 - self.rate)).to(x.dtype)
-
-
-class Half(nn.Module):
-    """Half of a DualFormer block (eq. 1): ``x += MSA(LN(x)); x += MLP(LN(x))``."""
-
-    def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn = attention
-        self.norm2 = nn.LayerNorm(channels)
-        self.mlp = Mlp(channels, mlp_ratio)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """B T H W C → B T H W C."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+from dualformer.model.pyramid import FactorisedPooling
 
 
 class PatchEmbedding(nn.Module):
@@ -72,6 +35,8 @@ class PatchEmbedding(nn.Module):
         if any(sticking_out):
             t, h, w = sticking_out
             x = F.pad(x, (0, w, 0, h, 0, t))
+        if x.stride(1) != 1 and tiles.usable(self, x):  # pixels as frames have them; tokens are convolved as they lie
+            return tiles.run_patches(self.proj, self.norm, x)
         return self.norm(self.proj(x).permute(0, 2, 3, 4, 1))
 
 
@@ -105,18 +70,20 @@ class StageLayers(nn.Module):
         x = self.embed(x)
         if self.table is not None:
             x = self.table(x)
+        run = self._way_to_run(x)
         for number, block in enumerate(self.blocks):
             first, second = block.children()
-            x = self._run(first, x)
+            x = run(first, x)
             if number == 0 and self.position is not None:
                 x = self.position(x)
-            x = self._run(second, x)
+            x = run(second, x)
         return x
 
-    def _run(self, half: nn.Module, x: Tensor) -> Tensor:
+    def _way_to_run(self, x: Tensor) -> Callable[[nn.Module, Tensor], Tensor]:
+        """How a half computes ``half(x)``: as it stands there, with less memory, or with more speed."""
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpointed(half, x)
-        return half(x)
+            return checkpointed
+        return tiles.run_half if tiles.usable(self, x) else lambda half, x: half(x)
 
 
 class DualFormer(nn.Module):
@@ -141,6 +108,8 @@ class DualFormer(nn.Module):
         self.norm = nn.LayerNorm(self.num_features)
         self.dropout = nn.Dropout(config.dropout)
         self.head = _classifier(self.num_features, config.num_classes)
+        self.folded = False
+        """Whether `fold` has made it a network for inference only."""
         self.init_weights(seed)
 
     def init_weights(self, seed: int | None = None) -> None:
@@ -270,6 +239,29 @@ class DualFormer(nn.Module):
             assert isinstance(stage, StageLayers)
             stage.grad_checkpointing = enable
 
+    def fold(self) -> DualFormer:
+        """Makes of it, in place, a network for inference only, which computes the same with fewer steps; returns it.
+
+        BatchNorm goes into the convolution before it, by its running statistics, and the scale of attention into the
+        weights of the queries. There is no way back: such a network refuses to be trained, and its weights, which are
+        no longer those of its config, to be saved.
+        """
+        self.eval()
+        if not self.folded:
+            for module in self.modules():
+                if isinstance(module, FactorisedPooling):
+                    module.fold_norm()
+                elif isinstance(module, WindowAttention | PyramidAttention):
+                    module.fold_scale()
+            self.folded = True
+        return self
+
+    def train(self, mode: bool = True) -> DualFormer:
+        """As of every module. Errors: ``ValueError`` for a folded network, which cannot be trained."""
+        if mode and self.folded:
+            raise ValueError("a folded network is for inference only: load its weights once more to train them")
+        return super().train(mode)
+
     @property
     def feature_info(self) -> tuple[Features, ...]:
         """Channels and reduction of every stage's map."""
@@ -286,7 +278,7 @@ class DualFormer(nn.Module):
 
 
 def _classifier(features: int, num_classes: int) -> nn.Module:
-    return nn.Linear(features, num_classes) if num_classes else nn.Identity()
+    return Linear(features, num_classes) if num_classes else nn.Identity()
 
 
 def _draw(weight: Tensor, generator: torch.Generator, *, std: float | None = None, bound: float | None = None) -> None:

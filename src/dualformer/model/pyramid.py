@@ -53,7 +53,7 @@ class FactorisedPooling(nn.Module):
         self.grid = grid
         first, rest = factors(cell_size(map_size, grid))
         self.space = CellConv3d(channels, first, depthwise=depthwise)
-        self.norm = nn.BatchNorm3d(channels)
+        self.norm: nn.Module = nn.BatchNorm3d(channels)
         self.rest = CellConv3d(channels, rest, depthwise=depthwise)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,6 +61,17 @@ class FactorisedPooling(nn.Module):
         x, cell = fit_to_grid(x, self.grid)
         first, rest = factors(cell)
         return self.rest(F.relu(self.norm(self.space(x, first))), rest)
+
+    @torch.no_grad()
+    def fold_norm(self) -> None:
+        """Multiplies what BatchNorm does, by its running statistics, into the convolution before it."""
+        if not isinstance(self.norm, nn.BatchNorm3d):
+            return
+        assert self.norm.running_mean is not None and self.norm.running_var is not None and self.space.bias is not None
+        factor = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
+        self.space.bias.copy_((self.space.bias - self.norm.running_mean) * factor + self.norm.bias)
+        self.space.weight.mul_(factor[:, None, None, None, None])
+        self.norm = nn.Identity()
 
 
 class AveragePooling(nn.Module):

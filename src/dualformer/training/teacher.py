@@ -19,12 +19,12 @@ from dualformer.errors import DualFormerError
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.transforms import normalize
+from dualformer.video.transforms import normalize, resize
 from dualformer.weights.card import Card
+from dualformer.weights.exported.files import is_exported
 from dualformer.weights.locate import resolve
 from dualformer.weights.native import load_weights
 
-EXPORTED = (".pt2", ".onnx")
 _MOST_NAMED = 3
 
 
@@ -99,7 +99,7 @@ def open_teacher(path_or_hub_id: str, *, classes: Sequence[str], clips: Preproce
     Errors: ``FileNotFoundError``; ``WeightsError`` for a file that cannot be read; `TeacherError` for one with other
     classes; ``ValueError`` where an exported model is asked for tokens.
     """
-    if Path(path_or_hub_id).suffix.lower() in EXPORTED:
+    if is_exported(path_or_hub_id):
         if tokens:
             raise ValueError(
                 f"--teacher {path_or_hub_id} is an exported model, which knows whole clips only: say --distill clip, "
@@ -167,6 +167,13 @@ def fit_clips(clips: Tensor, pre: Preprocessing, size: Size3) -> Tensor:
     flat = video.transpose(1, 2).flatten(0, 1)
     flat = F.interpolate(flat, size=size[1:], mode="bilinear", antialias=True, align_corners=False)
     return flat.unflatten(0, (len(clips), size[0])).transpose(1, 2)
+
+
+def fit_pixels(clips: Tensor, size: Size3) -> Tensor:
+    """Clips uint8 B T H W 3 → uint8 B T' H' W' 3 of ``size``, for an exported model, which normalises them itself."""
+    if clips.shape[1] != size[0]:
+        clips = clips[:, frame_places(clips.shape[1], size[0])]
+    return torch.stack([resize(clip, size[1], size[2]) for clip in clips])
 
 
 def frame_places(have: int, want: int) -> list[int]:

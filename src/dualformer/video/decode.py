@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dualformer.video.container import FrameCountError, OpenVideo, VideoError, ffmpeg_says, packets_of
-from dualformer.video.packets import Table, scan, tabulate
+from dualformer.video.packets import NO_TIME, Table, scan, tabulate
 from dualformer.video.pieces import Media
 from dualformer.video.pixels import Pictures
 from dualformer.video.reading import as_asked, checked_numbers, stacked
@@ -32,7 +32,7 @@ __all__ = ["FrameCountError", "VideoError", "VideoInfo", "VideoReader", "decode_
 
 _log = logging.getLogger("dualformer")
 
-_KEEP_COMPRESSED = 64 * 2**20  # bytes of packets kept in memory, so that reading a short file demuxes it once
+_KEEP_COMPRESSED = 16 * 2**20  # bytes of packets kept in memory, so that reading a short file demuxes it once
 _KEEP_DECODED = 128 * 2**20  # bytes of decoded frames kept where counting them meant decoding them
 _SKIPPING_IS_EXACT = {"h264", "hevc", "mpeg4", "mpeg2video"}  # decoders that leave out non-reference frames on request
 _JUMP_FROM = 8  # packets; nearer key frames are not worth emptying the decoder for
@@ -252,16 +252,16 @@ class VideoReader:
         # Where a seek lands is the container's guess: the packet's own time says where we are. MPEG-TS is searched by
         # the times of decoding: by that of display it lands behind the key frame.
         pts, dts = self._listed.pts, self._listed.dts
-        place_of = {time: place for place, time in enumerate(pts)}
-        places = dict.fromkeys((pts[start], dts[start], pts[0], dts[0]))
-        for target in (time for time in places if time is not None):
+        targets = dict.fromkeys(map(int, (pts[start], dts[start], pts[0], dts[0])))
+        for target in (time for time in targets if time != NO_TIME):
             self._video.container.seek(target, stream=self._video.stream, backward=True)
             place = -1
             for packet in packets_of(self._video):
                 if place < 0:
-                    place = place_of.get(packet.pts, -1) if packet.pts is not None else -1
-                    if place < 0 or place > start:
+                    found = np.flatnonzero(pts == packet.pts) if packet.pts is not None else ()
+                    if not len(found) or found[-1] > start:
                         break
+                    place = int(found[-1])
                 if place >= start:
                     yield packet
                 place += 1

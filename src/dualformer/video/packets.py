@@ -1,5 +1,6 @@
 """The packets of a file, and the list of its frames that they promise: found without decoding any of them."""
 
+from array import array
 from dataclasses import dataclass
 
 import av.packet
@@ -8,17 +9,22 @@ from numpy.typing import NDArray
 
 from dualformer.video.container import OpenVideo, VideoError, packets_of
 
+NO_TIME = np.iinfo(np.int64).min
+"""Stands for the time of a packet that has none, as it does inside FFmpeg."""
+_AROUND_A_PACKET = 640  # bytes that one takes besides its content, more than many a packet of a small video holds
 _HIDDEN_FRAMES = {"vp8"}  # packets that show no frame, with times like any other
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Packets:
-    """The packets of a file in the order that they are stored in, P of them."""
+    """The packets of a file in the order that they are stored in, P of them. An hour of video has a hundred thousand:
+    these are arrays, which take a few bytes for each.
+    """
 
-    pts: list[int | None]
-    """When each is shown, in ticks."""
-    dts: list[int | None]
-    """When each is decoded."""
+    pts: NDArray[np.int64]
+    """(P,): when each is shown, in ticks, or `NO_TIME`."""
+    dts: NDArray[np.int64]
+    """(P,): when each is decoded."""
     keys: NDArray[np.int64]
     """Which of them are key frames."""
     hidden: NDArray[np.bool_]
@@ -48,19 +54,16 @@ class Table:
 
 def scan(video: OpenVideo, *, keep: int) -> tuple[Packets, list[av.packet.Packet] | None]:
     """One pass over a freshly opened file, and the packets themselves if they take no more than ``keep`` bytes."""
-    pts: list[int | None] = []
-    dts: list[int | None] = []
-    keys: list[int] = []
-    hidden: list[bool] = []
+    pts, dts, keys, hidden = array("q"), array("q"), array("q"), array("b")
     kept: list[av.packet.Packet] | None = []
     size = 0
     for packet in packets_of(video):
         if packet.is_keyframe:
             keys.append(len(pts))
-        pts.append(packet.pts)
-        dts.append(packet.dts)
+        pts.append(NO_TIME if packet.pts is None else packet.pts)
+        dts.append(NO_TIME if packet.dts is None else packet.dts)
         hidden.append(packet.is_discard)
-        size += packet.size
+        size += packet.size + _AROUND_A_PACKET
         if kept is not None and size <= keep:
             kept.append(packet)
         else:
@@ -68,8 +71,8 @@ def scan(video: OpenVideo, *, keep: int) -> tuple[Packets, list[av.packet.Packet
     if not pts:
         raise VideoError(video.path, "its video stream is empty")
     packets = Packets(
-        pts=pts,
-        dts=dts,
+        pts=np.frombuffer(pts, dtype=np.int64),
+        dts=np.frombuffer(dts, dtype=np.int64),
         keys=np.asarray(keys, dtype=np.int64),
         hidden=np.asarray(hidden, dtype=bool),
         tick=float(video.stream.time_base or 0),
@@ -81,12 +84,12 @@ def tabulate(packets: Packets, video: OpenVideo) -> Table | None:
     """The frames, where the packets' times can be believed; None where only decoding tells."""
     codec = video.codec
     avi = video.container.format.name == "avi"  # stores no display times: fine unless frames are reordered
-    if None in packets.pts or (avi and codec.has_b_frames) or codec.name in _HIDDEN_FRAMES or packets.tick == 0:
+    pts = packets.pts
+    if NO_TIME in pts or (avi and codec.has_b_frames) or codec.name in _HIDDEN_FRAMES or packets.tick == 0:
         return None
     # Two fields may be two packets of one frame (1: progressive, 0: unknown).
     if codec.field_order > 1:
         return None
-    pts = np.asarray(packets.pts, dtype=np.int64)
     shown = np.flatnonzero(~packets.hidden)
     place = shown[np.argsort(pts[shown], kind="stable")]
     ordered = pts[place]

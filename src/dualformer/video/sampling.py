@@ -56,6 +56,24 @@ def even_clips(times: ArrayLike, pre: Preprocessing, clips: int) -> NDArray[np.i
     return np.stack([_indices(times, pre, float(start)) for start in starts])
 
 
+def clip_at(times: ArrayLike, pre: Preprocessing, seconds: float) -> NDArray[np.int64]:
+    """Frame indices (T,) of the clip whose middle is nearest to ``seconds`` from the first frame.
+
+    Near the ends of the video it is the first or the last clip that fits. ``ValueError`` for a moment outside it.
+    """
+    times = _checked(times)
+    length = float(times[-1] - times[0]) + _interval(times)
+    if not 0 <= seconds <= length + _TOLERANCE:
+        raise ValueError(f"second {seconds:g} is outside the video, which lasts {length:.2f} s")
+    steps = (pre.frames - 1) * pre.stride
+    if pre.fps is None:
+        shown = int(np.searchsorted(times, times[0] + seconds + _TOLERANCE, side="right")) - 1
+        start = float(shown - steps // 2)
+    else:
+        start = seconds - steps / pre.fps / 2
+    return _indices(times, pre, min(max(0.0, start), max(0.0, _room(times, pre))))
+
+
 def covering_clips(times: ArrayLike, pre: Preprocessing) -> NDArray[np.int64]:
     """Frame indices (clips, T) of as few evenly spread clips as cover the video.
 

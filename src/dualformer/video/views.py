@@ -114,8 +114,9 @@ def view_probabilities(
 
     With ``multi_label`` sigmoid of every class for itself.
 
-    ``network``: B 3 T H W → B classes (logits), in eval mode, on ``device``. ``at_once`` views go through it together,
-    which bounds the memory whatever V is.
+    ``network``: B 3 T H W → B classes (logits), in eval mode, on ``device``. One with a true attribute ``takes_views``
+    is given the uint8 views as they are and normalises them itself, and computes in what it was made for: exported
+    models are such. ``at_once`` views go through it together, which bounds the memory whatever V is.
     Raises :class:`DualFormerError` where memory runs out on the device or scores are not numbers.
     """
     if at_once < 1:
@@ -123,8 +124,11 @@ def view_probabilities(
     parts: list[Tensor] = []
     try:
         for part in views.split(at_once):
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = network(normalize(part.to(device), pre))
+            if getattr(network, "takes_views", False):
+                logits = network(part)
+            else:
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+                    logits = network(normalize(part.to(device), pre))
             parts.append(probabilities_of(logits.float(), multi_label=multi_label).cpu())
     except torch.cuda.OutOfMemoryError as error:
         raise DualFormerError(

@@ -40,10 +40,12 @@ def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torc
     """Writes one file, as a whole or not at all.
 
     ``dtype`` stores floating tensors in another precision (``torch.float16`` halves the file; loading gives float32
-    again). Errors: ``ValueError`` if the card describes another network; ``WeightsError`` if the file cannot be
-    written, or a value does not fit ``dtype``.
+    again). Errors: ``ValueError`` if the card describes another network, or the network is folded; ``WeightsError`` if
+    the file cannot be written, or a value does not fit ``dtype``.
     """
     path = Path(path)
+    if model.folded:
+        raise ValueError(f"{path}: a folded network has no longer the weights of its config: save it before fold()")
     if card.config != model.config:
         raise ValueError(f"{path}: the card's config is not the model's: make the card with config=model.config")
     tensors = {key: _stored(path, key, tensor, dtype) for key, tensor in model.state_dict().items()}

@@ -180,6 +180,8 @@ def to_release(model: DualFormer) -> dict[str, Tensor]:
     Errors: ``ValueError`` for networks that the release has no names for.
     """
     config = model.config
+    if model.folded:
+        raise ValueError("a folded network has no longer the weights of its config: convert it before fold()")
     if config.position != "peg":
         raise ValueError(f"the release has only networks with position='peg', not {config.position!r}")
     for number, (stage, size) in enumerate(zip(config.stages, config.map_sizes(), strict=True), 1):

@@ -1,0 +1,109 @@
+"""Time and peak memory of a training step: the plain network in float32, ours in float32 and in bfloat16.
+
+    python benchmarks/training_step.py --model dualformer_tiny --clip 16x224x224 --rounds 5
+
+A step is forward, cross-entropy, backward and AdamW, with autocast for bfloat16. Times are of all sides in turn in this
+process, the allocator as the system has it or, with ``--keep-freed``, as `dualformer train` sets it. Peaks are each
+from a process of its own that takes one step: resident memory above what it held with the network and the clip ready;
+gradients and the optimizer's state count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dualformer.inference.allocator import keep_freed_memory
+from dualformer.model.config import parse_clip
+from dualformer.model.presets import create_model
+from plain import PlainDualFormer
+
+SIDES = ("plain float32", "ours float32", "ours bfloat16")
+
+
+def stepper(side: str, name: str, clip: str, batch: int) -> Callable[[], float]:
+    """A function that takes one step and returns the loss."""
+    whose, dtype = side.split()
+    model = create_model(name, clip=parse_clip(clip), num_classes=400, dropout=0.0, seed=0)
+    network = PlainDualFormer.of(model) if whose == "plain" else model
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    video = torch.randn((batch, 3, *parse_clip(clip)), generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(batch)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = torch.nn.functional.cross_entropy(network(video).float(), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def peak(side: str, name: str, clip: str, batch: int) -> dict[str, float]:
+    """MiB of one step in this process (Linux), and its loss."""
+    step = stepper(side, name, clip, batch)
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    loss = step()
+    return {"mib": _resident("VmHWM") - before, "loss": loss}
+
+
+def _resident(field: str) -> float:
+    with Path("/proc/self/status").open(encoding="ascii") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="dualformer_tiny")
+    parser.add_argument("--clip", default="16x224x224")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep-freed", action="store_true", help="set the allocator as dualformer train does")
+    parser.add_argument("--one", choices=SIDES, help="the peak of a step in this process, as JSON")
+    options = parser.parse_args()
+    if options.keep_freed:
+        keep_freed_memory()
+    if options.one:
+        print(json.dumps(peak(options.one, options.model, options.clip, options.batch)))
+        return
+    peaks: dict[str, dict[str, float]] = {}
+    for side in SIDES:
+        arguments = ["--model", options.model, "--clip", options.clip, "--batch", str(options.batch), "--one", side]
+        done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
+        peaks[side] = json.loads(done.stdout)
+    steps = {side: stepper(side, options.model, options.clip, options.batch) for side in SIDES}
+    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    for number in range(options.rounds + 1):
+        for side, step in steps.items():
+            begin = time.perf_counter()
+            step()
+            if number:  # the first one warms up
+                times[side].append(time.perf_counter() - begin)
+    print(
+        f"{options.model}, clips of {options.clip}, batch {options.batch}, {torch.get_num_threads()} threads, median "
+        f"of {options.rounds}, allocator {'keeps what is freed' if options.keep_freed else 'as the system has it'}\n"
+    )
+    print("| | seconds a step | times as fast | peak MiB | of the plain network's | loss of the first step |")
+    print("|---|---|---|---|---|---|")
+    base = statistics.median(times[SIDES[0]]), peaks[SIDES[0]]["mib"]
+    for side in SIDES:
+        seconds, mib = statistics.median(times[side]), peaks[side]["mib"]
+        print(
+            f"| {side} | {seconds:.2f} | {base[0] / seconds:.2f} | {mib:.0f} | {mib / base[1]:.2f} | "
+            f"{peaks[side]['loss']:.4f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The exported models that a measurement needs, made for the occasion."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dualformer.bench.prepare import BenchError, network_of, noise
+from dualformer.bench.settings import EXPORTED, PRECISIONS, Setting
+from dualformer.export.clips import Clips
+from dualformer.export.run import SUFFIXES, check_choice, export_weights
+from dualformer.weights.card import Card
+from dualformer.weights.errors import WeightsError
+from dualformer.weights.exported.files import is_exported
+
+_CALIBRATION = 4  # clips; ranges that are a little off take as long to compute with
+
+
+def make_exports(settings: Sequence[Setting], folder: Path, *, say: Callable[[str], None]) -> dict[Setting, Path]:
+    """The exported model of every setting that runs one: its own file, or one made in ``folder``.
+
+    A model takes any batch, so that one serves several settings. It is made and calibrated on noise: how exact it is
+    cannot be told from it. Errors: those of `export_weights`, and `BenchError` where an extra is not installed.
+    """
+    made: dict[tuple[object, ...], Path] = {}
+    found: dict[Setting, Path] = {}
+    wanted = [setting for setting in settings if setting.backend in EXPORTED]
+    for setting in wanted:
+        if not is_exported(setting.model):
+            check_backend(setting)
+    for setting in wanted:
+        if is_exported(setting.model):
+            found[setting] = Path(setting.model)
+            continue
+        key = (setting.model, setting.clip, setting.backend, setting.dtype)
+        if key not in made:
+            say(f"exporting {setting.model} for {setting.backend} in {setting.dtype}")
+            made[key] = _export(setting, folder / f"{len(made)}{SUFFIXES[EXPORTED[setting.backend]]}")
+        found[setting] = made[key]
+    return found
+
+
+def check_backend(setting: Setting) -> None:
+    """`BenchError` in one line where the extra that the backend needs is not installed, ``ValueError`` for views that
+    no exported model takes."""
+    try:
+        check_choice(EXPORTED[setting.backend], PRECISIONS[setting.dtype])
+    except WeightsError as error:
+        raise BenchError(str(error).replace("--format", "--backend")) from error
+    _, height, width = setting.clip
+    if height != width:
+        raise ValueError(
+            f"--backend {setting.backend} takes square views only, not {height}x{width}: say another --clip"
+        )
+
+
+def _export(setting: Setting, out: Path) -> Path:
+    model, card = network_of(setting)
+    export_weights(
+        model,
+        _cut(card, setting),
+        out,
+        format=EXPORTED[setting.backend],
+        precision=PRECISIONS[setting.dtype],
+        clips=Clips(views=noise(setting.clip, 1), source="noise"),
+        calibration=Clips(views=noise(setting.clip, _CALIBRATION), source="noise") if setting.dtype == "int8" else None,
+        tolerance=float("inf"),
+    )
+    return out
+
+
+def _cut(card: Card, setting: Setting) -> Card:
+    frames, side, _ = setting.clip
+    pre = card.preprocessing
+    if (pre.frames, pre.crop) == (frames, side):
+        return card
+    return dataclasses.replace(
+        card, preprocessing=dataclasses.replace(pre, frames=frames, crop=side, resize=max(side, pre.resize))
+    )

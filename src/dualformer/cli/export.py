@@ -1,0 +1,174 @@
+"""``dualformer export``: weights become a model that runs elsewhere, held against the weights before it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from dualformer.export.run import ExportReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    weights: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WEIGHTS")]
+    """A weights file, a folder with model.safetensors, or a hub id (owner/name)."""
+    format: Literal["torch", "onnx", "openvino"]
+    """torch: a .pt2 file for torch.export.load; onnx: an .onnx file for ONNX Runtime and others; openvino: a folder
+    with model.xml and model.bin, the fastest on a CPU."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """What it computes in. bf16: torch and openvino. int8: openvino and onnx; needs --data to find ranges on."""
+    batch: str = "dynamic"
+    """Views that it takes at a time: any number (dynamic), or a fixed one."""
+    out: Path | None = None
+    """File or folder to write (default: beside the weights file, named after it)."""
+    data: str | None = None
+    """Labelled videos as in `dualformer evaluate`. Both sides are run on some of them; int8 takes its ranges from the
+    part to train on, and its accuracy is measured on the part to validate on."""
+    on: str | None = None
+    """Rows of a CSV file to validate on, as in batch=B; split=test of a benchmark or shards."""
+    val_fraction: float = 0.2
+    """int8: part of each class to validate on where the data has no split of its own."""
+    label_map: Path | None = None
+    """Where class names differ: a JSON object or a CSV file (class,label) from the data's names to the weights'."""
+    manifest: Path | None = None
+    """Manifest that `dualformer check` wrote: files it calls bad are left out."""
+    videos: tuple[Path, ...] = ()
+    """Video or image files to run both sides on. Without them and without --data it is rendered clips."""
+    clips: int = 8
+    """Clips of --data, or rendered ones, to run both sides on."""
+    calibration_clips: int = 128
+    """int8: clips that ranges are found on."""
+    accuracy_videos: int = 500
+    """int8: videos that its accuracy is measured on, at most; 0 leaves it out."""
+    views: str = "4x1"
+    """int8: views of each of these videos, clips x crops."""
+    seed: int = 0
+    """int8: of the split that --val-fraction makes, and of which videos are taken."""
+    tolerance: float | None = None
+    """Largest difference of logits, as a part of the largest logit, up to which the model is written (default: 0.0001
+    for fp32, 0.02 for bf16, 0.1 for int8)."""
+    workers: int | None = None
+    """Processes that decode (default: one less than there are cores, at most 8)."""
+    json: bool = False
+    """Print the report as JSON, and nothing else."""
+
+    def __post_init__(self) -> None:
+        if self.batch != "dynamic" and (not self.batch.isdecimal() or int(self.batch) < 1):
+            raise ValueError(f"--batch must be dynamic or a number of at least 1, not {self.batch}")
+        for name in ("clips", "calibration_clips"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        for name in ("workers", "seed", "accuracy_videos"):
+            if (value := getattr(self, name)) is not None and value < 0:
+                raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, not {value}")
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise ValueError(f"--tolerance must be 0 or more, not {self.tolerance}")
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"--val-fraction must lie between 0 and 1, not {self.val_fraction}")
+        if self.precision == "int8" and self.data is None:
+            raise ValueError(
+                "--precision int8 needs --data: ranges are found, and accuracy is measured, on your videos"
+            )
+        if self.data is None and (given := [name for name in ("on", "manifest", "label_map") if getattr(self, name)]):
+            raise ValueError(f"--{given[0].replace('_', '-')} is about --data: name that as well")
+
+
+def run(options: Options) -> int:
+    import json
+    import os
+
+    from dualformer.cli._progress import Progress
+    from dualformer.datasets.open import parse_where, read_bad
+    from dualformer.evaluation.classes import read_label_map
+    from dualformer.export.accuracy import judge_on
+    from dualformer.export.material import open_material
+    from dualformer.export.run import check_choice, export_weights, out_beside
+    from dualformer.video.views import Views
+    from dualformer.weights.native import load_weights
+
+    batch = None if options.batch == "dynamic" else int(options.batch)
+    check_choice(options.format, options.precision, batch)
+    views = Views.parse(options.views)
+    label_map = read_label_map(options.label_map) if options.label_map else None
+    workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
+    model, card = load_weights(options.weights)
+    out = options.out or out_beside(options.weights, format=options.format, precision=options.precision)
+    pre = card.preprocessing
+    if not options.json:
+        print(
+            f"exporting {options.weights} to {out}: {options.format}, {options.precision}, {card.config.num_classes} "
+            f"classes, {'any number of' if batch is None else batch} views at a time of "
+            f"{pre.frames}x{pre.crop}x{pre.crop}",
+            flush=True,
+        )
+    material = open_material(
+        card,
+        int8=options.precision == "int8",
+        data=options.data,
+        on=parse_where(options.on) if options.on else None,
+        bad=read_bad(options.manifest) if options.manifest else set(),
+        val_fraction=options.val_fraction,
+        seed=options.seed,
+        label_map=label_map,
+        videos=options.videos,
+        clips=options.clips,
+        calibration_clips=options.calibration_clips,
+        accuracy_videos=options.accuracy_videos,
+        workers=workers,
+    )
+    with Progress("judging", "videos judged, by both", quiet=options.json) as progress:
+        progress.say(f"data: {material.how}")
+        judge = None
+        if material.to_judge is not None:
+            judge = judge_on(
+                model,
+                card,
+                material.to_judge,
+                views=views,
+                workers=workers,
+                label_map=label_map,
+                progress=progress.show,
+            )
+        report = export_weights(
+            model,
+            card,
+            out,
+            format=options.format,
+            precision=options.precision,
+            batch=batch,
+            clips=material.clips,
+            calibration=material.calibration,
+            tolerance=options.tolerance,
+            judge=judge,
+            say=progress.say,
+        )
+    if options.json:
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        _print(report)
+    return 0
+
+
+def _print(report: ExportReport) -> None:
+    print(f"\nweights and exported model on {report.clips}; largest difference, tolerance {report.tolerance:g}:")
+    print("views at a time   logits   of the largest logit   probabilities   same top-1")
+    for row in report.comparisons:
+        print(
+            f"{row.batch:>15}  {row.logits:>7.1e}  {row.relative:>21.1e}  {row.probabilities:>14.1e}  "
+            f"{row.agreement:>11.1%}"
+        )
+    if report.accuracy is not None:
+        change = report.accuracy
+        name = "top-1" if change.figure == "top1" else "mean average precision"
+        print(f"\nranges found on {report.calibration}")
+        print(
+            f"{name} on {change.videos} videos of {change.source}, views {change.views}: {change.weights:.1%} of the "
+            f"weights, {change.exported:.1%} exported ({100 * (change.exported - change.weights):+.1f}); they agree on "
+            f"{change.agreement:.1%}"
+        )
+    print(f"\nexported: {report.path} ({report.bytes / 1e6:.1f} MB, took {report.seconds:.0f} s)")
+    print(f"next: dualformer predict VIDEO --weights {report.path}")

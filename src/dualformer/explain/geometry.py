@@ -1,0 +1,71 @@
+"""From a map of tokens to the pixels of the clip, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dualformer.model.config import Size3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """Part of a clip: frames, rows and columns from ``first`` up to, but without, ``end``."""
+
+    first: Size3
+    end: Size3
+
+
+def to_pixels(tokens: Tensor, reduction: Size3, size: Size3, *, smooth: bool) -> Tensor:
+    """A map T' H' W' on the T H W pixels of a clip; a token stands for ``reduction`` frames, rows and columns.
+
+    ``smooth`` interpolates between centres of tokens; else every pixel has the value of its token. The last tokens may
+    stick out of the clip, as the last patches do: what lies outside is cut off.
+    """
+    t, h, w = (length * step for length, step in zip(tokens.shape, reduction, strict=True))
+    if any(had < wanted for had, wanted in zip((t, h, w), size, strict=True)):
+        raise ValueError(f"tokens {tuple(tokens.shape)} of {reduction} pixels do not cover a clip of {size}")
+    if smooth:
+        pixels = F.interpolate(tokens[None, None].float(), size=(t, h, w), mode="trilinear", align_corners=False)[0, 0]
+    else:
+        pixels = tokens.float()
+        for axis, step in enumerate(reduction):
+            pixels = pixels.repeat_interleave(step, axis)
+    return pixels[: size[0], : size[1], : size[2]]
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """Divided by its largest value, so that it lies in 0..1 and 0 stays 0; a map of zeros stays one."""
+    largest = pixels.max()
+    return pixels / largest if largest > 0 else torch.zeros_like(pixels)
+
+
+def cells_box(first: Size3, extent: Size3, reduction: Size3, size: Size3) -> Box:
+    """The pixels of ``extent`` tokens from the token ``first`` on, as far as they lie in a clip of ``size``."""
+    low = tuple(place * step for place, step in zip(first, reduction, strict=True))
+    high = tuple(
+        min((place + count) * step, length)
+        for place, count, step, length in zip(first, extent, reduction, size, strict=True)
+    )
+    (t, h, w), (t_end, h_end, w_end) = low, high
+    return Box(first=(t, h, w), end=(t_end, h_end, w_end))
+
+
+def hottest(pixels: Tensor, reduction: Size3, size: Size3) -> Size3:
+    """The token of a map of ``size`` tokens whose pixels are the hottest on average."""
+    t, h, w = (length * step for length, step in zip(size, reduction, strict=True))
+    had = pixels.shape
+    padded = F.pad(pixels, (0, w - had[2], 0, h - had[1], 0, t - had[0]))
+    counts = F.pad(torch.ones_like(pixels), (0, w - had[2], 0, h - had[1], 0, t - had[0]))
+    means = _pooled(padded, reduction) / _pooled(counts, reduction).clamp(min=1e-6)
+    place = int(means.argmax())
+    return place // (size[1] * size[2]), place // size[2] % size[1], place % size[2]
+
+
+def _pooled(pixels: Tensor, reduction: Size3) -> Tensor:
+    for axis, step in enumerate(reduction):
+        pixels = pixels.unflatten(axis, (-1, step)).mean(axis + 1)
+    return pixels

@@ -1,0 +1,106 @@
+"""Grad-CAM: where the tokens are that speak for a class.
+
+A token's evidence is its features times the gradient of the class's score with respect to them, summed over channels.
+Two choices follow measurements with the check of ``deletion`` (docs/experiments.md):
+
+* In the last stage, features are taken where its last half reads them, behind its first LayerNorm. After that half is
+  the worse place: attention to all tokens has then passed on what each token knew, and a token's features say little
+  about the pixels that it stands for. Of an earlier stage it is the map that it hands on.
+* The gradient is kept for every token. The original averages it over all of them first, which is the same where nothing
+  but pooling and one linear layer follow; where attention follows, it is another thing.
+
+captum computes both; it wants channels first, so it is shown the tokens that way.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dualformer.errors import DualFormerError
+from dualformer.model.half import Half
+from dualformer.model.network import DualFormer, StageLayers
+
+Gradients = Literal["each", "mean"]
+"""Every token's own gradient, or the mean over all tokens, as in the original Grad-CAM."""
+
+
+class _Permuted(nn.Module):
+    def __init__(self, *order: int) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.order)
+
+
+class _Tail(nn.Module):
+    """The network from one stage on: B C T H W (before that stage) → B classes.
+
+    It is a copy: what is done to it shows nowhere else, and other threads may use the network meanwhile. The features
+    that are asked about pass through ``probe`` as B C T H W.
+    """
+
+    def __init__(self, model: DualFormer, stage: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(copy.deepcopy(layers) for layers in list(model.stages)[stage:])
+        self.norm, self.head = copy.deepcopy(model.norm), copy.deepcopy(model.head)
+        self.requires_grad_(False).eval()  # gradients of what passes, not of weights
+        self.probe = nn.Identity()
+        if len(self.stages) == 1:
+            half = _last_half(self.stages[0])
+            around = _Permuted(0, 4, 1, 2, 3), self.probe, _Permuted(0, 2, 3, 4, 1)
+            half.add_module("norm1", nn.Sequential(half.norm1, *around))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *later = self.stages
+        x = first(x).permute(0, 4, 1, 2, 3)
+        if later:
+            x = self.probe(x)
+        for stage in later:
+            x = stage(x).permute(0, 4, 1, 2, 3)
+        return self.head(self.norm(x.permute(0, 2, 3, 4, 1)).mean((1, 2, 3)))
+
+
+def gradcam(
+    model: DualFormer, video: Tensor, target: int, *, stage: int | None = None, gradients: Gradients = "each"
+) -> Tensor:
+    """The evidence for class ``target`` in a stage (from 0; None: the last one): B 3 T H W → B T' H' W'.
+
+    It is 0 where there is none, and in no unit. The network before the stage runs without gradients, and so needs no
+    more memory than for a prediction. Works in float32, whatever autocast says.
+    Errors: ``DualFormerError`` where captum is not installed.
+    """
+    captum = _captum()
+    stage = len(model.stages) - 1 if stage is None else stage
+    with torch.inference_mode(False), torch.autocast(video.device.type, enabled=False):
+        before = video
+        if stage:
+            with torch.no_grad():
+                before = model.forward_intermediates(
+                    video, indices=[stage - 1], intermediates_only=True, stop_early=True
+                )[0]
+        tail = _Tail(model, stage)
+        with torch.enable_grad():
+            method = captum.LayerGradientXActivation if gradients == "each" else captum.LayerGradCam
+            # A clone, as what was computed for inference alone cannot be asked for gradients.
+            evidence = method(tail, tail.probe).attribute(before.clone().requires_grad_(), target=target)
+        return evidence.detach().sum(1).relu()
+
+
+def _last_half(stage: nn.Module) -> Half:
+    assert isinstance(stage, StageLayers)
+    halves = [half for block in stage.blocks for half in block.children()]
+    assert isinstance(halves[-1], Half)
+    return halves[-1]
+
+
+def _captum():
+    try:
+        return importlib.import_module("captum.attr")
+    except ImportError as error:
+        raise DualFormerError(f"captum cannot be imported ({error}); pip install 'dualformer[explain]'") from error

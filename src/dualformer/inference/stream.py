@@ -1,0 +1,178 @@
+"""Streams: what a camera, a URL, a pipe or a file shows now.
+
+    for label in recognizer.stream("rtsp://camera/live"):
+        print(label.label, label.probability, label.latency)
+
+A thread reads the source and keeps its newest clip; the network takes that clip whenever it is free and a hop has gone
+by. So labels are as late as the network takes for one clip, however slow it is, and what it could not see is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualformer.inference.latest import Counts, Latest
+from dualformer.inference.receive import Receiver, Reception, StreamEvent
+from dualformer.video.container import VideoError
+from dualformer.video.live import Source
+
+if TYPE_CHECKING:
+    from dualformer.inference.recognizer import Prediction, Recognizer
+
+__all__ = ["Counts", "Stream", "StreamEvent", "StreamLabel"]
+
+_PATIENCE = 0.1
+"""Seconds after which the main thread looks whether it is to stop."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamLabel:
+    """What the network says of the newest clip."""
+
+    prediction: Prediction
+    seconds: float
+    """Of the clip's last frame, in the source's time: from the first frame since it was opened."""
+    latency: float
+    """Seconds from the arrival of that frame to this label."""
+    counts: Counts
+
+    @property
+    def label(self) -> str:
+        return self.prediction.label
+
+    @property
+    def probability(self) -> float:
+        return self.prediction.probability
+
+
+class Stream:
+    """Iterates over labels until the source ends, `stop` is called or ``seconds`` are over. Once.
+
+    ``source``: ``camera:0``, ``/dev/video0``, a URL (RTSP, HTTP, …), ``-`` for standard input, a named pipe, a file.
+    ``hop``: seconds between two labels, half a clip if not given. ``smoothing``: how much of the label before is kept,
+    0 to less than 1. ``realtime``: play no faster than the source's own clock, and drop frames when it cannot be
+    followed; a file is else read as fast as the network works, and no frame is dropped. ``timeout``: seconds that a
+    source may be silent before it counts as lost. ``give_up``: seconds without a frame after which `VideoError` is
+    raised, None for never. ``options``: for FFmpeg. ``on_event`` hears when the source is opened or lost, between two
+    labels.
+
+    A lost source is opened again, after half a second and then twice as long each time, up to ten. Raises
+    ``FileNotFoundError``, ``ValueError`` for settings that do not fit, ``VideoError`` for a file that is no video.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        source: str | Path,
+        *,
+        hop: float | None = None,
+        smoothing: float = 0.5,
+        realtime: bool = False,
+        seconds: float | None = None,
+        timeout: float = 10.0,
+        give_up: float | None = 60.0,
+        options: Mapping[str, str] | None = None,
+        on_event: Callable[[StreamEvent], None] | None = None,
+    ) -> None:
+        for name, value in (("hop", hop), ("seconds", seconds), ("timeout", timeout), ("give_up", give_up)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, not {value}")
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing must be at least 0 and less than 1, not {smoothing}")
+        self._recognizer = recognizer
+        self.source = Source.parse(source)
+        pre = recognizer.preprocessing
+        drops = realtime or self.source.kind != "file"
+        self._how = Reception(
+            source=self.source,
+            pre=pre,
+            crops=recognizer.views.crops,
+            timeout=timeout,
+            realtime=realtime,
+            drops=drops,
+            options=options or {},
+        )
+        self._latest = Latest(pre, hop=hop, waits=not drops)
+        self._smoothing, self._seconds, self._give_up = smoothing, seconds, give_up
+        self._on_event = on_event
+        self._events: deque[StreamEvent] = deque(maxlen=100)
+        self._stopped = threading.Event()
+        self._receiver: Receiver | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """So far."""
+        return self._latest.counts
+
+    def stop(self) -> None:
+        """Ends the iteration; from any thread or signal handler."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[StreamLabel]:
+        if self._receiver is not None:
+            raise ValueError("a stream is iterated over once: make another")
+        self._receiver = self._start()
+        begun = time.monotonic()
+        mean: NDArray[np.float32] | None = None
+        try:
+            while not self._stopped.is_set():
+                taken = self._latest.take(_PATIENCE)
+                self._pass_events_on()
+                if self._seconds is not None and time.monotonic() - begun >= self._seconds:
+                    return
+                if taken is None:
+                    if self._latest.over:
+                        if self._latest.error is not None:
+                            raise self._latest.error
+                        return
+                    self._watch()
+                    continue
+                now = self._recognizer.predict_views(taken.views).mean(axis=0)
+                old = now if mean is None or taken.is_first else mean
+                blended: NDArray[np.float32] = self._smoothing * old + (1 - self._smoothing) * now
+                mean = blended
+                yield StreamLabel(
+                    prediction=self._recognizer.prediction_of(str(self.source), blended),
+                    seconds=taken.seconds,
+                    latency=time.monotonic() - taken.arrived,
+                    counts=self._latest.counts,
+                )
+        finally:
+            self._stopped.set()
+            self._latest.close()
+            self._receiver.join(timeout=2)
+
+    def _start(self) -> Receiver:
+        receiver = Receiver(self._how, self._latest, self._stopped, self._events.append)
+        receiver.start()
+        return receiver
+
+    def _pass_events_on(self) -> None:
+        while self._events:
+            event = self._events.popleft()
+            if self._on_event is not None:
+                self._on_event(event)
+
+    def _watch(self) -> None:
+        """Ends what is dead, and replaces a receiver that hangs."""
+        assert self._receiver is not None
+        now = time.monotonic()
+        if self._give_up is not None and now - self._latest.last_frame > self._give_up:
+            reason = f"no frame has come for {self._give_up:g} s (--give-up says how long to wait)"
+            raise VideoError(str(self.source), reason)
+        may_hang = self.source.kind in ("camera", "url")  # pipes are asked, files do not wait
+        if may_hang and now - self._receiver.beat > 2 * self._how.timeout + 10:
+            self._receiver.abandon()
+            self._latest.reset()
+            self._latest.count("reconnects")
+            self._events.append(StreamEvent(kind="lost", reason="it does not answer"))
+            self._receiver = self._start()

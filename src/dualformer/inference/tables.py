@@ -1,0 +1,221 @@
+"""Tables of answers, one row for each file: CSV, JSON lines, Parquet, or NumPy's .npy with a CSV beside it.
+
+A row is a dict of its columns; what a row does not have is None. Rows are written as they come, so that a table may be
+larger than memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dualformer.errors import DualFormerError
+from dualformer.weights.atomic import atomic_write
+
+Kind = Literal["text", "number", "count", "vector"]
+Columns = Mapping[str, Kind]
+Row = dict[str, Any]
+"""Text, a float, an int, or for a vector a NumPy array (C,) of float32."""
+
+_AT_ONCE = 4096
+"""Rows of Parquet that are gathered."""
+
+
+class TableError(DualFormerError):
+    """A table that cannot be read or written. The message names it."""
+
+
+def formats(columns: Columns) -> tuple[str, ...]:
+    """The endings of files that such a table can be written to."""
+    return (".npy", ".parquet", ".jsonl") if "vector" in columns.values() else (".parquet", ".csv", ".jsonl")
+
+
+def check_format(path: Path, columns: Columns) -> None:
+    """Raises ``ValueError`` for another ending, `TableError` where what writes such files is not installed."""
+    if path.suffix.lower() not in formats(columns):
+        known = ", ".join(formats(columns))
+        raise ValueError(f"{path}: answers are written to files that end in {known}, not {path.suffix or 'nothing'}")
+    if path.suffix.lower() == ".parquet":
+        _pyarrow(path)
+
+
+def index_of(path: Path) -> Path:
+    """The CSV file that says which file each row of ``path``, an .npy file, is of."""
+    return path.with_name(f"{path.name}.csv")
+
+
+def write_table(path: Path, columns: Columns, rows: Iterable[Row], *, width: int | None = None) -> None:
+    """Writes a file whole or not at all. ``width``: length of the vectors, needed for .npy, where those of rows without
+    one are NaN."""
+    ending = path.suffix.lower()
+    if ending == ".npy":
+        assert width is not None
+        rows = list(rows)
+        atomic_write(path, lambda temporary: _write_npy(temporary, columns, rows, width))
+        path, columns, ending = index_of(path), _without_vectors(columns), ".csv"
+    if ending == ".parquet":
+        pa, parquet = _pyarrow(path)
+        atomic_write(path, lambda temporary: _write_parquet(pa, parquet, temporary, columns, rows))
+    elif ending == ".jsonl":
+        atomic_write(path, lambda temporary: _write_lines(temporary, columns, rows))
+    else:
+        atomic_write(path, lambda temporary: _write_csv(temporary, columns, rows))
+
+
+def read_table(path: Path, columns: Columns) -> Iterator[Row]:
+    """The rows of such a file. Raises `TableError` for a file that is no table with these columns."""
+    ending = path.suffix.lower()
+    try:
+        if ending == ".npy":
+            yield from _read_npy(path, columns)
+        elif ending == ".parquet":
+            yield from _read_parquet(path, columns)
+        elif ending == ".jsonl":
+            with path.open(encoding="utf-8") as file:
+                yield from (unpacked(line, columns) for line in file)
+        else:
+            yield from _read_csv(path, columns)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise TableError(
+            f"{path}: it does not hold answers that could be gone on from ({' '.join(str(error).split())}); "
+            "choose another --out, or say --fresh to replace it"
+        ) from error
+
+
+def packed(row: Row, columns: Columns) -> str:
+    """A row as one line of JSON."""
+    content = {
+        name: base64.b85encode(row[name].tobytes()).decode()
+        if kind == "vector" and row.get(name) is not None
+        else row.get(name)
+        for name, kind in columns.items()
+    }
+    return json.dumps(content)
+
+
+def unpacked(line: str | bytes, columns: Columns) -> Row:
+    """The inverse of `packed`; it reads plain lists of numbers, too. Raises ``ValueError`` for another line."""
+    content = json.loads(line)
+    if not isinstance(content, dict) or list(content) != list(columns):
+        raise ValueError(f"columns other than {', '.join(columns)}")
+    for name, kind in columns.items():
+        if kind == "vector" and content[name] is not None:
+            value = content[name]
+            data = base64.b85decode(value) if isinstance(value, str) else np.asarray(value, np.float32).tobytes()
+            content[name] = np.frombuffer(data, dtype=np.float32)
+    return content
+
+
+def _write_lines(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            plain = {name: _listed(row.get(name)) for name in columns}
+            file.write(json.dumps(plain) + "\n")
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(["" if row.get(name) is None else row[name] for name in columns])
+
+
+def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:
+    convert = {"text": str, "number": float, "count": int}
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        if next(reader, []) != list(columns):
+            raise ValueError(f"columns other than {', '.join(columns)}")
+        for line in reader:
+            pairs = zip(columns.items(), line, strict=True)
+            yield {name: convert[kind](text) if text else None for (name, kind), text in pairs}
+
+
+def _without_vectors(columns: Columns) -> Columns:
+    return {name: kind for name, kind in columns.items() if kind != "vector"}
+
+
+def _vector(columns: Columns) -> str:
+    return next(name for name, kind in columns.items() if kind == "vector")
+
+
+def _write_npy(path: Path, columns: Columns, rows: list[Row], width: int) -> None:
+    name = _vector(columns)
+    nothing = np.full(width, np.nan, dtype=np.float32)
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in rows:
+            file.write((nothing if row.get(name) is None else row[name]).astype("<f4").tobytes())
+
+
+def _read_npy(path: Path, columns: Columns) -> Iterator[Row]:
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    name = _vector(columns)
+    index = index_of(path)
+    if not index.is_file():
+        raise ValueError(f"{index.name} beside it is missing")
+    place = -1
+    for place, row in enumerate(_read_csv(index, _without_vectors(columns))):
+        vector = None if row["error"] else np.array(vectors[place])
+        yield {column: vector if column == name else row[column] for column in columns}
+    if place + 1 != len(vectors):
+        raise ValueError(f"{index.name} beside it has {place + 1} rows, not {len(vectors)}")
+
+
+def _pyarrow(path: Path) -> tuple[Any, Any]:
+    try:
+        import pyarrow  # type: ignore[import-not-found]  # an extra
+        import pyarrow.parquet  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise TableError(
+            f"{path}: Parquet needs pyarrow, which cannot be imported ({error}); pip install 'dualformer[cluster]', or "
+            "choose another ending"
+        ) from error
+    return pyarrow, pyarrow.parquet
+
+
+def _write_parquet(pa: Any, parquet: Any, path: Path, columns: Columns, rows: Iterable[Row]) -> None:
+    kinds = {"text": pa.string(), "number": pa.float64(), "count": pa.int64(), "vector": pa.list_(pa.float32())}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    rows = iter(rows)
+    with parquet.ParquetWriter(os.fspath(path), schema) as writer:
+        while block := list(islice(rows, _AT_ONCE)):
+            content = {name: [_readable(row.get(name)) for row in block] for name in columns}
+            writer.write_table(pa.table(content, schema=schema))
+
+
+def _readable(value: Any) -> Any:
+    """A file's name need not be text, and Parquet holds nothing else."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
+
+
+def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
+    pa, parquet = _pyarrow(path)
+    try:
+        with parquet.ParquetFile(os.fspath(path)) as file:
+            if file.schema_arrow.names != list(columns):
+                raise ValueError(f"columns other than {', '.join(columns)}")
+            for batch in file.iter_batches(_AT_ONCE):
+                for row in batch.to_pylist():
+                    yield {
+                        name: np.asarray(row[name], np.float32)
+                        if kind == "vector" and row[name] is not None
+                        else row[name]
+                        for name, kind in columns.items()
+                    }
+    except pa.ArrowInvalid as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,195 @@
+"""Sources that go on: cameras, URLs, pipes, and files played as if they were such.
+
+FFmpeg is told how long it may wait, and a pipe is never waited for without an end, so that whoever reads can stop.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import av.container
+import av.error
+import av.packet
+
+from dualformer.video.container import VideoError, ffmpeg_says
+
+Kind = Literal["camera", "url", "pipe", "file"]
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_POLL = 0.1
+"""Seconds after which a reader of a pipe looks whether it is to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where frames come from."""
+
+    kind: Kind
+    name: str
+    """As FFmpeg opens it; ``-`` for standard input."""
+    device: str | None = None
+    """FFmpeg's name for what reads cameras."""
+
+    @classmethod
+    def parse(cls, text: str | Path) -> Source:
+        """``camera:0`` or ``/dev/video0``; ``rtsp://…`` or another URL; ``-`` for standard input; a named pipe; a file.
+
+        On macOS and Windows the camera is a number or a name that FFmpeg knows. Raises ``FileNotFoundError`` for what
+        is none of these.
+        """
+        text = str(text)
+        if text == "-":
+            return cls(kind="pipe", name=text)
+        if text.startswith("camera:"):
+            return _camera(text.removeprefix("camera:"))
+        if re.match(r"/dev/video\d+$", text):
+            return cls(kind="camera", name=text, device="v4l2")
+        if _SCHEME.match(text):
+            return cls(kind="url", name=text)
+        path = Path(text)
+        if not path.exists():
+            raise FileNotFoundError(f"{text}: no such file, and no camera:0, URL or - (standard input)")
+        return cls(kind="pipe" if stat.S_ISFIFO(path.stat().st_mode) else "file", name=text)
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is over when it ends. Others are lost, and may come back."""
+        return self.kind == "file" or self.name == "-"
+
+    def __str__(self) -> str:
+        return "standard input" if self.name == "-" else self.name
+
+
+def _camera(which: str) -> Source:
+    if sys.platform == "darwin":
+        return Source(kind="camera", name=which or "0", device="avfoundation")
+    if sys.platform == "win32":
+        return Source(kind="camera", name=f"video={which}", device="dshow")
+    return Source(kind="camera", name=which if which.startswith("/") else f"/dev/video{which or 0}", device="v4l2")
+
+
+class LiveVideo:
+    """An open source: its packets as they come, and its decoder. Close it, in the thread that reads it.
+
+    ``timeout``: seconds to wait for an answer, and for data. ``stopped`` is asked while a pipe is silent. ``options``:
+    for FFmpeg, such as ``{"video_size": "640x480"}`` of a camera.
+    Raises ``VideoError`` where it does not open, does not answer, or has no video.
+    """
+
+    def __init__(
+        self, source: Source, *, timeout: float, stopped: Callable[[], bool], options: Mapping[str, str] | None = None
+    ) -> None:
+        self.source = source
+        self._pipe: _Pipe | None = None
+        wanted: dict[str, str] = {}
+        if source.kind == "url":
+            # By default FFmpeg looks at five seconds of a stream before it gives anything away.
+            wanted |= {"analyzeduration": "1000000", "fflags": "nobuffer"}
+        if source.name.startswith("rtsp://"):
+            wanted |= {"rtsp_transport": "tcp"}  # over UDP, a packet that is lost damages pictures
+        wanted |= dict(options or {})
+        if source.device is not None and source.device not in _devices():
+            raise VideoError(source.name, f"this build of PyAV does not read cameras through {source.device}")
+        file: Any = source.name
+        if source.kind == "pipe":
+            file = self._pipe = _Pipe(source, stopped)
+        elif source.kind == "file":
+            file = f"file:{source.name}"
+        try:
+            container = av.open(
+                file,
+                mode="r",
+                format=source.device,
+                options=wanted,
+                metadata_errors="replace",
+                timeout=(timeout, timeout) if source.kind == "url" else None,
+            )
+        except (av.error.FFmpegError, OSError) as error:
+            self._close_pipe()
+            raise VideoError(str(source), f"it cannot be opened ({_says(error)})") from error
+        assert isinstance(container, av.container.InputContainer)
+        self.container = container
+        try:
+            if not self.container.streams.video:
+                raise VideoError(str(source), "it has no video stream")
+            self.stream = self.container.streams.video[0]
+            if self.stream.codec_context is None:
+                raise VideoError(str(source), "this build of FFmpeg has no decoder for its video stream")
+        except VideoError:
+            self.close()
+            raise
+        self.codec = self.stream.codec_context
+        # Threads that each decode a frame of their own would hold back as many frames.
+        self.codec.thread_type = "SLICE"  # type: ignore[assignment]  # the setter takes names
+        self.tick = float(self.stream.time_base or 0)
+        self.rate = float(self.stream.average_rate or self.stream.guessed_rate or 0) or 25.0
+        """Frames a second, as the source says."""
+        self.is_finite = source.kind == "url" and self.container.duration is not None
+        """Whether it is a film at a URL, which is over when it ends."""
+
+    def packets(self) -> Iterator[av.packet.Packet]:
+        """Packets with data in them, until the source ends. Raises ``VideoError`` where it breaks off or is silent."""
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    yield packet
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(str(self.source), f"it broke off ({_says(error)})") from error
+
+    def close(self) -> None:
+        self.container.close()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+
+
+class _Pipe:
+    """Standard input or a named pipe, for FFmpeg to read. It ends when told to stop."""
+
+    def __init__(self, source: Source, stopped: Callable[[], bool]) -> None:
+        self._stopped = stopped
+        self._own = source.name != "-"
+        # Without O_NONBLOCK, opening waits for somebody who writes, whatever becomes of us.
+        self._fd = os.open(source.name, os.O_RDONLY | os.O_NONBLOCK) if self._own else sys.stdin.fileno()
+        self._begun = not self._own
+
+    def read(self, size: int) -> bytes:
+        while not self._stopped():
+            if os.name == "nt":  # where only sockets can be waited for
+                return os.read(self._fd, size)
+            if not select.select([self._fd], [], [], _POLL)[0]:
+                continue
+            try:
+                data = os.read(self._fd, size)
+            except BlockingIOError:
+                continue
+            if data or self._begun:
+                self._begun = True
+                return data
+            select.select([], [], [], _POLL)  # nobody writes yet, which looks like the end
+        return b""
+
+    def close(self) -> None:
+        if self._own:
+            os.close(self._fd)
+
+
+def _devices() -> set[str]:
+    return {name for names in av.formats_available for name in names.split(",")}
+
+
+def _says(error: Exception) -> str:
+    if isinstance(error, av.error.FFmpegError):
+        return ffmpeg_says(error)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,91 @@
+"""What an exported model says of itself: the card of its weights, and how it was exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from dualformer.model.config import Size3
+from dualformer.weights.card import Card
+from dualformer.weights.errors import WeightsError
+
+ExportFormat = Literal["torch", "onnx", "openvino"]
+ExportPrecision = Literal["fp32", "bf16", "int8"]
+LONG_NAMES: dict[str, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+"""Precisions as programs that run weights call them."""
+
+EXPORT_VERSION = 1
+UNSEALED = "the-digest-of-this-model-is-still-to-be-written-to-this-place..."
+"""Stands for the digest while it is computed. As long as one, and found nowhere else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCard:
+    """It travels as JSON inside the exported model. Errors: ``ValueError`` where the parts do not fit together."""
+
+    card: Card
+    format: ExportFormat
+    precision: ExportPrecision
+    batch: int | None = None
+    """Views that it takes at a time; None: any number."""
+    options: dict[str, str] = field(default_factory=dict)
+    """What OpenVINO has to be told when it compiles the model, so that it computes in this precision."""
+    made_with: dict[str, str] = field(default_factory=dict)
+    """Versions of what exported it."""
+    digest: str = UNSEALED
+    """SHA-256 of the whole model with `UNSEALED` in place of the digest."""
+    version: int = EXPORT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.version != EXPORT_VERSION:
+            raise ValueError(
+                f"export version {self.version!r} is unknown, this program reads {EXPORT_VERSION}: update it"
+            )
+        for name, kinds in (("format", ExportFormat), ("precision", ExportPrecision)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, not {getattr(self, name)!r}")
+        if self.batch is not None and (not isinstance(self.batch, int) or self.batch < 1):
+            raise ValueError(f"batch must be a whole number of at least 1, or None, not {self.batch!r}")
+        if not isinstance(self.digest, str) or len(self.digest) != len(UNSEALED):
+            raise ValueError(f"digest must be text of {len(UNSEALED)} characters, not {self.digest!r}")
+
+    @property
+    def view(self) -> Size3:
+        """Frames, height and width of its input."""
+        pre = self.card.preprocessing
+        return pre.frames, pre.crop, pre.crop
+
+    def to_json(self) -> str:
+        """One line of ASCII, which every format can hold."""
+        fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
+        fields["card"] = json.loads(self.card.to_json())
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> ExportCard:
+        """The inverse of `to_json`. Errors: ``WeightsError`` for anything unknown, missing or out of range."""
+        try:
+            return _parsed(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise WeightsError(f"the card is not valid: {' '.join(str(error).split())}") from error
+
+
+def _parsed(data: Any) -> ExportCard:
+    if not isinstance(data, dict):
+        raise ValueError(f"expected an object, found {type(data).__name__}")
+    if data.get("version") != EXPORT_VERSION:
+        # First, because another version may well have other keys.
+        raise ValueError(
+            f"export version {data.get('version')!r} is unknown, this program reads {EXPORT_VERSION}: update it"
+        )
+    known = {name.name for name in dataclasses.fields(ExportCard)}
+    if unknown := sorted(set(data) - known):
+        raise ValueError(f"unknown keys {', '.join(unknown)}")
+    if missing := sorted(known - set(data)):
+        raise ValueError(f"missing keys {', '.join(missing)}")
+    for name in ("options", "made_with"):
+        if not isinstance(data[name], dict):
+            raise ValueError(f"{name} must be an object, not {data[name]!r}")
+    return ExportCard(**{**data, "card": Card.from_json(json.dumps(data["card"]))})

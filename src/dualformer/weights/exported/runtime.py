@@ -1,0 +1,213 @@
+"""Running programs of PyTorch, ONNX Runtime and OpenVINO: one tensor in, one tensor out.
+
+These know nothing of cards, and take exported models of any origin: a teacher may come from elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualformer.weights.errors import WeightsError
+from dualformer.weights.exported.files import format_of, parts
+from dualformer.weights.locate import first_line
+
+Shape = tuple[int | None, ...]
+"""None: any length."""
+
+_ONNX_TYPES = {"tensor(float)": torch.float32, "tensor(uint8)": torch.uint8}
+_OPENVINO_TYPES = {"f32": torch.float32, "u8": torch.uint8}
+_INSTALL = "pip install 'dualformer[export]'"
+
+
+class Runtime(ABC):
+    """A model that is ready to run. ``shape`` and ``dtype`` are those of its input."""
+
+    def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.device = torch.device("cpu")
+        """Where inputs should lie, and outputs do."""
+
+    @abstractmethod
+    def runs_on(self, device: torch.device) -> bool:
+        """Whether `place` takes this device."""
+
+    def place(self, device: torch.device) -> None:
+        """Moves it to a device that it runs on."""
+        assert self.runs_on(device)
+        self.device = device
+
+    @abstractmethod
+    def run(self, inputs: Tensor) -> Tensor:
+        """Of its ``dtype`` and ``shape``, on its device → what the model gives, on its device."""
+
+
+class Program(Runtime):
+    """A program that ``torch.export.save`` wrote. It computes with as many threads as PyTorch does."""
+
+    def __init__(self, path: Path) -> None:
+        self._program = _load_program(path)
+        self._run: Any = self._program.module()
+        names = self._program.graph_signature.user_inputs
+        inputs = [node for node in self._program.graph.nodes if node.op == "placeholder" and node.name in names]
+        if len(inputs) != 1 or not isinstance(inputs[0].meta["val"], Tensor):
+            raise WeightsError(f"{path}: it takes {len(names)} inputs, and here it is given clips only: export it so")
+        if self._program.graph_signature.buffers_to_mutate or any(map(_drops, self._program.graph.nodes)):
+            raise WeightsError(f"{path}: it was exported in training mode: call eval() on the model and export it anew")
+        value = inputs[0].meta["val"]
+        super().__init__(tuple(n if isinstance(n, int) else None for n in value.shape), value.dtype)
+
+    def runs_on(self, device: torch.device) -> bool:
+        return True
+
+    def place(self, device: torch.device) -> None:
+        from torch.export.passes import move_to_device_pass
+
+        if device != self.device:
+            self._run = move_to_device_pass(self._program, device).module()
+        super().place(device)
+
+    @torch.no_grad()
+    def run(self, inputs: Tensor) -> Tensor:
+        # As it was exported, which is no place for other number formats to come in.
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self._run(inputs)
+
+
+class Onnx(Runtime):
+    """A model for ONNX Runtime. It runs on a GPU where the runtime that is installed can."""
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        self._path = path
+        self._threads = threads or torch.get_num_threads()
+        self._runtime = needed("onnxruntime", path)
+        self._open(("CPUExecutionProvider",))
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in _ONNX_TYPES:
+            what = ", ".join(f"{one.name} ({one.type})" for one in inputs)
+            raise WeightsError(f"{path}: it takes {what}, and here it is given clips in float32 or uint8: export it so")
+        self._input = inputs[0].name
+        super().__init__(tuple(n if isinstance(n, int) else None for n in inputs[0].shape), _ONNX_TYPES[inputs[0].type])
+
+    def _open(self, providers: Sequence[str]) -> None:
+        errors = needed("onnxruntime.capi.onnxruntime_pybind11_state", self._path)
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3  # errors; it warns of every shape that it cannot infer
+        try:
+            self._session = self._runtime.InferenceSession(str(self._path), options, providers=list(providers))
+        except (
+            errors.Fail,
+            errors.InvalidProtobuf,
+            errors.InvalidGraph,
+            errors.InvalidArgument,
+            errors.NoSuchFile,
+            errors.NotImplemented,
+        ) as error:
+            raise WeightsError(
+                f"{self._path}: ONNX Runtime cannot read it ({first_line(error)}); get it anew"
+            ) from error
+
+    def runs_on(self, device: torch.device) -> bool:
+        there = self._runtime.get_available_providers()
+        return device.type == "cpu" or (device.type == "cuda" and "CUDAExecutionProvider" in there)
+
+    def place(self, device: torch.device) -> None:
+        super().place(device)
+        if device.type == "cuda":
+            self._open(("CUDAExecutionProvider", "CPUExecutionProvider"))
+
+    def run(self, inputs: Tensor) -> Tensor:
+        (outputs, *_) = self._session.run(None, {self._input: inputs.cpu().numpy()})
+        return torch.from_numpy(np.asarray(outputs)).to(self.device)
+
+
+class OpenVino(Runtime):
+    """A model for OpenVINO, on the CPU. ``options`` are those that it is compiled with."""
+
+    def __init__(self, path: Path, *, options: Mapping[str, str], threads: int | None = None) -> None:
+        openvino = needed("openvino", path)
+        graph, _ = parts(path)
+        chosen = {"INFERENCE_NUM_THREADS": threads or torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY", **options}
+        try:
+            core = openvino.Core()
+            self._compiled = core.compile_model(core.read_model(str(graph)), "CPU", chosen)
+        except RuntimeError as error:
+            raise WeightsError(f"{path}: OpenVINO cannot read it ({_last_line(error)}); export it anew") from error
+        inputs = self._compiled.inputs
+        kind = inputs[0].get_element_type().get_type_name() if len(inputs) == 1 else ""
+        if kind not in _OPENVINO_TYPES:
+            raise WeightsError(f"{path}: it has {len(inputs)} inputs, and here it is given clips only: export it so")
+        shape = inputs[0].get_partial_shape()
+        super().__init__(
+            tuple(None if length.is_dynamic else length.get_length() for length in shape), _OPENVINO_TYPES[kind]
+        )
+
+    def runs_on(self, device: torch.device) -> bool:
+        return device.type == "cpu"
+
+    def run(self, inputs: Tensor) -> Tensor:
+        outputs = self._compiled(inputs.contiguous().numpy())[0]
+        return torch.from_numpy(outputs.copy())  # its memory is that of the next answer
+
+
+def open_runtime(path: Path, *, options: Mapping[str, str] | None = None, threads: int | None = None) -> Runtime:
+    """The runtime for an exported model, by the format that its name tells.
+
+    ``threads``: of a CPU (None: as many as PyTorch uses); PyTorch's own programs share those of the process.
+    Errors: ``WeightsError`` for what cannot be read, takes several inputs, or needs an extra that is not installed.
+    """
+    kind = format_of(path)
+    if kind == "torch":
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return Program(path)
+    return Onnx(path, threads=threads) if kind == "onnx" else OpenVino(path, options=options or {}, threads=threads)
+
+
+def needed(module: str, path: Path | str) -> Any:
+    """A module of the extra for exported models. Errors: ``WeightsError`` with the command that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "nncf": "NNCF"}.get(module.split(".")[0], module)
+        raise WeightsError(f"{path}: {name} is not installed ({error}): {_INSTALL}") from error
+
+
+def _load_program(path: Path) -> torch.export.ExportedProgram:
+    if not zipfile.is_zipfile(path):
+        raise WeightsError(f"{path}: not a file that torch.export.save wrote, or a damaged one; get it anew")
+    log = logging.getLogger("torch.export")
+    was = log.disabled
+    log.disabled = True  # it prints a page of traceback before it raises
+    try:
+        return torch.export.load(path)
+    except (RuntimeError, ValueError, KeyError, AssertionError, OSError) as error:
+        raise WeightsError(
+            f"{path}: not a program that this PyTorch ({torch.__version__}) can load ({first_line(error)}); "
+            "export it anew"
+        ) from error
+    finally:
+        log.disabled = was
+
+
+def _drops(node: torch.fx.Node) -> bool:
+    """Whether it is dropout that drops."""
+    name = str(node.target)
+    return name.startswith("aten.native_dropout") or (
+        name.startswith("aten.dropout") and len(node.args) > 2 and node.args[2] is True
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(". ") if lines else type(error).__name__

@@ -1,0 +1,206 @@
+"""``predict --out``, ``predict --timeline``, ``embed`` and ``stream``: what they write, print and return."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualformer.cli._folder import named_files, with_address
+from dualformer.cli.main import main
+from dualformer.inference.recognizer import Recognizer
+from dualformer.model.presets import create_model
+from dualformer.video.encode import write_video
+from dualformer.video.preprocessing import kinetics
+from dualformer.weights.native import Card, save_weights
+
+CLASSES = ("blink", "down", "left", "right", "round", "up")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``nano.safetensors`` and ``data/NUMBER.mp4``, of which the last is broken."""
+    home = tmp_path_factory.mktemp("home")
+    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=len(CLASSES), seed=3)
+    model.state_dict()["head.weight"].mul_(30)
+    pre = kinetics(frames=4, stride=2, size=32)
+    card = Card(config=model.config, labels=CLASSES, preprocessing=pre, provenance="a test", licence="")
+    save_weights(home / "nano.safetensors", model, card)
+    (home / "data").mkdir()
+    for number in range(3):
+        rng = np.random.default_rng(number)
+        frames = rng.integers(0, 256, (50, 6, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+        write_video(home / "data" / f"{number}.mp4", frames, fps=25)
+    (home / "data" / "3.mp4").write_bytes(b"")
+    return home
+
+
+def called(home: Path, *arguments: str) -> list[str]:
+    verb, what, *rest = arguments
+    return [verb, str(home / "data") if what == "data" else what, "--weights", str(home / "nano.safetensors"), *rest]
+
+
+def test_predict_writes_a_table_and_goes_on_with_it(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "answers.csv"
+    call = called(home, "predict", "data", "--out", str(out), "--top", "2", "--device", "cpu")
+    assert main(call) == 1
+    printed = capsys.readouterr().out
+    assert "labelling 4 files" in printed
+    assert f"failed: {home / 'data' / '3.mp4'}: the file is empty (0 bytes)" in printed
+    assert "3 answered, 1 failed" in printed and f"answers: {out}" in printed
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    recognizer = Recognizer.load(home / "nano.safetensors", device="cpu")
+    for number in range(3):
+        path = home / "data" / f"{number}.mp4"
+        assert rows[number]["path"] == str(path)
+        assert (rows[number]["label"], float(rows[number]["probability"])) == recognizer(path).top(1)[0]
+    assert main(call) == 1
+    assert "3 answered (4 were known and have not changed), 1 failed" in capsys.readouterr().out
+    assert main([*call, "--retry", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["files"], found["known"], found["failed"]) == (4, 3, 1)
+    assert main([*call, "--views", "1x1"]) == 2
+    assert "other weights or settings" in capsys.readouterr().err
+    assert main([*call, "--views", "1x1", "--fresh"]) == 1
+
+
+def test_lists_stand_for_their_files(home: Path, tmp_path: Path) -> None:
+    videos = [home / "data" / f"{number}.mp4" for number in range(2)]
+    (tmp_path / "list.txt").write_text("\n".join([str(videos[0]), "", "beside.mp4"]) + "\n")
+    (tmp_path / "list.csv").write_text(f"path,label\n{videos[1]},up\n")
+    assert named_files([tmp_path / "list.txt", tmp_path / "list.csv", videos[0]]) == [
+        videos[0],
+        tmp_path / "beside.mp4",
+        videos[1],
+    ]
+
+
+def test_embed_writes_features(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "features.npy"
+    call = called(home, "embed", "data", "--out", str(out), "--views", "1x1", "--device", "cpu")
+    assert main(call) == 1
+    features = np.load(out)
+    assert features.shape[0] == 4 and np.isnan(features[3]).all() and np.isfinite(features[:3]).all()
+    assert "computing features of 4 files" in capsys.readouterr().out
+    assert main([*call[:-2], "--out", str(tmp_path / "x.csv")]) == 2
+    assert ".npy, .parquet, .jsonl" in capsys.readouterr().err
+
+
+def test_predict_timeline_writes_every_file_and_says_the_same(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = home / "data" / "0.mp4"
+    call = called(home, "predict", str(video), "--timeline", "--out", str(tmp_path / "t"), "--device", "cpu")
+    assert main([*call, "--threshold", "0", "--burn", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    written = [Path(file).name for file in content.pop("files")]
+    assert written == ["0.csv", "0.json", "0.windows.csv", "0.vtt", "0.png", "0.labels.mp4"]
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == sorted(written)
+    assert json.loads((tmp_path / "t" / "0.json").read_text()) == content
+    assert content["segments"][0]["start"] == 0 and content["segments"][-1]["end"] == pytest.approx(2)
+    assert main([*call, "--threshold", "0"]) == 0
+    printed = capsys.readouterr().out
+    for segment in content["segments"]:
+        assert f"{segment['probability']:6.1%}  {segment['label']}" in printed
+    broken = called(home, "predict", str(home / "data" / "3.mp4"), "--timeline", "--out", str(tmp_path / "t"))
+    assert main(broken) == 1
+    assert capsys.readouterr().err.startswith("failed: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--hop", "2"), "--hop goes with --timeline"),
+        (("--burn",), "--burn goes with --timeline"),
+        (("--threshold", "0.5"), "--threshold goes with --timeline"),
+        (("--fresh",), "--fresh goes with --out"),
+        (("--ray",), "--ray goes with --out"),
+        (("--timeline", "--retry"), "--retry goes with --out"),
+        (("--out", "x.csv", "--actors", "2"), "--actors goes with --ray"),
+        (("--timeline", "--hop", "0"), "--hop must be positive"),
+        (("--timeline", "--threshold", "2"), "--threshold must be a probability"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert main(called(home, "predict", "data", *arguments)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_two_videos_of_one_name_have_no_timelines_in_one_folder(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "0.mp4"
+    other.write_bytes((home / "data" / "0.mp4").read_bytes())
+    weights = str(home / "nano.safetensors")
+    assert main(["predict", str(other), str(home / "data" / "0.mp4"), "--weights", weights, "--timeline"]) == 2
+    assert "two videos are called 0" in capsys.readouterr().err
+
+
+def test_ray_may_stand_alone() -> None:
+    assert with_address(["DIR", "--ray", "--out", "x.csv"]) == ["DIR", "--ray", "local", "--out", "x.csv"]
+    assert with_address(["--ray", "ray://head:10001", "DIR"]) == ["--ray", "ray://head:10001", "DIR"]
+    assert with_address(["--ray", "10.0.0.1:6379"]) == ["--ray", "10.0.0.1:6379"]
+    assert with_address(["--ray", "auto"]) == ["--ray", "auto"]
+    assert with_address(["--ray", "DIR"]) == ["--ray", "local", "DIR"]
+    assert with_address(["DIR", "--ray"]) == ["DIR", "--ray", "local"]
+
+
+def test_stream_prints_lines_that_programs_read(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = str(home / "data" / "0.mp4")
+    assert main(called(home, "stream", video, "--json", "--top", "2", "--device", "cpu", "--smoothing", "0")) == 0
+    opened, *labels = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert opened["event"] == "open"
+    assert len(labels) == (50 // 2 - 4) // 2 + 1
+    for line in labels:
+        assert line["labels"][0] == {"label": line["label"], "probability": line["probability"]}
+        assert len(line["labels"]) == 2
+        assert line["latency"] > 0 and (line["dropped"], line["missed"], line["reconnects"]) == (0, 0, 0)
+    assert main(called(home, "stream", video, "--device", "cpu")) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith(f"labelling {video} with")
+    assert "50 frames in" in printed[-1] and "0 dropped" in printed[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("absent.mp4",), 2, "absent.mp4: no such file"),
+        (("tcp://127.0.0.1:9", "--give-up", "0.3"), 1, "no frame has come for 0.3 s"),
+        (("-", "--smoothing", "1"), 2, "--smoothing"),
+        (("-", "--option", "video_size"), 2, "KEY=VALUE"),
+    ],
+)
+def test_stream_says_what_is_wrong(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    assert main(called(home, "stream", *arguments)) == code
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_stream_that_waits(home: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dualformer", *called(home, "stream", "-", "--device", "cpu")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("labelling standard input")
+    process.send_signal(number)
+    rest = process.stdout.read()
+    assert process.wait(timeout=60) == 0
+    assert "0 frames in" in rest

@@ -1,0 +1,79 @@
+"""Grad-CAM against the whole network with gradients and hooks on its own layers."""
+
+import copy
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dualformer.explain.gradcam import Gradients, gradcam
+from dualformer.model.network import DualFormer
+from dualformer.model.presets import create_model, list_models
+
+captum = pytest.importorskip("captum", reason="the extra [explain] is not installed")
+
+
+def naive(model: DualFormer, video: Tensor, target: int, layer: nn.Module, gradients: Gradients) -> Tensor:
+    """Features B T H W C of a layer and the gradient of a logit, of the network as it is."""
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append(output)
+
+    handle = layer.register_forward_hook(keep)
+    logit = model(video)[:, target].sum()
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logit, seen[0])
+    if gradients == "mean":
+        gradient = gradient.mean(dim=(1, 2, 3), keepdim=True)
+    return (seen[0] * gradient).sum(-1).relu().detach()
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_it_is_features_times_gradients_at_the_last_half_of_stage_4(name: str) -> None:
+    model = create_model(name, clip=(4, 64, 64), num_classes=5, seed=1).eval()
+    video = torch.randn(2, 3, 4, 64, 64, generator=torch.Generator().manual_seed(2))
+    layer = model.get_submodule(f"stages.3.blocks.{model.config.stages[3].depth - 1}.1.norm1")
+    for gradients in get_args(Gradients):
+        expected = naive(model, video, 2, layer, gradients)
+        found = gradcam(model, video, 2, gradients=gradients)
+        assert found.shape == (2, 2, 2, 2)
+        assert expected.max() > 0
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
+
+
+@pytest.mark.parametrize("gradients", ["each", "mean"])
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_of_an_earlier_stage_it_is_the_map_that_it_hands_on(stage: int, gradients: Gradients) -> None:
+    model = create_model("dualformer_nano", clip=(4, 64, 64), num_classes=5, seed=1).eval()
+    video = torch.randn(1, 3, 4, 64, 64, generator=torch.Generator().manual_seed(3))
+    expected = naive(model, video, 4, model.stages[stage], gradients)
+    found = gradcam(model, video, 4, stage=stage, gradients=gradients)
+    side = 16 >> stage
+    assert found.shape == (1, 2, side, side)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
+
+
+def test_the_network_stays_as_it_was_and_autocast_changes_nothing() -> None:
+    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=5, seed=1).eval()
+    before, modules = copy.deepcopy(model.state_dict()), [type(module) for module in model.modules()]
+    video = torch.randn(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(3))
+    plain = gradcam(model, video, 0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(gradcam(model, video, 0), plain)
+    with torch.inference_mode():
+        torch.testing.assert_close(gradcam(model, video.clone(), 0), plain)
+    assert [type(module) for module in model.modules()] == modules
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_class_against_which_everything_speaks_has_no_evidence() -> None:
+    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=2, seed=1).eval()
+    head = model.get_submodule("head")
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        head.weight.zero_()
+    assert not gradcam(model, torch.randn(1, 3, 4, 32, 32), 0).any()

@@ -1,0 +1,287 @@
+"""Tables of answers: gone on with after anything, the same in every format, never of two weights."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+import torch
+from made_films import colour_recognizer, coloured
+
+from dualformer.inference import tables
+from dualformer.inference.folder import Answered, answer_into, journal_of
+from dualformer.inference.recognizer import Recognizer
+from dualformer.inference.tables import Columns, Row, TableError, read_table
+from dualformer.inference.work import Embedding, Labelling, fingerprint
+from dualformer.model.presets import create_model
+from dualformer.video.clips import read_views
+from dualformer.video.encode import write_video
+from dualformer.video.preprocessing import kinetics
+from dualformer.video.transforms import normalize
+from dualformer.weights.native import Card
+
+COLUMNS: Columns = {"label": "text", "probability": "number"}
+
+
+class Counting:
+    """Says how long each file's name is, and what it was asked for. Fails at a file called bad, dies at "die"."""
+
+    def __init__(self, by: str = "me", die: str = "") -> None:
+        self.columns, self.width = COLUMNS, None
+        self.by, self.die = by, die
+        self.asked: list[str] = []
+
+    def answers(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+        for place, path in enumerate(paths):
+            if path.name == self.die:
+                raise KeyboardInterrupt
+            self.asked.append(path.name)
+            if path.name.startswith("bad"):
+                yield place, {"error": 'it is "bad", really'}
+            else:
+                yield place, {"label": path.name, "probability": len(path.name) / 7}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "in" / name for name in ("a", "bad, but kept", "c", "dä", "e")]
+    (tmp_path / "in").mkdir()
+    for path in paths:
+        path.write_text(path.name)
+    return paths
+
+
+def rows_of(out: Path, columns: Columns = COLUMNS) -> list[Row]:
+    whole: Columns = {"path": "text", "error": "text", **columns, "bytes": "count", "modified": "count", "by": "text"}
+    return list(read_table(out, whole))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_every_format_holds_the_same_and_is_gone_on_with(ending: str, files: list[Path], tmp_path: Path) -> None:
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    out, first = tmp_path / f"out{ending}", Counting()
+    assert answer_into(out, files[:4], first) == Answered(files=4, known=0, failed=1)
+    expected = [
+        {
+            "path": str(path),
+            "error": 'it is "bad", really' if path.name.startswith("bad") else None,
+            "label": None if path.name.startswith("bad") else path.name,
+            "probability": None if path.name.startswith("bad") else len(path.name) / 7,
+            "bytes": path.stat().st_size,
+            "modified": path.stat().st_mtime_ns,
+            "by": "me",
+        }
+        for path in files
+    ]
+    assert rows_of(out) == expected[:4]
+    second = Counting()
+    assert answer_into(out, files, second) == Answered(files=5, known=4, failed=1)
+    assert second.asked == ["e"]
+    assert rows_of(out) == expected
+    third, before = Counting(), out.stat().st_mtime_ns
+    assert answer_into(out, files, third) == Answered(files=5, known=5, failed=1)
+    assert third.asked == [] and out.stat().st_mtime_ns == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", out.name]
+
+
+def test_what_has_changed_or_failed_is_done_again(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    answer_into(out, files, Counting())
+    files[0].write_text("longer than before")
+    os.utime(files[2], ns=(1, 1))
+    changed = Counting()
+    assert answer_into(out, files, changed).known == 3
+    assert changed.asked == ["a", "c"]
+    again = Counting()
+    assert answer_into(out, files, again, retry=True) == Answered(files=5, known=4, failed=1)
+    assert again.asked == ["bad, but kept"]
+    everything = Counting("somebody else")
+    assert answer_into(out, files, everything, fresh=True).known == 0
+    assert len(everything.asked) == 5
+    assert {row["by"] for row in rows_of(out)} == {"somebody else"}
+
+
+def test_a_file_that_is_not_there_is_answered_when_it_comes(files: list[Path], tmp_path: Path) -> None:
+    out, coming = tmp_path / "out.csv", tmp_path / "bad.mp4"
+    assert answer_into(out, [coming], Counting()).failed == 1
+    assert rows_of(out)[0]["bytes"] == -1
+    coming.write_text("here")
+    assert answer_into(out, [coming], Counting()).known == 0
+
+
+def test_rows_of_other_files_stay(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    answer_into(out, files[:2], Counting())
+    answer_into(out, [*files[3:], files[3]], Counting())
+    assert [Path(row["path"]).name for row in rows_of(out)] == ["dä", "e", "a", "bad, but kept"]
+
+
+def test_an_interrupted_run_goes_on_from_its_journal(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        answer_into(out, files, Counting(die="dä"))
+    assert not out.exists()
+    with journal_of(out).open("ab") as file:
+        file.write(b'\n{"path": "half a li')
+    rest = Counting()
+    assert answer_into(out, files, rest) == Answered(files=5, known=3, failed=1)
+    assert rest.asked == ["dä", "e"]
+    assert len(rows_of(out)) == 5 and not journal_of(out).exists()
+    # A second run that is stopped keeps what the table held, though the table itself stays as it was.
+    files[4].write_text("new")
+    with pytest.raises(KeyboardInterrupt):
+        answer_into(out, files, Counting(die="e"))
+    assert len(rows_of(out)) == 5
+    out.unlink()
+    rest = Counting()
+    answer_into(out, files, rest)
+    assert rest.asked == ["e"] and len(rows_of(out)) == 5
+
+
+_KILLED = """
+import sys, time
+from pathlib import Path
+from dualformer.inference.folder import answer_into
+class Slow:
+    columns, by, width = {"label": "text", "probability": "number"}, "me", None
+    def answers(self, paths):
+        for place, path in enumerate(paths):
+            yield place, {"label": path.name * 20, "probability": 0.5}
+            print(place, flush=True)
+            time.sleep(0.002)
+answer_into(sys.argv[1], [Path(sys.argv[2]) / f"{i}.mp4" for i in range(5000)], Slow())
+"""
+
+
+def test_kill_9_loses_nothing_that_was_said(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _KILLED, str(out), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    said = 0
+    for line in process.stdout:
+        said = int(line)
+        if said >= 60:
+            break
+    process.send_signal(signal.SIGKILL)
+    said = max([said, *(int(line) for line in process.stdout if line.endswith("\n"))])
+    process.wait()
+    rest = Counting()
+    result = answer_into(out, [tmp_path / f"{i}.mp4" for i in range(400)], rest)
+    assert said + 1 <= result.known <= said + 2
+    rows = rows_of(out)
+    assert [row["path"] for row in rows[:400]] == [str(tmp_path / f"{i}.mp4") for i in range(400)]
+    assert all(row["label"] == f"{i}.mp4" * 20 for i, row in enumerate(rows[: said + 1]))
+
+
+def test_answers_of_other_weights_are_not_mixed(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    answer_into(out, files, Counting("one"))
+    with pytest.raises(ValueError, match=r"other weights or settings \(one, and now two\).*--fresh"):
+        answer_into(out, files, Counting("two"))
+    recognizer = colour_recognizer()
+    model = create_model("dualformer_nano", clip=(8, 32, 32), num_classes=4, seed=1)
+    other = Recognizer(model, recognizer.card, device="cpu")
+    same = Recognizer(
+        create_model("dualformer_nano", clip=(8, 32, 32), num_classes=4, seed=1), other.card, device="cpu"
+    )
+    views = Recognizer(model, recognizer.card, device="cpu", views="2x1")
+    assert fingerprint(other) == fingerprint(same)
+    assert len({fingerprint(recognizer), fingerprint(other), fingerprint(views)}) == 3
+
+
+def test_what_is_no_such_table_is_left_alone(files: list[Path], tmp_path: Path) -> None:
+    for name, content in (("a.csv", "path,label\nx,y\n"), ("b.jsonl", '{"path": 1}\n'), ("c.csv", "")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(TableError, match=r"--fresh to replace"):
+            answer_into(tmp_path / name, files, Counting())
+        assert (tmp_path / name).read_text() == content
+    with pytest.raises(ValueError, match=r"\.parquet, \.csv, \.jsonl, not \.txt"):
+        answer_into(tmp_path / "out.txt", files, Counting())
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        answer_into(tmp_path / "absent" / "out.csv", files, Counting())
+    with filelock.FileLock(tmp_path / ".out.csv.lock"), pytest.raises(TableError, match="another run"):
+        answer_into(tmp_path / "out.csv", files, Counting())
+
+
+def test_without_pyarrow_parquet_says_what_to_install(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(TableError, match=r"pip install 'dualformer\[cluster\]', or choose another ending"):
+        answer_into(tmp_path / "out.parquet", files, Counting())
+
+
+def test_a_large_table_is_written_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(tables, "_AT_ONCE", 7)
+    paths = [tmp_path / f"{i}" for i in range(40)]
+    answer_into(tmp_path / "out.parquet", paths, Counting())
+    assert [row["path"] for row in rows_of(tmp_path / "out.parquet")] == [str(path) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("films")
+    paths = [folder / f"{name}.mp4" for name in ("red", "green", "blue", "broken")]
+    for path in paths[:3]:
+        write_video(path, coloured([(path.stem, 20)]), fps=25)
+    paths[3].write_bytes(b"no video")
+    return paths
+
+
+def test_labels_are_those_of_the_recogniser(films: list[Path], tmp_path: Path) -> None:
+    recognizer = colour_recognizer()
+    work = Labelling(recognizer, top=2)
+    told: list[tuple[int, int]] = []
+    result = answer_into(
+        tmp_path / "out.csv", films, work, progress=lambda done, total, row: told.append((done, total))
+    )
+    assert result == Answered(files=4, known=0, failed=1)
+    assert told == [(i, 4) for i in range(5)]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for path, row in zip(films[:3], rows, strict=False):
+        [best, second] = recognizer(path).top(2)
+        assert (row["label"], float(row["probability"])) == best
+        assert (row["label_2"], float(row["probability_2"])) == second
+    assert rows[3]["label"] == "" and "cannot be opened" in rows[3]["error"]
+    assert len(Labelling(recognizer, top=99).columns) == 8
+
+
+@pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
+def test_features_are_what_the_classifier_sees(ending: str, films: list[Path], tmp_path: Path) -> None:
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0)
+    pre = kinetics(frames=4, stride=2, size=32)
+    card = Card(config=model.config, labels=("a", "b", "c"), preprocessing=pre, provenance="", licence="")
+    recognizer = Recognizer(model, card, device="cpu", views="2x3", views_per_batch=4)
+    work, out = Embedding(recognizer), tmp_path / f"features{ending}"
+    assert answer_into(out, films[1:], work) == Answered(files=3, known=0, failed=1)
+    assert answer_into(out, films, Embedding(recognizer)) == Answered(files=4, known=3, failed=1)
+    if ending == ".npy":
+        features = np.load(out)
+        with (tmp_path / "features.npy.csv").open(newline="") as file:
+            assert [Path(row["path"]).name for row in csv.DictReader(file)] == [path.name for path in films]
+        assert np.isnan(features[3]).all()
+    elif ending == ".jsonl":
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        assert lines[3]["features"] is None
+        features = np.array([line["features"] for line in lines[:3]], dtype=np.float32)
+    else:
+        features = np.stack([row["features"] for row in rows_of(out, work.columns)[:3]])
+    for path, found in zip(films[:3], features, strict=False):
+        with torch.no_grad():
+            inputs = normalize(read_views(path, pre, clips=2, crops=3), pre)
+            expected = model.forward_head(model.forward_features(inputs), pre_logits=True).mean(dim=0)
+        np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)

@@ -1,0 +1,103 @@
+"""Probabilities over time to segments: known cases, and what holds for all."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from dualformer.inference.segments import Rules, Segment, find_segments
+from dualformer.inference.subtitles import clock, segments_csv, web_vtt
+
+LABELS = ("a", "b", "c")
+
+
+def found(text: str, *, shortest: float = 0.0, threshold: float = 0.5, background: tuple[str, ...] = ()) -> str:
+    """``aab.`` → segments as text; a letter is a second of that class at 0.8 (0.1 for the others), . of none."""
+    rows = [[0.8 if label == letter else 0.1 for label in LABELS] for letter in text]
+    rules = Rules(threshold=threshold, shortest=shortest, background=background)
+    segments = find_segments(np.arange(len(text) + 1.0), np.array(rows), LABELS, rules)
+    return " ".join(f"{s.label}{s.start:g}-{s.end:g}" for s in segments)
+
+
+def test_known_cases() -> None:
+    assert found("aaabb..cc") == "a0-3 b3-5 c7-9"
+    assert found("....") == ""
+    assert found("aabaa", shortest=2) == "a0-5", "what is too short goes to what is around it"
+    assert found("aa.aa", shortest=2) == "a0-5", "and so does a gap"
+    assert found("aa..aa", shortest=2) == "a0-2 a4-6"
+    assert found("..b..", shortest=2) == ""
+    assert found("baaa", shortest=2) == "a0-4", "at the beginning and the end there is one side only"
+    assert found("aaab", shortest=2) == "a0-4"
+    assert found("aacbbb", shortest=2) in ("a0-2 b2-6", "a0-3 b3-6")
+    assert found("aaacabcabbb", shortest=2) == "a0-3 b8-11", "five seconds that change all the time are of nothing"
+    assert found("aaacacacbbb", shortest=2) == "a0-3 c3-8 b8-11", "or of what is there most"
+    assert found("b", shortest=5) == "b0-1", "a video that is shorter is what it is"
+    assert found("aabb", background=("b",)) == "a0-2"
+
+
+def test_a_short_stretch_is_divided_where_the_probabilities_change_over() -> None:
+    p = np.array([[0.9, 0.1, 0.0]] * 3 + [[0.35, 0.05, 0.6], [0.05, 0.35, 0.6]] + [[0.1, 0.9, 0.0]] * 3)
+    segments = find_segments(np.arange(9.0), p, LABELS, Rules(shortest=3))
+    assert [(s.label, s.start, s.end) for s in segments] == [("a", 0, 4), ("b", 4, 8)]
+    assert segments[0].probability == pytest.approx((3 * 0.9 + 0.35) / 4)
+
+
+def test_stretches_of_different_length_count_by_their_length() -> None:
+    segments = find_segments(np.array([0, 1, 4.0]), np.array([[0.6, 0, 0], [1.0, 0, 0]]), LABELS, Rules())
+    assert segments == [Segment(label="a", start=0, end=4, probability=pytest.approx(0.9))]
+
+
+def test_several_labels_are_each_for_themselves() -> None:
+    p = np.array([[0.9, 0.1, 0], [0.9, 0.1, 0], [0.9, 0.8, 0], [0.2, 0.8, 0], [0.9, 0.8, 0]])
+    segments = find_segments(np.arange(6.0), p, LABELS, Rules(shortest=2), multi_label=True)
+    assert [(s.label, s.start, s.end) for s in segments] == [("a", 0, 5), ("b", 2, 5)]
+    segments = find_segments(np.arange(6.0), p, LABELS, Rules(background=("b",)), multi_label=True)
+    assert [(s.label, s.start, s.end) for s in segments] == [("a", 0, 3), ("a", 4, 5)]
+
+
+@given(
+    text=st.text(alphabet="abc.", min_size=1, max_size=40),
+    shortest=st.sampled_from([0.0, 1.5, 3.0]),
+    threshold=st.sampled_from([0.0, 0.3, 0.5, 0.9]),
+)
+def test_segments_follow_one_another_and_last(text: str, shortest: float, threshold: float) -> None:
+    rows: NDArray[np.float64] = np.array([[0.8 if label == letter else 0.1 for label in LABELS] for letter in text])
+    segments = find_segments(np.arange(len(text) + 1.0), rows, LABELS, Rules(threshold=threshold, shortest=shortest))
+    for segment in segments:
+        assert segment.end - segment.start >= min(shortest, len(text))
+        a, b = int(segment.start), int(segment.end)
+        assert segment.probability == pytest.approx(rows[a:b, LABELS.index(segment.label)].mean())
+    for before, after in pairwise(segments):
+        assert before.end <= after.start
+        assert before.end < after.start or before.label != after.label
+        assert before.end == after.start or after.start - before.end >= shortest
+    if threshold == 0:
+        assert sum(s.end - s.start for s in segments) == len(text)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        Rules(threshold=1.5)
+    with pytest.raises(ValueError, match="shortest"):
+        Rules(shortest=-1)
+    with pytest.raises(ValueError, match="none of the labels"):
+        found("a", background=("d",))
+    with pytest.raises(ValueError, match="fit"):
+        find_segments(np.arange(3.0), np.zeros((3, 3)), LABELS, Rules())
+
+
+def test_subtitles_and_tables() -> None:
+    segments = [
+        Segment(label="push & pull", start=0, end=1.5, probability=0.876),
+        Segment(label="a --> b\n<i>", start=3599.9996, end=3661.25, probability=1),
+    ]
+    assert web_vtt(segments) == (
+        "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.500\npush &amp; pull (88%)\n\n"
+        "2\n01:00:00.000 --> 01:01:01.250\na --&gt; b &lt;i&gt; (100%)\n"
+    )
+    assert web_vtt([]) == "WEBVTT\n"
+    assert segments_csv(segments[:1]) == "start,end,label,probability\n0.000,1.500,push & pull,0.876000\n"
+    assert [clock(0), clock(59.96), clock(3725.04), clock(61, digits=0)] == ["0:00.0", "1:00.0", "1:02:05.0", "1:01"]

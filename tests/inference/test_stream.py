@@ -1,0 +1,250 @@
+"""Streams: labels of the newest clip, bounded lag, dropped frames that are counted, sources that vanish and return."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_films import colour_recognizer, coloured, write_transport_stream
+
+from dualformer.inference.latest import Latest
+from dualformer.inference.stream import StreamEvent
+from dualformer.inference.windows import Sample
+from dualformer.video.container import VideoError
+from dualformer.video.decode import VideoReader
+from dualformer.video.encode import write_video
+from dualformer.video.live import Source
+from dualformer.video.preprocessing import Preprocessing
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("films") / "film.mp4"
+    write_video(path, coloured([("red", 60), ("green", 45), ("blue", 75), ("red", 300)]), fps=30)
+    return path
+
+
+@pytest.fixture(scope="module")
+def broadcast(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Two seconds of green."""
+    path = tmp_path_factory.mktemp("films") / "film.ts"
+    return write_transport_stream(path, coloured([("green", 50)], size=64), fps=25, size=64)
+
+
+def test_a_file_is_read_as_fast_as_the_network_works_and_nothing_is_left_out(film: Path) -> None:
+    recognizer = colour_recognizer(frames=8, stride=2)
+    labels = list(recognizer.stream(film, smoothing=0))
+    with VideoReader(film) as reader:
+        assert len(labels) == (480 // 2 - 8) // 4 + 1
+        for place in (0, 6, 12, 30):
+            clip = reader.read(np.arange(place * 8, place * 8 + 16, 2))
+            np.testing.assert_allclose(
+                labels[place].prediction.probabilities, recognizer.predict_views(clip[None])[0], atol=1e-6
+            )
+            assert labels[place].seconds == pytest.approx((place * 8 + 14) / 30, abs=1e-3)
+    counts = labels[-1].counts
+    assert (counts.dropped, counts.missed, counts.reconnects) == (0, 0, 0)
+    assert [label.label for label in labels if 4 < label.seconds < 5.9] == ["blue"] * 7
+
+
+def test_smoothing_keeps_a_part_of_what_was(film: Path) -> None:
+    plain = [label.prediction.probabilities for label in colour_recognizer().stream(film, smoothing=0)]
+    smooth = [label.prediction.probabilities for label in colour_recognizer().stream(film, smoothing=0.75)]
+    mean = plain[0]
+    for now, found in zip(plain, smooth, strict=True):
+        mean = 0.75 * mean + 0.25 * now
+        np.testing.assert_allclose(found, mean, atol=1e-5)
+    assert smooth[0].dtype == np.float32
+
+
+def test_a_film_shorter_than_a_clip_has_one_label(tmp_path: Path) -> None:
+    write_video(tmp_path / "short.mp4", coloured([("blue", 7)]), fps=30)
+    [label] = colour_recognizer(frames=8, stride=2).stream(tmp_path / "short.mp4")
+    assert label.label == "blue"
+
+
+def test_a_network_that_cannot_follow_is_never_far_behind_and_drops_frames(film: Path) -> None:
+    recognizer = colour_recognizer(frames=16, stride=4, seconds=2.6)
+    clip = 64 / 30
+    labels = list(recognizer.stream(film, realtime=True, seconds=9.5, smoothing=0))
+    assert len(labels) >= 2
+    for label in labels:
+        assert 2.6 <= label.latency < 2 * clip
+    counts = labels[-1].counts
+    assert counts.dropped > 0
+    assert counts.missed >= len(labels) - 1
+    assert counts.frames > 4 * 30
+    for before, after in pairwise(labels):
+        assert after.seconds - before.seconds > clip, "the newest clip is taken, not the next"
+
+
+class Server(threading.Thread):
+    """Sends bytes to whoever connects, ``times`` times, and is away for a while in between."""
+
+    def __init__(self, send: Callable[[socket.socket], None], *, times: int = 1, away: float = 0.0) -> None:
+        super().__init__(daemon=True)
+        self._send, self._times, self._away = send, times, away
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+
+    def run(self) -> None:
+        for turn in range(self._times):
+            connection, _ = self._listening.accept()
+            self._listening.close()
+            with connection:
+                self._send(connection)
+            time.sleep(self._away)
+            if turn + 1 < self._times:
+                self._listening = socket.create_server(("127.0.0.1", self.port))
+
+
+def _slowly(data: bytes, connection: socket.socket) -> None:
+    for part in range(0, len(data), len(data) // 10):
+        connection.sendall(data[part : part + len(data) // 10])
+        time.sleep(0.05)
+
+
+def test_a_source_that_vanishes_and_returns_is_picked_up(broadcast: bytes) -> None:
+    server = Server(partial(_slowly, broadcast), times=2, away=0.8)
+    server.start()
+    events: list[StreamEvent] = []
+    stream = colour_recognizer(frames=4, stride=2).stream(
+        f"tcp://127.0.0.1:{server.port}", on_event=events.append, timeout=5, give_up=20
+    )
+    before = after = 0
+    for label in stream:
+        assert label.label == "green"
+        before, after = before + (label.counts.reconnects == 0), after + (label.counts.reconnects == 1)
+        if after >= 2:
+            break
+    assert before >= 1 and after == 2
+    kinds = [event.kind for event in events]
+    assert kinds[:2] == ["open", "lost"] and kinds.count("open") == 2
+    waits = [event.wait for event in events if event.kind == "lost"]
+    assert waits == [0.5 * 2**i for i in range(len(waits))]
+
+
+def test_a_pipe_whose_writer_comes_back_is_picked_up(broadcast: bytes, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        for _ in range(2):
+            with contextlib.suppress(BrokenPipeError):  # the second time, nobody reads to the end
+                pipe.write_bytes(broadcast)
+            time.sleep(0.3)
+
+    threading.Thread(target=write, daemon=True).start()
+    stream = colour_recognizer(frames=4, stride=2).stream(pipe, give_up=20)
+    assert stream.source.kind == "pipe"
+    for label in stream:
+        assert label.label == "green"
+        if label.counts.reconnects:
+            break
+    assert stream.counts.reconnects == 1
+
+
+@pytest.mark.parametrize("source", ["tcp://127.0.0.1:9", "rtsp://127.0.0.1:9/live", "/dev/video77"])
+def test_a_source_that_is_not_there_is_tried_and_given_up(source: str) -> None:
+    events: list[StreamEvent] = []
+    with pytest.raises(VideoError, match=r"no frame has come for 0\.8 s \(--give-up"):
+        list(colour_recognizer().stream(source, give_up=0.8, on_event=events.append))
+    assert events and events[0].kind == "lost" and "cannot be opened" in events[0].reason
+
+
+def test_a_source_that_answers_and_says_nothing_counts_as_lost() -> None:
+    server = Server(lambda connection: time.sleep(30))
+    server.start()
+    events: list[StreamEvent] = []
+    with pytest.raises(VideoError, match="no frame has come"):
+        url = f"tcp://127.0.0.1:{server.port}"
+        list(colour_recognizer().stream(url, timeout=0.3, give_up=1.5, on_event=events.append))
+    assert [event.kind for event in events[:1]] == ["lost"]
+
+
+def test_a_pipe_that_nobody_writes_to_ends_when_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    stream = colour_recognizer().stream(tmp_path / "pipe", give_up=None)
+    threading.Timer(0.4, stream.stop).start()
+    assert list(stream) == []
+    assert not any(thread.name == "receive" and thread.is_alive() for thread in threading.enumerate())
+    assert list(colour_recognizer().stream(tmp_path / "pipe", seconds=0.3)) == []
+
+
+def test_damaged_data_costs_frames_and_not_the_stream(broadcast: bytes, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = bytearray(broadcast * 3)
+    for place in rng.integers(len(broadcast) // 2, len(data), 60).tolist():
+        data[place] ^= 0xFF
+    (tmp_path / "damaged.ts").write_bytes(bytes(data))
+    labels = list(colour_recognizer(frames=4, stride=2).stream(tmp_path / "damaged.ts"))
+    assert len(labels) > 10
+
+
+def test_a_file_that_is_no_video_and_settings_that_do_not_fit(tmp_path: Path, film: Path) -> None:
+    (tmp_path / "no.mp4").write_bytes(b"no video" * 100)
+    with pytest.raises(VideoError, match=r"no\.mp4: it cannot be opened"):
+        list(colour_recognizer().stream(tmp_path / "no.mp4"))
+    with pytest.raises(FileNotFoundError, match="camera:0"):
+        colour_recognizer().stream("absent.mp4")
+    for name, value in (("hop", 0.0), ("smoothing", 1.0), ("seconds", -1.0), ("timeout", 0.0)):
+        with pytest.raises(ValueError, match=name):
+            colour_recognizer().stream(film, **{name: value})
+    stream = colour_recognizer().stream(film, seconds=0.01)
+    list(stream)
+    with pytest.raises(ValueError, match="once"):
+        list(stream)
+
+
+def test_sources_are_told_apart(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file.ts").write_bytes(b"")
+    kinds = {
+        name: Source.parse(name).kind
+        for name in ("-", "camera:0", "/dev/video3", "rtsp://a/b", "http://a/b.m3u8", "udp://@239.0.0.1:1234")
+    }
+    assert list(kinds.values()) == ["pipe", "camera", "camera", "url", "url", "url"]
+    assert Source.parse(tmp_path / "pipe").kind == "pipe"
+    assert Source.parse(tmp_path / "file.ts").kind == "file"
+    assert Source.parse("-").ends and not Source.parse(tmp_path / "pipe").ends
+
+
+def sample(index: int, frames: int = 2) -> Sample:
+    return Sample(index / 10, torch.full((1, 2, 2, 3), index % 256, dtype=torch.uint8), frames)
+
+
+def test_the_newest_clip_is_taken_and_what_no_clip_holds_is_counted() -> None:
+    pre = Preprocessing(frames=4, resize=2, crop=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    latest = Latest(pre, hop=None, waits=False)
+    for index in range(3):
+        latest.add(sample(index), index)
+    assert latest.take(0) is None
+    for index in range(3, 7):
+        latest.add(sample(index), index)
+    taken = latest.take(0)
+    assert taken is not None and taken.is_first
+    assert taken.views[0, :, 0, 0, 0].tolist() == [3, 4, 5, 6]
+    assert (taken.arrived, taken.seconds, taken.counts.dropped) == (6, 0.6, 6), "0, 1 and 2, of two frames each"
+    latest.add(sample(7), 7)
+    assert latest.take(0) is None, "half a clip is not over"
+    for index in range(8, 20):
+        latest.add(sample(index), index)
+    taken = latest.take(0)
+    assert taken is not None and not taken.is_first
+    assert taken.views[0, :, 0, 0, 0].tolist() == [16, 17, 18, 19]
+    assert taken.counts.dropped == 6 + 2 * 9
+    assert taken.counts.missed == 5, "13 samples are six hops of two, one of which is this"
+    latest.reset()
+    for index in range(20, 24):
+        latest.add(sample(index), index)
+    taken = latest.take(0)
+    assert taken is not None and taken.is_first
+    assert taken.counts.dropped == 24, "all that was there had been seen"

@@ -1,0 +1,233 @@
+"""Linear layers, attention and convolutions by other means: each against the one that says what it is."""
+
+import copy
+import logging
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dualformer.model import kernel
+from dualformer.model import linear as linear_module
+from dualformer.model.attention import Attention
+from dualformer.model.config import Config, Scale, Size3, Stage
+from dualformer.model.convolution import by_cells, by_frames
+from dualformer.model.half import Mlp
+from dualformer.model.kernel import attention_weights, explicit_attention
+from dualformer.model.linear import Linear
+from dualformer.model.maps import watch_attention
+from dualformer.model.network import DualFormer
+from dualformer.video.preprocessing import kinetics
+from dualformer.weights.native import Card, save_weights
+from dualformer.weights.release import to_release
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def gradients(layer: nn.Linear, x: Tensor) -> list[Tensor]:
+    x = x.clone().requires_grad_()
+    (layer(x) * draw(*x.shape[:-1], layer.out_features, seed=5)).sum().backward()
+    return [grad for grad in (x.grad, layer.weight.grad, layer.bias.grad) if grad is not None]
+
+
+@pytest.mark.parametrize(
+    ("shape", "convolved"),
+    [
+        ((2, 4, 49, 32), True),  # 392 tokens are cut into 28 images
+        ((1, 50, 400, 32), True),
+        ((1, 65537, 32), False),  # a prime number: not into any, and one image is nothing for one thread
+        ((3, 5, 32), False),  # too few
+    ],
+)
+def test_a_linear_layer_is_a_convolution(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], convolved: bool
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    ours, theirs = Linear(32, 48), nn.Linear(32, 48)
+    theirs.load_state_dict(ours.state_dict())
+    calls: list[torch.Size] = []
+    conv2d = F.conv2d
+    monkeypatch.setattr(linear_module.F, "conv2d", lambda x, *rest: (calls.append(x.shape), conv2d(x, *rest))[1])
+    x = draw(*shape)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
+    assert len(calls) == convolved
+    for one, other in zip(gradients(ours, x), gradients(theirs, x), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [7, 1024])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_mlp_keeps_less_and_gives_the_same_gradients(rows: int, autocast: bool) -> None:
+    frugal = Mlp(16, 4)
+    plain = copy.deepcopy(frugal)
+    plain.fc2.register_forward_hook(lambda *_: None)  # who watches gets the plain steps
+    kept, grads = [], []
+    for mlp in (frugal, plain):
+        saved: dict[int, int] = {}
+
+        def keep(tensor: Tensor, saved: dict[int, int] = saved) -> Tensor:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.numel()
+            return tensor
+
+        x = draw(2, rows // 2 + rows % 2, 16).requires_grad_()
+        keeping = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with keeping, torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            out = mlp(x)
+        (out * draw(*out.shape, seed=3)).sum().backward()
+        kept.append(list(saved.values()).count(4 * x.numel()))
+        grads.append([x.grad, *(parameter.grad for parameter in mlp.parameters())])
+    assert kept == [1, 2]
+    tolerance = 0.05 if autocast else 1e-3
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
+
+
+def test_where_a_linear_layer_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = Linear(32, 48), draw(1024, 32)
+    monkeypatch.setattr(linear_module.F, "conv2d", None)  # calling it would fail
+    with torch.no_grad():
+        assert layer.double()(x.double()).dtype == torch.float64
+        assert layer.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer.float()(x).dtype == torch.bfloat16
+        assert torch.export.export(layer, (x,)).module()(x).shape == (1024, 48)
+
+
+@pytest.mark.parametrize("pieces", [1, 500, 2**21])
+@pytest.mark.parametrize("biased", [False, True])
+def test_explicit_attention_in_pieces(monkeypatch: pytest.MonkeyPatch, pieces: int, biased: bool) -> None:
+    monkeypatch.setattr(kernel, "_WEIGHTS_AT_ONCE", pieces)
+    q, k, v = (draw(3, 2, n, 8, seed=n, dtype=torch.float64) for n in (7, 11, 11))
+    bias = None
+    if biased:
+        bias = draw(1, 2, 1, 11, dtype=torch.float64).masked_fill(torch.arange(11) % 3 == 1, float("-inf"))
+    for scale in (None, 0.7):
+        expected = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+        torch.testing.assert_close(explicit_attention(q, k, v, bias, scale), expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0, 1e3])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_of_any_size(size: float, sign: int) -> None:
+    """Powers of 2 would overflow or vanish for large scores, all of one sign: softmax takes over."""
+    q, k = draw(2, 2, 5, 32).abs() * size, draw(2, 2, 9, 32, seed=1).abs() * sign * size
+    q, k, v = q.bfloat16(), k.bfloat16(), draw(2, 2, 9, 32, seed=2).bfloat16()
+    expected = attention_weights(q, k) @ v
+    torch.testing.assert_close(explicit_attention(q, k, v, None, None), expected, atol=0.05, rtol=0.05)
+
+
+def test_bfloat16_attention_in_pieces_is_used_for_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = (draw(2, 2, 6, 8, seed=n).bfloat16() for n in range(3))
+    used: list[bool] = []
+    monkeypatch.setattr(
+        "dualformer.model.attention.explicit_attention", lambda *args: (used.append(True), explicit_attention(*args))[1]
+    )
+    with_gradients = Attention()(q, k, v)
+    assert not used
+    with torch.no_grad():
+        torch.testing.assert_close(Attention()(q, k, v), with_gradients, atol=0.02, rtol=0.02)
+        assert used == [True]
+        Attention()(q.float(), k.float(), v.float())
+    assert used == [True]
+
+
+def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    kernel._say.cache_clear()
+    x = draw(1, 1, 4, 8)
+    with caplog.at_level(logging.INFO, logger="dualformer"), torch.no_grad():
+        for _ in range(3):
+            Attention()(x, x, x)
+            Attention()(*[x.bfloat16()] * 3)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "attention in float32 on the cpu",
+        "attention in bfloat16 on the cpu",
+    ]
+
+
+def convolved(function: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+    """The result and all gradients."""
+    inputs = [tensor.clone().requires_grad_() for tensor in (x, weight, bias) if tensor is not None]
+    out = function(*inputs, *([] if bias is not None else [None]))
+    return [out, *torch.autograd.grad((out * draw(*out.shape, seed=9, dtype=out.dtype)).sum(), inputs)]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("size", "cell"), [((4, 6, 10), (2, 3, 5)), ((3, 4, 4), (1, 4, 2)), ((2, 2, 2), (2, 2, 2))])
+def test_cells_as_a_weighted_sum(size: Size3, cell: Size3, bias: bool) -> None:
+    x, weight = draw(2, *size, 4, dtype=torch.float64).permute(0, 4, 1, 2, 3), draw(4, 1, *cell, dtype=torch.float64)
+    b = draw(4, dtype=torch.float64) if bias else None
+    expected = convolved(lambda x, w, b: F.conv3d(x, w, b, stride=cell, groups=4), x, weight, b)
+    for one, other in zip(convolved(by_cells, x, weight, b), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("size", [(5, 4, 6), (2, 3, 3), (1, 1, 1)])
+@pytest.mark.parametrize("kernel_size", [(3, 3, 3), (1, 3, 3), (5, 1, 3)])
+def test_frames_convolved_one_by_one(size: Size3, kernel_size: Size3, bias: bool) -> None:
+    x = draw(2, *size, 4, dtype=torch.float64).permute(0, 4, 1, 2, 3)
+    weight = draw(4, 1, *kernel_size, dtype=torch.float64)
+    b = draw(4, dtype=torch.float64) if bias else None
+    padding = [length // 2 for length in kernel_size]
+    expected = convolved(lambda x, w, b: F.conv3d(x, w, b, padding=padding, groups=4), x, weight, b)
+    for one, other in zip(convolved(by_frames, x, weight, b), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+
+
+@pytest.fixture
+def trained() -> DualFormer:
+    """A network whose BatchNorm statistics and attention are far from those of fresh weights."""
+    scales = (Scale(grid=(2, 3, 3)), Scale(grid=(2, 2, 2), factorised=True))
+    stages = (
+        Stage(channels=16, depth=1, patch=(2, 2, 2), window=(2, 3, 3), scales=scales),
+        Stage(channels=32, depth=1, patch=(1, 2, 2), window=(2, 3, 3)),
+    )
+    model = DualFormer(Config(stages=stages, clip=(8, 24, 24), num_classes=5, head_dim=8), seed=0).double().eval()
+    for number, (name, tensor) in enumerate(model.state_dict().items()):
+        if tensor.is_floating_point():
+            tensor += 0.3 * draw(*tensor.shape, seed=number, dtype=torch.float64)
+        if name.endswith("running_var"):
+            tensor.abs_().add_(0.5)
+    return model
+
+
+@torch.no_grad()
+def test_a_folded_network_computes_the_same(trained: DualFormer) -> None:
+    folded = copy.deepcopy(trained)
+    assert folded.fold() is folded
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in folded.modules())
+    assert {module.scale for module in folded.modules() if isinstance(module, Attention)} == {1.0}
+    for size in ((8, 24, 24), (6, 20, 26)):
+        clips = draw(2, 3, *size, dtype=torch.float64)
+        expected = trained(clips)
+        torch.testing.assert_close(folded(clips), expected, atol=1e-11, rtol=1e-11)
+        torch.testing.assert_close(folded.fold()(clips), expected, atol=1e-11, rtol=1e-11)  # once is enough
+        with watch_attention(trained) as one, watch_attention(folded) as other:
+            trained(clips)
+            folded(clips)
+        for a, b in zip(one.maps, other.maps, strict=True):
+            torch.testing.assert_close(a.of_token((1, 2, 3)), b.of_token((1, 2, 3)), atol=1e-11, rtol=1e-11)
+
+
+def test_what_a_folded_network_refuses(trained: DualFormer, tmp_path: object) -> None:
+    folded = trained.train().fold()
+    assert not folded.training  # folding is for inference
+    assert not folded.eval().training
+    with pytest.raises(ValueError, match="for inference only"):
+        folded.train()
+    card = Card(
+        config=folded.config,
+        labels=tuple("abcde"),
+        preprocessing=kinetics(frames=8, stride=1, size=24),
+        provenance="",
+        licence="",
+    )
+    with pytest.raises(ValueError, match="save it before fold"):
+        save_weights(f"{tmp_path}/folded.safetensors", folded, card)
+    with pytest.raises(ValueError, match="convert it before fold"):
+        to_release(folded)

@@ -1,0 +1,169 @@
+"""The fast path on a CPU computes what the plain graph computes, which is what runs where gradients are wanted."""
+
+import importlib.util
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from dualformer.model import tiles
+from dualformer.model.config import Config, Scale, Size3, Stage
+from dualformer.model.half import Half
+from dualformer.model.network import DualFormer
+from dualformer.model.presets import create_model
+
+ROOT = Path(__file__).resolve().parents[2]
+FINE, COARSE = Scale(grid=(2, 3, 2)), Scale(grid=(2, 2, 2), factorised=True)
+
+
+def small_config(**changes: Any) -> Config:
+    """Two stages with everything in them, the last one attending to all tokens."""
+    stages = (
+        Stage(channels=16, depth=1, patch=(2, 2, 2), window=(2, 3, 3), scales=(FINE, COARSE)),
+        Stage(channels=32, depth=2, patch=(1, 2, 2), window=(2, 3, 2)),
+    )
+    return Config(stages=stages, clip=(4, 24, 24), num_classes=5, head_dim=8).replace(**changes)
+
+
+def exact(config: Config) -> DualFormer:
+    """In float64, with weights and statistics so large that every step shows."""
+    model = DualFormer(config, seed=0).double().eval()
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 0.4)
+        if name.endswith("running_var"):
+            tensor.abs_().add_(0.5)
+    return model
+
+
+def video(*size: int, batch: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn((batch, 3, *size), generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def in_tiles(model: DualFormer, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
+    with torch.no_grad():
+        return model.forward_intermediates(clips)
+
+
+@pytest.mark.parametrize("tokens", [1, 20, 3136])
+@pytest.mark.parametrize(
+    ("changes", "size", "batch"),
+    [
+        ({}, (4, 24, 24), 1),  # windows and cells fit
+        ({}, (4, 24, 24), 3),
+        ({}, (5, 19, 26), 2),  # and here hardly any
+        ({"position": "relative"}, (4, 20, 24), 2),
+        ({"position": "absolute"}, (3, 9, 30), 1),
+        ({"position": "none"}, (1, 1, 1), 2),
+    ],
+)
+def test_tiles_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, changes: dict[str, Any], size: Size3, batch: int
+) -> None:
+    model, clips = exact(small_config(**changes)), video(*size, batch=batch)
+    expected, maps = model.forward_intermediates(clips)  # gradients are wanted: the plain graph
+    monkeypatch.setattr(tiles, "TOKENS", tokens)
+    ran: list[Half] = []
+    run_half = tiles.run_half
+    monkeypatch.setattr(tiles, "run_half", lambda half, x: (ran.append(half), run_half(half, x))[1])
+    before = clips.clone()
+    final, maps_in_tiles = in_tiles(model, clips)
+    assert len(ran) == 6  # two halves of three blocks
+    torch.testing.assert_close(final, expected.detach(), atol=1e-11, rtol=1e-11)
+    for one, other in zip(maps_in_tiles, maps, strict=True):
+        torch.testing.assert_close(one, other.detach(), atol=1e-11, rtol=1e-11)
+    assert torch.equal(clips, before)  # nothing of the caller's is written over
+
+
+def test_tiles_are_of_some_thousand_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_model("dualformer_nano", seed=0).eval()
+    rows: list[int] = []
+    mlp = tiles._mlp
+    monkeypatch.setattr(
+        tiles, "_mlp", lambda half, tokens: (rows.append(tokens.numel() // tokens.shape[-1]), mlp(half, tokens))[1]
+    )
+    in_tiles(model, video(16, 112, 112, dtype=torch.float32))
+    assert rows == [3136, 3136, 3136, 3136, 1568, 1568, 392, 392, 128, 128]
+
+
+@given(shape=st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple), most=st.integers(1, 200))
+def test_pieces_cover_a_box_once(shape: tuple[int, ...], most: int) -> None:
+    box = torch.arange(math.prod(shape)).view(shape)
+    parts = [box[piece] for piece in tiles.pieces(shape, most)]
+    assert torch.equal(torch.cat([part.flatten() for part in parts]), box.flatten())
+    assert all(1 <= part.numel() <= most and part.is_contiguous() for part in parts)
+
+
+def test_what_is_watched_or_trained_runs_as_it_stands() -> None:
+    model = exact(small_config())
+    stage, x = model.stages[0], torch.zeros(1, 2, 12, 12, 16)
+    with torch.no_grad():
+        assert tiles.usable(stage, x)
+        assert not tiles.usable(stage, x.to("meta"))
+        hook = stage.get_submodule("blocks.0.1.mlp.fc1").register_forward_hook(lambda *_: None)
+        assert not tiles.usable(stage, x)
+        hook.remove()
+        assert tiles.usable(stage, x)
+        assert not tiles.usable(stage.train(), x)
+    assert not tiles.usable(stage.eval(), x)
+
+
+@torch.no_grad()
+def test_hooks_see_whole_maps() -> None:
+    model = exact(small_config())
+    shapes: dict[str, torch.Size] = {}
+    for name in ("stages.0.blocks.0.0.norm1", "stages.0.blocks.0.1.mlp.fc1"):
+
+        def see(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor, name: str = name) -> None:
+            shapes[name] = out.shape
+
+        model.get_submodule(name).register_forward_hook(see)
+    model(video(4, 24, 24, batch=2))
+    assert list(shapes.values()) == [(2, 2, 12, 12, 16), (2, 2, 12, 12, 64)]
+
+
+def test_training_decides_nothing_by_values() -> None:
+    """On the meta device values do not exist: whatever runs there never waits for a GPU."""
+    with torch.device("meta"):
+        model = DualFormer(small_config(drop_path=0.2), seed=0).train()
+        model(torch.empty(2, 3, 5, 19, 26)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.fixture(scope="module")
+def plain() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("plain", ROOT / "benchmarks" / "plain.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "clip"), [("dualformer_nano", (16, 112, 112)), ("dualformer_tiny", (8, 64, 64)), ("nano", (2, 50, 70))]
+)
+def test_the_plain_network_gives_the_same(plain: ModuleType, name: str, clip: Size3) -> None:
+    model = create_model("dualformer_nano" if name == "nano" else name, clip=clip, num_classes=5, seed=0).eval()
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor += 0.3 if key.endswith("running_var") else torch.randn_like(tensor) * 0.05
+    reference, clips = plain.PlainDualFormer.of(model), video(*clip, batch=2, dtype=torch.float32)
+    with torch.no_grad():
+        ours, expected = model(clips), reference(clips)
+    assert float(expected.std()) > 0.01
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_plain_network_refuses_what_it_does_not_cover(plain: ModuleType) -> None:
+    with pytest.raises(ValueError, match="no position tables"):
+        plain.PlainDualFormer(small_config(position="absolute"))
+    reference = plain.PlainDualFormer(small_config())
+    with pytest.raises(ValueError, match="cut for cells"):
+        reference(torch.zeros(1, 3, 4, 48, 48))
