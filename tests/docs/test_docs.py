@@ -43,6 +43,7 @@ APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("export",): _EXPORT,
     ("evaluate",): ("--workers", "0", "--device", "cpu"),
     ("predict",): ("--device", "cpu"),
+    ("explain",): ("--device", "cpu"),
     ("check",): ("--workers", "1"),
     ("bench",): (*("--clip", "4x32x32", "--rounds", "1", "--no-memory"), *("--backend", "eager", "--device", "cpu")),
 }

@@ -1,6 +1,7 @@
 """Streams: labels of the newest clip, bounded lag, dropped frames that are counted, sources that vanish and return."""
 
 import contextlib
+import http.server
 import os
 import socket
 import threading
@@ -9,7 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -21,7 +24,8 @@ from dualformer.inference.windows import Sample
 from dualformer.video.container import VideoError
 from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_video
-from dualformer.video.live import Source
+from dualformer.video.live import LiveVideo, Source
+from dualformer.video.pixels import Pictures
 from dualformer.video.preprocessing import Preprocessing
 
 
@@ -99,7 +103,7 @@ class Server(threading.Thread):
         for turn in range(self._times):
             connection, _ = self._listening.accept()
             self._listening.close()
-            with connection:
+            with connection, contextlib.suppress(ConnectionError):  # a client may leave early
                 self._send(connection)
             time.sleep(self._away)
             if turn + 1 < self._times:
@@ -137,8 +141,8 @@ def test_a_pipe_whose_writer_comes_back_is_picked_up(broadcast: bytes, tmp_path:
     os.mkfifo(pipe)
 
     def write() -> None:
-        for _ in range(2):
-            with contextlib.suppress(BrokenPipeError):  # the second time, nobody reads to the end
+        while True:
+            with contextlib.suppress(BrokenPipeError):  # who opens a pipe just before its reader lets go of it
                 pipe.write_bytes(broadcast)
             time.sleep(0.3)
 
@@ -149,7 +153,7 @@ def test_a_pipe_whose_writer_comes_back_is_picked_up(broadcast: bytes, tmp_path:
         assert label.label == "green"
         if label.counts.reconnects:
             break
-    assert stream.counts.reconnects == 1
+    assert stream.counts.reconnects >= 1
 
 
 @pytest.mark.parametrize("source", ["tcp://127.0.0.1:9", "rtsp://127.0.0.1:9/live", "/dev/video77"])
@@ -177,6 +181,60 @@ def test_a_pipe_that_nobody_writes_to_ends_when_told(tmp_path: Path) -> None:
     assert list(stream) == []
     assert not any(thread.name == "receive" and thread.is_alive() for thread in threading.enumerate())
     assert list(colour_recognizer().stream(tmp_path / "pipe", seconds=0.3)) == []
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the base class
+        """Says nothing."""
+
+
+def test_a_film_at_a_url_is_read_like_a_file(film: Path) -> None:
+    handler = partial(Files, directory=str(film.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        labels = list(colour_recognizer(seconds=0.02).stream(f"http://127.0.0.1:{server.server_port}/{film.name}"))
+        server.shutdown()
+    assert len(labels) == (480 // 2 - 8) // 4 + 1
+    assert (labels[-1].counts.frames, labels[-1].counts.dropped) == (480, 0)
+
+
+def test_a_driver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch, broadcast: bytes, tmp_path: Path) -> None:
+    (tmp_path / "green.ts").write_bytes(broadcast)
+    opened: list[Source] = []
+    forever = threading.Event()
+
+    def open_camera(source: Source, **settings: Any) -> LiveVideo:
+        opened.append(source)
+        if len(opened) == 1:
+            forever.wait()
+        return LiveVideo(Source.parse(tmp_path / "green.ts"), **settings)
+
+    monkeypatch.setattr("dualformer.inference.receive.LiveVideo", open_camera)
+    monkeypatch.setattr("dualformer.inference.stream._GRACE", 0.1)
+    events: list[StreamEvent] = []
+    stream = colour_recognizer(frames=4, stride=2).stream("camera:0", timeout=0.2, give_up=20, on_event=events.append)
+    label = next(iter(stream))
+    forever.set()
+    assert label.label == "green" and label.counts.reconnects == 1
+    assert [(event.kind, event.reason) for event in events[:2]] == [("lost", "it does not answer"), ("open", "")]
+
+
+def test_decoding_that_cannot_follow_leaves_out_frames_up_to_a_key_frame(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_transport_stream(tmp_path / "film.ts", coloured([("red", 240)], size=64), fps=30, size=64)
+
+    class Slow(Pictures):
+        def __call__(self, frame: av.VideoFrame) -> torch.Tensor:
+            time.sleep(0.08)
+            return super().__call__(frame)
+
+    monkeypatch.setattr("dualformer.inference.receive.Pictures", Slow)
+    labels = list(colour_recognizer(frames=4, stride=1).stream(tmp_path / "film.ts", realtime=True))
+    assert labels[-1].seconds > 5
+    assert max(label.latency for label in labels) < 4, "it would be 11 seconds at the end"
+    assert labels[-1].counts.dropped > 60
+    assert labels[-1].counts.frames <= 240
 
 
 def test_damaged_data_costs_frames_and_not_the_stream(broadcast: bytes, tmp_path: Path) -> None:

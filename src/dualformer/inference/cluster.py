@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from dualformer.inference.tables import Columns, Row, packed, unpacked
 
 Kind = Literal["labels", "features"]
 
-_RETRIES = 2
-"""How often a file that brought its worker down is tried again."""
+_TRIES = 3
+"""So often a file is begun; then it is taken for what brings workers down."""
 _AT_ONCE = 4096
 """Files that are handed to Ray together: it keeps a record of each task."""
 
@@ -101,15 +102,14 @@ class ClusterWork:
         resources = self._ray.cluster_resources()
         gpus = 0 if self._recipe.device == "cpu" else int(resources.get("GPU", 0))
         actors = min(self._actors or gpus or max(1, int(resources.get("CPU", 2)) - 1), len(items))
-        faults = {"max_restarts": -1, "max_task_retries": _RETRIES}
+        attempts = self._ray.remote(num_cpus=0)(_Attempts).remote()
         answered = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
-            fn_constructor_args=(self._recipe,),
+            fn_constructor_args=(self._recipe, attempts),
             compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
             batch_size=1,
             num_cpus=1,
             num_gpus=1 if gpus else 0,
-            ray_remote_args_fn=lambda: faults,
         )
         left = set(range(first, first + len(items)))
         try:
@@ -123,16 +123,32 @@ class ClusterWork:
             lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             raise DualFormerError(f"--ray: the actors do not work ({lines[-1].strip()}); see Ray's logs") from error
         for place in sorted(left):
-            yield place, {"error": f"its worker died {_RETRIES + 1} times"}
+            yield place, {"error": "its worker failed; see Ray's logs"}
+
+
+class _Attempts:
+    """Counts, outside of the workers that may die, how often each file was begun. Ray itself tries for ever."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, place: int) -> int:
+        self._begun[place] += 1
+        return self._begun[place]
 
 
 class _Actor:
     """Answers in a process of its own. Batches are of one file."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, attempts: Any) -> None:
+        self._ray, self._attempts = _import_ray(), attempts
         self._work = recipe.work()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self._ray.get(self._attempts.begin.remote(int(batch["place"][0]))) > _TRIES:
+            row = dict.fromkeys(self._work.columns)
+            line = packed({"error": f"its worker died {_TRIES} times", **row}, {"error": "text", **self._work.columns})
+            return {"place": batch["place"], "answer": [line], "fault": [""]}
         paths = [Path(os.fsdecode(path)) for path in batch["path"]]
         columns: Columns = {"error": "text", **self._work.columns}
         try:

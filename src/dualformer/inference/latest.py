@@ -58,7 +58,7 @@ class Latest:
     that is due is taken, and nothing is dropped."""
 
     def __init__(self, pre: Preprocessing, *, hop: float | None, waits: bool) -> None:
-        self._length, self._hop, self._waits = pre.frames, hop, waits
+        self._length, self._hop, self.waits = pre.frames, hop, waits
         self._samples: deque[_Held] = deque(maxlen=pre.frames)
         self._changed = threading.Condition()
         self._number = 0
@@ -96,7 +96,7 @@ class Latest:
             self._samples.append(_Held(self._number, sample, arrived))
             self._number += 1
             self._changed.notify_all()
-            while self._waits and self._is_due() and not self._closed:
+            while self.waits and self._is_due() and not self._closed:
                 self._changed.wait()
 
     def reset(self) -> None:

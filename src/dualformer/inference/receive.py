@@ -49,7 +49,7 @@ class Reception:
     realtime: bool
     """Play no faster than the source's own clock."""
     drops: bool
-    """Leave packets out when decoding falls behind."""
+    """Leave frames out where the network or decoding falls behind; not of a film at a URL, unless ``realtime``."""
     options: Mapping[str, str]
 
 
@@ -136,6 +136,8 @@ class _Player:
         clip = how.pre.frames * how.pre.stride / (how.pre.fps or live.rate)
         self._late = max(0.5, clip / 2)
         self._is_live = how.source.kind != "file" and not live.is_finite
+        self._drops = how.drops and (self._is_live or how.realtime)
+        latest.waits = not self._drops
         self.frames = 0
 
     def play(self) -> None:
@@ -172,7 +174,7 @@ class _Player:
                 behind = self._show(frame, at_edge=at_edge)
                 if not self._receiver.alive():
                     return
-                if self._how.drops and behind > self._late:
+                if self._drops and behind > self._late:
                     skipping = True
             if skipping:
                 self._start_over()
@@ -193,7 +195,7 @@ class _Player:
         follows = self._time(frame.pts)
         if not follows:
             self._start_over()
-        if not follows or not self._how.drops:  # who waits for the network is never behind
+        if not follows or not self._drops:  # who waits for the network is never behind
             self._base = None
         now = time.monotonic()
         if self._base is None or (not self._how.realtime and (at_edge or now - self._seconds < self._base)):

@@ -32,6 +32,8 @@ __all__ = ["Counts", "Stream", "StreamEvent", "StreamLabel"]
 
 _PATIENCE = 0.1
 """Seconds after which the main thread looks whether it is to stop."""
+_GRACE = 10.0
+"""Seconds beyond all time limits after which a thread that reads counts as hanging."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,10 +62,10 @@ class Stream:
     ``source``: ``camera:0``, ``/dev/video0``, a URL (RTSP, HTTP, …), ``-`` for standard input, a named pipe, a file.
     ``hop``: seconds between two labels, half a clip if not given. ``smoothing``: how much of the label before is kept,
     0 to less than 1. ``realtime``: play no faster than the source's own clock, and drop frames when it cannot be
-    followed; a file is else read as fast as the network works, and no frame is dropped. ``timeout``: seconds that a
-    source may be silent before it counts as lost. ``give_up``: seconds without a frame after which `VideoError` is
-    raised, None for never. ``options``: for FFmpeg. ``on_event`` hears when the source is opened or lost, between two
-    labels.
+    followed; a file, or a film at a URL, is else read as fast as the network works, and no frame is dropped.
+    ``timeout``: seconds that a source may be silent before it counts as lost. ``give_up``: seconds without a frame
+    after which `VideoError` is raised, None for never. ``options``: for FFmpeg. ``on_event`` hears when the source is opened
+    or lost, between two labels.
 
     A lost source is opened again, after half a second and then twice as long each time, up to ten. Raises
     ``FileNotFoundError``, ``ValueError`` for settings that do not fit, ``VideoError`` for a file that is no video.
@@ -170,7 +172,7 @@ class Stream:
             reason = f"no frame has come for {self._give_up:g} s (--give-up says how long to wait)"
             raise VideoError(str(self.source), reason)
         may_hang = self.source.kind in ("camera", "url")  # pipes are asked, files do not wait
-        if may_hang and now - self._receiver.beat > 2 * self._how.timeout + 10:
+        if may_hang and now - self._receiver.beat > 2 * self._how.timeout + _GRACE:
             self._receiver.abandon()
             self._latest.reset()
             self._latest.count("reconnects")

@@ -58,7 +58,7 @@ def run_patches(proj: nn.Conv3d, norm: nn.Module, x: Tensor) -> Tensor:
     patches = x.unflatten(4, (-1, w)).unflatten(3, (-1, h)).unflatten(2, (-1, t)).permute(0, 2, 4, 6, 1, 3, 5, 7)
     out: Tensor | None = None
     for tile in pieces(patches.shape[:2], max(1, TOKENS // prod(patches.shape[2:4]))):
-        tokens = norm(linear(patches[tile].flatten(4), proj.weight.flatten(1), proj.bias))
+        tokens: Tensor = norm(linear(patches[tile].flatten(4), proj.weight.flatten(1), proj.bias))
         if out is None:
             out = tokens.new_empty(*patches.shape[:4], proj.out_channels)
         out[tile] = tokens

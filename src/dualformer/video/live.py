@@ -93,7 +93,7 @@ class LiveVideo:
         wanted: dict[str, str] = {}
         if source.kind == "url":
             # By default FFmpeg looks at five seconds of a stream before it gives anything away.
-            wanted |= {"analyzeduration": "1000000", "fflags": "nobuffer"}
+            wanted |= {"analyzeduration": "1000000"}
         if source.name.startswith("rtsp://"):
             wanted |= {"rtsp_transport": "tcp"}  # over UDP, a packet that is lost damages pictures
         wanted |= dict(options or {})
