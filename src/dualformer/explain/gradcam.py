@@ -7,7 +7,8 @@ Two choices follow measurements with the check of ``deletion`` (docs/experiments
   the worse place: attention to all tokens has then passed on what each token knew, and a token's features say little
   about the pixels that it stands for. Of an earlier stage it is the map that it hands on.
 * The gradient is kept for every token. The original averages it over all of them first, which is the same where nothing
-  but pooling and one linear layer follow; where attention follows, it is another thing.
+  but pooling and one linear layer follow. Where attention follows it is not, and in the last stage the maps of real
+  videos were then no better than chance.
 
 captum computes both; it wants channels first, so it is shown the tokens that way.
 """

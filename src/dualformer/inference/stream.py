@@ -64,8 +64,8 @@ class Stream:
     0 to less than 1. ``realtime``: play no faster than the source's own clock, and drop frames when it cannot be
     followed; a file, or a film at a URL, is else read as fast as the network works, and no frame is dropped.
     ``timeout``: seconds that a source may be silent before it counts as lost. ``give_up``: seconds without a frame
-    after which `VideoError` is raised, None for never. ``options``: for FFmpeg. ``on_event`` hears when the source is opened
-    or lost, between two labels.
+    after which `VideoError` is raised, None for never. ``options``: for FFmpeg. ``on_event`` hears when the source is
+    opened or lost, between two labels.
 
     A lost source is opened again, after half a second and then twice as long each time, up to ten. Raises
     ``FileNotFoundError``, ``ValueError`` for settings that do not fit, ``VideoError`` for a file that is no video.
