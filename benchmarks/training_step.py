@@ -5,13 +5,15 @@
 A step is forward, cross-entropy, backward and AdamW, with autocast for bfloat16. Times are of all sides in turn in this
 process, the allocator as the system has it or, with ``--keep-freed``, as `dualformer train` sets it. Peaks are each
 from a process of its own that takes one step: resident memory above what it held with the network and the clip ready;
-gradients and the optimizer's state count.
+gradients and the optimizer's state count. There glibc is told to hand freed tensors back at once, so that the peak is
+that of the tensors, as on a GPU, and not of the allocator's holes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -80,7 +82,13 @@ def main() -> None:
     peaks: dict[str, dict[str, float]] = {}
     for side in SIDES:
         arguments = ["--model", options.model, "--clip", options.clip, "--batch", str(options.batch), "--one", side]
-        done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**17)},
+        )
         peaks[side] = json.loads(done.stdout)
     steps = {side: stepper(side, options.model, options.clip, options.batch) for side in SIDES}
     times: dict[str, list[float]] = {side: [] for side in SIDES}

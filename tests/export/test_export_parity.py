@@ -48,7 +48,7 @@ def test_logits_are_those_of_the_weights_at_every_number_of_views(
 def test_smaller_precisions_make_smaller_files(made: Made) -> None:
     size = {way: report.bytes for way, report in made.reports.items()}
     weights = 4 * sum(parameter.numel() for parameter in made.model.parameters())
-    assert size["torch", "fp32"] - size["torch", "bf16"] > 0.45 * weights
+    assert size["torch", "fp32"] - size["torch", "bf16"] > 0.4 * weights
     assert size["onnx", "fp32"] - size["onnx", "int8"] > 0.3 * weights
     assert size["openvino", "fp32"] - size["openvino", "int8"] > 0.3 * weights
 
@@ -200,6 +200,17 @@ def test_names_beside_the_weights(tmp_path: Path) -> None:
     assert out_beside(weights, format="openvino", precision="bf16") == tmp_path / "best-bf16-openvino"
     assert out_beside(str(tmp_path), format="onnx", precision="fp32") == tmp_path / "model.onnx"
     assert out_beside("somebody/tiny.v2", format="torch", precision="fp32") == Path("tiny.v2.pt2")
+
+
+def test_an_export_takes_the_place_of_an_older_one(made: Made, tmp_path: Path) -> None:
+    clips = Clips(views=noise(2), source="noise")
+    other = small_network(seed=4)
+    ways: tuple[tuple[ExportFormat, str], ...] = (("openvino", "model"), ("torch", "model.pt2"))
+    for kind, name in ways:
+        first = export_weights(made.model, made.card, tmp_path / name, format=kind, clips=clips)
+        second = export_weights(other, made.card, tmp_path / name, format=kind, clips=clips)
+        assert first.digest != second.digest == load_exported(tmp_path / name).about.digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.pt2"]
 
 
 @pytest.mark.slow

@@ -207,7 +207,7 @@ def _check_target(out: Path, format: ExportFormat) -> None:  # noqa: A002
         if out.is_dir():
             raise ValueError(f"--out {out}: there is a folder of that name; choose another")
         return
-    if format_of(out.name) or out.is_file():
+    if format_of(out) in ("torch", "onnx") or out.is_file():
         raise ValueError(f"--out {out}: a model for openvino is a folder, of another name")
     others = [path.name for path in out.iterdir() if path.name not in (GRAPH, CONSTANTS)] if out.is_dir() else []
     if others:

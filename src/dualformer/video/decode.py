@@ -258,10 +258,10 @@ class VideoReader:
             place = -1
             for packet in packets_of(self._video):
                 if place < 0:
-                    found = np.flatnonzero(pts == packet.pts) if packet.pts is not None else ()
-                    if not len(found) or found[-1] > start:
+                    found = [] if packet.pts is None else np.flatnonzero(pts == packet.pts).tolist()
+                    if not found or found[-1] > start:
                         break
-                    place = int(found[-1])
+                    place = found[-1]
                 if place >= start:
                     yield packet
                 place += 1
