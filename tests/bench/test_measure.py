@@ -94,12 +94,9 @@ def test_what_is_timed_is_what_prediction_computes(weights: Path) -> None:
     assert sizes == [3]
     own = Recognizer.load(weights, device="cpu").predict_views(prepared.views)
     np.testing.assert_allclose(prepared.recognizer.predict_views(prepared.views), own, atol=1e-6)
-    assert prepared.stored == sum(t.numel() * t.element_size() for t in create_like(weights))
-
-
-def create_like(weights: Path) -> list[torch.Tensor]:
-    model = Recognizer.load(weights, device="cpu").model
-    return [*model.parameters(), *model.buffers()]
+    network = prepared.recognizer.model
+    tensors = {tensor.data_ptr(): tensor for tensor in [*network.parameters(), *network.buffers()]}
+    assert prepared.stored == sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def test_an_exported_model_is_made_once_and_answers_as_its_weights(weights: Path, tmp_path: Path) -> None:

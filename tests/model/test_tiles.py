@@ -71,15 +71,28 @@ def test_tiles_change_nothing(
     expected, maps = model.forward_intermediates(clips)  # gradients are wanted: the plain graph
     monkeypatch.setattr(tiles, "TOKENS", tokens)
     ran: list[Half] = []
-    run_half = tiles.run_half
-    monkeypatch.setattr(tiles, "run_half", lambda half, x: (ran.append(half), run_half(half, x))[1])
+    mlp = tiles._mlp
+    monkeypatch.setattr(tiles, "_mlp", lambda half, x: (ran.append(half), mlp(half, x))[1])
     before = clips.clone()
     final, maps_in_tiles = in_tiles(model, clips)
-    assert len(ran) == 6  # two halves of three blocks
+    assert len(set(ran)) == 6  # two halves of three blocks
     torch.testing.assert_close(final, expected.detach(), atol=1e-11, rtol=1e-11)
     for one, other in zip(maps_in_tiles, maps, strict=True):
         torch.testing.assert_close(one, other.detach(), atol=1e-11, rtol=1e-11)
     assert torch.equal(clips, before)  # nothing of the caller's is written over
+
+
+@torch.no_grad()
+def test_large_maps_take_their_clips_one_by_one() -> None:
+    model = create_model("dualformer_nano", seed=0).eval()
+    clips = video(16, 112, 112, batch=3, dtype=torch.float32)
+    ran: list[torch.Size] = []
+    attention = model.get_submodule("stages.0.blocks.0.1.attn.attention")
+    attend = attention.forward
+    attention.forward = lambda q, *rest: (ran.append(q.shape), attend(q, *rest))[1]
+    together = model.forward_intermediates(clips, [0], intermediates_only=True)[0]
+    assert [shape[0] for shape in ran] == [1] * 6  # two tiles of 3136 queries a clip
+    assert torch.equal(together[1:2], model.forward_intermediates(clips[1:2], [0], intermediates_only=True)[0])
 
 
 def test_tiles_are_of_some_thousand_tokens(monkeypatch: pytest.MonkeyPatch) -> None:

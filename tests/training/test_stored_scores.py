@@ -342,8 +342,9 @@ def test_what_cannot_be_used_is_said(videos: VideoList, teacher, scores: Path, t
     (tmp_path / SCORES).write_text("{}")
     with pytest.raises(DatasetError, match="not stored scores of this version"):
         ScoreFolder(tmp_path, CLASSES, topk=5, rest="none")
-    with pytest.raises(ValueError, match="--teacher-topk 9 is more than the 6 scores a token"):
-        ScoreFolder(scores, CLASSES, topk=9, rest="none")
+    assert teach(videos.subset([0]), teacher, tmp_path / "two", topk=2).videos == 1
+    with pytest.raises(ValueError, match="--teacher-topk 5 is more than the 2 scores a token"):
+        ScoreFolder(tmp_path / "two", CLASSES, topk=5, rest="none")
     with pytest.raises(TeacherError, match="it does not know 'jump' of the 2 classes"):
         ScoreFolder(scores, ("left", "jump"), topk=5, rest="none")
     with pytest.raises(TeacherError, match="does not know 'jump'"):

@@ -89,7 +89,9 @@ def prepare(setting: Setting, *, device: str, exported: Path | None = None, view
     else:
         precision = "bfloat16" if setting.dtype == "bfloat16" else "float32"
         model, card = network_of(setting)
-        recognizer = Recognizer(model, card, device=device, views=views, views_per_batch=at_once, precision=precision)
+        recognizer = Recognizer(
+            model.fold(), card, device=device, views=views, views_per_batch=at_once, precision=precision
+        )
         tensors = (*recognizer.model.parameters(), *recognizer.model.buffers())
         stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     prepared = Prepared(

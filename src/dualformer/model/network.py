@@ -1,8 +1,8 @@
-"""Halves, blocks, stages and the whole network (section 3.1, figure 3)."""
+"""Stages and the whole network (section 3.1, figure 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, overload
 
@@ -70,20 +70,17 @@ class StageLayers(nn.Module):
         x = self.embed(x)
         if self.table is not None:
             x = self.table(x)
-        run = self._way_to_run(x)
-        for number, block in enumerate(self.blocks):
-            first, second = block.children()
-            x = run(first, x)
-            if number == 0 and self.position is not None:
-                x = self.position(x)
-            x = run(second, x)
+        if tiles.usable(self, x):
+            return tiles.run_layers(self._layers(), x)
+        sparing = self.grad_checkpointing and self.training and torch.is_grad_enabled()
+        for layer in self._layers():
+            x = checkpointed(layer, x) if sparing and isinstance(layer, Half) else layer(x)
         return x
 
-    def _way_to_run(self, x: Tensor) -> Callable[[nn.Module, Tensor], Tensor]:
-        """How a half computes ``half(x)``: as it stands there, with less memory, or with more speed."""
-        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpointed
-        return tiles.run_half if tiles.usable(self, x) else lambda half, x: half(x)
+    def _layers(self) -> list[nn.Module]:
+        """Maps to maps, in their order: all halves, and the PEG behind the first."""
+        layers = [half for block in self.blocks for half in block.children()]
+        return layers if self.position is None else [layers[0], self.position, *layers[1:]]
 
 
 class DualFormer(nn.Module):

@@ -20,7 +20,11 @@ class PositionEncoding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B T H W C → B T H W C."""
-        return x + self.conv(x.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+        return x + self.encoding(x)
+
+    def encoding(self, x: Tensor) -> Tensor:
+        """What is added to B T H W C."""
+        return self.conv(x.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
 
 
 class PositionTable(nn.Module):

@@ -5,12 +5,12 @@ after the other on a whole map sends temporaries of tens of megabytes to memory 
 the cache, and are small enough to be reused instead of being taken from the system anew. The tiles of a local half are
 windows, which do not look at each other; those of a global half are queries, which look at the same priors.
 
-A tile's result replaces its tokens in the map, which is why only a stage, whose own map it is, may call `run_half`.
+A tile's result replaces its tokens in the map, which is why only a stage, whose own map it is, may call `run_layers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
@@ -22,6 +22,7 @@ from dualformer.model.config import Size3, ceil_div
 from dualformer.model.graph import translated
 from dualformer.model.half import Half
 from dualformer.model.linear import linear
+from dualformer.model.position import PositionEncoding
 
 #: Tokens of a tile: eight windows of 8×7×7.
 TOKENS = 3136
@@ -37,16 +38,24 @@ def usable(stage: nn.Module, x: Tensor) -> bool:
     return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in stage.modules() if layer is not stage)
 
 
-def run_half(half: nn.Module, x: Tensor) -> Tensor:
-    """``half(x)`` in eval mode, B T H W C, written over ``x`` where that is one piece of memory."""
-    x = x.contiguous()
-    if not isinstance(half, Half):
-        return half(x)
-    if isinstance(half.attn, WindowAttention):
-        return _run_windows(half, half.attn, x)
-    if isinstance(half.attn, PyramidAttention):
-        return _run_queries(half, half.attn, x)
-    return half(x)
+def run_layers(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """One layer of a stage after the other, in eval mode, on a map B T H W C, which is written over.
+
+    Of maps that fill a tile each clip goes all the way alone: together they would only need more memory.
+    """
+    # Under autocast norms and residuals are in float32, and linear layers and attention in bfloat16.
+    x = x.float() if torch.is_autocast_enabled("cpu") else x.contiguous()
+    for clips in x.split(max(1, TOKENS // prod(x.shape[1:4]))):
+        for layer in layers:
+            if isinstance(layer, Half) and isinstance(layer.attn, WindowAttention):
+                _run_windows(layer, layer.attn, clips)
+            elif isinstance(layer, Half) and isinstance(layer.attn, PyramidAttention):
+                _run_queries(layer, layer.attn, clips)
+            elif isinstance(layer, PositionEncoding):
+                clips += layer.encoding(clips)
+            else:
+                clips.copy_(layer(clips))
+    return x
 
 
 def run_patches(proj: nn.Conv3d, norm: nn.Module, x: Tensor) -> Tensor:
@@ -66,7 +75,7 @@ def run_patches(proj: nn.Conv3d, norm: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def _run_windows(half: Half, attention: WindowAttention, x: Tensor) -> Tensor:
+def _run_windows(half: Half, attention: WindowAttention, x: Tensor) -> None:
     """A local half: tiles of whole windows."""
     size = (x.shape[1], x.shape[2], x.shape[3])
     window = fitted_window(size, attention.window)
@@ -83,10 +92,11 @@ def _run_windows(half: Half, attention: WindowAttention, x: Tensor) -> Tensor:
         tokens = tokens + attended
         tokens += _mlp(half, tokens)
         cells[tile] = tokens.view(cells[tile].shape)
-    return x if padded is x else x.copy_(padded[:, : size[0], : size[1], : size[2]])
+    if padded is not x:
+        x.copy_(padded[:, : size[0], : size[1], : size[2]])
 
 
-def _run_queries(half: Half, attention: PyramidAttention, x: Tensor) -> Tensor:
+def _run_queries(half: Half, attention: PyramidAttention, x: Tensor) -> None:
     """A global half: keys and values of the whole map once, then tiles of queries."""
     normed = half.norm1(x)
     k, v = attention.keys_and_values(normed)
@@ -95,7 +105,6 @@ def _run_queries(half: Half, attention: PyramidAttention, x: Tensor) -> Tensor:
         tile = tokens[clips, places]
         tile += attention.attend(queries[clips, places], k[clips], v[clips])
         tile += _mlp(half, tile)
-    return x
 
 
 def _mlp(half: Half, tokens: Tensor) -> Tensor:

@@ -73,6 +73,7 @@ class ScoreFolder:
     def __init__(self, folder: Path | str, classes: Sequence[str], *, topk: int, rest: Rest) -> None:
         self.folder = Path(folder)
         self.card = ScoresCard.read(self.folder)
+        topk = min(topk, self.card.count)
         if topk > self.card.topk:
             raise ValueError(
                 f"--teacher-topk {topk} is more than the {self.card.topk} scores a token that {self.folder} keeps"
