@@ -1,7 +1,7 @@
 """Video models of other libraries beside ours: the same views, in turns in the same process, random weights throughout.
 
     pip install -c constraints.txt transformers
-    python benchmarks/peers.py                                        # 32x224x224, float32: half an hour on two cores
+    python benchmarks/peers.py                                        # 32x224x224, float32: some minutes on two cores
     python benchmarks/peers.py --clip 16x224x224 --dtype bfloat16 --rounds 3
     python benchmarks/peers.py --models DualFormer-T VideoMAE-B
 
@@ -126,13 +126,15 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     works: dict[str, Callable[[], object]] = {}
     for name in options.models:
+        if name not in OURS and PEERS[name][0] not in imported:
+            continue
         print(f"building {name}", file=sys.stderr, flush=True)
         if name in OURS:
             cost = measure_cost(preset_config(OURS[name], clip=clip))
             macs, parameters = cost.linear + cost.attention + cost.convolution, cost.parameters
             setting = Setting(model=OURS[name], clip=clip, batch=options.batch, dtype=options.dtype, threads=threads)
             works[name] = prepare(setting, device=options.device).run
-        elif PEERS[name][0] in imported:
+        else:
             module, build = PEERS[name]
             model = build(imported[module], clip).eval()
             macs = multiply_adds(model, torch.zeros(1, 3, *clip))

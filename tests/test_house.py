@@ -33,8 +33,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "explain": {*_MEASURING - {"datasets"}, "inference"},
     "quickstart": {*_FLOOR_3, "training", "evaluation", "inference"},
     "export": {*_FLOOR_3, "evaluation"},
+    "report": {"evaluation", "explain", "inference", "results", "model", "weights", "video"},
+    "serving": {*_FLOOR_3, "inference", "explain"},
     "bench": {*_FLOOR_3 - {"datasets"}, "inference", "export"},
-    "cli": {*_FLOOR_3, "export", "explain", "training", "evaluation", "inference", "bench", "quickstart"},
+    "cli": {
+        *_FLOOR_3,
+        *("export", "explain", "training", "evaluation", "inference", "bench", "quickstart", "report", "serving"),
+    },
 }
 """Rooms, or modules of them, besides a room's own."""
 EVERYBODYS = {"errors", "_version"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualformer.cli._computing import Computing
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -19,7 +21,7 @@ class Settings:
 
 
 def run_timelines(
-    files: list[Path], weights: str, out: Path, settings: Settings, *, views: str, device: str, json: bool
+    files: list[Path], weights: str, out: Path, settings: Settings, *, views: str, computing: Computing, json: bool
 ) -> int:
     """One set of files for each video, called as it is; the exit code."""
     import json as json_module
@@ -37,7 +39,13 @@ def run_timelines(
         raise ValueError(
             f"two videos are called {twice}, and so would their timelines be: name them one after the other"
         )
-    recognizer = Recognizer.load(weights, device=device, views=views)
+    recognizer = Recognizer.load(
+        weights,
+        device=computing.device,
+        views=views,
+        precision=computing.chosen_precision,
+        compile_mode=computing.compile_mode,
+    )
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for path in files:

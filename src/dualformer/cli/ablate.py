@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from dualformer.training.ablate import Measured
 
 
+RELATIONS = "relations"
+"""What ``data`` calls the local × global bench."""
+_TRAIN_CLIPS, _TEST_CLIPS = 6400, 2000
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(TrainConfig):
     table: tuple[Literal["1", "2", "4", "5", "6", "7", "8"], ...] = ()
@@ -28,14 +33,25 @@ class Options(TrainConfig):
     has --frames and --size."""
     run: bool = False
     """Train the rows on --data, each with every seed, by one recipe: the options that `train` has. A call goes on where
-    the last one into the same --out stopped."""
-    seeds: int = 3
-    """Runs of each row: seeds --seed, --seed + 1, …"""
+    the last one into the same --out stopped. With --data relations: train variants of a small network on the local x
+    global bench, which tests the paper's thesis."""
+    seeds: int | None = None
+    """Runs of each row: seeds --seed, --seed + 1, … (default: 3, with --data relations 5)"""
+    tasks: tuple[Literal["local", "global", "both"], ...] = ()
+    """With --data relations, only these tasks (default: all)."""
+    variants: tuple[str, ...] = ()
+    """With --data relations, the networks (default: LG LL GG; more: all of what the paper compares)."""
+    train_clips: int = _TRAIN_CLIPS
+    """With --data relations, clips that a run is trained on, each seen once."""
+    test_clips: int = _TEST_CLIPS
+    """With --data relations, clips that all runs are tested on."""
+    jobs: int = 0
+    """With --data relations, runs side by side (0: one for each core, or four on a GPU)."""
     model: str | None = None
     """Preset that the rows vary (default: dualformer_tiny, the paper's; with --run that of --from, else
     dualformer_nano)."""
     out: str = "runs/ablate"
-    """Folder of the results: results.json, and TABLE/ROW/seed-N for each run."""
+    """Folder of the results: results.json, and TABLE/ROW/seed-N (TASK/VARIANT/seed-N) for each run."""
     resume: Annotated[bool, tyro.conf.Suppress, tyro.conf.Fixed] = False
     json: bool = False
     """Print one JSON object, and nothing else to standard output."""
@@ -44,16 +60,34 @@ class Options(TrainConfig):
         if self.run:
             if self.clip is not None:
                 raise ValueError("--clip is for costs; with --run say --frames and --size")
-            if self.seeds < 1:
+            if self.seeds is not None and self.seeds < 1:
                 raise ValueError(f"--seeds must be at least 1, not {self.seeds}")
             super().__post_init__()
+            allowed = _OF_THE_BENCH if self.data == RELATIONS else _OF_ROWS
+            if said := [name for name in self._said() if name not in allowed]:
+                which = "does not go with" if self.data == RELATIONS else "is for"
+                raise ValueError(f"{_option(said[0])} {which} --data {RELATIONS}")
             return
-        training = [field for field in dataclasses.fields(self) if field.name not in _ALWAYS]
-        if said := [field.name for field in training if getattr(self, field.name) != field.default]:
-            raise ValueError(f"--{said[0].replace('_', '-').replace('start', 'from')} is about training: add --run")
+        if said := [name for name in self._said() if name not in _ALWAYS]:
+            raise ValueError(f"{_option(said[0])} is about training: add --run")
+
+    def _said(self) -> list[str]:
+        """Names of what is not as it is by default."""
+        return [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-').replace('start', 'from')}"
 
 
 _ALWAYS = ("table", "rows", "clip", "run", "model", "json")
+_ONLY_BENCH = ("tasks", "variants", "train_clips", "test_clips", "jobs")
+_OF_ROWS = {field.name for field in dataclasses.fields(Options)} - {*_ONLY_BENCH}
+_OF_THE_BENCH = {
+    *_ONLY_BENCH,
+    *("run", "data", "out", "seeds", "seed", "model", "frames", "size", "batch_size", "lr", "weight_decay"),
+    *("precision", "accelerator", "json"),
+}
 
 
 def run(options: Options) -> int:
@@ -62,6 +96,8 @@ def run(options: Options) -> int:
     from dualformer.model.ablations import compute, select
     from dualformer.model.config import parse_clip
 
+    if options.run and options.data == RELATIONS:
+        return _relations(options)
     rows = select(options.table, options.rows, model=options.model)
     if (others := len(select(options.table, options.rows)) - len(rows)) and not options.json:
         print(f"left out: {others} rows about other presets than {options.model}")
@@ -76,6 +112,46 @@ def run(options: Options) -> int:
     return 0
 
 
+def _relations(options: Options) -> int:
+    import json
+    import sys
+
+    from dualformer.datasets.relations import TASKS
+    from dualformer.model.scaled import KINDS, VARIANTS
+    from dualformer.training.experiment import RESULTS, Experiment, run_experiment
+    from dualformer.training.experiment_report import PICTURE, TABLE, report
+    from dualformer.training.loop import Interrupted
+    from dualformer.training.report import Reporter
+
+    given = {name: getattr(options, name) for name in ("seed", "weight_decay", "precision", "accelerator", "jobs")}
+    given |= {name: value for name in ("seeds", "model", "batch_size", "lr") if (value := getattr(options, name))}
+    clip = Experiment.clip
+    size = options.size or clip[1]
+    experiment = Experiment(
+        **given,
+        out=options.out,
+        tasks=options.tasks or TASKS,
+        variants=tuple(VARIANTS) if options.variants == ("all",) else options.variants or KINDS,
+        clip=(options.frames or clip[0], size, size),
+        clips=options.train_clips,
+        test_clips=options.test_clips,
+    )
+    reporter = Reporter(sys.stderr if options.json else sys.stdout)
+    try:
+        runs = run_experiment(experiment, reporter=reporter)
+    except Interrupted:
+        reporter.say("the same command goes on from here")
+        return 130
+    text = report(experiment, runs)
+    if options.json:
+        print(json.dumps({"runs": runs}, indent=2))
+    else:
+        print(text, end="")
+        reporter.say(f"results: {options.out}/{RESULTS}, {options.out}/{TABLE}, {options.out}/{PICTURE}")
+        reporter.say("next: the same command with more --seeds, --tasks or --variants, which keeps the runs there are")
+    return 0
+
+
 def _train(options: Options, rows: list[Row]) -> int:
     import json
     import sys
@@ -84,17 +160,18 @@ def _train(options: Options, rows: list[Row]) -> int:
     from dualformer.training.loop import Interrupted
     from dualformer.training.report import Reporter
 
+    seeds = options.seeds or 3
     recipe = TrainConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)})
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
     try:
-        measured = run_rows(rows, recipe, seeds=options.seeds, reporter=reporter)
+        measured = run_rows(rows, recipe, seeds=seeds, reporter=reporter)
     except Interrupted:
         reporter.say("the same command goes on from here")
         return 130
     if options.json:
         print(json.dumps({"rows": [_measured_as_json(each) for each in measured]}, indent=2, ensure_ascii=False))
     else:
-        _print_measured(measured, options.seeds)
+        _print_measured(measured, seeds)
         reporter.say(f"results: {options.out}/{RESULTS}; curves and weights: {options.out}/TABLE/ROW/seed-N")
         reporter.say("next: the same command with more --seeds, which keeps the runs there are, or other --table")
     return 1 if any(each.failures for each in measured) else 0

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import tyro
 
+from dualformer.cli._computing import Computing
 from dualformer.cli._folder import run_folder, with_address
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Computing):
     files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES…")]
     """Video or image files, folders of them, or lists: .csv with a column path, .txt with a path on each line."""
     weights: str
@@ -23,8 +24,6 @@ class Options:
     .jsonl. A second call does only what is new or has changed."""
     views: str = "4x1"
     """Views of each video, clips x crops (1 or 3 crops); their features are averaged."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
     ray: str | None = None
     """Spread the files over a Ray cluster at this address; alone, over processes of this machine."""
     actors: int | None = None
@@ -50,7 +49,14 @@ def defaults(arguments: Sequence[str]) -> tuple[None, str, list[str]]:
 def run(options: Options) -> int:
     from dualformer.inference.cluster import Recipe
 
-    recipe = Recipe(kind="features", weights=options.weights, views=options.views, device=options.device)
+    recipe = Recipe(
+        kind="features",
+        weights=options.weights,
+        views=options.views,
+        device=options.device,
+        precision=options.chosen_precision,
+        compile_mode=options.compile_mode,
+    )
     return run_folder(
         options.out,
         options.files,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 
+from dualformer.cli._computing import Computing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,7 +23,7 @@ _MANY = 24  # classes; of more, only the worst and the best are printed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Computing):
     weights: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WEIGHTS")]
     """A weights file, a folder with model.safetensors, a hub id (owner/name), or an exported model."""
     data: str
@@ -45,9 +47,18 @@ class Options:
     manifest: Path | None = None
     """Manifest that `dualformer check` wrote: files it calls bad are left out."""
     out: Path | None = None
-    """Folder of the report (default: evaluation, or evaluation-CONTROL, beside the weights file)."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
+    """Folder of the files (default: that of --report, else evaluation, or evaluation-CONTROL, beside the weights
+    file)."""
+    report: Path | None = None
+    """Folder for report.html: everything on one page that needs no network, with the surest mistakes as clips."""
+    report_views: tuple[str, ...] | None = None
+    """Other views to compare on the page, as in 1x1 2x1 4x3 (default: those that cost little besides --views)."""
+    report_mistakes: int = 8
+    """How many mistakes the page shows as clips."""
+    compare: tuple[Path, ...] = ()
+    """Files figures.json of other evaluations of the same videos, for accuracy against cost on the page."""
+    compare_anything: bool = False
+    """Compare with evaluations of other videos or under another control, too."""
     workers: int | None = None
     """Processes that decode (default: one less than there are cores, at most 8)."""
     batch_size: int = 8
@@ -61,6 +72,13 @@ class Options:
         for name in ("workers", "seed"):
             if (value := getattr(self, name)) is not None and value < 0:
                 raise ValueError(f"--{name} must be 0 or more, not {value}")
+        if self.report_mistakes < 0:
+            raise ValueError(f"--report-mistakes must be 0 or more, not {self.report_mistakes}")
+        for name in ("report_views", "report_mistakes", "compare", "compare_anything"):
+            if self.report is None and getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"--{name.replace('_', '-')} is for the page: say with --report where to write it")
+        if self.compare_anything and not self.compare:
+            raise ValueError("--compare-anything has nothing to compare: name other result files with --compare")
 
 
 def run(options: Options) -> int:
@@ -70,10 +88,16 @@ def run(options: Options) -> int:
     from dualformer.cli._progress import Progress
     from dualformer.datasets.open import open_videos, parse_where, read_bad
     from dualformer.evaluation.classes import read_label_map
-    from dualformer.evaluation.evaluate import evaluate
+    from dualformer.evaluation.evaluate import evaluate_views
     from dualformer.evaluation.report import class_figures, label_figures, write_report
     from dualformer.inference.device import choose_device, open_on
+    from dualformer.model.compiling import compile_network
+    from dualformer.report.clips import mistake_clips, why_not_explained
+    from dualformer.report.content import figures_of_report, gather
+    from dualformer.report.page import PAGE, write_page
+    from dualformer.report.plan import Judged, cost_in_words, plan_report
     from dualformer.video.views import Views
+    from dualformer.weights.exported.network import ExportedNetwork
     from dualformer.weights.open import open_card
 
     views = Views.parse(options.views)
@@ -84,9 +108,32 @@ def run(options: Options) -> int:
     several = open_card(options.weights).multi_label
     videos = open_videos(options.data, on=where, bad=bad, missing=options.missing, multi_label=several)
     model, card, device = open_on(options.weights, options.device)
+    computing = model
+    if options.compile_mode:
+        if isinstance(model, ExportedNetwork):
+            raise ValueError(f"--compile: {options.weights} is an exported model, compiled by its own library")
+        computing = compile_network(model, options.compile_mode, device=device)
     workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
-    out = options.out or _beside(options.weights, options.control)
-    out.mkdir(parents=True, exist_ok=True)  # now, and not when hours of work are to be written
+    plan = None
+    if options.report is not None:
+        judged = Judged(
+            videos=len(videos) + len(videos.missing),
+            manifest_hash=videos.manifest_hash,
+            control=options.control,
+            multi_label=several,
+        )
+        plan = plan_report(
+            options.weights,
+            card,
+            judged,
+            views=views,
+            wanted=options.report_views,
+            compare=options.compare,
+            anything=options.compare_anything,
+        )
+    out = options.out or options.report or _beside(options.weights, options.control)
+    for folder in (out, options.report or out):
+        folder.mkdir(parents=True, exist_ok=True)  # now, and not when hours of work are to be written
     if not options.json:
         control = "" if options.control == "none" else f", control {options.control}"
         left_out = f", {len(bad)} files left out by {options.manifest}" if options.manifest else ""
@@ -96,27 +143,49 @@ def run(options: Options) -> int:
             f"(manifest {videos.manifest_hash}): views {views}, {device}, {workers} decoding processes{control}",
             flush=True,
         )
+        if plan and len(plan.views) > 1:
+            print(cost_in_words(plan.views), flush=True)
     with Progress("evaluating", "videos", quiet=options.json) as progress:
-        evaluation = evaluate(
-            model,
+        evaluation, *others = evaluate_views(
+            computing,
             card,
             videos,
-            views=views,
+            views=plan.views if plan else (views,),
             workers=workers,
             batch_size=options.batch_size,
             label_map=label_map,
             control=options.control,
             seed=options.seed,
+            precision=options.chosen_precision,
             progress=progress.show,
         )
-    write_report(out, evaluation, extra={"weights": options.weights, "data": options.data})
+    extra = {"weights": options.weights, "data": options.data, "command": command_of(options)}
+    extra |= figures_of_report([evaluation, *others]) if plan else {}
+    write_report(out, evaluation, extra=extra)
+    figures = {**evaluation.figures, **extra}
+    page = None
+    if plan and options.report:
+        with Progress("explaining", "mistakes", quiet=options.json) as progress:
+            mistakes = mistake_clips(
+                evaluation, model, card, most=options.report_mistakes, device=device, progress=progress.show
+            )
+        page = write_page(
+            options.report / PAGE,
+            figures,
+            gather(evaluation, figures, log=plan.log, epoch=plan.epoch, compared=plan.others),
+            mistakes,
+            not_explained=why_not_explained(model),
+        )
     if options.json:
-        print(json.dumps({**evaluation.figures, "report": str(out)}, indent=2, ensure_ascii=False))
+        where_to = {"report": str(out)} | ({"page": str(page.path)} if page else {})
+        print(json.dumps({**figures, **where_to}, indent=2, ensure_ascii=False))
         return 0
     print("\n".join(_figures(evaluation)))
     print("\n".join(_labels(label_figures(evaluation)) if several else _classes(class_figures(evaluation))))
     confusion = "" if several else "confusion.png, "
     print(f"report: {out}   (figures.json, per_class.csv, predictions.csv, {confusion}contact_sheet.png)")
+    if page:
+        print(f"page: {page.path}   ({page.size / 1e6:.1f} MB: open it in a browser, pass it on as it is)")
     if several:
         print("there is no confusion matrix: with several labels a video, no class is taken for another")
     rows = f" --on '{options.on}'" if options.on else ""
@@ -126,6 +195,22 @@ def run(options: Options) -> int:
     else:
         print(f"next: compare with {again}   (the same without the control)")
     return 0
+
+
+def command_of(options: Options) -> str:
+    """The command line of the same evaluation."""
+    import dataclasses
+    import shlex
+
+    words = ["dualformer", "evaluate", options.weights]
+    for field in dataclasses.fields(Options):
+        value = getattr(options, field.name)
+        if field.name in ("weights", "json") or value == field.default:
+            continue
+        words.append(f"--{field.name.replace('_', '-')}")
+        if not isinstance(value, bool):
+            words += map(str, value if isinstance(value, tuple) else (value,))
+    return shlex.join(words)
 
 
 def _beside(weights: str, control: str) -> Path:

@@ -27,6 +27,7 @@ VERBS = {
     "predict": "Label videos and images: a few, a folder into a table, or what happens when in a long one",
     "embed": "Write features of videos and images into a table",
     "stream": "Label what a camera, a URL, a pipe or a file shows now",
+    "serve": "Answer requests over HTTP with the labels of uploaded videos, and show a web page",
     "explain": "Show what a network goes by in a video: Grad-CAM or attention over its frames",
     "info": "Parameters, multiply-adds and tokens of a model or a weights file",
     "bench": "Time, memory and share of the machine's peak, by network, clip, batch and number format",

@@ -9,13 +9,14 @@ from typing import Annotated
 
 import tyro
 
+from dualformer.cli._computing import Computing
 from dualformer.cli._folder import named_files, run_folder, with_address
 
 _NOT_GIVEN = (None, False, ())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Computing):
     files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES…")]
     """Video or image files; a folder stands for all of them in it, however deep. An image is a video of one frame. A
     list stands for its files: .csv with a column path, .txt with a path on each line."""
@@ -25,8 +26,6 @@ class Options:
     """Classes to name for each file."""
     views: str = "4x1"
     """Views of each video, clips x crops (1 or 3 crops); their probabilities are averaged."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
     json: bool = False
     """Print one JSON object per file, and nothing else. With --out of a table, one at the end."""
     out: Path | None = None
@@ -91,7 +90,13 @@ def run(options: Options) -> int:
     from dualformer.inference.recognizer import Recognizer
     from dualformer.video.decode import VideoError
 
-    recognizer = Recognizer.load(options.weights, device=options.device, views=options.views)
+    recognizer = Recognizer.load(
+        options.weights,
+        device=options.device,
+        views=options.views,
+        precision=options.chosen_precision,
+        compile_mode=options.compile_mode,
+    )
     paths = named_files(options.files)
     if not options.json:
         pre = recognizer.preprocessing
@@ -132,7 +137,15 @@ def run(options: Options) -> int:
 def _table(options: Options, out: Path) -> int:
     from dualformer.inference.cluster import Recipe
 
-    recipe = Recipe(kind="labels", weights=options.weights, top=options.top, views=options.views, device=options.device)
+    recipe = Recipe(
+        kind="labels",
+        weights=options.weights,
+        top=options.top,
+        views=options.views,
+        device=options.device,
+        precision=options.chosen_precision,
+        compile_mode=options.compile_mode,
+    )
     return run_folder(
         out,
         options.files,
@@ -162,6 +175,6 @@ def _timelines(options: Options) -> int:
         options.out or Path("timeline"),
         settings,
         views=options.views,
-        device=options.device,
+        computing=options,
         json=options.json,
     )

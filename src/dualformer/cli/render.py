@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from dualformer.datasets.relations import Relations
+    from dualformer.datasets.rendered import Scene
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,15 +20,16 @@ class Options:
     """Files of each class to train on; 0 leaves the split out. So do the two below."""
     val: int = 10
     test: int = 25
-    classes: Literal["horizontal", "vertical", "all", "places"] = "horizontal"
+    classes: Literal["horizontal", "vertical", "all", "places", "local", "global", "both"] = "horizontal"
     """Motions: 8 along one axis, 8 along the other, or all 16. Or places: pictures (PNG) of 9 classes, which say where
-    in the frame the actor is."""
+    in the frame the actor is. Or a task of the local x global bench, of 2 classes: local asks for the direction of a
+    fine, brief gesture, global whether two coarse, slow ones far apart have the same, both the same of one of each."""
     difficulty: float = 0.5
-    """0 is one bright actor on a flat background, 1 is textured, faint, noisy and shaken."""
+    """0 is one bright actor on a flat background, 1 is textured, faint, noisy and shaken. The bench has one only."""
     size: int = 64
     """Side of the square frame in pixels."""
     frames: int | None = None
-    """Frames of a video (default: 32)."""
+    """Frames of a video (default: 32, of the bench 16)."""
     seed: int = 0
     workers: int = 0
     """Processes that render; 0 renders in this one. Worth it for thousands of videos."""
@@ -32,20 +37,20 @@ class Options:
     def __post_init__(self) -> None:
         if self.classes == "places" and self.frames not in (None, 1):
             raise ValueError(f"--frames {self.frames} does not go with --classes places, which makes pictures")
+        if self.is_bench and self.difficulty != 0.5:
+            raise ValueError(f"--difficulty does nothing with --classes {self.classes}: leave it out")
+
+    @property
+    def is_bench(self) -> bool:
+        return self.classes in ("local", "global", "both")
 
 
 def run(options: Options) -> int:
     from dualformer.cli._progress import Progress
-    from dualformer.datasets.rendered import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene, write_dataset
+    from dualformer.datasets.rendered import write_dataset
 
     still = options.classes == "places"
-    scene = Scene(
-        size=options.size,
-        frames=1 if still else 32 if options.frames is None else options.frames,
-        classes={"horizontal": HORIZONTAL, "vertical": VERTICAL, "all": ALL, "places": PLACES}[options.classes],
-        difficulty=Difficulty.at(options.difficulty),
-        wrap=not still,
-    )
+    scene = _scene(options)
     things = "pictures" if still else "videos"
     counts = {
         name: count
@@ -66,6 +71,22 @@ def run(options: Options) -> int:
         )
     print(f"{written} {things} written, {total - written} were there already")
     # A crop would change where in the picture the actor is.
-    rest = "--frames 1 --min-area 1" if still else "--from rendered"
+    rest = "--frames 1 --min-area 1" if still else "--stride 1 --min-area 1" if options.is_bench else "--from rendered"
     print(f"next: dualformer train --data {options.out} --size {options.size} --flip off {rest}")
     return 0
+
+
+def _scene(options: Options) -> Scene | Relations:
+    from dualformer.datasets.relations import Relations
+    from dualformer.datasets.rendered import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene
+
+    if options.classes == "local" or options.classes == "global" or options.classes == "both":
+        return Relations(task=options.classes, size=options.size, frames=options.frames or 16)
+    still = options.classes == "places"
+    return Scene(
+        size=options.size,
+        frames=1 if still else 32 if options.frames is None else options.frames,
+        classes={"horizontal": HORIZONTAL, "vertical": VERTICAL, "all": ALL, "places": PLACES}[options.classes],
+        difficulty=Difficulty.at(options.difficulty),
+        wrap=not still,
+    )

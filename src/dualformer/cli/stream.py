@@ -7,9 +7,11 @@ from typing import Annotated
 
 import tyro
 
+from dualformer.cli._computing import Computing
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Computing):
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """camera:0 or /dev/video0, a URL (rtsp://…, http://…), - for standard input, a named pipe, or a file."""
     weights: str
@@ -30,8 +32,6 @@ class Options:
     """KEY=VALUE for FFmpeg, such as video_size=640x480 of a camera or rtsp_transport=udp."""
     top: int = 3
     """Classes to name in JSON."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
     json: bool = False
     """Print one JSON object for each label, and for each time that the source is opened or lost, and nothing else."""
 
@@ -61,7 +61,12 @@ def run(options: Options) -> int:
     from dualformer.video.live import Source
 
     Source.parse(options.source)  # a wrong name shows before anything is loaded
-    recognizer = Recognizer.load(options.weights, device=options.device)
+    recognizer = Recognizer.load(
+        options.weights,
+        device=options.device,
+        precision=options.chosen_precision,
+        compile_mode=options.compile_mode,
+    )
 
     def say(content: dict[str, object], line: str) -> None:
         now = datetime.now().astimezone()

@@ -2,7 +2,8 @@
 
 As H.264 files in one folder per class (``write_dataset``), read back like anybody's videos; or rendered in memory, as
 many as wanted and as hard as wanted, with the truth about what moves where (``RenderedClips``). Scenes of one frame
-are pictures, whose classes differ only in where the actor is; as files they are PNG.
+are pictures, whose classes differ only in where the actor is; as files they are PNG. Clips of the local × global bench
+(see ``relations``) are written just so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from dualformer.datasets.relations import Relations, render_class
 from dualformer.datasets.rendered_draw import Rendered, render
 from dualformer.datasets.rendered_scene import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene
 from dualformer.video.encode import write_image, write_video
@@ -100,7 +102,7 @@ class RenderedClips(Dataset[dict[str, torch.Tensor]]):
 
 def write_dataset(
     out: Path | str,
-    scene: Scene,
+    scene: Scene | Relations,
     *,
     clips_per_class: Mapping[str, int],
     seed: int,
@@ -147,7 +149,7 @@ _Job = tuple[Path, int, tuple[int, ...]]
 """The file, its label, its seed."""
 
 
-def _jobs(out: Path, scene: Scene, clips_per_class: Mapping[str, int], seed: int) -> Iterator[_Job]:
+def _jobs(out: Path, scene: Scene | Relations, clips_per_class: Mapping[str, int], seed: int) -> Iterator[_Job]:
     suffix = ".png" if scene.is_still else ".mp4"
     for split, count in clips_per_class.items():
         # A number that belongs to the name: neither the order of splits nor another split changes a split's clips.
@@ -157,9 +159,10 @@ def _jobs(out: Path, scene: Scene, clips_per_class: Mapping[str, int], seed: int
                 yield out / split / name / f"{name}_{i:04d}{suffix}", label, (seed, number, label, i)
 
 
-def _write_one(scene: Scene, crf: int, job: _Job) -> None:
+def _write_one(scene: Scene | Relations, crf: int, job: _Job) -> None:
     path, label, seed = job
-    frames = render(scene, label, seed).frames
+    draw = render_class if isinstance(scene, Relations) else render
+    frames = draw(scene, label, seed).frames
     if scene.is_still:
         write_image(path, frames[0])
     else:

@@ -7,9 +7,11 @@ frames of every clip in a random order. A model that scores as well as before do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -18,11 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dualformer.datasets.clips import Batches, ViewClips
+from dualformer._version import __version__
+from dualformer.datasets.clips import Batches
 from dualformer.datasets.samples import DatasetError, Missing, VideoList
 from dualformer.evaluation.classes import match_classes
 from dualformer.evaluation.metrics import summary
 from dualformer.evaluation.several import several_summary
+from dualformer.evaluation.views import read_several_views
+from dualformer.model.cost import measure_cost
 from dualformer.video.backend import decoder
 from dualformer.video.pieces import Media
 from dualformer.video.preprocessing import Preprocessing
@@ -95,7 +100,44 @@ def evaluate(
     without videos, and one of several labels a video where the weights have one (or the other way round);
     ``ValueError`` for options out of range.
     """
-    views = Views.parse(views)
+    [evaluation] = evaluate_views(
+        model,
+        card,
+        videos,
+        views=[views],
+        workers=workers,
+        batch_size=batch_size,
+        label_map=label_map,
+        control=control,
+        seed=seed,
+        precision=precision,
+        progress=progress,
+    )
+    return evaluation
+
+
+def evaluate_views(
+    model: Network,
+    card: Card,
+    videos: VideoList,
+    *,
+    views: Sequence[Views | str],
+    workers: int = 0,
+    batch_size: int = 8,
+    label_map: Mapping[str, str] | None = None,
+    control: Control = "none",
+    seed: int = 0,
+    precision: Precision | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Evaluation, ...]:
+    """`evaluate` with each of several numbers of ``views``, in their order, for less than all of them one by one.
+
+    A video is decoded once, and a view that several of them have in common goes through the network once. Time and
+    speed are those of all of them together. Errors: those of `evaluate`, and ``ValueError`` for views named twice.
+    """
+    chosen = tuple(Views.parse(each) for each in views)
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise ValueError(f"views are one or more, each named once, not {' '.join(map(str, chosen)) or 'none'}")
     if batch_size < 1 or workers < 0:
         raise ValueError(f"batch_size must be at least 1 and workers 0 or more, not {batch_size} and {workers}")
     if len(videos) == 0:
@@ -106,14 +148,14 @@ def evaluate(
     labels = to_label[[sample.label for sample in videos.samples]]
     missing = tuple(_mapped(absent, to_label) for absent in videos.missing)
     targets = _truths([to_label[list(sample.labels)] for sample in videos.samples], len(names))
-    clips = ViewClips(videos, card.preprocessing, clips=views.clips, crops=views.crops)
     loader = Batches(
-        _JudgedViews(clips, control=control, seed=seed),
-        batch_size=max(1, batch_size // views.count),
+        _JudgedViews(videos, card.preprocessing, chosen, control=control, seed=seed),
+        # Of several numbers of views, videos differ in how many of them coincide.
+        batch_size=max(1, batch_size // chosen[0].count) if len(chosen) == 1 else 1,
         num_workers=min(workers, len(videos)),
     )
-    probabilities = np.zeros((len(videos), len(names)), dtype=np.float32)
-    done = 0
+    probabilities = [np.zeros((len(videos), len(names)), dtype=np.float32) for _ in chosen]
+    done = judged = 0
     begun = time.perf_counter()
     with _judging(model, precision) as (device, computes_in):
         for batch in loader:
@@ -125,49 +167,64 @@ def evaluate(
                 at_once=batch_size,
                 precision="bfloat16" if computes_in == "bfloat16" else "float32",
                 multi_label=card.multi_label,
-            )
-            probabilities[batch["index"]] = scores.unflatten(0, (-1, views.count)).mean(dim=1).numpy()
+            ).unflatten(0, batch["views"].shape[:2])
+            for found, places in zip(probabilities, batch["places"], strict=True):
+                found[batch["index"]] = scores[:, places[0]].mean(dim=1).numpy()
             done += len(batch["index"])
+            judged += scores.shape[0] * scores.shape[1]
             if progress is not None:
                 progress(done, len(videos))
     seconds = time.perf_counter() - begun
-    rate = len(videos) * views.count / seconds
-    if card.multi_label:
-        absent = _truths([one.labels for one in missing], len(names))
-        figures = several_summary(probabilities, targets, missing=absent)
-    else:
-        absent = np.asarray([one.label for one in missing], dtype=np.int64)
-        figures = summary(probabilities, labels, missing=absent)
-    measured = {
-        "videos": len(videos),
-        "classes": len(names),
-        "source": videos.source,
-        "missing": len(missing),
-        "manifest_hash": videos.manifest_hash,
-        "views": str(views),
-        "control": control,
-        "precision": computes_in,
-        "decoder": decoder(),
-        "seconds": round(seconds, 3),
-        "clips_per_second": round(rate, 3),
-    }
-    return Evaluation(
-        classes=names,
-        paths=tuple(sample.media for sample in videos.samples),
-        labels=labels,
-        probabilities=probabilities,
-        missing=missing,
-        rates=tuple(sample.fps for sample in videos.samples),
-        source=videos.source,
-        views=str(views),
-        control=control,
-        seed=seed,
-        preprocessing=card.preprocessing,
-        figures=figures | measured,
-        seconds=seconds,
-        clips_per_second=rate,
-        targets=targets if card.multi_label else None,
-    )
+    pre = card.preprocessing
+    cost = _cost(card.config, (pre.frames, pre.crop, pre.crop))
+    absent = _truths([one.labels for one in missing], len(names))
+    first = np.asarray([one.label for one in missing], dtype=np.int64)
+
+    def evaluation(views: Views, found: NDArray[np.float32]) -> Evaluation:
+        if card.multi_label:
+            figures = several_summary(found, targets, missing=absent)
+        else:
+            figures = summary(found, labels, missing=first)
+        measured = {
+            "videos": len(videos),
+            "classes": len(names),
+            "source": videos.source,
+            "missing": len(missing),
+            "manifest_hash": videos.manifest_hash,
+            "views": str(views),
+            "gmacs": cost.macs / 1e9 * views.count,
+            "gmacs_per_view": cost.macs / 1e9,
+            "parameters": cost.parameters,
+            "control": control,
+            "precision": computes_in,
+            "decoder": decoder(),
+            "seconds": round(seconds, 3),
+            "clips_per_second": round(judged / seconds, 3),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "version": __version__,
+        }
+        return Evaluation(
+            classes=names,
+            paths=tuple(sample.media for sample in videos.samples),
+            labels=labels,
+            probabilities=found,
+            missing=missing,
+            rates=tuple(sample.fps for sample in videos.samples),
+            source=videos.source,
+            views=str(views),
+            control=control,
+            seed=seed,
+            preprocessing=pre,
+            figures=figures | measured,
+            seconds=seconds,
+            clips_per_second=judged / seconds,
+            targets=targets if card.multi_label else None,
+        )
+
+    return tuple(map(evaluation, chosen, probabilities))
+
+
+_cost = cache(measure_cost)  # a second or so, and the same for every evaluation of a network
 
 
 @contextmanager
@@ -231,21 +288,30 @@ def apply_control(views: Tensor, control: Control, *, seed: int, index: int) -> 
 
 
 class _JudgedViews(Dataset[dict[str, Any]]):
-    """Views of every video, under a control."""
+    """Views of every video, under a control: ``dict(views, places, index)``.
 
-    def __init__(self, clips: ViewClips, *, control: Control, seed: int) -> None:
+    ``places``: for each of the numbers of views that are asked for, which of ``views`` are meant.
+    """
+
+    def __init__(
+        self, videos: VideoList, pre: Preprocessing, views: tuple[Views, ...], *, control: Control, seed: int
+    ) -> None:
         if control not in ("none", "one_frame", "shuffled"):
             raise ValueError(f"there is no control {control!r}; choose none, one_frame or shuffled")
         if seed < 0:
             raise ValueError(f"seed must not be negative, not {seed}")
-        if control != "none" and clips.pre.frames < 2:
+        if control != "none" and pre.frames < 2:
             raise ValueError(f"the control {control} needs clips of 2 or more frames; these weights watch a single one")
-        self._clips, self._seed = clips, seed
+        decoder()  # one that is missing is told here, and not by every worker
+        self._videos, self._pre, self._views = videos, pre, views
         self._control: Control = control
+        self._seed = seed
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._videos)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = self._clips[index]
-        return item | {"views": apply_control(item["views"], self._control, seed=self._seed, index=index)}
+        sample = self._videos.samples[index]
+        read = read_several_views(sample.media, self._pre, self._views, fps=sample.fps)
+        views = apply_control(read.views, self._control, seed=self._seed, index=index)
+        return {"views": views, "places": read.places, "index": index}

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from dualformer.results.interval import wilson_interval
-
-CALIBRATION_BINS = 15
+from dualformer.evaluation.calibration import calibration_bins, expected_calibration_error
+from dualformer.results.interval import mean_interval, mean_share_interval, wilson_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +40,10 @@ def summary(
     ``missing``: labels of videos that could not be looked at. They count as wrong in all accuracies; cross-entropy and
     calibration are those of the others.
 
-    ``top1`` with its 95 % Wilson interval ``top1_interval``; ``top5`` where there are more than 5 classes;
+    ``top1`` with its 95 % Wilson interval ``top1_interval``; ``top5`` likewise where there are more than 5 classes;
     ``mean_class_accuracy`` over the classes that have videos; ``majority_class``: top-1 of always naming the most
     frequent class; ``cross_entropy`` in nats; ``calibration_error``: mean distance of confidence from accuracy in 15
-    bins.
+    bins. The intervals of ``mean_class_accuracy`` and ``cross_entropy`` are 1.96 standard errors to either side.
     """
     _check(probabilities, labels)
     matrix = confusion_matrix(probabilities, labels)
@@ -56,11 +55,17 @@ def summary(
         "top1_interval": list(wilson_interval(correct, total)),
     }
     if probabilities.shape[1] > 5:
-        figures["top5"] = top_k(probabilities, labels, 5) * len(labels) / total
+        found = round(top_k(probabilities, labels, 5) * len(labels))
+        figures |= {"top5": found / total, "top5_interval": list(wilson_interval(found, total))}
+    right, counts = np.diag(matrix)[counts > 0], counts[counts > 0]
+    mean = float((right / counts).mean())
+    losses = _losses(probabilities, labels)
     return figures | {
-        "mean_class_accuracy": float((np.diag(matrix)[counts > 0] / counts[counts > 0]).mean()),
+        "mean_class_accuracy": mean,
+        "mean_class_accuracy_interval": list(mean_share_interval(right, counts)),
         "majority_class": float(counts.max() / total),
-        "cross_entropy": cross_entropy(probabilities, labels),
+        "cross_entropy": float(losses.mean()),
+        "cross_entropy_interval": list(mean_interval(losses)),
         "calibration_error": calibration_error(probabilities, labels),
     }
 
@@ -108,22 +113,21 @@ def top_k(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k: int)
 
 def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Mean of -ln p(true class). A probability that underflowed to 0 counts as the smallest float32."""
-    _check(probabilities, labels)
-    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean())
+    return float(_losses(probabilities, labels).mean())
 
 
 def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Expected calibration error: |accuracy - confidence| over 15 equal bins of confidence, weighted by their size."""
     _check(probabilities, labels)
-    error = multiclass_calibration_error(
-        torch.from_numpy(probabilities),
-        torch.from_numpy(labels),
-        num_classes=probabilities.shape[1],
-        n_bins=CALIBRATION_BINS,
-        norm="l1",
-    )
-    return float(error)
+    right = probabilities.argmax(axis=1) == labels
+    return expected_calibration_error(calibration_bins(probabilities.max(axis=1), right))
+
+
+def _losses(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cross-entropy of every video (N,)."""
+    _check(probabilities, labels)
+    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return -np.log(np.maximum(true, np.finfo(np.float32).tiny))
 
 
 def _no_labels() -> NDArray[np.int64]:

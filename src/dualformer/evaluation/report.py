@@ -125,19 +125,24 @@ def chosen_videos(evaluation: Evaluation, rows: int) -> list[int]:
     """
     if rows < 1:
         raise ValueError(f"a contact sheet needs at least one row, not {rows}")
+    mistakes = surest_mistakes(evaluation)
+    successes = np.setdiff1d(np.arange(len(evaluation.paths)), mistakes)
+    first = min(len(mistakes), max(rows // 2, rows - len(successes)))
+    rest = min(len(successes), rows - first)
+    spread = np.linspace(0, max(0, len(successes) - 1), rest).round().astype(int)
+    return [*mistakes[:first], *successes[spread].tolist()]
+
+
+def surest_mistakes(evaluation: Evaluation) -> list[int]:
+    """Videos that are not labelled right, the surest mistake first; see `chosen_videos`."""
     if evaluation.targets is None:
         confidence = evaluation.probabilities.max(axis=1)
         right = evaluation.probabilities.argmax(axis=1) == evaluation.labels
     else:
         confidence = np.abs(evaluation.probabilities - evaluation.targets).max(axis=1)
         right = _right(evaluation, evaluation.targets)
-    mistakes = np.flatnonzero(~right)
-    mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
-    successes = np.flatnonzero(right)
-    first = min(len(mistakes), max(rows // 2, rows - len(successes)))
-    rest = min(len(successes), rows - first)
-    spread = np.linspace(0, max(0, len(successes) - 1), rest).round().astype(int)
-    return [*mistakes[:first].tolist(), *successes[spread].tolist()]
+    wrong = np.flatnonzero(~right)
+    return wrong[np.argsort(-confidence[wrong], kind="stable")].tolist()
 
 
 def _verdict(evaluation: Evaluation, index: int) -> tuple[str, str, float | None]:

@@ -28,7 +28,7 @@ from dualformer.video.transforms import normalize
 
 def explain_video(
     recognizer: Recognizer,
-    video: str | Path | Tensor | NDArray[np.uint8],
+    video: str | Path | Tensor | NDArray[np.uint8] | SeenClip,
     *,
     label: str | None = None,
     method: Method = "gradcam",
@@ -41,7 +41,8 @@ def explain_video(
     gradients: Gradients = "each",
     fps: float | None = None,
 ) -> Explanation:
-    """What the network goes by in one clip of a video: a file, or all its frames, uint8 RGB (T, H, W, 3).
+    """What the network goes by in one clip of a video: a file, or all its frames, uint8 RGB (T, H, W, 3). Or in a clip
+    that was cut already, to which ``clip``, ``at`` and ``fps`` say nothing.
 
     ``label``: the class to explain; the clip's most likely one. ``clip``: a number from 0 of the recognizer's clips
     (``views``); ``at``: the clip around a moment, in seconds; neither: the clip in the middle.
@@ -114,8 +115,13 @@ def _network(recognizer: Recognizer) -> DualFormer:
 
 
 def _see(
-    video: str | Path | Tensor | NDArray[np.uint8], recognizer: Recognizer, moment: Moment, fps: float | None
+    video: str | Path | Tensor | NDArray[np.uint8] | SeenClip,
+    recognizer: Recognizer,
+    moment: Moment,
+    fps: float | None,
 ) -> SeenClip:
+    if isinstance(video, SeenClip):
+        return video
     if not isinstance(video, (str, Path)):
         return see_frames(torch.as_tensor(video).cpu(), recognizer.preprocessing, moment, fps=fps)
     if fps is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 _END = object()
 
 
-def ahead(items: Iterator[Item], *, depth: int) -> Iterator[Item]:
+def ahead(items: Iterator[Item], *, depth: int) -> Generator[Item, None, None]:
     """The same items; a thread makes those that come next, ``depth`` of them at most.
 
     An error that making one raises comes in its place. Closing the iterator waits for the item that is being made.

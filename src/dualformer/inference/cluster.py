@@ -14,11 +14,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dualformer.errors import DualFormerError
 from dualformer.inference.folder import Work
 from dualformer.inference.tables import Columns, Row, packed, unpacked
+
+if TYPE_CHECKING:
+    from dualformer.model.compiling import CompileMode
+    from dualformer.video.views import Precision
 
 Kind = Literal["labels", "features"]
 
@@ -40,13 +44,17 @@ class Recipe:
     top: int = 5
     views: str = "4x1"
     device: str = "auto"
+    precision: Precision | None = None
+    compile_mode: CompileMode | None = None
 
     def work(self) -> Work:
         """Loads the weights."""
         from dualformer.inference.recognizer import Recognizer
         from dualformer.inference.work import Embedding, Labelling
 
-        recognizer = Recognizer.load(self.weights, device=self.device, views=self.views)
+        recognizer = Recognizer.load(
+            self.weights, device=self.device, views=self.views, precision=self.precision, compile_mode=self.compile_mode
+        )
         return Labelling(recognizer, top=self.top) if self.kind == "labels" else Embedding(recognizer)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dualformer.inference.ahead import ahead as read_ahead
 from dualformer.inference.device import choose_device, open_on
+from dualformer.model.compiling import CompileMode, compile_network
 from dualformer.model.network import DualFormer
 from dualformer.video.clips import read_views
 from dualformer.video.decode import VideoError
@@ -79,9 +80,10 @@ class Recognizer:
     ``model``: a network, or an exported one. ``views``: clips x crops of each video that are looked at; their
     probabilities are averaged. ``views_per_batch`` of them go through the network at a time: memory follows this
     number, not the video's length nor the views. ``precision``: float32 unless said; an exported model computes in its
-    own.
+    own. ``compile_mode``: of ``torch.compile``, see `dualformer.model.compiling`.
     Raises ``ValueError`` for a network without a classifier or one that the card does not describe, and for an exported
-    model that does not run on the device or compute in the precision that is asked for.
+    model that is to be compiled, does not run on the device, or does not compute in the precision that is asked for;
+    ``CompileError`` where PyTorch cannot compile.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Recognizer:
         views: Views | str = DEFAULT_VIEWS,
         views_per_batch: int = 4,
         precision: Precision | None = None,
+        compile_mode: CompileMode | None = None,
     ) -> None:
         if card.config != (model.card if isinstance(model, ExportedNetwork) else model).config:
             raise ValueError("the card describes another network: make it with config=model.config")
@@ -100,16 +103,25 @@ class Recognizer:
             raise ValueError("the network has no classifier, so it names no classes: give it one with reset_classifier")
         if views_per_batch < 1:
             raise ValueError(f"views_per_batch must be at least 1, not {views_per_batch}")
+        compiled: DualFormer | None = None
         if isinstance(model, ExportedNetwork):
+            if compile_mode is not None:
+                raise ValueError(
+                    f"{model.name} is an exported model, compiled by its own library: leave compile_mode out"
+                )
             self.precision = model.check_precision(precision)
             model.place(device if device == "auto" else choose_device(device))
             self.device = model.device
             self.network: Network = model
-            """What views go through."""
         else:
             self.precision = precision or "float32"
             self.device = choose_device(device)
-            self.network = model.to(self.device).eval()
+            model = model.to(self.device).eval()
+            self.network = model
+            if compile_mode is not None:
+                compiled = compile_network(model, compile_mode, device=self.device)
+        self.computing: Network = compiled or self.network
+        """What views go through: the network, or what it was compiled to, with the same weights."""
         self.card = card
         self.views = Views.parse(views)
         self.views_per_batch = views_per_batch
@@ -126,6 +138,7 @@ class Recognizer:
         views_per_batch: int = 4,
         precision: Precision | None = None,
         threads: int | None = None,
+        compile_mode: CompileMode | None = None,
     ) -> Recognizer:
         """From a weights file, a folder, a hub id, or an exported model.
 
@@ -134,7 +147,15 @@ class Recognizer:
         """
         chosen = Views.parse(views)  # a wrong option shows before anything is loaded
         model, card, target = open_on(weights, device, threads=threads)
-        return cls(model, card, device=target, views=chosen, views_per_batch=views_per_batch, precision=precision)
+        return cls(
+            model,
+            card,
+            device=target,
+            views=chosen,
+            views_per_batch=views_per_batch,
+            precision=precision,
+            compile_mode=compile_mode,
+        )
 
     @property
     def model(self) -> DualFormer:
@@ -164,7 +185,7 @@ class Recognizer:
     def predict_views(self, views: Tensor) -> NDArray[np.float32]:
         """Probabilities (V, classes) of uint8 views (V, T, h, w, 3), ``views_per_batch`` at a time."""
         probabilities = view_probabilities(
-            self.network,
+            self.computing,
             views,
             self.preprocessing,
             device=self.device,

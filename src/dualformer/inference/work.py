@@ -73,7 +73,9 @@ def view_features(recognizer: Recognizer, views: Tensor) -> NDArray[np.float32]:
 
     Raises ``ValueError`` for an exported model, which gives none.
     """
-    model, device = recognizer.model, recognizer.device
+    model, device = recognizer.computing, recognizer.device
+    if isinstance(model, ExportedNetwork):
+        model = recognizer.model  # which raises
     parts: list[Tensor] = []
     for part in views.split(recognizer.views_per_batch):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recognizer.precision == "bfloat16"):

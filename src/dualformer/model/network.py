@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -258,6 +258,11 @@ class DualFormer(nn.Module):
         if mode and self.folded:
             raise ValueError("a folded network is for inference only: load its weights once more to train them")
         return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies are not compiled (`compiling.compile_network`): what was compiled computes with these weights."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "forward_features"}
 
     @property
     def feature_info(self) -> tuple[Features, ...]:

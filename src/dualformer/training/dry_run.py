@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from dualformer.datasets.clips import Batches, EpochSampler
+from dualformer.model.compiling import compile_network
 from dualformer.model.network import DualFormer
 from dualformer.training.config import TrainConfig
 from dualformer.training.counts import count_batches
@@ -91,6 +92,8 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
     steps, warmup = steps_per_epoch * config.epochs, round(config.warmup_epochs * steps_per_epoch)
     model = DualFormer(prepared.network, seed=config.seed)
     model.set_grad_checkpointing(config.grad_checkpointing)
+    if config.compile != "no":
+        model = compile_network(model, config.compile, device=fabric.device)
     lines = [*prepared.lines, f"computing on {fabric.device.type} in {precision.name}: {precision.reason}"]
     if start := from_weights(config):
         lines += [f"from {start}: {note}" for note in start_from(model, start, labels=source.classes)]

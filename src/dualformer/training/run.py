@@ -13,6 +13,7 @@ from dualformer.datasets.benchmarks.names import short_name
 from dualformer.datasets.mirror import read_flip_map
 from dualformer.datasets.open import write_split
 from dualformer.errors import DualFormerError
+from dualformer.model.compiling import compile_network
 from dualformer.model.network import DualFormer
 from dualformer.training.class_weights import BALANCED, read_class_weights, write_class_weights
 from dualformer.training.config import TrainConfig
@@ -87,6 +88,8 @@ def _train(prepared: Prepared, fabric: Fabric, reporter: Reporter) -> TrainResul
     reporter.say(f"computing on {fabric.device.type}{several} in {precision.name}: {precision.reason}")
     model = DualFormer(prepared.network, seed=config.seed)
     model.set_grad_checkpointing(config.grad_checkpointing)
+    if config.compile != "no":
+        model = compile_network(model, config.compile, device=fabric.device)
     goes_on = config.resume and has_checkpoint(out)
     start = from_weights(config)
     if start and not goes_on:

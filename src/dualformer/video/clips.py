@@ -122,10 +122,15 @@ def read_views(
     the rate of a folder of frames.
     """
     with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
-        try:
-            small, places = _even_frames(path, reader, pre, clips)
-        except FrameCountError:
-            small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
+        return views_from(reader, path, pre, clips=clips, crops=crops)
+
+
+def views_from(reader: Reader, path: str | Media, pre: Preprocessing, *, clips: int = 1, crops: int = 1) -> Tensor:
+    """What `read_views` gives, of a file that is open."""
+    try:
+        small, places = _even_frames(path, reader, pre, clips)
+    except FrameCountError:
+        small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
     views = test_views(small, pre, crops)  # crops, frames, crop, crop, 3
     shape = (crops, clips, pre.frames, pre.crop, pre.crop, 3)
     return views[:, places].reshape(shape).transpose(0, 1).reshape(clips * crops, *shape[2:])

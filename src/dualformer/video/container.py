@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import av
 import av.container
@@ -25,6 +25,7 @@ import av.video.codeccontext
 import av.video.stream
 
 from dualformer.errors import DualFormerError
+from dualformer.video.bounds import Bounds, current_bounds
 from dualformer.video.formats import (
     IMAGE_BRANDS,
     IMAGE_EXTENSIONS,
@@ -55,10 +56,22 @@ class FrameCountError(VideoError):
     """Another number of frames decodes than the packets of the file promise; the reader has counted them meanwhile."""
 
 
+class BoundsError(VideoError):
+    """A file holds more ``what`` than `dualformer.video.bounds` allow, or says so."""
+
+    def __init__(self, path: str | Media, reason: str, what: Literal["pixels", "frames", "seconds"]) -> None:
+        super().__init__(path, reason)
+        self.what = what
+
+    def __reduce__(self) -> tuple[type["BoundsError"], tuple[str, str, str]]:  # type: ignore[override]  # three here
+        return type(self), (self.path, self.reason, self.what)
+
+
 class OpenVideo:
     """An open container, its video stream and its decoder. Close it.
 
     ``edits``: whether the container's edit list, by which an MP4 hides a part of what it stores, is followed.
+    Bounds that hold when it is opened hold for all that is read from it: :class:`BoundsError`.
     """
 
     def __init__(self, path: Media, threads: int | None, *, edits: bool = True) -> None:
@@ -77,10 +90,16 @@ class OpenVideo:
             raise
         except OSError as error:
             raise VideoError(path, f"it cannot be read ({error.strerror})") from error
-        options = {"format_whitelist": OPENED, **({} if edits else {"ignore_editlist": "1"})}
+        self.bounds: Bounds | None = current_bounds()
+        # What names other files is not opened at all, and what comes with a file is no reason to open a connection.
+        options = {"format_whitelist": OPENED, "protocol_whitelist": "file"}
+        # FFmpeg holds every frame against this before it takes memory for it, also those that it decodes on opening.
+        largest = {} if self.bounds is None else {"max_pixels": str(self.bounds.pixels)}
+        if not edits:
+            options["ignore_editlist"] = "1"
         try:
             self.container: av.container.InputContainer = av.open(
-                self._source, mode="r", format=kind, metadata_errors="replace", options=options
+                self._source, mode="r", format=kind, metadata_errors="replace", options={**options, **largest}
             )
         except av.error.FFmpegError as error:
             self._close_source()
@@ -90,6 +109,8 @@ class OpenVideo:
             self.stream = self._pictures()
             if self.stream.codec_context is None:
                 raise VideoError(path, "this build of FFmpeg has no decoder for its video stream")
+            if self.bounds is not None:
+                self._check_header(self.bounds)
         except VideoError:
             self.container.close()
             self._close_source()
@@ -101,10 +122,13 @@ class OpenVideo:
         self.is_image: bool = self.container.format.name in IMAGES or brand in IMAGE_BRANDS
         if self.is_image and self.codec.name == "mjpeg":
             # Else what does not decode is filled with grey, and nobody is told.
-            self.codec.options = {"err_detect": "explode"}
+            largest["err_detect"] = "explode"
+        if largest:
+            self.codec.options = largest
         if threads is None:
             small = self.codec.width * self.codec.height < _THREADS_PAY_FROM
-            threads = 1 if small or self.is_image or _in_loader_worker() else 0
+            alone = small or self.is_image or _in_loader_worker() or self.bounds is not None  # threads take memory
+            threads = 1 if alone else 0
         self.threads: int = threads
         if threads == 1:
             self.codec.thread_type = "NONE"  # type: ignore[assignment]  # the setter takes names
@@ -129,6 +153,17 @@ class OpenVideo:
     def _close_source(self) -> None:
         if not isinstance(self._source, str):
             self._source.close()
+
+    def _check_header(self, bounds: Bounds) -> None:
+        context = self.stream.codec_context
+        if context.width * context.height > bounds.pixels:
+            reason = f"its frames are of {context.width}x{context.height} pixels, more than {bounds.pixels} together"
+            raise BoundsError(self.path, reason, "pixels")
+        seconds = (self.container.duration or 0) / 1e6
+        if self.stream.duration is not None and self.stream.time_base is not None:
+            seconds = float(self.stream.duration * self.stream.time_base)  # the sound may last longer
+        if seconds > bounds.seconds:
+            raise BoundsError(self.path, f"it lasts {seconds:.1f} s, more than {bounds.seconds:g} s", "seconds")
 
     def _pictures(self) -> av.video.stream.VideoStream:
         streams = [s for s in self.container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
@@ -177,6 +212,33 @@ def ffmpeg_says(error: av.error.FFmpegError) -> str:
 
 def packets_of(video: OpenVideo) -> Iterator[av.packet.Packet]:
     """Packets with data in them: empty ones mark dropped frames in AVI, and the end of the file. One of an image."""
+    packets = _packets_of(video)
+    return packets if video.bounds is None else _within(video.bounds, packets, video)
+
+
+def _within(bounds: Bounds, packets: Iterator[av.packet.Packet], video: OpenVideo) -> Iterator[av.packet.Packet]:
+    """The same packets, until there are more than the file may hold, whatever its header says."""
+    tick = float(video.stream.time_base or 0)
+    rate = float(video.stream.average_rate or video.stream.guessed_rate or 25)
+    first = last = 0
+    timed = False
+    for number, packet in enumerate(packets, 1):
+        if number > bounds.frames:
+            raise BoundsError(video.path, f"it has more than {bounds.frames} frames", "frames")
+        time = packet.dts if packet.pts is None else packet.pts
+        if time is None or tick == 0:
+            seconds = number / rate
+        elif packet.is_discard:  # an edit list hides it
+            seconds = 0.0
+        else:
+            first, last = (min(first, time), max(last, time)) if timed else (time, time)
+            timed, seconds = True, (last - first) * tick
+        if seconds > bounds.seconds:
+            raise BoundsError(video.path, f"its frames span more than {bounds.seconds:g} s", "seconds")
+        yield packet
+
+
+def _packets_of(video: OpenVideo) -> Iterator[av.packet.Packet]:
     try:
         for packet in video.container.demux(video.stream):
             if packet.size:

@@ -1,0 +1,141 @@
+"""``dualformer serve``: answer requests over HTTP, and show a web page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dualformer.cli._computing import Computing
+from dualformer.serving.limits import Limits
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Computing):
+    weights: str
+    """A weights file, a folder with model.safetensors, a hub id (owner/name), rendered, or an exported model."""
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 is every one of this machine."""
+    port: int = 8000
+    """0 is any that is free."""
+    ui: bool = False
+    """Show a web page at /. It cannot ask for a token."""
+    token_file: Path | None = None
+    """File with the token that clients must send as Authorization: Bearer TOKEN. Or set DUALFORMER_TOKEN."""
+    views: str = "4x1"
+    """Clips x crops of each video that are looked at."""
+    batch: int = 8
+    """Views that go through the network together, at most."""
+    batch_ms: float = 10.0
+    """Milliseconds for which a batch waits for more."""
+    workers: int | None = None
+    """Processes that decode (default: one for each core, eight at most)."""
+    max_mib: float = Limits.max_bytes / _MIB
+    """MiB of an upload."""
+    max_seconds: float = Limits.max_seconds
+    """Of a video."""
+    max_frames: int = Limits.max_frames
+    """Of a video."""
+    max_pixels: int = Limits.max_pixels
+    """Of a frame: width times height."""
+    header_seconds: float = Limits.header_seconds
+    """For the head of a request to arrive."""
+    upload_seconds: float = Limits.upload_seconds
+    """For the whole of an upload to arrive."""
+    decode_seconds: float = Limits.decode_seconds
+    """For a video to be read."""
+    decode_mib: float = Limits.decode_bytes / _MIB
+    """MiB of address space for a video to be read in (on Linux)."""
+    concurrency: int = Limits.concurrency
+    """Requests that are worked on at once. Others are told to come back."""
+    grace: float = 30.0
+    """Seconds that requests have to be finished when the server is told to stop."""
+    temp: Path | None = None
+    """Where the folder for temporary files is made (default: the system's)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"--port must be 0 to 65535, not {self.port}")
+        if self.batch < 1:
+            raise ValueError(f"--batch must be at least 1, not {self.batch}")
+        if not self.batch_ms >= 0:
+            raise ValueError(f"--batch-ms must not be negative, not {self.batch_ms}")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, not {self.workers}")
+        if not self.grace >= 1:
+            raise ValueError(f"--grace must be at least 1, not {self.grace}")
+        self.limits()
+
+    def limits(self) -> Limits:
+        return Limits(
+            max_bytes=round(self.max_mib * _MIB),
+            max_seconds=self.max_seconds,
+            max_frames=self.max_frames,
+            max_pixels=self.max_pixels,
+            header_seconds=self.header_seconds,
+            upload_seconds=self.upload_seconds,
+            decode_seconds=self.decode_seconds,
+            decode_bytes=round(self.decode_mib * _MIB),
+            concurrency=self.concurrency,
+        )
+
+    def token(self) -> str | None:
+        """What clients must send; None: nothing."""
+        import os
+
+        if self.token_file is not None:
+            token, where = self.token_file.read_text(encoding="utf-8").strip(), f"--token-file {self.token_file}"
+        else:
+            token, where = os.environ.get("DUALFORMER_TOKEN"), "DUALFORMER_TOKEN"
+        if token is not None and not token.strip():
+            raise ValueError(f"{where} holds no token: write one of many random characters, or leave it out")
+        return None if token is None else token.strip()
+
+
+def run(options: Options) -> int:
+    from dualformer.serving.extra import need_web
+
+    need_web()
+    from dualformer.inference.recognizer import Recognizer
+    from dualformer.serving.app import make_app
+    from dualformer.serving.server import bind, make_server, run_server
+    from dualformer.serving.service import Service
+
+    token = options.token()
+    if options.ui and token is not None:
+        raise ValueError("--ui cannot ask for a token: leave one of them out, or let a proxy ask")
+    listening = bind(options.host, options.port)  # a port that is taken shows before anything is loaded
+    with listening:
+        recognizer = Recognizer.load(
+            options.weights,
+            device=options.device,
+            views=options.views,
+            views_per_batch=options.batch,
+            precision=options.chosen_precision,
+            compile_mode=options.compile_mode,
+        )
+        service = Service(
+            recognizer,
+            options.limits(),
+            batch=options.batch,
+            batch_ms=options.batch_ms,
+            workers=options.workers,
+            name=Path(options.weights).name,
+            temp=options.temp,
+        )
+        try:
+            app = make_app(service, token=token, ui=options.ui)
+            host, port = listening.getsockname()[:2]
+
+            def started() -> None:
+                url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+                print(f"serving {options.weights} on {recognizer.device} at {url}; Ctrl-C stops", flush=True)
+                if token is None and not host.startswith("127.") and host != "::1":
+                    print("note: whoever reaches this address may use it; --token-file asks for a token", flush=True)
+
+            run_server(make_server(app, service, grace=options.grace, on_start=started), listening)
+        finally:
+            service.close_now()  # where it was stopped at once, or did not start
+    print("stopped", flush=True)
+    return 0

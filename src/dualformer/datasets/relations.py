@@ -1,0 +1,316 @@
+"""The local × global bench: rendered clips that are told apart by fine detail, by what lies far apart, or by both.
+
+Every clip shows two round patches of stripes that never move from their places. Once in the clip the stripes of each
+drift through its still outline by exactly one wavelength, to the right or to the left, and stand still before and
+after. The first to drift is the *cue*, the later one, elsewhere, the *gesture*. Three tasks ask about such clips:
+
+* ``local``: did the gesture drift left or right? It is small, its stripes are fine and it is over in a few frames; the
+  cue, which is large, coarse and slow, drifts at random and does not matter.
+* ``global``: did cue and gesture drift the same way? Here both are large, coarse and slow: each is easy to see, but
+  neither tells anything without the other.
+* ``both``: did they drift the same way, where the gesture is small, fine and brief? These are the very clips of
+  ``local`` with another question. The class is (cue + gesture) mod 2, so either alone stays at chance.
+
+Two dials are independent of each other: how fine and brief the gesture is (``wavelength``, ``radius``, ``duration``),
+and how far cue and gesture are apart in space and in time (``distance``, ``gap``).
+
+What is no way around the question, by construction:
+
+* Places, sizes, contrasts, phases, times and noise are drawn without knowledge of the class. Nothing changes its place,
+  so there is no path to be tracked, and no mean brightness, size or colour that depends on the class.
+* The stripes' phase is uniform, so that no single frame tells anything. A drift runs through a whole wavelength in
+  equal steps: the frames of a drift to the right are those of one to the left in reverse order, and the stripes stand
+  before it exactly as after it. So clips whose frames are shuffled tell nothing either, nor do the first and the last
+  frame together, nor the mean of all frames.
+* Cue and gesture drift independently of each other; so each is as often left as right in every class of ``global`` and
+  ``both``.
+
+How a drift is seen: it takes two places a quarter of a wavelength apart at two times. For fine stripes these lie within
+a few pixels, where the cells over which a pyramid pools blur them; for coarse ones within 16 pixels, which any cell
+holds. How a relation is seen: what is known of the cue has to reach the gesture's tokens, or both the same third
+place, before the scores of all tokens are averaged, since an average of two answers is no answer to whether they agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+Task = Literal["local", "global", "both"]
+TASKS: tuple[Task, ...] = ("local", "global", "both")
+
+_COARSE_RADIUS, _COARSE_WAVELENGTH, _COARSE_DURATION = 11.0, 16.0, 6
+"""Of the cue, and in ``global`` of the gesture: pixels, pixels, frames."""
+_MARGIN = 1.0
+CELL = 4
+"""Side in pixels of the cells in which the truth of what drifts is given."""
+_TILT = 0.35
+"""Largest angle of a drift with the horizontal, radians."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relations:
+    """What all clips of a task have in common. Lengths are pixels, times are frames."""
+
+    task: Task = "both"
+    size: int = 64
+    """Side of the square frame."""
+    frames: int = 16
+    fps: int = 16
+    """Frames per second written into video files."""
+    wavelength: float = 5.0
+    """Of the fine gesture's stripes: how fine it is."""
+    radius: float = 6.0
+    """Of the fine gesture."""
+    duration: int = 4
+    """Frames in which the fine gesture drifts through its wavelength: how brief it is."""
+    distance: tuple[float, float] = (24.0, 60.0)
+    """Between the centres of cue and gesture: least and most."""
+    gap: tuple[int, int] = (0, 4)
+    """Between the cue's end and the gesture's begin: least and most."""
+    contrast: float = 0.35
+    """Largest amplitude of the stripes, of the whole range of brightness; each patch draws its own, from 2/3 of it."""
+    noise: float = 12.0
+    """Standard deviation of the noise of every pixel and frame, in levels of 255."""
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"Relations.task is {self.task!r}; it must be one of {', '.join(TASKS)}")
+        if self.size < 48 or self.size % CELL:
+            raise ValueError(f"Relations.size is {self.size}; it must be a multiple of {CELL} and at least 48")
+        low, high = self.distance
+        if not self.reach <= low <= high:
+            raise ValueError(
+                f"Relations.distance is {self.distance}; the patches overlap below {self.reach:g}, so it must be two "
+                "rising numbers above that"
+            )
+        # The farthest that two patches can be: in opposite corners.
+        most = math.hypot(*2 * [self.size - self.gesture.radius - _COARSE_RADIUS - 2 * _MARGIN])
+        if low > most - 2:
+            raise ValueError(f"Relations.distance is at least {low:g}, and there is room for {most:.0f} only")
+        if not 0 <= self.gap[0] <= self.gap[1]:
+            raise ValueError(f"Relations.gap is {self.gap}; it must be two rising whole numbers from 0 on")
+        if (needed := _COARSE_DURATION + self.gap[0] + self.gesture.duration + 1) > self.frames:
+            raise ValueError(f"Relations.frames is {self.frames}; cue, gap and gesture take {needed}")
+        for name, low, high in (
+            ("wavelength", 2, 32), ("radius", 2, 12), ("duration", 3, 12), ("contrast", 0.02, 0.45), ("noise", 0, 64)
+        ):  # fmt: skip
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"Relations.{name} is {getattr(self, name)}; it must lie between {low} and {high}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("left", "right") if self.task == "local" else ("opposite", "same")
+
+    @property
+    def gesture(self) -> Patch:
+        """What the gesture looks like."""
+        return CUE if self.task == "global" else Patch(self.radius, self.wavelength, self.duration)
+
+    @property
+    def reach(self) -> float:
+        """Pixels between the centres of two patches that touch."""
+        return _COARSE_RADIUS + self.gesture.radius + _MARGIN
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it is of pictures: never."""
+        return False
+
+    def label(self, cue: int, gesture: int) -> int:
+        """The class of a clip from both directions, 0 left and 1 right."""
+        return gesture if self.task == "local" else int(cue == gesture)
+
+    def plain(self) -> dict:
+        """The scene as values that JSON knows."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+class Patch(NamedTuple):
+    """A round patch of stripes."""
+
+    radius: float
+    wavelength: float
+    duration: int
+
+
+CUE = Patch(_COARSE_RADIUS, _COARSE_WAVELENGTH, _COARSE_DURATION)
+
+
+class Apart(NamedTuple):
+    """How far cue and gesture are from one another."""
+
+    distance: float
+    """Pixels between their centres."""
+    gap: int
+    """Frames from the cue's end to the gesture's begin."""
+
+
+class Related(NamedTuple):
+    """A clip and what is true of it."""
+
+    frames: np.ndarray
+    """T H W 3, uint8, RGB."""
+    label: int
+    cue: int
+    """Which way the cue drifts: 0 left, 1 right."""
+    gesture: int
+    apart: Apart
+    drifts: np.ndarray
+    """T h w 2, float32: of cue and gesture, the share of each cell of `CELL` × `CELL` pixels that it covers, while it
+    drifts: positive to the right, negative to the left. 0 while it stands."""
+
+
+def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequence[int]) -> Related:
+    """The clip that ``seed`` names, in which the cue drifts to the right if ``cue`` is 1 and to the left if it is 0,
+    and the gesture likewise. The same arguments always give the same clip; directions change nothing else of it.
+
+    Raises ``ValueError`` for directions that are neither 0 nor 1.
+    """
+    if cue not in (0, 1) or gesture not in (0, 1):
+        raise ValueError(f"a direction is 0 (left) or 1 (right), not {cue} and {gesture}")
+    rng = np.random.default_rng(seed)
+    where, begins = _layout(scene, rng)
+    base = rng.uniform(0.45, 0.55)
+    view = np.full((scene.frames, scene.size, scene.size), 255 * base, dtype=np.float32)
+    cells = scene.size // CELL
+    drifts = np.zeros((scene.frames, cells, cells, 2), dtype=np.float32)
+    directions = 2 * cue - 1, 2 * gesture - 1
+    for number, (patch, centre, begin, direction) in enumerate(
+        zip((CUE, scene.gesture), where, begins, directions, strict=True)
+    ):
+        cover = _draw(view, scene, patch, centre, begin, direction, rng)
+        share = cover.reshape(cells, CELL, cells, CELL).mean((1, 3))
+        drifts[begin : begin + patch.duration + 1, :, :, number] = direction * share
+    if scene.noise:
+        view += scene.noise * rng.standard_normal(view.shape, dtype=np.float32)
+    view += 0.5
+    grey = np.clip(view, 0, 255, out=view).astype(np.uint8)
+    return Related(
+        frames=np.repeat(grey[..., None], 3, axis=-1),
+        label=scene.label(cue, gesture),
+        cue=cue,
+        gesture=gesture,
+        apart=_apart(where, begins),
+        drifts=drifts,
+    )
+
+
+def render_class(scene: Relations, label: int, seed: Sequence[int]) -> Related:
+    """A clip of class ``scene.classes[label]``; of its directions, what the class leaves open is drawn."""
+    if not 0 <= label < 2:
+        raise ValueError(f"label {label} is outside the scene's 2 classes")
+    drawn = int(np.random.default_rng((*seed, 1)).integers(2))
+    cue, gesture = (drawn, label) if scene.task == "local" else (drawn, drawn if label else 1 - drawn)
+    return render_relation(scene, cue, gesture, seed)
+
+
+def how_far_apart(scene: Relations, seed: int | Sequence[int]) -> Apart:
+    """What `render_relation` says of the clip that ``seed`` names, without drawing it."""
+    return _apart(*_layout(scene, np.random.default_rng(seed)))
+
+
+def _apart(where: np.ndarray, begins: tuple[int, int]) -> Apart:
+    return Apart(float(np.hypot(*(where[1] - where[0]))), begins[1] - begins[0] - CUE.duration)
+
+
+def _layout(scene: Relations, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
+    """Centres of cue and gesture (2 × 2 (x, y) pixels), and the last frames in which they stand still before."""
+    return _places(scene, rng), _times(scene, rng)
+
+
+def _places(scene: Relations, rng: np.random.Generator) -> np.ndarray:
+    """2 × 2 (x, y) pixels: centres of cue and gesture, uniform over all that lie in the frame and as far apart."""
+    margin = np.array([[CUE.radius], [scene.gesture.radius]]) + _MARGIN
+    low, high = scene.distance
+    while True:
+        drawn = rng.uniform(margin, scene.size - margin, (64, 2, 2))
+        apart = np.hypot(*(drawn[:, 1] - drawn[:, 0]).T)
+        if len(fitting := drawn[(apart >= low) & (apart <= high)]):
+            return fitting[0]
+
+
+def _times(scene: Relations, rng: np.random.Generator) -> tuple[int, int]:
+    """The last frames in which cue and gesture stand still before they drift."""
+    duration = CUE.duration, scene.gesture.duration
+    room = scene.frames - 1 - sum(duration)
+    gap = int(rng.integers(scene.gap[0], min(scene.gap[1], room) + 1))
+    begin = int(rng.integers(room - gap + 1))
+    return begin, begin + duration[0] + gap
+
+
+def _draw(
+    view: np.ndarray,
+    scene: Relations,
+    patch: Patch,
+    centre: np.ndarray,
+    begin: int,
+    direction: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Adds a patch to ``view`` (T H W, levels of 255); returns what it covers of every pixel (H W)."""
+    amplitude = 255 * scene.contrast * rng.uniform(2 / 3, 1)
+    tilt, phase = rng.uniform(-_TILT, _TILT), rng.uniform(0, 2 * np.pi)
+    pixels = np.arange(scene.size, dtype=np.float32) + 0.5
+    x, y = pixels - np.float32(centre[0]), (pixels - np.float32(centre[1]))[:, None]
+    cover = np.clip(patch.radius + 0.5 - np.hypot(x, y), 0, 1)
+    stripes = (2 * np.pi / patch.wavelength) * (math.cos(tilt) * x + math.sin(tilt) * y) + phase
+    # Steps of a drift, 0 before it and `duration` after it, where the stripes are back where they were.
+    steps = np.clip(np.arange(scene.frames) - begin, 0, patch.duration)
+    shift = (direction * 2 * np.pi / patch.duration) * steps.astype(np.float32)
+    view += (amplitude * cover).astype(np.float32) * np.cos(stripes - shift[:, None, None]).astype(np.float32)
+    return cover
+
+
+class RelationClips(Dataset[dict[str, torch.Tensor]]):
+    """``length`` fresh clips in memory. Clip ``i`` depends on ``(seed, i)`` alone.
+
+    An item is a dict of tensors: ``clip`` (T H W 3, uint8), ``label`` (int64), and the truth of what drifts where,
+    ``drifts`` (T h w 2), as in `Related`. `apart` tells how far cue and gesture are from one another in a clip.
+
+    ``lean`` is the probability with which the cue drifts to the right, a constant or a function of ``i``. At 1 the
+    answer to ``both`` and ``global`` follows from the gesture alone, at one half from neither alone: a course of
+    lessons may begin with the one and end with the other (`Lessons`).
+    """
+
+    def __init__(self, scene: Relations, length: int, *, seed: int, lean: float | Callable[[int], float] = 0.5) -> None:
+        if length < 1:
+            raise ValueError(f"length is {length}; it must be at least 1")
+        self.scene, self.length, self.seed, self.lean = scene, length, seed, lean
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
+        if not 0 <= i < self.length:
+            raise IndexError(f"clip {i} is outside 0 to {self.length - 1}")
+        lean = self.lean if isinstance(self.lean, float) else self.lean(i)
+        choice = np.random.default_rng((self.seed, i, 0))
+        cue, gesture = int(choice.random() < lean), int(choice.integers(2))
+        clip = render_relation(self.scene, cue, gesture, (self.seed, i, 1))
+        return {
+            "clip": torch.from_numpy(clip.frames),
+            "label": torch.tensor(clip.label),
+            "drifts": torch.from_numpy(clip.drifts),
+        }
+
+    def apart(self, i: int) -> Apart:
+        """Of clip ``i``, without drawing it."""
+        return how_far_apart(self.scene, (self.seed, i, 1))
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """How much the cue leans to the right in clip ``i`` of ``length``: always at first, then less and less, and not at
+    all over the second half."""
+
+    length: int
+
+    def __call__(self, i: int) -> float:
+        return max(0.5, 1.0 - i / self.length)

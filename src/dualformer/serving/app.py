@@ -1,0 +1,124 @@
+"""HTTP around a service: what is asked where, and what a refusal looks like."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from dualformer._version import __version__
+from dualformer.serving.gate import Gate, answer, note_outcome
+from dualformer.serving.refused import Code, Refused
+from dualformer.serving.schemas import FAILURES, STOPPING, UPLOAD, Labels, description, labels_of
+from dualformer.serving.service import Service
+from dualformer.serving.uploads import check_head, receive_file
+
+
+def make_app(service: Service, *, token: str | None = None, ui: bool = False) -> FastAPI:
+    """The application. It closes the service when it ends.
+
+    ``token``: without it, as ``Authorization: Bearer …``, only /health and /ready answer. ``ui``: the page at ``/``.
+    Raises ``ValueError`` for an empty token, and for a page beside a token, which it has no way to ask for.
+    """
+    if token is not None and not token.strip():
+        raise ValueError("the token is empty: choose one of many random characters, or none")
+    if ui and token is not None:
+        raise ValueError("the web page cannot ask for a token: leave one of them out, or let a proxy ask")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await service.close()
+
+    # The pages that show OpenAPI to people load scripts from elsewhere.
+    app = FastAPI(title="dualformer", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(Gate, metrics=service.metrics, token=token)
+    _add_refusals(app)
+    _add_status(app, service)
+
+    @app.post("/predict", summary="The labels of a video", responses=FAILURES, openapi_extra=UPLOAD)
+    async def predict(
+        request: Request,
+        top: Annotated[int, Query(ge=1, le=1000, description="How many classes to name")] = 5,
+        threshold: Annotated[float, Query(ge=0, le=1, description="Of weights for several labels")] = 0.5,
+    ) -> Labels:
+        begun = time.monotonic()
+        boundary = check_head(request.headers, service.limits)
+        with service.slot(), service.folder.file() as path:
+            name = await receive_file(request.stream(), boundary, path, service.limits)
+            upload = time.monotonic() - begun
+            service.metrics.upload.observe(upload)
+            said = await service.answer(path, name)
+            return labels_of(service, said, top=top, threshold=threshold, upload=upload)
+
+    if ui:
+        from dualformer.serving.page.mount import mount_page  # starting Gradio takes seconds
+
+        mount_page(app, service, service.folder.path / "page")
+    else:
+
+        @app.get("/", summary="What there is here")
+        async def index() -> dict[str, object]:
+            return description(service)
+
+    return app
+
+
+def _add_status(app: FastAPI, service: Service) -> None:
+    @app.get("/health", summary="Whether the process is alive")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/ready", summary="Whether requests are taken", responses=STOPPING)
+    async def ready() -> dict[str, str]:
+        if not service.is_ready:
+            raise Refused("shutting_down", "the server is shutting down: try another one")
+        return {"status": "ready"}
+
+    @app.get("/metrics", summary="Counts and times, for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> Response:
+        return answer(error, request.scope)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_query(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return answer(Refused("bad_request", f"{first['loc'][-1]}: {first['msg']}"), request.scope)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        codes: dict[int, Code] = {404: "not_found", 405: "method_not_allowed"}
+        code = codes.get(error.status_code, "bad_request")
+        message = {
+            "not_found": "there is nothing here: GET / tells what there is",
+            "method_not_allowed": "this path takes another method: /openapi.json tells which",
+            "bad_request": "this is no request that is understood",
+        }[code]
+        response = answer(Refused(code, message), request.scope)
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, _: ClientDisconnect) -> Response:
+        note_outcome(request.scope, "client_gone")
+        return Response(status_code=400)  # which nobody reads
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        # uvicorn's log has all of it; the client's message has nothing of it.
+        return answer(Refused("internal_error", "the server has a fault, which its log tells about"), request.scope)

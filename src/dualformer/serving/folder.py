@@ -1,0 +1,71 @@
+"""The private folder of a server's temporary files, gone when the server is, however it ended."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_PREFIX = "dualformer-serve-"
+_LOCK = "in-use"
+
+
+class Folder:
+    """A folder that nobody else may read, below ``parent`` (the system's temporary folder).
+
+    Servers that were killed leave theirs: making one removes those. A living server holds a lock in its own, by which
+    it is told apart from a dead one.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = Path(tempfile.gettempdir()) if parent is None else parent
+        remove_left(parent)
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            self._lock = FileLock(self.path / _LOCK)
+            try:
+                self._lock.acquire(blocking=False)
+            except (Timeout, OSError):  # another server that starts just now takes it for one that was left
+                continue
+            if self.path.exists():
+                return
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """A name for a new file, which is removed at the end if it is there."""
+        path = self.path / secrets.token_hex(8)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """With all that is in it. A second time, nothing happens."""
+        self._lock.release()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def remove_left(parent: Path) -> list[Path]:
+    """Removes the folders of servers that run no longer; returns them."""
+    removed: list[Path] = []
+    for path in parent.glob(f"{_PREFIX}*"):
+        if not path.is_dir() or path.is_symlink() or not _own(path):
+            continue
+        lock = FileLock(path / _LOCK)
+        try:
+            with lock.acquire(blocking=False):
+                shutil.rmtree(path, ignore_errors=True)
+                removed.append(path)
+        except (Timeout, OSError):  # a server lives in it, or somebody else has just removed it
+            continue
+    return removed
+
+
+def _own(path: Path) -> bool:
+    return not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()

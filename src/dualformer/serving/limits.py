@@ -1,0 +1,36 @@
+"""What a server takes on. Everything that a client can make it do has a limit here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Of one request, and of all at once. Raises ``ValueError`` for what is not positive."""
+
+    max_bytes: int = 200 * 2**20
+    """Of an uploaded file."""
+    max_seconds: float = 60.0
+    """Of video, from the first frame to the last."""
+    max_frames: int = 18_000
+    """Of a video: those of a minute at 300 frames a second."""
+    max_pixels: int = 3840 * 2160
+    """Of a frame, as it is stored."""
+    header_seconds: float = 10.0
+    """For the head of a request to arrive."""
+    upload_seconds: float = 60.0
+    """For the whole body of a request to arrive."""
+    decode_seconds: float = 20.0
+    """For reading a file. What takes longer is stopped."""
+    decode_bytes: int = 2**30
+    """Of address space that reading a file may take, on Linux. What takes more is stopped."""
+    concurrency: int = 16
+    """Requests that are worked on at once, from the first byte of their upload to the answer."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{field.name} must be a positive number, not {value}")

@@ -1,0 +1,49 @@
+"""What a server counts and times, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_VIEWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Of one service: none of it is shared with another in the same process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+
+        def seconds(name: str, what: str) -> Histogram:
+            return Histogram(f"dualformer_{name}_seconds", what, buckets=_SECONDS, registry=self._registry)
+
+        self.requests = Counter(
+            "dualformer_requests",
+            "Requests by path and outcome: ok, or the code of the error",
+            ["path", "outcome"],
+            registry=self._registry,
+        )
+        self.latency = seconds("request", "From the head of a request to /predict to the end of its answer")
+        self.upload = seconds("upload", "For the body of a request to arrive")
+        self.decode = seconds("decode", "For reading a file")
+        self.wait = seconds("wait", "For a process that decodes, and for the batch")
+        self.network = seconds("network", "For a batch to go through the network")
+        self.batch = Histogram(
+            "dualformer_batch_views",
+            "Views that went through the network together",
+            buckets=_VIEWS,
+            registry=self._registry,
+        )
+        self.replaced = Counter(
+            "dualformer_decoders_replaced", "Decoding processes that were killed or died", registry=self._registry
+        )
+
+    def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """A gauge that asks ``value`` whenever it is read."""
+        Gauge(f"dualformer_{name}", what, registry=self._registry).set_function(value)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus's text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,85 @@
+"""Puts the page into an application, and clears up behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from dualformer.serving.page.blocks import make_page
+from dualformer.serving.page.examples import render_examples
+from dualformer.serving.page.guard import Guard
+from dualformer.serving.page.style import CSS, make_theme
+from dualformer.serving.service import Service
+
+_EXAMPLES = "examples"
+_KEPT = 15 * 60.0
+"""Seconds for which uploads, recordings and what was made of them are kept."""
+_SWEPT = 60.0
+"""Seconds between two times that old ones are looked for."""
+
+
+def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
+    """Mounts the page at ``/`` of ``app``, behind the routes that ``app`` has already.
+
+    Uploads, recordings and answers lie in ``folder``, for a quarter of an hour; the caller removes it when ``app`` has
+    ended. There is one page in a process: where Gradio keeps its files is a variable of the environment.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    blocks = make_page(service, folder=folder, examples=render_examples(folder / _EXAMPLES))
+    # An application of its own between the two, so that the guard is in front of all that Gradio adds.
+    inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    gr.mount_gradio_app(
+        inner,
+        blocks,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        max_file_size=service.limits.max_bytes,
+        theme=make_theme(),
+        css=CSS,
+    )
+    around = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(outer: FastAPI) -> AsyncIterator[Any]:
+        async with around(outer) as state, inner.router.lifespan_context(inner):
+            sweeping = asyncio.create_task(_sweep(folder))
+            try:
+                yield state
+            finally:
+                sweeping.cancel()
+
+    app.router.lifespan_context = lifespan
+    app.mount("/", Guard(inner, service, folder))
+
+
+async def _sweep(folder: Path) -> None:
+    while True:
+        await asyncio.sleep(_SWEPT)
+        await asyncio.to_thread(remove_old, folder, _KEPT)
+
+
+def remove_old(folder: Path, seconds: float) -> None:
+    """Removes what is in ``folder`` and was made longer ago, but for the examples."""
+    for path in folder.iterdir():
+        if path.name == _EXAMPLES or time.time() - path.stat().st_mtime <= seconds:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""HTTP/1.1 by uvicorn, with a limit of time for the head of a request.
+
+uvicorn waits without an end for a client that sends its headers byte by byte, or nothing at all. A few hundred such
+clients take all the connections that a process may have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from dualformer.serving.gate import log_refusal
+from dualformer.serving.refused import Refused
+
+
+class PatientProtocol(H11Protocol):
+    """A connection whose client has ``head_seconds`` for the head of each request, from the connection or from the
+    head's first byte. One that is idle between two requests is uvicorn's to close."""
+
+    head_seconds: ClassVar[float] = 10.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._start_timer()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """The timer runs while a part of a head is there."""
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_timer()
+        elif self._timer is None and self.conn.trailing_data[0]:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self.head_seconds, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self.conn.trailing_data[0]:
+            self._refuse(Refused("upload_too_slow", "the head of the request took too long to arrive"))
+        else:  # who has said nothing is owed no answer
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls for bytes that are no HTTP: every refusal looks the same."""
+        self._refuse(Refused("bad_request", "this is no HTTP request that is understood"))
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answers a request that no application has seen, and hangs up."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps(refused.to_dict()).encode()
+            headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+            reason = HTTPStatus(refused.status).phrase
+            log_refusal(refused, self.client)
+            for event in (
+                h11.Response(status_code=refused.status, headers=list(headers.items()), reason=reason),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
+def patient_protocol(head_seconds: float) -> type[PatientProtocol]:
+    """The protocol with this limit: uvicorn makes its connections itself, and tells them nothing else."""
+    return type("PatientProtocol", (PatientProtocol,), {"head_seconds": head_seconds})

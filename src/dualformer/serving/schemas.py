@@ -1,0 +1,132 @@
+"""The JSON of requests and answers, as OpenAPI documents it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from dualformer.serving.refused import STATUS
+from dualformer.serving.service import Answer, Service
+from dualformer.serving.uploads import FIELD
+
+
+class Scored(BaseModel):
+    """A class and its probability."""
+
+    label: str
+    probability: float
+
+
+class Timing(BaseModel):
+    """Seconds."""
+
+    upload: float
+    decode: float
+    wait: float
+    """For a process that decodes, and for the batch."""
+    network: float
+    """Of the batch that the video was in."""
+
+
+class Labels(BaseModel):
+    """What a video shows."""
+
+    label: str
+    """The most likely class."""
+    probability: float
+    top: list[Scored]
+    """The most likely classes, best first."""
+    above: list[Scored] | None
+    """Of weights for several labels: all classes that are as likely as ``threshold``."""
+    source: str
+    """The name of the file, without folders."""
+    frames: int
+    seconds: float
+    timing: Timing
+    model: str
+
+
+class Error(BaseModel):
+    code: str
+    """For programs."""
+    message: str
+    """For people: what is wrong and what helps, in one line."""
+
+
+class Failure(BaseModel):
+    error: Error
+
+
+def labels_of(service: Service, answer: Answer, *, top: int, threshold: float, upload: float) -> Labels:
+    """An answer as JSON."""
+    prediction = answer.prediction
+    return Labels(
+        label=prediction.label,
+        probability=prediction.probability,
+        top=[Scored(label=label, probability=p) for label, p in prediction.top(top)],
+        above=[Scored(label=label, probability=p) for label, p in prediction.above(threshold)]
+        if prediction.multi_label
+        else None,
+        source=prediction.source,
+        frames=answer.frames,
+        seconds=answer.seconds,
+        timing=Timing(upload=upload, decode=answer.decode, wait=answer.wait, network=answer.network),
+        model=service.name,
+    )
+
+
+_MEANING = {
+    400: "The form has no file, several, an empty one, or something else in it; a wrong query",
+    401: "No bearer token, or a wrong one",
+    408: "The upload took too long",
+    413: "The file has too many bytes",
+    415: "The body is no form, or the file no video or image",
+    422: "The video does not decode, or is too long, too large, or too much work",
+    429: "Too many requests are in work: try again after Retry-After seconds",
+    500: "A fault of the server, which its log tells about",
+    503: "The server is shutting down: try again after Retry-After seconds",
+}
+"""Of the errors of /predict."""
+assert {*_MEANING, 404, 405} == set(STATUS.values())
+
+FAILURES: dict[int | str, dict[str, object]] = {
+    status: {
+        "model": Failure,
+        "description": f"{meaning}. Codes: {', '.join(code for code, of in STATUS.items() if of == status)}",
+    }
+    for status, meaning in _MEANING.items()
+}
+STOPPING: dict[int | str, dict[str, object]] = {503: {"model": Failure, "description": _MEANING[503]}}
+
+UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {
+                        FIELD: {"type": "string", "format": "binary", "description": "A video or image file"}
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def description(service: Service) -> dict[str, object]:
+    """What there is, for ``GET /``."""
+    recognizer, limits = service.recognizer, service.limits
+    return {
+        "service": "dualformer",
+        "model": service.name,
+        "classes": len(recognizer.labels),
+        "several_labels": recognizer.card.multi_label,
+        "views": str(recognizer.views),
+        "limits": {
+            name: getattr(limits, name)
+            for name in ("max_bytes", "max_seconds", "max_frames", "max_pixels", "concurrency")
+        },
+        "paths": ["/predict", "/health", "/ready", "/metrics", "/openapi.json"],
+    }

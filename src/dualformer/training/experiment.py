@@ -1,0 +1,448 @@
+"""The experiment on the paper's thesis: variants of one small network, trained alike on the local × global bench.
+
+Every run is one variant, one task and one seed, in a process of its own and in a folder of its own,
+``OUT/TASK/VARIANT/seed-N``. It is an ordinary run of the training loop, so that one that was killed goes on where it
+was; one that is done leaves its ``result.json`` and its curve, and is not repeated. Runs with the same seed see the
+same clips in the same order, whatever the variant, and all are tested on the same clips.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dualformer.datasets.relations import TASKS, Lessons, RelationClips, Relations, Task
+from dualformer.errors import DualFormerError
+from dualformer.model.config import Config, Size3
+from dualformer.model.cost import measure_cost
+from dualformer.model.network import DualFormer
+from dualformer.model.scaled import KINDS, SCALED_CLIP, VARIANTS, scaled_config
+from dualformer.training.drifts import DriftObjective
+from dualformer.training.loop import Interrupted, Loop, LoopConfig
+from dualformer.training.precision import choose_precision
+from dualformer.training.report import Reporter, SilentReporter, clock
+from dualformer.training.state import has_checkpoint
+from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
+from dualformer.video.transforms import normalize
+from dualformer.weights.atomic import atomic_write
+from dualformer.weights.native import Card
+
+RESULT = "result.json"
+RESULTS = "results.json"
+_ALIVE = "alive.json"
+_LOG = "log.txt"
+TEST_SEED = 2**31 - 2
+VAL_SEED = 2**31 - 3
+"""No run's own."""
+CONTROLS = ("still", "shuffled")
+"""Test clips of which one frame is repeated, and such with their frames in another order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What all runs have in common, and which there are."""
+
+    out: str = "runs/relations"
+    tasks: tuple[Task, ...] = TASKS
+    variants: tuple[str, ...] = KINDS
+    """Of `model.scaled.VARIANTS`."""
+    seeds: int = 5
+    seed: int = 1
+    """The first."""
+    model: str = "dualformer_nano"
+    clip: Size3 = SCALED_CLIP
+    clips: int = 6400
+    """Clips that a run is trained on, each once."""
+    batch_size: int = 16
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    truth: float = 1.0
+    """What the renderer's truth of what drifts where counts for in the loss, beside the class."""
+    test_clips: int = 2000
+    jobs: int = 0
+    """Runs side by side (0: one for each core, or four on a GPU)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    scene: dict[str, Any] = field(default_factory=dict)
+    """Settings of `Relations` that differ from its own."""
+
+    EPOCHS = 8
+    """Parts of a run after which a checkpoint is written and the curve gets a point."""
+    VAL_CLIPS = 128
+    """At most, for the points of the curve."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "batch_size", "test_clips"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        if self.clips < self.EPOCHS * self.batch_size:
+            raise ValueError(f"--train-clips must be at least {self.EPOCHS * self.batch_size}, {self.EPOCHS} batches")
+        if self.jobs < 0 or self.seed < 0:
+            raise ValueError("--jobs and --seed must be 0 or more")
+        if unknown := [name for name in self.variants if name not in VARIANTS]:
+            raise ValueError(f"there is no variant {unknown[0]}; there are {', '.join(VARIANTS)}")
+        if not self.variants or not self.tasks:
+            raise ValueError("name at least one variant and one task")
+        for task in self.tasks:
+            self.relations(task)
+
+    def relations(self, task: Task) -> Relations:
+        return Relations(task=task, size=self.clip[1], frames=self.clip[0], **self.scene)
+
+    @property
+    def train_length(self) -> int:
+        """Clips that a run is trained on: `clips`, less what makes no whole batches in every part."""
+        batches = self.clips // self.EPOCHS // self.batch_size
+        return batches * self.batch_size * self.EPOCHS
+
+    def network(self, variant: str) -> Config:
+        return VARIANTS[variant](scaled_config(self.model, clip=self.clip))
+
+    def replace(self, **changes: Any) -> Experiment:
+        return dataclasses.replace(self, **changes)
+
+    def binding(self) -> dict[str, Any]:
+        """What must be the same for all runs that lie in one folder."""
+        free = ("out", "tasks", "variants", "seeds", "seed", "jobs", "accelerator")
+        plain = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {name: value for name, value in plain.items() if name not in free}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training."""
+
+    task: Task
+    variant: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.task}/{self.variant}/seed-{self.seed}"
+
+
+def runs_of(experiment: Experiment) -> list[Run]:
+    """Seed by seed, so that an experiment that is stopped early has something of everything."""
+    return [
+        Run(task=task, variant=variant, seed=seed)
+        for seed in range(experiment.seed, experiment.seed + experiment.seeds)
+        for task in experiment.tasks
+        for variant in experiment.variants
+    ]
+
+
+def run_experiment(experiment: Experiment, *, reporter: Reporter | None = None) -> list[dict[str, Any]]:
+    """Does the runs that are not done yet, and returns what all runs in the folder gave (`RESULT`).
+
+    ``results.json`` is written anew after each. Errors: ``ValueError`` for settings that cannot work;
+    ``DualFormerError`` where the folder holds results of other settings, or a run failed (the others go on first).
+    Ctrl-C stops all runs after saving them and raises `Interrupted`.
+    """
+    reporter = reporter or Reporter()
+    out = Path(experiment.out)
+    device = Fabric(accelerator=experiment.accelerator, devices=1).device
+    experiment = _claim(out, experiment, device)
+    jobs = experiment.jobs or (4 if device.type == "cuda" else os.cpu_count() or 1)
+    todo = [run for run in runs_of(experiment) if not (out / run.key / RESULT).is_file()]
+    jobs = max(1, min(jobs, len(todo)))
+    done = len(runs_of(experiment)) - len(todo)
+    reporter.say(
+        f"{len(todo)} runs to do{f', {done} are done' if done else ''}; {jobs} at a time on {device.type} in "
+        f"{experiment.precision}; each {experiment.clips // experiment.batch_size} steps of {experiment.batch_size} "
+        f"clips of {'x'.join(map(str, experiment.clip))}; results go to {out}"
+    )
+    failed = _side_by_side(experiment, todo, jobs, reporter)
+    if failed:
+        raise DualFormerError(f"{', '.join(failed)}: failed; see {_LOG} in {out / failed[0]}")
+    return write_results(experiment)
+
+
+def _claim(out: Path, experiment: Experiment, device: torch.device) -> Experiment:
+    """The experiment with its number format, which is that of the results that lie there already, if any do."""
+    path = out / RESULTS
+    then: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            then = json.loads(path.read_text())["settings"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DualFormerError(f"{path}: not the results of this experiment; choose another --out") from error
+    if experiment.precision == "auto":
+        # Measured once: two number formats would be two recipes.
+        experiment = experiment.replace(precision=then.get("precision") or choose_precision("auto", device).name)
+    now = experiment.binding()
+    if then and (changed := [name for name in now if then.get(name) != now[name]]):
+        said = ", ".join(f"{name} ({then.get(name)}, not {now[name]})" for name in changed)
+        raise DualFormerError(f"{path}: these results are of another {said}; choose the same, or another --out")
+    if not then:
+        atomic_write(path, lambda temporary: temporary.write_text(json.dumps({"settings": now, "runs": []}) + "\n"))
+    return experiment
+
+
+def write_results(experiment: Experiment) -> list[dict[str, Any]]:
+    """All runs in the folder, in a fixed order, whichever call did them."""
+    out = Path(experiment.out)
+    runs = [json.loads(path.read_text()) for path in out.glob(f"*/*/seed-*/{RESULT}")]
+    order = {name: number for number, name in enumerate((*TASKS, *VARIANTS))}  # other networks follow, by name
+    runs.sort(key=lambda run: (order[run["task"]], order.get(run["variant"], len(order)), run["variant"], run["seed"]))
+    text = json.dumps({"settings": experiment.binding(), "runs": runs}, indent=1) + "\n"
+    atomic_write(out / RESULTS, lambda temporary: temporary.write_text(text))
+    return runs
+
+
+def _side_by_side(experiment: Experiment, todo: Sequence[Run], jobs: int, reporter: Reporter) -> list[str]:
+    """Does runs, ``jobs`` at a time; returns the keys of those that failed."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    waiting, running, failed, took = list(todo), {}, [], []
+    started = time.monotonic()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                run = waiting.pop(0)
+                process = context.Process(target=_in_a_process, args=(experiment, run, threads), daemon=True)
+                process.start()
+                running[run] = (process, time.monotonic())
+            time.sleep(0.5)
+            for run, (process, since) in list(running.items()):
+                if process.is_alive():
+                    continue
+                del running[run]
+                if process.exitcode == 0 and (Path(experiment.out) / run.key / RESULT).is_file():
+                    took.append(time.monotonic() - since)
+                    result = next(r for r in write_results(experiment) if _key(r) == run.key)
+                    reporter.say(
+                        f"{len(todo) - len(waiting) - len(running)} of {len(todo)}: {run.key}: "
+                        f"{result['accuracy']:.1%} in {clock(took[-1])}"
+                    )
+                else:
+                    failed.append(run.key)
+                    reporter.say(f"{run.key}: failed; see {Path(experiment.out) / run.key / _LOG}")
+            reporter.progress(_outlook(experiment, running, len(waiting), took, jobs, time.monotonic() - started))
+    except KeyboardInterrupt:
+        for process, _ in running.values():
+            if process.is_alive() and process.pid:
+                os.kill(process.pid, signal.SIGINT)
+        for process, _ in running.values():
+            process.join()
+        raise Interrupted("Ctrl-C") from None
+    return failed
+
+
+def _outlook(
+    experiment: Experiment, running: dict[Run, Any], waiting: int, took: Sequence[float], jobs: int, elapsed: float
+) -> str:
+    """How far all is, and how long it will take, by the runs that are done, or by the parts of those that are not."""
+    parts = [_part(Path(experiment.out) / run.key) for run in running]
+    seconds = [time.monotonic() - since for _, since in running.values()]
+    whole = sum(took) / len(took) if took else 0.0
+    if not took and any(parts):
+        whole = max(second / part for second, part in zip(seconds, parts, strict=True) if part)
+    done = f"{len(took)} runs done, {len(running)} running, {waiting} waiting; {clock(elapsed)}"
+    if not whole:
+        return done
+    left = sum(max(0.0, whole * (1 - part)) for part in parts) + whole * waiting
+    return f"{done}, about {clock(left / jobs)} left"
+
+
+def _part(folder: Path) -> float:
+    """What part of a run is done."""
+    try:
+        return float(json.loads((folder / _ALIVE).read_text()))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _key(result: dict[str, Any]) -> str:
+    return Run(task=result["task"], variant=result["variant"], seed=result["seed"]).key
+
+
+def _in_a_process(experiment: Experiment, run: Run, threads: int) -> None:
+    folder = Path(experiment.out) / run.key
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(threads)
+    with (folder / _LOG).open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            do_run(experiment, run, alive=_Alive(folder))
+        except Interrupted:
+            raise SystemExit(130) from None
+
+
+class _Alive:
+    """A watcher of a run that tells how far it is, and ends it if the process that started it has gone: otherwise it
+    would go on beside its successor."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._parent, self._told, self._steps = folder / _ALIVE, os.getppid(), 0.0, 1
+
+    def of(self, steps: int) -> _Alive:
+        self._steps = steps
+        return self
+
+    def on_step(self, step: int, told: dict[str, float]) -> None:
+        if os.getppid() != self._parent:
+            os._exit(1)
+        if time.monotonic() - self._told > 2:
+            self._told = time.monotonic()
+            self._path.write_text(json.dumps(step / self._steps))
+
+    def on_epoch(self, epoch: dict[str, Any], confusion: Tensor | None) -> None:
+        pass
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def do_run(experiment: Experiment, run: Run, *, alive: _Alive | None = None) -> dict[str, Any]:
+    """One training and its test, in this process; goes on where an earlier call stopped."""
+    folder = Path(experiment.out) / run.key
+    scene = experiment.relations(run.task)
+    network = experiment.network(run.variant)
+    fabric = Fabric(accelerator=experiment.accelerator, devices=1)
+    preprocessing = preprocessing_of(experiment.clip)
+    model = DualFormer(network, seed=run.seed)
+    # From the classes alone it takes thousands of clips until anything is learnt.
+    objective = DriftObjective(model, preprocessing, weight=experiment.truth)
+    objective.place(fabric.device)
+    lessons = Lessons(experiment.train_length)
+    per_epoch = lessons.length // Experiment.EPOCHS
+    assert experiment.precision != "auto"
+    loop = Loop(
+        objective,
+        _Epochs(RelationClips(scene, lessons.length, seed=run.seed, lean=lessons), per_epoch),
+        _Views(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
+        train_size=per_epoch,
+        card=Card(
+            config=network,
+            labels=scene.classes,
+            preprocessing=preprocessing,
+            provenance=f"{run.key} of an experiment",
+            licence="",
+        ),
+        config=LoopConfig(
+            epochs=Experiment.EPOCHS,
+            batch_size=experiment.batch_size,
+            lr=experiment.lr,
+            weight_decay=experiment.weight_decay,
+            warmup_epochs=Experiment.EPOCHS / 12,
+            precision=experiment.precision,
+            seed=run.seed,
+            save_minutes=1.0,
+            keep=1,
+        ),
+        out=folder,
+        fabric=fabric,
+        reporter=SilentReporter(),
+        fingerprint={"experiment": experiment.binding(), "network": network.to_dict()},
+    )
+    try:
+        if has_checkpoint(folder):
+            loop.resume()
+        if alive:
+            loop.watch(lambda: [alive.of(loop.steps)])
+        trained = loop.run()
+    finally:
+        loop.close()
+    result = {
+        "task": run.task,
+        "variant": run.variant,
+        "seed": run.seed,
+        "steps": loop.steps,
+        "seconds": round(trained.seconds, 1),
+        **_cost(network),
+        **test(model, scene, experiment, device=fabric.device),
+    }
+    atomic_write(folder / RESULT, lambda path: path.write_text(json.dumps(result) + "\n"))
+    # The figures are what is wanted; weights and checkpoints of all runs would take gigabytes.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+    return result
+
+
+def preprocessing_of(clip: Size3) -> Preprocessing:
+    return Preprocessing(frames=clip[0], stride=1, resize=clip[1], crop=clip[1], mean=KINETICS_MEAN, std=KINETICS_STD)
+
+
+def _cost(network: Config) -> dict[str, float]:
+    cost = measure_cost(network)
+    return {"gmacs": cost.macs / 1e9, "parameters": cost.parameters - cost.classifier}
+
+
+@torch.no_grad()
+def test(model: torch.nn.Module, scene: Relations, experiment: Experiment, *, device: torch.device) -> dict[str, Any]:
+    """``accuracy`` on the test clips, ``right`` (a letter for each clip, 1 where it was right), and the accuracy of the
+    controls on a quarter of the clips."""
+    model.eval()
+    preprocessing = preprocessing_of(experiment.clip)
+    clips = RelationClips(scene, experiment.test_clips, seed=TEST_SEED)
+    right: dict[str, list[int]] = {name: [] for name in ("", *CONTROLS)}
+    for start in range(0, len(clips), 32):
+        numbers = range(start, min(start + 32, len(clips)))
+        items = [clips[i] for i in numbers]
+        frames, labels = torch.stack([item["clip"] for item in items]), torch.stack([item["label"] for item in items])
+        for name in right:
+            if name and start >= len(clips) // 4:
+                continue
+            shown = normalize(_control(frames, name, numbers).to(device), preprocessing)
+            with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bfloat16"):
+                said = model(shown).argmax(1).cpu()
+            right[name] += (said == labels).int().tolist()
+    return {
+        "accuracy": sum(right[""]) / len(clips),
+        "right": "".join(map(str, right[""])),
+        **{name: sum(right[name]) / len(right[name]) for name in CONTROLS},
+    }
+
+
+def _control(frames: Tensor, name: str, numbers: Sequence[int]) -> Tensor:
+    """Clips B T H W 3 as they are, or one frame of each repeated, or each with its frames in an order drawn for it."""
+    if not name:
+        return frames
+    orders = []
+    for number in numbers:
+        rng = np.random.default_rng((TEST_SEED, number, 2))
+        length = frames.shape[1]
+        orders.append(np.full(length, rng.integers(length)) if name == "still" else rng.permutation(length))
+    return torch.stack([clip[torch.from_numpy(order)] for clip, order in zip(frames, orders, strict=True)])
+
+
+class _Epochs(Dataset[dict[str, Tensor]]):
+    """Clip (epoch, number) of a run that never shows a clip twice."""
+
+    def __init__(self, clips: RelationClips, length: int) -> None:
+        self.clips, self.length = clips, length
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        epoch, number = key
+        return self.clips[epoch * self.length + number]
+
+
+class _Views(Dataset[dict[str, Tensor]]):
+    """Clips as test views: one of each."""
+
+    def __init__(self, clips: RelationClips) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        item = self.clips[index]
+        return {"views": item["clip"][None], "label": item["label"]}

@@ -1,0 +1,158 @@
+"""What an experiment found: a table with intervals, and accuracy against distance as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualformer.datasets.relations import Apart, RelationClips, Task
+from dualformer.results.seeds import mean_interval
+from dualformer.training.experiment import CONTROLS, TEST_SEED, Experiment
+from dualformer.weights.atomic import atomic_write
+
+TABLE = "table.md"
+PICTURE = "accuracy.png"
+
+_PARTS = 5
+"""Of the test clips, by distance: with as many clips in each."""
+_COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#8d99ae", "#3d5a80", "#bc6c25")
+_TITLES = {
+    "local": "local: which way did the gesture drift?",
+    "global": "global: did two coarse patches drift the same way?",
+    "both": "both: did cue and fine gesture drift the same way?",
+}
+
+Runs = Sequence[dict[str, Any]]
+
+
+def report(experiment: Experiment, runs: Runs) -> str:
+    """Writes ``table.md`` and ``accuracy.png`` into the experiment's folder; returns the table.
+
+    Errors: ``ValueError`` where there are no runs.
+    """
+    if not runs:
+        raise ValueError("there are no runs to report")
+    out = Path(experiment.out)
+    text = table(runs)
+    atomic_write(out / TABLE, lambda path: path.write_text(text, encoding="utf-8"))
+    draw(out / PICTURE, experiment, runs)
+    return text
+
+
+def table(runs: Runs) -> str:
+    """Accuracies of every variant by task, in percent with 95 % intervals over seeds; and what it has less than LG,
+    seed by seed, where both have seeds in common."""
+    tasks, variants = _in_order(runs, "task"), _in_order(runs, "variant")
+    against = [task for task in tasks if "LG" in variants and len(variants) > 1]
+    head = ["variant", "GMACs", "params M", *tasks, *(f"{task}: less than LG" for task in against), "seeds"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for variant in variants:
+        mine = [run for run in runs if run["variant"] == variant]
+        seeds = {task: len([run for run in mine if run["task"] == task]) for task in tasks}
+        cells = [variant, f"{mine[0]['gmacs']:.3f}", f"{mine[0]['parameters'] / 1e6:.3f}"]
+        cells += [_percent([run["accuracy"] for run in mine if run["task"] == task]) for task in tasks]
+        cells += ["" if variant == "LG" else _percent(_less(runs, variant, task)) for task in against]
+        cells.append(", ".join(dict.fromkeys(str(count) for count in seeds.values())))
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| control, all variants | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+    for name in CONTROLS:
+        shares = [[run[name] for run in runs if run["task"] == task] for task in tasks]
+        lines.append(f"| {_CONTROLS[name]} | " + " | ".join(map(_percent, shares)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_CONTROLS = {"still": "one frame repeated", "shuffled": "frames shuffled"}
+
+
+def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
+    """Accuracy against the pixels and against the frames between cue and gesture, a column for each task and a line for
+    each variant, with 95 % intervals over seeds."""
+    from matplotlib.figure import Figure  # takes half a second to import
+
+    from dualformer.results.pictures import save_figure
+
+    tasks, variants = _in_order(runs, "task"), _in_order(runs, "variant")
+    figure = Figure(figsize=(4.6 * len(tasks) + 1.5, 7.2), layout="constrained")
+    grid = figure.subplots(2, len(tasks), squeeze=False, sharey=True)
+    for column, task in enumerate(tasks):
+        apart = _apart(experiment, task)
+        for axes, what, groups in zip(grid[:, column], _AXES, (_by_distance(apart), _by_gap(apart)), strict=True):
+            for number, variant in enumerate(variants):
+                mine = [run for run in runs if (run["task"], run["variant"]) == (task, variant)]
+                if mine:
+                    colour, shift = _COLOURS[number % len(_COLOURS)], 0.06 * (number - (len(variants) - 1) / 2)
+                    _line(axes, mine, groups, label=variant, colour=colour, shift=shift)
+            axes.axhline(50, color="grey", linewidth=0.8, linestyle=":")
+            axes.set_xlabel(what)
+            axes.grid(alpha=0.3)
+        grid[0, column].set_title(_TITLES[task], fontsize=10)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy, % (chance: 50)")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=9)
+    save_figure(path, figure)
+
+
+_AXES = ("pixels between cue and gesture", "frames between cue and gesture")
+
+Groups = list[tuple[float, NDArray[np.bool_]]]
+"""Where on the axis, and which of the test clips."""
+
+
+def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, colour: str, shift: float) -> None:
+    places = np.array([place for place, _ in groups])
+    places = places + shift * np.diff(places).min() if len(places) > 1 else places
+    right = np.array([[letter == "1" for letter in run["right"]] for run in mine])
+    found = [mean_interval([100 * float(one[chosen].mean()) for one in right]) for _, chosen in groups]
+    axes.errorbar(
+        places,
+        [mean for mean, _ in found],
+        yerr=[half or 0.0 for _, half in found],
+        label=label,
+        color=colour,
+        marker="o",
+        markersize=4,
+        capsize=2,
+        linewidth=1.5,
+    )
+
+
+def _apart(experiment: Experiment, task: Task) -> list[Apart]:
+    clips = RelationClips(experiment.relations(task), experiment.test_clips, seed=TEST_SEED)
+    return [clips.apart(i) for i in range(len(clips))]
+
+
+def _by_distance(apart: Sequence[Apart]) -> Groups:
+    distance = np.array([each.distance for each in apart])
+    groups = np.array_split(np.argsort(distance, kind="stable"), min(_PARTS, len(distance)))
+    return [(float(distance[group].mean()), np.isin(np.arange(len(distance)), group)) for group in groups]
+
+
+def _by_gap(apart: Sequence[Apart]) -> Groups:
+    gap = np.array([each.gap for each in apart])
+    return [(float(value), gap == value) for value in np.unique(gap)]
+
+
+def _less(runs: Runs, variant: str, task: str) -> list[float]:
+    """What ``variant`` has less than LG, by seed."""
+
+    def of(name: str) -> dict[int, float]:
+        return {run["seed"]: run["accuracy"] for run in runs if (run["variant"], run["task"]) == (name, task)}
+
+    base, other = of("LG"), of(variant)
+    return [base[seed] - other[seed] for seed in sorted(base.keys() & other.keys())]
+
+
+def _percent(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    mean, half = mean_interval(values)
+    return f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
+
+
+def _in_order(runs: Runs, name: str) -> list[Any]:
+    return list(dict.fromkeys(run[name] for run in runs))

@@ -1,0 +1,194 @@
+"""The local × global bench: what no statistic of frames without their order may tell, and what the order does tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualformer.datasets import relations
+from dualformer.datasets.relations import CUE, TASKS, Lessons, RelationClips, Relations, render_relation
+from dualformer.datasets.rendered import write_dataset
+
+CLIPS = 2100
+
+
+def accuracy(features: np.ndarray, labels: np.ndarray) -> float:
+    """Of a ridge regression learnt from the first two thirds of the clips, on the last; the best of some strengths."""
+    features = (features - features.mean(0)) / (features.std(0) + 1e-9)
+    cut = 2 * len(features) // 3
+    seen, wanted = features[:cut], 2.0 * labels[:cut] - 1
+    found = []
+    for ridge in (10, 1000):
+        weights = np.linalg.solve(seen.T @ seen + ridge * np.eye(seen.shape[1]), seen.T @ (wanted - wanted.mean()))
+        found.append(float(((features[cut:] @ weights > 0) == labels[cut:]).mean()))
+    return max(found)
+
+
+def cells(pictures: np.ndarray) -> np.ndarray:
+    """Pictures n × 64 × 64 → n × 256, means of 4 × 4 pixels."""
+    return pictures.reshape(len(pictures), 16, 4, 16, 4).mean((2, 4)).reshape(len(pictures), -1)
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def drawn(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
+    """Clips n T H W (grey levels) and labels of a task."""
+    clips = RelationClips(Relations(task=request.param), CLIPS, seed=11)
+    items = [clips[i] for i in range(CLIPS)]
+    return np.stack([item["clip"][..., 0].numpy() for item in items]), np.array([int(item["label"]) for item in items])
+
+
+def test_no_statistic_without_order_tells_the_class(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    clips, labels = drawn
+    levels = clips.astype(np.float32)
+    statistics = {
+        "mean frame": cells(levels.mean(1)),
+        "variance over time": cells(levels.var(1)),
+        "first frame": cells(levels[:, 0]),
+        "last frame": cells(levels[:, -1]),
+        "first and last frame": np.concatenate((cells(levels[:, 0]), cells(levels[:, -1])), axis=1),
+        "change from first to last": cells(np.abs(levels[:, -1] - levels[:, 0])),
+        "brightness by frame": np.concatenate((levels.mean((2, 3)), levels.std((2, 3))), axis=1),
+    }
+    found = {name: accuracy(features, labels) for name, features in statistics.items()}
+    assert all(abs(share - 0.5) < 0.05 for share in found.values()), found
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_files_tell_nothing(task: relations.Task, tmp_path: Path) -> None:
+    """Size of the file and of its packets, which is all that a file says without its pictures."""
+    import av
+
+    write_dataset(tmp_path, Relations(task=task), clips_per_class={"train": 300}, seed=5)
+    rows, labels = [], []
+    for path in sorted(tmp_path.glob("train/*/*.mp4")):
+        with av.open(str(path)) as container:
+            sizes = [packet.size for packet in container.demux(video=0) if packet.size]
+        assert len(sizes) == 16
+        rows.append([path.stat().st_size, *sizes, *np.cumsum(sizes)])
+        labels.append(path.parent.name == Relations(task=task).classes[1])
+    order = np.random.default_rng(0).permutation(len(rows))
+    # Of 200 clips, 5 points are one and a half standard errors: chance itself may be three of them off.
+    assert abs(accuracy(np.array(rows, dtype=float)[order], np.array(labels)[order]) - 0.5) < 0.105
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_direction_alone_stays_at_chance(task: relations.Task) -> None:
+    scene, rng = Relations(task=task), np.random.default_rng(0)
+    ways = rng.integers(2, size=(4000, 2))
+    labels = np.array([scene.label(*way) for way in ways.tolist()])
+    assert abs(labels.mean() - 0.5) < 0.03
+    for number, name in enumerate(("cue", "gesture")):
+        share = (labels == ways[:, number]).mean()
+        assert share == 1 if (task, name) == ("local", "gesture") else abs(share - 0.5) < 0.03
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_drift_the_other_way_shows_the_same_frames_in_reverse(task: relations.Task, which: int) -> None:
+    scene = Relations(task=task, noise=0)
+    for seed in range(10):
+        ways = [0, 0]
+        one = render_relation(scene, *ways, seed).frames[..., 0].astype(int)
+        ways[which] = 1
+        other = render_relation(scene, *ways, seed).frames[..., 0].astype(int)
+        _, begins = relations._layout(scene, np.random.default_rng(seed))
+        begin, duration = begins[which], (CUE, scene.gesture)[which].duration
+        place = (one != other).any(0)  # the patch
+        assert place.any()
+        for frame in range(16):
+            step = np.clip(frame - begin, 0, duration)
+            back = one[begin + duration - step][place] - other[frame][place]
+            assert np.abs(back).max() <= 1  # of rounding
+        assert np.abs(one[0] - one[-1]).max() <= 1  # it stands after the drift as before
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_who_knows_where_and_when_to_look_sees_the_drift(task: relations.Task) -> None:
+    """Brightness moves along its own gradient: over a patch, the product of both derivatives has the drift's sign."""
+    scene, right = Relations(task=task), []
+    for seed in range(200):
+        ways = np.random.default_rng((7, seed)).integers(2, size=2)
+        clip = render_relation(scene, *ways.tolist(), seed).frames[..., 0].astype(float)
+        where, begins = relations._layout(scene, np.random.default_rng(seed))
+        for (x, y), begin, patch, way in zip(where, begins, (CUE, scene.gesture), ways, strict=True):
+            inside = np.hypot(*(np.mgrid[:64, :64] + 0.5 - np.array((y, x))[:, None, None])) < patch.radius
+            seen = clip[begin : begin + patch.duration + 1]
+            along = np.gradient(seen, axis=2)
+            over = np.diff(seen, axis=0)
+            product = -(over * (along[1:] + along[:-1]))[:, inside].sum()
+            right.append((product > 0) == way)
+    assert np.mean(right) > 0.97
+
+
+def test_the_dials_hold_and_are_independent() -> None:
+    scene = Relations(task="both", distance=(24, 30), gap=(2, 3))
+    clips = RelationClips(scene, 400, seed=3)
+    apart = [clips.apart(i) for i in range(400)]
+    assert {each.gap for each in apart} == {2, 3}
+    distances = np.array([each.distance for each in apart])
+    assert 24 <= distances.min() < 24.5 and 29.5 < distances.max() <= 30
+    fine = RelationClips(replace(scene, wavelength=3.0), 400, seed=3)
+    assert [fine.apart(i) for i in range(400)] == apart
+    assert abs(np.corrcoef(distances, [each.gap for each in apart])[0, 1]) < 0.15
+    # Nothing is drawn outside of the patches: what differs from the background lies as near to the centres as said.
+    clip = render_relation(replace(scene, noise=0), 0, 1, 4)
+    where, _ = relations._layout(scene, np.random.default_rng(4))
+    assert clip.apart.distance == pytest.approx(np.hypot(*(where[1] - where[0])))
+    away = np.array([np.hypot(*(np.mgrid[:64, :64] + 0.5 - np.array((y, x))[:, None, None])) for x, y in where])
+    outside = (away > np.array([CUE.radius, scene.radius])[:, None, None] + 1).all(0)
+    assert np.ptp(clip.frames[:, outside]) == 0
+
+
+def test_the_truth_says_what_drifts_where_and_which_way() -> None:
+    scene = Relations(task="both", noise=0)
+    for seed, (cue, gesture) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        clip = render_relation(scene, cue, gesture, seed)
+        assert clip.drifts.shape == (16, 16, 16, 2)
+        _, begins = relations._layout(scene, np.random.default_rng(seed))
+        for number, (way, begin, patch) in enumerate(zip((cue, gesture), begins, (CUE, scene.gesture), strict=True)):
+            said = clip.drifts[..., number]
+            during = np.flatnonzero(said.any((1, 2)))
+            assert during.tolist() == list(range(begin, begin + patch.duration + 1))
+            assert set(np.sign(said[during]).ravel().tolist()) <= {0.0, 2.0 * way - 1}
+            # The area of a disc, in cells of 4 × 4 pixels.
+            assert np.abs(said[during]).sum((1, 2)) == pytest.approx(np.pi * patch.radius**2 / 16, rel=0.02)
+
+
+def test_clips_depend_on_seed_and_number_alone() -> None:
+    clips, again = (RelationClips(Relations(task="both"), 50, seed=8) for _ in range(2))
+    for i in (3, 0, 49):
+        assert (clips[i]["clip"] == again[i]["clip"]).all() and clips[i]["label"] == again[i]["label"]
+    assert not (clips[0]["clip"] == RelationClips(Relations(task="both"), 50, seed=9)[0]["clip"]).all()
+    # Local and both show the same clips, and ask about them differently.
+    local = RelationClips(Relations(task="local"), 50, seed=8)
+    assert all((clips[i]["clip"] == local[i]["clip"]).all() for i in range(20))
+    assert {(int(clips[i]["label"]), int(local[i]["label"])) for i in range(50)} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def test_lessons_lean_to_one_side_and_end_even() -> None:
+    lessons = Lessons(1000)
+    assert [lessons(i) for i in (0, 250, 500, 999)] == [1.0, 0.75, 0.5, 0.5]
+    both = RelationClips(Relations(task="both"), 1000, seed=1, lean=1.0)
+    local = RelationClips(Relations(task="local"), 1000, seed=1, lean=1.0)
+    # A cue that always drifts to the right leaves "same" to be what "right" is.
+    assert all(both[i]["label"] == local[i]["label"] for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "neither"}, "it must be one of local, global, both"),
+        ({"size": 32}, "at least 48"),
+        ({"distance": (10, 20)}, "overlap below 18"),
+        ({"distance": (66, 70)}, "room for"),
+        ({"gap": (3, 1)}, "two rising whole numbers"),
+        ({"frames": 10}, "cue, gap and gesture take 11"),
+        ({"wavelength": 1.0}, "between 2 and 32"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Relations(**settings)

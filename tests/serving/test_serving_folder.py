@@ -1,0 +1,60 @@
+"""The folder of temporary files: private, removed, and removed by the next server where it was left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dualformer.serving.folder import Folder, remove_left
+
+HELD = (
+    "import sys, time; from pathlib import Path; from dualformer.serving.folder import Folder;"
+    "folder = Folder(Path(sys.argv[1])); (folder.path / 'upload').write_bytes(b'x');"
+    "print(folder.path, flush=True); time.sleep(600)"
+)
+
+
+def test_a_folder_is_private_and_goes(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    assert folder.path.parent == tmp_path and folder.path.stat().st_mode & 0o777 == 0o700
+    with folder.file() as one, folder.file() as two:
+        assert one != two and one.parent == folder.path
+        one.write_bytes(b"x")
+    assert not one.exists()
+    with pytest.raises(ZeroDivisionError), folder.file() as one:
+        one.write_bytes(b"x")
+        raise ZeroDivisionError
+    assert not one.exists()
+    (folder.path / "page").mkdir()
+    (folder.path / "page" / "clip").write_bytes(b"x")
+    folder.remove()
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_server_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD, str(tmp_path)], stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stdout is not None
+    other = Path(process.stdout.readline().strip())
+    mine = Folder(tmp_path)
+    (tmp_path / "dualformer-serve-file").write_bytes(b"x")
+    (tmp_path / "something").mkdir()
+    (tmp_path / "dualformer-serve-link").symlink_to(tmp_path / "something")
+    assert remove_left(tmp_path) == []  # both live
+    assert (other / "upload").exists()
+
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    third = Folder(tmp_path)
+    assert not other.exists() and mine.path.exists()
+    assert (tmp_path / "dualformer-serve-file").exists() and (tmp_path / "something").exists()
+    mine.remove()
+    third.remove()
