@@ -42,8 +42,9 @@ from dualformer.model.config import Size3, Stage
 from dualformer.model.network import DualFormer
 from dualformer.model.scaled import scaled_config
 from dualformer.training.drifts import DriftReader
-from dualformer.training.experiment import RESULT, RESULTS, Experiment, preprocessing_of, test, write_results
+from dualformer.training.experiment import RESULT, RESULTS, Experiment, write_results
 from dualformer.training.experiment_report import report
+from dualformer.training.experiment_run import preprocessing_of, test
 from dualformer.training.optim import schedule
 from dualformer.training.report import clock
 from dualformer.video.transforms import normalize
@@ -194,7 +195,9 @@ def main(options: Options) -> None:
         gmacs, parameters = _cost(model, experiment.clip)
         print(f"{name}: {gmacs:.3f} GMACs of products and convolutions, {parameters / 1e6:.2f} M parameters")
     seeds = range(options.seed, options.seed + options.seeds)
-    jobs = [(name, task, seed) for seed in seeds for task in options.tasks for name in names]
+    jobs: list[tuple[str, Task, int]] = [
+        (name, task, seed) for seed in seeds for task in options.tasks for name in names
+    ]
     jobs = [job for job in jobs if not (_folder(experiment, *job) / RESULT).is_file()]
     print(f"{len(jobs)} runs to do")
     threads, started = max(1, (os.cpu_count() or 1) // options.jobs), time.monotonic()
@@ -243,7 +246,7 @@ def _one(job: tuple[Experiment, str, Task, int]) -> tuple[str, float]:
 def fit(model: Peer, experiment: Experiment, task: Task, seed: int) -> int:
     """Trains by the experiment's recipe, on the clips that its runs of that seed see; returns the steps."""
     clips, batch_size = experiment.train_length, experiment.batch_size
-    data = RelationClips(experiment.relations(task), clips, seed=seed, lean=Lessons(clips))
+    data = RelationClips(experiment.relations(task), clips, seed=seed, lessons=Lessons(clips))
     steps, preprocessing = clips // batch_size, preprocessing_of(experiment.clip)
     with torch.no_grad():
         side = model.eval().features(torch.zeros(1, 3, *experiment.clip)).shape[3]

@@ -10,7 +10,7 @@ from dualformer.datasets.relations import RelationClips, Relations
 from dualformer.model.network import DualFormer
 from dualformer.model.scaled import scaled_config
 from dualformer.training.drifts import DriftObjective, DriftReader
-from dualformer.training.experiment import preprocessing_of
+from dualformer.training.experiment_run import preprocessing_of
 
 CLIP = (16, 64, 64)
 
@@ -49,7 +49,7 @@ def test_who_knows_the_truth_has_no_loss(tokens: int) -> None:
     for channel in (0, 1):
         blind = features.clone()
         blind[:, channel::2] = 0
-        assert float(reader(blind, drifts).detach()) == pytest.approx(0.5, abs=0.02)
+        assert float(reader(blind, drifts).detach()) == pytest.approx(0.5, abs=0.04)
 
 
 def test_places_and_tokens_must_fit() -> None:
@@ -61,6 +61,6 @@ def test_the_objective_is_the_class_and_the_truth() -> None:
     objective = DriftObjective(DualFormer(scaled_config(), seed=0), preprocessing_of(CLIP), weight=0.5).eval()
     step = objective(batch())
     assert set(step.parts) == {"clip", "drifts"} and step.logits.shape == (4, 2)
-    assert float(step.loss.detach()) == pytest.approx(float(step.parts["clip"] + 0.5 * step.parts["drifts"]))
+    assert float(step.loss.detach()) == pytest.approx(float((step.parts["clip"] + 0.5 * step.parts["drifts"]).detach()))
     step.loss.backward()
     assert all(parameter.grad is not None for parameter in objective.extra.parameters())  # pyright: ignore

@@ -18,9 +18,11 @@ from dualformer.model.presets import preset_config
 from dualformer.model.scaled import KINDS, VARIANTS, scaled_config
 from dualformer.results.seeds import mean_interval
 from dualformer.training import experiment as module
+from dualformer.training import experiment_run as one_run
 from dualformer.training import loop, record
-from dualformer.training.experiment import CONTROLS, RESULTS, Experiment, Run, do_run, run_experiment
+from dualformer.training.experiment import RESULTS, Experiment, Run, run_experiment
 from dualformer.training.experiment_report import PICTURE, TABLE, report, table
+from dualformer.training.experiment_run import CONTROLS, do_run
 from dualformer.training.report import SilentReporter
 
 TINY = Experiment(
@@ -187,8 +189,8 @@ def test_mean_and_interval() -> None:
 
 def test_controls_show_one_frame_or_all_in_another_order() -> None:
     clips = torch.arange(16).repeat(2, 1)[..., None, None, None].expand(2, 16, 4, 4, 3)
-    still = module._control(clips, "still", range(2))
+    still = one_run._control(clips, "still", range(2))
     assert all(len(clip.unique()) == 1 for clip in still)
-    shuffled = module._control(clips, "shuffled", range(2))
+    shuffled = one_run._control(clips, "shuffled", range(2))
     assert all(len(clip.unique()) == 16 for clip in shuffled) and not (shuffled == clips).all()
-    assert module._control(clips, "", range(2)) is clips
+    assert one_run._control(clips, "", range(2)) is clips

@@ -74,5 +74,6 @@ def test_streams_that_turn_up_on_the_way(tmp_path: Path) -> None:
         yield packet
         raise IndexError("list index out of range")
 
-    video = SimpleNamespace(container=SimpleNamespace(demux=demux), stream=None, is_image=False, path=tmp_path)
+    demuxed = SimpleNamespace(demux=demux)
+    video = SimpleNamespace(container=demuxed, stream=None, is_image=False, path=tmp_path, bounds=None)
     assert list(packets_of(video)) == [packet]  # type: ignore[arg-type]  # a stand-in

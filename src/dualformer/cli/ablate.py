@@ -45,6 +45,12 @@ class Options(TrainConfig):
     """With --data relations, clips that a run is trained on, each seen once."""
     test_clips: int = _TEST_CLIPS
     """With --data relations, clips that all runs are tested on."""
+    wavelength: float | None = None
+    """With --data relations, how fine the gesture is: pixels from stripe to stripe."""
+    radius: float | None = None
+    """With --data relations, pixels of the gesture's radius."""
+    noise: float | None = None
+    """With --data relations, standard deviation of the noise of every pixel, in levels of 255."""
     jobs: int = 0
     """With --data relations, runs side by side (0: one for each core, or four on a GPU)."""
     model: str | None = None
@@ -81,7 +87,8 @@ def _option(name: str) -> str:
 
 
 _ALWAYS = ("table", "rows", "clip", "run", "model", "json")
-_ONLY_BENCH = ("tasks", "variants", "train_clips", "test_clips", "jobs")
+_DIALS = ("wavelength", "radius", "noise")
+_ONLY_BENCH = ("tasks", "variants", "train_clips", "test_clips", "jobs", *_DIALS)
 _OF_ROWS = {field.name for field in dataclasses.fields(Options)} - {*_ONLY_BENCH}
 _OF_THE_BENCH = {
     *_ONLY_BENCH,
@@ -135,6 +142,7 @@ def _relations(options: Options) -> int:
         clip=(options.frames or clip[0], size, size),
         clips=options.train_clips,
         test_clips=options.test_clips,
+        scene={name: value for name in _DIALS if (value := getattr(options, name)) is not None},
     )
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
     try:

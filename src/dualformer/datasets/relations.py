@@ -34,8 +34,8 @@ place, before the scores of all tokens are averaged, since an average of two ans
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -64,9 +64,9 @@ class Relations:
     frames: int = 16
     fps: int = 16
     """Frames per second written into video files."""
-    wavelength: float = 5.0
+    wavelength: float = 6.0
     """Of the fine gesture's stripes: how fine it is."""
-    radius: float = 6.0
+    radius: float = 7.0
     """Of the fine gesture."""
     duration: int = 4
     """Frames in which the fine gesture drifts through its wavelength: how brief it is."""
@@ -274,15 +274,14 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
     An item is a dict of tensors: ``clip`` (T H W 3, uint8), ``label`` (int64), and the truth of what drifts where,
     ``drifts`` (T h w 2), as in `Related`. `apart` tells how far cue and gesture are from one another in a clip.
 
-    ``lean`` is the probability with which the cue drifts to the right, a constant or a function of ``i``. At 1 the
-    answer to ``both`` and ``global`` follows from the gesture alone, at one half from neither alone: a course of
-    lessons may begin with the one and end with the other (`Lessons`).
+    ``lessons`` say for every clip how plain it is and how much its cue leans to one side; without them all clips are as
+    ``scene`` says, and lean to neither.
     """
 
-    def __init__(self, scene: Relations, length: int, *, seed: int, lean: float | Callable[[int], float] = 0.5) -> None:
+    def __init__(self, scene: Relations, length: int, *, seed: int, lessons: Lessons | None = None) -> None:
         if length < 1:
             raise ValueError(f"length is {length}; it must be at least 1")
-        self.scene, self.length, self.seed, self.lean = scene, length, seed, lean
+        self.scene, self.length, self.seed, self.lessons = scene, length, seed, lessons
 
     def __len__(self) -> int:
         return self.length
@@ -290,10 +289,10 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
         if not 0 <= i < self.length:
             raise IndexError(f"clip {i} is outside 0 to {self.length - 1}")
-        lean = self.lean if isinstance(self.lean, float) else self.lean(i)
+        scene, lean = self.lessons(i, self.scene) if self.lessons else (self.scene, 0.5)
         choice = np.random.default_rng((self.seed, i, 0))
         cue, gesture = int(choice.random() < lean), int(choice.integers(2))
-        clip = render_relation(self.scene, cue, gesture, (self.seed, i, 1))
+        clip = render_relation(scene, cue, gesture, (self.seed, i, 1))
         return {
             "clip": torch.from_numpy(clip.frames),
             "label": torch.tensor(clip.label),
@@ -307,10 +306,30 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
 
 @dataclass(frozen=True)
 class Lessons:
-    """How much the cue leans to the right in clip ``i`` of ``length``: always at first, then less and less, and not at
-    all over the second half."""
+    """A course of ``length`` clips from plain to as hard as the scene says, which it reaches half-way.
+
+    At first the cue always drifts to the right, so that the answer to ``both`` and ``global`` follows from the gesture
+    alone; over the second half it leans to neither side, and no direction alone tells anything. Likewise the gesture
+    shrinks from 8 pixels of radius and of wavelength, or from what it has if that is more, and the noise grows from a
+    third.
+    """
 
     length: int
 
-    def __call__(self, i: int) -> float:
-        return max(0.5, 1.0 - i / self.length)
+    def __call__(self, i: int, scene: Relations) -> tuple[Relations, float]:
+        """The scene of clip ``i``, and the probability that its cue drifts to the right."""
+        part = min(1.0, 2 * i / self.length)
+
+        def between(plain: float, hard: float) -> float:
+            return plain + part * (hard - plain)
+
+        plainer = replace(
+            scene,
+            radius=between(max(_PLAIN_RADIUS, scene.radius), scene.radius),
+            wavelength=between(max(_PLAIN_WAVELENGTH, scene.wavelength), scene.wavelength),
+            noise=between(scene.noise / 3, scene.noise),
+        )
+        return plainer, between(1.0, 0.5)
+
+
+_PLAIN_RADIUS = _PLAIN_WAVELENGTH = 8.0

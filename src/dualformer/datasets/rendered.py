@@ -161,8 +161,8 @@ def _jobs(out: Path, scene: Scene | Relations, clips_per_class: Mapping[str, int
 
 def _write_one(scene: Scene | Relations, crf: int, job: _Job) -> None:
     path, label, seed = job
-    draw = render_class if isinstance(scene, Relations) else render
-    frames = draw(scene, label, seed).frames
+    clip = render_class(scene, label, seed) if isinstance(scene, Relations) else render(scene, label, seed)
+    frames = clip.frames
     if scene.is_still:
         write_image(path, frames[0])
     else:

@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next tensor, instead of being handed back to the system and fetched anew."""
+"""Freed memory: kept for the next tensor instead of being fetched anew, or handed back to the system at once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,25 @@ def keep_freed_memory() -> bool:
     grows no larger than its peak, and stays that large. Blocks above 1 GiB are still handed back. It does nothing where
     the allocator is another one: on macOS, Windows and with musl.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt") or not hasattr(library, "gnu_get_libc_version"):
+    library = _glibc()
+    if library is None:
         return False
     library.mallopt.argtypes, library.mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
     # glibc stops to adapt both once one is set, so that both are set or none.
     return bool(library.mallopt(_MMAP_THRESHOLD, 2**30)) and bool(library.mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def return_freed_memory() -> bool:
+    """Has glibc's allocator hand back to the system what is free now; returns whether there was any."""
+    library = _glibc()
+    if library is None:
+        return False
+    library.malloc_trim.argtypes, library.malloc_trim.restype = (ctypes.c_size_t,), ctypes.c_int
+    return bool(library.malloc_trim(0))
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") and hasattr(library, "gnu_get_libc_version") else None

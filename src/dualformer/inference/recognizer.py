@@ -120,8 +120,7 @@ class Recognizer:
             self.network = model
             if compile_mode is not None:
                 compiled = compile_network(model, compile_mode, device=self.device)
-        self.computing: Network = compiled or self.network
-        """What views go through: the network, or what it was compiled to, with the same weights."""
+        self._compiled = compiled
         self.card = card
         self.views = Views.parse(views)
         self.views_per_batch = views_per_batch
@@ -163,6 +162,11 @@ class Recognizer:
         if isinstance(self.network, ExportedNetwork):
             raise ValueError(f"{self.network.name} is an exported model: load the weights that it was made from")
         return self.network
+
+    @property
+    def computing(self) -> Network:
+        """What views go through: the network, or what it was compiled to, with the same weights."""
+        return self.network if self._compiled is None else self._compiled
 
     @property
     def preprocessing(self) -> Preprocessing:

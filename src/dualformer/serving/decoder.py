@@ -7,6 +7,8 @@ bytes: nothing that the server would run by reading it.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import logging
 import signal
@@ -22,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from dualformer.explain.seen import Moment, see_file
+from dualformer.inference.allocator import return_freed_memory
 from dualformer.inference.timeline import Cutter
 from dualformer.inference.windows import Sampler, Windows
 from dualformer.video.bounds import Bounds, bounded
@@ -58,7 +61,7 @@ def serve(connection: Connection, reading: Reading) -> None:
         signal.signal(number, signal.SIG_IGN)
     logging.getLogger("dualformer").setLevel(logging.ERROR)  # remarks about files are not the server's log
     torch.set_num_threads(1)
-    _limit_memory(reading.memory)
+    gc.freeze()  # what imports have made is not looked through after every file
 
     def send(words: dict[str, Any], arrays: list[NDArray[Any]]) -> None:
         shapes = [[array.dtype.str, *array.shape] for array in arrays]
@@ -66,24 +69,27 @@ def serve(connection: Connection, reading: Reading) -> None:
         for array in arrays:
             connection.send_bytes(array.tobytes())
 
-    send({"ready": True}, [])
-    while True:
-        try:
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the server hangs up
+        send({"ready": True}, [])
+        while True:
             job = json.loads(connection.recv_bytes())
-        except EOFError:
-            return
-        _limit_time(reading.seconds)
-        try:
-            with bounded(reading.bounds):
-                _JOBS[job["job"]](Path(job["path"]), reading, send)
-        except VideoError as error:
-            send({"refused": _code(error), "reason": error.reason}, [])
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # which is how torch says it
-                raise
-            send({"refused": "too_much_memory", "reason": "reading it takes more memory than it may"}, [])
-        except BrokenPipeError:  # the server is gone
-            return
+            _limit_time(reading.seconds)
+            _limit_memory(reading.memory)
+            _work(job, reading, send)
+            gc.collect()
+            return_freed_memory()  # a large file leaves nothing behind that the next one would be short of
+
+
+def _work(job: dict[str, Any], reading: Reading, send: Send) -> None:
+    try:
+        with bounded(reading.bounds):
+            _JOBS[job["job"]](Path(job["path"]), reading, send)
+    except VideoError as error:
+        send({"refused": _code(error), "reason": error.reason}, [])
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # which is how torch says it
+            raise
+        send({"refused": "too_much_memory", "reason": "reading it takes more memory than it may"}, [])
 
 
 def _views(path: Path, reading: Reading, send: Send) -> None:

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -20,37 +19,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from dualformer.datasets.relations import TASKS, Lessons, RelationClips, Relations, Task
+from dualformer.datasets.relations import TASKS, Relations, Task
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Config, Size3
-from dualformer.model.cost import measure_cost
-from dualformer.model.network import DualFormer
 from dualformer.model.scaled import KINDS, SCALED_CLIP, VARIANTS, scaled_config
-from dualformer.training.drifts import DriftObjective
-from dualformer.training.loop import Interrupted, Loop, LoopConfig
+from dualformer.training.loop import Interrupted
 from dualformer.training.precision import choose_precision
-from dualformer.training.report import Reporter, SilentReporter, clock
-from dualformer.training.state import has_checkpoint
-from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
-from dualformer.video.transforms import normalize
+from dualformer.training.report import Reporter, clock
 from dualformer.weights.atomic import atomic_write
-from dualformer.weights.native import Card
 
 RESULT = "result.json"
 RESULTS = "results.json"
-_ALIVE = "alive.json"
+ALIVE = "alive.json"
 _LOG = "log.txt"
-TEST_SEED = 2**31 - 2
-VAL_SEED = 2**31 - 3
-"""No run's own."""
-CONTROLS = ("still", "shuffled")
-"""Test clips of which one frame is repeated, and such with their frames in another order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +246,7 @@ def _outlook(
 def _part(folder: Path) -> float:
     """What part of a run is done."""
     try:
-        return float(json.loads((folder / _ALIVE).read_text()))
+        return float(json.loads((folder / ALIVE).read_text()))
     except (OSError, ValueError):
         return 0.0
 
@@ -272,6 +256,8 @@ def _key(result: dict[str, Any]) -> str:
 
 
 def _in_a_process(experiment: Experiment, run: Run, threads: int) -> None:
+    from dualformer.training.experiment_run import Alive, do_run  # which knows what an experiment is
+
     folder = Path(experiment.out) / run.key
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
@@ -279,170 +265,6 @@ def _in_a_process(experiment: Experiment, run: Run, threads: int) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
-            do_run(experiment, run, alive=_Alive(folder))
+            do_run(experiment, run, alive=Alive(folder))
         except Interrupted:
             raise SystemExit(130) from None
-
-
-class _Alive:
-    """A watcher of a run that tells how far it is, and ends it if the process that started it has gone: otherwise it
-    would go on beside its successor."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path, self._parent, self._told, self._steps = folder / _ALIVE, os.getppid(), 0.0, 1
-
-    def of(self, steps: int) -> _Alive:
-        self._steps = steps
-        return self
-
-    def on_step(self, step: int, told: dict[str, float]) -> None:
-        if os.getppid() != self._parent:
-            os._exit(1)
-        if time.monotonic() - self._told > 2:
-            self._told = time.monotonic()
-            self._path.write_text(json.dumps(step / self._steps))
-
-    def on_epoch(self, epoch: dict[str, Any], confusion: Tensor | None) -> None:
-        pass
-
-    def close(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-
-def do_run(experiment: Experiment, run: Run, *, alive: _Alive | None = None) -> dict[str, Any]:
-    """One training and its test, in this process; goes on where an earlier call stopped."""
-    folder = Path(experiment.out) / run.key
-    scene = experiment.relations(run.task)
-    network = experiment.network(run.variant)
-    fabric = Fabric(accelerator=experiment.accelerator, devices=1)
-    preprocessing = preprocessing_of(experiment.clip)
-    model = DualFormer(network, seed=run.seed)
-    # From the classes alone it takes thousands of clips until anything is learnt.
-    objective = DriftObjective(model, preprocessing, weight=experiment.truth)
-    objective.place(fabric.device)
-    lessons = Lessons(experiment.train_length)
-    per_epoch = lessons.length // Experiment.EPOCHS
-    assert experiment.precision != "auto"
-    loop = Loop(
-        objective,
-        _Epochs(RelationClips(scene, lessons.length, seed=run.seed, lean=lessons), per_epoch),
-        _Views(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
-        train_size=per_epoch,
-        card=Card(
-            config=network,
-            labels=scene.classes,
-            preprocessing=preprocessing,
-            provenance=f"{run.key} of an experiment",
-            licence="",
-        ),
-        config=LoopConfig(
-            epochs=Experiment.EPOCHS,
-            batch_size=experiment.batch_size,
-            lr=experiment.lr,
-            weight_decay=experiment.weight_decay,
-            warmup_epochs=Experiment.EPOCHS / 12,
-            precision=experiment.precision,
-            seed=run.seed,
-            save_minutes=1.0,
-            keep=1,
-        ),
-        out=folder,
-        fabric=fabric,
-        reporter=SilentReporter(),
-        fingerprint={"experiment": experiment.binding(), "network": network.to_dict()},
-    )
-    try:
-        if has_checkpoint(folder):
-            loop.resume()
-        if alive:
-            loop.watch(lambda: [alive.of(loop.steps)])
-        trained = loop.run()
-    finally:
-        loop.close()
-    result = {
-        "task": run.task,
-        "variant": run.variant,
-        "seed": run.seed,
-        "steps": loop.steps,
-        "seconds": round(trained.seconds, 1),
-        **_cost(network),
-        **test(model, scene, experiment, device=fabric.device),
-    }
-    atomic_write(folder / RESULT, lambda path: path.write_text(json.dumps(result) + "\n"))
-    # The figures are what is wanted; weights and checkpoints of all runs would take gigabytes.
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for weights in folder.glob("*.safetensors"):
-        weights.unlink()
-    return result
-
-
-def preprocessing_of(clip: Size3) -> Preprocessing:
-    return Preprocessing(frames=clip[0], stride=1, resize=clip[1], crop=clip[1], mean=KINETICS_MEAN, std=KINETICS_STD)
-
-
-def _cost(network: Config) -> dict[str, float]:
-    cost = measure_cost(network)
-    return {"gmacs": cost.macs / 1e9, "parameters": cost.parameters - cost.classifier}
-
-
-@torch.no_grad()
-def test(model: torch.nn.Module, scene: Relations, experiment: Experiment, *, device: torch.device) -> dict[str, Any]:
-    """``accuracy`` on the test clips, ``right`` (a letter for each clip, 1 where it was right), and the accuracy of the
-    controls on a quarter of the clips."""
-    model.eval()
-    preprocessing = preprocessing_of(experiment.clip)
-    clips = RelationClips(scene, experiment.test_clips, seed=TEST_SEED)
-    right: dict[str, list[int]] = {name: [] for name in ("", *CONTROLS)}
-    for start in range(0, len(clips), 32):
-        numbers = range(start, min(start + 32, len(clips)))
-        items = [clips[i] for i in numbers]
-        frames, labels = torch.stack([item["clip"] for item in items]), torch.stack([item["label"] for item in items])
-        for name in right:
-            if name and start >= len(clips) // 4:
-                continue
-            shown = normalize(_control(frames, name, numbers).to(device), preprocessing)
-            with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bfloat16"):
-                said = model(shown).argmax(1).cpu()
-            right[name] += (said == labels).int().tolist()
-    return {
-        "accuracy": sum(right[""]) / len(clips),
-        "right": "".join(map(str, right[""])),
-        **{name: sum(right[name]) / len(right[name]) for name in CONTROLS},
-    }
-
-
-def _control(frames: Tensor, name: str, numbers: Sequence[int]) -> Tensor:
-    """Clips B T H W 3 as they are, or one frame of each repeated, or each with its frames in an order drawn for it."""
-    if not name:
-        return frames
-    orders = []
-    for number in numbers:
-        rng = np.random.default_rng((TEST_SEED, number, 2))
-        length = frames.shape[1]
-        orders.append(np.full(length, rng.integers(length)) if name == "still" else rng.permutation(length))
-    return torch.stack([clip[torch.from_numpy(order)] for clip, order in zip(frames, orders, strict=True)])
-
-
-class _Epochs(Dataset[dict[str, Tensor]]):
-    """Clip (epoch, number) of a run that never shows a clip twice."""
-
-    def __init__(self, clips: RelationClips, length: int) -> None:
-        self.clips, self.length = clips, length
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        epoch, number = key
-        return self.clips[epoch * self.length + number]
-
-
-class _Views(Dataset[dict[str, Tensor]]):
-    """Clips as test views: one of each."""
-
-    def __init__(self, clips: RelationClips) -> None:
-        self.clips = clips
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        item = self.clips[index]
-        return {"views": item["clip"][None], "label": item["label"]}

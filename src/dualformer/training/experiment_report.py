@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dualformer.datasets.relations import Apart, RelationClips, Task
 from dualformer.results.seeds import mean_interval
-from dualformer.training.experiment import CONTROLS, TEST_SEED, Experiment
+from dualformer.training.experiment import Experiment
+from dualformer.training.experiment_run import CONTROLS, TEST_SEED
 from dualformer.weights.atomic import atomic_write
 
 TABLE = "table.md"

@@ -34,6 +34,8 @@ class Pictures:
         self._first = first
         self._size: tuple[int, int] | None = None
         self._told = False
+        self._rotation: int | None = None
+        self._orientation = (0, False)
         # One for all frames: setting it up costs more than converting a small frame.
         self._reformatter = VideoReformatter()
 
@@ -52,11 +54,15 @@ class Pictures:
         rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", **ONE_THREAD)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
-        return torch.from_numpy(np.ascontiguousarray(_upright(rows.reshape(height, width, 3), frame)))
+        return torch.from_numpy(np.ascontiguousarray(self._upright(rows.reshape(height, width, 3), frame)))
 
-
-def _upright(picture: NDArray[np.uint8], frame: av.video.frame.VideoFrame) -> NDArray[np.uint8]:
-    turns, mirrored = orientation(frame)
-    if mirrored:
-        picture = picture[:, ::-1]
-    return np.rot90(picture, turns) if turns else picture
+    def _upright(self, picture: NDArray[np.uint8], frame: av.video.frame.VideoFrame) -> NDArray[np.uint8]:
+        # A frame that was asked for its side data refers to itself, and only the garbage collector frees it, which
+        # counts objects, not bytes: hundreds of large frames would lie in memory. So the first one is asked, and then
+        # one that is turned by another angle than the one before.
+        if frame.rotation != self._rotation:
+            self._rotation, self._orientation = frame.rotation, orientation(frame)
+        turns, mirrored = self._orientation
+        if mirrored:
+            picture = picture[:, ::-1]
+        return np.rot90(picture, turns) if turns else picture

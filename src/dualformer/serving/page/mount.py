@@ -11,13 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from fastapi import FastAPI
 
-from dualformer.serving.page.blocks import make_page
+from dualformer.serving.extra import need_web
 from dualformer.serving.page.examples import render_examples
 from dualformer.serving.page.guard import Guard
-from dualformer.serving.page.style import CSS, make_theme
 from dualformer.serving.service import Service
 
 _EXAMPLES = "examples"
@@ -31,11 +29,18 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
     """Mounts the page at ``/`` of ``app``, behind the routes that ``app`` has already.
 
     Uploads, recordings and answers lie in ``folder``, for a quarter of an hour; the caller removes it when ``app`` has
-    ended. There is one page in a process: where Gradio keeps its files is a variable of the environment.
+    ended. There is one page in a process: where Gradio keeps its files is a variable of the environment. Raises
+    ``DualFormerError`` where Gradio cannot be imported.
     """
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    need_web("gradio")  # not before: it looks at these when it is imported
+    import gradio as gr
+
+    from dualformer.serving.page.blocks import make_page
+    from dualformer.serving.page.style import CSS, make_theme
+
     blocks = make_page(service, folder=folder, examples=render_examples(folder / _EXAMPLES))
     # An application of its own between the two, so that the guard is in front of all that Gradio adds.
     inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

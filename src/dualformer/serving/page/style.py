@@ -42,6 +42,7 @@ CSS = """
 .timeline table {
   width: auto !important; border-collapse: collapse; margin-top: .6rem; font-variant-numeric: tabular-nums;
 }
+.timeline table, .timeline tr {border: 0 !important}
 .timeline caption {text-align: left; font-size: .9rem; padding-bottom: .3rem}
 .timeline th, .timeline td {
   text-align: left; padding: .25rem 1.2rem .25rem 0; border: 0 !important;
