@@ -140,8 +140,6 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
             macs = multiply_adds(model, torch.zeros(1, 3, *clip))
             parameters = sum(parameter.numel() for parameter in model.parameters())
             works[name] = peer(model.to(device), noise(clip, options.batch), options.dtype, device)
-        else:
-            continue
         table[name] = {"model": name, "gmacs": macs / 1e9, "parameters": parameters}
     peaks: list[float] = []
 

@@ -37,6 +37,6 @@ def test_frames_that_were_read_are_gone(
         pictures = []
         for _, picture in reader.frames(np.arange(60)):
             pictures.append(picture.numpy().copy())  # a picture may be a view of a frame
-            assert alive() - before <= 8  # the decoder hands out several at the end
+            assert alive() - before <= 20  # the decoder hands out several at the end
     if turn is None or not any(turn[1:]):
         np.testing.assert_array_equal(np.stack(pictures), naive(path))
