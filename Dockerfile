@@ -1,20 +1,22 @@
-# A server that computes on the CPU:
+# A server:
 #
 #   docker build -t dualformer .
 #   docker run --rm -p 8000:8000 --read-only --tmpfs /tmp:size=4g dualformer
 #   docker run --rm -p 8000:8000 -v "$PWD/runs/train:/weights:ro" -e DUALFORMER_TOKEN=… dualformer --weights /weights/best.safetensors
 #
-# For a GPU, build with --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 and run with --gpus all.
+# PyTorch comes from pip's own index, whose build for Linux carries CUDA and several GB (run it with --gpus all). For an
+# image that is small, name the index of the CPU build, as PyTorch's installation page gives it: --build-arg TORCH_INDEX=URL
 FROM python:3.12-slim
 
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX=""
 
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    MPLCONFIGDIR=/tmp/matplotlib
 
 WORKDIR /src
 # PyTorch first and by itself: its layer is by far the largest, and changes least.
 COPY constraints.txt ./
-RUN pip install --index-url "$TORCH_INDEX" -c constraints.txt torch
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c constraints.txt torch
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src

@@ -2,73 +2,97 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dualformer.cli.main import main
 from dualformer.datasets import relations
-from dualformer.datasets.relations import CUE, TASKS, Lessons, RelationClips, Relations, render_relation
+from dualformer.datasets.relations import CUE, TASKS, Lessons, RelationClips, Relations, render_class, render_relation
 from dualformer.datasets.rendered import write_dataset
+from dualformer.video.decode import VideoReader
 
-CLIPS = 3600
-
-
-def accuracy(features: np.ndarray, labels: np.ndarray) -> float:
-    """Of a ridge regression learnt from half of the clips, on the other half."""
-    features = (features - features.mean(0)) / (features.std(0) + 1e-9)
-    cut = len(features) // 2
-    seen, wanted = features[:cut], 2.0 * labels[:cut] - 1
-    weights = np.linalg.solve(seen.T @ seen + 100 * np.eye(seen.shape[1]), seen.T @ (wanted - wanted.mean()))
-    return float(((features[cut:] @ weights > 0) == labels[cut:]).mean())
-
-
-def cells(pictures: np.ndarray) -> np.ndarray:
-    """Pictures n × 64 × 64 → n × 256, means of 4 × 4 pixels."""
-    return pictures.reshape(len(pictures), 16, 4, 16, 4).mean((2, 4)).reshape(len(pictures), -1)
+CLIPS = 1600
+_SPEC = importlib.util.spec_from_file_location(
+    "relations_leaks", Path(__file__).resolve().parents[2] / "benchmarks" / "relations_leaks.py"
+)
+assert _SPEC is not None and _SPEC.loader is not None
+leaks = importlib.util.module_from_spec(_SPEC)
+sys.modules["relations_leaks"] = leaks
+_SPEC.loader.exec_module(leaks)
 
 
-@pytest.fixture(scope="module", params=TASKS)
-def drawn(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
-    """Clips n T H W (grey levels) and labels of a task."""
-    clips = RelationClips(Relations(task=request.param), CLIPS, seed=11)
-    items = [clips[i] for i in range(CLIPS)]
-    return np.stack([item["clip"][..., 0].numpy() for item in items]), np.array([int(item["label"]) for item in items])
+def test_a_linear_model_finds_what_there_is_to_find() -> None:
+    rng = np.random.default_rng(3)
+    features, labels = rng.normal(size=(600, 20)), rng.integers(2, size=600)
+    assert abs(leaks.accuracy(features, labels) - 0.5) < 0.06
+    features[:, 7] += labels  # a quarter of what it would take to tell them apart without a mistake
+    assert 0.6 < leaks.accuracy(features, labels) < 0.8
 
 
-def test_no_statistic_without_order_tells_the_class(drawn: tuple[np.ndarray, np.ndarray]) -> None:
-    clips, labels = drawn
-    levels = clips.astype(np.float32)
-    statistics = {
-        "mean frame": cells(levels.mean(1)),
-        "variance over time": cells(levels.var(1)),
-        "first frame": cells(levels[:, 0]),
-        "last frame": cells(levels[:, -1]),
-        "first and last frame": np.concatenate((cells(levels[:, 0]), cells(levels[:, -1])), axis=1),
-        "change from first to last": cells(np.abs(levels[:, -1] - levels[:, 0])),
-        "brightness by frame": np.concatenate((levels.mean((2, 3)), levels.std((2, 3))), axis=1),
-    }
-    found = {name: accuracy(features, labels) for name, features in statistics.items()}
-    assert all(abs(share - 0.5) < 0.05 for share in found.values()), found
+@pytest.mark.parametrize("shown", ["both", "global"])
+def test_no_statistic_without_order_tells_the_class(shown: relations.Task) -> None:
+    """`local` and `both` ask about the very same clips, so these are drawn once."""
+    tasks = ("local", "both") if shown == "both" else ("global",)
+    clips = RelationClips(Relations(task=shown), CLIPS, seed=11)
+    ways, found = [], []
+    for i in range(CLIPS):
+        item = clips[i]
+        found.append(leaks.statistics(item["clip"][..., 0].numpy()))
+        ways.append([int(item["label"]), *np.sign(item["drifts"].numpy().sum((0, 1, 2))).tolist()])
+    label, cue, gesture = np.array(ways).T
+    labels = {"local": gesture > 0, "both": cue == gesture, "global": cue == gesture}
+    assert (labels[shown] == label).all()
+    for task in tasks:
+        shares = {name: leaks.accuracy(np.stack([row[name] for row in found]), labels[task]) for name in found[0]}
+        assert all(abs(share - 0.5) < 0.05 for share in shares.values()), (task, shares)
+
+
+@pytest.mark.parametrize("task", ["local", "global"])
+def test_files_tell_nothing(task: relations.Task, tmp_path: Path) -> None:
+    """Size of the file and of its packets, which is all that a file says without its pictures. `both` has the files of
+    `local`, and `benchmarks/relations_leaks.py` asks thousands of each."""
+    scene = Relations(task=task)
+    write_dataset(tmp_path, scene, clips_per_class={"train": 80}, seed=5)
+    sizes, labels = leaks.file_sizes(tmp_path, scene)
+    assert sizes.shape == (160, 33) and labels.sum() == 80
+    # Chance itself may be 12 points off with 160 clips: three standard errors.
+    assert abs(leaks.accuracy(sizes, labels) - 0.5) < 0.12
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_files_tell_nothing(task: relations.Task, tmp_path: Path) -> None:
-    """Size of the file and of its packets, which is all that a file says without its pictures."""
-    import av
-
-    write_dataset(tmp_path, Relations(task=task), clips_per_class={"train": 300}, seed=5)
-    rows, labels = [], []
-    for path in sorted(tmp_path.glob("train/*/*.mp4")):
-        with av.open(str(path)) as container:
-            sizes = [packet.size for packet in container.demux(video=0) if packet.size]
-        assert len(sizes) == 16
-        rows.append([path.stat().st_size, *sizes, *np.cumsum(sizes)])
-        labels.append(path.parent.name == Relations(task=task).classes[1])
-    order = np.random.default_rng(0).permutation(len(rows))
-    # Of 300 clips, 5 points are less than two standard errors: chance itself may be three of them off.
-    assert abs(accuracy(np.array(rows, dtype=float)[order], np.array(labels)[order]) - 0.5) < 0.087
+def test_render_writes_videos_of_a_task(
+    task: relations.Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    arguments = ["render", str(out), "--classes", task, "--train", "2", "--val", "0", "--test", "1", "--seed", "4"]
+    assert main(arguments) == 0
+    scene, said = Relations(task=task), capsys.readouterr().out
+    assert f"rendering 6 videos of 2 classes into {out}" in said and "6 videos written, 0 were there already" in said
+    assert "--stride 1" in said
+    assert json.loads((out / "rendered.json").read_text())["scene"]["task"] == task
+    for split, count in (("train", 2), ("test", 1)):
+        for label, name in enumerate(scene.classes):
+            files = sorted((out / split / name).glob("*.mp4"))
+            assert [path.name for path in files] == [f"{name}_{i:04d}.mp4" for i in range(count)]
+            for i, path in enumerate(files):
+                clip = render_class(scene, label, (4, zlib.crc32(split.encode()), label, i))
+                assert clip.label == label
+                with VideoReader(path) as video:
+                    shown = video.read(range(len(video))).numpy()
+                # H.264 keeps the stripes and loses some of the noise.
+                assert shown.shape == clip.frames.shape == (16, 64, 64, 3)
+                assert np.corrcoef(shown[..., 1].ravel(), clip.frames[..., 1].ravel())[0, 1] > 0.8
+    assert main(arguments) == 0
+    assert "0 videos written, 6 were there already" in capsys.readouterr().out
+    assert main([*arguments, "--difficulty", "1"]) == 2
+    assert f"--difficulty does nothing with --classes {task}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", TASKS)
