@@ -24,7 +24,7 @@ format: $(DEV)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[explain]'
 	touch $@
 
 # What tests and lint need besides, the extras among it.

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": _MEASURING,
     "inference": _MEASURING - {"datasets"},
     "explain": {*_MEASURING - {"datasets"}, "inference"},
-    "quickstart": {*_FLOOR_3, "training", "evaluation", "inference"},
+    "quickstart": {*_FLOOR_3, "training", "evaluation", "inference", "explain"},
     "export": {*_FLOOR_3, "evaluation"},
     "report": {"evaluation", "explain", "inference", "results", "model", "weights", "video"},
     "serving": {*_FLOOR_3, "inference", "explain"},

@@ -1,14 +1,16 @@
 """The quickstart on a few videos: that it does all its steps, goes on where it stopped, and is done anew."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from dualformer.datasets.open import open_videos
 from dualformer.evaluation.evaluate import evaluate
+from dualformer.inference.recognizer import Recognizer
 from dualformer.quickstart.config import QuickstartConfig
-from dualformer.quickstart.run import CONTROLS, quickstart
+from dualformer.quickstart.run import CONTROLS, explain_example, quickstart
 from dualformer.training.loop import Interrupted
 from dualformer.training.report import Reporter
 from dualformer.weights.native import load_weights
@@ -58,6 +60,18 @@ def test_the_report_says_what_evaluation_finds(done: Path):
     assert f"| trained from `rendered` | {figures['top1']:.1%} |" in page
     for name in ("curves.png", "confusion.png", "contact_sheet.png"):
         assert (done / "report" / name).read_bytes().startswith(b"\x89PNG") and name in page
+    assert (done / "report" / "gradcam.gif").read_bytes().startswith(b"GIF89a") and "(gradcam.gif)" in page
+
+
+def test_without_captum_there_is_a_report_without_gradcam(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    lines = Lines()
+    recognizer = Recognizer.load(done / "run" / "best.safetensors", views="1x1")
+    file = next((done / "videos" / "test").rglob("*.mp4"))
+    assert explain_example(recognizer, file, tmp_path, lines) is None
+    assert not list(tmp_path.iterdir()) and "pip install 'dualformer[explain]'" in " ".join(lines.lines)
 
 
 def test_no_video_is_in_two_splits(done: Path):

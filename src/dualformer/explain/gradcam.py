@@ -67,6 +67,10 @@ class _Tail(nn.Module):
         return self.head(self.norm(x.permute(0, 2, 3, 4, 1)).mean((1, 2, 3)))
 
 
+class NoCaptumError(DualFormerError):
+    """The extra ``explain`` is not there."""
+
+
 def gradcam(
     model: DualFormer, video: Tensor, target: int, *, stage: int | None = None, gradients: Gradients = "each"
 ) -> Tensor:
@@ -74,7 +78,7 @@ def gradcam(
 
     It is 0 where there is none, and in no unit. The network before the stage runs without gradients, and so needs no
     more memory than for a prediction. Works in float32, whatever autocast says.
-    Errors: ``DualFormerError`` where captum is not installed.
+    Errors: `NoCaptumError` where captum is not installed.
     """
     captum = _captum()
     stage = len(model.stages) - 1 if stage is None else stage
@@ -104,4 +108,4 @@ def _captum():
     try:
         return importlib.import_module("captum.attr")
     except ImportError as error:
-        raise DualFormerError(f"captum cannot be imported ({error}); pip install 'dualformer[explain]'") from error
+        raise NoCaptumError(f"captum cannot be imported ({error}); pip install 'dualformer[explain]'") from error

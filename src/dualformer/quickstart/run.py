@@ -16,6 +16,8 @@ from dualformer.datasets.rendered import HORIZONTAL, Difficulty, Scene, write_da
 from dualformer.datasets.samples import VideoList
 from dualformer.evaluation.evaluate import Control, Evaluation, evaluate
 from dualformer.evaluation.report import write_report
+from dualformer.explain.explain import explain_video
+from dualformer.explain.gradcam import NoCaptumError
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.quickstart.config import QuickstartConfig
 from dualformer.training.config import TrainConfig
@@ -69,7 +71,8 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
         judged_scratch = _judge(scratch.weights, test) if scratch else None
     with _step(reporter, seconds, "report", f"5/5 labelling one of them and writing the report to {report}"):
         file = test.samples[0].path
-        example = Recognizer.load(trained.weights, views="1x1")(file)
+        recognizer = Recognizer.load(trained.weights, views="1x1")
+        example = recognizer(file)
         figures = {
             "top1": judged.figures["top1"],
             "chance": 1 / len(test.classes),
@@ -83,7 +86,9 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
         extra = {key: value for key, value in figures.items() if key not in judged.figures}
         written = write_report(report, judged, extra=extra, rows=8)
         shutil.copyfile(out / "run" / CURVES, report / CURVES)
-        atomic_write(report / "README.md", lambda path: path.write_text(_page(config, figures, judged, len(test))))
+        explained = explain_example(recognizer, file, report, reporter)
+        page = _page(config, figures, judged, len(test), explained)
+        atomic_write(report / "README.md", lambda path: path.write_text(page))
     figures = json.loads(written.figures.read_text())
     return QuickstartResult(report=report, weights=trained.weights, figures=figures, example=example)
 
@@ -131,7 +136,21 @@ def _judge(weights: Path, test: VideoList, *, control: Control = "none") -> Eval
     return evaluate(model, card, test, views="1x1", batch_size=16, control=control)
 
 
-def _page(config: QuickstartConfig, figures: Mapping[str, Any], judged: Evaluation, videos: int) -> str:
+def explain_example(recognizer: Recognizer, file: Path, report: Path, reporter: Reporter) -> Path | None:
+    """Writes the clip of ``file`` with Grad-CAM over it into ``report``: returns the GIF, beside which are an MP4 and a
+    sheet, or None without captum."""
+    try:
+        # Of 64 pixels the last stage has 2x2 tokens a frame, and this one 8x8.
+        explanation = explain_video(recognizer, file, stage=2)
+    except NoCaptumError as error:
+        reporter.say(f"    without Grad-CAM: {error}")
+        return None
+    return explanation.save(report)["gif"]
+
+
+def _page(
+    config: QuickstartConfig, figures: Mapping[str, Any], judged: Evaluation, videos: int, explained: Path | None
+) -> str:
     """The report's text, in Markdown."""
     scratch = figures["from_scratch_top1"]
     rows = [
@@ -141,6 +160,8 @@ def _page(config: QuickstartConfig, figures: Mapping[str, Any], judged: Evaluati
         ("control: each clip's frames are shuffled", figures["controls"]["shuffled"]),
         (f"guessing among {len(judged.classes)} classes", figures["chance"]),
     ]
+    shown = f"what speaks for {figures['example']['top'][0][0]}, by Grad-CAM"
+    gradcam = f"![{shown}]({explained.name})\n" if explained else ""
     table = "\n".join(f"| {name} | {value:.1%} |" for name, value in rows)
     return f"""# Quickstart report
 
@@ -155,6 +176,6 @@ The starting weights, {figures["started_from"]}: they have seen motions of these
 ![training curves](curves.png)
 ![confusion matrix](confusion.png)
 ![videos with what was predicted](contact_sheet.png)
-
+{gradcam}
 All figures: `figures.json`. Every video: `predictions.csv`. Every class: `per_class.csv`.
 """

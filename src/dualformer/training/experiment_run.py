@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from dualformer.datasets.relations import Lessons, RelationClips, Relations
 from dualformer.model.config import Config, Size3
@@ -24,6 +23,7 @@ from dualformer.training.drifts import DriftObjective
 from dualformer.training.experiment import ALIVE, RESULT, Experiment, Run
 from dualformer.training.loop import Loop, LoopConfig
 from dualformer.training.report import SilentReporter
+from dualformer.training.sources import FreshClips, OneView
 from dualformer.training.state import has_checkpoint
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.video.transforms import normalize
@@ -78,8 +78,8 @@ def do_run(experiment: Experiment, run: Run, *, alive: Alive | None = None) -> d
     assert experiment.precision != "auto"
     loop = Loop(
         objective,
-        _Epochs(RelationClips(scene, lessons.length, seed=run.seed, lessons=lessons), per_epoch),
-        _Views(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
+        FreshClips(RelationClips(scene, lessons.length, seed=run.seed, lessons=lessons), per_epoch),
+        OneView(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
         train_size=per_epoch,
         card=Card(
             config=network,
@@ -174,28 +174,3 @@ def _control(frames: Tensor, name: str, numbers: Sequence[int]) -> Tensor:
         length = frames.shape[1]
         orders.append(np.full(length, rng.integers(length)) if name == "still" else rng.permutation(length))
     return torch.stack([clip[torch.from_numpy(order)] for clip, order in zip(frames, orders, strict=True)])
-
-
-class _Epochs(Dataset[dict[str, Tensor]]):
-    """Clip (epoch, number) of a run that never shows a clip twice."""
-
-    def __init__(self, clips: RelationClips, length: int) -> None:
-        self.clips, self.length = clips, length
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        epoch, number = key
-        return self.clips[epoch * self.length + number]
-
-
-class _Views(Dataset[dict[str, Tensor]]):
-    """Clips as test views: one of each."""
-
-    def __init__(self, clips: RelationClips) -> None:
-        self.clips = clips
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        item = self.clips[index]
-        return {"views": item["clip"][None], "label": item["label"]}

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from dualformer.datasets.clips import TrainingClips, ViewClips
 from dualformer.datasets.open import Splits, open_splits, parse_where, read_bad
+from dualformer.datasets.relations import RelationClips
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
 from dualformer.datasets.samples import Packed, VideoList
 from dualformer.datasets.shards.order import LANES, ShardOrder, remote_shards, room_for
@@ -162,12 +163,12 @@ def rendered_source(config: TrainConfig) -> Source:
             )
         difficulty = Curriculum(epochs * length, seed=config.seed)
         clips = RenderedClips(_scene(pre), epochs * length, seed=config.seed, frames=pre.frames, difficulty=difficulty)
-        return _Epochs(clips, length)
+        return FreshClips(clips, length)
 
     def val(pre: Preprocessing) -> Clips:
         # Another seed than any training clip's: theirs is the run's, and never negative.
         difficulty = Curriculum(_VALIDATION_CLIPS, seed=_VALIDATION_SEED, hardest=lambda _: 1.0)
-        return _Views(
+        return OneView(
             RenderedClips(
                 _scene(pre), _VALIDATION_CLIPS, seed=_VALIDATION_SEED, frames=pre.frames, difficulty=difficulty
             )
@@ -206,10 +207,10 @@ class Curriculum:
         return Difficulty.at(draw * self.hardest(i / self.length))
 
 
-class _Epochs(Dataset[dict[str, Tensor]]):
+class FreshClips(Dataset[dict[str, Tensor]]):
     """Clip (epoch, number) of a run that never shows a clip twice."""
 
-    def __init__(self, clips: RenderedClips, length: int) -> None:
+    def __init__(self, clips: RenderedClips | RelationClips, length: int) -> None:
         self.clips, self.length = clips, length
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
@@ -217,10 +218,10 @@ class _Epochs(Dataset[dict[str, Tensor]]):
         return self.clips[epoch * self.length + number]
 
 
-class _Views(Dataset[dict[str, Tensor]]):
+class OneView(Dataset[dict[str, Tensor]]):
     """Clips as test views: one of each."""
 
-    def __init__(self, clips: RenderedClips) -> None:
+    def __init__(self, clips: RenderedClips | RelationClips) -> None:
         self.clips = clips
 
     def __len__(self) -> int:
