@@ -40,7 +40,8 @@ def test_what_a_work_holds_for_a_moment_and_what_it_keeps_of_weights_twice(
 ) -> None:
     command = [sys.executable, "-c", KNOWN, str(held), str(kept)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert float(done.stdout) == pytest.approx(expected, abs=6)
+    # Seen now and then: the C library takes a second block of 8 MiB where the first one has only just become free.
+    assert expected - 3 < float(done.stdout) < expected + 8 + 6
 
 
 def test_a_larger_batch_takes_more() -> None:
