@@ -26,6 +26,7 @@ import json
 import multiprocessing
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ from dualformer.training.report import clock
 from dualformer.video.transforms import normalize
 
 
-class Peer(nn.Module):
+class Peer(nn.Module, ABC):
     """B 3 T H W → B classes, by way of a map of features B C T' H' W'."""
 
     def __init__(self, channels: int) -> None:
@@ -58,8 +59,9 @@ class Peer(nn.Module):
         self.channels = channels
         self.head = nn.Linear(channels, 2)
 
+    @abstractmethod
     def features(self, video: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The map, with time and place left in it."""
 
     def forward(self, video: Tensor) -> Tensor:
         return self.head(self.features(video).mean((2, 3, 4)))

@@ -126,7 +126,7 @@ def test_a_source_that_vanishes_and_returns_is_picked_up(broadcast: bytes) -> No
     before = after = 0
     for label in stream:
         assert label.label == "green"
-        before, after = before + (label.counts.reconnects == 0), after + (label.counts.reconnects >= 1)
+        before, after = before + (label.counts.reconnects == 0), after + (label.counts.reconnects == 1)
         if after >= 2:
             break
     assert before >= 1 and after == 2
@@ -212,10 +212,10 @@ def test_a_driver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch, bro
     monkeypatch.setattr("dualformer.inference.receive.LiveVideo", open_camera)
     monkeypatch.setattr("dualformer.inference.stream._GRACE", 0.1)
     events: list[StreamEvent] = []
-    stream = colour_recognizer(frames=4, stride=2).stream("camera:0", timeout=0.2, give_up=20, on_event=events.append)
+    stream = colour_recognizer(frames=4, stride=2).stream("camera:0", timeout=1.0, give_up=20, on_event=events.append)
     label = next(iter(stream))
     forever.set()
-    assert label.label == "green" and label.counts.reconnects >= 1
+    assert label.label == "green" and label.counts.reconnects == 1
     assert [(event.kind, event.reason) for event in events[:2]] == [("lost", "it does not answer"), ("open", "")]
 
 
