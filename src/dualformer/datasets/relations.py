@@ -28,8 +28,10 @@ What is no way around the question, by construction:
 How a drift is seen: it takes two places a quarter of a wavelength apart at two times. For fine stripes these lie within
 a few pixels, where the cells over which a pyramid pools blur them; for coarse ones within 16 pixels, which any cell
 holds. But a patch of the embedding has two frames as well, and the PEG sees neighbours: local attention is not the only
-way to a fine drift, and in first trials networks without it found one. How a relation is seen: what is known of the cue has to reach the gesture's tokens, or both the same third
-place, before the scores of all tokens are averaged, since an average of two answers is no answer to whether they agree.
+way to a fine drift, and in first trials networks without it found one.
+
+How a relation is seen: what is known of the cue has to reach the gesture's tokens, or both the same third place, before
+the scores of all tokens are averaged, since an average of two answers is no answer to whether they agree.
 """
 
 from __future__ import annotations
