@@ -14,7 +14,16 @@ import pytest
 
 from dualformer.cli.main import main
 from dualformer.datasets import relations
-from dualformer.datasets.relations import CUE, TASKS, Lessons, RelationClips, Relations, render_class, render_relation
+from dualformer.datasets.relations import (
+    CUE,
+    TASKS,
+    Lessons,
+    RelationClips,
+    Relations,
+    layout_of,
+    render_class,
+    render_relation,
+)
 from dualformer.datasets.rendered import write_dataset
 from dualformer.video.decode import VideoReader
 
@@ -115,8 +124,8 @@ def test_a_drift_the_other_way_shows_the_same_frames_in_reverse(task: relations.
         one = render_relation(scene, ways[0], ways[1], seed).frames[..., 0].astype(int)
         ways[which] = 1
         other = render_relation(scene, ways[0], ways[1], seed).frames[..., 0].astype(int)
-        _, begins = relations._layout(scene, np.random.default_rng(seed))
-        begin, duration = begins[which], (CUE, scene.gesture)[which].duration
+        layout = layout_of(scene, np.random.default_rng(seed))
+        begin, duration = layout.begins[which], layout.patches[which].duration
         place = (one != other).any(0)  # the patch
         assert place.any()
         for frame in range(16):
@@ -133,8 +142,8 @@ def test_who_knows_where_and_when_to_look_sees_the_drift(task: relations.Task) -
     for seed in range(200):
         ways = np.random.default_rng((7, seed)).integers(2, size=2)
         clip = render_relation(scene, int(ways[0]), int(ways[1]), seed).frames[..., 0].astype(float)
-        where, begins = relations._layout(scene, np.random.default_rng(seed))
-        for (x, y), begin, patch, way in zip(where, begins, (CUE, scene.gesture), ways, strict=True):
+        layout = layout_of(scene, np.random.default_rng(seed))
+        for patch, (x, y), begin, way in zip(*layout, ways, strict=True):
             inside = np.hypot(*(np.mgrid[:64, :64] + 0.5 - np.array((y, x))[:, None, None])) < patch.radius
             seen = clip[begin : begin + patch.duration + 1]
             along = np.gradient(seen, axis=2)
@@ -147,19 +156,23 @@ def test_who_knows_where_and_when_to_look_sees_the_drift(task: relations.Task) -
 def test_the_dials_hold_and_are_independent() -> None:
     scene = Relations(task="both", distance=(24, 30), gap=(2, 3))
     clips = RelationClips(scene, 400, seed=3)
-    apart = [clips.apart(i) for i in range(400)]
-    assert {each.gap for each in apart} == {2, 3}
-    distances = np.array([each.distance for each in apart])
+    dials = [clips.dials(i) for i in range(400)]
+    assert {each.gap for each in dials} == {2, 3}
+    distances, radii = (np.array([getattr(each, name) for each in dials]) for name in ("distance", "radius"))
     assert 24 <= distances.min() < 24.5 and 29.5 < distances.max() <= 30
-    fine = RelationClips(replace(scene, wavelength=3.0), 400, seed=3)
-    assert [fine.apart(i) for i in range(400)] == apart
-    assert abs(np.corrcoef(distances, [each.gap for each in apart])[0, 1]) < 0.15
+    assert 2.5 <= radii.min() < 2.6 and 6.9 < radii.max() <= 7
+    small = RelationClips(replace(scene, radius=(2.5, 2.5), distance=(26, 28)), 400, seed=3)
+    assert {small.dials(i).radius for i in range(400)} == {2.5}
+    assert all(26 <= small.dials(i).distance <= 28 for i in range(400))
+    related = np.corrcoef(np.stack((distances, [each.gap for each in dials], radii)))
+    assert np.abs(related - np.eye(3)).max() < 0.15
     # Nothing is drawn outside of the patches: what differs from the background lies as near to the centres as said.
     clip = render_relation(replace(scene, noise=0), 0, 1, 4)
-    where, _ = relations._layout(scene, np.random.default_rng(4))
-    assert clip.apart.distance == pytest.approx(np.hypot(*(where[1] - where[0])))
-    away = np.array([np.hypot(*(np.mgrid[:64, :64] + 0.5 - np.array((y, x))[:, None, None])) for x, y in where])
-    outside = (away > np.array([CUE.radius, scene.radius])[:, None, None] + 1).all(0)
+    layout = layout_of(scene, np.random.default_rng(4))
+    assert clip.dials == layout.dials
+    assert clip.dials.distance == pytest.approx(np.hypot(*(layout.where[1] - layout.where[0])))
+    away = np.array([np.hypot(*(np.mgrid[:64, :64] + 0.5 - np.array((y, x))[:, None, None])) for x, y in layout.where])
+    outside = (away > np.array([CUE.radius, clip.dials.radius])[:, None, None] + 1).all(0)
     assert np.ptp(clip.frames[:, outside]) == 0
 
 
@@ -168,8 +181,8 @@ def test_the_truth_says_what_drifts_where_and_which_way() -> None:
     for seed, (cue, gesture) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         clip = render_relation(scene, cue, gesture, seed)
         assert clip.drifts.shape == (16, 16, 16, 2)
-        _, begins = relations._layout(scene, np.random.default_rng(seed))
-        for number, (way, begin, patch) in enumerate(zip((cue, gesture), begins, (CUE, scene.gesture), strict=True)):
+        patches, _, begins = layout_of(scene, np.random.default_rng(seed))
+        for number, (way, begin, patch) in enumerate(zip((cue, gesture), begins, patches, strict=True)):
             said = clip.drifts[..., number]
             during = np.flatnonzero(said.any((1, 2)))
             assert during.tolist() == list(range(begin, begin + patch.duration + 1))
@@ -190,14 +203,24 @@ def test_clips_depend_on_seed_and_number_alone() -> None:
 
 
 def test_lessons_go_from_plain_to_hard_and_end_even() -> None:
-    scene, lessons = Relations(task="both", radius=6, wavelength=4, noise=12), Lessons(1000)
-    found = [lessons(i, scene) for i in (0, 250, 500, 999)]
+    scene, lessons = Relations(task="both", radius=(4, 10), wavelength=4, noise=12), Lessons(1000)
+    found = [lessons(i, scene) for i in (0, 300, 600, 999)]
     assert [lean for _, lean in found] == [1.0, 0.75, 0.5, 0.5]
-    assert [(each.radius, each.wavelength, each.noise) for each, _ in found] == [
-        (8, 8, 4),
-        (7, 6, 8),
-        *2 * [(6, 4, 12)],
-    ]
+    seen = [[*each.radius, each.wavelength, each.duration, each.noise] for each, _ in found]
+    np.testing.assert_allclose(
+        seen,
+        [
+            [CUE.radius, CUE.radius, CUE.wavelength, CUE.duration, 4],
+            [44**0.5, 110**0.5, 8, 5, 8],
+            *2 * [[4, 10, 4, 4, 12]],
+        ],
+    )
+    # As large and slow as there is room for, where there is none for one like the cue.
+    tight = Relations(task="both", radius=(3, 4), distance=(20, 60), frames=12)
+    plain, _ = lessons(0, tight)
+    assert plain.radius == (8, 8) and plain.duration == 5
+    far, _ = lessons(0, Relations(task="both", radius=(3, 4), distance=(60, 64)))
+    assert far.radius == (pytest.approx(51 - 62 / 2**0.5),) * 2
     both, local = (
         RelationClips(replace(scene, task=task), 1000, seed=1, lessons=lessons) for task in ("both", "local")
     )
@@ -215,7 +238,9 @@ def test_lessons_go_from_plain_to_hard_and_end_even() -> None:
         ({"distance": (66, 70)}, "room for"),
         ({"gap": (3, 1)}, "two rising whole numbers"),
         ({"frames": 10}, "cue, gap and gesture take 11"),
+        ({"radius": (6.0, 4.0)}, "two rising numbers from 2 to 12"),
         ({"wavelength": 1.0}, "between 2 and 32"),
+        ({"noise": 65}, "between 0 and 64"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(settings: dict, message: str) -> None:

@@ -122,10 +122,10 @@ def test_one_command_does_all_runs_once(
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     experiment = TINY.replace(out=str(tmp_path), variants=("LG",))
-    folder = tmp_path / "both" / "LG" / "seed-1"
+    folder = tmp_path / "both" / "LG" / "seed-0"
     folder.mkdir(parents=True)
     (folder / "checkpoints").write_text("not a folder")
-    with pytest.raises(DualFormerError, match="both/LG/seed-1: failed"):
+    with pytest.raises(DualFormerError, match="both/LG/seed-0: failed"):
         run_experiment(experiment, reporter=SilentReporter())
     assert (folder / "log.txt").read_text()
 

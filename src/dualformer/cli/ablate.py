@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RELATIONS = "relations"
 """What ``data`` calls the local × global bench."""
-_TRAIN_CLIPS, _TEST_CLIPS = 6400, 2000
+_TRAIN_CLIPS, _TEST_CLIPS = 3200, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,10 @@ class Options(TrainConfig):
     """With --data relations, clips that all runs are tested on."""
     wavelength: float | None = None
     """With --data relations, how fine the gesture is: pixels from stripe to stripe."""
-    radius: float | None = None
-    """With --data relations, pixels of the gesture's radius."""
+    radius: tuple[float, float] | None = None
+    """With --data relations, how small the gesture is: least and most pixels of its radius."""
+    distance: tuple[float, float] | None = None
+    """With --data relations, how far it is from the cue: least and most pixels."""
     noise: float | None = None
     """With --data relations, standard deviation of the noise of every pixel, in levels of 255."""
     jobs: int = 0
@@ -87,7 +89,7 @@ def _option(name: str) -> str:
 
 
 _ALWAYS = ("table", "rows", "clip", "run", "model", "json")
-_DIALS = ("wavelength", "radius", "noise")
+_DIALS = ("wavelength", "radius", "distance", "noise")
 _ONLY_BENCH = ("tasks", "variants", "train_clips", "test_clips", "jobs", *_DIALS)
 _OF_ROWS = {field.name for field in dataclasses.fields(Options)} - {*_ONLY_BENCH}
 _OF_THE_BENCH = {

@@ -11,8 +11,9 @@ after. The first to drift is the *cue*, the later one, elsewhere, the *gesture*.
 * ``both``: did they drift the same way, where the gesture is small, fine and brief? These are the very clips of
   ``local`` with another question. The class is (cue + gesture) mod 2, so either alone stays at chance.
 
-Two dials are independent of each other: how fine and brief the gesture is (``wavelength``, ``radius``, ``duration``),
-and how far cue and gesture are apart in space and in time (``distance``, ``gap``).
+Two dials are independent of each other: how fine and brief the gesture is (``radius``, ``wavelength``,
+``duration``), and how far cue and gesture are apart in space and in time (``distance``, ``gap``). Radius, distance and
+gap are ranges from which every clip draws, so that one test shows where a network begins to fail.
 
 What is no way around the question, by construction:
 
@@ -50,6 +51,9 @@ TASKS: tuple[Task, ...] = ("local", "global", "both")
 
 _COARSE_RADIUS, _COARSE_WAVELENGTH, _COARSE_DURATION = 11.0, 16.0, 6
 """Of the cue, and in ``global`` of the gesture: pixels, pixels, frames."""
+_MOST_RADIUS = 12.0
+_CLOSE = 1e-9
+"""Of rounding."""
 _MARGIN = 1.0
 CELL = 4
 """Side in pixels of the cells in which the truth of what drifts is given."""
@@ -67,19 +71,19 @@ class Relations:
     frames: int = 16
     fps: int = 16
     """Frames per second written into video files."""
-    wavelength: float = 6.0
-    """Of the fine gesture's stripes: how fine it is."""
-    radius: float = 7.0
-    """Of the fine gesture."""
+    radius: tuple[float, float] = (2.5, 7.0)
+    """Of the fine gesture, how small it is: least and most."""
+    wavelength: float = 5.0
+    """Of its stripes: how fine it is."""
     duration: int = 4
-    """Frames in which the fine gesture drifts through its wavelength: how brief it is."""
+    """Frames in which it drifts through its wavelength: how brief it is."""
     distance: tuple[float, float] = (24.0, 60.0)
     """Between the centres of cue and gesture: least and most."""
     gap: tuple[int, int] = (0, 4)
     """Between the cue's end and the gesture's begin: least and most."""
     contrast: float = 0.35
     """Largest amplitude of the stripes, of the whole range of brightness; each patch draws its own, from 2/3 of it."""
-    noise: float = 12.0
+    noise: float = 32.0
     """Standard deviation of the noise of every pixel and frame, in levels of 255."""
 
     def __post_init__(self) -> None:
@@ -87,22 +91,27 @@ class Relations:
             raise ValueError(f"Relations.task is {self.task!r}; it must be one of {', '.join(TASKS)}")
         if self.size < 48 or self.size % CELL:
             raise ValueError(f"Relations.size is {self.size}; it must be a multiple of {CELL} and at least 48")
+        smallest, largest = self.radius
+        if not 2 <= smallest <= largest <= _MOST_RADIUS:
+            raise ValueError(
+                f"Relations.radius is {self.radius}; it must be two rising numbers from 2 to {_MOST_RADIUS:g}"
+            )
         low, high = self.distance
-        if not self.reach <= low <= high:
+        if not self.reach - _CLOSE <= low <= high:
             raise ValueError(
                 f"Relations.distance is {self.distance}; the patches overlap below {self.reach:g}, so it must be two "
                 "rising numbers above that"
             )
         # The farthest that two patches can be: in opposite corners.
-        most = math.hypot(*2 * [self.size - self.gesture.radius - _COARSE_RADIUS - 2 * _MARGIN])
-        if low > most - 2:
+        most = math.hypot(*2 * [self.size - self.gesture(1.0).radius - _COARSE_RADIUS - 2 * _MARGIN])
+        if low > most - 2 + _CLOSE:
             raise ValueError(f"Relations.distance is at least {low:g}, and there is room for {most:.0f} only")
         if not 0 <= self.gap[0] <= self.gap[1]:
             raise ValueError(f"Relations.gap is {self.gap}; it must be two rising whole numbers from 0 on")
-        if (needed := _COARSE_DURATION + self.gap[0] + self.gesture.duration + 1) > self.frames:
+        if (needed := _COARSE_DURATION + self.gap[0] + self.gesture(1.0).duration + 1) > self.frames:
             raise ValueError(f"Relations.frames is {self.frames}; cue, gap and gesture take {needed}")
         for name, low, high in (
-            ("wavelength", 2, 32), ("radius", 2, 12), ("duration", 3, 12), ("contrast", 0.02, 0.45), ("noise", 0, 64)
+            ("wavelength", 2, 32), ("duration", 3, 12), ("contrast", 0.02, 0.45), ("noise", 0, 64)
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"Relations.{name} is {getattr(self, name)}; it must lie between {low} and {high}")
@@ -111,15 +120,28 @@ class Relations:
     def classes(self) -> tuple[str, ...]:
         return ("left", "right") if self.task == "local" else ("opposite", "same")
 
-    @property
-    def gesture(self) -> Patch:
-        """What the gesture looks like."""
-        return CUE if self.task == "global" else Patch(self.radius, self.wavelength, self.duration)
+    def gesture(self, largeness: float) -> Patch:
+        """What a gesture looks like that is so large: 0 the smallest there is, 1 the largest."""
+        smallest, largest = self.radius
+        radius = smallest + largeness * (largest - smallest)
+        return CUE if self.task == "global" else Patch(radius, self.wavelength, self.duration)
 
     @property
     def reach(self) -> float:
-        """Pixels between the centres of two patches that touch."""
-        return _COARSE_RADIUS + self.gesture.radius + _MARGIN
+        """Pixels between the centres of cue and largest gesture where they touch."""
+        return _COARSE_RADIUS + self.gesture(1.0).radius + _MARGIN
+
+    @property
+    def largest_radius(self) -> float:
+        """Of a gesture for which size and distance leave room."""
+        low = self.distance[0]
+        room = self.size - _COARSE_RADIUS - 2 * _MARGIN - (low + 2) / math.sqrt(2)
+        return min(_MOST_RADIUS, low - _COARSE_RADIUS - _MARGIN, room)
+
+    @property
+    def longest_duration(self) -> int:
+        """Of a gesture for which the frames leave room."""
+        return min(12, self.frames - 1 - _COARSE_DURATION - self.gap[0])
 
     @property
     def is_still(self) -> bool:
@@ -146,13 +168,30 @@ class Patch(NamedTuple):
 CUE = Patch(_COARSE_RADIUS, _COARSE_WAVELENGTH, _COARSE_DURATION)
 
 
-class Apart(NamedTuple):
-    """How far cue and gesture are from one another."""
+class Dials(NamedTuple):
+    """Where the dials stand in a clip."""
 
     distance: float
-    """Pixels between their centres."""
+    """Pixels between the centres of cue and gesture."""
     gap: int
     """Frames from the cue's end to the gesture's begin."""
+    radius: float
+    """Of the gesture, pixels."""
+
+
+class Layout(NamedTuple):
+    """What is where and when in a clip, cue first."""
+
+    patches: tuple[Patch, Patch]
+    where: np.ndarray
+    """2 × 2: (x, y) of the centres, pixels."""
+    begins: tuple[int, int]
+    """The last frames in which they stand still before they drift."""
+
+    @property
+    def dials(self) -> Dials:
+        (x, y), (cue, gesture) = self.where[1] - self.where[0], self.begins
+        return Dials(math.hypot(x, y), gesture - cue - CUE.duration, self.patches[1].radius)
 
 
 class Related(NamedTuple):
@@ -164,7 +203,7 @@ class Related(NamedTuple):
     cue: int
     """Which way the cue drifts: 0 left, 1 right."""
     gesture: int
-    apart: Apart
+    dials: Dials
     drifts: np.ndarray
     """T h w 2, float32: of cue and gesture, the share of each cell of `CELL` × `CELL` pixels that it covers, while it
     drifts: positive to the right, negative to the left. 0 while it stands."""
@@ -179,15 +218,13 @@ def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequen
     if cue not in (0, 1) or gesture not in (0, 1):
         raise ValueError(f"a direction is 0 (left) or 1 (right), not {cue} and {gesture}")
     rng = np.random.default_rng(seed)
-    where, begins = _layout(scene, rng)
+    layout = layout_of(scene, rng)
     base = rng.uniform(0.45, 0.55)
     view = np.full((scene.frames, scene.size, scene.size), 255 * base, dtype=np.float32)
     cells = scene.size // CELL
     drifts = np.zeros((scene.frames, cells, cells, 2), dtype=np.float32)
     directions = 2 * cue - 1, 2 * gesture - 1
-    for number, (patch, centre, begin, direction) in enumerate(
-        zip((CUE, scene.gesture), where, begins, directions, strict=True)
-    ):
+    for number, (patch, centre, begin, direction) in enumerate(zip(*layout, directions, strict=True)):
         cover = _draw(view, scene, patch, centre, begin, direction, rng)
         share = cover.reshape(cells, CELL, cells, CELL).mean((1, 3))
         drifts[begin : begin + patch.duration + 1, :, :, number] = direction * share
@@ -200,7 +237,7 @@ def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequen
         label=scene.label(cue, gesture),
         cue=cue,
         gesture=gesture,
-        apart=_apart(where, begins),
+        dials=layout.dials,
         drifts=drifts,
     )
 
@@ -214,23 +251,16 @@ def render_class(scene: Relations, label: int, seed: Sequence[int]) -> Related:
     return render_relation(scene, cue, gesture, seed)
 
 
-def how_far_apart(scene: Relations, seed: int | Sequence[int]) -> Apart:
-    """What `render_relation` says of the clip that ``seed`` names, without drawing it."""
-    return _apart(*_layout(scene, np.random.default_rng(seed)))
-
-
-def _apart(where: np.ndarray, begins: tuple[int, int]) -> Apart:
-    return Apart(float(np.hypot(*(where[1] - where[0]))), begins[1] - begins[0] - CUE.duration)
-
-
-def _layout(scene: Relations, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
-    """Centres of cue and gesture (2 × 2 (x, y) pixels), and the last frames in which they stand still before."""
-    return _places(scene, rng), _times(scene, rng)
+def layout_of(scene: Relations, rng: np.random.Generator) -> Layout:
+    """Draws what is where and when; the first thing that `render_relation` does with its generator."""
+    patches = CUE, scene.gesture(rng.random())
+    return Layout(patches, _places(scene, rng), _times(scene, patches, rng))
 
 
 def _places(scene: Relations, rng: np.random.Generator) -> np.ndarray:
-    """2 × 2 (x, y) pixels: centres of cue and gesture, uniform over all that lie in the frame and as far apart."""
-    margin = np.array([[CUE.radius], [scene.gesture.radius]]) + _MARGIN
+    """2 × 2 (x, y) pixels: centres of cue and gesture, uniform over all as far apart that leave room in the frame for
+    the largest gesture; so how large it is has nothing to do with where it is."""
+    margin = np.array([[patch.radius + _MARGIN] for patch in (CUE, scene.gesture(1.0))])
     low, high = scene.distance
     while True:
         drawn = rng.uniform(margin, scene.size - margin, (64, 2, 2))
@@ -239,13 +269,13 @@ def _places(scene: Relations, rng: np.random.Generator) -> np.ndarray:
             return fitting[0]
 
 
-def _times(scene: Relations, rng: np.random.Generator) -> tuple[int, int]:
+def _times(scene: Relations, patches: tuple[Patch, Patch], rng: np.random.Generator) -> tuple[int, int]:
     """The last frames in which cue and gesture stand still before they drift."""
-    duration = CUE.duration, scene.gesture.duration
-    room = scene.frames - 1 - sum(duration)
+    cue, gesture = patches
+    room = scene.frames - 1 - cue.duration - gesture.duration
     gap = int(rng.integers(scene.gap[0], min(scene.gap[1], room) + 1))
     begin = int(rng.integers(room - gap + 1))
-    return begin, begin + duration[0] + gap
+    return begin, begin + cue.duration + gap
 
 
 def _draw(
@@ -275,7 +305,7 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
     """``length`` fresh clips in memory. Clip ``i`` depends on ``(seed, i)`` alone.
 
     An item is a dict of tensors: ``clip`` (T H W 3, uint8), ``label`` (int64), and the truth of what drifts where,
-    ``drifts`` (T h w 2), as in `Related`. `apart` tells how far cue and gesture are from one another in a clip.
+    ``drifts`` (T h w 2), as in `Related`. `dials` tells where they stand in a clip.
 
     ``lessons`` say for every clip how plain it is and how much its cue leans to one side; without them all clips are as
     ``scene`` says, and lean to neither.
@@ -302,37 +332,42 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
             "drifts": torch.from_numpy(clip.drifts),
         }
 
-    def apart(self, i: int) -> Apart:
+    def dials(self, i: int) -> Dials:
         """Of clip ``i``, without drawing it."""
-        return how_far_apart(self.scene, (self.seed, i, 1))
+        return layout_of(self.scene, np.random.default_rng((self.seed, i, 1))).dials
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """A course of ``length`` clips from plain to as hard as the scene says, which it reaches half-way.
+    """A course of ``length`` clips from plain to as hard as the scene says, which it is for the last two fifths.
 
-    At first the cue always drifts to the right, so that the answer to ``both`` and ``global`` follows from the gesture
-    alone; over the second half it leans to neither side, and no direction alone tells anything. Likewise the gesture
-    shrinks from 8 pixels of radius and of wavelength, or from what it has if that is more, and the noise grows from a
-    third.
+    At first the gesture is as large, coarse and slow as the cue, or as the distance leaves room for, so that what sees
+    one sees the other; then it shrinks, each clip by the same ratio, and the noise grows from a third. At first also
+    the cue always drifts to the right, so that the answer to ``both`` and ``global`` follows from the gesture alone;
+    in the end it leans to neither side, and no direction alone tells anything.
     """
 
     length: int
 
     def __call__(self, i: int, scene: Relations) -> tuple[Relations, float]:
         """The scene of clip ``i``, and the probability that its cue drifts to the right."""
-        part = min(1.0, 2 * i / self.length)
+        part = min(1.0, i / (_RISE * self.length))
 
-        def between(plain: float, hard: float) -> float:
-            return plain + part * (hard - plain)
+        def shrunk(plain: float, hard: float) -> float:
+            return max(plain, hard) ** (1 - part) * hard**part
 
+        plain_radius = min(CUE.radius, scene.largest_radius)
+        plain_duration = min(CUE.duration, scene.longest_duration)
+        smallest, largest = (shrunk(plain_radius, radius) for radius in scene.radius)
         plainer = replace(
             scene,
-            radius=between(max(_PLAIN_RADIUS, scene.radius), scene.radius),
-            wavelength=between(max(_PLAIN_WAVELENGTH, scene.wavelength), scene.wavelength),
-            noise=between(scene.noise / 3, scene.noise),
+            radius=(smallest, largest),
+            wavelength=shrunk(CUE.wavelength, scene.wavelength),
+            duration=round(shrunk(plain_duration, scene.duration)),
+            noise=scene.noise * (1 + 2 * part) / 3,
         )
-        return plainer, between(1.0, 0.5)
+        return plainer, 1 - part / 2
 
 
-_PLAIN_RADIUS = _PLAIN_WAVELENGTH = 8.0
+_RISE = 0.6
+"""Part of the lessons in which they grow harder."""

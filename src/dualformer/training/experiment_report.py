@@ -1,4 +1,4 @@
-"""What an experiment found: a table with intervals, and accuracy against distance as a picture."""
+"""What an experiment found: a table with intervals, and accuracy against the dials as a picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.datasets.relations import Apart, RelationClips, Task
+from dualformer.datasets.relations import Dials, RelationClips, Task
 from dualformer.results.seeds import mean_interval
 from dualformer.training.experiment import Experiment
 from dualformer.training.experiment_run import CONTROLS, TEST_SEED
@@ -19,7 +19,7 @@ TABLE = "table.md"
 PICTURE = "accuracy.png"
 
 _PARTS = 5
-"""Of the test clips, by distance: with as many clips in each."""
+"""Of the test clips, by a dial: with as many clips in each."""
 _COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#8d99ae", "#3d5a80", "#bc6c25")
 _TITLES = {
     "local": "local: which way did the gesture drift?",
@@ -70,18 +70,22 @@ _CONTROLS = {"still": "one frame repeated", "shuffled": "frames shuffled"}
 
 
 def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
-    """Accuracy against the pixels and against the frames between cue and gesture, a column for each task and a line for
-    each variant, with 95 % intervals over seeds."""
+    """Accuracy against how small the gesture is and against the pixels and the frames between it and the cue; a column
+    for each task and a line for each variant, with 95 % intervals over seeds."""
     from matplotlib.figure import Figure  # takes half a second to import
 
     from dualformer.results.pictures import save_figure
 
     tasks, variants = _in_order(runs, "task"), _in_order(runs, "variant")
-    figure = Figure(figsize=(4.6 * len(tasks) + 1.5, 7.2), layout="constrained")
-    grid = figure.subplots(2, len(tasks), squeeze=False, sharey=True)
+    figure = Figure(figsize=(4.6 * len(tasks) + 1.5, 10.2), layout="constrained")
+    grid = figure.subplots(len(_AXES), len(tasks), squeeze=False, sharey=True)
     for column, task in enumerate(tasks):
-        apart = _apart(experiment, task)
-        for axes, what, groups in zip(grid[:, column], _AXES, (_by_distance(apart), _by_gap(apart)), strict=True):
+        dials = _dials(experiment, task)
+        for axes, (dial, what) in zip(grid[:, column], _AXES.items(), strict=True):
+            groups = _groups(np.array([getattr(each, dial) for each in dials]))
+            if len(groups) == 1:  # a dial that this task has not got
+                axes.set_visible(False)
+                continue
             for number, variant in enumerate(variants):
                 mine = [run for run in runs if (run["task"], run["variant"]) == (task, variant)]
                 if mine:
@@ -93,12 +97,17 @@ def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
         grid[0, column].set_title(_TITLES[task], fontsize=10)
     for axes in grid[:, 0]:
         axes.set_ylabel("accuracy, % (chance: 50)")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=9)
+    known = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    shown = [variant for variant in variants if variant in known]
+    figure.legend([known[name] for name in shown], shown, loc="outside right upper", fontsize=9)
     save_figure(path, figure)
 
 
-_AXES = ("pixels between cue and gesture", "frames between cue and gesture")
+_AXES = {
+    "radius": "pixels of the gesture's radius",
+    "distance": "pixels between cue and gesture",
+    "gap": "frames between cue and gesture",
+}
 
 Groups = list[tuple[float, NDArray[np.bool_]]]
 """Where on the axis, and which of the test clips."""
@@ -122,20 +131,17 @@ def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, colour: str, shi
     )
 
 
-def _apart(experiment: Experiment, task: Task) -> list[Apart]:
+def _dials(experiment: Experiment, task: Task) -> list[Dials]:
     clips = RelationClips(experiment.relations(task), experiment.test_clips, seed=TEST_SEED)
-    return [clips.apart(i) for i in range(len(clips))]
+    return [clips.dials(i) for i in range(len(clips))]
 
 
-def _by_distance(apart: Sequence[Apart]) -> Groups:
-    distance = np.array([each.distance for each in apart])
-    groups = np.array_split(np.argsort(distance, kind="stable"), min(_PARTS, len(distance)))
-    return [(float(distance[group].mean()), np.isin(np.arange(len(distance)), group)) for group in groups]
-
-
-def _by_gap(apart: Sequence[Apart]) -> Groups:
-    gap = np.array([each.gap for each in apart])
-    return [(float(value), gap == value) for value in np.unique(gap)]
+def _groups(values: NDArray[Any]) -> Groups:
+    """Of test clips with these values: those with each of a few values, or else parts of as many clips by value."""
+    if len(few := np.unique(values)) <= _PARTS:
+        return [(float(value), values == value) for value in few]
+    parts = np.array_split(np.argsort(values, kind="stable"), _PARTS)
+    return [(float(values[part].mean()), np.isin(np.arange(len(values)), part)) for part in parts]
 
 
 def _less(runs: Runs, variant: str, task: str) -> list[float]:
