@@ -117,7 +117,7 @@ def test_one_command_does_all_runs_once(
     assert "0 runs to do, 2 are done" in capsys.readouterr().out
     assert json.loads((out / RESULTS).read_text()) == results
     assert main([*arguments, "--lr", "0.1"]) == 1
-    assert "these results are of another lr (0.002, not 0.1)" in capsys.readouterr().err
+    assert "these results are of another lr (0.0015, not 0.1)" in capsys.readouterr().err
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ class Experiment:
     clip: Size3 = SCALED_CLIP
     clips: int = 3200
     """Clips that a run is trained on, each once."""
-    batch_size: int = 16
-    lr: float = 2e-3
+    batch_size: int = 8
+    lr: float = 1.5e-3
     weight_decay: float = 0.02
     truth: float = 1.0
     """What the renderer's truth of what drifts where counts for in the loss, beside the class."""
