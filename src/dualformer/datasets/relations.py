@@ -339,19 +339,21 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
 
 @dataclass(frozen=True)
 class Lessons:
-    """A course of ``length`` clips from plain to as hard as the scene says, which it is for the last two fifths.
+    """A course of ``length`` clips from plain to as hard as the scene says.
 
     At first the gesture is as large, coarse and slow as the cue, or as the distance leaves room for, so that what sees
-    one sees the other; then it shrinks, each clip by the same ratio, and the noise grows from a third. At first also
-    the cue always drifts to the right, so that the answer to ``both`` and ``global`` follows from the gesture alone;
-    in the end it leans to neither side, and no direction alone tells anything.
+    one sees the other, and the cue always drifts to the right, so that the answer to ``both`` and ``global`` follows
+    from the gesture alone. Over the first third the cue comes to lean to neither side, and the relation has to be
+    found. Then the gesture shrinks, each clip by the same ratio, and the noise grows from a third. The last quarter is
+    as hard as the scene.
     """
 
     length: int
 
     def __call__(self, i: int, scene: Relations) -> tuple[Relations, float]:
         """The scene of clip ``i``, and the probability that its cue drifts to the right."""
-        part = min(1.0, i / (_RISE * self.length))
+        done = i / self.length
+        even, part = min(1.0, done / _EVEN), min(1.0, max(0.0, (done - _EVEN) / (_HARD - _EVEN)))
 
         def shrunk(plain: float, hard: float) -> float:
             return max(plain, hard) ** (1 - part) * hard**part
@@ -366,8 +368,8 @@ class Lessons:
             duration=round(shrunk(plain_duration, scene.duration)),
             noise=scene.noise * (1 + 2 * part) / 3,
         )
-        return plainer, 1 - part / 2
+        return plainer, 1 - even / 2
 
 
-_RISE = 0.6
-"""Part of the lessons in which they grow harder."""
+_EVEN, _HARD = 1 / 3, 3 / 4
+"""Parts of the lessons after which the cue leans to neither side, and the clips are as hard as the scene."""
