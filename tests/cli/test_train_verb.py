@@ -14,6 +14,7 @@ from dualformer.cli import train as verb
 from dualformer.cli.main import main, parse
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.results.interval import wilson_interval
+from dualformer.training import loop, record
 from dualformer.training.config import TrainConfig
 from dualformer.training.recipes.find import recipes
 from dualformer.training.record import TrainResult
@@ -35,6 +36,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(record, "draw_curves", lambda *_: None)  # drawing takes longer than these runs
+    monkeypatch.setattr(loop, "draw_schedule", lambda *_: None)
     return tmp_path
 
 

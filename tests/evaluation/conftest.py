@@ -1,4 +1,4 @@
-"""A tiny data set of two files per class, and a random network for it."""
+"""A tiny data set of two files per class, for the random network."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import pytest
 from dualformer.datasets.open import open_videos
 from dualformer.datasets.samples import VideoList
 from dualformer.model.network import DualFormer
-from dualformer.model.presets import create_model
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.native import Card
@@ -31,13 +30,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def videos(data: Path) -> VideoList:
     return open_videos(data)
-
-
-@pytest.fixture(scope="session")
-def model() -> DualFormer:
-    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=len(CLASSES), seed=3)
-    model.state_dict()["head.weight"].mul_(30)  # so that videos differ in what the random network says of them
-    return model
 
 
 @pytest.fixture(scope="session")

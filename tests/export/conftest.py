@@ -1,6 +1,7 @@
 """A small network exported once in every way that there is, and labelled videos."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         for kind, precision in WAYS
     }
     return Made(model=model, card=card, weights=home / "small.safetensors", reports=reports)
+
+
+@pytest.fixture(scope="session")
+def exchanged(made: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[ExportFormat, ExportReport]:
+    """Exports of another network, each in the place of a copy of an older one."""
+    home = tmp_path_factory.mktemp("exchanged")
+    shutil.copytree(made.reports["openvino", "fp32"].path, home / "model")
+    shutil.copyfile(made.reports["torch", "fp32"].path, home / "model.pt2")
+    other, clips = small_network(seed=4), Clips(views=noise(2), source="noise")
+    names: dict[ExportFormat, str] = {"openvino": "model", "torch": "model.pt2"}
+    return {
+        kind: export_weights(other, made.card, home / name, format=kind, clips=clips) for kind, name in names.items()
+    }
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_exports import WAYS, Made, card_of, noise, small_network
+from made_exports import WAYS, Made, card_of, small_network
 
-from dualformer.export.clips import Clips
-from dualformer.export.run import export_weights
+from dualformer.export.run import ExportReport
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.exported.card import ExportCard, ExportFormat, ExportPrecision
 from dualformer.weights.exported.files import format_of, has_card, is_exported, read_export_card, seal, size_of
@@ -80,20 +79,16 @@ def test_an_edited_card_in_an_archive_is_noticed(made: Made, tmp_path: Path) -> 
         load_exported(path)
 
 
-def test_exchanged_weights_are_noticed(made: Made, tmp_path: Path) -> None:
-    other = small_network(seed=4)
-    clips = Clips(views=noise(1), source="noise")
-    export_weights(other, made.card, tmp_path / "other.pt2", format="torch", clips=clips)
-    export_weights(other, made.card, tmp_path / "other", format="openvino", clips=clips)
+def test_exchanged_weights_are_noticed(made: Made, exchanged: dict[ExportFormat, ExportReport], tmp_path: Path) -> None:
     path = copy_of(made, "torch", tmp_path)
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "other.pt2") as second:
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(exchanged["torch"].path) as second:
         entries = {name: archive.read(name) for name in archive.namelist()}
         entries |= {name: second.read(name) for name in second.namelist() if "/weights/" in name}
     _write_archive(path, entries)
     with pytest.raises(WeightsError, match=r"small-fp32\.pt2: its weights, .* were changed"):
         load_exported(path)
     path = copy_of(made, "openvino", tmp_path)
-    shutil.copyfile(tmp_path / "other" / "model.bin", path / "model.bin")
+    shutil.copyfile(exchanged["openvino"].path / "model.bin", path / "model.bin")
     with pytest.raises(WeightsError, match=r"openvino: its weights, .* were changed"):
         load_exported(path)
     path = copy_of(made, "onnx", tmp_path)

@@ -49,6 +49,8 @@ def test_what_an_exported_model_cannot_follow_is_said(made: Made) -> None:
         load_exported(path, device="cuda")
     with pytest.raises(ValueError, match="threads is for exported models"):
         Recognizer.load(made.weights, device="cpu", threads=2)
+    with pytest.raises(ValueError, match="is an exported model, compiled by its own library: leave --compile out"):
+        Recognizer.load(path, device="cpu", compile_mode="default")
     assert Recognizer.load(path, threads=1).device.type == "cpu"  # "auto" goes where it can
 
 
@@ -82,6 +84,12 @@ def test_the_verbs_take_exported_models(made: Made, videos: Path, capsys: pytest
     assert main(["evaluate", str(folder), "--data", str(videos / "data"), "--json", "--workers", "0"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["precision"] == "int8" and figures["report"] == str(folder.parent / "evaluation")
+    for command in (
+        ["predict", video, "--weights", str(folder)],
+        ["evaluate", str(folder), "--data", str(videos / "data")],
+    ):
+        assert main([*command, "--compile", "default"]) == 2
+        assert "-openvino is an exported model, compiled by its own library: leave --compile" in capsys.readouterr().err
     assert main(["info", str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "for openvino in int8, any number of views at a time" in printed and "6, blink, down, left, …" in printed

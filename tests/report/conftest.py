@@ -1,4 +1,4 @@
-"""Small random weights, and videos whose names and classes would be markup if a page took them at their word."""
+"""Weights, and videos whose names and classes would be markup if a page took them at their word."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from dualformer.cli.main import main
 from dualformer.datasets.open import open_videos
 from dualformer.datasets.samples import VideoList
 from dualformer.model.network import DualFormer
-from dualformer.model.presets import create_model
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.native import Card, save_weights
@@ -42,13 +41,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 single.writerow([path, label])
                 several.writerow([path, f"{label};{CLASSES[(i + 1) % 6]}"])
     return home
-
-
-@pytest.fixture(scope="session")
-def model() -> DualFormer:
-    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=len(CLASSES), seed=3)
-    model.state_dict()["head.weight"].mul_(30)  # so that videos differ in what the random network says of them
-    return model
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 from dualformer.report.charts import Series, chart, counted, numbers, powers, reliability, shares, strip, tag
 from dualformer.report.clips import MOST_BYTES_EACH
 from dualformer.report.confusion import MOST_NAMED, confusion_picture
+from dualformer.report.pictures import training_pictures
 
 
 def test_axes_have_round_ticks_and_hold_their_values() -> None:
@@ -28,6 +29,16 @@ def test_axes_have_round_ticks_and_hold_their_values() -> None:
     many = counted(range(1, 41), "epoch")
     assert [word for _, word in many.ticks] == ["1", "5", "9", "13", "17", "21", "25", "29", "33", "37"]
     assert numbers([], "nothing").high == 1 and counted([4], "one").at(4) == 0.5
+
+
+def test_a_loss_that_is_no_number_is_left_out() -> None:
+    log = [{"epoch": n, "train_loss": 2.0 / n, "lr": 0.1} for n in (1, 2, 3, 4)]
+    log[1] |= {"val_loss": float("nan")}
+    log[2] |= {"val_loss": float("inf")}
+    log[3] |= {"val_loss": 1.0}
+    losses, *_ = training_pictures({"training": {"epochs": log, "epoch": None}})
+    assert "nan" not in losses and "inf" not in losses
+    assert losses.count("<circle") == 1  # a single point of the validation
 
 
 def test_points_and_intervals_lie_where_they_should() -> None:

@@ -22,6 +22,7 @@ from made_pages import ReadPage
 from dualformer.cli.main import main
 from dualformer.datasets.samples import VideoList
 from dualformer.evaluation.evaluate import Evaluation, evaluate
+from dualformer.model.config import Config, Stage
 from dualformer.model.network import DualFormer
 from dualformer.report.clips import MistakeClip, fine_stage, mistake_clips, small_video, why_not_explained
 from dualformer.report.content import figures_of_report, gather
@@ -282,6 +283,8 @@ def test_a_clip_is_as_small_as_it_must_be_or_left_out(evaluation: Evaluation) ->
 
 def test_the_map_is_fine_enough_to_say_where(model: DualFormer) -> None:
     assert [fine_stage(model, kinetics(frames=4, size=size)) for size in (32, 64, 112, 224)] == [2, 2, 3, 4]
+    one = DualFormer(Config(stages=(Stage(channels=32, depth=1, patch=(2, 4, 4)),), clip=(4, 32, 32), num_classes=2))
+    assert fine_stage(one, kinetics(frames=4, size=32)) == 1
 
 
 @pytest.mark.parametrize(

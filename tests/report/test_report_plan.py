@@ -57,8 +57,12 @@ def test_other_evaluations_are_refused_unless_asked_for(tmp_path: Path, changes:
     ("changes", "message"),
     [
         ({"gmacs": None}, "does not say what the network costs: evaluate those weights anew"),
+        ({"gmacs": 0}, "does not say what the network costs"),
+        ({"parameters": float("inf")}, "does not say what the network costs"),
+        ({"missing": "some"}, "its missing is no number"),
         ({"top1": None, "mean_average_precision": 0.5}, "its videos have several labels each, these one label"),
         ({"top1": "much"}, "its top1 is no number"),
+        ({"top1": float("nan")}, "its top1 is no number"),
         ({"top1_interval": [0.1]}, "its top1_interval is not two numbers"),
         ({"views": 4}, "not the figures of an evaluation"),
     ],

@@ -122,7 +122,7 @@ def test_more_at_once_than_are_taken_are_told_when_to_come_back(server: Running,
 
 
 def test_without_the_token_nobody_gets_in(clip: bytes) -> None:
-    with serving() as service, running(service, token=TOKEN) as server:
+    with serving() as service, running(service, token=f"{TOKEN}\n") as server:  # as it is read from a file
         wrong = ("", f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", TOKEN)
         for headers in (authorization(each) for each in wrong):
             for path in ("/", "/metrics", "/openapi.json", "/nothing"):

@@ -271,6 +271,9 @@ def test_questions_are_small_json_objects(page: Running) -> None:
     join = f"{page.url}{API}/queue/join"
     for content in (b"{", b"[]", b"7", b'"x"', b"[" * 60_000):
         assert httpx.post(join, content=content).json()["error"]["code"] == "bad_request"
+    for depth in (600, 980):  # which can be read
+        nested = b'{"data": ' + b"[" * depth + b"]" * depth + b"}"
+        assert httpx.post(join, content=nested).status_code < 500
     assert httpx.post(join, content=b" " * 70_000).json()["error"]["code"] == "file_too_large"
 
 
@@ -348,8 +351,9 @@ def test_old_files_are_removed_and_the_examples_stay(tmp_path: Path) -> None:
     (tmp_path / "half an upload").touch()
     for name in ("old", "examples", "half an upload"):
         os.utime(tmp_path / name, (time.time() - 100, time.time() - 100))
+    (tmp_path / "gone").symlink_to(tmp_path / "absent")  # as what somebody else removes while it is looked at
     remove_old(tmp_path, 60)
-    assert {path.name for path in tmp_path.iterdir()} == {"new", "examples"}
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "examples", "gone"}
 
 
 def test_the_examples_are_what_they_are_called(tmp_path: Path) -> None:

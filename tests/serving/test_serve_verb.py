@@ -162,12 +162,20 @@ def test_the_client_comes_back_when_it_is_told_to(tmp_path: Path) -> None:
         (["--max-seconds", "0"], "max_seconds must be a positive number, not 0"),
         (["--batch", "0"], "--batch must be at least 1, not 0"),
         (["--workers", "0"], "--workers must be at least 1, not 0"),
-        (["--grace", "0"], "--grace must be at least 1, not 0"),
+        (["--grace", "0"], "--grace must be a number of at least 1, not 0"),
+        (["--grace", "inf"], "--grace must be a number of at least 1, not inf"),
+        (["--batch-ms", "inf"], "--batch-ms must be a number of 0 or more, not inf"),
+        (["--max-mib", "0"], "--max-mib must be a number of at least a byte, not 0"),
+        (["--decode-mib", "inf"], "--decode-mib must be a number of at least a byte, not inf"),
     ],
 )
 def test_wrong_options_of_serve(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--weights", "rendered", *options]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def no_such_host(*wanted: object, **how: object) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 def test_a_wrong_start_is_one_line(
@@ -181,6 +189,12 @@ def test_a_wrong_start_is_one_line(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert "choose another --host or --port" in line(1, "--port", str(port))
+    with monkeypatch.context() as unknown:
+        unknown.setattr(socket, "getaddrinfo", no_such_host)
+        assert (
+            line(1, "--host", "nowhere") == "dualformer: nowhere:8000: Name or service not known: choose another --host"
+        )
+    assert line(2, "--port", "0", "--temp", "nowhere").startswith("dualformer: nowhere: there is no such folder")
     (tmp_path / "empty").write_text("\n")
     assert "holds no token" in line(2, "--token-file", str(tmp_path / "empty"))
     monkeypatch.setenv("DUALFORMER_TOKEN", "")

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
+from dualformer.errors import DualFormerError
 from dualformer.serving.folder import Folder, remove_left
 
 HELD = (
@@ -35,6 +37,18 @@ def test_a_folder_is_private_and_goes(tmp_path: Path) -> None:
     folder.remove()
     folder.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_locked_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(lock: FileLock, **how: object) -> None:
+        raise Timeout(lock.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", locked)
+    with pytest.raises(DualFormerError, match=r"no file can be locked there, .*: choose another --temp$"):
+        Folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError, match=r"no such folder for temporary files: choose another --temp$"):
+        Folder(tmp_path / "absent")
 
 
 def test_what_a_killed_server_left_is_removed_and_nothing_else(tmp_path: Path) -> None:

@@ -5,7 +5,21 @@ from pathlib import Path
 import pytest
 
 from dualformer.datasets.rendered import Scene, write_dataset
+from dualformer.training import loop, record
 from dualformer.training.config import TrainConfig
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pictures of rates and curves, which take longer to draw than these runs take; `drawn` has them drawn."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(record, "draw_curves", lambda *_: None)
+        monkeypatch.setattr(loop, "draw_schedule", lambda *_: None)
+
+
+@pytest.fixture
+def drawn() -> None:
+    """For tests that look at the pictures of a run."""
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from dualformer.errors import DualFormerError
 from dualformer.model.ablations import Row, select
-from dualformer.training import ablate, loop, record
+from dualformer.training import ablate, loop
 from dualformer.training.ablate import Measured, mean_and_spread, run_rows
 from dualformer.training.config import TrainConfig
 from dualformer.training.loop import TrainResult
@@ -38,12 +38,6 @@ class Lines(Reporter):
 
     def progress(self, line: str, *, last: bool = False) -> None:
         pass
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pictures of the curves, which take longer to draw than these runs take."""
-    monkeypatch.setattr(record, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture

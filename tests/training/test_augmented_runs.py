@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips
 from dualformer.datasets.open import open_splits
 from dualformer.errors import DualFormerError
-from dualformer.training import record
 from dualformer.training.config import TrainConfig
 from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
@@ -49,12 +48,6 @@ AUGMENTATION = Augmentation(
     cutmix=1.0,
     repeats=2,
 )
-
-
-@pytest.fixture(autouse=True)
-def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than all the rest of these runs."""
-    monkeypatch.setattr(record, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from dualformer.errors import DualFormerError
 from dualformer.model.presets import create_model
 from dualformer.training.config import TrainConfig
 from dualformer.training.loop import TrainResult
-from dualformer.training.report import Reporter, SilentReporter, read_metrics
+from dualformer.training.pictures import SCHEDULE
+from dualformer.training.report import CURVES, Reporter, SilentReporter, read_metrics
 from dualformer.training.run import train
 from dualformer.video.backend import decoder
 from dualformer.weights.native import load_weights, read_card, save_weights
@@ -55,7 +56,7 @@ def command(settings: TrainConfig, *extra: str) -> list[str]:
     ]
 
 
-def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainConfig):
+def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainConfig, drawn: None):
     result = run(settings)
     out = Path(settings.out)
     assert result.epochs == 2 and 0 <= result.best_top1 <= 1
@@ -78,7 +79,8 @@ def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainC
     }
     assert TrainConfig.load(out / "config.json") == settings.replace(**resolved)
     assert json.loads((out / "config.json").read_text())["decoder"] == decoder()
-    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for picture in (CURVES, SCHEDULE):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
     assert (out / "split.csv").read_text().count("\n") == 1 + 12 + 4
 
 

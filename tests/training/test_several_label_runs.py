@@ -94,7 +94,7 @@ def run(config: TrainConfig, **changes: object):
     return train(config.replace(**changes), reporter=SilentReporter())
 
 
-def test_a_run_is_judged_by_mean_average_precision(several: TrainConfig, data: Path):
+def test_a_run_is_judged_by_mean_average_precision(several: TrainConfig, data: Path, drawn: None):
     reporter = Lines()
     result = train(several, reporter=reporter)
     said = "\n".join(reporter.lines)

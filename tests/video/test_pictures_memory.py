@@ -1,4 +1,4 @@
-"""Frames that were asked for side data refer to themselves: who reads many of them must not ask each."""
+"""Frames that are asked for their side data refer to themselves: they must be looked at in another way."""
 
 import gc
 from collections.abc import Iterator

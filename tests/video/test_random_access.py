@@ -106,6 +106,50 @@ def test_display_orientation_is_applied(degrees: int, flips: tuple[bool, bool], 
         assert (reader.info.height, reader.info.width) == tuple(expected.shape[1:3])
 
 
+def turned_from_the_middle(encode: Encode, tmp_path: Path, turn: tuple[int, bool, bool]) -> Path:
+    """8 frames as they are, then 8 that each say of themselves how they are to be shown: turned counter-clockwise by
+    degrees, mirrored left to right, mirrored up and down."""
+    degrees, across, upright = turn
+    orientation = across << 22 | upright << 21 | (degrees * 2**16 // 360) << 5 | 0b01001
+    said = b"\x06\x2f\x03" + orientation.to_bytes(3, "big") + b"\x80"  # H.264, D.1.27
+    path = tmp_path / "turned.mp4"
+    with av.open(str(encode("plain.mp4", 16, options={"bf": "0"}))) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(packet for packet in old.demux(video=0) if packet.dts is not None):
+            changed = packet
+            if number >= 8:
+                changed = av.Packet(len(said).to_bytes(4, "big") + said + bytes(packet))
+                changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+                changed.is_keyframe = packet.is_keyframe
+            changed.stream = stream
+            new.mux(changed)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("turn", "sides"), [((0, False, True), (1,)), ((0, True, False), (2,)), ((180, False, False), (1, 2))]
+)
+def test_orientation_that_changes_in_mid_stream(
+    turn: tuple[int, bool, bool], sides: tuple[int, ...], encode: Encode, tmp_path: Path
+) -> None:
+    path = turned_from_the_middle(encode, tmp_path, turn)
+    stored = torch.from_numpy(naive(path, upright=False))
+    expected = torch.cat([stored[:8], stored[8:].flip(sides)])
+    with VideoReader(path) as reader:
+        assert torch.equal(reader.read([12]), expected[12:13])
+        assert torch.equal(reader.read([3]), expected[3:4])
+        assert torch.equal(reader.read(range(16)), expected)
+        assert torch.equal(torch.stack([frame for _, frame in reader]), expected)
+
+
+def test_frames_on_their_side_among_others_are_refused(encode: Encode, tmp_path: Path) -> None:
+    path = turned_from_the_middle(encode, tmp_path, (90, False, False))
+    with VideoReader(path) as reader, pytest.raises(VideoError, match="some of its frames lie on their side"):
+        reader.read(range(16))
+    with pytest.raises(VideoError, match=r"turned\.mp4: some of its frames lie on their side .*: convert it"):
+        decode_all(path)
+
+
 def two_sizes(encode: Encode, tmp_path: Path) -> Path:
     """20 frames of 48×64, then 20 of 96×128, in one stream."""
     path = tmp_path / "two.h264"

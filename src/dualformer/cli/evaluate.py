@@ -90,14 +90,12 @@ def run(options: Options) -> int:
     from dualformer.evaluation.classes import read_label_map
     from dualformer.evaluation.evaluate import evaluate_views
     from dualformer.evaluation.report import class_figures, label_figures, write_report
-    from dualformer.inference.device import choose_device, open_on
-    from dualformer.model.compiling import compile_network
+    from dualformer.inference.device import choose_device, compile_on, open_on
     from dualformer.report.clips import mistake_clips, why_not_explained
     from dualformer.report.content import figures_of_report, gather
     from dualformer.report.page import PAGE, write_page
     from dualformer.report.plan import Judged, cost_in_words, plan_report
     from dualformer.video.views import Views
-    from dualformer.weights.exported.network import ExportedNetwork
     from dualformer.weights.open import open_card
 
     views = Views.parse(options.views)
@@ -108,11 +106,7 @@ def run(options: Options) -> int:
     several = open_card(options.weights).multi_label
     videos = open_videos(options.data, on=where, bad=bad, missing=options.missing, multi_label=several)
     model, card, device = open_on(options.weights, options.device)
-    computing = model
-    if options.compile_mode:
-        if isinstance(model, ExportedNetwork):
-            raise ValueError(f"--compile: {options.weights} is an exported model, compiled by its own library")
-        computing = compile_network(model, options.compile_mode, device=device)
+    computing = compile_on(model, options.compile_mode, device=device) if options.compile_mode else model
     workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
     plan = None
     if options.report is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +60,15 @@ class Options(Computing):
             raise ValueError(f"--port must be 0 to 65535, not {self.port}")
         if self.batch < 1:
             raise ValueError(f"--batch must be at least 1, not {self.batch}")
-        if not self.batch_ms >= 0:
-            raise ValueError(f"--batch-ms must not be negative, not {self.batch_ms}")
+        if not 0 <= self.batch_ms < math.inf:
+            raise ValueError(f"--batch-ms must be a number of 0 or more, not {self.batch_ms}")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"--workers must be at least 1, not {self.workers}")
-        if not self.grace >= 1:
-            raise ValueError(f"--grace must be at least 1, not {self.grace}")
+        if not 1 <= self.grace < math.inf:
+            raise ValueError(f"--grace must be a number of at least 1, not {self.grace}")
+        for name in ("max_mib", "decode_mib"):
+            if not 1 / _MIB <= (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"--{name.replace('_', '-')} must be a number of at least a byte, not {value}")
         self.limits()
 
     def limits(self) -> Limits:

@@ -1,4 +1,4 @@
-"""Which device the network runs on, and putting one there."""
+"""Which device the network runs on, putting one there, and compiling it for it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from dualformer.model.compiling import CompileMode, compile_network
+from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
-from dualformer.weights.exported.network import load_exported
+from dualformer.weights.exported.network import ExportedNetwork, load_exported
 from dualformer.weights.native import load_weights
 from dualformer.weights.open import Network, is_exported
 
@@ -50,3 +52,13 @@ def open_on(
         raise ValueError(f"threads is for exported models, and {weights} is none: call torch.set_num_threads")
     model, card = load_weights(weights, device=device)
     return model.fold(), card, device
+
+
+def compile_on(network: Network, mode: CompileMode, *, device: torch.device) -> DualFormer:
+    """What computes in the place of ``network``, see `compile_network`.
+
+    Raises ``ValueError`` for an exported model; otherwise what `compile_network` does.
+    """
+    if isinstance(network, ExportedNetwork):
+        raise ValueError(f"{network.name} is an exported model, compiled by its own library: leave --compile out")
+    return compile_network(network, mode, device=device)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.inference.ahead import ahead as read_ahead
-from dualformer.inference.device import choose_device, open_on
-from dualformer.model.compiling import CompileMode, compile_network
+from dualformer.inference.device import choose_device, compile_on, open_on
+from dualformer.model.compiling import CompileMode
 from dualformer.model.network import DualFormer
 from dualformer.video.clips import read_views
 from dualformer.video.decode import VideoError
@@ -103,24 +103,16 @@ class Recognizer:
             raise ValueError("the network has no classifier, so it names no classes: give it one with reset_classifier")
         if views_per_batch < 1:
             raise ValueError(f"views_per_batch must be at least 1, not {views_per_batch}")
-        compiled: DualFormer | None = None
         if isinstance(model, ExportedNetwork):
-            if compile_mode is not None:
-                raise ValueError(
-                    f"{model.name} is an exported model, compiled by its own library: leave compile_mode out"
-                )
             self.precision = model.check_precision(precision)
             model.place(device if device == "auto" else choose_device(device))
             self.device = model.device
-            self.network: Network = model
         else:
             self.precision = precision or "float32"
             self.device = choose_device(device)
             model = model.to(self.device).eval()
-            self.network = model
-            if compile_mode is not None:
-                compiled = compile_network(model, compile_mode, device=self.device)
-        self._compiled = compiled
+        self.network: Network = model
+        self._compiled = compile_on(model, compile_mode, device=self.device) if compile_mode else None
         self.card = card
         self.views = Views.parse(views)
         self.views_per_batch = views_per_batch

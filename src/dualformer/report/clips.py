@@ -118,10 +118,11 @@ def mistake_clips(
 
 
 def fine_stage(model: DualFormer, pre: Preprocessing) -> int:
-    """The last stage whose map says where things are, counted from 1; never the first, which knows edges only."""
+    """The last stage whose map says where things are, counted from 1; the first, which knows edges only, where there is
+    no other."""
     sizes = model.config.map_sizes((pre.frames, pre.crop, pre.crop))
     fine = [number for number, size in enumerate(sizes, 1) if min(size[1:]) >= _FINE_ENOUGH]
-    return max([2, *fine])
+    return min(len(sizes), max([2, *fine]))
 
 
 def _mistake(evaluation: Evaluation, index: int, explainer: Recognizer | None, most_bytes: int) -> MistakeClip:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import floor, log10
+from math import floor, isfinite, log10
 from typing import Any
 
 from markupsafe import Markup
@@ -146,7 +146,7 @@ def _over_epochs(log: list[dict[str, Any]], key: str, name: str | None = None) -
         points = [
             (float(each["epoch"]), float(each[f"{split}_{key}"]))
             for each in log
-            if isinstance(each.get(f"{split}_{key}"), (int, float))
+            if isinstance(each.get(f"{split}_{key}"), (int, float)) and isfinite(each[f"{split}_{key}"])
         ]
         if points:
             words = f"{words}, {name}" if name else words

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +153,15 @@ def _read_figures(file: Path) -> dict[str, Any]:
         raise ReportError(f"{file}: not JSON; name a figures.json that `dualformer evaluate` wrote") from error
     if not isinstance(figures, dict) or not isinstance(figures.get("views"), str):
         raise ReportError(f"{file}: not the figures of an evaluation; name a figures.json that it wrote")
-    if not all(_is_number(figures.get(key)) for key in ("gmacs", "gmacs_per_view", "parameters", "videos")):
+    known: list[Any] = [figures.get(key) for key in ("gmacs", "gmacs_per_view", "parameters", "videos")]
+    if not all(_is_figure(value) and value > 0 for value in known):
         raise ReportError(f"{file}: it does not say what the network costs: evaluate those weights anew")
-    for key in ("top1", "mean_average_precision"):
-        if key in figures and not _is_number(figures[key]):
+    for key in ("top1", "mean_average_precision", "missing"):
+        if key in figures and not _is_figure(figures[key]):
             raise ReportError(f"{file}: its {key} is no number: evaluate those weights anew")
     for key in ("top1_interval", "mean_average_precision_interval"):
         bounds = figures.get(key, [0, 0])
-        if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(_is_number, bounds)):
+        if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(_is_figure, bounds)):
             raise ReportError(f"{file}: its {key} is not two numbers: evaluate those weights anew")
     return figures
 
@@ -177,3 +179,8 @@ def _check_same(file: Path, figures: Mapping[str, Any], judged: Judged) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether it can be drawn: JSON in Python's way knows NaN and Infinity, too."""
+    return _is_number(value) and isfinite(value)

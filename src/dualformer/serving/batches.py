@@ -5,6 +5,7 @@ One thread uses the network, and nothing else does: a GPU, or all cores of a CPU
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -48,7 +49,7 @@ class Batcher:
     ) -> None:
         if most < 1:
             raise ValueError(f"a batch has at least 1 view, not {most}")
-        if not patience >= 0:
+        if not 0 <= patience < math.inf:
             raise ValueError(f"a batch cannot wait for {patience:g} s")
         self._predict, self._most, self._patience, self._metrics = predict, most, patience, metrics
         self._waiting: deque[_Waiting] = deque()

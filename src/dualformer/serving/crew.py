@@ -89,7 +89,7 @@ class Worker:
                     raise self._refusal(message.words)
                 done = job != "windows" or "last" in message.words
                 yield message
-        except (_Gone, BrokenPipeError) as error:
+        except (_Gone, ConnectionError) as error:  # ConnectionError: it died before it was asked
             if self._left <= 0:
                 limit = f"reading it took longer than {self._reading.seconds:g} s: send a shorter or smaller video"
                 raise Refused("too_slow_to_decode", limit) from error

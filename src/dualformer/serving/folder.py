@@ -12,29 +12,37 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dualformer.errors import DualFormerError
+
 _PREFIX = "dualformer-serve-"
 _LOCK = "in-use"
+_ATTEMPTS = 20
 
 
 class Folder:
     """A folder that nobody else may read, below ``parent`` (the system's temporary folder).
 
     Servers that were killed leave theirs: making one removes those. A living server holds a lock in its own, by which
-    it is told apart from a dead one.
+    it is told apart from a dead one. Raises ``FileNotFoundError`` where ``parent`` is no folder, and
+    ``DualFormerError`` where nothing can be locked below it.
     """
 
     def __init__(self, parent: Path | None = None) -> None:
         parent = Path(tempfile.gettempdir()) if parent is None else parent
+        if not parent.is_dir():
+            raise FileNotFoundError(f"{parent}: there is no such folder for temporary files: choose another --temp")
         remove_left(parent)
-        while True:
+        for _ in range(_ATTEMPTS):
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             self._lock = FileLock(self.path / _LOCK)
             try:
                 self._lock.acquire(blocking=False)
             except (Timeout, OSError):  # another server that starts just now takes it for one that was left
+                shutil.rmtree(self.path, ignore_errors=True)
                 continue
             if self.path.exists():
                 return
+        raise DualFormerError(f"{parent}: no file can be locked there, as a server needs: choose another --temp")
 
     @contextmanager
     def file(self) -> Iterator[Path]:
@@ -55,10 +63,12 @@ def remove_left(parent: Path) -> list[Path]:
     """Removes the folders of servers that run no longer; returns them."""
     removed: list[Path] = []
     for path in parent.glob(f"{_PREFIX}*"):
-        if not path.is_dir() or path.is_symlink() or not _own(path):
+        if not path.is_dir() or path.is_symlink():
             continue
         lock = FileLock(path / _LOCK)
         try:
+            if not _own(path):
+                continue
             with lock.acquire(blocking=False):
                 shutil.rmtree(path, ignore_errors=True)
                 removed.append(path)

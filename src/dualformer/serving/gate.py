@@ -30,7 +30,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, token: str | None) -> None:
         self._app, self._metrics = app, metrics
-        self._token = None if token is None else token.encode()
+        self._token = None if token is None else token.strip().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -20,7 +20,10 @@ def bind(host: str, port: int) -> socket.socket:
 
     Raises ``OSError`` for an address that is taken, or is none of this machine's.
     """
-    family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: choose another --host", f"{host}:{port}") from error
     listening = socket.socket(family, kind)
     try:
         if os.name == "posix":

@@ -11,8 +11,9 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dualformer.video.container import VideoError
 from dualformer.video.pieces import Media
-from dualformer.video.sequential import orientation
+from dualformer.video.sequential import TURNED_ANEW, orientation, orientation_in, side_data
 
 _log = logging.getLogger("dualformer")
 
@@ -25,7 +26,7 @@ class Pictures:
     """Turns decoded frames of one video into uint8 RGB tensors (H, W, 3), all of the size of its first frame.
 
     ``declared``: stored (height, width) according to the container; ``first``: asked for the true size where a frame
-    says otherwise.
+    says otherwise. Calling it raises :class:`VideoError` for a frame that has another size when upright.
     """
 
     def __init__(self, path: Media, declared: tuple[int, int], first: Callable[[], tuple[int, int]]) -> None:
@@ -36,6 +37,7 @@ class Pictures:
         self._told = False
         self._rotation: int | None = None
         self._orientation = (0, False)
+        self._shape: tuple[int, ...] | None = None
         # One for all frames: setting it up costs more than converting a small frame.
         self._reformatter = VideoReformatter()
 
@@ -57,12 +59,23 @@ class Pictures:
         return torch.from_numpy(np.ascontiguousarray(self._upright(rows.reshape(height, width, 3), frame)))
 
     def _upright(self, picture: NDArray[np.uint8], frame: av.video.frame.VideoFrame) -> NDArray[np.uint8]:
-        # A frame that was asked for its side data refers to itself, and only the garbage collector frees it, which
-        # counts objects, not bytes: hundreds of large frames would lie in memory. So the first one is asked, and then
-        # one that is turned by another angle than the one before.
-        if frame.rotation != self._rotation:
-            self._rotation, self._orientation = frame.rotation, orientation(frame)
-        turns, mirrored = self._orientation
+        turns, mirrored = self._orientation_of(frame)
         if mirrored:
             picture = picture[:, ::-1]
-        return np.rot90(picture, turns) if turns else picture
+        picture = np.rot90(picture, turns) if turns else picture
+        self._shape = self._shape or picture.shape
+        if picture.shape != self._shape:
+            raise VideoError(self._path, TURNED_ANEW)
+        return picture
+
+    def _orientation_of(self, frame: av.video.frame.VideoFrame) -> tuple[int, bool]:
+        """That of each frame for itself, so that frames are the same in whatever order they are read."""
+        before, self._rotation = self._rotation, frame.rotation
+        try:
+            self._orientation = orientation_in(side_data(frame))
+        except ValueError:
+            # Looking past what this PyAV does not know takes longer than decoding many a frame, so it is done where the
+            # angle changes, which says nothing of mirroring up and down.
+            if self._rotation != before:
+                self._orientation = orientation(frame)
+        return self._orientation

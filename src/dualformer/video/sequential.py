@@ -16,10 +16,13 @@ import av.packet
 import av.sidedata.sidedata
 import av.video.frame
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
 from dualformer.video.container import OpenVideo, VideoError, ffmpeg_says, packets_of
 from dualformer.video.pieces import Media
+
+TURNED_ANEW = "some of its frames lie on their side and others do not: convert it to a video of one orientation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,8 @@ def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> Vide
     """Decode every frame of a file and say what it holds; what ``dualformer check`` calls a good file.
 
     Raises :class:`VideoError` with the reason: it does not open, a frame does not decode or is flagged corrupt, an MP4
-    ends before the frames that it lists, or more than ``seconds_limit`` seconds went by (tested between frames).
+    ends before the frames that it lists, some frames lie on their side and others do not, or more than
+    ``seconds_limit`` seconds went by (tested between frames).
     """
     path = Path(path) if isinstance(path, str) else path
     end = math.inf if seconds_limit is None else time.monotonic() + seconds_limit
@@ -55,6 +59,8 @@ def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> Vide
     try:
         for frame in decode_opened(video):
             first = frame if first is None else first
+            if _lies(frame) != _lies(first):
+                raise VideoError(path, TURNED_ANEW)
             pts.append(frame.pts)
             if time.monotonic() > end:
                 raise VideoError(path, f"decoding took longer than {seconds_limit:g} s")
@@ -179,16 +185,34 @@ def orientation(frame: av.video.frame.VideoFrame) -> tuple[int, bool]:
     FFmpeg makes the EXIF orientation of photos the same matrix as that of videos.
     """
     try:
-        data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV stumbles over kinds of side data that are newer than it is, EXIF among them
-        data = _with_known_side_data(frame).side_data.get("DISPLAYMATRIX")
-    if data is None:
+        return orientation_in(side_data(frame))
+    except ValueError:
+        return orientation_in(side_data(_with_known_side_data(frame)))
+
+
+def orientation_in(data: SideDataContainer) -> tuple[int, bool]:
+    """The `orientation` of a frame by what it says besides its pixels."""
+    matrix = data.get("DISPLAYMATRIX")
+    if matrix is None:
         return 0, False
-    a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32)[:5].astype(np.float64)
+    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].astype(np.float64)
     mirrored = a * d - b * c < 0
     if mirrored:
         a, b = -a, -b
     return round(-math.degrees(math.atan2(b, a)) / 90) % 4, mirrored
+
+
+def _lies(frame: av.video.frame.VideoFrame) -> bool:
+    return round(frame.rotation / 90) % 2 == 1
+
+
+def side_data(frame: av.video.frame.VideoFrame) -> SideDataContainer:
+    """What a frame says besides its pixels. The frame's own attribute would have it refer to itself: only the garbage
+    collector frees such a frame, which counts objects, not bytes, and hundreds of large ones would lie in memory.
+
+    Raises ``ValueError`` for kinds that are newer than this PyAV, EXIF among them.
+    """
+    return SideDataContainer(frame)  # pyright: ignore[reportCallIssue]  # its stub leaves out what it is made of
 
 
 def _with_known_side_data(frame: av.video.frame.VideoFrame) -> av.video.frame.VideoFrame:

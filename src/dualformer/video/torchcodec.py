@@ -148,7 +148,6 @@ class TorchcodecReader:
         video = OpenVideo(self._path, 1)
         decoded = decode_opened(video)
         try:
-            # Held by nothing here: a frame whose side data was looked at is collected as the file is closed, or late.
             return self._described_by(next(decoded), video)
         finally:
             decoded.close()

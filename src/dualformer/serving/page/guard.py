@@ -152,11 +152,11 @@ class Guard:
         """A question in which files are paths of uploads, and nothing else."""
         try:
             asked = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            if not isinstance(asked, dict):
+                raise Refused("bad_request", "the question is no JSON object")
+            return json.dumps(self._without_addresses(asked)).encode()
+        except (ValueError, RecursionError) as error:  # what is nested may be read, and yet be too deep to go through
             raise Refused("bad_request", "the question is no JSON") from error
-        if not isinstance(asked, dict):
-            raise Refused("bad_request", "the question is no JSON object")
-        return json.dumps(self._without_addresses(asked)).encode()
 
     def _without_addresses(self, value: Any) -> Any:
         if isinstance(value, list):

@@ -82,7 +82,11 @@ async def _sweep(folder: Path) -> None:
 def remove_old(folder: Path, seconds: float) -> None:
     """Removes what is in ``folder`` and was made longer ago, but for the examples."""
     for path in folder.iterdir():
-        if path.name == _EXAMPLES or time.time() - path.stat().st_mtime <= seconds:
+        try:
+            made = path.stat().st_mtime
+        except FileNotFoundError:  # the page has just removed it
+            continue
+        if path.name == _EXAMPLES or time.time() - made <= seconds:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
