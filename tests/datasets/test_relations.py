@@ -206,6 +206,8 @@ def test_lessons_go_from_plain_to_hard_and_end_even() -> None:
     scene, lessons = Relations(task="both", radius=(4, 10), wavelength=4, noise=12), Lessons(1200)
     found = [lessons(i, scene) for i in (0, 200, 400, 650, 900, 1199)]
     np.testing.assert_allclose([lean for _, lean in found], [1, 0.75, 0.5, 0.5, 0.5, 0.5])
+    leans = [lessons(i, replace(scene, task="local"))[1] for i in (0, 200, 400, 650, 900, 1199)]
+    np.testing.assert_allclose(leans, [1, 1, 1, 0.75, 0.5, 0.5])
     seen = [[*each.radius, each.wavelength, each.duration, each.noise] for each, _ in found]
     plain = [CUE.radius, CUE.radius, CUE.wavelength, CUE.duration, 4]
     hard = [4, 10, 4, 4, 12]

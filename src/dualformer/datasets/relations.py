@@ -344,8 +344,9 @@ class Lessons:
     At first the gesture is as large, coarse and slow as the cue, or as the distance leaves room for, so that what sees
     one sees the other, and the cue always drifts to the right, so that the answer to ``both`` and ``global`` follows
     from the gesture alone. Over the first third the cue comes to lean to neither side, and the relation has to be
-    found. Then the gesture shrinks, each clip by the same ratio, and the noise grows from a third. The last quarter is
-    as hard as the scene.
+    found; in ``local``, where there is none to be found, only while the gesture comes to differ from it. Then the
+    gesture shrinks, each clip by the same ratio, and the noise grows from a third. The last quarter is as hard as the
+    scene.
     """
 
     length: int
@@ -368,7 +369,7 @@ class Lessons:
             duration=round(shrunk(plain_duration, scene.duration)),
             noise=scene.noise * (1 + 2 * part) / 3,
         )
-        return plainer, 1 - even / 2
+        return plainer, 1 - (part if scene.task == "local" else even) / 2
 
 
 _EVEN, _HARD = 1 / 3, 3 / 4
