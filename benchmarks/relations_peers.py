@@ -268,7 +268,7 @@ def fit(model: Peer, experiment: Experiment, task: Task, seed: int) -> int:
             scores = model.head(features.mean((2, 3, 4))).float()
         loss = F.cross_entropy(scores, batch["label"]) + experiment.truth * truth(features.float(), batch["drifts"])
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = experiment.lr * schedule(step, steps=steps, warmup=steps // 12)
         optimizer.step()

@@ -149,6 +149,14 @@ def _of_runs(make: Callable[[tables.Runs], str]) -> Callable[[Path], str]:
     return made
 
 
+def _kinds(folder: Path) -> str:
+    path = folder / RELATIONS
+    if not path.is_file():
+        return tables.NOT_MEASURED
+    found = _read(path)
+    return tables.kinds(found["runs"], found["settings"]["test_clips"])
+
+
 def _bench(folder: Path) -> str:
     """Where the figures of the local × global bench come from, and their two pictures."""
     if not (folder / RELATIONS).is_file():
@@ -166,7 +174,7 @@ _BLOCKS: Mapping[str, Callable[[Path], str]] = {
     "costs": lambda _: tables.costs(),
     "speed": _speed,
     "directions": _of_runs(tables.directions),
-    "kinds": _of_runs(tables.kinds),
+    "kinds": _kinds,
     "controls": _of_runs(tables.controls),
     "bench": _bench,
 }

@@ -21,6 +21,7 @@ from dualformer.model.presets import preset_config
 from dualformer.model.scaled import KINDS, VARIANTS
 from dualformer.results.seeds import mean_interval
 from dualformer.training.experiment import Experiment
+from dualformer.training.experiment_report import at_chance
 from dualformer.training.experiment_run import CONTROLS
 
 Runs = Sequence[dict[str, Any]]
@@ -242,8 +243,8 @@ def less_than_base(runs: Runs, variant: str, task: str) -> list[float]:
     return [100 * (base[seed] - other[seed]) for seed in sorted(base.keys() & other.keys())]
 
 
-def kinds(runs: Runs) -> str:
-    """Accuracy and cost of the kinds of networks: what `directions` does not say."""
+def kinds(runs: Runs, clips: int) -> str:
+    """Accuracy and cost of the kinds of networks: what `directions` does not say. Each was tested on ``clips`` clips."""
     tasks = tasks_of(runs)
     wanted = [name for name in names_of(runs) if name in KINDS or name not in DIRECTIONS]
     head = ("network", "GMACs", "params M", *(f"{task}, %" for task in tasks), "seeds")
@@ -252,9 +253,15 @@ def kinds(runs: Runs) -> str:
         mine = [run for run in runs if run["variant"] == name]
         found = [[100 * run["accuracy"] for run in mine if run["task"] == task] for task in tasks]
         costs = f"{mine[0]['gmacs']:.3f}", f"{mine[0]['parameters'] / 1e6:.2f}"
+        cells = [points(values) + _stuck(values, clips) for values in found]
         seeds = ", ".join(dict.fromkeys(str(len(values)) for values in found if values))
-        lines.append((name, *costs, *map(points, found), seeds))
+        lines.append((name, *costs, *cells, seeds))
     return "\n".join(rows(head, lines))
+
+
+def _stuck(percents: Sequence[float], clips: int) -> str:
+    stuck = at_chance([value / 100 for value in percents], clips)
+    return f" ({stuck} of {len(percents)} at chance)" if stuck else ""
 
 
 def controls(runs: Runs) -> str:

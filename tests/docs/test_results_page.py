@@ -120,10 +120,12 @@ def test_tables_of_runs() -> None:
     assert found["GG"] == ["4", "1.9", "–", "-5.0 ± 2.5, did not hold"]
     assert found["wide-window"] == ["5", "-0.2 (within 0.3)", "–", "0.0 ± 0.0"]
     assert found["relative"] == ["7", "0.2 (within 0.3)", "–", "–"]
-    found = cells(tables.kinds(runs()))
+    found = cells(tables.kinds(runs(), clips=1000))
     assert list(found)[2:] == ["LG", "LL", "GG", "convolution"]
     assert found["LG"] == ["0.224", "2.31", "92.0 ± 5.0", "81.0 ± 2.5", "3"]
     assert found["GG"] == ["0.224", "2.31", "–", "86.0 ± 5.0", "3"]
+    found = cells(tables.kinds(runs(), clips=30))  # three standard errors of chance are 27 points
+    assert found["LG"][3] == "81.0 ± 2.5" and found["LL"][3] == "76.0 ± 0.0 (3 of 3 at chance)"
     lines = tables.controls(runs()).splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
         *("local", "one frame repeated", "6", "51.0", "50.0", "52.0")
@@ -131,9 +133,9 @@ def test_tables_of_runs() -> None:
 
 
 def test_commands_are_those_that_make_the_runs() -> None:
-    settings = Experiment(clips=3200, precision="float32", scene={"radius": [3, 6], "noise": 8.0}).binding()
+    settings = Experiment(clips=4800, precision="float32", scene={"radius": [3, 6], "noise": 8.0}).binding()
     found = [command.split() for command in tables.commands(settings, runs())]
-    same = ["--train-clips", "3200", "--radius", "3", "6", "--noise", "8", "--precision", "float32"]
+    same = ["--train-clips", "4800", "--radius", "3", "6", "--noise", "8", "--precision", "float32"]
     start = ["dualformer", "ablate", "--run", "--data", "relations", "--out", "runs/relations", *same]
     assert found == [
         [*start, "--variants", "LG", "LL", "--tasks", "local", "--seeds", "3"],

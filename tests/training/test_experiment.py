@@ -21,7 +21,7 @@ from dualformer.training import experiment as module
 from dualformer.training import experiment_run as one_run
 from dualformer.training import loop, record
 from dualformer.training.experiment import RESULTS, Experiment, Run, run_experiment
-from dualformer.training.experiment_report import PICTURE, TABLE, report, table
+from dualformer.training.experiment_report import PICTURE, TABLE, at_chance, report, table
 from dualformer.training.experiment_run import CONTROLS, do_run
 from dualformer.training.report import SilentReporter
 
@@ -107,7 +107,7 @@ def test_one_command_does_all_runs_once(
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "2 runs to do; 2 at a time on cpu in float32; each 8 steps of 1 clips of 16x64x64" in printed
-    assert re.search(r"2 of 2: both/(LG|GG)/seed-0: \d+\.\d% in 0:\d\d", printed)
+    assert re.search(r"2 of 2: both/(LG|GG)/seed-0: \d+\.\d% in \d+:\d\d", printed)
     results = json.loads((out / RESULTS).read_text())
     assert [run["variant"] for run in results["runs"]] == ["LG", "GG"]
     assert (out / PICTURE).read_bytes().startswith(b"\x89PNG") and "| LG |" in (out / TABLE).read_text()
@@ -166,16 +166,23 @@ def runs(accuracies: dict[tuple[str, str], list[float]]) -> list[dict[str, Any]]
 
 
 def test_the_table_has_intervals_and_differences_seed_by_seed(tmp_path: Path) -> None:
-    found = runs({("both", "LG"): [0.9, 0.8, 0.7], ("both", "LL"): [0.8, 0.7, 0.6]})
+    found = runs({("both", "LG"): [0.9, 0.8, 0.7], ("both", "LL"): [0.8, 0.7, 0.6]})  # of 40 clips each
     lines = table(found).splitlines()
     assert lines[0] == "| variant | GMACs | params M | both | both: less than LG | seeds |"
     # Seeds differ by 10 points, and t of two degrees of freedom is 4.303; the difference is 10 points for every seed.
-    assert lines[2] == "| LG | 0.200 | 1.000 | 80.0 ± 24.8 |  | 3 |"
-    assert lines[3] == "| LL | 0.200 | 1.000 | 70.0 ± 24.8 | 10.0 ± 0.0 | 3 |"
+    assert lines[2] == "| LG | 0.200 | 1.000 | 80.0 ± 24.8 (1 of 3 at chance) |  | 3 |"
+    assert lines[3] == "| LL | 0.200 | 1.000 | 70.0 ± 24.8 (2 of 3 at chance) | 10.0 ± 0.0 | 3 |"
     assert "| frames shuffled | 51.0 ± 0.0 |" in lines
     text = report(TINY.replace(out=str(tmp_path), test_clips=40), found)
     assert (tmp_path / TABLE).read_text() == text == table(found)
     assert (tmp_path / PICTURE).stat().st_size > 10_000
+
+
+def test_seeds_that_stayed_at_chance_are_counted() -> None:
+    assert at_chance([0.5, 0.547, 0.549, 0.45, 1.0], 1000) == 3  # 3 × √(¼ / 1000) = 4.7 points
+    found = runs({("both", "LG"): [1.0, 0.5, 0.6], ("both", "LL"): [1.0, 1.0, 0.9]})  # of 40 clips each
+    lines = table(found).splitlines()
+    assert "70.0 ± 65.7 (2 of 3 at chance)" in lines[2] and "chance" not in lines[3]
 
 
 def test_mean_and_interval() -> None:

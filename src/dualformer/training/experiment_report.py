@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def report(experiment: Experiment, runs: Runs) -> str:
 
 
 def table(runs: Runs) -> str:
-    """Accuracies of every variant by task, in percent with 95 % intervals over seeds; and what it has less than LG,
-    seed by seed, where both have seeds in common."""
+    """Accuracies of every variant by task, in percent with 95 % intervals over seeds, and how many seeds stayed at
+    chance; and what it has less than LG, seed by seed, where both have seeds in common."""
     tasks, variants = _in_order(runs, "task"), _in_order(runs, "variant")
     against = [task for task in tasks if "LG" in variants and len(variants) > 1]
     head = ["variant", "GMACs", "params M", *tasks, *(f"{task}: less than LG" for task in against), "seeds"]
@@ -55,7 +56,7 @@ def table(runs: Runs) -> str:
         mine = [run for run in runs if run["variant"] == variant]
         seeds = {task: len([run for run in mine if run["task"] == task]) for task in tasks}
         cells = [variant, f"{mine[0]['gmacs']:.3f}", f"{mine[0]['parameters'] / 1e6:.3f}"]
-        cells += [_percent([run["accuracy"] for run in mine if run["task"] == task]) for task in tasks]
+        cells += [_accuracy([run for run in mine if run["task"] == task]) for task in tasks]
         cells += ["" if variant == "LG" else _percent(_less(runs, variant, task)) for task in against]
         cells.append(", ".join(dict.fromkeys(str(count) for count in seeds.values())))
         lines.append(f"| {' | '.join(cells)} |")
@@ -152,6 +153,22 @@ def _less(runs: Runs, variant: str, task: str) -> list[float]:
 
     base, other = of("LG"), of(variant)
     return [base[seed] - other[seed] for seed in sorted(base.keys() & other.keys())]
+
+
+def at_chance(accuracies: Sequence[float], clips: int) -> int:
+    """How many of them are no better than guessing between two classes: within three standard errors of so many clips.
+
+    A network that has not found what it has to find is there, and a mean over such and others hides both.
+    """
+    return sum(share < 0.5 + 3 * math.sqrt(0.25 / clips) for share in accuracies)
+
+
+def _accuracy(runs: Runs) -> str:
+    if not runs:
+        return "–"
+    found = [run["accuracy"] for run in runs]
+    stuck = at_chance(found, len(runs[0]["right"]))
+    return _percent(found) + (f" ({stuck} of {len(found)} at chance)" if stuck else "")
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -94,6 +94,7 @@ def do_run(experiment: Experiment, run: Run, *, alive: Alive | None = None) -> d
             lr=experiment.lr,
             weight_decay=experiment.weight_decay,
             warmup_epochs=Experiment.EPOCHS / 12,
+            clip_extra=False,
             precision=experiment.precision,
             seed=run.seed,
             save_minutes=1.0,

@@ -41,6 +41,9 @@ class LoopConfig:
     weight_decay: float = 0.02
     warmup_epochs: float = 0.0
     clip_grad: float = 1.0
+    clip_extra: bool = True
+    """Whether the norm is that of all gradients, or of the network's without those of what learns beside it, which are
+    then left as they are: where those are much larger, they would decide how far the network goes at each step."""
     ema: float | None = None
     freeze: Literal["nothing", "backbone"] = "nothing"
     freeze_stages: int = 0
@@ -188,7 +191,8 @@ class Stepper:
             for parameter in parameters:
                 if parameter.grad is not None:
                     parameter.grad.mul_(lost)
-        norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters, config.clip_grad or math.inf)))
+        clipped = parameters if config.clip_extra else list(self._raw.model.parameters())
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(clipped, config.clip_grad or math.inf)))
         if not math.isfinite(norm):
             videos = [index for indices in self._ranks.gather(so_far.videos) for index in indices]
             raise self._no_number("gradient's norm", norm, progress, progress.batch - 1, videos, why({}, self._raw))
