@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dualformer.datasets.clips import EpochSampler
+from dualformer.model.network import DualFormer
 from dualformer.training.batchnorm import GlobalBatchNorm3d, over_all_processes
 from dualformer.training.config import TrainConfig
+from dualformer.training.objective import Batch, ClipObjective, Step
 from dualformer.training.report import SilentReporter, read_metrics
+from dualformer.video.preprocessing import Preprocessing
 
 
 def trained(out: Path, **settings: Any) -> tuple[dict[str, Tensor], list[float]]:
@@ -54,6 +58,34 @@ def test_a_clipped_gradient_is_that_of_all_clips(tmp_path: Path):
     assert all((small[key] - large[key]).abs().max() < 1e-6 for key in large)
     steps = json.loads((tmp_path / "large.json").read_text())
     assert all(step["grad_norm"] > 0.1 for step in steps)
+
+
+class Beside(ClipObjective):
+    """Something learns beside the network, and has gradients of the size ``pull``."""
+
+    def __init__(self, model: DualFormer, preprocessing: Preprocessing, *, pull: float) -> None:
+        super().__init__(model, preprocessing)
+        self.extra = nn.Linear(1, 1)
+        self.pull = pull
+
+    def forward(self, batch: Batch) -> Step:
+        step = super().forward(batch)
+        assert self.extra is not None
+        return step._replace(loss=step.loss + self.pull * self.extra(torch.ones(1)).sum())
+
+
+def test_what_learns_beside_the_network_can_be_left_out_of_the_norm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def weights(pull: float, clip_extra: bool) -> Tensor:
+        monkeypatch.setattr(made_runs, "ClipObjective", partial(Beside, pull=pull))
+        out = tmp_path / f"{pull}-{clip_extra}"
+        found, _ = trained(out, batch_size=8, epochs=2, clip_grad=0.1, clip_extra=clip_extra)
+        return torch.cat([found[key].flatten() for key in sorted(found)])
+
+    assert weights(1e-3, False).equal(weights(1e6, False))
+    # Of a gradient that is all but gone, AdamW's ε is what is left over.
+    assert (weights(1e-3, True) - weights(1e6, True)).abs().max() > 1e-4
 
 
 def test_a_linear_probe_changes_nothing_but_the_classifier(tmp_path: Path):
