@@ -244,7 +244,7 @@ def less_than_base(runs: Runs, variant: str, task: str) -> list[float]:
 
 
 def kinds(runs: Runs, clips: int) -> str:
-    """Accuracy and cost of the kinds of networks: what `directions` does not say. Each was tested on ``clips`` clips."""
+    """Accuracy and cost of the kinds of networks, which `directions` does not say, each tested on ``clips`` clips."""
     tasks = tasks_of(runs)
     wanted = [name for name in names_of(runs) if name in KINDS or name not in DIRECTIONS]
     head = ("network", "GMACs", "params M", *(f"{task}, %" for task in tasks), "seeds")
