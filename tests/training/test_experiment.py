@@ -136,7 +136,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path: Path) -> No
         (["--data", "relations", "--epochs", "3"], "--epochs does not go with --data relations"),
         (["--data", "videos", "--jobs", "2"], "--jobs is for --data relations"),
         (["--data", "relations", "--variants", "XL"], "there is no variant XL"),
-        (["--data", "relations", "--train-clips", "100"], "--train-clips must be at least 128"),
+        (["--data", "relations", "--train-clips", "50"], "--train-clips must be at least 64"),
     ],
 )
 def test_options_that_do_not_go_together(
