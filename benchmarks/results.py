@@ -3,11 +3,14 @@
     dualformer ablate --run --data relations --out runs/relations
     python benchmarks/relations_peers.py --out runs/relations
     dualformer bench dualformer_tiny dualformer_small dualformer_base dualformer_nano --json > bench.json
-    python benchmarks/results.py --relations runs/relations/results.json --bench bench.json
+    dualformer ablate --run --data relations --out runs/longer --tasks both --train-clips 6400 --lr 1e-3
+    python benchmarks/results.py --relations runs/relations/results.json --longer runs/longer/results.json \\
+        --bench bench.json
 
-``--relations`` and ``--bench`` copy figures in, with the date; without them the page is made again from those that are
-there, to the same letters. Costs are counted anew each time, and the paper's figures are those of `model.ablations`.
-What goes between ``<!-- table: NAME -->`` and ``<!-- end -->`` is made here, all else on the page is written by hand.
+``--relations``, ``--longer`` and ``--bench`` copy figures in, with the date; without them the page is made again from
+those that are there, to the same letters. Costs are counted anew each time, and the paper's figures are those of
+`model.ablations`. What goes between ``<!-- table: NAME -->`` and ``<!-- end -->`` is made here, all else on the page is
+written by hand.
 """
 
 from __future__ import annotations
@@ -29,10 +32,12 @@ from dualformer.bench.machine import describe_machine
 from dualformer.weights.atomic import atomic_write
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-RELATIONS, BENCH, SOURCES = "relations.json", "bench.json", "sources.json"
+RELATIONS, LONGER, BENCH, SOURCES = "relations.json", "longer.json", "bench.json", "sources.json"
 MADE_BY = {
     RELATIONS: "dualformer ablate --run --data relations --out runs/relations, then "
     "python benchmarks/results.py --relations runs/relations/results.json",
+    LONGER: "dualformer ablate --run --data relations --out runs/longer --tasks both --train-clips 6400 --lr 1e-3, "
+    "then python benchmarks/results.py --longer runs/longer/results.json",
     BENCH: "dualformer bench dualformer_tiny dualformer_small dualformer_base dualformer_nano --json > bench.json, "
     "then python benchmarks/results.py --bench bench.json",
 }
@@ -48,6 +53,8 @@ class ResultsError(ValueError):
 class Options:
     relations: Path | None = None
     """results.json of the experiment on the local × global bench, to be copied in; its accuracy.png lies beside it."""
+    longer: Path | None = None
+    """results.json of a second one with longer training, to be copied in."""
     bench: Path | None = None
     """What `dualformer bench --json` printed, to be copied in."""
     date: str | None = None
@@ -69,6 +76,8 @@ def main(options: Options) -> None:
     date = options.date or datetime.date.today().isoformat()
     if options.relations is not None:
         _copy_relations(options.relations, options.docs, date=date, machine=options.machine)
+    if options.longer is not None:
+        _copy_runs(options.longer, folder, LONGER, date=date, machine=options.machine)
     if options.bench is not None:
         _copy_bench(options.bench, folder, date=date)
     missing = [name for name in MADE_BY if not (folder / name).is_file()]
@@ -82,17 +91,21 @@ def main(options: Options) -> None:
 
 
 def _copy_relations(path: Path, docs: Path, *, date: str, machine: str | None) -> None:
-    found = _read(path)
     picture = path.parent / "accuracy.png"
-    if not picture.is_file():
+    if path.is_file() and not picture.is_file():
         raise ResultsError(f"{picture}: not there; make it by: {MADE_BY[RELATIONS].partition(',')[0]}")
-    if not found["runs"]:
-        raise ResultsError(f"{path}: no run is done yet; make them by: {MADE_BY[RELATIONS].partition(',')[0]}")
-    # Which clips were right is what the picture is made of, and most of the file.
-    runs = [{name: value for name, value in run.items() if name != "right"} for run in found["runs"]]
-    _write(docs / "results" / RELATIONS, {"settings": found["settings"], "runs": runs})
-    _note(docs / "results", RELATIONS, {"date": date, "machine": machine or str(describe_machine())})
+    _copy_runs(path, docs / "results", RELATIONS, date=date, machine=machine)
     atomic_write(docs / "images" / DIALS, lambda temporary: temporary.write_bytes(picture.read_bytes()))
+
+
+def _copy_runs(path: Path, folder: Path, name: str, *, date: str, machine: str | None) -> None:
+    found = _read(path)
+    if not found["runs"]:
+        raise ResultsError(f"{path}: no run is done yet; make them by: {MADE_BY[name].partition(',')[0]}")
+    # Which clips were right is what the picture is made of, and most of the file.
+    runs = [{key: value for key, value in run.items() if key != "right"} for run in found["runs"]]
+    _write(folder / name, {"settings": found["settings"], "runs": runs})
+    _note(folder, name, {"date": date, "machine": machine or str(describe_machine())})
 
 
 def _copy_bench(path: Path, folder: Path, *, date: str) -> None:
@@ -157,6 +170,17 @@ def _kinds(folder: Path) -> str:
     return tables.kinds(found["runs"], found["settings"]["test_clips"])
 
 
+def _longer(folder: Path) -> str:
+    path = folder / LONGER
+    if not path.is_file():
+        return tables.NOT_MEASURED
+    found, about = _read(path), _about(folder, LONGER)
+    said = tables.source(
+        found["settings"], found["runs"], date=about["date"], machine=about["machine"], out="runs/longer"
+    )
+    return f"{tables.kinds(found['runs'], found['settings']['test_clips'], less=True)}\n\n{said}"
+
+
 def _bench(folder: Path) -> str:
     """Where the figures of the local × global bench come from, and their two pictures."""
     if not (folder / RELATIONS).is_file():
@@ -175,6 +199,7 @@ _BLOCKS: Mapping[str, Callable[[Path], str]] = {
     "speed": _speed,
     "directions": _of_runs(tables.directions),
     "kinds": _kinds,
+    "longer": _longer,
     "controls": _of_runs(tables.controls),
     "bench": _bench,
 }

@@ -243,17 +243,21 @@ def less_than_base(runs: Runs, variant: str, task: str) -> list[float]:
     return [100 * (base[seed] - other[seed]) for seed in sorted(base.keys() & other.keys())]
 
 
-def kinds(runs: Runs, clips: int) -> str:
-    """Accuracy and cost of the kinds of networks, which `directions` does not say, each tested on ``clips`` clips."""
+def kinds(runs: Runs, clips: int, *, less: bool = False) -> str:
+    """Accuracy and cost of the kinds of networks, which `directions` does not say, each tested on ``clips`` clips; and
+    with ``less`` what each has less than LG."""
     tasks = tasks_of(runs)
     wanted = [name for name in names_of(runs) if name in KINDS or name not in DIRECTIONS]
-    head = ("network", "GMACs", "params M", *(f"{task}, %" for task in tasks), "seeds")
+    beside = [f"{task}: less than LG" for task in tasks if less]
+    head = ("network", "GMACs", "params M", *(f"{task}, %" for task in tasks), *beside, "seeds")
     lines = []
     for name in wanted:
         mine = [run for run in runs if run["variant"] == name]
         found = [[100 * run["accuracy"] for run in mine if run["task"] == task] for task in tasks]
         costs = f"{mine[0]['gmacs']:.3f}", f"{mine[0]['parameters'] / 1e6:.2f}"
         cells = [points(values) + _stuck(values, clips) for values in found]
+        if less:
+            cells += ["" if name == _BASE else points(less_than_base(runs, name, task)) for task in tasks]
         seeds = ", ".join(dict.fromkeys(str(len(values)) for values in found if values))
         lines.append((name, *costs, *cells, seeds))
     return "\n".join(rows(head, lines))
@@ -277,9 +281,9 @@ def controls(runs: Runs) -> str:
     return "\n".join(rows(head, lines))
 
 
-def source(settings: dict[str, Any], runs: Runs, *, date: str, machine: str) -> str:
+def source(settings: dict[str, Any], runs: Runs, *, date: str, machine: str, out: str = "runs/relations") -> str:
     """Date, commands, machine and size of the experiment."""
-    called = "; ".join(f"`{command}`" for command in commands(settings, runs))
+    called = "; ".join(f"`{command}`" for command in commands(settings, runs, out=out))
     minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
     took = f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.1f}"
     clip = "×".join(map(str, settings["clip"]))
@@ -289,20 +293,20 @@ def source(settings: dict[str, Any], runs: Runs, *, date: str, machine: str) -> 
     )
 
 
-def commands(settings: dict[str, Any], runs: Runs) -> list[str]:
-    """Calls that make the same runs, whatever they were called by."""
+def commands(settings: dict[str, Any], runs: Runs, *, out: str = "runs/relations") -> list[str]:
+    """Calls that make the same runs in the folder ``out``, whatever they were called by."""
     recipe = _recipe(settings)
     ours = [run for run in runs if run["variant"] in VARIANTS]
     found = []
     for names, tasks, seeds in _grids(ours):
-        words = ["dualformer", "ablate", "--run", "--data", "relations", "--out", "runs/relations", *recipe]
+        words = ["dualformer", "ablate", "--run", "--data", "relations", "--out", out, *recipe]
         if set(names) == set(VARIANTS):
             words += ["--variants", "all"]
         elif names != KINDS:
             words += ["--variants", *names]
         found.append(shlex.join([*words, *_which(tasks, seeds)]))
     for names, tasks, seeds in _grids([run for run in runs if run["variant"] not in VARIANTS]):
-        words = ["python", "benchmarks/relations_peers.py", "--out", "runs/relations", "--peers", *names]
+        words = ["python", "benchmarks/relations_peers.py", "--out", out, "--peers", *names]
         found.append(shlex.join([*words, *_which(tasks, seeds)]))
     return found
 

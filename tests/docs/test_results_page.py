@@ -73,7 +73,9 @@ def test_directions_are_the_papers_rows() -> None:
         "relative": 0.2,
     }
     # What the bench has beyond them is in no table of the paper.
-    assert set(VARIANTS) - set(found) == {"LG", "GL", "LL-no-position", "GG-no-position"}
+    assert set(VARIANTS) - set(found) == {
+        *("LG", "GL", "narrow-window", "LL-narrow-window", "LL-no-position", "GG-no-position"),
+    }
     assert {ratio.row for ratio in tables.RATIOS} <= {row.key for row in ROWS}
 
 
@@ -126,6 +128,9 @@ def test_tables_of_runs() -> None:
     assert found["GG"] == ["0.224", "2.31", "–", "86.0 ± 5.0", "3"]
     found = cells(tables.kinds(runs(), clips=30))  # three standard errors of chance are 27 points
     assert found["LG"][3] == "81.0 ± 2.5" and found["LL"][3] == "76.0 ± 0.0 (3 of 3 at chance)"
+    found = cells(tables.kinds(runs(), clips=1000, less=True))
+    assert found["network"][4:6] == ["local: less than LG", "both: less than LG"]
+    assert found["LG"][4:6] == ["", ""] and found["LL"][4:6] == ["0.0 ± 2.5", "5.0 ± 2.5"]
     lines = tables.controls(runs()).splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
         *("local", "one frame repeated", "6", "51.0", "50.0", "52.0")
@@ -216,11 +221,13 @@ def test_one_command_fills_the_page_and_makes_it_again_alike(docs: Path, tmp_pat
     with pytest.raises(results.ResultsError, match=r"accuracy\.png: not there; make it by: dualformer ablate"):
         results.main(results.Options(**options, relations=experiment / "results.json"))
     (experiment / "accuracy.png").write_bytes(b"picture")
-    results.main(results.Options(**options, relations=experiment / "results.json", bench=bench))
+    made = experiment / "results.json"
+    results.main(results.Options(**options, relations=made, longer=made, bench=bench))
     page = (docs / "results.md").read_bytes()
     text = page.decode()
     assert tables.NOT_MEASURED not in text and "0 ± 2.5, held" in text
     assert "2026-01-02, `dualformer ablate --run" in text and "`: a machine; 20 runs of 400 steps" in text
+    assert "--out runs/relations" in text and "--out runs/longer" in text
     assert (docs / "images" / "relations.png").read_bytes() == b"picture"
     for name in ("results-cost.png", "results-speed.png"):
         assert f"(images/{name})" in text and (docs / "images" / name).read_bytes().startswith(b"\x89PNG")
@@ -234,6 +241,9 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(docs: Path, tmp_
         results.main(results.Options(docs=docs))
     (docs / "results").mkdir()
     (docs / "results" / "relations.json").write_text("{}")
+    with pytest.raises(results.ResultsError, match=r"longer\.json: not there; make it by: dualformer ablate"):
+        results.main(results.Options(docs=docs))
+    (docs / "results" / "longer.json").write_text("{}")
     with pytest.raises(results.ResultsError, match=r"bench\.json: not there; make it by: dualformer bench"):
         results.main(results.Options(docs=docs))
     with pytest.raises(results.ResultsError, match=r"none\.json: no such file"):

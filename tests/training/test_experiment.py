@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from dualformer.cli.ablate import Options
 from dualformer.cli.main import main
 from dualformer.errors import DualFormerError
 from dualformer.model.cost import measure_cost
@@ -145,6 +146,12 @@ def test_options_that_do_not_go_together(
     assert main(["ablate", "--run", "--out", str(tmp_path / "out"), *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_does_by_default_what_the_experiment_does() -> None:
+    options, experiment = Options(), Experiment()
+    assert (options.train_clips, options.test_clips) == (experiment.clips, experiment.test_clips)
+    assert options.weight_decay == experiment.weight_decay
 
 
 def runs(accuracies: dict[tuple[str, str], list[float]]) -> list[dict[str, Any]]:

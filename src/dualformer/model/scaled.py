@@ -79,11 +79,13 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
         "half-window": _window(0.5, 1, 1),
         "long-window": _window(2, 1, 1),
         "wide-window": _window(1, 2, 2),
+        "narrow-window": _window(1, 0.5, 0.5),
         "average": _row("6", "avgpool"),
         "full-convolution": _row("6", "conv"),
         "no-position": _row("7", "without-peg"),
         "absolute": _row("7", "absolute"),
         "relative": _row("7", "relative"),
+        "LL-narrow-window": lambda config: VARIANTS["narrow-window"](VARIANTS["LL"](config)),
         "LL-no-position": lambda config: VARIANTS["no-position"](VARIANTS["LL"](config)),
         "GG-no-position": lambda config: VARIANTS["no-position"](VARIANTS["GG"](config)),
     }

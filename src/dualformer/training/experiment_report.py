@@ -22,6 +22,8 @@ PICTURE = "accuracy.png"
 _PARTS = 5
 """Of the test clips, by a dial: with as many clips in each."""
 _COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#8d99ae", "#3d5a80", "#bc6c25")
+_DASHES = ("-", "--", ":")
+"""Of the first lines, as many as there are colours, then of the next."""
 _TITLES = {
     "local": "local: which way did the gesture drift?",
     "global": "global: did two coarse patches drift the same way?",
@@ -72,7 +74,7 @@ _CONTROLS = {"still": "one frame repeated", "shuffled": "frames shuffled"}
 
 def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
     """Accuracy against how small the gesture is and against the pixels and the frames between it and the cue; a column
-    for each task and a line for each variant, with 95 % intervals over seeds."""
+    for each task and a line for each variant, with 95 % intervals over seeds where they do not hide each other."""
     from matplotlib.figure import Figure  # takes half a second to import
 
     from dualformer.results.pictures import save_figure
@@ -90,9 +92,9 @@ def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
             for number, variant in enumerate(variants):
                 mine = [run for run in runs if (run["task"], run["variant"]) == (task, variant)]
                 if mine:
-                    colour, shift = _COLOURS[number % len(_COLOURS)], 0.06 * (number - (len(variants) - 1) / 2)
-                    _line(axes, mine, groups, label=variant, colour=colour, shift=shift)
+                    _line(axes, mine, groups, label=variant, number=number, of=len(variants))
             axes.axhline(50, color="grey", linewidth=0.8, linestyle=":")
+            axes.set_ylim(25, 102)  # an interval around figures that are far apart goes on beyond
             axes.set_xlabel(what)
             axes.grid(alpha=0.3)
         grid[0, column].set_title(_TITLES[task], fontsize=10)
@@ -114,17 +116,20 @@ Groups = list[tuple[float, NDArray[np.bool_]]]
 """Where on the axis, and which of the test clips."""
 
 
-def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, colour: str, shift: float) -> None:
+def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, number: int, of: int) -> None:
     places = np.array([place for place, _ in groups])
-    places = places + shift * np.diff(places).min() if len(places) > 1 else places
+    if few := of <= len(_COLOURS):
+        places = places + 0.06 * (number - (of - 1) / 2) * (np.diff(places).min() if len(places) > 1 else 0)
     right = np.array([[letter == "1" for letter in run["right"]] for run in mine])
     found = [mean_interval([100 * float(one[chosen].mean()) for one in right]) for _, chosen in groups]
+    again, colour = divmod(number, len(_COLOURS))
     axes.errorbar(
         places,
         [mean for mean, _ in found],
-        yerr=[half or 0.0 for _, half in found],
+        yerr=[half or 0.0 for _, half in found] if few else None,
         label=label,
-        color=colour,
+        color=_COLOURS[colour],
+        linestyle=_DASHES[again % len(_DASHES)],
         marker="o",
         markersize=4,
         capsize=2,
