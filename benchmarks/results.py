@@ -41,7 +41,8 @@ MADE_BY = {
     BENCH: "dualformer bench dualformer_tiny dualformer_small dualformer_base dualformer_nano --json > bench.json, "
     "then python benchmarks/results.py --bench bench.json",
 }
-DIALS, COST, SPEED = "relations.png", "results-cost.png", "results-speed.png"
+DIALS = {RELATIONS: "relations.png", LONGER: "relations-longer.png"}
+COST, SPEED = "results-cost.png", "results-speed.png"
 _MARKED = re.compile(r"(<!-- table: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
 
 
@@ -54,7 +55,7 @@ class Options:
     relations: Path | None = None
     """results.json of the experiment on the local × global bench, to be copied in; its accuracy.png lies beside it."""
     longer: Path | None = None
-    """results.json of a second one with longer training, to be copied in."""
+    """results.json of a second one with longer training, likewise."""
     bench: Path | None = None
     """What `dualformer bench --json` printed, to be copied in."""
     date: str | None = None
@@ -75,9 +76,9 @@ def main(options: Options) -> None:
     folder = options.docs / "results"
     date = options.date or datetime.date.today().isoformat()
     if options.relations is not None:
-        _copy_relations(options.relations, options.docs, date=date, machine=options.machine)
+        _copy_runs(options.relations, options.docs, RELATIONS, date=date, machine=options.machine)
     if options.longer is not None:
-        _copy_runs(options.longer, folder, LONGER, date=date, machine=options.machine)
+        _copy_runs(options.longer, options.docs, LONGER, date=date, machine=options.machine)
     if options.bench is not None:
         _copy_bench(options.bench, folder, date=date)
     missing = [name for name in MADE_BY if not (folder / name).is_file()]
@@ -90,22 +91,18 @@ def main(options: Options) -> None:
     print(f"written: {page}" + (f"; not measured yet: {', '.join(missing)}" if missing else ""))
 
 
-def _copy_relations(path: Path, docs: Path, *, date: str, machine: str | None) -> None:
-    picture = path.parent / "accuracy.png"
-    if path.is_file() and not picture.is_file():
-        raise ResultsError(f"{picture}: not there; make it by: {MADE_BY[RELATIONS].partition(',')[0]}")
-    _copy_runs(path, docs / "results", RELATIONS, date=date, machine=machine)
-    atomic_write(docs / "images" / DIALS, lambda temporary: temporary.write_bytes(picture.read_bytes()))
-
-
-def _copy_runs(path: Path, folder: Path, name: str, *, date: str, machine: str | None) -> None:
+def _copy_runs(path: Path, docs: Path, name: str, *, date: str, machine: str | None) -> None:
     found = _read(path)
+    picture, command = path.parent / "accuracy.png", MADE_BY[name].partition(", then")[0]
     if not found["runs"]:
-        raise ResultsError(f"{path}: no run is done yet; make them by: {MADE_BY[name].partition(',')[0]}")
+        raise ResultsError(f"{path}: no run is done yet; make them by: {command}")
+    if not picture.is_file():
+        raise ResultsError(f"{picture}: not there; make it by: {command}")
     # Which clips were right is what the picture is made of, and most of the file.
     runs = [{key: value for key, value in run.items() if key != "right"} for run in found["runs"]]
-    _write(folder / name, {"settings": found["settings"], "runs": runs})
-    _note(folder, name, {"date": date, "machine": machine or str(describe_machine())})
+    _write(docs / "results" / name, {"settings": found["settings"], "runs": runs})
+    _note(docs / "results", name, {"date": date, "machine": machine or str(describe_machine())})
+    atomic_write(docs / "images" / DIALS[name], lambda temporary: temporary.write_bytes(picture.read_bytes()))
 
 
 def _copy_bench(path: Path, folder: Path, *, date: str) -> None:
@@ -178,7 +175,8 @@ def _longer(folder: Path) -> str:
     said = tables.source(
         found["settings"], found["runs"], date=about["date"], machine=about["machine"], out="runs/longer"
     )
-    return f"{tables.kinds(found['runs'], found['settings']['test_clips'], less=True)}\n\n{said}"
+    table = tables.kinds(found["runs"], found["settings"]["test_clips"], less=True)
+    return f"{table}\n\n{said}\n\n![Accuracy against each dial after the longer training](images/{DIALS[LONGER]})"
 
 
 def _bench(folder: Path) -> str:
@@ -189,7 +187,7 @@ def _bench(folder: Path) -> str:
     lines = [tables.source(found["settings"], found["runs"], date=about["date"], machine=about["machine"])]
     if (task := _pictured(found["runs"])) is not None:
         lines.append(f"![Accuracy on {task} against multiply-adds](images/{COST})")
-    lines.append(f"![Accuracy against each dial of the bench](images/{DIALS})")
+    lines.append(f"![Accuracy against each dial of the bench](images/{DIALS[RELATIONS]})")
     return "\n\n".join(lines)
 
 

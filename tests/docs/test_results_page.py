@@ -74,7 +74,7 @@ def test_directions_are_the_papers_rows() -> None:
     }
     # What the bench has beyond them is in no table of the paper.
     assert set(VARIANTS) - set(found) == {
-        *("LG", "GL", "narrow-window", "LL-narrow-window", "LL-no-position", "GG-no-position"),
+        *("LG", "GL", "narrow-last", "LL-narrow-last", "LL-no-position", "GG-no-position"),
     }
     assert {ratio.row for ratio in tables.RATIOS} <= {row.key for row in ROWS}
 
@@ -228,7 +228,8 @@ def test_one_command_fills_the_page_and_makes_it_again_alike(docs: Path, tmp_pat
     assert tables.NOT_MEASURED not in text and "0 ± 2.5, held" in text
     assert "2026-01-02, `dualformer ablate --run" in text and "`: a machine; 20 runs of 400 steps" in text
     assert "--out runs/relations" in text and "--out runs/longer" in text
-    assert (docs / "images" / "relations.png").read_bytes() == b"picture"
+    for name in ("relations.png", "relations-longer.png"):
+        assert f"(images/{name})" in text and (docs / "images" / name).read_bytes() == b"picture"
     for name in ("results-cost.png", "results-speed.png"):
         assert f"(images/{name})" in text and (docs / "images" / name).read_bytes().startswith(b"\x89PNG")
     assert '"right"' not in (docs / "results" / "relations.json").read_text()

@@ -66,6 +66,13 @@ def _window(t: float, h: float, w: float) -> Change:
     return _each(scaled)
 
 
+def _narrow_last(config: Config) -> Config:
+    """Windows half as wide in the last stage, where otherwise, as in the paper, they are as wide as the map."""
+    *others, last = config.stages
+    t, h, w = last.window
+    return config.replace(stages=(*others, replace(last, window=(t, max(1, h // 2), max(1, w // 2)))))
+
+
 VARIANTS: Mapping[str, Change] = MappingProxyType(
     {
         "LG": lambda config: config,
@@ -79,13 +86,13 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
         "half-window": _window(0.5, 1, 1),
         "long-window": _window(2, 1, 1),
         "wide-window": _window(1, 2, 2),
-        "narrow-window": _window(1, 0.5, 0.5),
+        "narrow-last": _narrow_last,
         "average": _row("6", "avgpool"),
         "full-convolution": _row("6", "conv"),
         "no-position": _row("7", "without-peg"),
         "absolute": _row("7", "absolute"),
         "relative": _row("7", "relative"),
-        "LL-narrow-window": lambda config: VARIANTS["narrow-window"](VARIANTS["LL"](config)),
+        "LL-narrow-last": lambda config: _narrow_last(VARIANTS["LL"](config)),
         "LL-no-position": lambda config: VARIANTS["no-position"](VARIANTS["LL"](config)),
         "GG-no-position": lambda config: VARIANTS["no-position"](VARIANTS["GG"](config)),
     }
