@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -284,12 +285,12 @@ def controls(runs: Runs) -> str:
 def source(settings: dict[str, Any], runs: Runs, *, date: str, machine: str, out: str = "runs/relations") -> str:
     """Date, commands, machine and size of the experiment."""
     called = "; ".join(f"`{command}`" for command in commands(settings, runs, out=out))
-    minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
+    minutes = statistics.median(run["seconds"] for run in runs) / 60
     took = f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.1f}"
     clip = "×".join(map(str, settings["clip"]))
     return (
         f"{date}, {called}: {machine}; {len(runs)} runs of {runs[0]['steps']:,} steps, {settings['batch_size']} clips "
-        f"of {clip} each, {took} minutes a run on average, {settings['test_clips']:,} test clips."
+        f"of {clip} each, {took} minutes for the median run, {settings['test_clips']:,} test clips."
     )
 
 
