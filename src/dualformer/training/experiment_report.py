@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.datasets.relations import Dials, RelationClips, Task
+from dualformer.model.scaled import KINDS
 from dualformer.results.seeds import mean_interval
 from dualformer.training.experiment import Experiment
 from dualformer.training.experiment_run import CONTROLS, TEST_SEED
@@ -74,7 +75,8 @@ _CONTROLS = {"still": "one frame repeated", "shuffled": "frames shuffled"}
 
 def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
     """Accuracy against how small the gesture is and against the pixels and the frames between it and the cue; a column
-    for each task and a line for each variant, with 95 % intervals over seeds where they do not hide each other."""
+    for each task and a line for each variant, with 95 % intervals over seeds: of all where they do not hide each other,
+    else of LG, LL and GG."""
     from matplotlib.figure import Figure  # takes half a second to import
 
     from dualformer.results.pictures import save_figure
@@ -126,7 +128,7 @@ def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, number: int, of:
     axes.errorbar(
         places,
         [mean for mean, _ in found],
-        yerr=[half or 0.0 for _, half in found] if few else None,
+        yerr=[half or 0.0 for _, half in found] if few or label in KINDS else None,
         label=label,
         color=_COLOURS[colour],
         linestyle=_DASHES[again % len(_DASHES)],
