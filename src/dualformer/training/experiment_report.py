@@ -120,15 +120,17 @@ Groups = list[tuple[float, NDArray[np.bool_]]]
 
 def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, number: int, of: int) -> None:
     places = np.array([place for place, _ in groups])
-    if few := of <= len(_COLOURS):
-        places = places + 0.06 * (number - (of - 1) / 2) * (np.diff(places).min() if len(places) > 1 else 0)
+    barred = of <= len(_COLOURS) or label in KINDS
+    if barred and len(places) > 1:  # the bars stand beside each other
+        middle = ((of if of <= len(_COLOURS) else len(KINDS)) - 1) / 2
+        places = places + 0.06 * (number - middle) * np.diff(places).min()
     right = np.array([[letter == "1" for letter in run["right"]] for run in mine])
     found = [mean_interval([100 * float(one[chosen].mean()) for one in right]) for _, chosen in groups]
     again, colour = divmod(number, len(_COLOURS))
     axes.errorbar(
         places,
         [mean for mean, _ in found],
-        yerr=[half or 0.0 for _, half in found] if few or label in KINDS else None,
+        yerr=[half or 0.0 for _, half in found] if barred else None,
         label=label,
         color=_COLOURS[colour],
         linestyle=_DASHES[again % len(_DASHES)],
