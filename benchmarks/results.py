@@ -3,7 +3,8 @@
     dualformer ablate --run --data relations --out runs/relations
     python benchmarks/relations_peers.py --out runs/relations
     dualformer bench dualformer_tiny dualformer_small dualformer_base dualformer_nano --json > bench.json
-    dualformer ablate --run --data relations --out runs/longer --tasks both --train-clips 6400 --lr 1e-3
+    dualformer ablate --run --data relations --out runs/longer --tasks both --train-clips 6400 --lr 1e-3 \\
+        --variants LG LL GG narrow-last LL-narrow-last
     python benchmarks/results.py --relations runs/relations/results.json --longer runs/longer/results.json \\
         --bench bench.json
 
@@ -36,8 +37,9 @@ RELATIONS, LONGER, BENCH, SOURCES = "relations.json", "longer.json", "bench.json
 MADE_BY = {
     RELATIONS: "dualformer ablate --run --data relations --out runs/relations, then "
     "python benchmarks/results.py --relations runs/relations/results.json",
-    LONGER: "dualformer ablate --run --data relations --out runs/longer --tasks both --train-clips 6400 --lr 1e-3, "
-    "then python benchmarks/results.py --longer runs/longer/results.json",
+    LONGER: "dualformer ablate --run --data relations --out runs/longer --tasks both --train-clips 6400 --lr 1e-3 "
+    "--variants LG LL GG narrow-last LL-narrow-last, then "
+    "python benchmarks/results.py --longer runs/longer/results.json",
     BENCH: "dualformer bench dualformer_tiny dualformer_small dualformer_base dualformer_nano --json > bench.json, "
     "then python benchmarks/results.py --bench bench.json",
 }
@@ -176,7 +178,10 @@ def _longer(folder: Path) -> str:
         found["settings"], found["runs"], date=about["date"], machine=about["machine"], out="runs/longer"
     )
     table = tables.kinds(found["runs"], found["settings"]["test_clips"], less=True)
-    return f"{table}\n\n{said}\n\n![Accuracy against each dial after the longer training](images/{DIALS[LONGER]})"
+    pairs = (("LL", "GG"), ("narrow-last", "GG"), ("narrow-last", "LL-narrow-last"))
+    beside = tables.differences(found["runs"], "both", pairs)
+    picture = f"![Accuracy against each dial after the longer training](images/{DIALS[LONGER]})"
+    return "\n\n".join((table, beside, said, picture))
 
 
 def _bench(folder: Path) -> str:

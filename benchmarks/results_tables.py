@@ -234,14 +234,26 @@ def verdict(papers: float, differences: Sequence[float]) -> str:
     return "held" if mean * papers > 0 else "did not hold"
 
 
-def less_than_base(runs: Runs, variant: str, task: str) -> list[float]:
-    """Points that ``variant`` has less than LG, for each seed that both have."""
+def differences(runs: Runs, task: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """What the second network of each pair has less than the first on ``task``, where both were run."""
+    there = {run["variant"] for run in runs if run["task"] == task}
+    head = ("network", f"{task}: less than", "points")
+    lines = [
+        (other, base, points(less_than_base(runs, other, task, base=base)))
+        for base, other in pairs
+        if {base, other} <= there
+    ]
+    return "\n".join(rows(head, lines))
+
+
+def less_than_base(runs: Runs, variant: str, task: str, *, base: str = _BASE) -> list[float]:
+    """Points that ``variant`` has less than ``base``, for each seed that both have."""
 
     def of(name: str) -> dict[int, float]:
         return {run["seed"]: run["accuracy"] for run in runs if (run["variant"], run["task"]) == (name, task)}
 
-    base, other = of(_BASE), of(variant)
-    return [100 * (base[seed] - other[seed]) for seed in sorted(base.keys() & other.keys())]
+    more, less = of(base), of(variant)
+    return [100 * (more[seed] - less[seed]) for seed in sorted(more.keys() & less.keys())]
 
 
 def kinds(runs: Runs, clips: int, *, less: bool = False) -> str:
@@ -282,7 +294,7 @@ def controls(runs: Runs) -> str:
     return "\n".join(rows(head, lines))
 
 
-def source(settings: dict[str, Any], runs: Runs, *, date: str, machine: str, out: str = "runs/relations") -> str:
+def source(settings: dict[str, Any], runs: Runs, *, date: str, machine: str, out: str = Experiment.out) -> str:
     """Date, commands, machine and size of the experiment."""
     called = "; ".join(f"`{command}`" for command in commands(settings, runs, out=out))
     minutes = statistics.median(run["seconds"] for run in runs) / 60
@@ -294,7 +306,7 @@ def source(settings: dict[str, Any], runs: Runs, *, date: str, machine: str, out
     )
 
 
-def commands(settings: dict[str, Any], runs: Runs, *, out: str = "runs/relations") -> list[str]:
+def commands(settings: dict[str, Any], runs: Runs, *, out: str = Experiment.out) -> list[str]:
     """Calls that make the same runs in the folder ``out``, whatever they were called by."""
     recipe = _recipe(settings)
     ours = [run for run in runs if run["variant"] in VARIANTS]

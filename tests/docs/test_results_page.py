@@ -130,6 +130,9 @@ def test_tables_of_runs() -> None:
     assert found["LG"][3] == "81.0 ± 2.5" and found["LL"][3] == "76.0 ± 0.0 (3 of 3 at chance)"
     found = cells(tables.kinds(runs(), clips=1000, less=True))
     assert found["network"][4:6] == ["local: less than LG", "both: less than LG"]
+    text = tables.differences(runs(), "both", [("LG", "GG"), ("GG", "LL"), ("LL", "narrow-last")])
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert lines[2:] == [["GG", "LG", "-5.0 ± 2.5"], ["LL", "GG", "10.0 ± 5.0"]]
     assert found["LG"][4:6] == ["", ""] and found["LL"][4:6] == ["0.0 ± 2.5", "5.0 ± 2.5"]
     lines = tables.controls(runs()).splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
@@ -204,7 +207,7 @@ def test_speed_says_what_was_measured_by_which_call() -> None:
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Path:
-    """A folder with the page, as it is before anything was measured."""
+    """A folder with the page, and no figures beside it."""
     folder = tmp_path / "docs"
     (folder / "images").mkdir(parents=True)
     shutil.copyfile(ROOT / "docs" / "results.md", folder / "results.md")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from dualformer.cli.ablate import Options
 from dualformer.cli.main import main
@@ -22,7 +23,7 @@ from dualformer.training import experiment as module
 from dualformer.training import experiment_run as one_run
 from dualformer.training import loop, record
 from dualformer.training.experiment import RESULTS, Experiment, Run, run_experiment
-from dualformer.training.experiment_report import PICTURE, TABLE, at_chance, report, table
+from dualformer.training.experiment_report import PICTURE, TABLE, at_chance, draw, report, table
 from dualformer.training.experiment_run import CONTROLS, do_run
 from dualformer.training.report import SilentReporter
 
@@ -58,6 +59,8 @@ def test_variants_differ_in_what_they_are_named_after_and_cost_about_the_same() 
     assert [stage.kinds for stage in configs["LL"].stages] == ["LL"] * 4
     assert [stage.kinds for stage in configs["GL"].stages] == ["GL"] * 4
     assert configs["long-window"].stages[0].window == (8, 2, 2)
+    assert [stage.window for stage in configs["LL-narrow-last"].stages] == [(4, 2, 2)] * 3 + [(4, 1, 1)]
+    assert [stage.kinds for stage in configs["LL-narrow-last"].stages] == ["LL"] * 4
     assert configs["GG-no-position"].position == "none" and configs["GG-no-position"].stages[3].kinds == "GG"
     assert len(set(configs.values())) == len(configs)
 
@@ -183,6 +186,22 @@ def test_the_table_has_intervals_and_differences_seed_by_seed(tmp_path: Path) ->
     text = report(TINY.replace(out=str(tmp_path), test_clips=40), found)
     assert (tmp_path / TABLE).read_text() == text == table(found)
     assert (tmp_path / PICTURE).stat().st_size > 10_000
+
+
+def test_of_many_lines_each_looks_different_and_only_the_kinds_have_bars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("dualformer.results.pictures.save_figure", lambda path, figure: figures.append(figure))
+    for names in (tuple(VARIANTS)[:8], tuple(VARIANTS)):
+        experiment = TINY.replace(out=str(tmp_path), test_clips=40)
+        draw(tmp_path / PICTURE, experiment, runs({("both", name): [0.9, 0.8] for name in names}))
+        bars: dict[str, Any] = {str(each.get_label()): each for each in figures[-1].axes[0].containers}
+        assert list(bars) == list(names)
+        looks = {(str(each[0].get_color()), str(each[0].get_linestyle())) for each in bars.values()}
+        assert len(looks) == len(names)
+        assert {name for name in names if bars[name].has_yerr} == set(names if len(names) == 8 else KINDS)
+        assert figures[-1].axes[0].get_ylim()[1] == 102
 
 
 def test_seeds_that_stayed_at_chance_are_counted() -> None:

@@ -59,18 +59,18 @@ def _each(change: Callable[[Stage], Stage]) -> Change:
 def _window(t: float, h: float, w: float) -> Change:
     """Windows that many times as long along each axis."""
 
-    def scaled(stage: Stage) -> Stage:
-        a, b, c = (max(1, round(length * by)) for length, by in zip(stage.window, (t, h, w), strict=True))
-        return replace(stage, window=(a, b, c))
+    return _each(lambda stage: _resized(stage, t, h, w))
 
-    return _each(scaled)
+
+def _resized(stage: Stage, t: float, h: float, w: float) -> Stage:
+    a, b, c = (max(1, round(length * by)) for length, by in zip(stage.window, (t, h, w), strict=True))
+    return replace(stage, window=(a, b, c))
 
 
 def _narrow_last(config: Config) -> Config:
     """Windows half as wide in the last stage, where otherwise, as in the paper, they are as wide as the map."""
     *others, last = config.stages
-    t, h, w = last.window
-    return config.replace(stages=(*others, replace(last, window=(t, max(1, h // 2), max(1, w // 2)))))
+    return config.replace(stages=(*others, _resized(last, 1, 0.5, 0.5)))
 
 
 VARIANTS: Mapping[str, Change] = MappingProxyType(
@@ -98,6 +98,7 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
     }
 )
 """What the paper's Tables 4 to 7 compare, as changes of a scaled config: which attention a block's halves have, which
-scales the pyramid has, windows, what makes a prior, and positions. ``LG`` is the network itself."""
+scales the pyramid has, windows, what makes a prior, and positions; and beyond those ``GL``, windows narrow in the last
+stage, and either kind of attention without positions. ``LG`` is the network itself."""
 KINDS = ("LG", "LL", "GG")
 """The paper's thesis: local and global attention, beside either alone."""

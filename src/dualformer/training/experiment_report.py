@@ -96,10 +96,10 @@ def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
                 if mine:
                     _line(axes, mine, groups, label=variant, number=number, of=len(variants))
             axes.axhline(50, color="grey", linewidth=0.8, linestyle=":")
-            axes.set_ylim(25, 102)  # an interval around figures that are far apart goes on beyond
             axes.set_xlabel(what)
             axes.grid(alpha=0.3)
         grid[0, column].set_title(_TITLES[task], fontsize=10)
+    grid[0, 0].set_ylim(top=102)  # of all; an interval around figures that are far apart goes on beyond
     for axes in grid[:, 0]:
         axes.set_ylabel("accuracy, % (chance: 50)")
     known = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -120,9 +120,10 @@ Groups = list[tuple[float, NDArray[np.bool_]]]
 
 def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, number: int, of: int) -> None:
     places = np.array([place for place, _ in groups])
-    barred = of <= len(_COLOURS) or label in KINDS
+    few = of <= len(_COLOURS)
+    barred = few or label in KINDS
     if barred and len(places) > 1:  # the bars stand beside each other
-        middle = ((of if of <= len(_COLOURS) else len(KINDS)) - 1) / 2
+        middle = ((of if few else len(KINDS)) - 1) / 2
         places = places + 0.06 * (number - middle) * np.diff(places).min()
     right = np.array([[letter == "1" for letter in run["right"]] for run in mine])
     found = [mean_interval([100 * float(one[chosen].mean()) for one in right]) for _, chosen in groups]
