@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dualformer.training.mixing import Mix, apply_mix
-from dualformer.video.augment import Change, apply_changes, augment
 from dualformer.video.augmentation import Augmentation, RandAugment
-from dualformer.video.clips import read_training_clip
+from dualformer.video.clip_reader import read_training_clip
 from dualformer.video.encode import write_video
+from dualformer.video.pixel_augment import Change, apply_changes, augment
 from dualformer.video.preprocessing import kinetics
 
 PRE = kinetics(16, 2, 224)

@@ -33,12 +33,12 @@ import torch.nn.functional as F
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
-from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips
-from dualformer.datasets.files import find_videos
+from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips
+from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.backend import decoder
-from dualformer.video.clips import read_training_clip, read_views
+from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.pixels import ONE_THREAD
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.sampling import even_clips, random_clip

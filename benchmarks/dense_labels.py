@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from dualformer.datasets.rendered import HORIZONTAL, RenderedClips, Scene
 from dualformer.model.presets import create_model
 from dualformer.training.objective import ClipObjective, MotionObjective
-from dualformer.training.optim import parameter_groups, schedule
+from dualformer.training.optimizer import parameter_groups, schedule
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 
 PRE = Preprocessing(frames=16, stride=2, resize=64, crop=64, mean=KINETICS_MEAN, std=KINETICS_STD)

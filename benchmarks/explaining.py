@@ -18,11 +18,11 @@ from typing import get_args
 import numpy as np
 import torch
 
-from dualformer.datasets.csvlist import parse_where
-from dualformer.datasets.open import open_videos
+from dualformer.datasets.csv_list import parse_where
 from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
-from dualformer.explain.deletion import check_deletion
-from dualformer.explain.explain import explain_video
+from dualformer.datasets.splits import open_videos
+from dualformer.explain.deletion_check import check_deletion
+from dualformer.explain.explain_video import explain_video
 from dualformer.explain.gradcam import Gradients
 from dualformer.inference.recognizer import Recognizer
 

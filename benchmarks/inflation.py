@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 from dualformer.datasets.rendered import HORIZONTAL, PLACES, Difficulty, Scene, write_dataset
-from dualformer.training.config import TrainConfig
+from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.loop import LAST
 from dualformer.training.recipes.recipe import RANDOM
-from dualformer.training.report import read_metrics
-from dualformer.training.run import train
-from dualformer.training.state import has_checkpoint
+from dualformer.training.reporter import read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
 
 DIFFICULTY = Difficulty.at(0.4)
 SIZE = 64

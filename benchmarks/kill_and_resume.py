@@ -20,9 +20,9 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from dualformer.datasets.rendered import Scene, write_dataset
-from dualformer.training.report import METRICS
-from dualformer.training.run import CONFIG
-from dualformer.training.state import checkpoints
+from dualformer.training.checkpoint import checkpoints
+from dualformer.training.reporter import METRICS
+from dualformer.training.train import CONFIG
 
 WEIGHTS = ("last.safetensors", "best.safetensors", "ema.safetensors")
 STARTS = 0.15

@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips
-from dualformer.datasets.open import open_splits
+from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips
 from dualformer.datasets.rendered import Scene, write_dataset
+from dualformer.datasets.splits import open_splits
 from dualformer.training.mixing import mix_batch
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import kinetics

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualformer.model import convolution as convolutions
 from dualformer.model import pyramid
 from dualformer.model.attention import Attention
+from dualformer.model.kernels import depthwise as convolutions
 from dualformer.model.presets import create_model
 
 CLIP = (16, 64, 64)

@@ -27,10 +27,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dualformer.bench.machine import describe_machine, matmul_peak
-from dualformer.bench.prepare import noise, prepare
-from dualformer.bench.rounds import percentile, take_turns
-from dualformer.bench.settings import Setting
+from dualformer.bench.bench_settings import Setting
+from dualformer.bench.interleave import percentile, take_turns
+from dualformer.bench.machine_info import describe_machine, matmul_peak
+from dualformer.bench.prepared_network import noise, prepare
 from dualformer.bench.table import rows
 from dualformer.model.config import Size3, parse_clip
 from dualformer.model.cost import measure_cost

@@ -21,15 +21,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.open import open_videos, parse_where
+from dualformer.datasets.splits import open_videos, parse_where
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.evaluation.metrics import wilson_interval
-from dualformer.training.config import TrainConfig
+from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.loop import LAST
-from dualformer.training.report import Reporter, SilentReporter
-from dualformer.training.run import train
-from dualformer.training.state import has_checkpoint
-from dualformer.weights.native import load_weights
+from dualformer.training.reporter import Reporter, SilentReporter
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
+from dualformer.weights.safetensors_file import load_weights
 
 FOLDS = 3
 SEEDS = (0, 1, 2)

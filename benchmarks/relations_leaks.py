@@ -17,8 +17,8 @@ import av
 import numpy as np
 import tyro
 
-from dualformer.datasets.relations import TASKS, RelationClips, Relations, Task
 from dualformer.datasets.rendered import write_dataset
+from dualformer.paper.relations import TASKS, RelationClips, Relations, Task
 
 
 @dataclass(frozen=True, kw_only=True)

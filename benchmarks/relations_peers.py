@@ -38,16 +38,16 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dualformer.datasets.relations import TASKS, Lessons, RelationClips, Task
 from dualformer.model.config import Size3, Stage
 from dualformer.model.network import DualFormer
-from dualformer.model.scaled import scaled_config
-from dualformer.training.drifts import DriftReader
-from dualformer.training.experiment import RESULT, RESULTS, Experiment, write_results
-from dualformer.training.experiment_report import report
-from dualformer.training.experiment_run import preprocessing_of, test
-from dualformer.training.optim import schedule
-from dualformer.training.report import clock
+from dualformer.paper.experiment import RESULT, RESULTS, Experiment, write_results
+from dualformer.paper.experiment_report import report
+from dualformer.paper.experiment_run import preprocessing_of, test
+from dualformer.paper.relations import TASKS, Lessons, RelationClips, Task
+from dualformer.paper.relations_objective import DriftReader
+from dualformer.paper.variants import scaled_config
+from dualformer.training.optimizer import schedule
+from dualformer.training.reporter import clock
 from dualformer.video.transforms import normalize
 
 

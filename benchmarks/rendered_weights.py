@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 import dualformer.weights
+from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.loop import LAST
-from dualformer.training.recipes.rendered import rendered_nano
-from dualformer.training.report import read_metrics
-from dualformer.training.run import train
-from dualformer.training.state import has_checkpoint
+from dualformer.training.recipes.rendered_recipes import rendered_nano
+from dualformer.training.reporter import read_metrics
+from dualformer.training.train import train
 from dualformer.weights.locate import SHIPPED
-from dualformer.weights.native import load_weights, save_weights
+from dualformer.weights.safetensors_file import load_weights, save_weights
 
 
 def main(folder: str = "runs/rendered-nano") -> None:

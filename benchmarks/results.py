@@ -29,8 +29,8 @@ import tyro
 
 import results_pictures as pictures
 import results_tables as tables
-from dualformer.bench.machine import describe_machine
-from dualformer.weights.atomic import atomic_write
+from dualformer.bench.machine_info import describe_machine
+from dualformer.files import atomic_write
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 RELATIONS, LONGER, BENCH, SOURCES = "relations.json", "longer.json", "bench.json", "sources.json"

@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from dualformer.model.scaled import KINDS, VARIANTS
-from dualformer.results.pictures import save_figure
-from dualformer.results.seeds import mean_interval
+from dualformer.paper.variants import KINDS, VARIANTS
+from dualformer.scoring.confusion import save_figure
+from dualformer.scoring.seeds import mean_interval
 from results_tables import Runs, names_of
 
 _WIDE = 4.0

@@ -16,14 +16,14 @@ from typing import Any
 
 from dualformer.bench.table import rows
 from dualformer.cli import bench
-from dualformer.datasets.relations import TASKS
-from dualformer.model.ablations import ROWS, Computed, compute
 from dualformer.model.presets import preset_config
-from dualformer.model.scaled import KINDS, VARIANTS
-from dualformer.results.seeds import mean_interval
-from dualformer.training.experiment import Experiment
-from dualformer.training.experiment_report import at_chance
-from dualformer.training.experiment_run import CONTROLS
+from dualformer.paper.experiment import Experiment
+from dualformer.paper.experiment_report import at_chance
+from dualformer.paper.experiment_run import CONTROLS
+from dualformer.paper.relations import TASKS
+from dualformer.paper.tables import ROWS, Computed, compute
+from dualformer.paper.variants import KINDS, VARIANTS
+from dualformer.scoring.seeds import mean_interval
 
 Runs = Sequence[dict[str, Any]]
 

@@ -27,18 +27,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dualformer.bench.bench_settings import Backend, Dtype, Setting
 from dualformer.bench.exports import make_exports
-from dualformer.bench.machine import describe_machine, matmul_peak
-from dualformer.bench.prepare import noise, prepare, preset_card
-from dualformer.bench.rounds import take_turns
-from dualformer.bench.settings import Backend, Dtype, Setting
+from dualformer.bench.interleave import take_turns
+from dualformer.bench.machine_info import describe_machine, matmul_peak
+from dualformer.bench.prepared_network import noise, prepare, preset_card
 from dualformer.bench.table import rows
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.model.config import Size3, parse_clip
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import create_model
 from dualformer.video.views import view_probabilities
-from dualformer.weights.native import load_weights, save_weights
+from dualformer.weights.safetensors_file import load_weights, save_weights
 from plain import PlainDualFormer
 
 SIDES: dict[str, tuple[Backend, Dtype] | None] = {

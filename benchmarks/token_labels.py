@@ -16,14 +16,14 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from dualformer.datasets.rendered import HORIZONTAL, RenderedClips, Scene
+from dualformer.files import atomic_write
 from dualformer.model.presets import create_model
-from dualformer.training.config import TrainConfig
 from dualformer.training.objective import Batch, ClipObjective, make_objective
-from dualformer.training.optim import parameter_groups, schedule
+from dualformer.training.optimizer import parameter_groups, schedule
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
-from dualformer.weights.atomic import atomic_write
-from dualformer.weights.native import load_weights
+from dualformer.weights.safetensors_file import load_weights
 
 TEACHER = "rendered"
 STUDENTS = {"token labels": TEACHER, "labels of clips only": None}

@@ -19,30 +19,31 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "dualformer"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-_FLOOR_3 = {"model", "video", "weights", "datasets"}
-_MEASURING = {*_FLOOR_3, "results"}
+_FLOORS_1_2 = {"model", "video", "weights", "datasets", "scoring"}
 MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "video": set(),
     "weights": {"model", "video.preprocessing"},  # a weights file says how its input is made
     "datasets": {"video"},
-    "results": {"weights.atomic"},
-    "training": _MEASURING,
-    "evaluation": _MEASURING,
-    "inference": _MEASURING - {"datasets"},
-    "explain": {*_MEASURING - {"datasets"}, "inference"},
-    "quickstart": {*_FLOOR_3, "training", "evaluation", "inference", "explain"},
-    "export": {*_FLOOR_3, "evaluation"},
-    "report": {"evaluation", "explain", "inference", "results", "model", "weights", "video"},
-    "serving": {*_FLOOR_3, "inference", "explain"},
-    "bench": {*_FLOOR_3 - {"datasets"}, "inference", "export"},
+    "scoring": {"model", "video", "weights"},
+    "training": _FLOORS_1_2,
+    "evaluation": _FLOORS_1_2,
+    "inference": _FLOORS_1_2 - {"datasets"},
+    "explain": {*_FLOORS_1_2 - {"datasets"}, "inference"},
+    "export": {*_FLOORS_1_2, "evaluation"},
+    "quickstart": {*_FLOORS_1_2, "training", "evaluation", "inference", "explain"},
+    "report": {*_FLOORS_1_2 - {"datasets"}, "evaluation", "inference", "explain"},
+    "serving": {*_FLOORS_1_2, "inference", "explain"},
+    "bench": {*_FLOORS_1_2 - {"datasets"}, "inference", "export"},
+    "paper": {*_FLOORS_1_2, "training", "evaluation"},
     "cli": {
-        *_FLOOR_3,
+        *_FLOORS_1_2,
         *("export", "explain", "training", "evaluation", "inference", "bench", "quickstart", "report", "serving"),
+        "paper",
     },
 }
 """Rooms, or modules of them, besides a room's own."""
-EVERYBODYS = {"errors", "_version"}
+EVERYBODYS = {"errors", "files", "_version"}
 OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL", "torchcodec"}}
 """All that the rooms on the ground floor need besides Python."""
 MOST_LINES = 420

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dualformer.model.network import DualFormer
     from dualformer.model.presets import create_model, list_models
     from dualformer.video.preprocessing import Preprocessing
-    from dualformer.weights.native import load_model, save_weights
-    from dualformer.weights.recut import inflate
+    from dualformer.weights.resize_clip import inflate
+    from dualformer.weights.safetensors_file import load_model, save_weights
 
 __all__ = [
     "Config",
@@ -49,10 +49,10 @@ _HOMES = {
     "Preprocessing": "dualformer.video.preprocessing",
     "Recognizer": "dualformer.inference.recognizer",
     "create_model": "dualformer.model.presets",
-    "inflate": "dualformer.weights.recut",
+    "inflate": "dualformer.weights.resize_clip",
     "list_models": "dualformer.model.presets",
-    "load_model": "dualformer.weights.native",
-    "save_weights": "dualformer.weights.native",
+    "load_model": "dualformer.weights.safetensors_file",
+    "save_weights": "dualformer.weights.safetensors_file",
 }
 
 

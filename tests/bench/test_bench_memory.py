@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dualformer.bench.memory import peak_beyond_weights
-from dualformer.bench.prepare import BenchError
-from dualformer.bench.settings import Setting
+from dualformer.bench.bench_settings import Setting
+from dualformer.bench.peak_memory import peak_beyond_weights
+from dualformer.bench.prepared_network import BenchError
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="the peak is read from /proc, which only Linux has"
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 KNOWN = """
 import sys
 import torch
-from dualformer.bench.memory import peak_of
+from dualformer.bench.peak_memory import peak_of
 
 held, kept = map(int, sys.argv[1:])
 

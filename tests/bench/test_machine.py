@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import dualformer
-from dualformer.bench import machine
-from dualformer.bench.machine import describe_machine, matmul_peak
+from dualformer.bench import machine_info
+from dualformer.bench.machine_info import describe_machine, matmul_peak
 
 
 def test_a_description_names_what_speed_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_a_description_names_what_speed_depends_on(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_commit_is_that_of_the_checkout_which_the_package_is_part_of() -> None:
-    folder = Path(machine.__file__).parent
+    folder = Path(machine_info.__file__).parent
     known = subprocess.run(["git", "ls-files", "--error-unmatch", "machine.py"], cwd=folder, capture_output=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True)
     commit = describe_machine().commit
@@ -41,13 +41,13 @@ def test_the_commit_is_that_of_the_checkout_which_the_package_is_part_of() -> No
 def test_a_package_in_a_foreign_checkout_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "machine.py").touch()
-    monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
+    monkeypatch.setattr(machine_info, "__file__", str(tmp_path / "machine.py"))
     assert describe_machine().commit is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_timed_is_a_matrix_product(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    product = machine._product(64, 48, 80, dtype, torch.device("cpu"))()
+    product = machine_info._product(64, 48, 80, dtype, torch.device("cpu"))()
     assert product.dtype == dtype
     assert product.numel() == 64 * 80
     assert torch.equal(product.float(), torch.full_like(product, 48 * 0.25).float())
@@ -55,14 +55,14 @@ def test_what_is_timed_is_a_matrix_product(dtype: torch.dtype, monkeypatch: pyte
 
 def test_a_rate_is_two_operations_for_each_multiply_add(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(1000))
-    monkeypatch.setattr(machine, "_PRODUCTS", ((32, 16, 8), (64, 16, 8)))
-    monkeypatch.setattr(machine.time, "perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr(machine_info, "_PRODUCTS", ((32, 16, 8), (64, 16, 8)))
+    monkeypatch.setattr(machine_info.time, "perf_counter", lambda: float(next(now)))
     assert matmul_peak(torch.float32, seconds=0.0) == 2 * 64 * 16 * 8  # the larger one, in a second as the other
 
 
 def test_threads_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr(machine, "_PRODUCTS", ((32, 16, 8),))
+    monkeypatch.setattr(machine_info, "_PRODUCTS", ((32, 16, 8),))
     assert matmul_peak(torch.bfloat16, before + 1, seconds=0.01) > 0
     assert torch.get_num_threads() == before
     with pytest.raises(ValueError, match=r"the peak of torch\.int8 is not measured"):

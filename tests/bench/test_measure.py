@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from dualformer.bench import measure as module
+from dualformer.bench import measurement as module
+from dualformer.bench.bench_settings import Setting
 from dualformer.bench.end_to_end import EndToEnd, measure_file
 from dualformer.bench.exports import make_exports
-from dualformer.bench.measure import Figures, Measurement, measure
-from dualformer.bench.plan import plan
-from dualformer.bench.prepare import BenchError, noise, prepare
-from dualformer.bench.settings import Setting
+from dualformer.bench.grid import plan
+from dualformer.bench.measurement import Figures, Measurement, measure
+from dualformer.bench.prepared_network import BenchError, noise, prepare
 from dualformer.bench.table import markdown, rows
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.cost import measure_cost
@@ -23,7 +23,7 @@ from dualformer.model.presets import create_model, preset_config
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.native import Card, save_weights
+from dualformer.weights.safetensors_file import Card, save_weights
 
 NANO = Setting(model="dualformer_nano", clip=(4, 32, 32))
 BF16 = Setting(model="dualformer_nano", clip=(4, 32, 32), batch=2, dtype="bfloat16")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dualformer.bench.plan import plan
-from dualformer.bench.settings import Setting, ways_of
+from dualformer.bench.bench_settings import Setting, ways_of
+from dualformer.bench.grid import plan
 
 
 def test_every_combination_once_in_order() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dualformer.bench import rounds
-from dualformer.bench.rounds import percentile, take_turns
+from dualformer.bench import interleave
+from dualformer.bench.interleave import percentile, take_turns
 
 
 class Clock:
@@ -14,7 +14,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.ran: list[str] = []
-        monkeypatch.setattr(rounds.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(interleave.time, "perf_counter", lambda: self.now)
 
     def work(self, name: str, *seconds: float) -> None:
         """A run of ``name``; the last of ``seconds`` is that of all later ones."""

@@ -9,9 +9,9 @@ from dualformer.cli.main import main
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import Preprocessing, kinetics
-from dualformer.weights.native import Card, load_weights, read_card, save_weights
-from dualformer.weights.recut import inflate
 from dualformer.weights.release import to_release
+from dualformer.weights.resize_clip import inflate
+from dualformer.weights.safetensors_file import Card, load_weights, read_card, save_weights
 
 
 @pytest.fixture(scope="module")

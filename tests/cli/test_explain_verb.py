@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from dualformer.cli.main import main
-from dualformer.explain.explain import explain_video
-from dualformer.export.clips import Clips
-from dualformer.export.run import export_weights
+from dualformer.explain.explain_video import explain_video
+from dualformer.export.calibration_clips import Clips
+from dualformer.export.export_weights import export_weights
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.config import Config, Stage
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card, save_weights
+from dualformer.weights.safetensors_file import Card, save_weights
 
 CLASSES = ("blink", "down", "left", "right", "round", "up")
 

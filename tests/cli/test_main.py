@@ -12,7 +12,7 @@ from dualformer.cli.main import VERBS, main, usage
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card, save_weights
+from dualformer.weights.safetensors_file import Card, save_weights
 
 Capture = pytest.CaptureFixture[str]
 

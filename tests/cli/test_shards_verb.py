@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dualformer.cli.main import main
-from dualformer.datasets.open import open_splits
+from dualformer.datasets.splits import open_splits
 from dualformer.model.presets import create_model
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card, save_weights
+from dualformer.weights.safetensors_file import Card, save_weights
 
 CLASSES = ("clap", "jump", "wave")
 

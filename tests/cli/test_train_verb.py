@@ -13,11 +13,11 @@ import torch
 from dualformer.cli import train as verb
 from dualformer.cli.main import main, parse
 from dualformer.datasets.rendered import Scene, write_dataset
-from dualformer.results.interval import wilson_interval
-from dualformer.training import loop, record
-from dualformer.training.config import TrainConfig
-from dualformer.training.recipes.find import recipes
-from dualformer.training.record import TrainResult
+from dualformer.scoring.intervals import wilson_interval
+from dualformer.training import loop, run_folder
+from dualformer.training.recipes.find_recipe import recipes
+from dualformer.training.run_folder import TrainResult
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.summary import summarize
 
 Capture = pytest.CaptureFixture[str]
@@ -36,7 +36,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(record, "draw_curves", lambda *_: None)  # drawing takes longer than these runs
+    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)  # drawing takes longer than these runs
     monkeypatch.setattr(loop, "draw_schedule", lambda *_: None)
     return tmp_path
 
@@ -206,7 +206,7 @@ def test_a_batch_that_does_not_fit_is_answered_with_accumulate(
     def fails(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\n…")
 
-    monkeypatch.setattr("dualformer.training.run.train", fails)
+    monkeypatch.setattr("dualformer.training.train.train", fails)
     assert main(["train", "--data", "videos"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "halve --batch-size and double --accumulate" in line and "another --out" in line

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dualformer.datasets.classes import class_names
+from dualformer.datasets.benchmark_classes import class_names
 from dualformer.video.encode import write_image, write_video
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dualformer.datasets.open import open_all
-from dualformer.datasets.shards.index import Index
-from dualformer.datasets.shards.read import Place, find_shards, index_of
-from dualformer.datasets.shards.write import Written, write_shards
+from dualformer.datasets.shards.read_shards import Place, find_shards, index_of
+from dualformer.datasets.shards.shard_index import Index
+from dualformer.datasets.shards.write_shards import Written, write_shards
+from dualformer.datasets.splits import open_all
 from dualformer.video.encode import write_video
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dualformer.datasets.csvlist import read_csv, select
-from dualformer.datasets.folder import read_folder
-from dualformer.datasets.open import (
+from dualformer.datasets.class_folders import read_folder
+from dualformer.datasets.csv_list import read_csv, select
+from dualformer.datasets.samples import DatasetError, Sample, VideoList
+from dualformer.datasets.splits import (
     Splits,
     open_splits,
     open_videos,
@@ -16,7 +17,6 @@ from dualformer.datasets.open import (
     split_stratified,
     write_split,
 )
-from dualformer.datasets.samples import DatasetError, Sample, VideoList
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -252,7 +252,7 @@ def test_split_files_read_back(tmp_path: Path) -> None:
 
 
 def test_bad_files_are_left_out_before_splitting(tmp_path: Path) -> None:
-    from dualformer.datasets.files import Verdict, write_manifest
+    from dualformer.datasets.manifest import Verdict, write_manifest
 
     root = touch(tmp_path / "data", *(f"{c}/{i}.mp4" for c in "ab" for i in range(5)))
     bad = [root / "a/0.mp4", root / "b/4.mp4"]

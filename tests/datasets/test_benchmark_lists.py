@@ -8,12 +8,12 @@ import pytest
 import torch
 from made_benchmarks import frame_folder, text, videos
 
-from dualformer.datasets.benchmarks.listing import Listing
-from dualformer.datasets.benchmarks.names import parse_named, read_named
-from dualformer.datasets.check import check_videos
-from dualformer.datasets.clips import TrainingClips, ViewClips
-from dualformer.datasets.open import open_splits, open_videos, write_split
+from dualformer.datasets.benchmarks.annotations import Listing
+from dualformer.datasets.benchmarks.benchmark_names import parse_named, read_named
+from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
+from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.splits import open_splits, open_videos, write_split
 from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import kinetics

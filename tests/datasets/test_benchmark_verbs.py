@@ -8,7 +8,7 @@ import made_benchmarks as made
 import pytest
 
 from dualformer.cli.main import main
-from dualformer.weights.native import read_card
+from dualformer.weights.safetensors_file import read_card
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import made_benchmarks as made
 import pytest
 from made_benchmarks import text, videos
 
-from dualformer.datasets.benchmarks.listing import Listing
-from dualformer.datasets.benchmarks.names import parse_named, read_named
-from dualformer.datasets.classes import class_names
-from dualformer.datasets.open import open_splits, open_videos
+from dualformer.datasets.benchmark_classes import class_names
+from dualformer.datasets.benchmarks.annotations import Listing
+from dualformer.datasets.benchmarks.benchmark_names import parse_named, read_named
 from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.datasets.survey import survey
-from dualformer.video.pieces import path_of
+from dualformer.video.file_pieces import path_of
 
 
 def read(data: str) -> Listing:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from dualformer.cli.check import Options, run
-from dualformer.datasets import check
-from dualformer.datasets.check import _decode as decode_one
-from dualformer.datasets.check import check_into, check_videos, journal_of
-from dualformer.datasets.files import Verdict, find_videos, read_manifest, write_manifest
+from dualformer.datasets import decode_check
+from dualformer.datasets.decode_check import _decode as decode_one
+from dualformer.datasets.decode_check import check_into, check_videos, journal_of
+from dualformer.datasets.manifest import Verdict, find_videos, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.video.backend import decoder
 from dualformer.video.encode import write_image, write_video
@@ -60,7 +60,7 @@ def test_real_files(shared: Path) -> None:
 
 
 def test_files_that_hang_or_kill(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_decode", stand_in)
+    monkeypatch.setattr(decode_check, "_decode", stand_in)
     names = ["0.mp4", "hang1.mp4", "die2.mp4", "3.mp4", "spin4.mp4", "5.mp4"]
     for name in names:
         (tmp_path / name).write_bytes(clip.read_bytes())
@@ -230,13 +230,13 @@ def test_a_stopped_check_says_how_to_go_on(
 ) -> None:
     data, manifest = tmp_path / "data", tmp_path / "m.csv"
     several(data, clip, 3)
-    plain = check.check_videos
+    plain = decode_check.check_videos
 
     def stopped(paths, **how):
         plain(paths[:2], **how)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(check, "check_videos", stopped)
+    monkeypatch.setattr(decode_check, "check_videos", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(Options(data=str(data), out=manifest, workers=1))
     assert f"stopped; the same command goes on from what {manifest}.partial keeps" in capsys.readouterr().out

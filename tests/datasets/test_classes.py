@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dualformer.datasets.classes import TABLES, class_names, spelling
+from dualformer.datasets.benchmark_classes import TABLES, class_names, spelling
 
 SHA256 = {
     "kinetics400": "e9f2806fe9109b851a80a74841244f6f8c9d10917fa0229cd82bab67f2f8e28f",

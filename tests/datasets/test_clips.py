@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips, ViewClips
+from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips, ViewClips
 from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clips import read_training_clip, read_views
+from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips
-from dualformer.datasets.open import open_all, open_splits
+from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips
 from dualformer.datasets.samples import VideoList
-from dualformer.datasets.shards.order import ShardOrder
-from dualformer.datasets.shards.write import write_shards
+from dualformer.datasets.shards.shard_order import ShardOrder
+from dualformer.datasets.shards.write_shards import write_shards
+from dualformer.datasets.splits import open_all, open_splits
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics

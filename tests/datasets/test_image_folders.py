@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from dualformer.datasets.check import check_into, check_videos
-from dualformer.datasets.clips import TrainingClips, ViewClips
-from dualformer.datasets.files import find_videos, read_manifest, write_manifest
-from dualformer.datasets.open import open_splits, open_videos, read_bad
+from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
+from dualformer.datasets.decode_check import check_into, check_videos
+from dualformer.datasets.manifest import find_videos, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
-from dualformer.datasets.shards.write import write_shards
+from dualformer.datasets.shards.write_shards import write_shards
+from dualformer.datasets.splits import open_splits, open_videos, read_bad
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_image, write_video
 from dualformer.video.frames import open_video
 from dualformer.video.preprocessing import kinetics

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dualformer.datasets.clips import TrainingClips
-from dualformer.datasets.mirror import mirrored_labels, read_flip_map
+from dualformer.datasets.clip_datasets import TrainingClips
+from dualformer.datasets.flip_map import mirrored_labels, read_flip_map
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.encode import write_video

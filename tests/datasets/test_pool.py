@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dualformer.datasets.pool import Fate, guarded
+from dualformer.datasets.guarded_processes import Fate, guarded
 
 
 def work(job: str) -> tuple[str, int]:

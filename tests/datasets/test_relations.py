@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from dualformer.cli.main import main
-from dualformer.datasets import relations
-from dualformer.datasets.relations import (
+from dualformer.datasets.rendered import write_dataset
+from dualformer.paper import relations
+from dualformer.paper.relations import (
     CUE,
     TASKS,
     Lessons,
@@ -24,7 +25,6 @@ from dualformer.datasets.relations import (
     render_class,
     render_relation,
 )
-from dualformer.datasets.rendered import write_dataset
 from dualformer.video.decode import VideoReader
 
 CLIPS = 1600

@@ -9,20 +9,20 @@ import pytest
 import torch
 from made_shards import Requests, index_in, make_videos, pack, served
 
-from dualformer.datasets.check import check_videos
-from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips, ViewClips
-from dualformer.datasets.files import read_manifest, write_manifest
-from dualformer.datasets.open import open_splits, open_videos, read_bad
+from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips, ViewClips
+from dualformer.datasets.decode_check import check_videos
+from dualformer.datasets.manifest import read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.shards import storage
-from dualformer.datasets.shards.check import compare_shards, condemn
-from dualformer.datasets.shards.index import INDEX
-from dualformer.datasets.shards.order import LANES, ShardOrder, room_for
-from dualformer.datasets.shards.read import find_shards
+from dualformer.datasets.shards.checksums import compare_shards, condemn
+from dualformer.datasets.shards.read_shards import find_shards
+from dualformer.datasets.shards.shard_index import INDEX
+from dualformer.datasets.shards.shard_order import LANES, ShardOrder, room_for
 from dualformer.datasets.shards.storage import ShardCache, StorageError, cached, url_of
+from dualformer.datasets.splits import open_splits, open_videos, read_bad
 from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.pieces import size_of
+from dualformer.video.file_pieces import size_of
 from dualformer.video.preprocessing import kinetics
 
 PRE = kinetics(4, 1, 16)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dualformer.cli.main import main
-from dualformer.datasets.open import open_splits
 from dualformer.datasets.rendered import PLACES, Difficulty, RenderedClips, Scene, render, write_dataset
+from dualformer.datasets.splits import open_splits
 from dualformer.video.decode import VideoReader
 
 SIZE = 64

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dualformer.cli.main import main
-from dualformer.datasets.clips import TrainingClips, ViewClips
-from dualformer.datasets.csvlist import read_csv, select
-from dualformer.datasets.deal import deal
-from dualformer.datasets.open import open_splits, open_videos, split_stratified, write_split
+from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
+from dualformer.datasets.csv_list import read_csv, select
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, hash_manifest
+from dualformer.datasets.splits import open_splits, open_videos, split_stratified, write_split
+from dualformer.datasets.stratify import deal
 from dualformer.datasets.survey import survey
 from dualformer.training.mixing import Mix, apply_mix
 from dualformer.video.augmentation import Augmentation

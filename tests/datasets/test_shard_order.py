@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualformer.datasets.clips import EpochSampler
-from dualformer.datasets.shards.order import LANES, ShardOrder
+from dualformer.datasets.clip_datasets import EpochSampler
+from dualformer.datasets.shards.shard_order import LANES, ShardOrder
 
 SHARDS = np.repeat(np.arange(100), np.random.default_rng(0).integers(30, 60, 100))
 """A hundred shards of 30 to 59 samples."""

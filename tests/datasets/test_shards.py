@@ -14,16 +14,16 @@ import torch
 from made_shards import index_in, make_videos, pack, place_of
 from PIL import Image
 
-from dualformer.datasets.clips import ViewClips
-from dualformer.datasets.open import open_all, open_splits, open_videos
+from dualformer.datasets.clip_datasets import ViewClips
 from dualformer.datasets.samples import DatasetError, Packed, VideoList
-from dualformer.datasets.shards.check import compare_shards
-from dualformer.datasets.shards.index import INDEX
-from dualformer.datasets.shards.read import PARTIAL, find_shards, read_shards
-from dualformer.datasets.shards.write import write_shards
+from dualformer.datasets.shards.checksums import compare_shards
+from dualformer.datasets.shards.read_shards import PARTIAL, find_shards, read_shards
+from dualformer.datasets.shards.shard_index import INDEX
+from dualformer.datasets.shards.write_shards import write_shards
+from dualformer.datasets.splits import open_all, open_splits, open_videos
 from dualformer.datasets.survey import survey
 from dualformer.video.decode import VideoReader
-from dualformer.video.pieces import Stretch, Window
+from dualformer.video.file_pieces import Stretch, Window
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.sequential import VideoError, decode_all
 

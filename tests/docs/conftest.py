@@ -10,8 +10,8 @@ import torch
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card, save_weights
 from dualformer.weights.release import to_release
+from dualformer.weights.safetensors_file import Card, save_weights
 
 CLASSES = ("clap", "jump", "wave")
 VIDEOS_PER_CLASS = 8

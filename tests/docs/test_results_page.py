@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from blocks import ROOT
 
-from dualformer.bench.measure import Figures, Measurement
-from dualformer.bench.settings import Setting
+from dualformer.bench.bench_settings import Setting
+from dualformer.bench.measurement import Figures, Measurement
 from dualformer.cli.main import parse
-from dualformer.model.ablations import ROWS
-from dualformer.model.scaled import VARIANTS
-from dualformer.training.experiment import Experiment
+from dualformer.paper.experiment import Experiment
+from dualformer.paper.tables import ROWS
+from dualformer.paper.variants import VARIANTS
 
 
 def _load(name: str) -> ModuleType:
@@ -177,7 +177,7 @@ def test_labels_are_apart_and_stay_beside_the_axes() -> None:
 
 def measured() -> dict[str, Any]:
     """What `dualformer bench --json` prints: made by what it prints it with."""
-    from dualformer.bench.machine import describe_machine
+    from dualformer.bench.machine_info import describe_machine
 
     figures = Figures(
         setting=Setting(model="dualformer_nano", clip=(16, 112, 112), threads=1),

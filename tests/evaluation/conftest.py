@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualformer.datasets.open import open_videos
 from dualformer.datasets.samples import VideoList
+from dualformer.datasets.splits import open_videos
 from dualformer.model.network import DualFormer
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card
+from dualformer.weights.safetensors_file import Card
 
 CLASSES = ("blink", "down", "left", "right", "round", "up")
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
-from dualformer.evaluation.classes import ClassMismatchError, match_classes, read_label_map
 from dualformer.evaluation.evaluate import apply_control, evaluate
+from dualformer.evaluation.label_matching import ClassMismatchError, match_classes, read_label_map
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.video.backend import decoder
-from dualformer.video.clips import read_views
-from dualformer.weights.native import Card
+from dualformer.video.clip_reader import read_views
+from dualformer.weights.safetensors_file import Card
 
 
 def test_evaluation_gives_what_prediction_gives(model: DualFormer, card: Card, videos: VideoList) -> None:

@@ -16,7 +16,7 @@ from dualformer.evaluation.metrics import (
     summary,
     top_k,
 )
-from dualformer.results.interval import wilson_interval
+from dualformer.scoring.intervals import wilson_interval
 
 
 @pytest.fixture

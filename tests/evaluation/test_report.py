@@ -10,12 +10,12 @@ import pytest
 from matplotlib.image import imread
 
 from dualformer.datasets.samples import Missing, VideoList
-from dualformer.evaluation.drawing import ContactRow, draw_contact_sheet
+from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
 from dualformer.evaluation.evaluate import Evaluation, evaluate
-from dualformer.evaluation.report import chosen_videos, contact_rows, write_report
+from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, write_report
 from dualformer.model.network import DualFormer
-from dualformer.video.clips import read_views
-from dualformer.weights.native import Card
+from dualformer.video.clip_reader import read_views
+from dualformer.weights.safetensors_file import Card
 
 
 @pytest.fixture(scope="module")

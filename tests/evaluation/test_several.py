@@ -11,13 +11,13 @@ import torch
 
 from dualformer.datasets.samples import DatasetError, Missing, Sample, VideoList
 from dualformer.evaluation.evaluate import evaluate
-from dualformer.evaluation.report import chosen_videos, contact_rows, label_figures, write_report
-from dualformer.evaluation.several import per_label, several_summary
+from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, label_figures, write_report
+from dualformer.evaluation.multilabel_metrics import multilabel_summary, per_label
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.transforms import normalize
-from dualformer.weights.native import Card
+from dualformer.weights.safetensors_file import Card
 
 PROBABILITIES = np.array([[0.9, 0.1, 0.6], [0.8, 0.2, 0.4], [0.7, 0.6, 0.1], [0.1, 0.4, 0.2]], dtype=np.float32)
 TARGETS = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]], dtype=bool)
@@ -25,7 +25,7 @@ NONE = np.zeros((0, 3), dtype=bool)
 
 
 def test_figures_by_hand():
-    found = several_summary(PROBABILITIES, TARGETS, missing=NONE)
+    found = multilabel_summary(PROBABILITIES, TARGETS, missing=NONE)
     assert found["mean_average_precision"] == pytest.approx(((1 + 2 / 3) / 2 + 1 + 1) / 3)
     assert found["chance"] == pytest.approx(0.5)
     assert found["micro_f1"] == pytest.approx(2 * 4 / (5 + 6))  # named 3, 1 and 1; right 2, 1 and 1
@@ -38,7 +38,7 @@ def test_figures_by_hand():
 
 def test_a_missing_video_is_last_in_every_ranking_and_has_no_label():
     missing = np.array([[1, 0, 0]], dtype=bool)
-    found = several_summary(PROBABILITIES, TARGETS, missing=missing)
+    found = multilabel_summary(PROBABILITIES, TARGETS, missing=missing)
     assert found["mean_average_precision"] == pytest.approx(((1 + 2 / 3 + 3 / 5) / 3 + 1 + 1) / 3)
     assert found["micro_f1"] == pytest.approx(2 * 4 / (5 + 7))
     first = per_label(PROBABILITIES, TARGETS, ("a", "b", "c"), missing=missing)[0]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
-from dualformer.explain.deletion import DeletionCheck, blurred, check_deletion, hottest_part
-from dualformer.explain.explain import explain_video
+from dualformer.explain.deletion_check import DeletionCheck, blurred, check_deletion, hottest_part
+from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import Explanation
 from dualformer.inference.recognizer import Recognizer
 

@@ -11,13 +11,13 @@ import torch
 from made_recognizer import LABELS, small_recognizer
 
 from dualformer.errors import DualFormerError
-from dualformer.explain.explain import explain_video
+from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import Method
-from dualformer.explain.seen import Moment, see_file, see_frames
+from dualformer.explain.shown_clip import Moment, see_file, see_frames
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.maps import watch_attention
 from dualformer.model.presets import list_models
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_image
 from dualformer.video.transforms import normalize, resize

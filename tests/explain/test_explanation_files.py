@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dualformer.explain import drawing
-from dualformer.explain.explain import explain_video
+from dualformer.explain import heatmap
+from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import Explanation
-from dualformer.explain.files import contact_sheet, film, overlaid, plain, playing_rate
+from dualformer.explain.explanation_files import contact_sheet, film, overlaid, plain, playing_rate
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.decode import VideoReader
 
@@ -65,7 +65,7 @@ def test_hot_is_coloured_cold_is_grey_and_the_rest_is_dim(explanation: Explanati
 
 
 def test_colours_get_brighter_evenly() -> None:
-    scale = drawing.colour_scale(101, 1)[0].astype(float) @ (0.299, 0.587, 0.114)
+    scale = heatmap.colour_scale(101, 1)[0].astype(float) @ (0.299, 0.587, 0.114)
     beyond = scale[30::10]  # until there the grey frame shines through
     assert (np.diff(beyond) > 0).all()
     assert beyond[-1] - beyond[0] > 80
@@ -73,18 +73,18 @@ def test_colours_get_brighter_evenly() -> None:
 
 def test_the_token_and_its_window_are_outlined(recognizer: Recognizer, video: Path) -> None:
     explanation = explain_video(recognizer, video, method="attention", stage=1, token=(1, 9, 2))
-    marked = (plain(explanation) == drawing.MARK).all(-1)
+    marked = (plain(explanation) == heatmap.MARK).all(-1)
     # Rows 36 to 40 and columns 8 to 12 of the view of 64, in frames 2 and 3; the view is drawn 289 wide from column 45.
     top, left = round(36 / 64 * 288), 45 + round(8 / 64 * 289)
     assert marked[2:, top + 1, left + 3 : left + 12].all()
     assert 0 < marked[0, top + 1, left + 3 : left + 12].mean() < 1  # dashed where the token is not
     assert marked[:, round(24 / 64 * 288), 60:140].all()  # the window's upper edge, in all of its frames
-    assert not (plain(explain_video(recognizer, video)) == drawing.MARK).all(-1).any()
+    assert not (plain(explain_video(recognizer, video)) == heatmap.MARK).all(-1).any()
 
 
 def test_each_frame_has_its_bar(explanation: Explanation) -> None:
     heat = np.stack([np.full((2, 2), value, dtype=np.float32) for value in (0.25, 0.5, 1.0, 0.0)])
-    bars = drawing.course(heat, 40, 20, 1)
+    bars = heatmap.course(heat, 40, 20, 1)
     heights = [int((bars[:, 10 * frame + 3] != 255).any(-1).sum()) for frame in (0, 2, 3)]
     assert heights == [5, 20, 1]
     assert (bars[:, 13] != 255).any(-1).all()  # the frame that is shown stands out over the whole height

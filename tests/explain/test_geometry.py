@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dualformer.explain.geometry import Box, cells_box, hottest, normalised, to_pixels
+from dualformer.explain.map_geometry import Box, cells_box, hottest, normalised, to_pixels
 
 
 def test_every_pixel_has_its_tokens_value_and_what_sticks_out_is_cut_off() -> None:

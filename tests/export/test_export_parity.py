@@ -8,17 +8,17 @@ import torch
 from made_exports import LABELS, PRE, WAYS, Made, card_of, noise, small_network
 
 from dualformer.datasets.rendered_scene import ALL
-from dualformer.export.accuracy import measure_change
-from dualformer.export.clips import Clips, clips_of_files, rendered_clips
-from dualformer.export.material import open_material
+from dualformer.export.accuracy_change import measure_change
+from dualformer.export.calibration_clips import Clips, clips_of_files, rendered_clips
+from dualformer.export.export_data import open_material
+from dualformer.export.export_weights import ExportError, ExportReport, check_choice, export_weights, out_beside
 from dualformer.export.parity import TOLERANCES, compare
-from dualformer.export.run import ExportError, ExportReport, check_choice, export_weights, out_beside
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
-from dualformer.weights.exported.card import ExportFormat, ExportPrecision
-from dualformer.weights.exported.network import load_exported
-from dualformer.weights.native import Card, load_weights
+from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
+from dualformer.weights.exported.exported_network import load_exported
+from dualformer.weights.safetensors_file import Card, load_weights
 
 ids = "-".join
 

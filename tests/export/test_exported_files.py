@@ -12,12 +12,12 @@ import pytest
 import torch
 from made_exports import WAYS, Made, card_of, small_network
 
-from dualformer.export.run import ExportReport
+from dualformer.export.export_weights import ExportReport
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.exported.card import ExportCard, ExportFormat, ExportPrecision
-from dualformer.weights.exported.files import format_of, has_card, is_exported, read_export_card, seal, size_of
-from dualformer.weights.exported.network import load_exported
-from dualformer.weights.open import open_card, open_network
+from dualformer.weights.exported.export_card import ExportCard, ExportFormat, ExportPrecision
+from dualformer.weights.exported.exported_files import format_of, has_card, is_exported, read_export_card, seal, size_of
+from dualformer.weights.exported.exported_network import load_exported
+from dualformer.weights.open_network import open_card, open_network
 
 FORMATS: tuple[ExportFormat, ...] = ("torch", "onnx", "openvino")
 
@@ -49,7 +49,7 @@ def test_the_card_travels_with_the_model(made: Made, way: tuple[ExportFormat, Ex
 def test_cards_are_read_without_what_runs_the_models(made: Made) -> None:
     paths = [str(made.reports[kind, "fp32"].path) for kind in FORMATS]
     code = (
-        "import sys; from dualformer.weights.exported.files import read_export_card; "
+        "import sys; from dualformer.weights.exported.exported_files import read_export_card; "
         f"[read_export_card(path) for path in {paths!r}]; "
         "print(sorted({'onnx', 'onnxruntime', 'openvino', 'nncf'} & set(sys.modules)))"
     )

@@ -9,15 +9,15 @@ import torch
 from made_exports import LABELS, PRE, WAYS, Made, noise
 
 from dualformer.cli.main import main
-from dualformer.datasets.open import open_videos
+from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.inference.recognizer import Recognizer
-from dualformer.training.exported import open_exported
+from dualformer.training.exported_teacher import open_exported
 from dualformer.training.teacher import TeacherError, open_teacher
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
-from dualformer.weights.exported.card import ExportFormat, ExportPrecision
-from dualformer.weights.exported.network import load_exported
+from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
+from dualformer.weights.exported.exported_network import load_exported
 
 FORMATS: tuple[ExportFormat, ...] = ("torch", "onnx", "openvino")
 NEAR = {"fp32": 1e-4, "bf16": 0.03, "int8": 0.1}

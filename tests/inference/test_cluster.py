@@ -15,15 +15,15 @@ import pytest
 from made_films import coloured
 
 from dualformer.errors import DualFormerError
-from dualformer.inference.cluster import ClusterWork, Recipe
-from dualformer.inference.folder import Work, answer_into
+from dualformer.inference.batch_runner import Work, answer_into
+from dualformer.inference.batch_tasks import LabelTask
+from dualformer.inference.ray_cluster import ClusterWork, Recipe
 from dualformer.inference.recognizer import Recognizer
 from dualformer.inference.tables import Row
-from dualformer.inference.work import Labelling
 from dualformer.model.presets import create_model
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card, save_weights
+from dualformer.weights.safetensors_file import Card, save_weights
 
 FILES = 24
 
@@ -84,7 +84,7 @@ def test_a_killed_worker_costs_one_retry_and_every_file_is_answered_once(home: P
     poison = home / "films" / "poison.mp4"
     poison.write_bytes(b"")
     alone = Recognizer.load(home / "nano.safetensors", device="cpu")
-    answer_into(tmp_path / "alone.csv", paths, Labelling(alone, top=3))
+    answer_into(tmp_path / "alone.csv", paths, LabelTask(alone, top=3))
 
     log = tmp_path / "log"
     recipe = NotingRecipe(

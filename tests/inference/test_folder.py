@@ -16,16 +16,16 @@ import torch
 from made_films import colour_recognizer, coloured
 
 from dualformer.inference import tables
-from dualformer.inference.folder import Answered, answer_into, journal_of
+from dualformer.inference.batch_runner import Answered, answer_into, journal_of
+from dualformer.inference.batch_tasks import EmbedTask, LabelTask, fingerprint
 from dualformer.inference.recognizer import Recognizer
 from dualformer.inference.tables import Columns, Row, TableError, read_table
-from dualformer.inference.work import Embedding, Labelling, fingerprint
 from dualformer.model.presets import create_model
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
-from dualformer.weights.native import Card
+from dualformer.weights.safetensors_file import Card
 
 COLUMNS: Columns = {"label": "text", "probability": "number"}
 
@@ -149,7 +149,7 @@ def test_an_interrupted_run_goes_on_from_its_journal(files: list[Path], tmp_path
 _KILLED = """
 import sys, time
 from pathlib import Path
-from dualformer.inference.folder import answer_into
+from dualformer.inference.batch_runner import answer_into
 class Slow:
     columns, by, width = {"label": "text", "probability": "number"}, "me", None
     def answers(self, paths):
@@ -241,7 +241,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_labels_are_those_of_the_recogniser(films: list[Path], tmp_path: Path) -> None:
     recognizer = colour_recognizer()
-    work = Labelling(recognizer, top=2)
+    work = LabelTask(recognizer, top=2)
     told: list[tuple[int, int]] = []
     result = answer_into(
         tmp_path / "out.csv", films, work, progress=lambda done, total, row: told.append((done, total))
@@ -255,7 +255,7 @@ def test_labels_are_those_of_the_recogniser(films: list[Path], tmp_path: Path) -
         assert (row["label"], float(row["probability"])) == best
         assert (row["label_2"], float(row["probability_2"])) == second
     assert rows[3]["label"] == "" and "cannot be opened" in rows[3]["error"]
-    assert len(Labelling(recognizer, top=99).columns) == 8
+    assert len(LabelTask(recognizer, top=99).columns) == 8
 
 
 @pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
@@ -266,9 +266,9 @@ def test_features_are_what_the_classifier_sees(ending: str, films: list[Path], t
     pre = kinetics(frames=4, stride=2, size=32)
     card = Card(config=model.config, labels=("a", "b", "c"), preprocessing=pre, provenance="", licence="")
     recognizer = Recognizer(model, card, device="cpu", views="2x3", views_per_batch=4)
-    work, out = Embedding(recognizer), tmp_path / f"features{ending}"
+    work, out = EmbedTask(recognizer), tmp_path / f"features{ending}"
     assert answer_into(out, films[1:], work) == Answered(files=3, known=0, failed=1)
-    assert answer_into(out, films, Embedding(recognizer)) == Answered(files=4, known=3, failed=1)
+    assert answer_into(out, films, EmbedTask(recognizer)) == Answered(files=4, known=3, failed=1)
     if ending == ".npy":
         features = np.load(out)
         with (tmp_path / "features.npy.csv").open(newline="") as file:

@@ -14,12 +14,12 @@ from dualformer.inference.device import choose_device
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import VideoError, VideoReader
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.views import Views, view_probabilities, views_of_frames
-from dualformer.weights.native import Card, save_weights
+from dualformer.weights.safetensors_file import Card, save_weights
 
 LABELS = ("up", "down", "left", "right", "round", "still", "blink")
 

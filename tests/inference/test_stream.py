@@ -18,13 +18,13 @@ import pytest
 import torch
 from made_films import colour_recognizer, coloured, write_transport_stream
 
-from dualformer.inference.latest import Latest
+from dualformer.inference.clip_buffer import ClipBuffer
+from dualformer.inference.sliding_windows import Sample
 from dualformer.inference.stream import StreamEvent
-from dualformer.inference.windows import Sample
 from dualformer.video.container import VideoError
 from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_video
-from dualformer.video.live import LiveVideo, Source
+from dualformer.video.live_source import LiveVideo, Source
 from dualformer.video.pixels import Pictures
 from dualformer.video.preprocessing import Preprocessing
 
@@ -209,7 +209,7 @@ def test_a_driver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch, bro
             forever.wait()
         return LiveVideo(Source.parse(tmp_path / "green.ts"), **settings)
 
-    monkeypatch.setattr("dualformer.inference.receive.LiveVideo", open_camera)
+    monkeypatch.setattr("dualformer.inference.stream_reader.LiveVideo", open_camera)
     monkeypatch.setattr("dualformer.inference.stream._GRACE", 0.1)
     events: list[StreamEvent] = []
     stream = colour_recognizer(frames=4, stride=2).stream(
@@ -231,7 +231,7 @@ def test_decoding_that_cannot_follow_leaves_out_frames_up_to_a_key_frame(
             time.sleep(0.08)
             return super().__call__(frame)
 
-    monkeypatch.setattr("dualformer.inference.receive.Pictures", Slow)
+    monkeypatch.setattr("dualformer.inference.stream_reader.Pictures", Slow)
     labels = list(colour_recognizer(frames=4, stride=1).stream(tmp_path / "film.ts", realtime=True))
     assert labels[-1].seconds > 5
     assert max(label.latency for label in labels) < 4, "it would be 11 seconds at the end"
@@ -283,7 +283,7 @@ def sample(index: int, frames: int = 2) -> Sample:
 
 def test_the_newest_clip_is_taken_and_what_no_clip_holds_is_counted() -> None:
     pre = Preprocessing(frames=4, resize=2, crop=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    latest = Latest(pre, hop=None, waits=False)
+    latest = ClipBuffer(pre, hop=None, waits=False)
     for index in range(3):
         latest.add(sample(index), index)
     assert latest.take(0) is None

@@ -10,10 +10,10 @@ import torch
 from made_films import colour_recognizer, coloured, moving, write_variable
 from PIL import Image
 
-from dualformer.inference.drawing import burn, draw_timeline
 from dualformer.inference.recognizer import Recognizer
 from dualformer.inference.subtitles import as_json, write_texts
 from dualformer.inference.timeline import Timeline, read_timeline
+from dualformer.inference.timeline_drawing import burn, draw_timeline
 from dualformer.video.container import VideoError
 from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_image, write_video

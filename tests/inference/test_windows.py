@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from made_films import moving, write_variable
 from torch import Tensor
 
-from dualformer.inference.windows import Sampler, Window, Windows
+from dualformer.inference.sliding_windows import Sampler, Window, Windows
 from dualformer.video.decode import VideoReader
-from dualformer.video.play import FrameClock, Playing
+from dualformer.video.playback import FrameClock, Playing
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import test_views
 

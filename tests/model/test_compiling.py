@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dualformer.cli.main import main
+from dualformer.inference.batch_tasks import view_features
 from dualformer.inference.recognizer import Recognizer
-from dualformer.inference.work import view_features
 from dualformer.model.compiling import CompileError, compile_network
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model

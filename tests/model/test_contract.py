@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dualformer.model.block import DropPath
 from dualformer.model.config import Config, Scale, Stage
 from dualformer.model.features import FeatureExtractor
-from dualformer.model.half import DropPath
 from dualformer.model.heads import TokenHead
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models, preset_config

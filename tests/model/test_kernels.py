@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualformer.model import kernel
-from dualformer.model import linear as linear_module
 from dualformer.model.attention import Attention
+from dualformer.model.block import Mlp
 from dualformer.model.config import Config, Scale, Size3, Stage
-from dualformer.model.convolution import by_cells, by_frames
-from dualformer.model.half import Mlp
-from dualformer.model.kernel import attention_weights, explicit_attention
-from dualformer.model.linear import Linear
+from dualformer.model.kernels import attention
+from dualformer.model.kernels import linear as linear_module
+from dualformer.model.kernels.attention import attention_weights, explicit_attention
+from dualformer.model.kernels.depthwise import by_cells, by_frames
+from dualformer.model.kernels.linear import Linear
 from dualformer.model.maps import watch_attention
 from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card, save_weights
 from dualformer.weights.release import to_release
+from dualformer.weights.safetensors_file import Card, save_weights
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -101,7 +101,7 @@ def test_where_a_linear_layer_stays_one(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("pieces", [1, 500, 2**21])
 @pytest.mark.parametrize("biased", [False, True])
 def test_explicit_attention_in_pieces(monkeypatch: pytest.MonkeyPatch, pieces: int, biased: bool) -> None:
-    monkeypatch.setattr(kernel, "_WEIGHTS_AT_ONCE", pieces)
+    monkeypatch.setattr(attention, "_WEIGHTS_AT_ONCE", pieces)
     q, k, v = (draw(3, 2, n, 8, seed=n, dtype=torch.float64) for n in (7, 11, 11))
     bias = None
     if biased:
@@ -137,7 +137,7 @@ def test_bfloat16_attention_in_pieces_is_used_for_inference(monkeypatch: pytest.
 
 
 def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    kernel._say.cache_clear()
+    attention._say.cache_clear()
     x = draw(1, 1, 4, 8)
     with caplog.at_level(logging.INFO, logger="dualformer"), torch.no_grad():
         for _ in range(3):

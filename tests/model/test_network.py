@@ -18,8 +18,8 @@ from dualformer.model.attention import (
     into_windows,
     window_mask,
 )
+from dualformer.model.block import DropPath
 from dualformer.model.config import Config, Scale, Size3, Stage, ceil_div, parse_clip
-from dualformer.model.half import DropPath
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models, preset_config
 from dualformer.model.pyramid import Pyramid

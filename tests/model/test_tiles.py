@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dualformer.model import tiles
+from dualformer.model.block import SubBlock
 from dualformer.model.config import Config, Scale, Size3, Stage
-from dualformer.model.half import Half
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 
@@ -70,7 +70,7 @@ def test_tiles_change_nothing(
     model, clips = exact(small_config(**changes)), video(*size, batch=batch)
     expected, maps = model.forward_intermediates(clips)  # gradients are wanted: the plain graph
     monkeypatch.setattr(tiles, "TOKENS", tokens)
-    ran: list[Half] = []
+    ran: list[SubBlock] = []
     mlp = tiles._mlp
     monkeypatch.setattr(tiles, "_mlp", lambda half, x: (ran.append(half), mlp(half, x))[1])
     before = clips.clone()

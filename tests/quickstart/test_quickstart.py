@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from dualformer.datasets.open import open_videos
+from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.inference.recognizer import Recognizer
 from dualformer.quickstart.config import QuickstartConfig
-from dualformer.quickstart.run import CONTROLS, explain_example, quickstart
-from dualformer.training.loop import Interrupted
-from dualformer.training.report import Reporter
-from dualformer.weights.native import load_weights
+from dualformer.quickstart.pipeline import CONTROLS, explain_example, quickstart
+from dualformer.training.loop import TrainingInterrupted
+from dualformer.training.reporter import Reporter
+from dualformer.weights.safetensors_file import load_weights
 
 
 class Lines(Reporter):
@@ -29,7 +29,7 @@ class Lines(Reporter):
 
     def progress(self, line: str, *, last: bool = False) -> None:
         if self.stop_at and line.startswith(self.stop_at):
-            raise Interrupted
+            raise TrainingInterrupted
 
 
 def small(out: Path, **changes: object) -> QuickstartConfig:
@@ -81,7 +81,7 @@ def test_no_video_is_in_two_splits(done: Path):
 
 
 def test_an_interrupted_one_goes_on_and_a_finished_one_is_done_anew(tmp_path: Path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         quickstart(small(tmp_path, epochs=2), reporter=Lines(stop_at="epoch 2/2"))
     second = Lines()
     quickstart(small(tmp_path, epochs=2), reporter=second)

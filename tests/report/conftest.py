@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from dualformer.cli.main import main
-from dualformer.datasets.open import open_videos
 from dualformer.datasets.samples import VideoList
+from dualformer.datasets.splits import open_videos
 from dualformer.model.network import DualFormer
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card, save_weights
+from dualformer.weights.safetensors_file import Card, save_weights
 
 SCRIPT = "<script>alert(1)</script>"
 CLASSES = (SCRIPT, "\"quoted\" & 'single'", "</style><b>bold", "left", "right", "{{ 7 * 7 }}")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dualformer.evaluation.calibration import calibration_bins, errors_among_surest, expected_calibration_error
-from dualformer.evaluation.several import mean_precision_interval
-from dualformer.results.interval import mean_interval, mean_share_interval
-from dualformer.results.multilabel import mean_average_precision
+from dualformer.evaluation.multilabel_metrics import mean_precision_interval
+from dualformer.scoring.intervals import mean_interval, mean_share_interval
+from dualformer.scoring.multilabel import mean_average_precision
 
 
 def test_bins_by_hand() -> None:

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from dualformer.report.charts import Series, chart, counted, numbers, powers, reliability, shares, strip, tag
-from dualformer.report.clips import MOST_BYTES_EACH
-from dualformer.report.confusion import MOST_NAMED, confusion_picture
-from dualformer.report.pictures import training_pictures
+from dualformer.report.confusion_table import MOST_NAMED, confusion_picture
+from dualformer.report.mistake_clips import MOST_BYTES_EACH
+from dualformer.report.report_charts import training_pictures
 
 
 def test_axes_have_round_ticks_and_hold_their_values() -> None:

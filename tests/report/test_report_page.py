@@ -24,14 +24,14 @@ from dualformer.datasets.samples import VideoList
 from dualformer.evaluation.evaluate import Evaluation, evaluate
 from dualformer.model.config import Config, Stage
 from dualformer.model.network import DualFormer
-from dualformer.report.clips import MistakeClip, fine_stage, mistake_clips, small_video, why_not_explained
-from dualformer.report.content import figures_of_report, gather
+from dualformer.report.mistake_clips import MistakeClip, fine_stage, mistake_clips, small_video, why_not_explained
 from dualformer.report.page import render
+from dualformer.report.report_data import figures_of_report, gather
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.exported.card import ExportCard
-from dualformer.weights.exported.network import ExportedNetwork
+from dualformer.weights.exported.export_card import ExportCard
+from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.exported.runtime import Runtime
-from dualformer.weights.native import Card
+from dualformer.weights.safetensors_file import Card
 
 SCRIPT = "<script>alert(1)</script>"
 

@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from dualformer.report.content import distinct_names
-from dualformer.report.plan import Judged, ReportError, cost_in_words, read_results, read_training_log, views_of_report
+from dualformer.report.report_data import distinct_names
+from dualformer.report.report_plan import (
+    Judged,
+    ReportError,
+    cost_in_words,
+    read_results,
+    read_training_log,
+    views_of_report,
+)
 
 OURS = Judged(videos=12, manifest_hash="abc", control="none", multi_label=False)
 FIGURES: dict[str, Any] = {

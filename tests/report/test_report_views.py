@@ -9,14 +9,14 @@ import torch
 
 from dualformer.datasets.samples import VideoList
 from dualformer.evaluation.evaluate import evaluate, evaluate_views
-from dualformer.evaluation.views import cheap_views, needed_views, read_several_views
+from dualformer.evaluation.view_sweep import cheap_views, needed_views, read_view_sweep
 from dualformer.model.cost import measure_cost
 from dualformer.model.network import DualFormer
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import Preprocessing, kinetics
 from dualformer.video.views import Views
-from dualformer.weights.native import Card
+from dualformer.weights.safetensors_file import Card
 
 ALL = tuple(map(Views.parse, ("4x1", "1x1", "2x1", "3x1", "1x3", "4x3", "7x1")))
 
@@ -34,7 +34,7 @@ def test_the_views_are_those_of_each_number_by_itself(tmp_path: Path, frames: in
     rng = np.random.default_rng(frames)
     pixels = rng.integers(0, 256, (frames, 12, 20, 3), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
     write_video(tmp_path / "wide.mp4", pixels, fps=25)
-    found = read_several_views(tmp_path / "wide.mp4", pre, ALL)
+    found = read_view_sweep(tmp_path / "wide.mp4", pre, ALL)
     for views, places in zip(ALL, found.places, strict=True):
         expected = read_views(tmp_path / "wide.mp4", pre, clips=views.clips, crops=views.crops)
         assert torch.equal(found.views[torch.from_numpy(places)], expected), views

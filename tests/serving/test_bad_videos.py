@@ -19,10 +19,10 @@ from made_server import exported_recognizer, film, serving, small_recognizer
 
 from dualformer.inference.timeline import Timeline
 from dualformer.serving.limits import Limits
-from dualformer.serving.refused import Refused
+from dualformer.serving.request_error import RequestError
 from dualformer.serving.service import Service
 from dualformer.video.bounds import Bounds, bounded
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.container import BoundsError, OpenVideo, VideoError
 
 
@@ -44,7 +44,7 @@ def refusal(service: Service, path: Path) -> str:
     """The code with which a file is refused, whatever is asked about it."""
     codes = set()
     for ask in (service.predict, service.timeline, lambda path: service.explain(path, None, path.parent)):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestError) as refused:
             asyncio.run(ask(path))
         assert str(path.parent) not in str(refused.value) and "\n" not in str(refused.value)
         codes.add(refused.value.code)
@@ -86,7 +86,7 @@ def test_what_the_header_hides_is_held_against_the_limits_all_the_same(service: 
     with bounded(Bounds(pixels=128 * 128, frames=60, seconds=3)), pytest.raises(VideoError, match="does not decode"):
         read_views(grown, small_recognizer().preprocessing)
     assert len(read_views(grown, small_recognizer().preprocessing)) == 1
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestError) as refused:
         asyncio.run(service.predict(grown))
     assert refused.value.code == "does_not_decode"
     timeline = asyncio.run(service.timeline(grown))  # as of any file that breaks off: what came before
@@ -154,7 +154,7 @@ def test_a_file_that_takes_too_long_costs_itself_alone(films: Path) -> None:
         expected = asyncio.run(service.predict(good)).probability
         (worker,) = service._crew._all
         os.kill(worker.pid, signal.SIGSTOP)  # as if it had met a file that it never gets done with
-        with pytest.raises(Refused, match="longer than 1 s") as refused:
+        with pytest.raises(RequestError, match="longer than 1 s") as refused:
             asyncio.run(service.predict(good))
         assert refused.value.code == "too_slow_to_decode" and refused.value.status == 422
         assert asyncio.run(service.predict(good)).probability == expected
@@ -169,7 +169,7 @@ def test_a_process_that_dies_at_work_costs_one_request(job: str, films: Path) ->
         os.kill(worker.pid, signal.SIGSTOP)
         timer = threading.Timer(0.2, worker.kill)
         timer.start()
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestError) as refused:
             asyncio.run(getattr(service, job)(films / "good.mp4"))
         timer.join()
         assert refused.value.code == "decoder_died"
@@ -187,7 +187,7 @@ def test_a_process_that_died_while_nobody_asked_costs_nothing(films: Path) -> No
 def test_a_file_that_takes_too_much_memory_costs_itself_alone(films: Path) -> None:
     large = film(films / "large.mp4", height=1024, width=1024, frames=16)
     with serving(limits=Limits(decode_bytes=24 * 2**20)) as service:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestError) as refused:
             asyncio.run(service.predict(large))
         # FFmpeg does not always say why it fails.
         assert refused.value.code in ("too_much_memory", "decoder_died", "does_not_decode")
@@ -214,9 +214,9 @@ def test_an_explanation_is_a_video_and_exported_models_have_none(service: Servic
     path = asyncio.run(service.explain(films / "good.mp4", "left", tmp_path))
     with av.open(str(path)) as container:
         assert path.parent == tmp_path and len(list(container.decode(video=0))) == 4
-    with pytest.raises(Refused, match="none that the weights know"):
+    with pytest.raises(RequestError, match="none that the weights know"):
         asyncio.run(service.explain(films / "good.mp4", "sideways", tmp_path))
-    with serving(exported_recognizer()) as exported, pytest.raises(Refused, match="cannot explain") as refused:
+    with serving(exported_recognizer()) as exported, pytest.raises(RequestError, match="cannot explain") as refused:
         asyncio.run(exported.explain(films / "good.mp4", None, tmp_path))
     assert refused.value.status == 422 and "/a/model" not in str(refused.value)
 
@@ -239,7 +239,7 @@ def test_real_files(shared: Path) -> None:
         for path in sorted((shared / "videos").iterdir()):
             try:
                 said = asyncio.run(service.predict(path))
-            except Refused as refused:
+            except RequestError as refused:
                 assert refused.code == bad.pop(path.name), path.name
             else:
                 np.testing.assert_allclose(said.probabilities, small_recognizer()(path).probabilities, atol=1e-5)

@@ -16,7 +16,7 @@ from made_server import Running, film, form, part, read_all, refusal, running, s
 
 from dualformer.serving.app import make_app
 from dualformer.serving.limits import Limits
-from dualformer.serving.refused import Refused
+from dualformer.serving.request_error import RequestError
 
 TOKEN = "s3cret-tökèn"
 
@@ -179,11 +179,11 @@ def test_a_service_that_is_closed_refuses_who_still_waits(tmp_path: Path) -> Non
             asked = asyncio.create_task(service.predict(path))
             await asyncio.sleep(0.1)
             await service.close()
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(RequestError) as refused:
                 await asked
             assert refused.value.code == "shutting_down"
             assert not worker.is_alive and not service.folder.path.exists()
-            with pytest.raises(Refused, match="shutting down"):
+            with pytest.raises(RequestError, match="shutting down"):
                 await service.predict(path)
 
     asyncio.run(waits())

@@ -32,10 +32,10 @@ from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.segments import Segment
 from dualformer.serving.app import make_app
 from dualformer.serving.limits import Limits
-from dualformer.serving.page import words
+from dualformer.serving.page import page_text
 from dualformer.serving.page.examples import are_known, render_examples
-from dualformer.serving.page.guard import Guard, folder_size
 from dualformer.serving.page.mount import remove_old
+from dualformer.serving.page.request_filter import RequestFilter, folder_size
 from dualformer.serving.server import bind, make_server
 from dualformer.serving.service import Service
 
@@ -333,7 +333,7 @@ def test_an_open_page_does_not_keep_a_server_from_stopping() -> None:
         return {"type": "http.request"}
 
     async def run() -> float:
-        guard = Guard(never_ends, cast(Service, service), Path())
+        guard = RequestFilter(never_ends, cast(Service, service), Path())
         asyncio.get_running_loop().call_later(0.2, lambda: setattr(service, "is_ready", False))
         begun = time.monotonic()
         scope = {"type": "http", "method": "GET", "path": f"{API}/heartbeat/x", "headers": []}
@@ -380,12 +380,12 @@ def test_what_comes_from_users_is_escaped() -> None:
         seconds=3.0, error=evil, segments=(Segment(label=evil, start=0.0, end=3.0, probability=0.5),)
     )
     said = [
-        words.computed(service, cast(Prediction, prediction), 1.0),
-        words.refused(str(DualFormerError(evil))),
-        words.working(evil),
-        words.note(evil),
-        words.film_html(b"", evil),
-        words.timeline_html(cast(Any, timeline), b""),
+        page_text.computed(service, cast(Prediction, prediction), 1.0),
+        page_text.refused(str(DualFormerError(evil))),
+        page_text.working(evil),
+        page_text.note(evil),
+        page_text.film_html(b"", evil),
+        page_text.timeline_html(cast(Any, timeline), b""),
     ]
     for html in said:
         assert "&lt;img src=x" in html

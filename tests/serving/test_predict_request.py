@@ -31,7 +31,7 @@ from made_server import (
 )
 
 from dualformer.serving.limits import Limits
-from dualformer.serving.refused import STATUS
+from dualformer.serving.request_error import STATUS
 from dualformer.serving.uploads import base_name
 
 MOST = 300_000

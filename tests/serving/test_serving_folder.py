@@ -12,10 +12,10 @@ import pytest
 from filelock import FileLock, Timeout
 
 from dualformer.errors import DualFormerError
-from dualformer.serving.folder import Folder, remove_left
+from dualformer.serving.temp_folder import Folder, remove_left
 
 HELD = (
-    "import sys, time; from pathlib import Path; from dualformer.serving.folder import Folder;"
+    "import sys, time; from pathlib import Path; from dualformer.serving.temp_folder import Folder;"
     "folder = Folder(Path(sys.argv[1])); (folder.path / 'upload').write_bytes(b'x');"
     "print(folder.path, flush=True); time.sleep(600)"
 )

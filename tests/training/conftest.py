@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from dualformer.datasets.rendered import Scene, write_dataset
-from dualformer.training import loop, record
-from dualformer.training.config import TrainConfig
+from dualformer.training import loop, run_folder
+from dualformer.training.settings.train_config import TrainConfig
 
 
 @pytest.fixture(autouse=True)
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pictures of rates and curves, which take longer to draw than these runs take; `drawn` has them drawn."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(record, "draw_curves", lambda *_: None)
+        monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
         monkeypatch.setattr(loop, "draw_schedule", lambda *_: None)
 
 

@@ -19,15 +19,15 @@ from dualformer.errors import DualFormerError
 from dualformer.model.config import Config, Scale, Stage
 from dualformer.model.network import DualFormer
 from dualformer.training import loop as loop_room
-from dualformer.training import record
+from dualformer.training import run_folder
+from dualformer.training.distributed import Processes, is_first, open_fabric
 from dualformer.training.loop import Loop, LoopConfig, TrainResult
 from dualformer.training.objective import ClipObjective
-from dualformer.training.parallel import Processes, is_first, open_fabric
-from dualformer.training.report import Reporter, SilentReporter
+from dualformer.training.reporter import Reporter, SilentReporter
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.container import VideoError
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.weights.native import Card
+from dualformer.weights.safetensors_file import Card
 
 PRE = Preprocessing(frames=2, resize=16, crop=16, mean=(128.0, 128.0, 128.0), std=(64.0, 64.0, 64.0))
 SCALES = (Scale(grid=(1, 2, 2), function="depthwise"), Scale(grid=(1, 2, 2), function="depthwise", factorised=True))
@@ -119,7 +119,7 @@ def run(
         watchers=[Losses(out.with_name(f"{out.name}.json"))],
     )
     try:
-        with patch.object(record, "draw_curves"), patch.object(loop_room, "draw_schedule"):  # longer than the runs
+        with patch.object(run_folder, "draw_curves"), patch.object(loop_room, "draw_schedule"):  # longer than the runs
             if resume:
                 loop.resume()
             return loop.run()

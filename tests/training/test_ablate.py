@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from dualformer.errors import DualFormerError
-from dualformer.model.ablations import Row, select
-from dualformer.training import ablate, loop
-from dualformer.training.ablate import Measured, mean_and_spread, run_rows
-from dualformer.training.config import TrainConfig
+from dualformer.paper import ablation_runs
+from dualformer.paper.ablation_runs import Measured, mean_and_spread, run_rows
+from dualformer.paper.tables import Row, select
+from dualformer.training import loop
 from dualformer.training.loop import TrainResult
-from dualformer.training.report import Reporter, SilentReporter, read_metrics
-from dualformer.training.run import train
-from dualformer.weights.native import read_card
+from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
+from dualformer.weights.safetensors_file import read_card
 
 ROWS = select(["7"], ["without-peg", "peg"])
 
@@ -62,7 +63,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         folders.append(config.out)
         return train(config, **arguments)
 
-    monkeypatch.setattr(ablate, "train", watched)
+    monkeypatch.setattr(ablation_runs, "train", watched)
     return folders
 
 
@@ -204,7 +205,7 @@ def test_a_row_that_fails_is_reported_and_the_others_go_on(
         return train(config, **arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ablate, "train", failing)
+        patch.setattr(ablation_runs, "train", failing)
         without, peg = run(recipe, seeds=1)
     assert without.failures == {0: "no memory for this"} and without.top1 == ()
     assert len(peg.top1) == 1 and not peg.failures

@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips
-from dualformer.datasets.open import open_splits
+from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips
+from dualformer.datasets.splits import open_splits
 from dualformer.errors import DualFormerError
-from dualformer.training.config import TrainConfig
+from dualformer.training.checkpoint import has_checkpoint
+from dualformer.training.clip_preview import CLIPS, draw_clips
 from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
-from dualformer.training.preview import CLIPS, draw_clips
-from dualformer.training.report import Reporter, SilentReporter
-from dualformer.training.run import train
-from dualformer.training.state import has_checkpoint
+from dualformer.training.reporter import Reporter, SilentReporter
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import kinetics
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from dualformer.datasets.check import check_videos
-from dualformer.datasets.clips import Batches, EpochSampler, TrainingClips
-from dualformer.datasets.files import find_videos, read_manifest, write_manifest
-from dualformer.datasets.open import open_splits
+from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips
+from dualformer.datasets.decode_check import check_videos
+from dualformer.datasets.manifest import find_videos, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.splits import open_splits
 from dualformer.errors import DualFormerError
-from dualformer.training.config import TrainConfig
 from dualformer.training.loop import TrainResult
-from dualformer.training.report import Reporter, read_metrics
-from dualformer.training.run import train
+from dualformer.training.reporter import Reporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import kinetics
 

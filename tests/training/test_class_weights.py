@@ -12,18 +12,18 @@ from dualformer.datasets.samples import DatasetError
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
+from dualformer.training.checkpoint import Progress
 from dualformer.training.class_weights import class_weights, read_class_weights, write_class_weights
-from dualformer.training.config import TrainConfig
+from dualformer.training.distributed import ProcessGroup
 from dualformer.training.dry_run import dry_run
 from dualformer.training.losses import ClipLoss
 from dualformer.training.objective import ClipObjective, TaughtObjective, make_objective
-from dualformer.training.parallel import Ranks
-from dualformer.training.report import Reporter, SilentReporter, read_metrics
-from dualformer.training.run import train
-from dualformer.training.state import Progress
-from dualformer.training.stepper import LoopConfig, Stepper
+from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
+from dualformer.training.train_step import LoopConfig, TrainStep
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import Card, save_weights
+from dualformer.weights.safetensors_file import Card, save_weights
 
 CLASSES = ("left", "right", "up")
 COUNTS = {"left": 6, "right": 3, "up": 1}
@@ -146,7 +146,7 @@ def stepped(batch_size: int) -> tuple[dict[str, torch.Tensor], Progress]:
     fabric = Fabric(accelerator="cpu", devices=1)
     config = LoopConfig(epochs=1, batch_size=batch_size, accumulate=8 // batch_size, lr=1e-3, clip_grad=1e6)
     objective = ClipObjective(model, made_runs.PRE, loss=loss)
-    stepper = Stepper(objective, config, steps=1, warmup=0, fabric=fabric, ranks=Ranks(fabric), name=None)
+    stepper = TrainStep(objective, config, steps=1, warmup=0, fabric=fabric, ranks=ProcessGroup(fabric), name=None)
     stepper.begin_epoch()
     noise, progress = made_runs.Noise(8), Progress()
     items = [noise[0, i] | {"label": torch.tensor([0, 0, 0, 2, 1, 1, 2, 0][i])} for i in range(8)]
@@ -160,7 +160,7 @@ def stepped(batch_size: int) -> tuple[dict[str, torch.Tensor], Progress]:
     }, progress
 
 
-def _states(stepper: Stepper) -> dict[str, dict[str, torch.Tensor]]:
+def _states(stepper: TrainStep) -> dict[str, dict[str, torch.Tensor]]:
     return {
         f"gradient of {name}": stepper.trained.optimizer.state[parameter]
         for name, parameter in stepper.trained.objective.named_parameters()

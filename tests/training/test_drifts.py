@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dualformer.datasets.relations import RelationClips, Relations
 from dualformer.model.network import DualFormer
-from dualformer.model.scaled import scaled_config
-from dualformer.training.drifts import DriftObjective, DriftReader
-from dualformer.training.experiment_run import preprocessing_of
+from dualformer.paper.experiment_run import preprocessing_of
+from dualformer.paper.relations import RelationClips, Relations
+from dualformer.paper.relations_objective import DriftObjective, DriftReader
+from dualformer.paper.variants import scaled_config
 
 CLIP = (16, 64, 64)
 

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dualformer.training.ema import Average, decay_at
-from dualformer.training.report import SilentReporter, read_metrics
-from dualformer.weights.native import load_weights, read_card
+from dualformer.training.reporter import SilentReporter, read_metrics
+from dualformer.weights.safetensors_file import load_weights, read_card
 
 
 def test_the_decay_rises_to_what_is_asked_for():

@@ -17,15 +17,15 @@ from dualformer.cli.main import main
 from dualformer.errors import DualFormerError
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import preset_config
-from dualformer.model.scaled import KINDS, VARIANTS, scaled_config
-from dualformer.results.seeds import mean_interval
-from dualformer.training import experiment as module
-from dualformer.training import experiment_run as one_run
-from dualformer.training import loop, record
-from dualformer.training.experiment import RESULTS, Experiment, Run, run_experiment
-from dualformer.training.experiment_report import PICTURE, TABLE, at_chance, draw, report, table
-from dualformer.training.experiment_run import CONTROLS, do_run
-from dualformer.training.report import SilentReporter
+from dualformer.paper import experiment as module
+from dualformer.paper import experiment_run as one_run
+from dualformer.paper.experiment import RESULTS, Experiment, Run, run_experiment
+from dualformer.paper.experiment_report import PICTURE, TABLE, at_chance, draw, report, table
+from dualformer.paper.experiment_run import CONTROLS, do_run
+from dualformer.paper.variants import KINDS, VARIANTS, scaled_config
+from dualformer.scoring.seeds import mean_interval
+from dualformer.training import loop, run_folder
+from dualformer.training.reporter import SilentReporter
 
 TINY = Experiment(
     tasks=("both",), variants=("LG", "LL"), seeds=1, clips=16, batch_size=2, test_clips=8, jobs=1, precision="float32"
@@ -71,7 +71,7 @@ def test_too_small_a_clip_is_refused() -> None:
 
 
 def test_killed_and_called_again_it_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     monkeypatch.setattr(Experiment, "EPOCHS", 4)  # of two batches each
     run = Run(task="both", variant="LG", seed=0)
     whole = do_run(TINY.replace(out=str(tmp_path / "whole")), run)
@@ -192,7 +192,7 @@ def test_of_many_lines_each_looks_different_and_only_the_kinds_have_bars(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures: list[Figure] = []
-    monkeypatch.setattr("dualformer.results.pictures.save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr("dualformer.scoring.confusion.save_figure", lambda path, figure: figures.append(figure))
     for names in (tuple(VARIANTS)[:8], tuple(VARIANTS)):
         experiment = TINY.replace(out=str(tmp_path), test_clips=40)
         draw(tmp_path / PICTURE, experiment, runs({("both", name): [0.9, 0.8] for name in names}))

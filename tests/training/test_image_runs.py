@@ -8,10 +8,10 @@ import torch
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import PLACES, Scene, write_dataset
 from dualformer.inference.recognizer import Recognizer
-from dualformer.training.config import TrainConfig
-from dualformer.training.report import Reporter, SilentReporter, read_metrics
-from dualformer.training.run import train
-from dualformer.weights.native import load_weights
+from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
+from dualformer.weights.safetensors_file import load_weights
 
 
 class Lines(Reporter):

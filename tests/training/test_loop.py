@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dualformer.datasets.clips import EpochSampler
+from dualformer.datasets.clip_datasets import EpochSampler
 from dualformer.model.network import DualFormer
 from dualformer.training.batchnorm import GlobalBatchNorm3d, over_all_processes
-from dualformer.training.config import TrainConfig
 from dualformer.training.objective import Batch, ClipObjective, Step
-from dualformer.training.report import SilentReporter, read_metrics
+from dualformer.training.reporter import SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.preprocessing import Preprocessing
 
 

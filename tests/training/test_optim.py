@@ -5,7 +5,7 @@ import torch
 
 from dualformer.model.position import PositionEncoding
 from dualformer.model.presets import create_model
-from dualformer.training.optim import parameter_groups, schedule
+from dualformer.training.optimizer import parameter_groups, schedule
 
 
 def test_schedule_by_hand():

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dualformer.results.interval import half_width
-from dualformer.training.config import TrainConfig
+from dualformer.scoring.intervals import half_width
 from dualformer.training.propose import propose
+from dualformer.training.settings.train_config import TrainConfig
 
 
 def proposed(videos: int, *, counts: dict[str, int] | None = None, val: int = 1000, **settings: Any) -> TrainConfig:

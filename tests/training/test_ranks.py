@@ -12,12 +12,12 @@ import pytest
 from made_runs import CONFIG
 from safetensors.torch import load_file
 
-from dualformer.training.config import TrainConfig
-from dualformer.training.parallel import Processes, processes
-from dualformer.training.report import Reporter, SilentReporter, read_metrics
-from dualformer.training.run import train
-from dualformer.training.state import checkpoints
-from dualformer.weights.native import load_weights
+from dualformer.training.checkpoint import checkpoints
+from dualformer.training.distributed import Processes, processes
+from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
+from dualformer.weights.safetensors_file import load_weights
 
 # Mixed batches, one clip that cannot be read, clipped gradients, an average: 6 batches an epoch, 24 steps.
 EVERYTHING = {"mixup": 0.8, "broken": [5], "ema": 0.9}

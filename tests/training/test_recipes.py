@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dualformer.datasets.benchmarks.names import parse_named
-from dualformer.training.config import TrainConfig
-from dualformer.training.recipes.find import find_recipe, read_settings, recipes
+from dualformer.datasets.benchmarks.benchmark_names import parse_named
+from dualformer.training.recipes.find_recipe import find_recipe, read_settings, recipes
 from dualformer.training.recipes.modern import modern
 from dualformer.training.recipes.recipe import HEADINGS, Recipe
+from dualformer.training.settings.train_config import TrainConfig
 
 # model, lr, weight decay, epochs, warm-up, drop path, frames, stride, batch, flip, views, expected
 PAPER: dict[str, tuple[Any, ...]] = {

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dualformer.errors import DualFormerError
-from dualformer.training.config import TrainConfig
-from dualformer.training.report import Reporter, SilentReporter, read_metrics
-from dualformer.training.run import train
-from dualformer.training.state import CHECKPOINTS, checkpoints
-from dualformer.weights.native import read_card
+from dualformer.training.checkpoint import CHECKPOINTS, checkpoints
+from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
+from dualformer.weights.safetensors_file import read_card
 
 ALL = {"batch_size": 4, "epochs": 3, "ema": 0.9, "mixup": 0.8, "accumulate": 2}
 """Three steps an epoch."""
@@ -244,7 +244,7 @@ def test_a_gradient_that_is_no_number_stops_before_the_step(tmp_path: Path, monk
 
 
 def test_starting_weights_that_are_no_numbers_stop_before_the_first_step(settings: TrainConfig, tmp_path: Path):
-    from dualformer.weights.native import load_weights, save_weights
+    from dualformer.weights.safetensors_file import load_weights, save_weights
 
     train(settings.replace(max_steps=1), reporter=SilentReporter())
     model, card = load_weights(Path(settings.out) / "last.safetensors")

@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 
 from dualformer.errors import DualFormerError
 from dualformer.model.presets import create_model
-from dualformer.training.config import TrainConfig
 from dualformer.training.loop import TrainResult
-from dualformer.training.pictures import SCHEDULE
-from dualformer.training.report import CURVES, Reporter, SilentReporter, read_metrics
-from dualformer.training.run import train
+from dualformer.training.reporter import CURVES, Reporter, SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
+from dualformer.training.training_pictures import SCHEDULE
 from dualformer.video.backend import decoder
-from dualformer.weights.native import load_weights, read_card, save_weights
+from dualformer.weights.safetensors_file import load_weights, read_card, save_weights
 
 
 class Lines(Reporter):

@@ -11,9 +11,9 @@ import torch
 from matplotlib.image import imread
 
 from dualformer.errors import DualFormerError
-from dualformer.training.pictures import ConfusionPictures, draw_schedule, rates_over
-from dualformer.training.report import Watcher, draw_curves
-from dualformer.training.tensorboard import TensorBoardWatcher
+from dualformer.training.reporter import Callback, draw_curves
+from dualformer.training.tensorboard import TensorBoardCallback
+from dualformer.training.training_pictures import ConfusionCallback, draw_schedule, rates_over
 
 EPOCH = {"epoch": 1, "step": 4, "lr": 0.5, "train_loss": 1.0, "train_top1": 0.5, "val_loss": 1.5, "val_top1": 0.25}
 
@@ -56,7 +56,7 @@ def test_curves_show_averaged_weights_where_there_are_any(tmp_path: Path) -> Non
 
 
 def test_confusion_matrices_are_drawn_after_every_so_many_epochs(tmp_path: Path) -> None:
-    watcher: Watcher = ConfusionPictures(tmp_path, ("clap", "jump"), 2)
+    watcher: Callback = ConfusionCallback(tmp_path, ("clap", "jump"), 2)
     right, wrong = torch.tensor([[3, 0], [0, 3]]), torch.tensor([[0, 3], [3, 0]])
     for number, confusion in ((1, right), (2, right), (3, wrong), (4, wrong)):
         watcher.on_step(number, {"loss": 1.0})
@@ -77,14 +77,14 @@ def test_event_files_hold_every_number_of_steps_and_epochs(tmp_path: Path) -> No
     reading = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="the extra log is not installed"
     )
-    watcher: Watcher = TensorBoardWatcher(tmp_path)
+    watcher: Callback = TensorBoardCallback(tmp_path)
     assert not (tmp_path / "tensorboard").exists()
     for step in range(1, 9):
         watcher.on_step(step, {"loss": 2.0 / step, "lr": 0.1})
     watcher.on_epoch(EPOCH | {"step": 8, "note": "no number"}, torch.tensor([[3, 1], [0, 0]]))
     watcher.close()
-    # Interrupted, and resumed from a checkpoint of step 4: what came after it is another past.
-    resumed: Watcher = TensorBoardWatcher(tmp_path)
+    # TrainingInterrupted, and resumed from a checkpoint of step 4: what came after it is another past.
+    resumed: Callback = TensorBoardCallback(tmp_path)
     for step in range(5, 7):
         resumed.on_step(step, {"loss": 7.0, "lr": 0.1})
     resumed.close()
@@ -99,10 +99,10 @@ def test_event_files_hold_every_number_of_steps_and_epochs(tmp_path: Path) -> No
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(DualFormerError, match=r"--tensorboard: .*; pip install 'dualformer\[log\]'$"):
-        TensorBoardWatcher(tmp_path)
+        TensorBoardCallback(tmp_path)
 
 
 def test_a_run_without_steps_leaves_no_events(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="the extra log is not installed")
-    TensorBoardWatcher(tmp_path).close()
+    TensorBoardCallback(tmp_path).close()
     assert not list(tmp_path.iterdir())

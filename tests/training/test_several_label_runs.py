@@ -12,22 +12,22 @@ import torch
 from safetensors.torch import load_file
 
 from dualformer.cli.main import main
-from dualformer.datasets.open import open_videos
+from dualformer.datasets.splits import open_videos
 from dualformer.errors import DualFormerError
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.inference.recognizer import Recognizer
-from dualformer.training.config import TrainConfig
+from dualformer.training.checkpoint import Progress
 from dualformer.training.dry_run import dry_run
-from dualformer.training.pictures import ConfusionPictures
-from dualformer.training.report import Reporter, SilentReporter, read_metrics
-from dualformer.training.run import train
-from dualformer.training.state import Progress
+from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.summary import summarize
 from dualformer.training.teacher import TeacherError, open_teacher
-from dualformer.training.validation import Judgement
+from dualformer.training.train import train
+from dualformer.training.training_pictures import ConfusionCallback
+from dualformer.training.validation import ValidationResult
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.native import load_weights, read_card
+from dualformer.weights.safetensors_file import load_weights, read_card
 
 CLASSES = ("dark", "fast", "left", "square")
 
@@ -277,8 +277,8 @@ def test_a_plan_says_what_is_learnt(several: TrainConfig):
 
 
 def test_the_higher_mean_average_precision_is_the_better_epoch():
-    accurate = Judgement(loss=0.1, top1=0.9, map=0.5, f1=0.9)
-    ranked = Judgement(loss=0.9, top1=0.1, map=0.6, f1=0.1)
+    accurate = ValidationResult(loss=0.1, top1=0.9, map=0.5, f1=0.9)
+    ranked = ValidationResult(loss=0.9, top1=0.1, map=0.6, f1=0.1)
     assert ranked.rank > accurate.rank
     progress = Progress()
     assert accurate.rank > progress.best_rank
@@ -288,5 +288,5 @@ def test_the_higher_mean_average_precision_is_the_better_epoch():
 
 
 def test_no_picture_is_drawn_of_what_there_is_not(tmp_path: Path):
-    ConfusionPictures(tmp_path, CLASSES, 1).on_epoch({"epoch": 1}, None)
+    ConfusionCallback(tmp_path, CLASSES, 1).on_epoch({"epoch": 1}, None)
     assert not list(tmp_path.iterdir())

@@ -14,15 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dualformer.datasets.clips import EpochSampler, TrainingClips
-from dualformer.datasets.open import open_all, open_splits
-from dualformer.datasets.shards.order import ShardOrder
-from dualformer.datasets.shards.write import write_shards
+from dualformer.datasets.clip_datasets import EpochSampler, TrainingClips
+from dualformer.datasets.shards.shard_order import ShardOrder
+from dualformer.datasets.shards.write_shards import write_shards
+from dualformer.datasets.splits import open_all, open_splits
 from dualformer.errors import DualFormerError
-from dualformer.training.config import TrainConfig
-from dualformer.training.report import SilentReporter, read_metrics
-from dualformer.training.run import train
-from dualformer.training.state import checkpoints
+from dualformer.training.checkpoint import checkpoints
+from dualformer.training.reporter import SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,10 @@ def test_the_order_by_shards_is_another_and_is_kept(
 
 LOGGED = """
 import os, sys
-from dualformer.datasets.clips import TrainingClips
-from dualformer.training.config import TrainConfig
-from dualformer.training.report import SilentReporter
-from dualformer.training.run import train
+from dualformer.datasets.clip_datasets import TrainingClips
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.reporter import SilentReporter
+from dualformer.training.train import train
 
 read = TrainingClips.__getitem__
 

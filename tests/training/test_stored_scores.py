@@ -11,16 +11,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dualformer.cli.main import main
-from dualformer.datasets.clips import TrainingClips
-from dualformer.datasets.open import open_splits
+from dualformer.datasets.clip_datasets import TrainingClips
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
+from dualformer.datasets.splits import open_splits
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, preset_config
-from dualformer.training.config import TrainConfig
 from dualformer.training.objective import TaughtObjective, make_objective
-from dualformer.training.report import SilentReporter
-from dualformer.training.run import train
+from dualformer.training.reporter import SilentReporter
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.stored_scores import (
     SCORES,
     ScoreFolder,
@@ -30,16 +29,17 @@ from dualformer.training.stored_scores import (
     read_scores,
     score_file,
 )
-from dualformer.training.teach import Written, write_scores
 from dualformer.training.teacher import TeacherError
 from dualformer.training.token_labels import top_distribution
+from dualformer.training.train import train
+from dualformer.training.write_scores import Written, write_scores
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clips import read_views, read_whole
+from dualformer.video.clip_reader import read_views, read_whole
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import covering_clips
 from dualformer.video.transforms import normalize
 from dualformer.weights.card import Card
-from dualformer.weights.native import save_weights
+from dualformer.weights.safetensors_file import save_weights
 
 SIZE, FRAMES, RATE = 96, 16, 16
 CLASSES = ("down", "left", "right", "up")

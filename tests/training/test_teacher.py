@@ -12,18 +12,18 @@ from torch.nn import functional as F
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
-from dualformer.training.config import TrainConfig
+from dualformer.training.checkpoint import checkpoints
 from dualformer.training.loop import TrainResult
 from dualformer.training.objective import ClipObjective, MotionObjective, TaughtObjective, make_objective
-from dualformer.training.report import Reporter, SilentReporter, read_metrics
-from dualformer.training.run import train
-from dualformer.training.state import checkpoints
+from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import NetworkTeacher, TeacherError, fit_clips, frame_places, match_classes
 from dualformer.training.token_labels import fit_map, top_distribution
+from dualformer.training.train import train
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.weights.card import Card
-from dualformer.weights.native import save_weights
+from dualformer.weights.safetensors_file import save_weights
 
 PRE = Preprocessing(frames=4, stride=2, resize=32, crop=32, mean=(100.0, 110.0, 120.0), std=(50.0, 51.0, 52.0))
 CLASSES = ("left", "right", "up", "down", "still", "round")

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.network import DualFormer
-from dualformer.training.config import TrainConfig
-from dualformer.training.exported import open_exported
+from dualformer.training.exported_teacher import open_exported
 from dualformer.training.objective import make_objective
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import TeacherError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from kinds import can_encode, make
 
-from dualformer.datasets.pool import Fate, guarded
+from dualformer.datasets.guarded_processes import Fate, guarded
 from dualformer.errors import DualFormerError
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clips import read_training_clip, read_views
+from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.decode import FrameCountError, VideoReader, decode_all
 from dualformer.video.encode import write_image
 from dualformer.video.preprocessing import kinetics

@@ -8,7 +8,9 @@ import torch
 from made_videos import Encode
 from numpy.typing import NDArray
 
-from dualformer.video.augment import (
+from dualformer.video.augmentation import Augmentation, RandAugment
+from dualformer.video.clip_reader import read_training_clip
+from dualformer.video.pixel_augment import (
     ERASED_AREA,
     OPERATIONS,
     Change,
@@ -17,8 +19,6 @@ from dualformer.video.augment import (
     draw_box,
     draw_changes,
 )
-from dualformer.video.augmentation import Augmentation, RandAugment
-from dualformer.video.clips import read_training_clip
 from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.video.transforms import draw_scaled_crop, resize
 

@@ -13,11 +13,11 @@ import torch
 from av.video.stream import VideoStream
 from made_videos import Encode
 
-from dualformer.datasets.check import check_videos
-from dualformer.datasets.clips import Batches, TrainingClips, ViewClips
+from dualformer.datasets.clip_datasets import Batches, TrainingClips, ViewClips
+from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.backend import DecoderMissing, chosen_backend, decoder, import_torchcodec
+from dualformer.video.backend import DecoderMissingError, chosen_backend, decoder, import_torchcodec
 from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_image
 from dualformer.video.frames import FrameReader, open_video
@@ -74,7 +74,7 @@ def test_a_missing_decoder_is_told_once_and_early(encode: Encode) -> None:
         lambda: ViewClips(videos, pre),
         lambda: check_videos([path]),
     ):
-        with pytest.raises(DecoderMissing, match=r"^DUALFORMER_DECODER=torchcodec: .*pip install") as said:
+        with pytest.raises(DecoderMissingError, match=r"^DUALFORMER_DECODER=torchcodec: .*pip install") as said:
             call()
         assert "FFmpeg's shared libraries, or unset the variable" in str(said.value)
         assert "\n" not in str(said.value)

@@ -14,7 +14,7 @@ import torch
 from made_videos import Encode, naive, picture
 
 from dualformer.video import sequential
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.container import OpenVideo
 from dualformer.video.decode import FrameCountError, VideoError, VideoReader, decode_all
 from dualformer.video.encode import write_video

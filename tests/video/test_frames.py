@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clips import read_training_clip, read_views
+from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.container import VideoError
 from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_image, write_video
 from dualformer.video.frames import FrameReader, open_video
-from dualformer.video.numbered import check_frames, frame_files, pattern_in, read_pattern
+from dualformer.video.numbered_frames import check_frames, frame_files, pattern_in, read_pattern
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.sampling import even_clips
 

@@ -14,7 +14,7 @@ from made_videos import Encode
 from PIL import Image
 
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clips import read_training_clip, read_views
+from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.container import OpenVideo
 from dualformer.video.decode import VideoError, VideoReader, decode_all
 from dualformer.video.encode import write_image

@@ -14,7 +14,7 @@ import pytest
 from made_videos import Encode
 
 from dualformer.video.augmentation import Augmentation, RandAugment
-from dualformer.video.clips import read_training_clip
+from dualformer.video.clip_reader import read_training_clip
 from dualformer.video.decode import VideoReader
 from dualformer.video.preprocessing import kinetics
 

@@ -12,21 +12,21 @@ import torch
 from kinds import KINDS, can_encode, make
 from made_videos import Encode
 
-from dualformer.datasets.check import check_videos
-from dualformer.datasets.clips import Batches, TrainingClips
+from dualformer.datasets.clip_datasets import Batches, TrainingClips
+from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.backend import DecoderMissing, decoder, import_torchcodec
+from dualformer.video.backend import DecoderMissingError, decoder, import_torchcodec
 from dualformer.video.container import VideoError
 from dualformer.video.decode import VideoReader
+from dualformer.video.file_pieces import Stretch
 from dualformer.video.frames import open_video
-from dualformer.video.pieces import Stretch
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.torchcodec import TorchcodecReader
 
 try:
     import_torchcodec()
-except DecoderMissing as error:
+except DecoderMissingError as error:
     pytest.skip(f"torchcodec is optional, and not here: {error}", allow_module_level=True)
 
 REFUSED = {

@@ -10,7 +10,7 @@ from made_videos import Encode, naive
 
 from dualformer.video import transforms
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clips import read_training_clip, read_views
+from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.video.sampling import even_clips, random_clip
 
@@ -112,17 +112,17 @@ def test_augmentation_refuses(wrong: dict[str, object], message: str) -> None:
 
 @pytest.mark.parametrize("pre", [kinetics(4, 1, 8), transfer(4, 1, 8)])
 def test_normalize(pre) -> None:
-    clips = noise(2, 4, 8, 8, 3)
-    result = transforms.normalize(clips, pre)
+    clip_reader = noise(2, 4, 8, 8, 3)
+    result = transforms.normalize(clip_reader, pre)
     assert result.shape == (2, 3, 4, 8, 8)
     assert result.is_contiguous()
     for c in range(3):
-        expected = (clips[..., c].double() - pre.mean[c]) / pre.std[c]
+        expected = (clip_reader[..., c].double() - pre.mean[c]) / pre.std[c]
         assert (result[:, c].double() - expected).abs().max() < 1e-5 * 256
-    half = transforms.normalize(clips, pre, dtype=torch.bfloat16)
+    half = transforms.normalize(clip_reader, pre, dtype=torch.bfloat16)
     assert torch.equal(half, result.bfloat16())
     with pytest.raises(ValueError, match="uint8 clips B T H W 3"):
-        transforms.normalize(clips.float(), pre)
+        transforms.normalize(clip_reader.float(), pre)
 
 
 def test_training_clip_is_its_parts(encode: Encode) -> None:
@@ -151,9 +151,9 @@ def test_views_are_their_parts(clips: int, crops: int, encode: Encode) -> None:
 
 
 def test_short_video_repeats_its_last_frame_and_says_so_once(encode: Encode, caplog: pytest.LogCaptureFixture) -> None:
-    from dualformer.video import clips
+    from dualformer.video import clip_reader
 
-    clips._told_short.value = False
+    clip_reader._told_short.value = False
     path, pre = encode("a.mp4", 5), kinetics(8, 2, 24)
     view = read_views(path, pre)[0]
     read_training_clip(path, pre, np.random.default_rng(0), Augmentation(flip=0))

@@ -16,7 +16,7 @@ from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.hub import load_from_folder, push_to_hub, save_to_folder
-from dualformer.weights.native import Card, load_model, load_weights, resolve
+from dualformer.weights.safetensors_file import Card, load_model, load_weights, resolve
 
 
 @pytest.fixture(scope="module")

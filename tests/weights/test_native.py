@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dualformer.files import FileWriteError, atomic_write
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import transfer
-from dualformer.weights.atomic import atomic_write
-from dualformer.weights.labels import read_labels
-from dualformer.weights.native import (
+from dualformer.weights.label_file import read_labels
+from dualformer.weights.safetensors_file import (
     Card,
     WeightsError,
     load_model,
@@ -222,9 +222,9 @@ def test_a_full_disk_leaves_the_previous_file(path: Path, model: DualFormer, car
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(WeightsError) as caught:
+        with pytest.raises(FileWriteError) as caught:
             save_weights(path, model, replace(card, provenance="later"))
-        with pytest.raises(WeightsError, match="could not be written"):
+        with pytest.raises(FileWriteError, match="could not be written"):
             atomic_write(path, lambda temporary: torch.save(model.state_dict(), temporary))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -240,12 +240,12 @@ def test_a_full_disk_leaves_the_previous_file(path: Path, model: DualFormer, car
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_no_permission(tmp_path: Path, model: DualFormer, card: Card) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(WeightsError, match="choose a folder that you may write to"):
+    with pytest.raises(FileWriteError, match="choose a folder that you may write to"):
         save_weights(tmp_path / "w.safetensors", model, card)
 
 
 def test_a_path_through_a_file(path: Path, model: DualFormer, card: Card) -> None:
-    with pytest.raises(WeightsError, match="a part of it is a file"):
+    with pytest.raises(FileWriteError, match="a part of it is a file"):
         save_weights(path / "w.safetensors", model, card)
 
 
@@ -285,10 +285,10 @@ def test_labels(tmp_path: Path) -> None:
         "": "no labels",
     }.items():
         path.write_text(content)
-        with pytest.raises(WeightsError, match=message):
+        with pytest.raises(FileWriteError, match=message):
             read_labels(path)
     path.write_bytes(b"caf\xe9\n")
-    with pytest.raises(WeightsError, match="not UTF-8"):
+    with pytest.raises(FileWriteError, match="not UTF-8"):
         read_labels(path)
     with pytest.raises(FileNotFoundError):
         read_labels(tmp_path / "none")

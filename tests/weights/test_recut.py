@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Config, Function, Position, Scale, Size3
-from dualformer.model.convolution import DepthwiseConv3d
+from dualformer.model.kernels.depthwise import DepthwiseConv3d
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models, preset_config
 from dualformer.video.preprocessing import Preprocessing, kinetics
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.native import Card, load_weights, read_card, save_weights
-from dualformer.weights.recut import inflate, recut, video_config
 from dualformer.weights.resample import of_images, resample_state, start_from
+from dualformer.weights.resize_clip import inflate, resize_clip, video_config
+from dualformer.weights.safetensors_file import Card, load_weights, read_card, save_weights
 
 CLIP = (16, 64, 64)
 
@@ -192,7 +192,7 @@ def card_of(model: DualFormer, pre: Preprocessing, provenance: str = "a test", *
 def test_the_card_of_an_inflated_network() -> None:
     model = images().float()
     pre = replace(kinetics(frames=1, stride=1, size=64), resize=80, std=(50.0, 51.0, 52.0))
-    video, card, notes = recut(model, card_of(model, pre, top1=0.5), (16, 128, 128))
+    video, card, notes = resize_clip(model, card_of(model, pre, top1=0.5), (16, 128, 128))
     assert card.config == video.config == video_config(model.config, (16, 128, 128))
     assert card.preprocessing == replace(pre, frames=16, stride=2, crop=128, resize=160)
     assert (card.labels, card.licence, card.metrics) == (("a", "b", "c"), "mit", {})
@@ -214,7 +214,7 @@ def test_the_card_of_an_inflated_network() -> None:
 def test_the_card_of_a_resampled_network() -> None:
     model = strange(preset_config("dualformer_nano", clip=CLIP, num_classes=3))
     old = card_of(model, kinetics(frames=16, stride=4, size=64), "")
-    cut, card, notes = recut(model, old, (8, 48, 48))
+    cut, card, notes = resize_clip(model, old, (8, 48, 48))
     assert card.config == model.config.replace(clip=(8, 48, 48))
     assert card.preprocessing == kinetics(frames=8, stride=4, size=48)
     assert card.provenance == "resampled from a network for clips of 16x64x64"
@@ -222,14 +222,14 @@ def test_the_card_of_a_resampled_network() -> None:
     clip = torch.randn(1, 3, 8, 48, 48, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(cut(clip), model(clip), atol=1e-10, rtol=0)
-    assert recut(model, old, (8, 48, 48), stride=7)[1].preprocessing.stride == 7
-    assert recut(model, old, CLIP) == (model, old, [])
+    assert resize_clip(model, old, (8, 48, 48), stride=7)[1].preprocessing.stride == 7
+    assert resize_clip(model, old, CLIP) == (model, old, [])
     with pytest.raises(ValueError, match="8x48x64 is not square"):
-        recut(model, old, (8, 48, 64))
+        resize_clip(model, old, (8, 48, 64))
     with pytest.raises(ValueError, match="stride must be a whole number of at least 1, not 0"):
-        recut(model, old, (8, 48, 48), stride=0)
+        resize_clip(model, old, (8, 48, 48), stride=0)
     with pytest.raises(ValueError, match="clip must be whole numbers of at least 1"):
-        recut(model, old, (0, 48, 48))
+        resize_clip(model, old, (0, 48, 48))
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from dualformer.model.config import Config, Function, Scale, Size3
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, preset_config
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.native import load_model, load_weights, save_weights
 from dualformer.weights.release import (
     config_from_release,
     convert_release,
@@ -22,6 +21,7 @@ from dualformer.weights.release import (
     release_key,
     to_release,
 )
+from dualformer.weights.safetensors_file import load_model, load_weights, save_weights
 
 CLIP = (8, 64, 64)
 

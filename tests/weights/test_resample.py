@@ -14,8 +14,8 @@ from dualformer.model.presets import create_model, preset_config
 from dualformer.model.pyramid import Pyramid, resample_kernel
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.native import Card, save_weights
 from dualformer.weights.resample import Peg, resample_state, start_from
+from dualformer.weights.safetensors_file import Card, save_weights
 
 
 def saved(path: Path, clip: Size3, labels: tuple[str, ...] = ("a", "b", "c")) -> DualFormer:

@@ -5,7 +5,7 @@ import torch
 from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
 from dualformer.video.transforms import normalize
 from dualformer.weights.locate import resolve
-from dualformer.weights.native import load_weights
+from dualformer.weights.safetensors_file import load_weights
 
 
 def test_the_shipped_weights_are_small_and_recognise_motion_in_new_clips():

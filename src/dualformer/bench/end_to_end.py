@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dualformer.bench.prepare import Prepared
-from dualformer.bench.rounds import percentile, take_turns
-from dualformer.bench.settings import Setting
+from dualformer.bench.bench_settings import Setting
+from dualformer.bench.interleave import percentile, take_turns
+from dualformer.bench.prepared_network import Prepared
 from dualformer.inference.recognizer import Recognizer
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import FrameCountError
 from dualformer.video.frames import open_video
 from dualformer.video.sampling import even_clips

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dualformer.bench.prepare import BenchError, network_of, noise
-from dualformer.bench.settings import EXPORTED, PRECISIONS, Setting
-from dualformer.export.clips import Clips
-from dualformer.export.run import SUFFIXES, check_choice, export_weights
+from dualformer.bench.bench_settings import EXPORTED, PRECISIONS, Setting
+from dualformer.bench.prepared_network import BenchError, network_of, noise
+from dualformer.export.calibration_clips import Clips
+from dualformer.export.export_weights import SUFFIXES, check_choice, export_weights
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.exported.files import is_exported
+from dualformer.weights.exported.exported_files import is_exported
 
 _CALIBRATION = 4  # clips; ranges that are a little off take as long to compute with
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dualformer.bench.bench_settings import Setting
 from dualformer.bench.end_to_end import EndToEnd
-from dualformer.bench.measure import Measurement
-from dualformer.bench.settings import Setting
+from dualformer.bench.measurement import Measurement
 
 _HEAD = (
     *("model", "clip", "batch", "dtype", "backend", "threads", "GMACs", "p50, ms", "p95, ms", "clips/s"),

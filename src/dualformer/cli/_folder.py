@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dualformer.inference.cluster import Kind, Recipe
-    from dualformer.inference.folder import Answered, Work
+    from dualformer.inference.batch_runner import Answered, Work
+    from dualformer.inference.ray_cluster import Kind, Recipe
 
 _ADDRESS = re.compile(r"auto|local|ray://.+|[\w.-]+:\d+")
 _LISTS = (".csv", ".txt")
@@ -29,7 +29,7 @@ def with_address(arguments: Sequence[str]) -> list[str]:
 def named_files(named: Sequence[Path]) -> list[Path]:
     """The files that a folder, a list (.csv with a column path, .txt with a path on each line) or a file stand for,
     each once. Paths in a list are relative to it."""
-    from dualformer.datasets.files import find_videos
+    from dualformer.datasets.manifest import find_videos
 
     found: list[Path] = []
     for path in named:
@@ -56,7 +56,7 @@ def answer_folder(
     import time
 
     from dualformer.cli._progress import Progress
-    from dualformer.inference.folder import answer_into, journal_of
+    from dualformer.inference.batch_runner import answer_into, journal_of
     from dualformer.inference.subtitles import clock
 
     begun = told = time.monotonic()
@@ -98,7 +98,7 @@ def run_folder(
     import json as json_module
     import time
 
-    from dualformer.inference.cluster import ClusterWork
+    from dualformer.inference.ray_cluster import ClusterWork
 
     files = named_files(named)
     if not json:

@@ -77,7 +77,7 @@ def print_plan(plan: Plan, *, note: str | None) -> None:
 
 
 def _print_time(plan: Plan) -> None:
-    from dualformer.training.report import clock
+    from dualformer.training.reporter import clock
 
     timing, size, workers = plan.timing, plan.settings.batch_size, plan.settings.workers
     assert size

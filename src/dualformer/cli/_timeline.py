@@ -29,9 +29,9 @@ def run_timelines(
     import time
 
     from dualformer.cli._progress import Progress
-    from dualformer.inference.drawing import burn, draw_timeline
     from dualformer.inference.recognizer import Recognizer
     from dualformer.inference.subtitles import as_json, clock, write_texts
+    from dualformer.inference.timeline_drawing import burn, draw_timeline
     from dualformer.video.container import VideoError
 
     stems = [path.stem for path in files]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dualformer.training.config import TrainConfig
+from dualformer.training.settings.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dualformer.model.ablations import Computed, Row
-    from dualformer.training.ablate import Measured
+    from dualformer.paper.ablation_runs import Measured
+    from dualformer.paper.tables import Computed, Row
 
 
 RELATIONS = "relations"
@@ -102,8 +102,8 @@ _OF_THE_BENCH = {
 def run(options: Options) -> int:
     import json
 
-    from dualformer.model.ablations import compute, select
     from dualformer.model.config import parse_clip
+    from dualformer.paper.tables import compute, select
 
     if options.run and options.data == RELATIONS:
         return _relations(options)
@@ -125,12 +125,12 @@ def _relations(options: Options) -> int:
     import json
     import sys
 
-    from dualformer.datasets.relations import TASKS
-    from dualformer.model.scaled import KINDS, VARIANTS
-    from dualformer.training.experiment import RESULTS, Experiment, run_experiment
-    from dualformer.training.experiment_report import PICTURE, TABLE, report
-    from dualformer.training.loop import Interrupted
-    from dualformer.training.report import Reporter
+    from dualformer.paper.experiment import RESULTS, Experiment, run_experiment
+    from dualformer.paper.experiment_report import PICTURE, TABLE, report
+    from dualformer.paper.relations import TASKS
+    from dualformer.paper.variants import KINDS, VARIANTS
+    from dualformer.training.loop import TrainingInterrupted
+    from dualformer.training.reporter import Reporter
 
     given = {name: getattr(options, name) for name in ("seed", "weight_decay", "precision", "accelerator", "jobs")}
     given |= {name: value for name in ("seeds", "model", "batch_size", "lr") if (value := getattr(options, name))}
@@ -149,7 +149,7 @@ def _relations(options: Options) -> int:
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
     try:
         runs = run_experiment(experiment, reporter=reporter)
-    except Interrupted:
+    except TrainingInterrupted:
         reporter.say("the same command goes on from here")
         return 130
     text = report(experiment, runs)
@@ -166,16 +166,16 @@ def _train(options: Options, rows: list[Row]) -> int:
     import json
     import sys
 
-    from dualformer.training.ablate import RESULTS, run_rows
-    from dualformer.training.loop import Interrupted
-    from dualformer.training.report import Reporter
+    from dualformer.paper.ablation_runs import RESULTS, run_rows
+    from dualformer.training.loop import TrainingInterrupted
+    from dualformer.training.reporter import Reporter
 
     seeds = options.seeds or 3
     recipe = TrainConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)})
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
     try:
         measured = run_rows(rows, recipe, seeds=seeds, reporter=reporter)
-    except Interrupted:
+    except TrainingInterrupted:
         reporter.say("the same command goes on from here")
         return 130
     if options.json:
@@ -190,7 +190,7 @@ def _train(options: Options, rows: list[Row]) -> int:
 def _print_costs(computed: list[Computed]) -> None:
     from rich.table import Table
 
-    from dualformer.model.ablations import TABLES
+    from dualformer.paper.tables import TABLES
     from dualformer.weights.keys import times
 
     console = _console()
@@ -240,7 +240,7 @@ def _networks(computed: list[Computed]) -> str:
 def _print_measured(measured: list[Measured], seeds: int) -> None:
     from rich.table import Table
 
-    from dualformer.model.ablations import TABLES
+    from dualformer.paper.tables import TABLES
 
     console = _console()
     for number in dict.fromkeys(each.row.table for each in measured):
@@ -298,7 +298,7 @@ def _mark(agrees: bool | None) -> str:
 
 
 def _spread(values: tuple[float, ...]) -> str:
-    from dualformer.training.ablate import mean_and_spread
+    from dualformer.paper.ablation_runs import mean_and_spread
 
     if not values:
         return "–"
@@ -323,7 +323,7 @@ def _as_json(computed: Computed) -> dict[str, Any]:
 
 
 def _measured_as_json(measured: Measured) -> dict[str, Any]:
-    from dualformer.training.ablate import mean_and_spread
+    from dualformer.paper.ablation_runs import mean_and_spread
 
     planned = measured.planned
     figures: dict[str, Any] = {}

@@ -57,13 +57,13 @@ class Options:
 def run(options: Options) -> int:
     import json
 
-    from dualformer.bench.machine import describe_machine
-    from dualformer.bench.measure import measure
-    from dualformer.bench.plan import plan
+    from dualformer.bench.grid import plan
+    from dualformer.bench.machine_info import describe_machine
+    from dualformer.bench.measurement import measure
     from dualformer.bench.table import markdown
     from dualformer.cli._progress import Progress
+    from dualformer.files import atomic_write
     from dualformer.model.config import parse_clip
-    from dualformer.weights.atomic import atomic_write
 
     settings, left_out = plan(
         options.models,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from dualformer.datasets.files import Verdict
+    from dualformer.datasets.manifest import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ def run(options: Options) -> int:
     import time
 
     from dualformer.cli._progress import Progress
-    from dualformer.datasets.check import check_into, journal_of, write_manifest
-    from dualformer.datasets.shards.check import compare_shards, condemn
-    from dualformer.datasets.shards.read import find_shards
+    from dualformer.datasets.decode_check import check_into, journal_of, write_manifest
+    from dualformer.datasets.shards.checksums import compare_shards, condemn
+    from dualformer.datasets.shards.read_shards import find_shards
     from dualformer.datasets.survey import survey
     from dualformer.video.backend import decoder
 

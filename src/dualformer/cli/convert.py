@@ -62,9 +62,9 @@ def run(options: Options) -> int:
 def _convert(options: Options) -> None:
     from dualformer.model.config import parse_clip
     from dualformer.weights.keys import times
-    from dualformer.weights.labels import read_labels
-    from dualformer.weights.native import save_weights
+    from dualformer.weights.label_file import read_labels
     from dualformer.weights.release import convert_release, matching_presets, release_card
+    from dualformer.weights.safetensors_file import save_weights
 
     if options.preprocessing is None:
         raise ValueError(
@@ -95,8 +95,8 @@ def _convert(options: Options) -> None:
 def _recut(options: Options) -> None:
     from dualformer.model.config import parse_clip
     from dualformer.weights.keys import times
-    from dualformer.weights.native import load_weights, save_weights
-    from dualformer.weights.recut import recut
+    from dualformer.weights.resize_clip import resize_clip
+    from dualformer.weights.safetensors_file import load_weights, save_weights
 
     if given := [f"--{name}" for name in _OF_RELEASES if getattr(options, name) is not None]:
         raise ValueError(
@@ -107,7 +107,7 @@ def _recut(options: Options) -> None:
         raise ValueError(f"{options.weights}: say what to cut these weights for, such as --clip 16x224x224")
     model, card = load_weights(options.weights)
     before = card.config.clip
-    model, card, notes = recut(model, card, parse_clip(options.clip), stride=options.stride)
+    model, card, notes = resize_clip(model, card, parse_clip(options.clip), stride=options.stride)
     print(f"  clips of {times(before)} → {times(card.config.clip)}{'' if notes else ': nothing to change'}")
     for note in notes:
         print(f"  {note}")

@@ -47,7 +47,7 @@ def defaults(arguments: Sequence[str]) -> tuple[None, str, list[str]]:
 
 
 def run(options: Options) -> int:
-    from dualformer.inference.cluster import Recipe
+    from dualformer.inference.ray_cluster import Recipe
 
     recipe = Recipe(
         kind="features",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dualformer.evaluation.evaluate import Evaluation
     from dualformer.evaluation.metrics import ClassFigures
-    from dualformer.evaluation.several import LabelFigures
+    from dualformer.evaluation.multilabel_metrics import LabelFigures
 
 T = TypeVar("T")
 
@@ -86,17 +86,17 @@ def run(options: Options) -> int:
     import os
 
     from dualformer.cli._progress import Progress
-    from dualformer.datasets.open import open_videos, parse_where, read_bad
-    from dualformer.evaluation.classes import read_label_map
+    from dualformer.datasets.splits import open_videos, parse_where, read_bad
     from dualformer.evaluation.evaluate import evaluate_views
-    from dualformer.evaluation.report import class_figures, label_figures, write_report
+    from dualformer.evaluation.evaluation_folder import class_figures, label_figures, write_report
+    from dualformer.evaluation.label_matching import read_label_map
     from dualformer.inference.device import choose_device, compile_on, open_on
-    from dualformer.report.clips import mistake_clips, why_not_explained
-    from dualformer.report.content import figures_of_report, gather
+    from dualformer.report.mistake_clips import mistake_clips, why_not_explained
     from dualformer.report.page import PAGE, write_page
-    from dualformer.report.plan import Judged, cost_in_words, plan_report
+    from dualformer.report.report_data import figures_of_report, gather
+    from dualformer.report.report_plan import Judged, cost_in_words, plan_report
     from dualformer.video.views import Views
-    from dualformer.weights.open import open_card
+    from dualformer.weights.open_network import open_card
 
     views = Views.parse(options.views)
     choose_device(options.device)  # a wrong name shows at once

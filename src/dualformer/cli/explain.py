@@ -68,8 +68,8 @@ def run(options: Options) -> int:
     import json
     from dataclasses import replace
 
-    from dualformer.explain.deletion import check_deletion
-    from dualformer.explain.explain import explain_video
+    from dualformer.explain.deletion_check import check_deletion
+    from dualformer.explain.explain_video import explain_video
     from dualformer.inference.recognizer import Recognizer
 
     recognizer = Recognizer.load(options.weights, device=options.device, views=options.views)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from dualformer.export.run import ExportReport
+    from dualformer.export.export_weights import ExportReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +82,13 @@ def run(options: Options) -> int:
     import os
 
     from dualformer.cli._progress import Progress
-    from dualformer.datasets.open import parse_where, read_bad
-    from dualformer.evaluation.classes import read_label_map
-    from dualformer.export.accuracy import judge_on
-    from dualformer.export.material import open_material
-    from dualformer.export.run import check_choice, export_weights, out_beside
+    from dualformer.datasets.splits import parse_where, read_bad
+    from dualformer.evaluation.label_matching import read_label_map
+    from dualformer.export.accuracy_change import judge_on
+    from dualformer.export.export_data import open_material
+    from dualformer.export.export_weights import check_choice, export_weights, out_beside
     from dualformer.video.views import Views
-    from dualformer.weights.native import load_weights
+    from dualformer.weights.safetensors_file import load_weights
 
     batch = None if options.batch == "dynamic" else int(options.batch)
     check_choice(options.format, options.precision, batch)

@@ -10,7 +10,7 @@ import tyro
 if TYPE_CHECKING:
     from dualformer.model.cost import Cost
     from dualformer.weights.card import Card
-    from dualformer.weights.exported.card import ExportCard
+    from dualformer.weights.exported.export_card import ExportCard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ def run(options: Options) -> int:
     from dualformer.model.cost import measure_cost
     from dualformer.model.presets import list_models, preset_config
     from dualformer.video.views import Views
-    from dualformer.weights.exported.files import is_exported, read_export_card
-    from dualformer.weights.native import read_card, resolve
+    from dualformer.weights.exported.exported_files import is_exported, read_export_card
+    from dualformer.weights.safetensors_file import read_card, resolve
 
     views = Views.parse(options.views)
     clip = parse_clip(options.clip) if options.clip else None

@@ -135,7 +135,7 @@ def run(options: Options) -> int:
 
 
 def _table(options: Options, out: Path) -> int:
-    from dualformer.inference.cluster import Recipe
+    from dualformer.inference.ray_cluster import Recipe
 
     recipe = Recipe(
         kind="labels",

@@ -18,15 +18,15 @@ def run(options: Options) -> int:
     import json
     import sys
 
-    from dualformer.quickstart.run import quickstart
-    from dualformer.training.loop import Interrupted
-    from dualformer.training.report import Reporter
+    from dualformer.quickstart.pipeline import quickstart
+    from dualformer.training.loop import TrainingInterrupted
+    from dualformer.training.reporter import Reporter
 
     settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(QuickstartConfig)}
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
     try:
         result = quickstart(QuickstartConfig(**settings), reporter=reporter)
-    except Interrupted:
+    except TrainingInterrupted:
         reporter.say("the same command goes on from here")
         return 130
     figures = result.figures

@@ -53,9 +53,9 @@ def run(options: Options) -> int:
     import time
 
     from dualformer.cli._progress import Progress
-    from dualformer.datasets.benchmarks.names import short_name
-    from dualformer.datasets.open import open_all, open_videos, parse_where, read_bad
-    from dualformer.datasets.shards.write import write_shards
+    from dualformer.datasets.benchmarks.benchmark_names import short_name
+    from dualformer.datasets.shards.write_shards import write_shards
+    from dualformer.datasets.splits import open_all, open_videos, parse_where, read_bad
 
     def where(text: str | None) -> dict[str, tuple[str, ...]] | None:
         return parse_where(text) if text else None

@@ -58,7 +58,7 @@ def run(options: Options) -> int:
     from dualformer.inference.recognizer import Recognizer
     from dualformer.inference.stream import StreamEvent
     from dualformer.inference.subtitles import clock
-    from dualformer.video.live import Source
+    from dualformer.video.live_source import Source
 
     Source.parse(options.source)  # a wrong name shows before anything is loaded
     recognizer = Recognizer.load(

@@ -60,10 +60,10 @@ def run(options: Options) -> int:
     import os
 
     from dualformer.cli._progress import Progress
-    from dualformer.datasets.open import open_splits, parse_where, read_bad
+    from dualformer.datasets.splits import open_splits, parse_where, read_bad
     from dualformer.inference.device import choose_device
-    from dualformer.training.teach import write_scores
-    from dualformer.weights.native import load_weights
+    from dualformer.training.write_scores import write_scores
+    from dualformer.weights.safetensors_file import load_weights
 
     device = choose_device(options.device)
     splits = open_splits(

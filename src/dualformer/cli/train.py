@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from dualformer.training.config import TrainConfig
-from dualformer.training.recipes.find import find_recipe
+from dualformer.training.recipes.find_recipe import find_recipe
 from dualformer.training.recipes.recipe import Recipe
+from dualformer.training.settings.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from dualformer.training.report import Reporter
+    from dualformer.training.reporter import Reporter
 
 _USAGE = (
     "dualformer train [RECIPE] --data DATA [options]. RECIPE is a name that --recipes lists, or a JSON file of "
@@ -64,8 +64,8 @@ def run(options: Options) -> int:
     import json
     import sys
 
-    from dualformer.training.parallel import is_first
-    from dualformer.training.report import Reporter, SilentReporter
+    from dualformer.training.distributed import is_first
+    from dualformer.training.reporter import Reporter, SilentReporter
 
     if options.recipes:
         _list_recipes(as_json=options.json)
@@ -89,10 +89,10 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
     import torch
 
     from dualformer.errors import DualFormerError
-    from dualformer.training.loop import Interrupted
-    from dualformer.training.parallel import processes
-    from dualformer.training.run import train
+    from dualformer.training.distributed import processes
+    from dualformer.training.loop import TrainingInterrupted
     from dualformer.training.summary import summarize
+    from dualformer.training.train import train
 
     recipe = _recipe(options)
     if recipe and options.batch_size and options.scale_lr == "off":
@@ -101,7 +101,7 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
             reporter.say(f"note: {note}")
     try:
         result = train(TrainConfig(**_settings(options)), reporter=reporter)
-    except Interrupted:
+    except TrainingInterrupted:
         reporter.say(f"go on with: dualformer train --resume --out {options.out}")
         return None
     except torch.cuda.OutOfMemoryError as error:
@@ -151,7 +151,7 @@ def _list_recipes(*, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dualformer.training.recipes.find import recipes
+    from dualformer.training.recipes.find_recipe import recipes
 
     if as_json:
         fields = ("name", "data", "expected", "views", "text")

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dualformer.datasets.relations import Relations, render_class
 from dualformer.datasets.rendered_draw import Rendered, render
 from dualformer.datasets.rendered_scene import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene
+from dualformer.paper.relations import Relations, render_class
 from dualformer.video.encode import write_image, write_video
 
 __all__ = [

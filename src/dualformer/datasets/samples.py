@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.errors import DualFormerError
+from dualformer.video.file_pieces import Media, Piece, are_frames
 from dualformer.video.formats import is_image
-from dualformer.video.pieces import Media, Piece, are_frames
 
 SEPARATOR = ";"
 """Between the labels of a video that has several."""

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualformer.datasets.csvlist import read_csv
-from dualformer.datasets.files import find_videos
-from dualformer.datasets.kinds import hash_csv, listing_of, read_hashed_folder, rows_by_split
+from dualformer.datasets.csv_list import read_csv
+from dualformer.datasets.data_source import hash_csv, listing_of, read_hashed_folder, rows_by_split
+from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.samples import DatasetError, Missing
-from dualformer.video.pieces import Media
+from dualformer.video.file_pieces import Media
 
 
 @dataclass(frozen=True, kw_only=True)

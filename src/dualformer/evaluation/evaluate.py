@@ -21,20 +21,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer._version import __version__
-from dualformer.datasets.clips import Batches
+from dualformer.datasets.clip_datasets import Batches
 from dualformer.datasets.samples import DatasetError, Missing, VideoList
-from dualformer.evaluation.classes import match_classes
+from dualformer.evaluation.label_matching import match_classes
 from dualformer.evaluation.metrics import summary
-from dualformer.evaluation.several import several_summary
-from dualformer.evaluation.views import read_several_views
+from dualformer.evaluation.multilabel_metrics import multilabel_summary
+from dualformer.evaluation.view_sweep import read_view_sweep
 from dualformer.model.cost import measure_cost
 from dualformer.video.backend import decoder
-from dualformer.video.pieces import Media
+from dualformer.video.file_pieces import Media
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities
 from dualformer.weights.card import Card
-from dualformer.weights.exported.network import ExportedNetwork
-from dualformer.weights.open import Network
+from dualformer.weights.exported.exported_network import ExportedNetwork
+from dualformer.weights.open_network import Network
 
 Control = Literal["none", "one_frame", "shuffled"]
 
@@ -62,7 +62,7 @@ class Evaluation:
     """Of the shuffled order."""
     preprocessing: Preprocessing
     figures: dict[str, Any]
-    """`metrics.summary` or `several.several_summary`, and how it was measured; ready for JSON."""
+    """`metrics.summary` or `several.multilabel_summary`, and how it was measured; ready for JSON."""
     seconds: float
     """Decoding and network, from the first video to the last."""
     clips_per_second: float
@@ -182,7 +182,7 @@ def evaluate_views(
 
     def evaluation(views: Views, found: NDArray[np.float32]) -> Evaluation:
         if card.multi_label:
-            figures = several_summary(found, targets, missing=absent)
+            figures = multilabel_summary(found, targets, missing=absent)
         else:
             figures = summary(found, labels, missing=first)
         measured = {
@@ -312,6 +312,6 @@ class _JudgedViews(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self._videos.samples[index]
-        read = read_several_views(sample.media, self._pre, self._views, fps=sample.fps)
+        read = read_view_sweep(sample.media, self._pre, self._views, fps=sample.fps)
         views = apply_control(read.views, self._control, seed=self._seed, index=index)
         return {"views": views, "places": read.places, "index": index}

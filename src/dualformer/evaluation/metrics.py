@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from dualformer.evaluation.calibration import calibration_bins, expected_calibration_error
-from dualformer.results.interval import mean_interval, mean_share_interval, wilson_interval
+from dualformer.scoring.intervals import mean_interval, mean_share_interval, wilson_interval
 
 
 @dataclass(frozen=True, kw_only=True)

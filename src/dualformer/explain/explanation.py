@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.explain.deletion import DeletionCheck
-from dualformer.explain.geometry import Box
-from dualformer.explain.seen import SeenClip
+from dualformer.explain.deletion_check import DeletionCheck
+from dualformer.explain.map_geometry import Box
+from dualformer.explain.shown_clip import ShownClip
 from dualformer.model.config import Size3
 
 Method = Literal["gradcam", "attention", "pyramid"]
@@ -64,7 +64,7 @@ class Explanation:
     predicted: tuple[str, float]
     """The clip's most likely class and its probability."""
     heat: Heat
-    clip: SeenClip
+    clip: ShownClip
     """The frames, and where the view lies in them."""
     check: DeletionCheck | None = None
     """What deleting the hottest tenth does, where that was tried."""
@@ -105,6 +105,8 @@ class Explanation:
         ``video`` and ``gif`` play it, ``sheet`` is a PNG of some of the frames, ``map`` an NPY file of `map`, ``json``
         the words and numbers. The files have the method's name; those of an earlier explanation are replaced.
         """
-        from dualformer.explain.files import save  # it draws explanations, which this module does not need to know
+        from dualformer.explain.explanation_files import (
+            save,  # it draws explanations, which this module does not need to know
+        )
 
         return save(self, Path(folder))

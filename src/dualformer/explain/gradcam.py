@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from dualformer.errors import DualFormerError
-from dualformer.model.half import Half
+from dualformer.model.block import SubBlock
 from dualformer.model.network import DualFormer, StageLayers
 
 Gradients = Literal["each", "mean"]
@@ -67,7 +67,7 @@ class _Tail(nn.Module):
         return self.head(self.norm(x.permute(0, 2, 3, 4, 1)).mean((1, 2, 3)))
 
 
-class NoCaptumError(DualFormerError):
+class CaptumMissingError(DualFormerError):
     """The extra ``explain`` is not there."""
 
 
@@ -78,7 +78,7 @@ def gradcam(
 
     It is 0 where there is none, and in no unit. The network before the stage runs without gradients, and so needs no
     more memory than for a prediction. Works in float32, whatever autocast says.
-    Errors: `NoCaptumError` where captum is not installed.
+    Errors: `CaptumMissingError` where captum is not installed.
     """
     captum = _captum()
     stage = len(model.stages) - 1 if stage is None else stage
@@ -97,10 +97,10 @@ def gradcam(
         return evidence.detach().sum(1).relu()
 
 
-def _last_half(stage: nn.Module) -> Half:
+def _last_half(stage: nn.Module) -> SubBlock:
     assert isinstance(stage, StageLayers)
     halves = [half for block in stage.blocks for half in block.children()]
-    assert isinstance(halves[-1], Half)
+    assert isinstance(halves[-1], SubBlock)
     return halves[-1]
 
 
@@ -108,4 +108,4 @@ def _captum():
     try:
         return importlib.import_module("captum.attr")
     except ImportError as error:
-        raise NoCaptumError(f"captum cannot be imported ({error}); pip install 'dualformer[explain]'") from error
+        raise CaptumMissingError(f"captum cannot be imported ({error}); pip install 'dualformer[explain]'") from error

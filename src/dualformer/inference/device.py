@@ -9,9 +9,9 @@ import torch
 from dualformer.model.compiling import CompileMode, compile_network
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
-from dualformer.weights.exported.network import ExportedNetwork, load_exported
-from dualformer.weights.native import load_weights
-from dualformer.weights.open import Network, is_exported
+from dualformer.weights.exported.exported_network import ExportedNetwork, load_exported
+from dualformer.weights.open_network import Network, is_exported
+from dualformer.weights.safetensors_file import load_weights
 
 
 def choose_device(wanted: str | torch.device = "auto") -> torch.device:

@@ -18,17 +18,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.inference.ahead import ahead as read_ahead
 from dualformer.inference.device import choose_device, compile_on, open_on
+from dualformer.inference.prefetch import ahead as read_ahead
 from dualformer.model.compiling import CompileMode
 from dualformer.model.network import DualFormer
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, try_views, view_probabilities, views_of_frames
 from dualformer.weights.card import Card
-from dualformer.weights.exported.network import ExportedNetwork
-from dualformer.weights.open import Network
+from dualformer.weights.exported.exported_network import ExportedNetwork
+from dualformer.weights.open_network import Network
 
 if TYPE_CHECKING:
     from dualformer.inference.stream import Stream

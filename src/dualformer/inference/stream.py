@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.inference.latest import Counts, Latest
-from dualformer.inference.receive import Receiver, Reception, StreamEvent
+from dualformer.inference.clip_buffer import ClipBuffer, Counts
+from dualformer.inference.stream_reader import Reception, StreamEvent, StreamReader
 from dualformer.video.container import VideoError
-from dualformer.video.live import Source
+from dualformer.video.live_source import Source
 
 if TYPE_CHECKING:
     from dualformer.inference.recognizer import Prediction, Recognizer
@@ -103,12 +103,12 @@ class Stream:
             drops=drops,
             options=options or {},
         )
-        self._latest = Latest(pre, hop=hop, waits=not drops)
+        self._latest = ClipBuffer(pre, hop=hop, waits=not drops)
         self._smoothing, self._seconds, self._give_up = smoothing, seconds, give_up
         self._on_event = on_event
         self._events: deque[StreamEvent] = deque(maxlen=100)
         self._stopped = threading.Event()
-        self._receiver: Receiver | None = None
+        self._receiver: StreamReader | None = None
 
     @property
     def counts(self) -> Counts:
@@ -153,8 +153,8 @@ class Stream:
             self._latest.close()
             self._receiver.join(timeout=2)
 
-    def _start(self) -> Receiver:
-        receiver = Receiver(self._how, self._latest, self._stopped, self._events.append)
+    def _start(self) -> StreamReader:
+        receiver = StreamReader(self._how, self._latest, self._stopped, self._events.append)
         receiver.start()
         return receiver
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dualformer.files import atomic_write
 from dualformer.inference.segments import Segment
 from dualformer.inference.timeline import Timeline
-from dualformer.weights.atomic import atomic_write
 
 _BEST = 3
 """Classes that are written down for every stretch of time."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dualformer.errors import DualFormerError
-from dualformer.weights.atomic import atomic_write
+from dualformer.files import atomic_write
 
 Kind = Literal["text", "number", "count", "vector"]
 Columns = Mapping[str, Kind]

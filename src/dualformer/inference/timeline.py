@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.inference.ahead import ahead
+from dualformer.inference.prefetch import ahead
 from dualformer.inference.segments import Rules, Segment, find_segments
-from dualformer.inference.windows import Sampler, Window, Windows
+from dualformer.inference.sliding_windows import Sampler, Window, Windows
 from dualformer.video.container import VideoError
-from dualformer.video.play import Playing, last_interval
+from dualformer.video.playback import Playing, last_interval
 
 if TYPE_CHECKING:
     from dualformer.inference.recognizer import Recognizer

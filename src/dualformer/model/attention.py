@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Scale, Size3, ceil_div
-from dualformer.model.graph import translated
-from dualformer.model.kernel import attention_weights, explicit_attention, fused_is_faster
-from dualformer.model.linear import Linear
+from dualformer.model.kernels.attention import attention_weights, explicit_attention, fused_is_faster
+from dualformer.model.kernels.linear import Linear
+from dualformer.model.kernels.tracing import is_tracing
 from dualformer.model.position import RelativeBias
 from dualformer.model.pyramid import Pyramid
 
@@ -34,7 +34,7 @@ class Attention(nn.Module):
 
         A bias of minus infinity keeps a query from looking at a key.
         """
-        in_pieces = not (torch.is_grad_enabled() or translated())
+        in_pieces = not (torch.is_grad_enabled() or is_tracing())
         if fused_is_faster(q) or (not in_pieces and q.shape[2] * k.shape[2] > self.EXPLICIT_SCORES):
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
         if in_pieces:

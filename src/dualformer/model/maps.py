@@ -24,7 +24,7 @@ from dualformer.model.attention import (
     window_mask,
 )
 from dualformer.model.config import Size3, ceil_div
-from dualformer.model.kernel import attention_weights
+from dualformer.model.kernels.attention import attention_weights
 from dualformer.model.network import DualFormer, StageLayers
 from dualformer.model.pyramid import resample_kernel
 

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from dualformer.model import tiles
 from dualformer.model.attention import PyramidAttention, WindowAttention
+from dualformer.model.block import SubBlock
 from dualformer.model.checkpointing import checkpointed
 from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.contract import Features, features_of, layer_numbers, no_weight_decay, wanted_stages
-from dualformer.model.half import Half
-from dualformer.model.linear import Linear
+from dualformer.model.kernels.linear import Linear
 from dualformer.model.position import PositionEncoding, PositionTable
 from dualformer.model.pyramid import FactorisedPooling
 
@@ -58,7 +58,7 @@ class StageLayers(nn.Module):
         self.table = PositionTable(stage.channels, map_size) if config.position == "absolute" else None
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                Half(stage.channels, attention(kind), config.mlp_ratio, next(drop_paths)) for kind in stage.kinds
+                SubBlock(stage.channels, attention(kind), config.mlp_ratio, next(drop_paths)) for kind in stage.kinds
             )
             for _ in range(stage.depth)
         )
@@ -74,7 +74,7 @@ class StageLayers(nn.Module):
             return tiles.run_layers(self._layers(), x)
         sparing = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         for layer in self._layers():
-            x = checkpointed(layer, x) if sparing and isinstance(layer, Half) else layer(x)
+            x = checkpointed(layer, x) if sparing and isinstance(layer, SubBlock) else layer(x)
         return x
 
     def _layers(self) -> list[nn.Module]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Size3
-from dualformer.model.convolution import DepthwiseConv3d
+from dualformer.model.kernels.depthwise import DepthwiseConv3d
 
 
 class PositionEncoding(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Scale, Size3
-from dualformer.model.convolution import depthwise_conv3d
+from dualformer.model.kernels.depthwise import depthwise_conv3d
 
 
 class Pyramid(nn.Module):

@@ -1,6 +1,6 @@
 """Inference on a CPU, tile by tile: the layers of a half run on some thousand tokens before they go on to the next.
 
-What is computed is `Half.forward`, and that is what to read. Here its layers are called in another order: one layer
+What is computed is `SubBlock.forward`, and that is what to read. Here its layers are called in another order: one layer
 after the other on a whole map sends temporaries of tens of megabytes to memory and back, while those of a tile stay in
 the cache, and are small enough to be reused instead of being taken from the system anew. The tiles of a local half are
 windows, which do not look at each other; those of a global half are queries, which look at the same priors.
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.attention import PyramidAttention, WindowAttention, fitted_window, window_mask
+from dualformer.model.block import SubBlock
 from dualformer.model.config import Size3, ceil_div
-from dualformer.model.graph import translated
-from dualformer.model.half import Half
-from dualformer.model.linear import linear
+from dualformer.model.kernels.linear import linear
+from dualformer.model.kernels.tracing import is_tracing
 from dualformer.model.position import PositionEncoding
 
 #: Tokens of a tile: eight windows of 8×7×7.
@@ -33,7 +33,7 @@ def usable(stage: nn.Module, x: Tensor) -> bool:
 
     Hooks within the stage want each layer's whole input and output; compilers and exporters want the plain graph.
     """
-    if x.device.type != "cpu" or stage.training or torch.is_grad_enabled() or translated():
+    if x.device.type != "cpu" or stage.training or torch.is_grad_enabled() or is_tracing():
         return False
     return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in stage.modules() if layer is not stage)
 
@@ -47,9 +47,9 @@ def run_layers(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     x = x.float() if torch.is_autocast_enabled("cpu") else x.contiguous()
     for clips in x.split(max(1, TOKENS // prod(x.shape[1:4]))):
         for layer in layers:
-            if isinstance(layer, Half) and isinstance(layer.attn, WindowAttention):
+            if isinstance(layer, SubBlock) and isinstance(layer.attn, WindowAttention):
                 _run_windows(layer, layer.attn, clips)
-            elif isinstance(layer, Half) and isinstance(layer.attn, PyramidAttention):
+            elif isinstance(layer, SubBlock) and isinstance(layer.attn, PyramidAttention):
                 _run_queries(layer, layer.attn, clips)
             elif isinstance(layer, PositionEncoding):
                 clips += layer.encoding(clips)
@@ -75,7 +75,7 @@ def run_patches(proj: nn.Conv3d, norm: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def _run_windows(half: Half, attention: WindowAttention, x: Tensor) -> None:
+def _run_windows(half: SubBlock, attention: WindowAttention, x: Tensor) -> None:
     """A local half: tiles of whole windows."""
     size = (x.shape[1], x.shape[2], x.shape[3])
     window = fitted_window(size, attention.window)
@@ -96,7 +96,7 @@ def _run_windows(half: Half, attention: WindowAttention, x: Tensor) -> None:
         x.copy_(padded[:, : size[0], : size[1], : size[2]])
 
 
-def _run_queries(half: Half, attention: PyramidAttention, x: Tensor) -> None:
+def _run_queries(half: SubBlock, attention: PyramidAttention, x: Tensor) -> None:
     """A global half: keys and values of the whole map once, then tiles of queries."""
     normed = half.norm1(x)
     k, v = attention.keys_and_values(normed)
@@ -107,7 +107,7 @@ def _run_queries(half: Half, attention: PyramidAttention, x: Tensor) -> None:
         tile += _mlp(half, tile)
 
 
-def _mlp(half: Half, tokens: Tensor) -> Tensor:
+def _mlp(half: SubBlock, tokens: Tensor) -> Tensor:
     hidden = half.mlp.fc1(half.norm2(tokens))
     torch.ops.aten.gelu.out(hidden, out=hidden)
     return half.mlp.fc2(hidden)

@@ -17,9 +17,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dualformer.report.clips import MistakeClip
-from dualformer.report.confusion import MOST_NAMED, confusion_picture
-from dualformer.report.pictures import (
+from dualformer.files import atomic_write
+from dualformer.report.confusion_table import MOST_NAMED, confusion_picture
+from dualformer.report.mistake_clips import MistakeClip
+from dualformer.report.report_charts import (
     calibration_picture,
     class_strips,
     compared_picture,
@@ -28,7 +29,6 @@ from dualformer.report.pictures import (
     training_pictures,
     views_picture,
 )
-from dualformer.weights.atomic import atomic_write
 
 PAGE = "report.html"
 

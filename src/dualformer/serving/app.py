@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from dualformer._version import __version__
-from dualformer.serving.gate import Gate, answer, note_outcome
-from dualformer.serving.refused import Code, Refused
+from dualformer.serving.auth import AuthMiddleware, answer, note_outcome
+from dualformer.serving.request_error import Code, RequestError
 from dualformer.serving.schemas import FAILURES, STOPPING, UPLOAD, Labels, description, labels_of
 from dualformer.serving.service import Service
 from dualformer.serving.uploads import check_head, receive_file
@@ -42,7 +42,7 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False) ->
 
     # The pages that show OpenAPI to people load scripts from elsewhere.
     app = FastAPI(title="dualformer", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(Gate, metrics=service.metrics, token=token)
+    app.add_middleware(AuthMiddleware, metrics=service.metrics, token=token)
     _add_refusals(app)
     _add_status(app, service)
 
@@ -82,7 +82,7 @@ def _add_status(app: FastAPI, service: Service) -> None:
     @app.get("/ready", summary="Whether requests are taken", responses=STOPPING)
     async def ready() -> dict[str, str]:
         if not service.is_ready:
-            raise Refused("shutting_down", "the server is shutting down: try another one")
+            raise RequestError("shutting_down", "the server is shutting down: try another one")
         return {"status": "ready"}
 
     @app.get("/metrics", summary="Counts and times, for Prometheus", response_class=Response)
@@ -91,14 +91,14 @@ def _add_status(app: FastAPI, service: Service) -> None:
 
 
 def _add_refusals(app: FastAPI) -> None:
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
+    @app.exception_handler(RequestError)
+    async def refused(request: Request, error: RequestError) -> Response:
         return answer(error, request.scope)
 
     @app.exception_handler(RequestValidationError)
     async def wrong_query(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return answer(Refused("bad_request", f"{first['loc'][-1]}: {first['msg']}"), request.scope)
+        return answer(RequestError("bad_request", f"{first['loc'][-1]}: {first['msg']}"), request.scope)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
@@ -109,7 +109,7 @@ def _add_refusals(app: FastAPI) -> None:
             "method_not_allowed": "this path takes another method: /openapi.json tells which",
             "bad_request": "this is no request that is understood",
         }[code]
-        response = answer(Refused(code, message), request.scope)
+        response = answer(RequestError(code, message), request.scope)
         response.headers.update(error.headers or {})
         return response
 
@@ -121,4 +121,6 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
         # uvicorn's log has all of it; the client's message has nothing of it.
-        return answer(Refused("internal_error", "the server has a fault, which its log tells about"), request.scope)
+        return answer(
+            RequestError("internal_error", "the server has a fault, which its log tells about"), request.scope
+        )

@@ -14,8 +14,8 @@ from typing import ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dualformer.serving.gate import log_refusal
-from dualformer.serving.refused import Refused
+from dualformer.serving.auth import log_refusal
+from dualformer.serving.request_error import RequestError
 
 
 class PatientProtocol(H11Protocol):
@@ -61,15 +61,15 @@ class PatientProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         if self.conn.trailing_data[0]:
-            self._refuse(Refused("upload_too_slow", "the head of the request took too long to arrive"))
+            self._refuse(RequestError("upload_too_slow", "the head of the request took too long to arrive"))
         else:  # who has said nothing is owed no answer
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for bytes that are no HTTP: every refusal looks the same."""
-        self._refuse(Refused("bad_request", "this is no HTTP request that is understood"))
+        self._refuse(RequestError("bad_request", "this is no HTTP request that is understood"))
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: RequestError) -> None:
         """Answers a request that no application has seen, and hangs up."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps(refused.to_dict()).encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from dualformer.serving.refused import STATUS
+from dualformer.serving.request_error import STATUS
 from dualformer.serving.service import Answer, Service
 from dualformer.serving.uploads import FIELD
 

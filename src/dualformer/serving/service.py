@@ -12,23 +12,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dualformer.explain.explain import explain_video
-from dualformer.explain.files import film, playing_rate
-from dualformer.explain.seen import SeenClip
+from dualformer.explain.explain_video import explain_video
+from dualformer.explain.explanation_files import film, playing_rate
+from dualformer.explain.shown_clip import ShownClip
 from dualformer.inference.recognizer import Prediction, Recognizer
+from dualformer.inference.sliding_windows import Window
 from dualformer.inference.timeline import Answers, Footage, Smoothing, Timeline
-from dualformer.inference.windows import Window
 from dualformer.serving.batches import Batcher
-from dualformer.serving.crew import Crew, Message, Worker
-from dualformer.serving.decoder import Reading
-from dualformer.serving.folder import Folder
+from dualformer.serving.decoder_pool import DecoderPool, Message, Worker
+from dualformer.serving.decoder_process import Reading
 from dualformer.serving.limits import Limits
 from dualformer.serving.metrics import Metrics
-from dualformer.serving.refused import Refused
+from dualformer.serving.request_error import RequestError
+from dualformer.serving.temp_folder import Folder
 from dualformer.video.backend import chosen_backend
 from dualformer.video.bounds import Bounds
 from dualformer.video.encode import write_video
-from dualformer.weights.exported.network import ExportedNetwork
+from dualformer.weights.exported.exported_network import ExportedNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +86,7 @@ class Service:
         self._batcher = Batcher(recognizer.predict_views, most=batch, patience=batch_ms / 1000, metrics=self.metrics)
         self.folder = Folder(temp)
         try:
-            self._crew = Crew(reading, workers=workers, replaced=self.metrics.replaced.inc)
+            self._crew = DecoderPool(reading, workers=workers, replaced=self.metrics.replaced.inc)
         except BaseException:
             self.folder.remove()
             raise
@@ -103,12 +103,12 @@ class Service:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """A place among the requests in work. Raises ``Refused`` where there is none, or no more are taken."""
+        """A place among the requests in work. Raises ``RequestError`` where there is none, or no more are taken."""
         with self._lock:
             if self._stopping:
-                raise Refused("shutting_down", "the server is shutting down: try again, or another one")
+                raise RequestError("shutting_down", "the server is shutting down: try again, or another one")
             if self._in_work >= self.limits.concurrency:
-                raise Refused("too_many_requests", f"{self._in_work} requests are in work: try again in a second")
+                raise RequestError("too_many_requests", f"{self._in_work} requests are in work: try again in a second")
             self._in_work += 1
         try:
             yield
@@ -117,7 +117,7 @@ class Service:
                 self._in_work -= 1
 
     async def predict(self, path: Path) -> Prediction:
-        """The labels of a file. Raises ``Refused``."""
+        """The labels of a file. Raises ``RequestError``."""
         with self.slot():
             return (await self.answer(path, path.name)).prediction
 
@@ -141,20 +141,22 @@ class Service:
         )
 
     async def timeline(self, path: Path) -> Timeline:
-        """What happens when in a file. Raises ``Refused``."""
+        """What happens when in a file. Raises ``RequestError``."""
         with self.slot():
             return (await asyncio.wrap_future(self._crew.submit(lambda worker: self._timeline(worker, path)))).result
 
     async def explain(self, path: Path, label: str | None, folder: Path) -> Path:
         """Grad-CAM over the clip in the middle of a file, for a class or the most likely one: an MP4 in ``folder``.
 
-        Raises ``Refused``, also for an exported model, which cannot explain, and for a class that there is not.
+        Raises ``RequestError``, also for an exported model, which cannot explain, and for a class that there is not.
         """
         recognizer = self.recognizer
         if isinstance(recognizer.network, ExportedNetwork):
-            raise Refused("cannot_explain", "an exported model cannot explain: serve the weights that it was made from")
+            raise RequestError(
+                "cannot_explain", "an exported model cannot explain: serve the weights that it was made from"
+            )
         if label is not None and label not in recognizer.labels:
-            raise Refused("bad_request", "the class to explain is none that the weights know")
+            raise RequestError("bad_request", "the class to explain is none that the weights know")
         with self.slot():
             decoded = await asyncio.wrap_future(self._crew.submit(lambda worker: _only(worker.ask("clip", str(path)))))
             seen = _seen(decoded.result, _clip_shape(recognizer))
@@ -220,14 +222,14 @@ def _checked(message: Message, shape: tuple[int, ...], place: int = 0) -> np.nda
     """Pixels of the shape that they must have: who sent them has read a stranger's file."""
     pixels = message.arrays[place]
     if pixels.dtype != np.uint8 or pixels.shape != shape:
-        raise Refused("decoder_died", "reading it gave no frames: convert it to H.264 in MP4 and try again")
+        raise RequestError("decoder_died", "reading it gave no frames: convert it to H.264 in MP4 and try again")
     return pixels
 
 
-def _seen(message: Message, shape: tuple[int, int, int, int]) -> SeenClip:
+def _seen(message: Message, shape: tuple[int, int, int, int]) -> ShownClip:
     _, frames, numbers, times = message.arrays
     top, left, height, width = message.words["box"]
-    return SeenClip(
+    return ShownClip(
         view=torch.from_numpy(_checked(message, shape)),
         frames=_checked(message, (shape[0], *frames.shape[1:3], 3), 1),
         box=(top, left, height, width),

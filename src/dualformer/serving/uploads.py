@@ -16,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from dualformer.serving.limits import Limits
-from dualformer.serving.refused import Refused
+from dualformer.serving.request_error import RequestError
 
 FIELD = "video"
 _AROUND = 64 * 1024
@@ -29,23 +29,25 @@ _LONGEST_NAME = 120
 def check_head(headers: Mapping[str, str], limits: Limits) -> bytes:
     """What stands between the parts of a form, by the headers of its request.
 
-    Raises ``Refused`` for what is no form, is compressed, or says that it is too large.
+    Raises ``RequestError`` for what is no form, is compressed, or says that it is too large.
     """
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.max_bytes + _AROUND:
         raise _too_large(limits)
     encoding = headers.get("content-encoding", "identity")
     if encoding.strip().lower() not in ("", "identity"):
-        raise Refused("unsupported_body", f"the body has Content-Encoding {_word(encoding)}: send it as it is")
+        raise RequestError("unsupported_body", f"the body has Content-Encoding {_word(encoding)}: send it as it is")
     content_type = headers.get("content-type", "")
     how = f"send the file as field {FIELD!r} of multipart/form-data"
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         said = _word(content_type) if content_type else "none"
-        raise Refused("unsupported_body", f"the body has Content-Type {said}: {how}")
+        raise RequestError("unsupported_body", f"the body has Content-Type {said}: {how}")
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:  # RFC 2046
-        raise Refused("bad_request", f"the Content-Type has no boundary: {how}, and leave the header to your client")
+        raise RequestError(
+            "bad_request", f"the Content-Type has no boundary: {how}, and leave the header to your client"
+        )
     return boundary
 
 
@@ -54,8 +56,8 @@ async def receive_file(
 ) -> str:
     """Writes the one file of a form, in its ``field``, to ``path``, and returns what the client calls it.
 
-    Raises ``Refused`` where there is no file or there are several, where it is empty or too large, and where the body
-    takes longer than it may; passes on what ``body`` raises.
+    Raises ``RequestError`` where there is no file or there are several, where it is empty or too large, and where
+    the body takes longer than it may; passes on what ``body`` raises.
     """
     try:
         with path.open("xb") as file:
@@ -63,15 +65,17 @@ async def receive_file(
             await asyncio.wait_for(_feed(form, body), limits.upload_seconds)
     except asyncio.TimeoutError as error:
         slow = f"the upload took longer than {limits.upload_seconds:g} s: send a smaller file, or over a faster line"
-        raise Refused("upload_too_slow", slow) from error
+        raise RequestError("upload_too_slow", slow) from error
     except FormParserError as error:
-        raise Refused("bad_request", "the body is no well-formed multipart/form-data") from error
+        raise RequestError("bad_request", "the body is no well-formed multipart/form-data") from error
     return form.finish()
 
 
-def _too_large(limits: Limits) -> Refused:
+def _too_large(limits: Limits) -> RequestError:
     """For a body that is larger than it may be."""
-    return Refused("file_too_large", f"the file has more than {limits.max_bytes} bytes: cut it, or make it smaller")
+    return RequestError(
+        "file_too_large", f"the file has more than {limits.max_bytes} bytes: cut it, or make it smaller"
+    )
 
 
 async def _feed(form: _Form, body: AsyncIterator[bytes]) -> None:
@@ -111,11 +115,11 @@ class _Form:
     def finish(self) -> str:
         """What the client calls the file."""
         if not self._ended:
-            raise Refused("bad_request", "the body ends before its form does: send it again")
+            raise RequestError("bad_request", "the body ends before its form does: send it again")
         if self._name is None:
-            raise Refused("bad_request", f"the form has no file in its field {self._field!r}: send one")
+            raise RequestError("bad_request", f"the form has no file in its field {self._field!r}: send one")
         if not self._written:
-            raise Refused("bad_request", f"the file {_word(self._name)} is empty (0 bytes)")
+            raise RequestError("bad_request", f"the file {_word(self._name)} is empty (0 bytes)")
         return self._name
 
     def _part(self) -> None:
@@ -131,7 +135,7 @@ class _Form:
     def _of_header(self, piece: bytes) -> bytes:
         self._header += len(piece)
         if self._header > _MOST_HEADER:
-            raise Refused("bad_request", "a part of the form has a header that is too long")
+            raise RequestError("bad_request", "a part of the form has a header that is too long")
         return piece
 
     def _on_header(self) -> None:
@@ -144,11 +148,11 @@ class _Form:
         field, name = options.get(b"name", b""), options.get(b"filename")
         if field != self._field.encode() or name is None:
             what = _word(field.decode("utf-8", "replace"))
-            raise Refused(
+            raise RequestError(
                 "bad_request", f"the form has a field {what}: send one file as {self._field!r}, and nothing else"
             )
         if self._name is not None:
-            raise Refused("bad_request", f"the form has several files: send one as {self._field!r}")
+            raise RequestError("bad_request", f"the form has several files: send one as {self._field!r}")
         self._name = base_name(name.decode("utf-8", "replace"))
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:

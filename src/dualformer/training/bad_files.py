@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dualformer.datasets.files import Verdict, read_manifest, write_manifest
+from dualformer.datasets.manifest import Verdict, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.errors import DualFormerError
-from dualformer.training.report import Reporter
+from dualformer.training.reporter import Reporter
 from dualformer.video.backend import decoder
 from dualformer.video.container import VideoError
 

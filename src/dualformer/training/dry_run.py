@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import torch
 from lightning_fabric import Fabric
 
-from dualformer.datasets.clips import Batches, EpochSampler
+from dualformer.datasets.clip_datasets import Batches, EpochSampler
 from dualformer.model.compiling import compile_network
 from dualformer.model.network import DualFormer
-from dualformer.training.config import TrainConfig
-from dualformer.training.counts import count_batches
+from dualformer.training.batch_count import count_batches
 from dualformer.training.freezing import freeze, frozen_parts
 from dualformer.training.objective import ClipObjective, make_objective
-from dualformer.training.optim import parameter_groups
-from dualformer.training.pictures import rates_over
+from dualformer.training.optimizer import parameter_groups
 from dualformer.training.precision import choose_precision
 from dualformer.training.prepare import Prepared, from_weights, prepare
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.timing import Timing, time_computing, time_reading
+from dualformer.training.training_pictures import rates_over
 from dualformer.weights.resample import start_from
 
 SECONDS = 20.0

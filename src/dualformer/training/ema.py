@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
-from dualformer.training.parallel import own_part, whole
+from dualformer.training.distributed import own_part, whole
 
 
 def decay_at(step: int, decay: float) -> float:

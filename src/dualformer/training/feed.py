@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dualformer.datasets.clips import Batches, EpochSampler
+from dualformer.datasets.clip_datasets import Batches, EpochSampler
 from dualformer.errors import DualFormerError
 from dualformer.training.bad_files import BadFiles
+from dualformer.training.distributed import ProcessGroup
 from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
-from dualformer.training.parallel import Ranks
 from dualformer.video.augmentation import Augmentation
 
 
@@ -37,7 +37,7 @@ class Feed:
         augmentation: Augmentation,
         order: Callable[[int], NDArray[np.int64]] | None,
         bad_files: BadFiles,
-        ranks: Ranks,
+        ranks: ProcessGroup,
         device: torch.device,
     ) -> None:
         self.clips_per_batch = batch_size * ranks.world

@@ -23,16 +23,8 @@ from torch.utils.data import Dataset
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.training.bad_files import BadFiles
-from dualformer.training.counts import count_batches
-from dualformer.training.feed import Feed
-from dualformer.training.objective import Batch, ClipObjective
-from dualformer.training.parallel import Ranks
-from dualformer.training.pictures import SCHEDULE, draw_schedule
-from dualformer.training.preview import CLIPS, draw_clips
-from dualformer.training.record import AVERAGE, BEST, LAST, Record, TrainResult
-from dualformer.training.report import Reporter, Watcher, clock
-from dualformer.training.signals import Interrupted, Stop
-from dualformer.training.state import (
+from dualformer.training.batch_count import count_batches
+from dualformer.training.checkpoint import (
     Progress,
     checkpoints,
     forget_checkpoints,
@@ -41,12 +33,20 @@ from dualformer.training.state import (
     seed_random,
     tidy,
 )
-from dualformer.training.stepper import LoopConfig, NoNumber, Stepper
-from dualformer.training.validation import Judgement, judge, size
+from dualformer.training.clip_preview import CLIPS, draw_clips
+from dualformer.training.distributed import ProcessGroup
+from dualformer.training.feed import Feed
+from dualformer.training.objective import Batch, ClipObjective
+from dualformer.training.reporter import Callback, Reporter, clock
+from dualformer.training.run_folder import AVERAGE, BEST, LAST, Record, TrainResult
+from dualformer.training.signals import Stop, TrainingInterrupted
+from dualformer.training.train_step import LoopConfig, NonFiniteLossError, TrainStep
+from dualformer.training.training_pictures import SCHEDULE, draw_schedule
+from dualformer.training.validation import ValidationResult, judge, size
 from dualformer.video.augmentation import Augmentation
-from dualformer.weights.native import Card
+from dualformer.weights.safetensors_file import Card
 
-__all__ = ["AVERAGE", "BEST", "LAST", "Batch", "Interrupted", "Loop", "LoopConfig", "TrainResult"]
+__all__ = ["AVERAGE", "BEST", "LAST", "Batch", "Loop", "LoopConfig", "TrainResult", "TrainingInterrupted"]
 
 
 class Loop:
@@ -76,12 +76,12 @@ class Loop:
         order: Callable[[int], NDArray[np.int64]] | None = None,
         name: Callable[[int], str] | None = None,
         describe: Callable[[], None] = lambda: None,
-        watchers: Sequence[Watcher] = (),
+        watchers: Sequence[Callback] = (),
     ) -> None:
         augmentation = augmentation or Augmentation(flip=0.0)
         self.config, self.out, self.fabric, self.reporter = config, out, fabric, reporter
         self.raw, self.val_clips, self.progress = objective, val_clips, Progress()
-        self.ranks = Ranks(fabric)
+        self.ranks = ProcessGroup(fabric)
         self.batches = count_batches(
             train_size,
             batch_size=config.batch_size,
@@ -116,7 +116,7 @@ class Loop:
             "batch_size": self._feed.clips_per_batch,
             "augmentation": augmentation.to_dict(),
         }
-        self._stepper = Stepper(
+        self._stepper = TrainStep(
             objective,
             config,
             steps=self.steps,
@@ -126,7 +126,7 @@ class Loop:
             name=name,
         )
         self._record = Record(out, card, describe=describe, decay=config.ema)
-        self._watchers: list[Watcher] = []
+        self._watchers: list[Callback] = []
         self.watch(lambda: watchers)
         self._stop = Stop(patient=self.ranks.world > 1)
 
@@ -148,12 +148,12 @@ class Loop:
 
         self.ranks.by_first(go_back)
 
-    def watch(self, make: Callable[[], Sequence[Watcher]]) -> None:
+    def watch(self, make: Callable[[], Sequence[Callback]]) -> None:
         """Has the first process make watchers, and tells them from now on."""
         self.ranks.by_first(lambda: self._watchers.extend(make()))
 
     def run(self) -> TrainResult:
-        """Trains to the end. Raises `Interrupted` after saving when Ctrl-C or SIGTERM comes."""
+        """Trains to the end. Raises `TrainingInterrupted` after saving when Ctrl-C or SIGTERM comes."""
         progress = self.progress
         try:
             with self._stop.listening():
@@ -225,7 +225,7 @@ class Loop:
     def _run_batch(self, batch: Batch) -> dict[str, float] | None:
         try:
             return self._stepper.batch(batch, self.progress)
-        except NoNumber as error:
+        except NonFiniteLossError as error:
             newest = checkpoints(self.out)
             kept = f"{newest[0].name} is from before" if newest else "no checkpoint was written before"
             raise DualFormerError(f"{self.out}: {error} ({kept})") from error
@@ -239,7 +239,7 @@ class Loop:
             self.save()
             how = "Ctrl-C" if by_key else "SIGTERM"
             self.reporter.say(f"stopped by {how}; saved at step {self.progress.step} of {self.steps}")
-            raise Interrupted(how)
+            raise TrainingInterrupted(how)
         if save:
             self.save()
         return bool(save)
@@ -289,7 +289,7 @@ class Loop:
             progress.start_epoch(progress.epoch + 1)
             self.save()
 
-    def _judge(self, networks: Mapping[str, DualFormer]) -> dict[str, Judgement]:
+    def _judge(self, networks: Mapping[str, DualFormer]) -> dict[str, ValidationResult]:
         return judge(
             networks,
             self.val_clips,

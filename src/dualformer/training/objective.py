@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from dualformer.datasets.clips import TrainingClips
+from dualformer.datasets.clip_datasets import TrainingClips
 from dualformer.model.heads import TokenHead
 from dualformer.model.network import DualFormer
 from dualformer.training.class_weights import class_weights
-from dualformer.training.config import TrainConfig
 from dualformer.training.losses import ClipLoss
-from dualformer.training.options.teach import TeachOptions
+from dualformer.training.settings.teacher_settings import TeacherSettings
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.stored_scores import LabelledTokens, ScoreFolder, TokenGrid
 from dualformer.training.teacher import Teacher, open_teacher
 from dualformer.training.token_labels import clip_loss, fit_map, token_loss, top_distribution
@@ -115,7 +115,7 @@ class TaughtObjective(ClipObjective):
         self,
         model: DualFormer,
         preprocessing: Preprocessing,
-        options: TeachOptions,
+        options: TeacherSettings,
         *,
         teacher: Teacher | None = None,
         scores: ScoreFolder | None = None,
@@ -176,7 +176,7 @@ class TaughtObjective(ClipObjective):
 _DECISIVE = ("distill", "distill_weight", "temperature", "teacher_topk", "teacher_rest")
 
 
-def _lesson(options: TeachOptions) -> str:
+def _lesson(options: TeacherSettings) -> str:
     topk = f"its {options.teacher_topk} likeliest classes of every token"
     if options.teacher_rest == "zero":
         topk += " (the others' scores zero, as in the authors' code)"

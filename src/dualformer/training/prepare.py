@@ -11,25 +11,25 @@ from pathlib import Path
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Config
 from dualformer.model.presets import list_models, preset_config
+from dualformer.training.batch_count import count_batches
+from dualformer.training.checkpoint import has_begun
 from dualformer.training.class_weights import BALANCED
-from dualformer.training.config import TrainConfig
-from dualformer.training.counts import count_batches
-from dualformer.training.options.augment import Flip
-from dualformer.training.options.data import RENDERED
-from dualformer.training.options.steps import PAPER_BATCH
-from dualformer.training.parallel import Processes, processes
+from dualformer.training.distributed import Processes, processes
 from dualformer.training.propose import propose
 from dualformer.training.recipes.recipe import RANDOM
-from dualformer.training.record import LAST
+from dualformer.training.run_folder import LAST
+from dualformer.training.settings.augmentation_settings import Flip
+from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.optimizer_settings import PAPER_BATCH
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source, open_source
-from dualformer.training.state import has_begun
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.weights.card import Card
 from dualformer.weights.locate import resolve
-from dualformer.weights.native import read_card
-from dualformer.weights.recut import video_config
 from dualformer.weights.resample import of_images
+from dualformer.weights.resize_clip import video_config
+from dualformer.weights.safetensors_file import read_card
 
 CONFIG = "config.json"
 FLIP_MAP = "flip_map.json"

@@ -19,12 +19,12 @@ import math
 from collections.abc import Mapping
 
 from dualformer.datasets.samples import name_some
-from dualformer.results.interval import half_width
-from dualformer.training.config import TrainConfig
-from dualformer.training.options.data import RENDERED
+from dualformer.scoring.intervals import half_width
 from dualformer.training.recipes.recipe import RANDOM
+from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import RENDERED_EPOCHS
-from dualformer.weights.native import Card
+from dualformer.weights.safetensors_file import Card
 
 FEW_VIDEOS = 2000
 """Below, nano starts from the rendered weights."""

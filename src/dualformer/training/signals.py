@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 
-class Interrupted(KeyboardInterrupt):
+class TrainingInterrupted(KeyboardInterrupt):
     """A run that was stopped by a signal, after it was saved."""
 
 

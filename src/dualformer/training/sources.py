@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dualformer.datasets.clips import TrainingClips, ViewClips
-from dualformer.datasets.open import Splits, open_splits, parse_where, read_bad
-from dualformer.datasets.relations import RelationClips
+from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
 from dualformer.datasets.samples import Packed, VideoList
-from dualformer.datasets.shards.order import LANES, ShardOrder, remote_shards, room_for
+from dualformer.datasets.shards.shard_order import LANES, ShardOrder, remote_shards, room_for
 from dualformer.datasets.shards.storage import ShardCache
-from dualformer.training.config import TrainConfig
-from dualformer.training.options.data import RENDERED
+from dualformer.datasets.splits import Splits, open_splits, parse_where, read_bad
+from dualformer.paper.relations import RelationClips
+from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import Preprocessing
 

@@ -22,10 +22,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dualformer.datasets.clips import TrainingClips
+from dualformer.datasets.clip_datasets import TrainingClips
 from dualformer.datasets.samples import DatasetError, Packed, Sample, VideoList, name_some
 from dualformer.model.config import Config, Size3
-from dualformer.training.options.teach import Rest
+from dualformer.training.settings.teacher_settings import Rest
 from dualformer.training.teacher import match_classes
 from dualformer.training.token_labels import spread
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dualformer.datasets.benchmarks.names import parse_named
-from dualformer.datasets.shards.read import find_shards
-from dualformer.results.interval import wilson_interval
-from dualformer.training.config import TrainConfig
+from dualformer.datasets.benchmarks.benchmark_names import parse_named
+from dualformer.datasets.shards.read_shards import find_shards
+from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.propose import FEW_TO_JUDGE
 from dualformer.training.recipes.recipe import Recipe
-from dualformer.training.record import TrainResult
-from dualformer.training.report import CURVES, clock
-from dualformer.training.run import CONFIG, SPLIT
+from dualformer.training.reporter import CURVES, clock
+from dualformer.training.run_folder import TrainResult
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import CONFIG, SPLIT
 
 
 def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]:

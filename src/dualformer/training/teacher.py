@@ -21,9 +21,9 @@ from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize, resize
 from dualformer.weights.card import Card
-from dualformer.weights.exported.files import is_exported
+from dualformer.weights.exported.exported_files import is_exported
 from dualformer.weights.locate import resolve
-from dualformer.weights.native import load_weights
+from dualformer.weights.safetensors_file import load_weights
 
 _MOST_NAMED = 3
 
@@ -105,7 +105,7 @@ def open_teacher(path_or_hub_id: str, *, classes: Sequence[str], clips: Preproce
                 f"--teacher {path_or_hub_id} is an exported model, which knows whole clips only: say --distill clip, "
                 "or give the weights that it was made from"
             )
-        from dualformer.training.exported import open_exported  # here: it loads what exports need
+        from dualformer.training.exported_teacher import open_exported  # here: it loads what exports need
 
         return open_exported(Path(path_or_hub_id), classes=classes, clips=clips)
     path = resolve(path_or_hub_id)

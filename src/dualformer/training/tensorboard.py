@@ -18,7 +18,7 @@ EVENTS = "tensorboard"
 """The folder of the event files in that of the run."""
 
 
-class TensorBoardWatcher:
+class TensorBoardCallback:
     """Writes event files to ``out/tensorboard``: see them with ``tensorboard --logdir`` and the folder of the runs.
 
     Nothing is written before the first value comes. Whatever an interrupted run wrote of that step and of later ones is

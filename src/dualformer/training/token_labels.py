@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from dualformer.model.config import Size3
 from dualformer.training.losses import mean_over_clips
-from dualformer.training.options.teach import Rest
+from dualformer.training.settings.teacher_settings import Rest
 
 
 def top_distribution(scores: Tensor, k: int, *, rest: Rest = "none") -> Tensor:

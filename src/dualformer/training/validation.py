@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset, Subset
 
-from dualformer.datasets.clips import Batches
+from dualformer.datasets.clip_datasets import Batches
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
-from dualformer.results.multilabel import THRESHOLD, mean_average_precision, micro_f1
-from dualformer.training.parallel import Ranks
+from dualformer.scoring.multilabel import THRESHOLD, mean_average_precision, micro_f1
+from dualformer.training.distributed import ProcessGroup
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.video.views import probabilities_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class ValidationResult:
     """Of one network. Shares from 0 to 1."""
 
     loss: float
@@ -56,11 +56,11 @@ def judge(
     *,
     batch_size: int,
     workers: int,
-    ranks: Ranks,
+    ranks: ProcessGroup,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
     multi_label: bool = False,
-) -> dict[str, Judgement]:
+) -> dict[str, ValidationResult]:
     """Every network on all ``clips``, which are read once: those of each process, ``ranks.world`` apart.
 
     Loss is of the mean probabilities of a clip's views. What all processes found is put together, so that uneven parts
@@ -106,11 +106,11 @@ class _One:
         pairs = labels * classes + probabilities.argmax(dim=1)
         self._confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)
 
-    def judge(self, ranks: Ranks) -> Judgement:
+    def judge(self, ranks: ProcessGroup) -> ValidationResult:
         loss, among_5 = ranks.total(self._loss, self._among_5)
         confusion = ranks.total_counts(self._confusion).view(self._classes, self._classes)
         total = int(confusion.sum())
-        return Judgement(
+        return ValidationResult(
             loss=loss / total,
             top1=int(confusion.trace()) / total,
             top5=among_5 / total if self._classes > 5 else None,
@@ -129,14 +129,14 @@ class _Several:
         self._scores.append(probabilities.cpu())
         self._targets.append(batch["target"])
 
-    def judge(self, ranks: Ranks) -> Judgement:
+    def judge(self, ranks: ProcessGroup) -> ValidationResult:
         # A process may have had no clip at all.
         parts = [part for own in ranks.gather(list(zip(self._scores, self._targets, strict=True))) for part in own]
         scores, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         loss = F.binary_cross_entropy(scores, targets)
         right = targets.gather(1, scores.argmax(dim=1, keepdim=True))
         true = targets.bool().numpy()
-        return Judgement(
+        return ValidationResult(
             loss=float(loss),
             top1=float(right.mean()),
             map=mean_average_precision(scores.numpy(), true),
@@ -144,7 +144,7 @@ class _Several:
         )
 
 
-def _part(clips: Dataset[dict[str, Tensor]], ranks: Ranks) -> Dataset[dict[str, Tensor]]:
+def _part(clips: Dataset[dict[str, Tensor]], ranks: ProcessGroup) -> Dataset[dict[str, Tensor]]:
     if ranks.world == 1:
         return clips
     return Subset(clips, range(ranks.rank, size(clips), ranks.world))

@@ -17,7 +17,7 @@ VARIABLE = "DUALFORMER_DECODER"
 Backend = Literal["pyav", "torchcodec"]
 
 
-class DecoderMissing(DualFormerError):
+class DecoderMissingError(DualFormerError):
     """The decoder that was asked for cannot be imported. The message says how to get it."""
 
 
@@ -31,13 +31,13 @@ def chosen_backend() -> Backend:
 
 
 def import_torchcodec() -> ModuleType:
-    """Raises :class:`DecoderMissing` where it is not there, or does not find FFmpeg's libraries."""
+    """Raises :class:`DecoderMissingError` where it is not there, or does not find FFmpeg's libraries."""
     try:
         import torchcodec  # type: ignore[import-not-found]  # optional, beside FFmpeg's libraries
         import torchcodec.decoders  # type: ignore[import-not-found]
     except (ImportError, OSError, RuntimeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DecoderMissing(
+        raise DecoderMissingError(
             f"{VARIABLE}=torchcodec: it cannot be imported ({lines[0]}): pip install the torchcodec that goes with "
             "your PyTorch and install FFmpeg's shared libraries, or unset the variable"
         ) from error

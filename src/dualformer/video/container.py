@@ -26,6 +26,7 @@ import av.video.stream
 
 from dualformer.errors import DualFormerError
 from dualformer.video.bounds import Bounds, current_bounds
+from dualformer.video.file_pieces import Media, Piece, Window, path_of, size_of
 from dualformer.video.formats import (
     IMAGE_BRANDS,
     IMAGE_EXTENSIONS,
@@ -35,7 +36,6 @@ from dualformer.video.formats import (
     has_jpeg_in_tiff,
     is_jpeg,
 )
-from dualformer.video.pieces import Media, Piece, Window, path_of, size_of
 
 _THREADS_PAY_FROM = 320 * 240  # pixels; below, starting FFmpeg's threads costs more than they save
 

@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dualformer.video.container import FrameCountError, OpenVideo, VideoError, ffmpeg_says, packets_of
+from dualformer.video.file_pieces import Media
+from dualformer.video.frame_reader_base import as_asked, checked_numbers, stacked
 from dualformer.video.packets import NO_TIME, Table, scan, tabulate
-from dualformer.video.pieces import Media
 from dualformer.video.pixels import Pictures
-from dualformer.video.reading import as_asked, checked_numbers, stacked
 from dualformer.video.sequential import VideoInfo, counted_times, decode_all, decode_in_order, describe, first_size
 
 __all__ = ["FrameCountError", "VideoError", "VideoInfo", "VideoReader", "decode_all"]

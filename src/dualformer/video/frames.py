@@ -12,11 +12,11 @@ from torch import Tensor
 from dualformer.video.backend import Backend, chosen_backend
 from dualformer.video.container import OpenVideo, VideoError
 from dualformer.video.decode import VideoReader
+from dualformer.video.file_pieces import Media, are_frames, path_of
 from dualformer.video.formats import is_image
-from dualformer.video.numbered import frames_of, size_changes
-from dualformer.video.pieces import Media, are_frames, path_of
+from dualformer.video.frame_reader_base import Reader, as_asked, checked_numbers, stacked
+from dualformer.video.numbered_frames import frames_of, size_changes
 from dualformer.video.pixels import Pictures
-from dualformer.video.reading import Reader, as_asked, checked_numbers, stacked
 from dualformer.video.sequential import VideoInfo, decode_opened
 from dualformer.video.torchcodec import TorchcodecReader
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.video.container import VideoError
-from dualformer.video.pieces import Media
+from dualformer.video.file_pieces import Media
 from dualformer.video.sequential import TURNED_ANEW, orientation, orientation_in, side_data
 
 _log = logging.getLogger("dualformer")

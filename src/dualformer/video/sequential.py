@@ -20,7 +20,7 @@ from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
 from dualformer.video.container import OpenVideo, VideoError, ffmpeg_says, packets_of
-from dualformer.video.pieces import Media
+from dualformer.video.file_pieces import Media
 
 TURNED_ANEW = "some of its frames lie on their side and others do not: convert it to a video of one orientation"
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from dualformer.errors import DualFormerError
 from dualformer.video.backend import VARIABLE, import_torchcodec
 from dualformer.video.container import OpenVideo, VideoError
+from dualformer.video.file_pieces import Media
+from dualformer.video.frame_reader_base import as_asked, checked_numbers, stacked
 from dualformer.video.packets import Table, scan, tabulate
-from dualformer.video.pieces import Media
-from dualformer.video.reading import as_asked, checked_numbers, stacked
 from dualformer.video.sequential import VideoInfo, decode_opened, describe, orientation, refuse_if_cut
 
 _SEEKS_BEHIND_KEY_FRAMES = {"mpegts", "mpeg"}  # and what then decodes may be garbage with the right time
@@ -31,9 +31,9 @@ _SEEKS_BEHIND_KEY_FRAMES = {"mpegts", "mpeg"}  # and what then decodes may be ga
 class TorchcodecReader:
     """Random and sequential access to the frames of one file, as `VideoReader` gives it. A context manager.
 
-    ``threads``: decoding threads, chosen as for `VideoReader`. Raises ``FileNotFoundError``, `DecoderMissing` where
-    torchcodec cannot be imported, and :class:`VideoError` for what is no decodable video, and for what torchcodec does
-    not read right: frames that it cannot number, that are mirrored, or that change in size.
+    ``threads``: decoding threads, chosen as for `VideoReader`. Raises ``FileNotFoundError``, `DecoderMissingError`
+    where torchcodec cannot be imported, and :class:`VideoError` for what is no decodable video, and for what
+    torchcodec does not read right: frames that it cannot number, that are mirrored, or that change in size.
     """
 
     def __init__(self, path: str | Media, *, threads: int | None = None) -> None:

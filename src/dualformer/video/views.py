@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dualformer.errors import DualFormerError
-from dualformer.video.clips import read_views
+from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
+from dualformer.files import atomic_write
 from dualformer.model.network import DualFormer
-from dualformer.weights.atomic import atomic_write
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.locate import CARD, TENSORS, first_line, hub_errors
-from dualformer.weights.native import load_weights, save_weights
+from dualformer.weights.safetensors_file import load_weights, save_weights
 
 PAGE = "README.md"
 

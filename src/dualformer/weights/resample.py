@@ -34,7 +34,7 @@ from dualformer.model.pyramid import resample_kernel
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.keys import check_keys, misfits, times
 from dualformer.weights.locate import resolve
-from dualformer.weights.reading import load_state, read_card
+from dualformer.weights.safetensors_reader import load_state, read_card
 
 Peg = Literal["middle", "spread"]
 """Where the one frame of a PEG kernel goes among three: into the middle one alone, or spread evenly over them."""

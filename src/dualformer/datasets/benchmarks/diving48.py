@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from dualformer.datasets.benchmarks.listing import (
+from dualformer.datasets.benchmark_classes import class_names
+from dualformer.datasets.benchmarks.annotations import (
     Entry,
     Listing,
     MediaIndex,
@@ -18,7 +19,6 @@ from dualformer.datasets.benchmarks.listing import (
     json_items,
     the_file,
 )
-from dualformer.datasets.classes import class_names
 from dualformer.datasets.samples import DatasetError
 
 _NAMES = class_names("diving48")

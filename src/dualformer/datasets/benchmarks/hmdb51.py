@@ -6,7 +6,8 @@ The videos lie in class folders.
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dualformer.datasets.benchmarks.listing import (
+from dualformer.datasets.benchmark_classes import class_names, spelling
+from dualformer.datasets.benchmarks.annotations import (
     Entry,
     Listing,
     MediaIndex,
@@ -15,7 +16,6 @@ from dualformer.datasets.benchmarks.listing import (
     assemble,
     text_lines,
 )
-from dualformer.datasets.classes import class_names, spelling
 from dualformer.datasets.samples import DatasetError, name_some
 
 _NAMES = class_names("hmdb51")

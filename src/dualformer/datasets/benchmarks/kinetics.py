@@ -10,7 +10,8 @@ import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dualformer.datasets.benchmarks.listing import (
+from dualformer.datasets.benchmark_classes import TABLES, class_names, spelling
+from dualformer.datasets.benchmarks.annotations import (
     Entry,
     Listing,
     MediaIndex,
@@ -19,7 +20,6 @@ from dualformer.datasets.benchmarks.listing import (
     assemble,
     read_text,
 )
-from dualformer.datasets.classes import TABLES, class_names, spelling
 from dualformer.datasets.samples import DatasetError, name_some
 
 _NEEDED = ("youtube_id", "time_start", "time_end")

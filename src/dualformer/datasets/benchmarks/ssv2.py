@@ -8,7 +8,7 @@ Files are called ``labels.json``, ``train.json``, ``validation.json``, ``test.js
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dualformer.datasets.benchmarks.listing import (
+from dualformer.datasets.benchmarks.annotations import (
     Entry,
     Listing,
     MediaIndex,

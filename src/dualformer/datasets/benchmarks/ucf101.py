@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dualformer.datasets.benchmarks.listing import (
+from dualformer.datasets.benchmark_classes import class_names, spelling
+from dualformer.datasets.benchmarks.annotations import (
     Entry,
     Listing,
     MediaIndex,
@@ -17,7 +18,6 @@ from dualformer.datasets.benchmarks.listing import (
     text_lines,
     the_file,
 )
-from dualformer.datasets.classes import class_names, spelling
 from dualformer.datasets.samples import DatasetError
 
 _NAMES = class_names("ucf101")

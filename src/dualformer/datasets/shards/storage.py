@@ -25,7 +25,7 @@ from filelock import FileLock
 from fsspec.exceptions import FSTimeoutError
 
 from dualformer.datasets.samples import DatasetError
-from dualformer.video.pieces import Piece, Window
+from dualformer.video.file_pieces import Piece, Window
 
 _T = TypeVar("_T")
 _PAUSES = (1.0, 4.0, 15.0)  # seconds before it is tried again

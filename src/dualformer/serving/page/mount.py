@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from dualformer.serving.extra import need_web
 from dualformer.serving.page.examples import render_examples
-from dualformer.serving.page.guard import Guard
+from dualformer.serving.page.request_filter import RequestFilter
 from dualformer.serving.service import Service
 
 _EXAMPLES = "examples"
@@ -38,7 +38,7 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
     need_web("gradio")  # not before: it looks at these when it is imported
     import gradio as gr
 
-    from dualformer.serving.page.blocks import make_page
+    from dualformer.serving.page.page_layout import make_page
     from dualformer.serving.page.style import CSS, make_theme
 
     blocks = make_page(service, folder=folder, examples=render_examples(folder / _EXAMPLES))
@@ -70,7 +70,7 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
                 sweeping.cancel()
 
     app.router.lifespan_context = lifespan
-    app.mount("/", Guard(inner, service, folder))
+    app.mount("/", RequestFilter(inner, service, folder))
 
 
 async def _sweep(folder: Path) -> None:

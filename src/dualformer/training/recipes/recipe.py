@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dualformer.training.config import TrainConfig
+from dualformer.training.settings.train_config import TrainConfig
 
 HEADINGS = ("Data", "Expected", "Hardware", "Time", "Command")
 """What every recipe's text tells."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.exported.files import format_of, parts
+from dualformer.weights.exported.exported_files import format_of, parts
 from dualformer.weights.locate import first_line
 
 Shape = tuple[int | None, ...]

@@ -1,0 +1,112 @@
+"""The most memory that a forward pass takes beyond the weights.
+
+On a CPU it is measured in a process of its own: what other works have left behind in this one, and what they have
+raised its peak to, would count as well. The process sets up PyTorch with a network of a few tokens, loads the network,
+runs it three times, and says how much more it held at its peak than before it loaded the network, less the weights. So
+what is kept twice, in another number format or another order, counts. On a GPU PyTorch's allocator knows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dualformer.bench.bench_settings import Setting
+from dualformer.bench.prepared_network import BenchError, Prepared, prepare
+from dualformer.inference.allocator import keep_freed_memory
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+_RUNS = 3
+
+
+def peak_beyond_weights(setting: Setting, exported: Path | None = None, *, keep_freed: bool = False) -> int | None:
+    """Bytes on a CPU, found in a process of its own; None where the system does not tell (it takes Linux).
+
+    Errors: `BenchError` with the last line of what the process says, if it fails.
+    """
+    if not _CLEAR.exists():
+        return None
+    asked = {
+        "setting": dataclasses.asdict(setting),
+        "exported": None if exported is None else str(exported),
+        "keep_freed": keep_freed,
+    }
+    command = [sys.executable, "-m", "dualformer.bench.peak_memory", json.dumps(asked)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+        raise BenchError(f"{setting}: its memory cannot be measured ({said[-1]})")
+    return int(done.stdout)
+
+
+def peak_on_gpu(prepared: Prepared) -> int:
+    """Bytes that tensors take at most during a run, beyond those that are there before."""
+    device = prepared.recognizer.device
+    prepared.run()
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    prepared.run()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def peak_of(ready: Callable[[], tuple[Callable[[], object], int]]) -> int:
+    """Bytes that this process, a fresh one on Linux, takes at most while what ``ready`` makes runs, less a number of
+    bytes that ``ready`` returns beside it.
+    """
+    _hand_back()
+    before = _resident("VmRSS")
+    run, stored = ready()
+    _hand_back()
+    _CLEAR.write_text("5", encoding="ascii")  # the peak is now what is resident now
+    for _ in range(_RUNS):
+        run()
+    return max(0, _resident("VmHWM") - before - stored)
+
+
+def _resident(field: str) -> int:
+    with _STATUS.open(encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
+
+
+def _hand_back() -> None:
+    """Freed memory goes back to the system, where glibc keeps it."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _in_this_process(setting: Setting, exported: Path | None) -> int:
+    # Libraries are loaded, threads started and their code made before anything counts. Those that run exported models
+    # do much of it when they load the first one.
+    small = Setting(model="dualformer_nano", clip=(2, 32, 32), threads=setting.threads)
+    first = small if setting.dtype == "int8" else dataclasses.replace(small, dtype=setting.dtype)
+    prepare(first, device="cpu").run()
+    if exported is not None:
+        prepare(setting, device="cpu", exported=exported).run()
+
+    def ready() -> tuple[Callable[[], object], int]:
+        prepared = prepare(setting, device="cpu", exported=exported)
+        return prepared.run, prepared.stored + prepared.views.numel()
+
+    return peak_of(ready)
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    if asked["keep_freed"]:
+        keep_freed_memory()
+    wanted = Setting(**{**asked["setting"], "clip": tuple(asked["setting"]["clip"])})
+    print(_in_this_process(wanted, Path(asked["exported"]) if asked["exported"] else None))

@@ -1,0 +1,277 @@
+"""The torch data sets over labelled files, and the order in which training goes through them."""
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch.utils.data
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.datasets.shards.storage import StorageError
+from dualformer.errors import DualFormerError
+from dualformer.video.augmentation import Augmentation
+from dualformer.video.backend import decoder
+from dualformer.video.clip_reader import read_training_clip, read_views, tell_if_short, training_view
+from dualformer.video.decode import FrameCountError
+from dualformer.video.frames import open_video
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.sampling import random_clip
+
+
+class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
+    """Randomly placed and augmented clips, by key (epoch, number): ``dict(clip, label, index)``.
+
+    ``clip`` is uint8 (T, crop, crop, 3), ``index`` its video: of n videos, clip number i, n + i, 2n + i and so on are
+    draws of video i. What a clip is depends on ``seed``, the epoch and its number alone: not on the worker, nor on what
+    was read before, so that a resumed run sees what an unbroken one would. ``label`` is that of the mirrored clip,
+    where mirroring changes it. Of videos that may have several labels it is the first of them, and items have besides
+    a ``target``, float32 (classes,): 1 for each label, 0 for the others.
+
+    ``cache_bytes``: memory for decoded frames of small data sets. Whole videos are kept as they decode, so that clips
+    are bit for bit those read from the file; a video that no longer fits is read anew each time. Loader workers have
+    memory of their own and share the budget out evenly, but any of them may meet any video: it takes workers times the
+    decoded size of the data set to keep all of it.
+
+    ``tells_where``: items say besides where they were cut from, as `TrainingClip` does: ``box`` (4,), ``times`` (T,)
+    and ``flip``.
+    """
+
+    def __init__(
+        self,
+        videos: VideoList,
+        pre: Preprocessing,
+        *,
+        seed: int,
+        augmentation: Augmentation,
+        cache_bytes: int = 0,
+        tells_where: bool = False,
+    ) -> None:
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, not {seed}")
+        if cache_bytes < 0:
+            raise ValueError(f"cache_bytes must not be negative, not {cache_bytes}")
+        if augmentation.scale_jitter and augmentation.scale_jitter[0] < pre.crop:
+            raise ValueError(
+                f"--scale-jitter from {augmentation.scale_jitter[0]} pixels on: frames must be no smaller than the "
+                f"crops of {pre.crop} (--size)"
+            )
+        if augmentation.mirrored is not None and len(augmentation.mirrored) != len(videos.classes):
+            raise ValueError(f"{len(augmentation.mirrored)} mirrored labels for {len(videos.classes)} classes")
+        decoder()  # one that is missing is told here, and not by every worker
+        self.videos = videos
+        self.pre = pre
+        self._seed = seed
+        self.augmentation = augmentation
+        self.tells_where = tells_where
+        self._cache_bytes = cache_bytes
+        self._cached: dict[int, tuple[NDArray[np.float64], Tensor]] = {}
+        self._cached_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        epoch, number = key
+        index = number % len(self.videos)
+        sample = self.videos.samples[index]
+        augmentation = self.augmentation.of_label(*sample.labels)
+        rng = np.random.default_rng([self._seed, epoch, number])
+        decoded = self._decoded(index) if self._cache_bytes else None
+        if decoded is None:
+            clip = read_training_clip(sample.media, self.pre, rng, augmentation, fps=sample.fps)
+        else:
+            times, frames = decoded
+            tell_if_short(sample.media, times, self.pre)
+            indices = random_clip(times, self.pre, rng)
+            shown = ((i, frames[i]) for i in np.unique(indices).tolist())
+            clip = training_view(shown, indices, times, self.pre, rng, augmentation)
+        labels = [augmentation.mirrored_label(label) if clip.mirrored else label for label in sample.labels]
+        item = {"clip": clip.frames, "label": labels[0], "index": index} | _target(self.videos, labels)
+        if self.tells_where:
+            item |= {"box": np.array(clip.box), "times": clip.times, "flip": clip.mirrored}
+        return item
+
+    def _decoded(self, index: int) -> tuple[NDArray[np.float64], Tensor] | None:
+        """Times and all frames (n, H, W, 3) of a video from memory, read into it if there is room."""
+        if index in self._cached:
+            return self._cached[index]
+        worker = torch.utils.data.get_worker_info()
+        room = self._cache_bytes // (worker.num_workers if worker else 1) - self._cached_bytes
+        if room <= 0:
+            return None
+        sample = self.videos.samples[index]
+        with open_video(sample.media, fps=sample.fps, clock=self.pre.fps is not None) as reader:
+            if len(reader) * reader.info.height * reader.info.width * 3 > room:
+                return None
+            try:
+                frames = reader.read(np.arange(len(reader)))
+            except FrameCountError:
+                frames = reader.read(np.arange(len(reader)))  # the reader has counted its frames meanwhile
+            entry = (reader.times, frames)
+        self._cached[index] = entry
+        self._cached_bytes += frames.numel()
+        return entry
+
+
+class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
+    """Test views by index: ``dict(views, label, index)`` with ``views`` uint8 (clips·crops, T, crop, crop, 3).
+
+    Of videos that may have several labels there is a ``target`` as well, as in `TrainingClips`.
+    """
+
+    def __init__(self, videos: VideoList, pre: Preprocessing, *, clips: int = 1, crops: int = 1) -> None:
+        if clips < 1 or crops not in (1, 3):
+            raise ValueError(f"views are 1 or more clips × 1 or 3 crops, not {clips}×{crops}")
+        decoder()  # one that is missing is told here, and not by every worker
+        self.videos = videos
+        self.pre = pre
+        self._clips, self._crops = clips, crops
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = self.videos.samples[index]
+        views = read_views(sample.media, self.pre, clips=self._clips, crops=self._crops, fps=sample.fps)
+        return {"views": views, "label": sample.label, "index": index} | _target(self.videos, sample.labels)
+
+
+def _target(videos: VideoList, labels: Iterable[int]) -> dict[str, Tensor]:
+    """What an item has besides, where videos may have several labels."""
+    if not videos.multi_label:
+        return {}
+    target = torch.zeros(len(videos.classes))
+    target[list(labels)] = 1
+    return {"target": target}
+
+
+class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
+    """Keys (epoch, number) of one epoch for one rank: every world-th of a permutation drawn from seed and epoch.
+
+    All ranks get equally many; the up to world - 1 samples left over are others in each epoch. ``start`` counts the
+    samples of this epoch that all ranks together have had already: a resumed run goes on where it stopped. With
+    ``repeats``, each of the ``length`` videos comes that many times in a row, as clips of other numbers. ``order``
+    takes the place of the draw: a permutation of the videos for each epoch, as `ShardOrder` gives it.
+    Call :meth:`at` before each epoch.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        *,
+        seed: int,
+        epoch: int = 0,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        repeats: int = 1,
+        order: Callable[[int], NDArray[np.int64]] | None = None,
+    ) -> None:
+        if length * repeats < world or not 0 <= rank < world:
+            raise ValueError(f"cannot deal {length * repeats} samples to rank {rank} of {world}")
+        self._videos, self._repeats = length, repeats
+        self._order = order or self._shuffled
+        self._length = length * repeats
+        self._seed = seed
+        self._rank, self._world = rank, world
+        self.at(epoch, start)
+
+    def at(self, epoch: int, start: int = 0) -> "EpochSampler":
+        """Move to a place: the epoch, and how many of its samples are done over all ranks."""
+        if epoch < 0 or not 0 <= start <= self._length or start % self._world:
+            raise ValueError(
+                f"no such place: epoch {epoch}, sample {start} of {self._length} (a multiple of {self._world} ranks)"
+            )
+        self._epoch, self._start = epoch, start
+        return self
+
+    def __len__(self) -> int:
+        return (self._length - self._start) // self._world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        numbers = (self._order(self._epoch)[:, None] + self._videos * np.arange(self._repeats)).reshape(-1)
+        mine = numbers[self._start + self._rank :: self._world][: len(self)]
+        for number in mine.tolist():
+            yield self._epoch, number
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        # numpy pads seeds with zeros, so the last entry keeps this draw apart from the clips' [seed, epoch, index].
+        return np.random.default_rng([self._seed, epoch, 0, 1]).permutation(self._videos)
+
+
+class Batches:
+    """Batches of a ``DataLoader`` with these ``options`` over ``clips``, to be gone through once an epoch or once.
+
+    A video that cannot be read raises :class:`DatasetError` with the remedy, whichever process met it. With
+    ``left_out`` that is called with the error instead, and the clip is missing from its batch: no other takes its
+    place. A batch of which nothing is left raises all the same.
+    Ctrl-C is left to the process that reads the batches: its workers go on until it ends them. PyTorch's global random
+    state stays as it is.
+    """
+
+    def __init__(
+        self,
+        clips: torch.utils.data.Dataset[dict[str, Any]],
+        *,
+        left_out: Callable[[DualFormerError], None] | None = None,
+        **options: Any,
+    ) -> None:
+        self._left_out = left_out
+        self._loader = torch.utils.data.DataLoader(
+            _Guarded(clips),
+            collate_fn=_collate,
+            worker_init_fn=leave_signals_to_the_main_process,
+            generator=torch.Generator(),  # a loader draws once as it starts
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch, errors in self._loader:
+            for error in errors:
+                if isinstance(error, StorageError):
+                    raise error
+                if self._left_out is not None:
+                    self._left_out(error)
+                if self._left_out is None or batch is None:
+                    raise DatasetError(
+                        f"{error}; find all such files with `dualformer check`, and leave them out by giving its "
+                        "manifest with --manifest"
+                    ) from error
+            yield batch
+
+
+def leave_signals_to_the_main_process(_: int) -> None:
+    """For ``worker_init_fn`` of a loader: Ctrl-C goes to all of the terminal's processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A first SIGTERM may have gone to the whole group, for the main process to save and stop; a second one is meant.
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+class _Guarded(torch.utils.data.Dataset[dict[str, Any] | DualFormerError]):
+    """Items, or why there is none: raised in a loader worker, an error would arrive as a page of traceback."""
+
+    def __init__(self, clips: torch.utils.data.Dataset[dict[str, Any]]) -> None:
+        self._clips = clips
+
+    def __len__(self) -> int:
+        return len(self._clips)  # type: ignore[arg-type]  # asked for only where there is no sampler
+
+    def __getitem__(self, key: Any) -> dict[str, Any] | DualFormerError:
+        try:
+            return self._clips[key]
+        except DualFormerError as error:
+            return error
+        except FileNotFoundError as error:
+            return DatasetError(str(error))
+        except OSError as error:
+            return DatasetError(f"{error.filename or 'a file'}: it cannot be read ({error.strerror})")
+
+
+def _collate(items: list[dict[str, Any] | DualFormerError]) -> tuple[Any, list[DualFormerError]]:
+    """The batch of those that could be read, None of none, and why the others could not."""
+    errors = [item for item in items if isinstance(item, DualFormerError)]
+    read = [item for item in items if not isinstance(item, DualFormerError)]
+    return torch.utils.data.default_collate(read) if read else None, errors

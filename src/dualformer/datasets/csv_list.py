@@ -1,0 +1,221 @@
+"""A CSV file of videos or images: columns ``path`` and ``label``, and any others to choose rows by.
+
+Paths are relative to the folder that the CSV file lies in, or absolute. A folder of numbered images is written as
+``clip/img_%05d.jpg``, and a column ``fps`` gives its rate.
+
+Where videos may have several labels, these are separated by ``;``, or the video has a row for each.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dualformer.datasets.samples import SEPARATOR, DatasetError, Sample, VideoList, name_some, ordered_classes
+from dualformer.video.file_pieces import are_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the file, or several of one video. ``values``: its fields by column, as written."""
+
+    path: Path
+    line: int
+    """The first."""
+    values: Mapping[str, str]
+    labels: tuple[str, ...]
+    """One, unless videos may have several."""
+
+    def has(self, column: str, values: Collection[str]) -> bool:
+        """Whether the column holds one of the values: of several labels, whether any is one of them."""
+        if column == "label":
+            return any(label in values for label in self.labels)
+        return self.values[column] in values
+
+    @property
+    def is_there(self) -> bool:
+        return self.path.parent.is_dir() if are_frames(self.path) else self.path.is_file()
+
+    @property
+    def fps(self) -> float | None:
+        """The rate of a folder of frames, where the row gives it."""
+        return float(self.values["fps"]) if self.values.get("fps") and are_frames(self.path) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvTable:
+    """A CSV file as read. ``classes`` are those of all its lines, in label order."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    classes: tuple[str, ...]
+    multi_label: bool = False
+    """Whether a row may have several labels."""
+
+    def values_of(self, column: str) -> tuple[str, ...]:
+        """What there is in a column, in order; labels one by one."""
+        each = ((label for label in row.labels) if column == "label" else (row.values[column],) for row in self.rows)
+        return ordered_classes(value for values in each for value in values)
+
+
+def read_csv(
+    path: str | Path, *, bad: Collection[Path] = (), check_files: bool = True, multi_label: bool | None = False
+) -> CsvTable:
+    """Read and check a CSV file.
+
+    ``bad``: resolved paths of videos to leave out; their labels still count as classes. ``check_files``: whether every
+    other video must exist. ``multi_label``: whether videos may have several labels; None: if any has.
+    Raises ``FileNotFoundError`` where there is no such file, and :class:`DatasetError` with the line for everything
+    that is wrong in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such CSV file: {path}")
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DatasetError(f"{path}:{line}: not UTF-8: save the file in that encoding") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[Row] = []
+    columns: list[str] = []
+    try:
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if not columns:
+                columns = _header(path, [field.strip() for field in fields])
+                continue
+            rows.append(_row(path, reader.line_num, columns, fields))
+    except csv.Error as error:
+        raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
+    if not rows:
+        raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
+    if multi_label is None:
+        repeated = len({row.path for row in rows}) < len(rows)
+        multi_label = repeated or any(SEPARATOR in row.values["label"] for row in rows)
+    rows = _with_all_labels(path, rows) if multi_label else _with_one_label(path, rows)
+    classes = ordered_classes(label for row in rows for label in row.labels)
+    left_out = set(bad)
+    rows = [row for row in rows if row.path not in left_out]
+    if check_files and (missing := [row for row in rows if not row.is_there]):
+        names = name_some(row.values["path"] for row in missing)
+        what = f"{len(missing)} of {len(rows)} files do not exist: {names}"
+        raise DatasetError(f"{path}:{missing[0].line}: {what} (paths are relative to {path.parent})")
+    return CsvTable(path=path, columns=tuple(columns), rows=tuple(rows), classes=classes, multi_label=multi_label)
+
+
+def select(table: CsvTable, where: Mapping[str, tuple[str, ...]] | None = None) -> VideoList:
+    """The videos of the rows whose columns hold one of the given values each; all rows for None.
+
+    Raises ``ValueError`` for a column or value that the table does not have, naming those that it has.
+    """
+    where = where or {}
+    for column, values in where.items():
+        if column not in table.columns:
+            raise ValueError(f"{table.path} has no column {column!r}: choose from {', '.join(table.columns)}")
+        there = table.values_of(column)
+        if unknown := [value for value in values if value not in there]:
+            raise ValueError(
+                f"{table.path}: no row has {column}={name_some(unknown)}: choose from {name_some(there, most=20)}"
+            )
+    label = {name: i for i, name in enumerate(table.classes)}
+    samples = tuple(
+        Sample(path=row.path, label=label[row.labels[0]], fps=row.fps, others=tuple(label[n] for n in row.labels[1:]))
+        for row in table.rows
+        if all(row.has(column, values) for column, values in where.items())
+    )
+    if not samples:
+        raise ValueError(f"{table.path}: no row has {describe_where(where)} together")
+    suffix = f" where {describe_where(where)}" if where else ""
+    return VideoList(
+        classes=table.classes, samples=samples, source=f"{table.path}{suffix}", multi_label=table.multi_label
+    )
+
+
+def describe_where(where: Mapping[str, tuple[str, ...]]) -> str:
+    return ";".join(f"{column}={','.join(values)}" for column, values in where.items())
+
+
+def parse_where(text: str) -> dict[str, tuple[str, ...]]:
+    """``"batch=A,C"`` to ``{"batch": ("A", "C")}``; several columns are separated by ``;`` and must all hold."""
+    where: dict[str, tuple[str, ...]] = {}
+    for part in text.split(";"):
+        column, equals, values = part.partition("=")
+        chosen = tuple(value.strip() for value in values.split(","))
+        if not equals or not column.strip() or not all(chosen) or column.strip() in where:
+            raise ValueError(f"{text!r} does not say which rows: write COLUMN=VALUE,VALUE as in batch=A,C")
+        where[column.strip()] = chosen
+    return where
+
+
+def _header(path: Path, columns: list[str]) -> list[str]:
+    for needed in ("path", "label"):
+        if needed not in columns:
+            raise DatasetError(f"{path}:1: no column {needed!r} in the header ({', '.join(columns)}): name it so")
+    if len(set(columns)) != len(columns):
+        raise DatasetError(f"{path}:1: column names repeat in the header: {', '.join(columns)}")
+    return columns
+
+
+def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
+    where = f"{path}:{line}"
+    if len(fields) != len(columns):
+        raise DatasetError(f"{where}: {len(fields)} fields where the header has {len(columns)} ({', '.join(columns)})")
+    values = {column: field.strip() for column, field in zip(columns, fields, strict=True)}
+    for needed in ("path", "label"):
+        if not values[needed]:
+            raise DatasetError(f"{where}: the {needed} is empty")
+    video = (path.parent / values["path"]).resolve()
+    row = Row(path=video, line=line, values=values, labels=(values["label"],))
+    try:
+        rate = row.fps
+    except ValueError:
+        rate = 0.0
+    if rate is not None and not 0 < rate < math.inf:
+        raise DatasetError(f"{where}: fps {values['fps']!r} is not a number more than 0")
+    return row
+
+
+def _with_one_label(path: Path, rows: list[Row]) -> list[Row]:
+    """The rows, checked to have one label and a video of their own."""
+    remedy = "several labels are for training with --multi-label, and for weights that were"
+    first: dict[Path, Row] = {}
+    for row in rows:
+        if SEPARATOR in row.values["label"]:
+            raise DatasetError(f"{path}:{row.line}: several labels, {row.values['label']!r}: name one ({remedy})")
+        before = first.setdefault(row.path, row)
+        if before is not row:
+            problem = f"{path}:{row.line}: {row.values['path']} is listed already in line {before.line}"
+            if before.labels != row.labels:
+                problem += f", as {before.labels[0]!r}: name one label ({remedy})"
+            raise DatasetError(problem)
+    return rows
+
+
+def _with_all_labels(path: Path, rows: list[Row]) -> list[Row]:
+    """One row for each video, with the labels of all of its own in the order in which they are written."""
+    found: dict[Path, Row] = {}
+    for row in rows:
+        labels = tuple(label.strip() for label in row.values["label"].split(SEPARATOR))
+        if not all(labels):
+            raise DatasetError(
+                f"{path}:{row.line}: an empty label in {row.values['label']!r}: write {SEPARATOR} between two only"
+            )
+        before = found.get(row.path)
+        own = {name: value for name, value in row.values.items() if name not in ("path", "label")}
+        for name, value in own.items():
+            if before and before.values[name] != value:
+                raise DatasetError(
+                    f"{path}:{row.line}: {row.values['path']} has {name}={value} here and {before.values[name]} in "
+                    f"line {before.line}: a video has several labels, and one of all else"
+                )
+        labels = (*(before.labels if before else ()), *labels)
+        if twice := next((label for label in labels if labels.count(label) > 1), None):
+            raise DatasetError(f"{path}:{row.line}: {row.values['path']} has the label {twice!r} already: name it once")
+        found[row.path] = replace(before or row, labels=labels)
+    return list(found.values())

@@ -1,0 +1,194 @@
+"""Decode every frame of every file, in processes of their own, so that no file can hang or crash the check.
+
+Verdicts are written down as they come: a check that was stopped anywhere goes on, and the next one decodes only what is
+new or has changed.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from dualformer.datasets.guarded_processes import Fate, guarded
+from dualformer.datasets.manifest import Verdict, find_videos, place_of, read_manifest, write_manifest
+from dualformer.datasets.samples import DatasetError
+from dualformer.video.backend import chosen_backend, decoder
+from dualformer.video.container import VideoError
+from dualformer.video.file_pieces import Media, Stretch, are_frames, path_of, size_of
+from dualformer.video.formats import is_image
+from dualformer.video.numbered_frames import check_frames, frame_files
+from dualformer.video.sequential import VideoInfo, decode_all
+
+__all__ = ["Checked", "Verdict", "check_into", "check_videos", "find_videos", "read_manifest", "write_manifest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A verdict on every file, and of how many it was known before."""
+
+    verdicts: list[Verdict]
+    kept: int
+
+
+def check_videos(
+    paths: Sequence[Media],
+    *,
+    seconds_limit: float = 60,
+    workers: int | None = None,
+    progress: Callable[[Verdict], None] | None = None,
+) -> list[Verdict]:
+    """A verdict on every file, in the order of ``paths``.
+
+    A file that takes longer than ``seconds_limit`` to decode, or brings its process down, is bad; the process is
+    replaced. ``workers``: processes, None for one per core. ``progress`` is called with each verdict as it comes.
+    Processes are spawned: a script that calls this needs the usual ``if __name__ == "__main__":``. Raises as `decoder`
+    does where what ``DUALFORMER_DECODER`` names is not there.
+    """
+    decoded_by = decoder()  # one that is missing is told before any process starts
+    verdicts: dict[int, Verdict] = {}
+    for job, said in guarded(_decode, paths, seconds_limit=seconds_limit, workers=workers):
+        if isinstance(said, Fate):
+            long = f"it took longer than {seconds_limit:g} s to decode"
+            reason = long if said is Fate.TOO_LONG else "decoding it brings the process down"
+            said = Verdict(path=path_of(paths[job]), ok=False, reason=reason, decoder=decoded_by)
+        verdicts[job] = said
+        if progress is not None:
+            progress(said)
+    return [verdicts[job] for job in range(len(paths))]
+
+
+def check_into(
+    manifest: str | Path,
+    paths: Sequence[Media],
+    *,
+    seconds_limit: float = 60,
+    workers: int | None = None,
+    fresh: bool = False,
+    progress: Callable[[Verdict], None] | None = None,
+) -> Checked:
+    """`check_videos`, its verdicts in ``manifest``.
+
+    A file that the manifest calls good is not decoded again while its size, its time of change and the decoder are the
+    same. Bad ones are: the fault may have been the disk's, or the limit's. ``fresh``: all are. ``progress`` is called
+    with what was known, too. Until it is done, verdicts are kept in a file beside the manifest, from which a check that
+    was stopped goes on. Raises ``DatasetError`` where another file lies in the manifest's place.
+    """
+    manifest = Path(manifest)
+    known = _known(manifest)
+    verdicts: list[Verdict | None] = [None] * len(paths)
+    for i, media in enumerate(paths):
+        before = None if fresh else known.get(place_of(path_of(media)))
+        if before and before.ok and (before.bytes, before.modified, before.decoder) == (*_stamp(media), decoder()):
+            verdicts[i] = before = replace(before, path=path_of(media))
+            if progress is not None:
+                progress(before)
+    changed = [i for i, verdict in enumerate(verdicts) if verdict is None]
+    with _journal(manifest, continued=not fresh) as write_down:
+
+        def found(verdict: Verdict) -> None:
+            write_down(verdict)
+            if progress is not None:
+                progress(verdict)
+
+        media = [paths[i] for i in changed]
+        checked = check_videos(media, seconds_limit=seconds_limit, workers=workers, progress=found)
+        for i, verdict in zip(changed, checked, strict=True):
+            verdicts[i] = verdict
+        whole = [verdict for verdict in verdicts if verdict is not None]
+        write_manifest(manifest, whole)
+    return Checked(verdicts=whole, kept=len(paths) - len(changed))
+
+
+def journal_of(manifest: Path) -> Path:
+    """Where verdicts are kept until all of them are there."""
+    return manifest.with_name(f"{manifest.name}.partial")
+
+
+@contextmanager
+def _journal(manifest: Path, *, continued: bool) -> Iterator[Callable[[Verdict], None]]:
+    """Writes one verdict after another down; the file is gone when all is well."""
+    path = journal_of(manifest)
+    with path.open("ab" if continued else "wb") as file:
+
+        def write_down(verdict: Verdict) -> None:
+            line = json.dumps(asdict(verdict) | {"path": place_of(verdict.path)})
+            # A line of its own even behind one that was cut short.
+            file.write(f"\n{line}\n".encode("utf-8", "surrogateescape"))
+            file.flush()
+
+        yield write_down
+    path.unlink()
+
+
+def _known(manifest: Path) -> dict[str, Verdict]:
+    """The verdicts of the last check, and of one that was stopped after it, by place."""
+    try:
+        known = {place_of(v.path): v for v in read_manifest(manifest)} if manifest.exists() else {}
+    except DatasetError as error:
+        raise DatasetError(f"{error}; choose another --out, or delete this file") from error
+    journal = journal_of(manifest)
+    for line in journal.read_bytes().split(b"\n") if journal.is_file() else ():
+        with contextlib.suppress(ValueError, TypeError):  # cut short
+            entry = json.loads(line)
+            known[entry["path"]] = Verdict(**entry | {"path": Path(entry["path"])})
+    return known
+
+
+def _stamp(media: Media) -> tuple[int, int]:
+    """Bytes, and the time of change in nanoseconds: 0 where it is not known. (-1, 0) for what is not there."""
+    try:
+        if isinstance(media, Stretch):
+            return media.size, media.file.stat().st_mtime_ns
+        if not isinstance(media, Path):
+            return size_of(media), 0
+        if are_frames(media):
+            stats = [file.stat() for file in frame_files(media)]
+            return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
+        stat = media.stat()
+    except (OSError, VideoError):
+        return -1, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _every_frame(media: Media) -> VideoInfo:
+    if are_frames(media):
+        return check_frames(media)
+    if chosen_backend() == "pyav" or is_image(path_of(media)):
+        return decode_all(media)
+    from dualformer.video.torchcodec import decode_all_by_torchcodec  # starting torch takes seconds
+
+    return decode_all_by_torchcodec(media)
+
+
+def _decode(media: Media) -> Verdict:
+    """The verdict on a file, in this process."""
+    path, (size, modified) = path_of(media), _stamp(media)
+    try:
+        info = _every_frame(media)
+    except VideoError as error:
+        reason = error.reason
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except DatasetError as error:  # a piece of a file elsewhere that does not come
+        reason = str(error)
+    except MemoryError:
+        reason = "there is not enough memory to decode it"
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror})"
+    else:
+        return Verdict(
+            path=path,
+            ok=True,
+            frames=info.frames,
+            fps=info.fps,
+            width=info.width,
+            height=info.height,
+            duration=info.duration,
+            codec=info.codec,
+            bytes=size,
+            modified=modified,
+            decoder=decoder(),
+        )
+    return Verdict(path=path, ok=False, reason=reason, bytes=max(0, size), modified=modified, decoder=decoder())

@@ -1,0 +1,131 @@
+"""Which files of a data set are good: the verdict on each, and the manifest that keeps the verdicts."""
+
+import csv
+import io
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from dualformer.datasets.csv_list import read_csv
+from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.shards.storage import url_of
+from dualformer.video.formats import is_media
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What decoding every frame of a file found. ``reason`` is empty for a good file; a bad one has no figures."""
+
+    path: Path
+    ok: bool
+    frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    duration: float = 0.0
+    codec: str = ""
+    reason: str = ""
+    bytes: int = 0
+    modified: int = 0
+    """When it was changed last, in nanoseconds since 1970; 0 where that is not known."""
+    decoder: str = ""
+
+    @property
+    def where(self) -> str:
+        """The path, or the URL that it stands for."""
+        return url_of(self.path) or str(self.path)
+
+
+_COLUMNS = ["path", "verdict", *(f.name for f in fields(Verdict)[2:])]
+
+
+def find_videos(data: str | Path) -> list[Path]:
+    """Every video or image that ``data`` stands for, sorted: a file itself, the rows of a CSV file (existing or not),
+    or all files below a folder whose names are a video's or an image's, hidden ones left out and links followed.
+    """
+    data = Path(data)
+    if not data.exists():
+        raise FileNotFoundError(f"no such file or folder: {data}")
+    if data.is_file():
+        if data.suffix.lower() == ".csv":
+            return sorted(row.path for row in read_csv(data, check_files=False, multi_label=None).rows)
+        return [data]
+    found: list[Path] = []
+    seen: set[str] = set()
+    for folder, inside, names in os.walk(data, followlinks=True):
+        # A link may lead back up.
+        real = os.path.realpath(folder)
+        if real in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        found += [path for name in names if is_media(path := Path(folder, name))]
+    if not found:
+        raise DatasetError(f"{data}: no video or image files in it")
+    return sorted(found)
+
+
+def write_manifest(path: str | Path, verdicts: list[Verdict]) -> None:
+    """Write verdicts as a CSV file with the columns path (absolute), verdict (ok or bad), figures, reason, the file's
+    size and time of change, and what decoded it.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for v in verdicts:
+        row = {name: getattr(v, name) for name in _COLUMNS if name != "verdict"}
+        row |= {"path": place_of(v.path), "verdict": "ok" if v.ok else "bad"}
+        writer.writerow(row)
+    write_whole(Path(path), text.getvalue())
+
+
+def place_of(path: Path) -> str:
+    """Where a file is, whichever way it was named: absolute, or the URL that ``path`` stands for."""
+    return url_of(path) or path.resolve().as_posix()
+
+
+def read_manifest(path: str | Path) -> list[Verdict]:
+    """The inverse of :func:`write_manifest`. ``FileNotFoundError`` without a file, ``DatasetError`` for another."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such manifest: {path}")
+    verdicts: list[Verdict] = []
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text("utf-8"), newline=""), strict=True)
+        if reader.fieldnames != _COLUMNS:
+            raise DatasetError(f"{path}:1: this is no manifest of dualformer check: expected {','.join(_COLUMNS)}")
+        for row in reader:
+            if row["verdict"] not in ("ok", "bad"):
+                raise DatasetError(f"{path}:{reader.line_num}: verdict {row['verdict']!r} is neither ok nor bad")
+            verdicts.append(
+                Verdict(
+                    path=Path(row["path"]),
+                    ok=row["verdict"] == "ok",
+                    frames=int(row["frames"]),
+                    fps=float(row["fps"]),
+                    width=int(row["width"]),
+                    height=int(row["height"]),
+                    duration=float(row["duration"]),
+                    codec=row["codec"],
+                    reason=row["reason"],
+                    bytes=int(row["bytes"]),
+                    modified=int(row["modified"]),
+                    decoder=row["decoder"],
+                )
+            )
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: this is no manifest of dualformer check: it is not UTF-8 text") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise DatasetError(f"{path}:{len(verdicts) + 2}: this line of the manifest cannot be read ({error})") from error
+    return verdicts
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

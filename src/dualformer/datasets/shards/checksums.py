@@ -1,0 +1,38 @@
+"""Shards against their checksums."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+from dualformer.datasets.manifest import Verdict
+from dualformer.datasets.shards.read_shards import Place, index_of
+from dualformer.datasets.shards.storage import chunks, local_chunks
+
+
+def compare_shards(place: Place, *, progress: Callable[[int, int], None] | None = None) -> dict[str, str]:
+    """File names of the shards that are not as they were written, and why. Reads all of them from start to end.
+
+    ``progress`` is called with the number of shards read and their total. Raises as `read_shards` does.
+    """
+    shards = index_of(place).shards
+    damaged: dict[str, str] = {}
+    for done, shard in enumerate(shards, 1):
+        digest = hashlib.sha256()
+        for part in chunks(f"{place.url}/{shard.file}") if place.url else local_chunks(place.folder / shard.file):
+            digest.update(part)
+        if digest.hexdigest() != shard.sha256:
+            damaged[shard.file] = "its checksum is not that of the shard that was written: copy it again"
+        if progress is not None:
+            progress(done, len(shards))
+    return damaged
+
+
+def condemn(verdicts: list[Verdict], damaged: Mapping[str, str]) -> list[Verdict]:
+    """Verdicts on videos in shards, with those in damaged shards bad, even where they decode."""
+
+    def judged(verdict: Verdict) -> Verdict:
+        shard = verdict.path.parent.name
+        if not verdict.ok or shard not in damaged:
+            return verdict
+        return Verdict(path=verdict.path, ok=False, reason=f"its shard is damaged: {damaged[shard]}")
+
+    return [judged(verdict) for verdict in verdicts]

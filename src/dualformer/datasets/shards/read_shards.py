@@ -1,0 +1,141 @@
+"""A folder or URL of shards as a data set: the lists of videos that the shards were made from, in the same order."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dualformer.datasets.benchmarks.annotations import Listing
+from dualformer.datasets.samples import DatasetError, Missing, Packed, VideoList
+from dualformer.datasets.shards.shard_index import FORMAT, INDEX, SPLITS, Entry, Index, Shard, read_index
+from dualformer.datasets.shards.storage import (
+    RemotePiece,
+    RemoteShard,
+    ShardCache,
+    read_text,
+    sizes,
+    url_of,
+)
+from dualformer.video.file_pieces import Piece, Stretch
+
+PREFIX = "shards:"
+PARTIAL = f"{INDEX}.partial"
+"""What lies in place of the index while shards are being written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where shards are: a folder or a URL."""
+
+    folder: Path
+    """Of a URL, what `Path` makes of it: a name for messages and lists, not to be opened."""
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return self.url or str(self.folder)
+
+
+def find_shards(data: str | Path) -> Place | None:
+    """Where the shards are that ``data`` names, or None for other data: a URL, a folder with an index of shards in it,
+    the index itself, or anything behind ``shards:``.
+    """
+    text = str(data)
+    named = text.removeprefix(PREFIX)
+    url = url_of(named)
+    if url is not None:
+        url = url.removesuffix(f"/{INDEX}").rstrip("/")
+        return Place(folder=Path(url), url=url)
+    path = Path(named).expanduser()
+    folder = path.parent if path.name == INDEX else path
+    if text != named or (folder / PARTIAL).is_file() or _is_index(folder / INDEX):
+        return Place(folder=folder.resolve())
+    return None
+
+
+def read_shards(place: Place, *, cache: ShardCache | None = None) -> Listing:
+    """Every split, each with its videos in the order that they had before.
+
+    ``cache``: where to keep shards of a URL; without it, each video is fetched when it is read.
+    Raises ``FileNotFoundError`` where there is no index, :class:`DatasetError` for a damaged one, for a shard that is
+    missing or has another size than it had, and for shards that are still being written.
+    """
+    index = index_of(place)
+    _check_sizes(place, index)
+    splits: dict[str, VideoList] = {}
+    for split in SPLITS:
+        found = [(shard, entry) for shard in index.shards if shard.split == split for entry in shard.entries]
+        missing = tuple(
+            Missing(path=Path(absent.name), label=absent.label, listed=absent.listed)
+            for absent in index.missing
+            if absent.split == split
+        )
+        if not found and not missing:
+            continue
+        files = {shard.file: _file(place, shard, cache) for shard in index.shards if shard.split == split}
+        found.sort(key=lambda pair: pair[1].place)
+        splits[split] = VideoList(
+            classes=index.classes,
+            samples=tuple(_sample(entry, *files[shard.file]) for shard, entry in found),
+            source=f"shards {place}, {split}",
+            missing=missing,
+            manifest_hash=index.manifest_hash,
+        )
+    return Listing(title=f"shards {place}", classes=index.classes, splits=splits, notes=(f"from {index.made_from}",))
+
+
+def _is_index(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return FORMAT.encode() in file.read(200)
+
+
+def index_of(place: Place) -> Index:
+    """Raises ``FileNotFoundError`` where there is none, :class:`DatasetError` for a damaged one."""
+    name = f"{place}/{INDEX}"
+    if place.url:
+        try:
+            return read_index(read_text(name), name)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no shards at {place}: there is no {INDEX}") from None
+    path = place.folder / INDEX
+    if path.is_file():
+        return read_index(path.read_text("utf-8", "replace"), name)
+    if (place.folder / PARTIAL).is_file():
+        raise DatasetError(f"{place}: these shards are not complete: give the command again that writes them")
+    raise FileNotFoundError(f"no shards at {place}: there is no {INDEX}, which `dualformer shards` writes beside them")
+
+
+def _check_sizes(place: Place, index: Index) -> None:
+    if place.url:
+        found = sizes([f"{place.url}/{shard.file}" for shard in index.shards])
+    else:
+        found = [_size(place.folder / shard.file) for shard in index.shards]
+    for shard, size in zip(index.shards, found, strict=True):
+        if size not in (shard.bytes, -1):  # a server need not tell
+            raise DatasetError(
+                f"{place}/{shard.file}: {size} bytes, where {shard.bytes} were written: copy this shard again"
+            )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: this shard is missing: copy it here from where the others are from") from None
+
+
+def _file(place: Place, shard: Shard, cache: ShardCache | None) -> tuple[Path, RemoteShard | None]:
+    file = place.folder / shard.file
+    if place.url is None:
+        return file, None
+    url = f"{place.url}/{shard.file}"
+    return file, RemoteShard(url=url, bytes=shard.bytes, sha256=shard.sha256, cache=cache)
+
+
+def _sample(entry: Entry, file: Path, remote: RemoteShard | None) -> Packed:
+    path = file / entry.member
+    piece: Piece
+    if remote is None:
+        piece = Stretch(path=path, size=entry.size, file=file, offset=entry.offset)
+    else:
+        piece = RemotePiece(path=path, size=entry.size, shard=remote, offset=entry.offset)
+    return Packed(path=path, label=entry.label, fps=entry.fps, piece=piece, original=entry.name)

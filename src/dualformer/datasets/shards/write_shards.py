@@ -1,0 +1,360 @@
+"""Writing shards: which video goes where is decided first, then one tar file after another is written as a whole.
+
+Videos go in as they are, byte for byte. Those to train on are shuffled, so that every shard is a fair sample of the
+data set; those to judge by stay in their order, which is the order that they are read in.
+
+A shard that has its name is complete: it is written under another one. Which shards are done is kept in a file that
+becomes the index at the end; until then, the same command goes on where it stopped.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from dualformer.datasets.manifest import write_whole
+from dualformer.datasets.samples import DatasetError, Packed, Sample, VideoList
+from dualformer.datasets.shards.read_shards import PARTIAL
+from dualformer.datasets.shards.shard_index import (
+    INDEX,
+    VERSION,
+    Absent,
+    Entry,
+    Index,
+    Shard,
+    read_index,
+    shard_from_json,
+    shard_to_json,
+)
+from dualformer.datasets.shards.storage import url_of
+from dualformer.video.file_pieces import Media, are_frames, path_of, size_of
+from dualformer.video.numbered_frames import frames_of
+
+_BLOCK = tarfile.BLOCKSIZE
+_AT_ONCE = 4 * 2**20  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a call did."""
+
+    index: Path
+    shards: int
+    """All that there are now, and those that an earlier call had written."""
+    found: int
+    samples: Mapping[str, int]
+    """Videos of each split."""
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A video to be written."""
+
+    sample: Sample
+    place: int
+    name: str
+    size: int
+
+
+class _SizeChanged(Exception):
+    """A file that is not as large as it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """A shard to be written."""
+
+    file: str
+    split: str
+    jobs: tuple[_Job, ...]
+
+
+def write_shards(
+    lists: Mapping[str, VideoList],
+    out: str | Path,
+    *,
+    made_from: str,
+    size: int = 256 * 10**6,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Write the videos of every split (train, val, test) into shards of about ``size`` bytes in the folder ``out``.
+
+    ``made_from``: the data set in words. ``seed`` decides in which order the videos to train on lie in the shards.
+    ``progress`` is called with the number of bytes done and their total. Goes on where an earlier call with the same
+    arguments stopped.
+    Raises ``ValueError`` for a folder that holds anything else, and :class:`DatasetError` where a video cannot be read,
+    changes while it is read, or the disk is full: then the shards that are complete stay.
+    """
+    if url_of(out) is not None:
+        raise ValueError(f"{out}: shards are written to a folder; upload it as it is, and read it from there")
+    if size < 1:
+        raise ValueError(f"the size of a shard must be positive, not {size} bytes")
+    out = Path(out)
+    missing = _absent(lists)
+    plans = _plans(lists, size, seed)
+    plan = _fingerprint(lists, plans, missing)
+    done = _found(out, plan)
+    found = len(done)
+    if (out / INDEX).is_file() and found == len(plans):
+        return _written(out, plans, done, found)
+    there = sum(job.size for one in plans if one.file in done for job in one.jobs)
+    total = sum(job.size for one in plans for job in one.jobs)
+
+    def copied(count: int) -> None:
+        nonlocal there
+        there += count
+        if progress is not None:
+            progress(there, total)
+
+    classes = next(iter(lists.values())).classes
+    with _told_of_the_disk(out):
+        out.mkdir(parents=True, exist_ok=True)
+        # What a crash left of a last line is gone with this.
+        write_whole(out / PARTIAL, "".join(f"{line}\n" for line in (plan, *map(_one_line, done.values()))))
+        with (out / PARTIAL).open("a", encoding="utf-8", newline="\n") as record:
+            for one in plans:
+                if one.file not in done:
+                    done[one.file] = _write_shard(out / one.file, one, classes, copied)
+                    record.write(f"{_one_line(done[one.file])}\n")
+                    record.flush()
+                    os.fsync(record.fileno())
+        index = Index(
+            classes=classes,
+            shards=tuple(done[one.file] for one in plans),
+            missing=missing,
+            made_from=made_from,
+            manifest_hash=next(iter(lists.values())).manifest_hash,
+            plan=plan,
+        )
+        write_whole(out / INDEX, index.to_json())
+        (out / PARTIAL).unlink()
+    return _written(out, plans, done, found)
+
+
+def _plans(lists: Mapping[str, VideoList], size: int, seed: int) -> list[_Plan]:
+    names = _names(lists)
+    plans: list[_Plan] = []
+    for split, videos in lists.items():
+        jobs = [
+            _Job(sample=sample, place=place, name=names[split][place], size=sum(size for _, size in _parts(sample)))
+            for place, sample in enumerate(videos.samples)
+        ]
+        if split == "train":
+            order = np.random.default_rng([seed, len(jobs)]).permutation(len(jobs))
+            jobs = [jobs[i] for i in order.tolist()]
+        room = [job.size + 6 * _BLOCK for job in jobs]
+        starts = np.cumsum([0, *room])
+        # Equally large ones, and not a small one at the end.
+        count = -(-int(starts[-1]) // size)
+        which = starts[:-1] * count // max(1, int(starts[-1]))
+        for number, shard in enumerate(np.unique(which)):
+            members = tuple(job for job, own in zip(jobs, which, strict=True) if own == shard)
+            plans.append(_Plan(file=f"{split}-{number:06d}.tar", split=split, jobs=members))
+    return plans
+
+
+def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
+    """What to call the videos of each split: their paths below the folder that all of them have in common."""
+    paths = {
+        split: [Path(s.original) if isinstance(s, Packed) else s.path.absolute() for s in videos.samples]
+        for split, videos in lists.items()
+    }
+    videos = (path.parent if are_frames(path) else path for found in paths.values() for path in found)
+    folders = {path.parent for path in videos if path.is_absolute()}
+    root = os.path.commonpath(folders) if folders else ""
+    return {
+        split: [(path.relative_to(root) if path.is_absolute() else path).as_posix() for path in found]
+        for split, found in paths.items()
+    }
+
+
+def _absent(lists: Mapping[str, VideoList]) -> tuple[Absent, ...]:
+    return tuple(
+        Absent(split=split, label=one.label, name=one.name, listed=one.listed)
+        for split, videos in lists.items()
+        for one in videos.missing
+    )
+
+
+def _parts(sample: Sample) -> list[tuple[Media, int]]:
+    """The files of a sample, itself or its frames, and their bytes."""
+    with _told_of_the_video(sample):
+        parts = frames_of(sample.media) if are_frames(sample.media) else [sample.media]
+        return [(part, size_of(part)) for part in parts]
+
+
+def _fingerprint(lists: Mapping[str, VideoList], plans: list[_Plan], missing: tuple[Absent, ...]) -> str:
+    what = [
+        VERSION,
+        [[split, videos.classes, videos.manifest_hash] for split, videos in lists.items()],
+        [[one.file, [[j.name, j.place, j.size, j.sample.label, j.sample.fps] for j in one.jobs]] for one in plans],
+        [[one.split, one.label, one.name, one.listed] for one in missing],
+    ]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+
+
+def _found(out: Path, plan: str) -> dict[str, Shard]:
+    """The shards that an earlier call has written. ``ValueError`` where the folder is not for this one."""
+    if not out.exists():
+        return {}
+    if not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder for the shards")
+    other = f"{out}: it holds shards of other data, or written with other options: choose another folder"
+    if (out / INDEX).is_file():
+        index = read_index((out / INDEX).read_text("utf-8", "replace"), str(out / INDEX))
+        if index.plan != plan:
+            raise ValueError(other)
+        return {shard.file: shard for shard in index.shards if _is_there(out, shard)}
+    if not (out / PARTIAL).is_file():
+        if any(not path.name.startswith(".") for path in out.iterdir()):
+            raise ValueError(f"{out}: it is not empty, and what is in it are no shards: choose another folder")
+        return {}
+    first, *lines = (out / PARTIAL).read_text("utf-8", "replace").split("\n")
+    if first != plan:
+        raise ValueError(other)
+    done: dict[str, Shard] = {}
+    for line in lines[:-1]:  # behind the last line break, there is nothing, or what a crash left of a line
+        shard = shard_from_json(json.loads(line))
+        if _is_there(out, shard):
+            done[shard.file] = shard
+    return done
+
+
+def _is_there(out: Path, shard: Shard) -> bool:
+    path = out / shard.file
+    return path.is_file() and path.stat().st_size == shard.bytes
+
+
+def _one_line(shard: Shard) -> str:
+    return shard_to_json(shard).replace("\n", "")
+
+
+def _write_shard(path: Path, plan: _Plan, classes: tuple[str, ...], copied: Callable[[int], None]) -> Shard:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            tar = _Tar(file)
+            entries = tuple(_add(tar, job, classes, copied) for job in plan.jobs)
+            tar.end()
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Shard(file=path.name, split=plan.split, bytes=tar.place, sha256=tar.digest.hexdigest(), entries=entries)
+
+
+def _add(tar: "_Tar", job: _Job, classes: tuple[str, ...], copied: Callable[[int], None]) -> Entry:
+    """One video into a shard, and its label beside it, as other programs look for it."""
+    key, sample = f"{job.place:09d}", job.sample
+    try:
+        if are_frames(sample.media):
+            offset, member = tar.place, f"{key}.{sample.path.name}"
+            for part, size in _parts(sample):
+                tar.add(f"{key}.{path_of(part).name}", size, _bytes_of(part, sample, copied))
+            size = tar.place - offset
+        else:
+            size, member = job.size, key + _suffix(sample.path)
+            offset = tar.add(member, size, _bytes_of(sample.media, sample, copied))
+    except _SizeChanged:
+        raise DatasetError(
+            f"{sample.media}: it is not as large as a moment ago: give the command again when nothing writes to it"
+        ) from None
+    about = {"label": sample.label, "class": classes[sample.label], "name": job.name, "index": job.place}
+    about |= {} if sample.fps is None else {"fps": sample.fps}
+    for end, text in (("cls", str(sample.label)), ("json", json.dumps(about))):
+        tar.add(f"{key}.{end}", len(text), iter((text.encode("ascii"),)))
+    return Entry(
+        member=member,
+        offset=offset,
+        size=size,
+        label=sample.label,
+        place=job.place,
+        name=job.name,
+        fps=sample.fps,
+    )
+
+
+def _suffix(path: Path) -> str:
+    """The end of a member's name; programs that read WebDatasets know by it what is inside."""
+    return path.suffix if re.fullmatch(r"\.[A-Za-z0-9]+", path.suffix) else ".video"
+
+
+def _bytes_of(part: Media, sample: Sample, copied: Callable[[int], None]) -> Iterator[bytes]:
+    with _told_of_the_video(sample), part.open("rb") as file:
+        while data := file.read(_AT_ONCE):
+            copied(len(data))
+            yield data
+
+
+class _Tar:
+    """A tar file as it is written: where it has got to, and the checksum so far."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.place = 0
+        self.digest = hashlib.sha256()
+
+    def add(self, name: str, size: int, parts: Iterator[bytes]) -> int:
+        """Where the member's bytes begin. Owner and time are left out: the same videos make the same file."""
+        member = tarfile.TarInfo(name)
+        member.size = size
+        self._write(member.tobuf(tarfile.GNU_FORMAT))
+        start = self.place
+        came = 0
+        for data in parts:
+            came += len(data)
+            if came > size:
+                break
+            self._write(data)
+        if came != size:
+            raise _SizeChanged
+        self._write(bytes(-size % _BLOCK))
+        return start
+
+    def end(self) -> None:
+        self._write(bytes(2 * _BLOCK))
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.digest.update(data)
+        self.place += len(data)
+
+
+def _written(out: Path, plans: list[_Plan], done: Mapping[str, Shard], found: int) -> Written:
+    samples: dict[str, int] = {}
+    for plan in plans:
+        samples[plan.split] = samples.get(plan.split, 0) + len(plan.jobs)
+    total = sum(shard.bytes for shard in done.values())
+    return Written(index=out / INDEX, shards=len(done), found=found, samples=samples, bytes=total)
+
+
+@contextmanager
+def _told_of_the_video(sample: Sample) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"{sample.media}: it cannot be read ({error.strerror or error}); leave it out with --manifest"
+        ) from error
+
+
+@contextmanager
+def _told_of_the_disk(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "make room, and give the command again: it goes on" if full else "choose a folder that can be written"
+        raise DatasetError(f"{error.filename or out}: cannot be written ({error.strerror}); {remedy}") from error

@@ -1,0 +1,332 @@
+"""From what the user names, a folder, a CSV file, a benchmark or shards, to the videos to train on and to judge by."""
+
+import csv
+import io
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dualformer.datasets.benchmarks.annotations import Listing, name_missing
+from dualformer.datasets.benchmarks.benchmark_names import parse_named
+from dualformer.datasets.csv_list import CsvTable, describe_where, parse_where, read_csv, select
+from dualformer.datasets.data_source import hash_csv, is_folder, listing_of, read_hashed_folder
+from dualformer.datasets.manifest import read_manifest, write_whole
+from dualformer.datasets.samples import SEPARATOR, DatasetError, Missing, VideoList, name_some
+from dualformer.datasets.shards.read_shards import find_shards
+from dualformer.datasets.shards.storage import ShardCache
+from dualformer.datasets.stratify import deal
+
+__all__ = [
+    "Splits",
+    "open_all",
+    "open_splits",
+    "open_videos",
+    "parse_where",
+    "read_bad",
+    "split_stratified",
+    "write_split",
+]
+
+_VAL_NAMES = ("val", "validation", "valid")
+
+Where = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """Videos to train on and to validate on, with the same classes and no video in common. ``how`` is one line."""
+
+    train: VideoList
+    val: VideoList
+    how: str
+    overlapping: bool = False
+    """Videos in common are meant, as when a model is to memorise a few."""
+
+    def __post_init__(self) -> None:
+        if self.train.classes != self.val.classes:
+            raise ValueError("train and val must share one list of classes")
+        common = {s.path.resolve() for s in self.train.samples} & {s.path.resolve() for s in self.val.samples}
+        if common and not self.overlapping:
+            names = name_some(sorted(common))
+            raise DatasetError(
+                f"{len(common)} {self.train.things} are in train and in val: {names}: choose rows that do not overlap"
+            )
+        if unseen := [name for name, count in self.train.counts().items() if count == 0]:
+            raise DatasetError(f"{self.train.source}: nothing to train on for class {name_some(unseen)}")
+        if len(self.val) == 0:
+            raise DatasetError(f"{self.val.source}: nothing to validate on")
+
+
+def open_splits(
+    data: str | Path,
+    *,
+    train_on: Where | None = None,
+    val_on: Where | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    bad: Collection[Path] = (),
+    cache: ShardCache | None = None,
+    multi_label: bool = False,
+) -> Splits:
+    """Training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards (folder or URL).
+
+    A folder, a benchmark or shards: its train and val (or test, if there is no val). A CSV file: the rows of
+    ``train_on`` and ``val_on`` (all others to train on where only ``val_on`` is given), or those that its column
+    ``split`` names; benchmarks and shards have this column, too. Where that leaves no val, it is ``val_fraction`` of
+    every class, drawn by ``seed``.
+    ``bad``: videos to leave out, from :func:`read_bad`. What a benchmark lists and is not there is left out, and told
+    in ``how``. ``cache``: where to keep shards of a URL. ``multi_label``: videos may have several labels, which a CSV
+    file alone can say; ``ValueError`` for any other data. Raises as ``read_folder``, ``read_csv``, ``read_named``,
+    ``read_shards`` and ``select`` do.
+    """
+    bad = {path.resolve() for path in bad}
+    if multi_label:
+        _check_several(data)
+    if listing := listing_of(data, cache):
+        train, val, how = _listing_splits(listing, train_on, val_on)
+        train, val = _without(train, bad), _without(val, bad) if val else None
+    elif is_folder(data := Path(data)):
+        if train_on or val_on:
+            raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
+        found = {key: _without(videos, bad) for key, videos in read_hashed_folder(data).items()}
+        train, val, how = _folder_splits(data, found)
+    else:
+        table = read_csv(data, bad=bad, multi_label=multi_label)
+        digest = hash_csv(table, bad)
+        train, val, how = _csv_splits(table, train_on, val_on)
+        train, val = replace(train, manifest_hash=digest), replace(val, manifest_hash=digest) if val else None
+    if val is None:
+        how = f"{how}; val is {val_fraction:.0%} of every class (seed {seed})"
+        train, val = split_stratified(train, val_fraction, seed)
+    if bad:
+        how = f"{how}; files listed as bad are left out"
+    return Splits(train=train, val=val, how=how)
+
+
+def open_videos(
+    data: str | Path,
+    *,
+    on: Where | None = None,
+    bad: Collection[Path] = (),
+    missing: Literal["error", "wrong"] = "error",
+    multi_label: bool = False,
+) -> VideoList:
+    """One list to judge by: a folder's, benchmark's or shards' val (or test), else all of it; a CSV file's rows that
+    ``on`` chooses, or a benchmark's or shards' by ``{"split": ("test",)}``.
+
+    A video that is listed and not there is a :class:`DatasetError`, or kept apart in ``missing`` of the list, to be
+    counted as wrong. ``multi_label`` is that of `open_splits`.
+    """
+    if multi_label:
+        _check_several(data)
+    bad = {path.resolve() for path in bad}
+    if listing := listing_of(data):
+        videos = _without(_chosen(listing, on) if on else _to_judge_by(listing.splits), bad)
+        if videos.missing and missing == "error":
+            raise DatasetError(
+                f"{videos.source}: {len(videos.missing)} of {len(videos) + len(videos.missing)} videos are missing "
+                f"({name_missing(videos.missing)}): get them, or count them as wrong with --missing wrong"
+            )
+    elif not is_folder(data := Path(data)):
+        table = read_csv(data, bad=bad, check_files=missing == "error", multi_label=multi_label)
+        videos = replace(select(table, on), manifest_hash=hash_csv(table, bad))
+        return videos if missing == "error" else _apart(table, videos)
+    elif on:
+        raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
+    else:
+        videos = _without(_to_judge_by(read_hashed_folder(data)), bad)
+    if len(videos) == 0 and not videos.missing:
+        raise DatasetError(f"{videos.source}: every file in it is listed as bad")
+    return videos
+
+
+def open_all(
+    data: str | Path,
+    *,
+    train_on: Where | None = None,
+    val_on: Where | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    bad: Collection[Path] = (),
+) -> tuple[dict[str, VideoList], str]:
+    """Every split, and how it came about: train and val of `open_splits`, and test where the data has one besides."""
+    splits = open_splits(data, train_on=train_on, val_on=val_on, val_fraction=val_fraction, seed=seed, bad=bad)
+    lists = {"train": splits.train, "val": splits.val}
+    if listing := listing_of(data):
+        test = listing.splits.get("test")
+    elif is_folder(Path(data)):
+        test = read_hashed_folder(Path(data)).get("test")
+    else:
+        table = read_csv(data, bad={path.resolve() for path in bad})
+        has_test = "split" in table.columns and any(row.values["split"] == "test" for row in table.rows)
+        test = select(table, {"split": ("test",)}) if has_test else None
+    if test is None:
+        return lists, splits.how
+    test = replace(_without(test, {path.resolve() for path in bad}), manifest_hash=splits.train.manifest_hash)
+    used = {sample.path for videos in lists.values() for sample in videos.samples}
+    if len(test) and not any(sample.path in used for sample in test.samples):
+        lists["test"] = test
+    return lists, splits.how
+
+
+def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
+    """Split into (train, val) class by class: ``fraction`` of each class for val, rounded, but at least one video each.
+
+    The draw depends on the names of the files and ``seed``, not on the order in which they were found. Videos of
+    several labels are dealt by `deal`, which comes as near to that as their labels allow.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the validation fraction must lie between 0 and 1, not {fraction}")
+    by_name = sorted(range(len(videos)), key=lambda i: videos.samples[i].path.as_posix())
+    by_class: dict[int, list[int]] = {}
+    for i in by_name:
+        for label in videos.samples[i].labels:
+            by_class.setdefault(label, []).append(i)
+    for label, members in by_class.items():
+        if len(members) < 2:
+            name = videos.classes[label]
+            raise DatasetError(f"{videos.source}: class {name} has a single file, and a split takes two: add one")
+    chosen: set[int] = set()
+    if videos.multi_label:
+        labels = [videos.samples[i].labels for i in by_name]
+        dealt = deal(labels, len(videos.classes), fraction, np.random.default_rng(seed))
+        chosen = {by_name[place] for place in dealt}
+    else:
+        for label, members in by_class.items():
+            count = min(len(members) - 1, max(1, round(len(members) * fraction)))
+            order = np.random.default_rng([seed, label]).permutation(len(members))
+            chosen.update(members[i] for i in order[:count])
+    train = videos.subset(i for i in range(len(videos)) if i not in chosen)
+    val = videos.subset(i for i in range(len(videos)) if i in chosen)
+    return (
+        replace(train, source=f"{videos.source}, train share"),
+        replace(val, source=f"{videos.source}, val share of {fraction:.0%}, seed {seed}", missing=()),
+    )
+
+
+def write_split(path: str | Path, splits: Splits) -> None:
+    """Write which video went where as a CSV file (path,label,split) that ``open_splits`` reads back the same.
+
+    Folders of frames have their rate in a column fps, videos of several labels all of them in the one of the label.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    rated = any(sample.fps is not None for videos in (splits.train, splits.val) for sample in videos.samples)
+    writer.writerow(["path", "label", "split", *(["fps"] if rated else [])])
+    for name, videos in (("train", splits.train), ("val", splits.val)):
+        for sample in videos.samples:
+            rate = ["" if sample.fps is None else repr(sample.fps)] if rated else []
+            writer.writerow([sample.path.resolve().as_posix(), videos.names_of(sample), name, *rate])
+    write_whole(Path(path), text.getvalue())
+
+
+def read_bad(manifest_path: str | Path) -> set[Path]:
+    """The videos that a manifest written by ``dualformer check`` calls bad, resolved."""
+    return {verdict.path.resolve() for verdict in read_manifest(manifest_path) if not verdict.ok}
+
+
+def _check_several(data: str | Path) -> None:
+    """``ValueError`` for what is no CSV file."""
+    if find_shards(data) or parse_named(str(data)) or Path(data).is_dir():
+        raise ValueError(
+            f"{data} gives each video one label: several are for a CSV file, whose column label holds them separated "
+            f"by {SEPARATOR}"
+        )
+
+
+def _to_judge_by(found: Mapping[str, VideoList]) -> VideoList:
+    return next(found[key] for key in ("val", "test", "all", "train") if key in found)
+
+
+def _apart(table: CsvTable, videos: VideoList) -> VideoList:
+    """Files that are not there are moved to ``missing``."""
+    absent = {row.path: row.line for row in table.rows if not row.is_there}
+    missing = tuple(
+        Missing(path=s.path, label=s.label, others=s.others, listed=f"{table.path}:{absent[s.path]}")
+        for s in videos.samples
+        if s.path in absent
+    )
+    there = tuple(s for s in videos.samples if s.path not in absent)
+    return replace(videos, samples=there, missing=missing)
+
+
+def _chosen(listing: Listing, where: Where) -> VideoList:
+    """The videos of a benchmark's splits that ``where`` names; ``ValueError`` for anything else in it."""
+    if set(where) != {"split"}:
+        raise ValueError(f"{listing.title} has the column split only, with {', '.join(listing.splits)}")
+    splits = where["split"]
+    if unknown := [split for split in splits if split not in listing.splits]:
+        raise ValueError(f"{listing.title} has no split={name_some(unknown)}: choose from {', '.join(listing.splits)}")
+    parts = [listing.splits[split] for split in splits]
+    if len(parts) == 1:
+        return parts[0]
+    return replace(
+        parts[0],
+        samples=tuple(sample for part in parts for sample in part.samples),
+        missing=tuple(missing for part in parts for missing in part.missing),
+        source=f"{parts[0].source} and {', '.join(splits[1:])}",
+    )
+
+
+def _listing_splits(
+    listing: Listing, train_on: Where | None, val_on: Where | None
+) -> tuple[VideoList, VideoList | None, str]:
+    told = listing.describe()
+    train = train_on or {"split": ("train",)}
+    if not train_on and "train" not in listing.splits:
+        raise DatasetError(f"{told}: no training videos: add the list of them")
+    rest = [split for split in ("val", "test") if split in listing.splits and split not in train.get("split", ())]
+    val = val_on or ({"split": (rest[0],)} if rest else None)
+    how = f"{told}; train on {describe_where(train)}{f', val on {describe_where(val)}' if val else ''}"
+    return _chosen(listing, train), _chosen(listing, val) if val else None, how
+
+
+def _without(videos: VideoList, bad: Collection[Path]) -> VideoList:
+    return videos.subset(i for i, s in enumerate(videos.samples) if s.path.resolve() not in bad) if bad else videos
+
+
+def _folder_splits(data: Path, found: dict[str, VideoList]) -> tuple[VideoList, VideoList | None, str]:
+    if "all" in found:
+        return found["all"], None, f"{data}: one folder per class, no train/ and val/"
+    if "train" not in found:
+        raise DatasetError(
+            f"{data}: {', '.join(found)} without train/: add train/, or name the folder above the classes"
+        )
+    if "val" in found:
+        return found["train"], found["val"], f"{data}: its folders for train and val"
+    if "test" in found:
+        return found["train"], found["test"], f"{data}: its folders for train and test (there is none for val)"
+    return found["train"], None, f"{data}: its train/, no val/"
+
+
+def _csv_splits(
+    table: CsvTable, train_on: Where | None, val_on: Where | None
+) -> tuple[VideoList, VideoList | None, str]:
+    name = str(table.path)
+    if train_on and val_on:
+        how = f"{name}: train on {describe_where(train_on)}, val on {describe_where(val_on)}"
+        return select(table, train_on), select(table, val_on), how
+    if train_on:
+        return select(table, train_on), None, f"{name}: {describe_where(train_on)}"
+    if val_on:
+        val = select(table, val_on)
+        taken = {sample.path for sample in val.samples}
+        rest = select(replace(table, rows=tuple(row for row in table.rows if row.path not in taken)))
+        return rest, val, f"{name}: val on {describe_where(val_on)}, train on all other rows"
+    if "split" not in table.columns:
+        return select(table), None, f"{name}: all rows, no column split"
+    present = {row.values["split"] for row in table.rows}
+    if unknown := sorted(present - {"train", "test", *_VAL_NAMES}):
+        raise DatasetError(
+            f"{name}: split {name_some(unknown)!r} is none of train, val, test: rename it, or choose rows to train on"
+        )
+    if "train" not in present:
+        raise DatasetError(f"{name}: no row has split=train")
+    train = select(table, {"split": ("train",)})
+    val_names = tuple(n for n in _VAL_NAMES if n in present) or (("test",) if "test" in present else ())
+    if not val_names:
+        return train, None, f"{name}: split=train, no row for val"
+    return train, select(table, {"split": val_names}), f"{name}: its column split, train and {', '.join(val_names)}"

@@ -1,0 +1,227 @@
+"""The folder that an evaluation leaves behind: figures, tables and pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualformer.datasets.samples import SEPARATOR, name_of
+from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
+from dualformer.evaluation.evaluate import Evaluation, apply_control
+from dualformer.evaluation.metrics import ClassFigures, confusion_matrix, per_class
+from dualformer.evaluation.multilabel_metrics import LabelFigures, per_label
+from dualformer.files import atomic_write
+from dualformer.scoring.confusion import draw_confusion
+from dualformer.scoring.multilabel import THRESHOLD
+from dualformer.video.clip_reader import read_views
+
+_NAMED = 5  # classes that predictions.csv names for each video
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The files of a report."""
+
+    figures: Path
+    """Everything that is one number, as JSON."""
+    per_class: Path
+    """One line per class, CSV."""
+    predictions: Path
+    """One line per video: path, label, predicted, correct, p_predicted, p_label, and the runners-up, CSV. Nothing is
+    predicted for a video that is missing. Of several labels a video: path, labels, predicted (which may be none),
+    correct (all of them), and the likeliest classes."""
+    confusion: Path | None
+    """None where videos may have several labels: no class is taken for another there."""
+    contact_sheet: Path
+
+
+def write_report(
+    folder: Path, evaluation: Evaluation, *, extra: Mapping[str, Any] | None = None, rows: int = 12, frames: int = 8
+) -> Report:
+    """Writes a report into ``folder``, which is made where it is missing; every file appears whole or not at all.
+
+    ``extra``: more entries for figures.json, such as where the weights come from. ``rows`` and ``frames``: videos in
+    the contact sheet and frames of each.
+    Raises ``ValueError`` for an extra figure that exists already, ``WeightsError`` if a file cannot be written,
+    ``VideoError`` if a video for the contact sheet can no longer be read.
+    """
+    extra = extra or {}
+    if twice := sorted(set(extra) & set(evaluation.figures)):
+        raise ValueError(f"figures would be overwritten: {', '.join(twice)}")
+    report = Report(
+        figures=folder / "figures.json",
+        per_class=folder / "per_class.csv",
+        predictions=folder / "predictions.csv",
+        confusion=None if evaluation.targets is not None else folder / "confusion.png",
+        contact_sheet=folder / "contact_sheet.png",
+    )
+    figures = evaluation.figures
+    _write(report.figures, json.dumps({**figures, **extra}, indent=2, ensure_ascii=False) + "\n")
+    control = "" if evaluation.control == "none" else f", control {evaluation.control}"
+    counted = f" and {figures['missing']} missing ones" if figures["missing"] else ""
+    if evaluation.targets is not None:
+        (folder / "confusion.png").unlink(missing_ok=True)  # another report's
+        _write(report.per_class, _class_table(label_figures(evaluation)))
+        _write(report.predictions, _labels_table(evaluation, evaluation.targets))
+        title = f"mAP {figures['mean_average_precision']:.1%}, {figures['videos']} videos{counted}{control}"
+    else:
+        matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
+        _write(report.per_class, _class_table(class_figures(evaluation)))
+        _write(report.predictions, _prediction_table(evaluation))
+        title = f"top-1 {figures['top1']:.1%} of {figures['videos']} videos{counted}{control}"
+        assert report.confusion is not None
+        draw_confusion(report.confusion, matrix, evaluation.classes, title=title)
+    draw_contact_sheet(
+        report.contact_sheet,
+        contact_rows(evaluation, rows=rows, frames=frames),
+        title=f"{title}; the surest mistakes first",
+    )
+    return report
+
+
+def contact_rows(evaluation: Evaluation, *, rows: int = 12, frames: int = 8) -> list[ContactRow]:
+    """Videos to look at, as `chosen_videos` picks them: frames of the clip in their middle, as the model saw it."""
+    shown: list[ContactRow] = []
+    for index in chosen_videos(evaluation, rows):
+        view = read_views(evaluation.paths[index], evaluation.preprocessing, fps=evaluation.rates[index])
+        clip = apply_control(view, evaluation.control, seed=evaluation.seed, index=index)[0].numpy()
+        places = np.unique(np.linspace(0, len(clip) - 1, min(frames, len(clip))).round().astype(int))
+        label, predicted, probability = _verdict(evaluation, index)
+        note = name_of(evaluation.paths[index])
+        shown.append(
+            ContactRow(frames=clip[places], label=label, predicted=predicted, probability=probability, note=note)
+        )
+    return shown
+
+
+def class_figures(evaluation: Evaluation) -> list[ClassFigures]:
+    """The figures of every class, in order, where videos have one label each."""
+    matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
+    absent = np.asarray([missing.label for missing in evaluation.missing], dtype=np.int64)
+    return per_class(matrix, evaluation.classes, missing=absent)
+
+
+def label_figures(evaluation: Evaluation) -> list[LabelFigures]:
+    """The figures of every class, in order, where videos may have several labels."""
+    assert evaluation.targets is not None
+    return per_label(
+        evaluation.probabilities, evaluation.targets, evaluation.classes, missing=evaluation.missing_targets
+    )
+
+
+def chosen_videos(evaluation: Evaluation, rows: int) -> list[int]:
+    """Which videos to look at: the surest mistakes in half of the rows, then right ones from all over the list.
+
+    Of several labels a video, it is the surest of all its wrong yes and no that counts. Where one kind does not fill
+    its rows, the other takes them.
+    """
+    if rows < 1:
+        raise ValueError(f"a contact sheet needs at least one row, not {rows}")
+    mistakes = surest_mistakes(evaluation)
+    successes = np.setdiff1d(np.arange(len(evaluation.paths)), mistakes)
+    first = min(len(mistakes), max(rows // 2, rows - len(successes)))
+    rest = min(len(successes), rows - first)
+    spread = np.linspace(0, max(0, len(successes) - 1), rest).round().astype(int)
+    return [*mistakes[:first], *successes[spread].tolist()]
+
+
+def surest_mistakes(evaluation: Evaluation) -> list[int]:
+    """Videos that are not labelled right, the surest mistake first; see `chosen_videos`."""
+    if evaluation.targets is None:
+        confidence = evaluation.probabilities.max(axis=1)
+        right = evaluation.probabilities.argmax(axis=1) == evaluation.labels
+    else:
+        confidence = np.abs(evaluation.probabilities - evaluation.targets).max(axis=1)
+        right = _right(evaluation, evaluation.targets)
+    wrong = np.flatnonzero(~right)
+    return wrong[np.argsort(-confidence[wrong], kind="stable")].tolist()
+
+
+def _verdict(evaluation: Evaluation, index: int) -> tuple[str, str, float | None]:
+    """In words: what a video is, what it is said to be, and how surely (of one label each)."""
+    row, classes = evaluation.probabilities[index], evaluation.classes
+    if evaluation.targets is None:
+        return classes[evaluation.labels[index]], classes[row.argmax()], float(row.max())
+    said = _names(classes, row >= THRESHOLD, ", ") or "none of the classes"
+    return _names(classes, evaluation.targets[index], ", "), said, None
+
+
+def _right(evaluation: Evaluation, targets: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,): whether all yes and no of a video are right."""
+    return ((evaluation.probabilities >= THRESHOLD) == targets).all(axis=1)
+
+
+def _names(classes: tuple[str, ...], which: NDArray[np.bool_], separator: str) -> str:
+    return separator.join(classes[i] for i in np.flatnonzero(which).tolist())
+
+
+def _class_table(rows: list[ClassFigures] | list[LabelFigures]) -> str:
+    names = [field.name for field in fields(rows[0])]
+    return _table(["class", *names[1:]], ([_cell(getattr(row, name)) for name in names] for row in rows))
+
+
+def _prediction_table(evaluation: Evaluation) -> str:
+    named = min(_NAMED, len(evaluation.classes))
+    header = ["path", "label", "predicted", "correct", "p_predicted", "p_label"]
+    header += [f"{what}_{rank}" for rank in range(2, named + 1) for what in ("predicted", "p")]
+
+    def lines() -> Iterable[list[str]]:
+        for path, label, row in zip(evaluation.paths, evaluation.labels, evaluation.probabilities, strict=True):
+            order = np.argsort(-row, kind="stable")[:named].tolist()
+            names = [evaluation.classes[i] for i in order]
+            line = [str(path), evaluation.classes[label], names[0], str(int(order[0] == label))]
+            line += [_cell(float(row[order[0]])), _cell(float(row[label]))]
+            for name, i in zip(names[1:], order[1:], strict=True):
+                line += [name, _cell(float(row[i]))]
+            yield line
+        for missing in evaluation.missing:
+            told = [str(missing.path), evaluation.classes[missing.label], "", "0"]
+            yield told + [""] * (len(header) - len(told))
+
+    return _table(header, lines())
+
+
+def _labels_table(evaluation: Evaluation, targets: NDArray[np.bool_]) -> str:
+    classes, named = evaluation.classes, min(_NAMED, len(evaluation.classes))
+    header = ["path", "labels", "predicted", "correct"]
+    header += [f"{what}_{rank}" for rank in range(1, named + 1) for what in ("class", "p")]
+
+    def lines() -> Iterable[list[str]]:
+        rights = _right(evaluation, targets)
+        for path, truth, row, right in zip(evaluation.paths, targets, evaluation.probabilities, rights, strict=True):
+            said = _names(classes, row >= THRESHOLD, SEPARATOR)
+            line = [str(path), _names(classes, truth, SEPARATOR), said, str(int(right))]
+            for i in np.argsort(-row, kind="stable")[:named].tolist():
+                line += [classes[i], _cell(float(row[i]))]
+            yield line
+        for missing, truth in zip(evaluation.missing, evaluation.missing_targets, strict=True):
+            told = [str(missing.path), _names(classes, truth, SEPARATOR), "", "0"]
+            yield told + [""] * (len(header) - len(told))
+
+    return _table(header, lines())
+
+
+def _cell(value: str | int | float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+def _table(header: list[str], lines: Iterable[list[str]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))

@@ -1,0 +1,90 @@
+"""Several numbers of views of one video, read in one pass: accuracy against views for little more than one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.video.clip_reader import read_views, tell_if_short
+from dualformer.video.decode import FrameCountError
+from dualformer.video.file_pieces import Media
+from dualformer.video.frame_reader_base import Reader
+from dualformer.video.frames import open_video
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.sampling import even_clips
+from dualformer.video.transforms import resize_short_side, test_views
+from dualformer.video.views import Views
+
+
+class ViewSweep(NamedTuple):
+    """What was read of a video."""
+
+    views: Tensor
+    """uint8 (V, T, crop, crop, 3): every view that is needed, once."""
+    places: tuple[NDArray[np.int64], ...]
+    """For each of the numbers of views, which of ``views`` they are, in the order of `read_views`."""
+
+
+def read_view_sweep(
+    path: str | Media, pre: Preprocessing, views: Sequence[Views], *, fps: float | None = None
+) -> ViewSweep:
+    """What `read_views` gives for each of ``views``, to the bit, from one pass over the file."""
+    if len(views) == 1:
+        read = read_views(path, pre, clips=views[0].clips, crops=views[0].crops, fps=fps)
+        return ViewSweep(read, (np.arange(len(read)),))
+    with open_video(path, fps=fps, clock=pre.fps is not None) as reader:
+        try:
+            return _read(path, reader, pre, views)
+        except FrameCountError:
+            return _read(path, reader, pre, views)  # the reader has counted its frames meanwhile
+
+
+def needed_views(views: Iterable[Views]) -> int:
+    """How many views of a long video all of ``views`` take together; of a short one more coincide.
+
+    Clips coincide that lie equally far along the video: those of 2x1 are the first and the last of 4x1. The single clip
+    of 1x1 lies in the middle by a rule of its own.
+    """
+    return len(
+        {
+            (Fraction(clip, each.clips - 1) if each.clips > 1 else None, crop)
+            for each in views
+            for clip in range(each.clips)
+            for crop in _crops(each)
+        }
+    )
+
+
+def cheap_views(views: Views) -> tuple[Views, ...]:
+    """``views`` and those with fewer clips that take few views besides: what lies within them, and the single clip."""
+    nested = [count for count in range(2, views.clips) if (views.clips - 1) % (count - 1) == 0]
+    crops = (1, views.crops) if views.crops > 1 else (1,)
+    return tuple(Views(clips, crop) for crop in crops for clips in sorted({1, *nested, views.clips}))
+
+
+def _read(path: str | Media, reader: Reader, pre: Preprocessing, views: Sequence[Views]) -> ViewSweep:
+    tell_if_short(path, reader.times, pre)
+    clips = {count: even_clips(reader.times, pre, count) for count in {each.clips for each in views}}
+    numbers = np.unique(np.concatenate([each.reshape(-1) for each in clips.values()]))
+    # One by one: the frames of a large video do not lie in memory together.
+    small = torch.cat([resize_short_side(frame[None], pre.resize) for _, frame in reader.frames(numbers)])
+    most = max(each.crops for each in views)
+    squares = test_views(small, pre, most)  # crops, frames, crop, crop, 3
+    found: dict[tuple[tuple[int, ...], int], int] = {}
+    places: list[NDArray[np.int64]] = []
+    for each in views:
+        keys = [(tuple(clip), crop) for clip in clips[each.clips].tolist() for crop in _crops(each)]
+        places.append(np.array([found.setdefault(key, len(found)) for key in keys]))
+    cut = [squares[crop if most > 1 else 0, np.searchsorted(numbers, clip)] for clip, crop in found]
+    return ViewSweep(torch.stack(cut), tuple(places))
+
+
+def _crops(views: Views) -> tuple[int, ...]:
+    """Which of three crops; a single one is that in the centre."""
+    return (1,) if views.crops == 1 else (0, 1, 2)

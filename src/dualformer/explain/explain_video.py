@@ -1,0 +1,188 @@
+"""A video in, an explanation out.
+
+explanation = explain_video(recognizer, "clip.mp4")
+explanation.save("explained")
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.explain.explanation import Explanation, Heat, Method, Part
+from dualformer.explain.gradcam import Gradients, gradcam
+from dualformer.explain.map_geometry import cells_box, hottest, normalised, to_pixels
+from dualformer.explain.shown_clip import Moment, ShownClip, see_file, see_frames
+from dualformer.explain.token_attention import Place, find_sub_block, look, stage_number
+from dualformer.inference.recognizer import Recognizer
+from dualformer.model.config import Size3
+from dualformer.model.network import DualFormer
+from dualformer.video.transforms import normalize
+
+
+def explain_video(
+    recognizer: Recognizer,
+    video: str | Path | Tensor | NDArray[np.uint8] | ShownClip,
+    *,
+    label: str | None = None,
+    method: Method = "gradcam",
+    clip: int | None = None,
+    at: float | None = None,
+    stage: int | None = None,
+    block: int | None = None,
+    half: int | None = None,
+    token: Size3 | None = None,
+    gradients: Gradients = "each",
+    fps: float | None = None,
+) -> Explanation:
+    """What the network goes by in one clip of a video: a file, or all its frames, uint8 RGB (T, H, W, 3). Or in a clip
+    that was cut already, to which ``clip``, ``at`` and ``fps`` say nothing.
+
+    ``label``: the class to explain; the clip's most likely one. ``clip``: a number from 0 of the recognizer's clips
+    (``views``); ``at``: the clip around a moment, in seconds; neither: the clip in the middle.
+
+    ``gradcam`` shows what speaks for the class, at the last half of ``stage`` (the last one; of an earlier stage, in
+    the map that it hands on), ``gradients`` being every token's own or their mean. ``attention`` and ``pyramid`` show
+    what one ``token`` (t, y, x in the map of the stage, from 0) looks at within its window, or in the global pyramid,
+    in the half that ``stage``, ``block`` and ``half`` name, which count from 1. Left out, the token is the one at
+    Grad-CAM's hottest place, and the half the last one whose stage has a pyramid. ``fps``: frames a second of frames in
+    memory, where seconds matter.
+
+    While attention is watched, no other thread may use the network.
+    Errors: ``ValueError`` for an exported model, which cannot be looked into, and for what does not exist;
+    ``DualFormerError`` where captum is not installed; those of reading the video.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"method must be {', '.join(get_args(Method))}, not {method!r}")
+    _check_settings(method, block=block, half=half, token=token, gradients=gradients)
+    model = _network(recognizer)
+    if label is not None and label not in recognizer.labels:
+        near = get_close_matches(label, recognizer.labels, 3, cutoff=0.4) or recognizer.labels[:3]
+        raise ValueError(f"{label!r} is none of the {len(recognizer.labels)} classes; there are {', '.join(near)}, …")
+    number = len(model.stages) - 1 if stage is None else stage_number(model.config, stage)
+    place = None if method == "gradcam" else find_sub_block(model.config, method, stage=stage, block=block, half=half)
+    clip_seen = _see(video, recognizer, Moment(number=clip, count=recognizer.views.clips, seconds=at), fps)
+
+    probabilities = recognizer.predict_views(clip_seen.view[None])[0]
+    best = int(probabilities.argmax())
+    target = best if label is None else recognizer.labels.index(label)
+    pixels = normalize(clip_seen.view[None].to(recognizer.device), recognizer.preprocessing)
+    if place is None:
+        heat = _evidence(model, pixels, target, number, gradients)
+    else:
+        if token is None:
+            hot = _evidence(model, pixels, target, len(model.stages) - 1, "each")
+            token = hottest(torch.from_numpy(hot.map), *_grid(model, pixels, place.stage))
+        heat = _attention(model, pixels, place, token)
+    return Explanation(
+        source=str(video) if isinstance(video, (str, Path)) else "frames",
+        method=method,
+        label=recognizer.labels[target],
+        probability=float(probabilities[target]),
+        predicted=(recognizer.labels[best], float(probabilities[best])),
+        heat=heat,
+        clip=clip_seen,
+    )
+
+
+def _check_settings(
+    method: Method, *, block: int | None, half: int | None, token: Size3 | None, gradients: Gradients
+) -> None:
+    if gradients not in get_args(Gradients):
+        raise ValueError(f"gradients must be each or mean, not {gradients!r}")
+    if method != "gradcam":
+        if gradients != "each":
+            raise ValueError(f"{method} has no gradients: gradients={gradients!r} goes with gradcam")
+        return
+    for name, value in (("block", block), ("half", half), ("token", token)):
+        if value is not None:
+            raise ValueError(f"gradcam takes no {name}: it goes with attention and pyramid")
+
+
+def _network(recognizer: Recognizer) -> DualFormer:
+    if not isinstance(recognizer.network, DualFormer):
+        raise ValueError(
+            f"{recognizer.network.name} is an exported model, which cannot explain: it has neither gradients nor "
+            "attention to look at; explain with the weights that it was made from"
+        )
+    return recognizer.network
+
+
+def _see(
+    video: str | Path | Tensor | NDArray[np.uint8] | ShownClip,
+    recognizer: Recognizer,
+    moment: Moment,
+    fps: float | None,
+) -> ShownClip:
+    if isinstance(video, ShownClip):
+        return video
+    if not isinstance(video, (str, Path)):
+        return see_frames(torch.as_tensor(video).cpu(), recognizer.preprocessing, moment, fps=fps)
+    if fps is not None:
+        raise ValueError("fps is for frames in memory; a file knows the times of its frames")
+    return see_file(video, recognizer.preprocessing, moment)
+
+
+def _evidence(model: DualFormer, pixels: Tensor, target: int, stage: int, gradients: Gradients) -> Heat:
+    tokens = gradcam(model, pixels, target, stage=stage, gradients=gradients)[0].cpu()
+    reduction, _ = _grid(model, pixels, stage)
+    heat = normalised(to_pixels(tokens, reduction, _size(pixels), smooth=True)).numpy()
+    name = "Grad-CAM" if gradients == "each" else "Grad-CAM with the mean gradient"
+    return Heat(
+        about=f"{name}, {'last half of ' if stage == len(model.stages) - 1 else ''}stage {stage + 1}",
+        map=heat,
+        parts=(Part(title="speaks for it", map=heat),),
+        tokens=tokens.numpy(),
+        stage=stage + 1,
+        block=model.config.stages[stage].depth,
+        half=len(model.config.stages[stage].kinds),
+    )
+
+
+def _attention(model: DualFormer, pixels: Tensor, place: Place, token: Size3) -> Heat:
+    found = look(model, pixels, place, token)
+    reduction, size = _grid(model, pixels, place.stage)[0], _size(pixels)
+
+    def drawn(tokens: Tensor) -> NDArray[np.float32]:
+        return normalised(to_pixels(tokens, reduction, size, smooth=False)).numpy()
+
+    heat = drawn(found.tokens)
+    if found.scales:
+        parts = tuple(
+            Part(title=f"pyramid {_by(grid)}: {float(scale.sum()):.0%} of its attention", map=drawn(scale))
+            for grid, scale in zip(found.grids, found.scales, strict=True)
+        )
+    else:
+        parts = (Part(title="all tokens" if found.window is None else f"window {_by(found.window[1])}", map=heat),)
+    return Heat(
+        about=f"where token {','.join(map(str, token))} of {_by(found.size)} looks, stage {place.stage + 1} block "
+        f"{place.block + 1} half {place.half + 1}",
+        map=heat,
+        parts=parts,
+        tokens=found.tokens.numpy(),
+        stage=place.stage + 1,
+        block=place.block + 1,
+        half=place.half + 1,
+        token=token,
+        token_box=cells_box(token, (1, 1, 1), reduction, size),
+        window_box=None if found.window is None else cells_box(*found.window, reduction, size),
+    )
+
+
+def _grid(model: DualFormer, pixels: Tensor, stage: int) -> tuple[Size3, Size3]:
+    """Pixels that a token of a stage stands for, and T' H' W' of its map."""
+    return model.feature_info[stage].reduction, model.config.map_sizes(_size(pixels))[stage]
+
+
+def _size(pixels: Tensor) -> Size3:
+    return pixels.shape[2], pixels.shape[3], pixels.shape[4]
+
+
+def _by(size: Size3) -> str:
+    return "×".join(map(str, size))

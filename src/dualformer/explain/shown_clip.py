@@ -1,0 +1,140 @@
+"""The clip that is explained: what the network sees of a video, and where in the whole frames that lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.video.clip_reader import tell_if_short
+from dualformer.video.decode import FrameCountError
+from dualformer.video.file_pieces import are_frames
+from dualformer.video.frame_reader_base import Reader
+from dualformer.video.frames import open_video
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.sampling import clip_at, even_clips
+from dualformer.video.transforms import resize, resize_short_side, test_views
+
+#: Short side in pixels at which frames are drawn: small clips are enlarged, so that a map on them can be read.
+SHOWN_SIDE = 288
+#: And the longest that the other side may be.
+SHOWN_MOST = 640
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShownClip:
+    """One clip of a video, as the network sees it and as people do."""
+
+    view: Tensor
+    """uint8 (T, crop, crop, 3): what goes into the network."""
+    frames: NDArray[np.uint8]
+    """(T, H, W, 3): the same frames whole, at a size to be drawn at."""
+    box: tuple[int, int, int, int]
+    """Top, left, height and width of the view within ``frames``."""
+    numbers: NDArray[np.int64]
+    """(T,): which frames of the video these are; the last one repeats where the video is too short."""
+    times: NDArray[np.float64] | None
+    """(T,): seconds from the first frame of the video; None where the rate is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Which clip of a video: the one in the middle, clip ``number`` (from 0) of ``count`` even ones, or the one whose
+    middle is nearest to ``seconds``. Errors: ``ValueError`` for two of these at once and for a number out of range."""
+
+    number: int | None = None
+    count: int = 1
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.number is not None and self.seconds is not None:
+            raise ValueError("clip and at both choose a clip: give one of them")
+        if self.number is not None and not 0 <= self.number < self.count:
+            raise ValueError(f"clip {self.number} is none of the {self.count} that are looked at, counted from 0")
+
+    def choose(self, times: NDArray[np.float64], pre: Preprocessing) -> NDArray[np.int64]:
+        """Frame indices (T,)."""
+        if self.seconds is not None:
+            return clip_at(times, pre, self.seconds)
+        return even_clips(times, pre, 1)[0] if self.number is None else even_clips(times, pre, self.count)[self.number]
+
+
+def see_file(path: str | Path, pre: Preprocessing, moment: Moment) -> ShownClip:
+    """The clip of a file, decoded as `read_views` does. Errors: those of opening and decoding it."""
+    counted = are_frames(Path(path))  # a folder of frames does not tell when they were taken
+    if counted and moment.seconds is not None:
+        raise ValueError(f"{path}: a folder of frames has no seconds, which at= needs: choose a clip by its number")
+    with open_video(path, clock=pre.fps is not None) as reader:
+        try:
+            return _see(path, reader, pre, moment, timed=not counted)
+        except FrameCountError:
+            return _see(path, reader, pre, moment, timed=not counted)  # the reader has counted its frames meanwhile
+
+
+def see_frames(frames: Tensor, pre: Preprocessing, moment: Moment, *, fps: float | None = None) -> ShownClip:
+    """The clip of frames in memory, uint8 RGB (n, H, W, 3), cut as `views_of_frames` does.
+
+    Errors: ``ValueError`` for other arrays, and where ``fps`` is needed and missing.
+    """
+    if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[-1] != 3 or frames.numel() == 0:
+        raise ValueError(f"frames must be uint8 (T, H, W, 3), T at least 1, not {frames.dtype} {tuple(frames.shape)}")
+    if fps is not None and not fps > 0:
+        raise ValueError(f"fps must be positive, not {fps}")
+    if fps is None and (pre.fps is not None or moment.seconds is not None):
+        raise ValueError("say with fps= how many frames a second these are: the weights, or at=, count in seconds")
+    times = np.arange(len(frames)) / (fps or 1.0)
+    numbers = moment.choose(times, pre)
+    chosen = frames[torch.from_numpy(numbers)]
+    return _clip(resize_short_side(chosen, pre.resize), _shown(chosen), pre, numbers, times if fps else None)
+
+
+def _see(path: str | Path, reader: Reader, pre: Preprocessing, moment: Moment, *, timed: bool) -> ShownClip:
+    tell_if_short(path, reader.times, pre)
+    numbers = moment.choose(reader.times, pre)
+    unique, places = np.unique(numbers, return_inverse=True)
+    small, shown = [], []
+    for _, frame in reader.frames(unique):  # one by one: the frames of a large video do not lie in memory together
+        small.append(resize_short_side(frame[None], pre.resize)[0])
+        shown.append(_shown(frame[None])[0])
+    order = torch.from_numpy(places.reshape(-1))
+    times = reader.times if timed else None
+    return _clip(torch.stack(small)[order], torch.stack(shown)[order], pre, numbers, times)
+
+
+def _clip(
+    small: Tensor,
+    shown: Tensor,
+    pre: Preprocessing,
+    numbers: NDArray[np.int64],
+    times: NDArray[np.float64] | None,
+) -> ShownClip:
+    view = test_views(small, pre)[0]
+    # The centre crop of test_views, in the pixels of the frames as they are drawn.
+    height, width = small.shape[1:3]
+    top, left = (height - pre.crop) // 2, (width - pre.crop) // 2
+    down, across = shown.shape[1] / height, shown.shape[2] / width
+    first, last = (
+        (round(top * down), round(left * across)),
+        (
+            round((top + pre.crop) * down),
+            round((left + pre.crop) * across),
+        ),
+    )
+    return ShownClip(
+        view=view,
+        frames=shown.numpy(),
+        box=(*first, last[0] - first[0], last[1] - first[1]),
+        numbers=numbers,
+        times=None if times is None else times[numbers],
+    )
+
+
+def _shown(frames: Tensor) -> Tensor:
+    """Frames (n, H, W, 3) at the size at which they are drawn."""
+    height, width = frames.shape[1:3]
+    scale = min(SHOWN_SIDE / min(height, width), SHOWN_MOST / max(height, width))
+    return resize(frames, max(1, round(height * scale)), max(1, round(width * scale)))

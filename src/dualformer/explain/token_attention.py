@@ -1,0 +1,123 @@
+"""What one token looks at: the other tokens of its window, or the scales of the global pyramid (figure 2d)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dualformer.model.config import Config, Size3
+from dualformer.model.maps import AttentionMap, watch_attention
+from dualformer.model.network import DualFormer
+from dualformer.model.pyramid import resample_kernel
+
+Level = Literal["attention", "pyramid"]
+"""Within windows, or over the global pyramid."""
+
+_KINDS = {"attention": "L", "pyramid": "G"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A half of the network; stage, block and half count from 0."""
+
+    stage: int
+    block: int
+    half: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """Where one token's attention goes in one half."""
+
+    token: Size3
+    size: Size3
+    """T' H' W' of the stage's map."""
+    tokens: Tensor
+    """T' H' W': the weight of every token, mean over heads; sums to 1."""
+    scales: tuple[Tensor, ...]
+    """For each scale of the pyramid, T' H' W': the weight of each prior spread evenly over the tokens of its cell. They
+    sum to the share of attention that the scale has. Empty without a pyramid."""
+    grids: tuple[Size3, ...]
+    window: tuple[Size3, Size3] | None
+    """First token and extent of the token's window; None where there are no windows."""
+
+
+def find_sub_block(config: Config, level: Level, *, stage: int | None, block: int | None, half: int | None) -> Place:
+    """The half that is meant; stage, block and half count from 1, as in the paper.
+
+    Left out, they are: the last stage that has a pyramid, its last block, and the first half of that kind. Errors:
+    ``ValueError`` where there is no such half.
+    """
+    kind = _KINDS[level]
+    number = _default_stage(config, level) if stage is None else stage_number(config, stage)
+    chosen = config.stages[number]
+    of = f"of stage {number + 1}"
+    kinds = [place for place, letter in enumerate(chosen.kinds) if letter == kind]
+    if not kinds:
+        raise ValueError(f"the halves {of} are {chosen.kinds}, and {level} explains {kind}: choose another stage")
+    place = kinds[0] if half is None else _counted(f"half {of}", half, len(chosen.kinds))
+    if place not in kinds:
+        raise ValueError(f"the halves {of} are {chosen.kinds}: half {half} is not {kind}, which {level} explains")
+    return Place(
+        stage=number,
+        block=chosen.depth - 1 if block is None else _counted(f"block {of}", block, chosen.depth),
+        half=place,
+    )
+
+
+def stage_number(config: Config, stage: int) -> int:
+    """From 0, of a stage that counts from 1. Errors: ``ValueError`` where there is none."""
+    return _counted("stage", stage, len(config.stages))
+
+
+def look(model: DualFormer, video: Tensor, place: Place, token: Size3) -> Look:
+    """Where a token of one half looks, for a video 1 3 T H W. Errors: ``ValueError`` for a token outside the map."""
+    stage = model.config.stages[place.stage]
+    with (
+        torch.no_grad(),
+        watch_attention(model, stages=[place.stage], blocks=[place.block], kinds=stage.kinds[place.half]) as watched,
+    ):
+        model.forward_intermediates(video, indices=[place.stage], stop_early=True, intermediates_only=True)
+    seen = next(found for found in watched.maps if found.half == place.half)
+    if any(not 0 <= at < length for at, length in zip(token, seen.size, strict=True)):
+        t, h, w = seen.size
+        raise ValueError(
+            f"token {','.join(map(str, token))} lies outside the map of stage {place.stage + 1}: it has {t}×{h}×{w} "
+            "tokens (t,y,x), counted from 0"
+        )
+    return Look(
+        token=token,
+        size=seen.size,
+        tokens=seen.of_token(token)[0].cpu(),
+        scales=tuple(resample_kernel(part[0], seen.size).cpu() for part in _per_scale(seen, token)),
+        grids=tuple(seen.grids),
+        window=_window(seen, token),
+    )
+
+
+def _default_stage(config: Config, level: Level) -> int:
+    having = [number for number, stage in enumerate(config.stages) if _KINDS[level] in stage.kinds]
+    if not having:
+        what = "windows" if level == "attention" else "halves with global attention"
+        raise ValueError(f"the network has no {what} for {level} to explain: choose another method")
+    return next((number for number in reversed(having) if config.stages[number].scales), having[-1])
+
+
+def _per_scale(seen: AttentionMap, token: Size3) -> tuple[Tensor, ...]:
+    return seen.of_token_per_scale(token) if seen.priors else ()
+
+
+def _window(seen: AttentionMap, token: Size3) -> tuple[Size3, Size3] | None:
+    if seen.window is None:
+        return None
+    t, h, w = (at // step * step for at, step in zip(token, seen.window, strict=True))
+    return (t, h, w), seen.window
+
+
+def _counted(what: str, number: int, count: int) -> int:
+    if not 1 <= number <= count:
+        raise ValueError(f"{what}: there are {count}, counted from 1, and {number} is none of them")
+    return number - 1

@@ -1,0 +1,230 @@
+"""Exporting, from weights to a checked file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from dualformer._version import __version__
+from dualformer.errors import DualFormerError
+from dualformer.export.accuracy_change import AccuracyChange
+from dualformer.export.calibration_clips import Clips
+from dualformer.export.formats import to_onnx, to_openvino, write_onnx, write_openvino, write_torch
+from dualformer.export.parity import TOLERANCES, Comparison, compare, reference_logits
+from dualformer.export.quantize import quantize
+from dualformer.export.view_network import make_program
+from dualformer.files import atomic_write
+from dualformer.model.network import DualFormer
+from dualformer.weights.card import Card
+from dualformer.weights.exported.export_card import ExportCard, ExportFormat, ExportPrecision
+from dualformer.weights.exported.exported_files import CONSTANTS, GRAPH, format_of, seal, size_of
+from dualformer.weights.exported.exported_network import ExportedNetwork, load_exported
+from dualformer.weights.exported.runtime import needed
+
+SUFFIXES: dict[ExportFormat, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": "-openvino"}
+_MAKERS: dict[ExportFormat, tuple[str, ...]] = {
+    "torch": (),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+}
+_DYNAMIC_BATCHES = (1, 2, 5)
+
+
+class ExportError(DualFormerError):
+    """An export that could not be made, or is too far from its weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What was exported, and how near it is to the weights."""
+
+    path: Path
+    format: ExportFormat
+    precision: ExportPrecision
+    batch: int | None
+    """Views that it takes at a time; None: any number."""
+    bytes: int
+    digest: str
+    clips: str
+    """What both sides were run on."""
+    comparisons: tuple[Comparison, ...]
+    tolerance: float
+    calibration: str | None
+    """What ranges of int8 were found on."""
+    accuracy: AccuracyChange | None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {**dataclasses.asdict(self), "path": str(self.path)}
+
+
+def out_beside(weights: str, *, format: ExportFormat, precision: ExportPrecision) -> Path:  # noqa: A002
+    """Where an export goes if nobody says: beside the weights file, named after it and its precision."""
+    path = Path(weights)
+    place = Path(path.name)  # weights of the package or the hub: here
+    if path.exists():
+        place = path / "model" if path.is_dir() else path.with_suffix("")
+    fp32 = precision == "fp32"
+    return place.with_name(f"{place.name}{'' if fp32 else f'-{precision}'}{SUFFIXES[format]}")
+
+
+def check_choice(format: ExportFormat, precision: ExportPrecision, batch: int | None = None) -> None:  # noqa: A002
+    """Errors: ``ValueError`` for what there is not, with the reason; ``WeightsError`` for an extra that is missing."""
+    if format not in get_args(ExportFormat) or precision not in get_args(ExportPrecision):
+        raise ValueError(f"there is no export to {format} in {precision}")
+    if batch is not None and batch < 1:
+        raise ValueError(f"--batch must be dynamic or at least 1, not {batch}")
+    if (format, precision) == ("onnx", "bf16"):
+        raise ValueError(
+            "--format onnx --precision bf16: ONNX Runtime has neither products nor convolutions in bfloat16 on a CPU; "
+            "take --format openvino or torch for bf16, or --precision fp32"
+        )
+    if (format, precision) == ("torch", "int8"):
+        raise ValueError("--format torch --precision int8: int8 is for models that another runtime runs; take --format "
+                         "openvino (the fastest) or onnx")  # fmt: skip
+    for module in (*_MAKERS[format], *(("nncf",) if precision == "int8" else ())):
+        needed(module, f"--format {format}")
+
+
+def export_weights(
+    model: DualFormer,
+    card: Card,
+    out: Path,
+    *,
+    format: ExportFormat,  # noqa: A002 (the option's name)
+    precision: ExportPrecision = "fp32",
+    batch: int | None = None,
+    clips: Clips,
+    calibration: Clips | None = None,
+    tolerance: float | None = None,
+    judge: Callable[[ExportedNetwork], AccuracyChange] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> ExportReport:
+    """Exports a network, runs both sides on ``clips``, and puts the file in its place only if they agree.
+
+    ``out``: a ``.pt2`` or ``.onnx`` file, or a folder for OpenVINO. ``batch``: views that it takes at a time; None: any
+    number. ``calibration``: clips for the ranges of int8. ``tolerance``: largest difference of logits relative to the
+    largest logit (None: `TOLERANCES`). ``judge``: measures the accuracy of the exported model. ``say`` is told what
+    comes next.
+    Errors: ``ValueError`` for a choice that there is not; `ExportError` where both sides are further apart than the
+    tolerance, and nothing is written then; ``WeightsError`` for a missing extra or a path that cannot be written.
+    """
+    begun = time.monotonic()
+    check_choice(format, precision, batch)
+    _check_target(out, format)
+    if (calibration is None) == (precision == "int8"):
+        raise ValueError("calibration clips belong to int8, and int8 to calibration clips")
+    about = ExportCard(
+        card=card,
+        format=format,
+        precision=precision,
+        batch=batch,
+        options={"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16"} if format == "openvino" else {},
+        made_with=_versions(format, precision),
+    )
+    model = model.eval()
+    reference = reference_logits(model, clips.views, card.preprocessing)
+    limit = TOLERANCES[precision] if tolerance is None else tolerance
+    temporary = out.with_name(f".{secrets.token_hex(4)}-{out.name}")
+    try:
+        say("making the program")
+        _write(model, about, temporary, calibration.views if calibration else None, say)
+        sealed = seal(temporary, about)
+        say("running both sides")
+        network = load_exported(temporary)
+        comparisons = compare(
+            network,
+            clips.views,
+            reference,
+            batches=(batch,) if batch else _DYNAMIC_BATCHES,
+            multi_label=card.multi_label,
+        )
+        worst = max(comparison.relative for comparison in comparisons)
+        if not worst <= limit:
+            raise ExportError(
+                f"{out}: not written, as its logits are {worst:.2g} of the largest one away from those of the weights, "
+                f"and the tolerance of {precision} is {limit:g}: choose another --precision, or say --tolerance"
+            )
+        accuracy = judge(network) if judge else None
+        del network  # it may hold the files open
+        _put(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
+    return ExportReport(
+        path=out,
+        format=format,
+        precision=precision,
+        batch=batch,
+        bytes=size_of(out),
+        digest=sealed.digest,
+        clips=clips.source,
+        comparisons=tuple(comparisons),
+        tolerance=limit,
+        calibration=calibration.source if calibration else None,
+        accuracy=accuracy,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _write(
+    model: DualFormer, about: ExportCard, out: Path, calibration: Tensor | None, say: Callable[[str], None]
+) -> None:
+    # OpenVINO computes a float32 model in bfloat16 by itself.
+    dtype = torch.bfloat16 if (about.format, about.precision) == ("torch", "bf16") else torch.float32
+    program = make_program(model, about.card.preprocessing, dtype=dtype, batch=about.batch)
+    say(f"translating it for {about.format}" if about.format != "torch" else "writing it")
+    if about.format == "torch":
+        atomic_write(out, lambda path: write_torch(program, path))
+        return
+    made = to_onnx(program) if about.format == "onnx" else to_openvino(program, batch=about.batch)
+    if calibration is not None:
+        say(f"quantising it on {len(calibration)} clips")
+        made = quantize(made, calibration, format=about.format, batch=about.batch)
+    if about.format == "onnx":
+        atomic_write(out, lambda path: write_onnx(made, about, path))
+    else:
+        out.mkdir(parents=True)
+        write_openvino(made, about, out)
+
+
+def _check_target(out: Path, format: ExportFormat) -> None:  # noqa: A002
+    """``ValueError`` for a name that would not be known as this format again, or a folder of other things."""
+    if format != "openvino":
+        if out.suffix.lower() != SUFFIXES[format]:
+            raise ValueError(f"--out {out}: a model for {format} is a file that ends in {SUFFIXES[format]}")
+        if out.is_dir():
+            raise ValueError(f"--out {out}: there is a folder of that name; choose another")
+        return
+    if format_of(out) in ("torch", "onnx") or out.is_file():
+        raise ValueError(f"--out {out}: a model for openvino is a folder, of another name")
+    others = [path.name for path in out.iterdir() if path.name not in (GRAPH, CONSTANTS)] if out.is_dir() else []
+    if others:
+        raise ValueError(f"--out {out}: there is {others[0]} in this folder; choose a new or empty one")
+
+
+def _put(made: Path, out: Path) -> None:
+    if made.is_file():
+        made.replace(out)
+        return
+    old = made.with_name(f"{made.name}-old")
+    if out.is_dir():
+        out.rename(old)
+    made.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _versions(format: ExportFormat, precision: ExportPrecision) -> dict[str, str]:  # noqa: A002
+    packages = ("torch", *_MAKERS[format], *(("nncf",) if precision == "int8" else ()))
+    return {"dualformer": __version__, **{name: importlib.metadata.version(name) for name in packages}}

@@ -1,0 +1,193 @@
+"""The same work on many machines, or many processes of one: Ray Data maps over the paths with a pool of actors.
+
+An actor loads the weights once and answers file by file. Every file is a task of its own, so that a worker that dies
+costs the file that it was at, which another one does again; a file that kills every worker that takes it is given up
+and recorded as failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dualformer.errors import DualFormerError
+from dualformer.inference.batch_runner import Work
+from dualformer.inference.tables import Columns, Row, packed, unpacked
+
+if TYPE_CHECKING:
+    from dualformer.model.compiling import CompileMode
+    from dualformer.video.views import Precision
+
+Kind = Literal["labels", "features"]
+
+_TRIES = 3
+"""So often a file is begun; then it is taken for what brings workers down."""
+_AT_ONCE = 4096
+"""Files that are handed to Ray together: it keeps a record of each task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How an actor makes its recogniser and what it does with it. Travels to the machines of the cluster.
+
+    ``weights`` is read by every actor: a hub id, or a path that all machines see.
+    """
+
+    kind: Kind
+    weights: str
+    top: int = 5
+    views: str = "4x1"
+    device: str = "auto"
+    precision: Precision | None = None
+    compile_mode: CompileMode | None = None
+
+    def work(self) -> Work:
+        """Loads the weights."""
+        from dualformer.inference.batch_tasks import EmbedTask, LabelTask
+        from dualformer.inference.recognizer import Recognizer
+
+        recognizer = Recognizer.load(
+            self.weights, device=self.device, views=self.views, precision=self.precision, compile_mode=self.compile_mode
+        )
+        return LabelTask(recognizer, top=self.top) if self.kind == "labels" else EmbedTask(recognizer)
+
+
+class ClusterWork:
+    """Work that Ray spreads. A context manager: it connects, and lets go at the end.
+
+    ``address``: of a running cluster, as ``ray.init`` takes it; None starts Ray on this machine. ``actors``: how many,
+    None for one for each GPU, or CPU where there is none. A GPU is reserved for each actor where the cluster has some
+    and ``recipe.device`` is not the CPU. Columns and settings are those of the same work without Ray.
+    Raises ``DualFormerError`` where Ray cannot be imported or reached.
+    """
+
+    def __init__(self, recipe: Recipe, *, address: str | None = None, actors: int | None = None) -> None:
+        if actors is not None and actors < 1:
+            raise ValueError(f"actors must be at least 1, not {actors}")
+        self._ray = _import_ray()
+        self._recipe, self._address, self._actors = recipe, address, actors
+        local = recipe.work()
+        self.columns: Columns = local.columns
+        self.by = local.by
+        self.width = local.width
+
+    def __enter__(self) -> ClusterWork:
+        ray = self._ray
+        settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address is None:
+            # More actors than cores are what was asked for: Ray would wait for cores that never come.
+            cores = max(self._actors or 1, _cores()) + 1  # one for Ray Data's own tasks
+            settings |= {"num_cpus": cores, "include_dashboard": False}
+        try:
+            ray.init(address=self._address or "local", **settings)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise DualFormerError(f"--ray {self._address or ''}: Ray does not start or answer ({first})") from error
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._ray.shutdown()
+
+    def answers(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+        for first in range(0, len(paths), _AT_ONCE):
+            yield from self._part(paths[first : first + _AT_ONCE], first)
+
+    def _part(self, paths: Sequence[Path], first: int) -> Iterator[tuple[int, Row]]:
+        import ray.data
+        import ray.exceptions
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.max_errored_blocks = -1  # what is left without an answer is told below
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        items = [{"place": first + i, "path": _sent(path)} for i, path in enumerate(paths)]
+        resources = self._ray.cluster_resources()
+        gpus = 0 if self._recipe.device == "cpu" else int(resources.get("GPU", 0))
+        actors = min(self._actors or gpus or max(1, int(resources.get("CPU", 2)) - 1), len(items))
+        attempts = self._ray.remote(num_cpus=0)(_Attempts).remote()
+        answered = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            _Actor,
+            fn_constructor_args=(self._recipe, attempts),
+            compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
+            batch_size=1,
+            num_cpus=1,
+            num_gpus=1 if gpus else 0,
+        )
+        left = set(range(first, first + len(items)))
+        try:
+            for item in answered.iter_rows():
+                if item["fault"]:
+                    raise DualFormerError(item["fault"])
+                place = int(item["place"])
+                left.discard(place)
+                yield place, _unpacked(item["answer"], self.columns)
+        except ray.exceptions.RayError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            raise DualFormerError(f"--ray: the actors do not work ({lines[-1].strip()}); see Ray's logs") from error
+        for place in sorted(left):
+            yield place, {"error": "its worker failed; see Ray's logs"}
+
+
+class _Attempts:
+    """Counts, outside of the workers that may die, how often each file was begun. Ray itself tries for ever."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, place: int) -> int:
+        self._begun[place] += 1
+        return self._begun[place]
+
+
+class _Actor:
+    """Answers in a process of its own. Batches are of one file."""
+
+    def __init__(self, recipe: Recipe, attempts: Any) -> None:
+        self._ray, self._attempts = _import_ray(), attempts
+        self._work = recipe.work()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self._ray.get(self._attempts.begin.remote(int(batch["place"][0]))) > _TRIES:
+            row = dict.fromkeys(self._work.columns)
+            line = packed({"error": f"its worker died {_TRIES} times", **row}, {"error": "text", **self._work.columns})
+            return {"place": batch["place"], "answer": [line], "fault": [""]}
+        paths = [Path(os.fsdecode(path)) for path in batch["path"]]
+        columns: Columns = {"error": "text", **self._work.columns}
+        try:
+            answers = {place: packed(row, columns) for place, row in self._work.answers(paths)}
+        except DualFormerError as error:  # not this file's fault: the same will happen to every one
+            return {"place": batch["place"], "answer": [""], "fault": [str(error)]}
+        return {"place": batch["place"], "answer": [answers[i] for i in range(len(paths))], "fault": [""]}
+
+
+def _sent(path: Path) -> bytes:
+    return os.fsencode(path.absolute())  # names need not be text
+
+
+def _unpacked(line: str, columns: Columns) -> Row:
+    return {name: value for name, value in unpacked(line, {"error": "text", **columns}).items() if value is not None}
+
+
+def _import_ray() -> Any:
+    # Ray tells its makers what it is used for, which needs a network and is nobody's business.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray's core warns of its own doings on standard error, whatever its Python part is told.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray  # type: ignore[import-not-found]  # an extra
+        import ray.data  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise DualFormerError(f"--ray: Ray cannot be imported ({error}); pip install 'dualformer[cluster]'") from error
+    return ray
+
+
+def _cores() -> int:
+    with contextlib.suppress(AttributeError):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""What makes the reference's numbers fast: linear layers, attention, depth-wise convolutions. One name each."""

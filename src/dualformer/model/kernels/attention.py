@@ -1,0 +1,77 @@
+"""Which kernel computes softmax(q·kᵀ/√d)·v: PyTorch's fused one, or two matrix products with the weights in between."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from math import e, log2
+
+import torch
+from torch import Tensor
+
+from dualformer.model.kernels.tracing import is_tracing
+
+#: Weights (queries × keys × heads) that the explicit form computes at a time for inference: 4 MB of bfloat16.
+_WEIGHTS_AT_ONCE = 2**21
+#: Where a query's weights may sum up to before they are made to sum to 1. Far from both ends of bfloat16.
+_SAFE_SUMS = (2.0**-90, 2.0**90)
+
+_log = logging.getLogger("dualformer")
+
+
+def fused_is_faster(q: Tensor) -> bool:
+    """What is chosen for the dtype and device of ``q``; the reason is logged once."""
+    explicit = q.dtype == torch.bfloat16 and q.device.type == "cpu"
+    if q.device.type != "meta" and not is_tracing():
+        _say(q.device.type, str(q.dtype).removeprefix("torch."), explicit)
+    return not explicit
+
+
+@cache
+def _say(device: str, dtype: str, explicit: bool) -> None:
+    if explicit:
+        _log.info(
+            "attention in %s on the %s: explicit, as PyTorch's fused kernel is the slower one there", dtype, device
+        )
+    else:
+        _log.info("attention in %s on the %s: PyTorch's fused kernel, which is the faster one there", dtype, device)
+
+
+def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """softmax(q·kᵀ·scale + bias), B h L P: what every query looks at. ``scale``: by default 1/√d."""
+    scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
+    return torch.softmax(scores if bias is None else scores + bias, dim=-1)
+
+
+def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    """Attention by its weights, B h L d, for inference: as many weights at a time as the cache holds."""
+    (clips, heads, queries, _), keys = q.shape, k.shape[2]
+    step = max(1, _WEIGHTS_AT_ONCE // (heads * queries * keys))
+    rows = max(1, _WEIGHTS_AT_ONCE // (heads * keys))
+    out = torch.empty((clips, queries, heads, v.shape[3]), dtype=q.dtype, device=q.device).transpose(1, 2)
+    for first in range(0, clips, step):
+        some = slice(first, first + step)
+        here = None if bias is None else bias.expand(clips, heads, queries, keys)[some]
+        for start in range(0, queries, rows):
+            part = slice(start, start + rows)
+            out[some, :, part] = _attend(
+                q[some, :, part], k[some], v[some], None if here is None else here[:, :, part], scale
+            )
+    return out
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    """As a softmax divides by the sum, so does this, but behind the second product, where there is less to divide.
+
+    Powers of 2 are twice as fast as powers of e and, without the largest score taken off, take one pass less. Where
+    that could matter, which the sums tell, softmax does it.
+    """
+    to_base_2 = log2(e) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    powers = (q * to_base_2) @ k.transpose(-2, -1)
+    if bias is not None:
+        powers += bias * log2(e)
+    sums = powers.exp2_().sum(dim=-1, keepdim=True)
+    low, high = sums.aminmax()
+    if _SAFE_SUMS[0] < float(low) and float(high) < _SAFE_SUMS[1]:
+        return (powers @ v).div_(sums)
+    return attention_weights(q, k, bias, scale) @ v

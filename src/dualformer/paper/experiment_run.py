@@ -1,0 +1,177 @@
+"""One run of the experiment: a variant trained on a task of the local × global bench with one seed, and tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from dualformer.files import atomic_write
+from dualformer.model.config import Config, Size3
+from dualformer.model.cost import measure_cost
+from dualformer.model.network import DualFormer
+from dualformer.paper.experiment import ALIVE, RESULT, Experiment, Run
+from dualformer.paper.relations import Lessons, RelationClips, Relations
+from dualformer.paper.relations_objective import DriftObjective
+from dualformer.training.checkpoint import has_checkpoint
+from dualformer.training.loop import Loop, LoopConfig
+from dualformer.training.reporter import SilentReporter
+from dualformer.training.sources import FreshClips, OneView
+from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
+from dualformer.video.transforms import normalize
+from dualformer.weights.safetensors_file import Card
+
+TEST_SEED = 2**31 - 2
+VAL_SEED = 2**31 - 3
+"""No run's own."""
+CONTROLS = ("still", "shuffled")
+"""Test clips of which one frame is repeated, and such with their frames in another order."""
+
+
+class Alive:
+    """A watcher of a run that tells how far it is, and ends it if the process that started it has gone: otherwise it
+    would go on beside its successor."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._parent, self._told, self._steps = folder / ALIVE, os.getppid(), 0.0, 1
+
+    def of(self, steps: int) -> Alive:
+        self._steps = steps
+        return self
+
+    def on_step(self, step: int, values: Mapping[str, float]) -> None:
+        if os.getppid() != self._parent:
+            os._exit(1)
+        if time.monotonic() - self._told > 2:
+            self._told = time.monotonic()
+            self._path.write_text(json.dumps(step / self._steps))
+
+    def on_epoch(self, epoch: Mapping[str, Any], confusion: Tensor | None) -> None:
+        pass
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def do_run(experiment: Experiment, run: Run, *, alive: Alive | None = None) -> dict[str, Any]:
+    """One training and its test, in this process; goes on where an earlier call stopped."""
+    folder = Path(experiment.out) / run.key
+    scene = experiment.relations(run.task)
+    network = experiment.network(run.variant)
+    fabric = Fabric(accelerator=experiment.accelerator, devices=1)
+    preprocessing = preprocessing_of(experiment.clip)
+    model = DualFormer(network, seed=run.seed)
+    # From the classes alone it takes thousands of clips until anything is learnt.
+    objective = DriftObjective(model, preprocessing, weight=experiment.truth)
+    objective.place(fabric.device)
+    lessons = Lessons(experiment.train_length)
+    per_epoch = lessons.length // Experiment.EPOCHS
+    assert experiment.precision != "auto"
+    loop = Loop(
+        objective,
+        FreshClips(RelationClips(scene, lessons.length, seed=run.seed, lessons=lessons), per_epoch),
+        OneView(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
+        train_size=per_epoch,
+        card=Card(
+            config=network,
+            labels=scene.classes,
+            preprocessing=preprocessing,
+            provenance=f"{run.key} of an experiment",
+            licence="",
+        ),
+        config=LoopConfig(
+            epochs=Experiment.EPOCHS,
+            batch_size=experiment.batch_size,
+            lr=experiment.lr,
+            weight_decay=experiment.weight_decay,
+            warmup_epochs=Experiment.EPOCHS / 12,
+            clip_extra=False,
+            precision=experiment.precision,
+            seed=run.seed,
+            save_minutes=1.0,
+            keep=1,
+        ),
+        out=folder,
+        fabric=fabric,
+        reporter=SilentReporter(),
+        fingerprint={"experiment": experiment.binding(), "network": network.to_dict()},
+    )
+    try:
+        if has_checkpoint(folder):
+            loop.resume()
+        if alive:
+            loop.watch(lambda: [alive.of(loop.steps)])
+        trained = loop.run()
+    finally:
+        loop.close()
+    result = {
+        "task": run.task,
+        "variant": run.variant,
+        "seed": run.seed,
+        "steps": loop.steps,
+        "seconds": round(trained.seconds, 1),
+        **_cost(network),
+        **test(model, scene, experiment, device=fabric.device),
+    }
+    atomic_write(folder / RESULT, lambda path: path.write_text(json.dumps(result) + "\n"))
+    # The figures are what is wanted; weights and checkpoints of all runs would take gigabytes.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+    return result
+
+
+def preprocessing_of(clip: Size3) -> Preprocessing:
+    return Preprocessing(frames=clip[0], stride=1, resize=clip[1], crop=clip[1], mean=KINETICS_MEAN, std=KINETICS_STD)
+
+
+def _cost(network: Config) -> dict[str, float]:
+    cost = measure_cost(network)
+    return {"gmacs": cost.macs / 1e9, "parameters": cost.parameters - cost.classifier}
+
+
+@torch.no_grad()
+def test(model: torch.nn.Module, scene: Relations, experiment: Experiment, *, device: torch.device) -> dict[str, Any]:
+    """``accuracy`` on the test clips, ``right`` (a letter for each clip, 1 where it was right), and the accuracy of the
+    controls on a quarter of the clips."""
+    model.eval()
+    preprocessing = preprocessing_of(experiment.clip)
+    clips = RelationClips(scene, experiment.test_clips, seed=TEST_SEED)
+    right: dict[str, list[int]] = {name: [] for name in ("", *CONTROLS)}
+    for start in range(0, len(clips), 32):
+        numbers = range(start, min(start + 32, len(clips)))
+        items = [clips[i] for i in numbers]
+        frames, labels = torch.stack([item["clip"] for item in items]), torch.stack([item["label"] for item in items])
+        for name in right:
+            if name and start >= len(clips) // 4:
+                continue
+            shown = normalize(_control(frames, name, numbers).to(device), preprocessing)
+            with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bfloat16"):
+                said = model(shown).argmax(1).cpu()
+            right[name] += (said == labels).int().tolist()
+    return {
+        "accuracy": sum(right[""]) / len(clips),
+        "right": "".join(map(str, right[""])),
+        **{name: sum(right[name]) / len(right[name]) for name in CONTROLS},
+    }
+
+
+def _control(frames: Tensor, name: str, numbers: Sequence[int]) -> Tensor:
+    """Clips B T H W 3 as they are, or one frame of each repeated, or each with its frames in an order drawn for it."""
+    if not name:
+        return frames
+    orders = []
+    for number in numbers:
+        rng = np.random.default_rng((TEST_SEED, number, 2))
+        length = frames.shape[1]
+        orders.append(np.full(length, rng.integers(length)) if name == "still" else rng.permutation(length))
+    return torch.stack([clip[torch.from_numpy(order)] for clip, order in zip(frames, orders, strict=True)])

@@ -1,0 +1,186 @@
+"""What a report asks for beyond an evaluation: other numbers of views, the log of the training, other result files.
+
+It is read and checked before hours of evaluation begin.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from dualformer.errors import DualFormerError
+from dualformer.evaluation.evaluate import Control
+from dualformer.evaluation.view_sweep import cheap_views, needed_views
+from dualformer.video.views import Views
+from dualformer.weights.card import Card
+from dualformer.weights.locate import SHIPPED
+
+LOG = "metrics.jsonl"
+"""What a training run calls its log: a line of JSON for each epoch."""
+FIGURES = "figures.json"
+
+
+class ReportError(DualFormerError):
+    """What a report cannot be made of. The message names the file and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a result file to compare with must agree in."""
+
+    videos: int
+    """Missing ones included."""
+    manifest_hash: str
+    control: Control
+    multi_label: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPlan:
+    """What `plan_report` found."""
+
+    views: tuple[Views, ...]
+    """To evaluate, the report's own first."""
+    log: list[dict[str, Any]] | None
+    """The epochs of the training, where there is a log."""
+    epoch: int | None
+    """That of the weights, where they and the log know it."""
+    others: list[dict[str, Any]]
+    """Figures to compare with, each with its ``file``."""
+
+
+def plan_report(
+    weights: str | Path,
+    card: Card,
+    judged: Judged,
+    *,
+    views: Views | str,
+    wanted: Sequence[Views | str] | None = None,
+    compare: Sequence[Path] = (),
+    anything: bool = False,
+) -> ReportPlan:
+    """``views``, ``wanted``: see `views_of_report`; ``compare``, ``anything``: see `read_results`. Errors: theirs."""
+    log, epoch = read_training_log(weights), card.metrics.get("epoch")
+    known = log is not None and any(each["epoch"] == epoch for each in log)
+    return ReportPlan(
+        views=views_of_report(views, wanted),
+        log=log,
+        epoch=int(epoch) if known and epoch is not None else None,
+        others=read_results(compare, judged, anything=anything),
+    )
+
+
+def views_of_report(views: Views | str, wanted: Sequence[Views | str] | None = None) -> tuple[Views, ...]:
+    """The numbers of views that are compared, ``views`` first: those ``wanted``, by default those that cost little."""
+    main = Views.parse(views)
+    others = cheap_views(main) if wanted is None else map(Views.parse, wanted)
+    return tuple(dict.fromkeys((main, *others)))
+
+
+def cost_in_words(views: Sequence[Views]) -> str:
+    """What the first of ``views`` takes by itself, and all of them together."""
+    alone, together = views[0].count, needed_views(views)
+    named = " ".join(map(str, sorted(views, key=lambda each: (each.crops, each.clips))))
+    return (
+        f"accuracy against views ({named}): {together} views of each video go through the network, where {views[0]} "
+        f"alone takes {alone}; each video is decoded once"
+    )
+
+
+def read_training_log(weights: str | Path) -> list[dict[str, Any]] | None:
+    """The epochs of the run in whose folder the weights lie, oldest first; None where there is no log beside them.
+
+    Raises :class:`ReportError` where the log is none.
+    """
+    path = Path(weights)
+    if weights in SHIPPED or not path.exists():
+        return None
+    log = (path if path.is_dir() else path.parent) / LOG
+    if not log.is_file():
+        return None
+    epochs: list[dict[str, Any]] = []
+    for number, line in enumerate(log.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not line:
+            continue
+        try:
+            epoch = json.loads(line)
+        except json.JSONDecodeError:
+            epoch = None
+        if not isinstance(epoch, dict) or not all(_is_number(epoch.get(key)) for key in ("epoch", "train_loss", "lr")):
+            raise ReportError(
+                f"{log}:{number}: this is no line of a training log, which the report would draw: rename the file"
+            )
+        epochs.append(epoch)
+    return epochs or None
+
+
+def read_results(paths: Sequence[Path], judged: Judged, *, anything: bool = False) -> list[dict[str, Any]]:
+    """The figures of other evaluations, each with its ``file``: figures.json files, or the folders that they lie in.
+
+    Raises ``FileNotFoundError``, and :class:`ReportError` for what is no such file, is from before there were costs in
+    it, or, unless ``anything`` is accepted, is of other videos or under another control. Accuracy and average precision
+    are never compared.
+    """
+    found: list[dict[str, Any]] = []
+    for path in paths:
+        file = path / FIGURES if path.is_dir() else path
+        if not file.is_file():
+            raise FileNotFoundError(f"no such result file: {file}")
+        figures = _read_figures(file)
+        main = main_figure(judged.multi_label)
+        if main not in figures:
+            kinds = ("one label", "several labels") if judged.multi_label else ("several labels", "one label")
+            raise ReportError(f"{file}: its videos have {kinds[0]} each, these {kinds[1]}: leave it out")
+        if not anything:
+            _check_same(file, figures, judged)
+        found.append({**figures, "file": str(file)})
+    return found
+
+
+def main_figure(multi_label: bool) -> str:
+    """What weights are compared by."""
+    return "mean_average_precision" if multi_label else "top1"
+
+
+def _read_figures(file: Path) -> dict[str, Any]:
+    try:
+        figures = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ReportError(f"{file}: not JSON; name a figures.json that `dualformer evaluate` wrote") from error
+    if not isinstance(figures, dict) or not isinstance(figures.get("views"), str):
+        raise ReportError(f"{file}: not the figures of an evaluation; name a figures.json that it wrote")
+    known: list[Any] = [figures.get(key) for key in ("gmacs", "gmacs_per_view", "parameters", "videos")]
+    if not all(_is_figure(value) and value > 0 for value in known):
+        raise ReportError(f"{file}: it does not say what the network costs: evaluate those weights anew")
+    for key in ("top1", "mean_average_precision", "missing"):
+        if key in figures and not _is_figure(figures[key]):
+            raise ReportError(f"{file}: its {key} is no number: evaluate those weights anew")
+    for key in ("top1_interval", "mean_average_precision_interval"):
+        bounds = figures.get(key, [0, 0])
+        if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(_is_figure, bounds)):
+            raise ReportError(f"{file}: its {key} is not two numbers: evaluate those weights anew")
+    return figures
+
+
+def _check_same(file: Path, figures: Mapping[str, Any], judged: Judged) -> None:
+    remedy = "leave it out, or compare all the same with --compare-anything"
+    theirs, ours = figures.get("manifest_hash", ""), judged.manifest_hash
+    if theirs != ours:
+        raise ReportError(f"{file}: it is of other data (manifest {theirs or 'none'}, here {ours or 'none'}): {remedy}")
+    if (count := figures["videos"] + figures.get("missing", 0)) != judged.videos:
+        raise ReportError(f"{file}: it is of {count} videos of the data, here there are {judged.videos}: {remedy}")
+    if (control := figures.get("control", "none")) != judged.control:
+        raise ReportError(f"{file}: it is under the control {control}, here it is {judged.control}: {remedy}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether it can be drawn: JSON in Python's way knows NaN and Infinity, too."""
+    return _is_number(value) and isfinite(value)

@@ -1,0 +1,119 @@
+"""What the page says: sentences, and tables as HTML. Whatever is not the page's own is escaped."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from html import escape
+
+from dualformer.inference.recognizer import Prediction, Recognizer
+from dualformer.inference.segments import Segment
+from dualformer.inference.subtitles import clock
+from dualformer.inference.timeline import Timeline
+from dualformer.serving.service import Service
+from dualformer.weights.exported.exported_network import ExportedNetwork
+
+TITLE = "DualFormer: what happens in a video"
+CHOOSE = "Drop a video, record one, or take one of the examples."
+NO_EXPLANATION = "An exported model cannot explain: it has no gradients. Serve the weights that it was made from."
+_MOST_SEGMENTS = 200
+"""That are listed."""
+
+
+def is_exported(service: Service) -> bool:
+    return isinstance(service.recognizer.network, ExportedNetwork)
+
+
+def heading(service: Service) -> str:
+    """What the page is for, and what it takes."""
+    recognizer, limits = service.recognizer, service.limits
+    kinds = "which" if recognizer.card.multi_label else "which one"
+    return (
+        f"<h1>What happens in a video</h1><p>Drop a video or record one: the page says {kinds} of "
+        f"{len(recognizer.labels)} classes it is. A video has up to {limits.max_seconds:g} s and "
+        f"{limits.max_bytes / 2**20:.4g} MiB.</p>"
+    )
+
+
+def about_examples(known: bool) -> str:
+    what = "which these weights know" if known else "to try the page with; these weights have not learnt them"
+    return f"Examples: rendered motions, {what}"
+
+
+def model_name(service: Service) -> str:
+    """What answers: the weights, how large a network, on what, in which precision."""
+    recognizer, network = service.recognizer, service.recognizer.network
+    if isinstance(network, ExportedNetwork):
+        what = f"an exported model ({network.format})"
+    else:
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        what = f"{parameters / 1e6:.1f} M parameters"
+    return f"{service.name}: {what}, {recognizer.precision} on {recognizer.device}"
+
+
+def looked_at(recognizer: Recognizer) -> str:
+    """The views: ``4 clips × 1 crop of 16 frames at 64×64``."""
+    views, pre = recognizer.views, recognizer.preprocessing
+    clips = f"{views.clips} clip{'s' * (views.clips > 1)} × {views.crops} crop{'s' * (views.crops > 1)}"
+    return f"{clips} of {pre.frames} frames at {pre.crop}×{pre.crop}"
+
+
+def working(what: str) -> str:
+    return f'<p class="status" role="status">{escape(what)} …</p>'
+
+
+def computed(service: Service, prediction: Prediction, seconds: float) -> str:
+    """What was computed, and in what time. Of several labels, also which of them the video is said to have."""
+    said = ""
+    if prediction.multi_label:
+        named = ", ".join(label for label, _ in prediction.above()) or "none of the classes"
+        said = f"At least one half likely: {named}. "
+    about = f"{model_name(service)}. {looked_at(service.recognizer)}, {seconds:.2f} s from file to labels."
+    return f'<p class="status" role="status">{escape(said + about)}</p>'
+
+
+def refused(message: str) -> str:
+    """Why there is no answer, in one line."""
+    return f'<p class="refused" role="alert">{escape(" ".join(message.split()))}</p>'
+
+
+def note(message: str) -> str:
+    return f'<p class="note">{escape(message)}</p>'
+
+
+def timeline_html(timeline: Timeline, picture: bytes) -> str:
+    """The picture of a timeline, a PNG, and the table of its segments."""
+    source = _inline("image/png", picture)
+    count = len(timeline.segments)
+    about = f"{count} segment{'s' * (count != 1)} in {clock(timeline.seconds)}"
+    broken = note(f"The video breaks off: {timeline.error}. This is what comes before.") if timeline.error else ""
+    alt = f"Probabilities of the labels over time: {about}, listed below."
+    return (
+        f'<section class="timeline"><h2>Timeline</h2>{broken}<div><img src="{source}" alt="{alt}"></div>'
+        f"{_table(timeline.segments, about)}</section>"
+    )
+
+
+def film_html(film: bytes, label: str) -> str:
+    """An MP4 that plays again and again."""
+    about = f"The clip, and beside it what speaks for {label}"
+    source = _inline("video/mp4", film)
+    return f'<video src="{source}" aria-label="{escape(about)}" autoplay loop muted playsinline controls></video>'
+
+
+def _inline(kind: str, content: bytes) -> str:
+    """A URL that is the content itself: nothing needs to be kept that the browser would come back for."""
+    return f"data:{kind};base64,{b64encode(content).decode()}"
+
+
+def _table(segments: tuple[Segment, ...], about: str) -> str:
+    if not segments:
+        return note("No class is likely enough for a segment.")
+    rows = "".join(
+        f"<tr><td>{clock(s.start)} – {clock(s.end)}</td><td>{escape(s.label)}</td><td>{s.probability:.1%}</td></tr>"
+        for s in segments[:_MOST_SEGMENTS]
+    )
+    more = note(f"… and {len(segments) - _MOST_SEGMENTS} more.") if len(segments) > _MOST_SEGMENTS else ""
+    return (
+        f"<table><caption>{about}</caption><thead><tr><th scope=col>from – to</th><th scope=col>label</th>"
+        f"<th scope=col>probability</th></tr></thead><tbody>{rows}</tbody></table>{more}"
+    )

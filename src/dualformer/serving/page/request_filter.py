@@ -1,0 +1,266 @@
+"""What a browser may ask of the page: an ASGI application in front of Gradio's.
+
+Gradio is made for demonstrations. It has some seventy routes, downloads what an address in a question names, and when
+it is mounted in another application takes any path of the server's for an upload. The page needs a dozen of the routes,
+and the files that it was given or has made. Everything else ends here, before Gradio sees it. Uploads are received
+here, by the same code and under the same limits as those of /predict. And the browser asks nobody else for anything: a
+Content-Security-Policy forbids it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dualformer.serving.auth import answer
+from dualformer.serving.request_error import RequestError
+from dualformer.serving.service import Service
+from dualformer.serving.uploads import check_head, receive_file
+
+_API = "/gradio_api"
+_READ = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json"}) | {
+    f"{_API}/{name}" for name in ("info", "queue/data", "startup-events", "app_id")
+}
+_READ_BELOW = ("/assets/", "/static/", "/svelte/")
+_FILE = f"{_API}/file="
+_ALIVE = f"{_API}/heartbeat/"
+_UPLOAD = f"{_API}/upload"
+_WRITE = frozenset(f"{_API}/{name}" for name in ("queue/join", "cancel", "reset"))
+
+_FIELD = "files"
+"""What Gradio's browser side calls the file of a form."""
+_LONGEST_QUESTION = 64 * 1024
+"""Bytes of a JSON body. The page sends the name of a file and a label."""
+_LONGEST_NAME = 200
+"""Bytes of a file's name; file systems take 255."""
+_LOOK = 0.5
+"""Seconds between two looks whether the server is stopping."""
+
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",  # Gradio's settings are an inline script
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "connect-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+_HEADERS = {
+    b"content-security-policy": _POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+}
+
+
+class RequestFilter:
+    """Passes on to ``app``, which is Gradio's, what the page needs. ``folder``: where all files of the page lie.
+
+    What it does not pass on raises ``RequestError``, which the application around it answers.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, folder: Path) -> None:
+        self._app = app
+        self._service = service
+        self._folder = folder.resolve()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"the page speaks HTTP, not {scope['type']}")
+        method, route = scope["method"], _route(scope)
+        send = _with_headers(send)
+        if method == "POST" and route == _UPLOAD:
+            await self._upload(scope, receive, send)
+        elif method == "POST" and route in _WRITE:
+            body = self._checked(await self._read(receive))
+            await self._app(_of_length(scope, len(body)), _Replay(body, receive), send)
+        elif method in ("GET", "HEAD") and route.startswith(_FILE):
+            self._own_file(route.removeprefix(_FILE))
+            await self._app(scope, receive, send)
+        elif method == "GET" and route.startswith(_ALIVE):
+            await self._app(scope, _UntilStopped(receive, lambda: not self._service.is_ready), send)
+        elif method in ("GET", "HEAD") and (route in _READ or route.startswith(_READ_BELOW)):
+            await self._app(scope, receive, send)
+        else:
+            raise RequestError("not_found", "the page has nothing there")
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers with the path of the file, as Gradio does; a refusal is plain text, which the page shows as it is."""
+        try:
+            path = await self._received(Request(scope, receive))
+        except RequestError as refused:
+            headers = answer(refused, scope).headers  # and the log has its line
+            response = PlainTextResponse(str(refused), refused.status)
+            response.headers.update({k: v for k, v in headers.items() if k == "retry-after"})
+        else:
+            response = JSONResponse([str(path)])
+        await response(scope, receive, send)
+
+    async def _received(self, request: Request) -> Path:
+        boundary = check_head(request.headers, self._service.limits)
+        with self._service.slot(), _kept_if_whole(self._folder / secrets.token_hex(16)) as folder:
+            await asyncio.to_thread(self._check_room)
+            path = folder / "upload"
+            name = await receive_file(request.stream(), boundary, path, self._service.limits, field=_FIELD)
+            return path.rename(folder / _file_name(name))
+
+    def _check_room(self) -> None:
+        """Files are deleted by age. Until they are, who uploads without end must wait."""
+        limits = self._service.limits
+        if folder_size(self._folder) > limits.concurrency * limits.max_bytes:
+            raise RequestError("too_many_requests", "too many videos are kept at the moment: try again in some minutes")
+
+    async def _read(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        left = _LONGEST_QUESTION
+
+        async def read() -> bytes:
+            nonlocal left
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestError("bad_request", "the question broke off")
+                parts.append(message.get("body", b""))
+                left -= len(parts[-1])
+                if left < 0:
+                    raise RequestError("file_too_large", f"a question has at most {_LONGEST_QUESTION} bytes")
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+
+        try:
+            return await asyncio.wait_for(read(), self._service.limits.upload_seconds)
+        except asyncio.TimeoutError as error:
+            raise RequestError("upload_too_slow", "the question took too long to arrive: try again") from error
+
+    def _checked(self, body: bytes) -> bytes:
+        """A question in which files are paths of uploads, and nothing else."""
+        try:
+            asked = json.loads(body)
+            if not isinstance(asked, dict):
+                raise RequestError("bad_request", "the question is no JSON object")
+            return json.dumps(self._without_addresses(asked)).encode()
+        except (ValueError, RecursionError) as error:  # what is nested may be read, and yet be too deep to go through
+            raise RequestError("bad_request", "the question is no JSON") from error
+
+    def _without_addresses(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._without_addresses(each) for each in value]
+        if not isinstance(value, Mapping):
+            return value
+        if "path" in value:
+            if not isinstance(value["path"], str):
+                raise RequestError("bad_request", "a file is named by its path")
+            self._own_file(value["path"])
+        # A file's URL is the browser's own, made up from the path; Gradio would rather believe it than the path.
+        return {key: self._without_addresses(each) for key, each in value.items() if key != "url"}
+
+    def _own_file(self, name: str) -> None:
+        """Raises ``RequestError`` for what is no file in the folder: any other path, a URL, what does not exist."""
+        try:
+            path = Path(name).resolve()
+            known = path.is_relative_to(self._folder) and path.is_file()
+        except (OSError, ValueError):  # longer than a path can be; with a null byte
+            known = False
+        if not known:
+            raise RequestError("not_found", "there is no such file: it may be too old, choose it again")
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files in a folder, in which others are deleting."""
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            size += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return size
+
+
+@contextmanager
+def _kept_if_whole(folder: Path) -> Iterator[Path]:
+    """A new folder, removed again where what should be in it did not come."""
+    folder.mkdir()
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _file_name(name: str) -> str:
+    """What a client calls its file, as the name of one: it has no folders already."""
+    short = name.encode()[-_LONGEST_NAME:].decode(errors="ignore")
+    return f"video{short}" if short.startswith(".") else short or "video"
+
+
+def _with_headers(send: Send) -> Send:
+    """Adds to every answer what tells the browser to ask nobody else."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            others = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in _HEADERS]
+            message = {**message, "headers": [*others, *_HEADERS.items()]}
+        await send(message)
+
+    return sending
+
+
+def _of_length(scope: Scope, length: int) -> Scope:
+    others = [
+        (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
+    ]
+    return {**scope, "headers": [*others, (b"content-length", str(length).encode())]}
+
+
+class _Replay:
+    """Gives a body that was read already, and then what the client does."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+class _UntilStopped:
+    """Says that the client has gone when the server stops: a page that is open holds a connection without an end."""
+
+    def __init__(self, receive: Receive, stopped: Callable[[], bool]) -> None:
+        self._receive = receive
+        self._stopped = stopped
+
+    async def __call__(self) -> Message:
+        waiting = asyncio.ensure_future(self._receive())
+        try:
+            while not self._stopped():
+                done, _ = await asyncio.wait({waiting}, timeout=_LOOK)
+                if done:
+                    return waiting.result()
+        finally:
+            waiting.cancel()
+        return {"type": "http.disconnect"}
+
+
+def _route(scope: Scope) -> str:
+    """The path below where the page is mounted."""
+    return scope["path"].removeprefix(scope.get("root_path", "")) or "/"

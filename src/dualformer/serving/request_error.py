@@ -1,0 +1,77 @@
+"""Why a request has no answer: a code for programs, its HTTP status, and a line for people with the remedy."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from dualformer.errors import DualFormerError
+
+Code = Literal[
+    "bad_request",
+    "unauthorized",
+    "not_found",
+    "method_not_allowed",
+    "upload_too_slow",
+    "file_too_large",
+    "unsupported_body",
+    "unsupported_file",
+    "does_not_decode",
+    "too_long",
+    "too_many_frames",
+    "too_many_pixels",
+    "too_slow_to_decode",
+    "too_much_memory",
+    "decoder_died",
+    "cannot_explain",
+    "too_many_requests",
+    "internal_error",
+    "shutting_down",
+]
+
+STATUS: dict[Code, int] = {
+    "bad_request": 400,
+    "unauthorized": 401,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "upload_too_slow": 408,
+    "file_too_large": 413,
+    "unsupported_body": 415,
+    "unsupported_file": 415,
+    "does_not_decode": 422,
+    "too_long": 422,
+    "too_many_frames": 422,
+    "too_many_pixels": 422,
+    "too_slow_to_decode": 422,
+    "too_much_memory": 422,
+    "decoder_died": 422,
+    "cannot_explain": 422,
+    "too_many_requests": 429,
+    "internal_error": 500,
+    "shutting_down": 503,
+}
+"""415: what was sent is no video in a form. 422: it is a video, but none that is taken."""
+assert set(STATUS) == set(get_args(Code))
+
+_COME_BACK = {"too_many_requests": 1, "shutting_down": 5}
+"""Seconds after which it is worth trying again."""
+
+
+class RequestError(DualFormerError):
+    """A request that is not answered. ``status`` is HTTP's; the message is one line and says what helps."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+        self.code: Code = code
+        self.status = STATUS[code]
+        self.retry_after: int | None = _COME_BACK.get(code)
+        """Seconds."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """That go with the answer."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return headers | ({"WWW-Authenticate": "Bearer"} if self.code == "unauthorized" else {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The body of the answer."""
+        return {"error": {"code": self.code, "message": str(self)}}

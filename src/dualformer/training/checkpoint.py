@@ -1,0 +1,365 @@
+"""The checkpoints of a run: everything that decides its next bits, written atomically, read back exactly.
+
+A checkpoint is a file, ``checkpoints/step-0000123.pt``, or a folder of that name to which each process of a run that
+is cut into shares has written its own. Either can be read by any number of processes, cut or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import pickle
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load as load_shares
+from torch.distributed.checkpoint.state_dict_saver import save as save_shares
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from dualformer.errors import DualFormerError
+from dualformer.files import atomic_write
+from dualformer.training.distributed import ProcessGroup
+from dualformer.training.ema import Average
+
+CHECKPOINTS = "checkpoints"
+_NAME = re.compile(r"step-(\d{7,})(\.pt)?")
+_TEMPORARY = re.compile(r"\..+\.tmp")
+_RUN = "run.pt"
+"""In a folder of shares: what is not cut."""
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a run is. Batches are counted from the start of the epoch, steps from the start of the run."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_top1: float = -1.0
+    best_map: float | None = None
+    """Where clips may have several labels; decides in place of top-1 there."""
+    best_loss: float = math.inf
+    best_epoch: int = -1
+    seconds: float = 0.0
+    """Time spent training, over all the run's sessions."""
+    loss_sum: float = 0.0
+    """Over the clips of this epoch so far, of all processes, as are those below."""
+    weight: float = 0.0
+    """What the clips weigh in the loss: 1 each, where classes have no weights."""
+    correct: float = 0.0
+    """Clips whose likeliest class is theirs, or one of theirs."""
+    clips: int = 0
+    found: float = 0.0
+    """Where clips may have several labels: twice the labels that were found, …"""
+    named: float = 0.0
+    """… and those that were named, plus those that are true."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """The loss' parts, each summed as the loss is."""
+
+    @property
+    def best_rank(self) -> tuple[float, float]:
+        """To be compared with `ValidationResult.rank`."""
+        return self.best_top1 if self.best_map is None else self.best_map, -self.best_loss
+
+    def add(
+        self,
+        loss_sum: float,
+        weight: float,
+        correct: float,
+        clips: float,
+        parts: Mapping[str, float],
+        *,
+        found: float = 0.0,
+        named: float = 0.0,
+    ) -> None:
+        """A batch, of all processes."""
+        self.loss_sum += loss_sum
+        self.weight += weight
+        self.correct += correct
+        self.found += found
+        self.named += named
+        self.clips += round(clips)
+        for name, value in parts.items():
+            self.parts[name] = self.parts.get(name, 0.0) + value
+        self.batch += 1
+
+    def shares(self, *, several: bool) -> dict[str, float]:
+        """How right the epoch's training clips were so far; ``several``: they may have several labels."""
+        right = {"train_top1": self.correct / max(1, self.clips)}
+        return right | ({"train_f1": self.found / max(1.0, self.named)} if several else {})
+
+    def start_epoch(self, epoch: int) -> None:
+        self.epoch, self.batch, self.clips = epoch, 0, 0
+        self.loss_sum = self.weight = self.correct = self.found = self.named = 0.0
+        self.parts = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a run changes."""
+
+    objective: nn.Module
+    optimizer: Optimizer
+    average: Average | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name; shares where the objective is cut. What is filled in is filled in there."""
+        found = {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
+        for name, parameter in self.objective.named_parameters():
+            for key, tensor in self.optimizer.state.get(parameter, {}).items():
+                found[f"optimizer/{name}/{key}"] = tensor
+        if self.average:
+            found |= {f"average/{name}": tensor for name, tensor in self.average.tensors.items()}
+        return found
+
+    def make_room(self, names: set[str]) -> None:
+        """Optimizer state for those parameters alone that have some among ``names``, as of AdamW."""
+        self.optimizer.state.clear()
+        for name, parameter in self.objective.named_parameters():
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer/{name}/{key}" in names]
+            if keys:
+                self.optimizer.state[parameter] = {
+                    key: torch.zeros(()) if key == "step" else torch.zeros_like(parameter) for key in keys
+                }
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """A run's checkpoints, the newest first."""
+    found = [(int(match[1]), path) for path in (folder / CHECKPOINTS).glob("step-*") if (match := _named(path))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a run to go on with."""
+    return bool(checkpoints(folder))
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run in ``folder`` has got further than its first weights."""
+    return any(path.name.split(".")[0] != _name(0) for path in checkpoints(folder))
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """A run begins: no checkpoints, and a place for them."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    with _in_one_line(folder / CHECKPOINTS):
+        (folder / CHECKPOINTS).mkdir(parents=True)
+
+
+def tidy(folder: Path) -> None:
+    """Removes what a run that was killed has left half-written."""
+    for place in (folder, folder / CHECKPOINTS):
+        for path in place.glob(".*.tmp"):
+            if _TEMPORARY.fullmatch(path.name):
+                _remove(path)
+
+
+def save_checkpoint(
+    folder: Path,
+    trained: Trained,
+    progress: Progress,
+    fingerprint: Mapping[str, Any],
+    *,
+    ranks: ProcessGroup,
+    device: torch.device,
+    keep: int,
+) -> None:
+    """Writes a checkpoint and removes all but the ``keep`` newest; all processes call it.
+
+    If that fails (a full disk), those that there were stay as they were, and all processes get the
+    ``DualFormerError``. ``fingerprint`` are the settings that must not change on resume, such as the data's hash and
+    the number of steps.
+    """
+    content = {
+        "progress": asdict(progress),
+        "fingerprint": json.dumps(dict(fingerprint), sort_keys=True),
+        "random": ranks.gather(_random_state(device)),
+    }
+    place, tensors = folder / CHECKPOINTS, trained.tensors()
+    if any(isinstance(tensor, DTensor) for tensor in tensors.values()):
+        _save_shares(place / _name(progress.step), tensors, content, ranks)
+    else:
+        path = place / f"{_name(progress.step)}.pt"
+        ranks.by_first(
+            lambda: atomic_write(path, lambda temporary: torch.save({"tensors": tensors, **content}, temporary))
+        )
+    if ranks.first:
+        for old in checkpoints(folder)[keep:]:
+            _remove(old)
+
+
+def load_checkpoint(
+    folder: Path,
+    trained: Trained,
+    fingerprint: Mapping[str, Any],
+    *,
+    ranks: ProcessGroup,
+    device: torch.device,
+    seed: int,
+    say: Callable[[str], None],
+) -> Progress:
+    """Puts the newest readable checkpoint back, random state included, and says where the run was.
+
+    Where as many processes go on as there were, each gets its random state back; else they draw new ones from ``seed``.
+    Errors: ``FileNotFoundError`` without a checkpoint; ``DualFormerError`` if all are damaged, or if the run was made
+    with other settings (they are named).
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise FileNotFoundError(f"{folder}: there is no checkpoint to resume from; start without --resume")
+    skipped: list[str] = []
+    for path in found:
+        content, damage = _put_back(path, trained, fingerprint)
+        # A file system may show a file to one machine and not yet to another.
+        if damage := next((said for said in ranks.gather(damage) if said), ""):
+            skipped.append(f"{path}: not a readable checkpoint ({damage})")
+            continue
+        for reason in skipped:
+            say(f"{reason}; going on from the one before")
+        _restore_random_state(content, ranks, device, seed, say)
+        return Progress(**content["progress"])
+    raise DualFormerError(f"{skipped[0]}; start anew elsewhere")
+
+
+def seed_random(seed: int, rank: int, step: int = 0) -> None:
+    """PyTorch's generator for a process that begins or goes on at ``step`` with no state of its own."""
+    first = rank == step == 0
+    torch.manual_seed(seed if first else int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
+
+
+def _put_back(path: Path, trained: Trained, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """What a checkpoint says besides its tensors, which are put where they belong; or what is wrong with it."""
+    try:
+        content = torch.load(path / _RUN if path.is_dir() else path, map_location="cpu", weights_only=True)
+        _must_be_same(path, json.loads(content["fingerprint"]), fingerprint)
+        if path.is_dir():
+            trained.make_room(set(FileSystemReader(path).read_metadata().state_dict_metadata))
+            with warnings.catch_warnings():  # one process may read what several have written
+                warnings.simplefilter("ignore", UserWarning)
+                load_shares(trained.tensors(), checkpoint_id=path, no_dist=not dist.is_initialized())
+        else:
+            trained.make_room(set(content["tensors"]))
+            for name, tensor in trained.tensors().items():
+                _fill(tensor, content["tensors"][name])
+        Progress(**content["progress"])
+        return content, ""
+    except DualFormerError:
+        raise
+    except (
+        *(RuntimeError, KeyError, EOFError, TypeError, ValueError, OSError),
+        *(pickle.UnpicklingError, CheckpointException),
+    ) as error:
+        return {}, _first_line(error)
+
+
+def _must_be_same(path: Path, then: dict[str, Any], fingerprint: Mapping[str, Any]) -> None:
+    now = json.loads(json.dumps(dict(fingerprint), sort_keys=True))
+    if differing := sorted(key for key in {*now, *then} if now.get(key) != then.get(key)):
+        raise DualFormerError(
+            f"{path}: the run was started with another {', '.join(differing)}; resume it as it was, or start anew with "
+            "another --out"
+        )
+
+
+@torch.no_grad()
+def _fill(tensor: Tensor, saved: Tensor) -> None:
+    if tensor.shape != saved.shape:
+        raise ValueError(f"a tensor of {tuple(saved.shape)} where {tuple(tensor.shape)} is needed")
+    if isinstance(tensor, DTensor):
+        saved = distribute_tensor(saved.to(tensor.to_local().device), tensor.device_mesh, tensor.placements)
+    tensor.copy_(saved)
+
+
+def _save_shares(path: Path, tensors: dict[str, Tensor], content: dict[str, Any], ranks: ProcessGroup) -> None:
+    """Each process writes what it holds into a folder that takes its name when all are done."""
+    temporary = path.with_name(f".{path.name}.tmp")
+
+    def begin() -> None:
+        with _in_one_line(path):
+            _remove(temporary)
+            temporary.mkdir(parents=True)
+
+    def end() -> None:
+        atomic_write(temporary / _RUN, lambda file: torch.save(content, file))
+        with _in_one_line(path):
+            _remove(path)  # of the same step: the end of an epoch in which the run was stopped at its last batch
+            temporary.replace(path)
+
+    try:
+        ranks.by_first(begin)
+        failure = None
+        try:
+            save_shares(tensors, checkpoint_id=temporary, no_dist=not dist.is_initialized())
+        except (CheckpointException, OSError, RuntimeError) as error:
+            failure = DualFormerError(
+                f"{path}: could not be written ({_first_line(error)}); see that the disk has room, then --resume"
+            )
+        ranks.agree(failure)
+        ranks.by_first(end)
+    finally:
+        if ranks.first:
+            _remove(temporary)
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
+
+
+def _restore_random_state(
+    content: dict[str, Any], ranks: ProcessGroup, device: torch.device, seed: int, say: Callable[[str], None]
+) -> None:
+    states = content["random"]
+    if len(states) != ranks.world:
+        seed_random(seed, ranks.rank, content["progress"]["step"])
+        say(f"saved by {len(states)} and resumed by {ranks.world} processes: what is dropped out is drawn anew")
+        return
+    torch.set_rng_state(states[ranks.rank]["cpu"])
+    if device.type == "cuda" and "cuda" in states[ranks.rank]:
+        torch.cuda.set_rng_state(states[ranks.rank]["cuda"], device)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:07d}"
+
+
+def _named(path: Path) -> re.Match[str] | None:
+    return _NAME.fullmatch(path.name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _in_one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise DualFormerError(f"{path}: could not be written ({reason}); see that the disk has room") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if isinstance(error, CheckpointException) and lines else next(iter(lines), type(error).__name__))[
+        :300
+    ]

@@ -1,0 +1,236 @@
+"""Several processes as one run: who starts them, how they share the network, and how they agree.
+
+Every process runs the same program on its own part of each batch. Where one of them knows something that the others
+must act on (a video that cannot be read, Ctrl-C, a full disk), all of them learn it at the same place, so that none is
+left waiting for another.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from dualformer.errors import DualFormerError
+from dualformer.model.network import SubBlock
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+T = TypeVar("T")
+
+# On import it has itself announce what is said here in other words; warnings and errors still come.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+
+class Processes(NamedTuple):
+    """``devices`` processes on each of ``nodes`` machines."""
+
+    devices: int
+    nodes: int
+
+    @property
+    def world(self) -> int:
+        return self.devices * self.nodes
+
+    def __str__(self) -> str:
+        machines = f" on each of {self.nodes} machines" if self.nodes > 1 else ""
+        return f"{self.devices} process{'es' if self.devices > 1 else ''}{machines}"
+
+
+def processes(
+    devices: int | Literal["all"] | None,
+    nodes: int | None,
+    *,
+    accelerator: str = "auto",
+    otherwise: Processes = Processes(1, 1),  # noqa: B008 (immutable)
+) -> Processes:
+    """What is asked for, or what torchrun or SLURM started, or ``otherwise``.
+
+    Errors: ``ValueError`` where the two differ, or the machine has not that many devices.
+    """
+    gpus = torch.cuda.device_count() if accelerator in ("auto", "cuda") else 0
+    if accelerator == "cuda" and not gpus:
+        raise ValueError("--accelerator cuda: PyTorch finds no CUDA device here; leave it out, or see nvidia-smi")
+    if devices == "all":
+        devices = max(1, gpus)
+    started = _started(nodes)
+    base = started or otherwise
+    asked = Processes(devices if devices is not None else base.devices, nodes if nodes is not None else base.nodes)
+    if started is not None and started != asked:
+        raise ValueError(
+            f"--devices and --nodes ask for {asked}, and {started} were started: leave both out, or start as many"
+        )
+    if gpus and asked.devices > gpus:
+        raise ValueError(f"--devices {asked.devices}: there are {gpus} GPUs here; ask for fewer, or --accelerator cpu")
+    if asked.world > 1 and (accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available())):
+        raise ValueError("--devices: several processes cannot share mps; leave it out, or say --accelerator cpu")
+    if asked.world > 1 and started is None and hasattr(sys, "ps1"):
+        raise ValueError("--devices: each process runs the same program, which an interactive session is not")
+    return asked
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prints and writes; also after a run, and before it."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
+    if TorchElasticEnvironment.detect():
+        return os.environ["RANK"] == "0"
+    if _in_slurm():
+        return os.environ.get("SLURM_PROCID", "0") == "0"
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
+def open_fabric(where: Processes, *, accelerator: str, strategy: Literal["auto", "ddp", "fsdp"]) -> Fabric:
+    """Starts the processes that are not there yet and connects them, until the program ends.
+
+    Connecting anew for another run could bring one process to what another is just about to close.
+    """
+    if where.world == 1 and strategy == "auto":
+        return Fabric(accelerator=accelerator, devices=1)
+    if strategy == "fsdp":
+        chosen = ModelParallelStrategy(shard, data_parallel_size=where.world, tensor_parallel_size=1)
+    else:
+        chosen = DDPStrategy()
+        # Of depth-wise convolutions: their gradients' strides say the same in another way.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    fabric = Fabric(accelerator=accelerator, devices=where.devices, num_nodes=where.nodes, strategy=chosen)
+    atexit.register(_disconnect)
+    try:
+        fabric.launch()
+    except (RuntimeError, dist.DistError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DualFormerError(f"the {where} could not be connected ({reason}); see what the others say") from error
+    return fabric
+
+
+def shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Cuts a network into shares, one for each process, half by half: only one half at a time is ever whole."""
+    from torch.distributed.fsdp import fully_shard
+
+    for half in [module for module in objective.modules() if isinstance(module, SubBlock)]:
+        fully_shard(half, mesh=mesh["data_parallel"])
+    fully_shard(objective, mesh=mesh["data_parallel"])
+    return objective
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process may hold a share. All of them call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """The share that this process holds; what is written into it is written into ``tensor``."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+class ProcessGroup:
+    """The processes of a run, as one of them sees them. Every method is called by all, in the same order.
+
+    One process alone agrees with itself at once, and pays nothing for it.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.rank, self.world, self._device = fabric.global_rank, fabric.world_size, fabric.device
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def total(self, *values: float) -> list[float]:
+        """Each value, summed over the processes."""
+        if self.world == 1:
+            return list(values)
+        sums = torch.tensor(values, dtype=torch.float64, device=self._device)
+        dist.all_reduce(sums)
+        return sums.tolist()
+
+    def total_counts(self, counts: Tensor) -> Tensor:
+        """A tensor of whole numbers, summed over the processes."""
+        if self.world == 1:
+            return counts
+        sums = counts.to(self._device)
+        dist.all_reduce(sums)
+        return sums.to(counts.device)
+
+    def gather(self, thing: T) -> list[T]:
+        """What each process has, in their order."""
+        if self.world == 1:
+            return [thing]
+        things: list[T | None] = [None] * self.world
+        dist.all_gather_object(things, thing)
+        return things  # pyright: ignore[reportReturnType]  # all are filled by now
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes, for all."""
+        things = [make() if self.first else None]
+        if self.world > 1:
+            dist.broadcast_object_list(things, src=0)
+        return things[0]  # pyright: ignore[reportReturnType]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        self.total(0.0)
+
+    def agree(self, failure: DualFormerError | None) -> None:
+        """If any process failed, all fail: with their own error, or with the first other one's words."""
+        if self.total(float(failure is not None))[0]:
+            said = [message for message in self.gather(failure and str(failure)) if message]
+            raise failure or DualFormerError(said[0])
+
+    def by_first(self, work: Callable[[], object]) -> None:
+        """Has the first process do some ``work``. If it fails, all fail."""
+        failure = None
+        if self.first:
+            try:
+                work()
+            except DualFormerError as error:
+                failure = error
+        self.agree(failure)
+
+
+def _started(nodes: int | None) -> Processes | None:
+    """The processes that somebody else has started, of which this is one."""
+    if TorchElasticEnvironment.detect():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        return Processes(devices, int(os.environ["WORLD_SIZE"]) // devices)
+    if _in_slurm():
+        tasks, machines = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
+        if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+            raise ValueError(f"SLURM was told --ntasks={tasks}: say --ntasks-per-node={tasks // machines} instead")
+        return Processes(int(os.environ.get("SLURM_NTASKS_PER_NODE", tasks)), machines)
+    if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:  # by hand, or by the first of them
+        machines = nodes or 1
+        return Processes(int(os.environ["WORLD_SIZE"]) // machines, machines)
+    return None
+
+
+def _disconnect() -> None:
+    """Without it a process may hang or fail in its very last moment.
+
+    Nothing may be left by then that holds on to the group of the processes (`TrainStep.close`). PyTorch itself holds on
+    to it for weights that are cut. Its threads need Python's lock to forget what they sent last: where Python has ended
+    by then, the whole process aborts, with all its work done.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
+        time.sleep(0.3)
+
+
+def _in_slurm() -> bool:
+    return "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect()

@@ -1,0 +1,54 @@
+"""What a run is trained on, and how it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dualformer.training.settings.checks import more_than_zero, not_negative
+
+RENDERED = "rendered"
+"""What ``data`` calls the endless stream of rendered videos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Data of a run."""
+
+    data: str = ""
+    """A folder with one subfolder per class (with train/ and val/ above them, or without), a CSV (path,label,…), a
+    benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
+    diving48:, ssv2:, list: for files of "path label"), shards (their folder or URL), or "rendered": an endless stream
+    of rendered videos, from plain to hard, with the truth about what moves where. Not needed to resume, unless the data
+    has moved."""
+    train_on: str | None = None
+    """Rows of a CSV to train on, as in batch=A,C (default: split=train, or all but a validation split). A benchmark has
+    the column split, too."""
+    val_on: str | None = None
+    """Rows of a CSV to validate on, as in batch=B (default: a stratified part of the training rows)."""
+    val_fraction: float = 0.2
+    """Part of each class to validate on where the data has no split of its own."""
+    manifest: str | None = None
+    """Manifest that `dualformer check` wrote: files it calls bad are left out."""
+    rendered_clips: int = 3200
+    """Clips of an epoch with --data rendered."""
+    overfit: int = 0
+    """Sanity check: train and validate on this many videos, without augmentation; they must be memorised."""
+    workers: int | None = None
+    """Processes that decode (default: one less than there are cores, at most 8)."""
+    cache_gb: float = 2.0
+    """Memory for decoded videos, over all workers: small data sets are decoded once."""
+    shard_cache: str | None = None
+    """With shards at a URL: a local folder to keep them in, fetched whole (default: each video is fetched when it is
+    read)."""
+    shard_cache_gb: float = 50.0
+    """Room that they may take there; the ones used last are kept."""
+    shuffle: Literal["samples", "shards"] | None = None
+    """Order of an epoch over shards: samples mixes all videos, as with files; shards goes through 16 shards at a time
+    (default: shards with --shard-cache, else samples)."""
+
+    def check_data(self) -> None:
+        more_than_zero(self, "rendered_clips")
+        not_negative(self, "overfit", "workers", "cache_gb")
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"--val-fraction must lie between 0 and 1, not {self.val_fraction}")

@@ -1,0 +1,45 @@
+"""Which network is trained, from which weights, on which clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from dualformer.training.settings.checks import between, more_than_zero, not_negative
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """Network of a run."""
+
+    model: str | None = None
+    """Preset: dualformer_nano, _tiny, _small or _base (default: that of --from, else nano)."""
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Weights to start from: a file, a hub id, or "rendered" (nano, trained on rendered videos and shipped with the
+    package). Default: random."""
+    frames: int | None = None
+    """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
+    stride: int | None = None
+    """Frames of the video from one frame of the clip to the next (default: the starting weights', else 2)."""
+    fps: float | None = None
+    """Count the stride in frames of a video resampled to this rate, instead of in the file's own frames."""
+    size: int | None = None
+    """Side of the model's square input in pixels (default: the starting weights', else 112 for nano and 224 for the
+    others)."""
+    drop_path: float = 0.1
+    dropout: float = 0.5
+    grad_checkpointing: bool = False
+    """Keep less of the forward pass and compute it again for the gradients: much less memory, more time."""
+    freeze: Literal["nothing", "backbone"] = "nothing"
+    """Backbone trains the classifier alone, on features that stay as they are: a linear probe."""
+    freeze_stages: int = 0
+    """Leave this many of the first stages as they are."""
+
+    def check_network(self) -> None:
+        more_than_zero(self, "frames", "stride", "fps", "size")
+        not_negative(self, "freeze_stages")
+        if self.freeze == "backbone" and self.freeze_stages:
+            raise ValueError("--freeze backbone freezes every stage: leave --freeze-stages out")
+        between(self, "drop_path", "dropout")

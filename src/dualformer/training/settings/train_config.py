@@ -1,0 +1,71 @@
+"""Everything that a training run is told, in one frozen dataclass: the command line's options and the Python API's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dualformer.files import atomic_write
+from dualformer.training.settings.augmentation_settings import PLAIN, AugmentationSettings
+from dualformer.training.settings.data_settings import DataSettings
+from dualformer.training.settings.hardware_settings import HardwareSettings
+from dualformer.training.settings.loss_settings import LossSettings
+from dualformer.training.settings.network_settings import NetworkSettings
+from dualformer.training.settings.optimizer_settings import OptimizerSettings
+from dualformer.training.settings.output_settings import OutputSettings
+from dualformer.training.settings.teacher_settings import TeacherSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(
+    OutputSettings,
+    HardwareSettings,
+    AugmentationSettings,
+    TeacherSettings,
+    LossSettings,
+    OptimizerSettings,
+    NetworkSettings,
+    DataSettings,
+):
+    """A run: what each theme's options say (the last base's come first in the help).
+
+    What is left open is filled in when the run begins; the result is written beside it and read again by resume.
+    """
+
+    def __post_init__(self) -> None:
+        if not self.data and not self.resume:
+            raise ValueError("--data is missing: name a folder with one subfolder per class, or a CSV (path,label,…)")
+        self.check_data()
+        self.check_network()
+        self.check_steps()
+        self.check_augment()
+        self.check_teach()
+        self.check_loss(self.data, teaches=self.teaches, confusion_every=self.confusion_every)
+        self.check_machine()
+        self.check_record()
+
+    def without_augmentation(self) -> TrainConfig:
+        """The same run on clips as they are."""
+        return self.replace(**PLAIN)
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        return dataclasses.replace(self, **changes)
+
+    def save(self, path: Path, **found: str) -> None:
+        """Writes the settings down, and besides them what was ``found`` and belongs to the result."""
+        text = json.dumps(dataclasses.asdict(self) | found, indent=2) + "\n"
+        atomic_write(path, lambda temporary: temporary.write_text(text))
+
+    @classmethod
+    def load(cls, path: Path) -> TrainConfig:
+        data = json.loads(path.read_text())
+        if isinstance(data, dict):
+            data.pop("decoder", None)  # no setting
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(data, Mapping) or set(data) - known:
+            raise ValueError(f"{path} is not the config of a training run of this version; start a new run elsewhere")
+        return cls(**data)

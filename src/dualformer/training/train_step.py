@@ -1,0 +1,224 @@
+"""Optimizer steps: what one of them does to the weights, however its clips are dealt to batches and processes."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from dualformer.datasets.samples import name_some
+from dualformer.errors import DualFormerError
+from dualformer.model.network import DualFormer
+from dualformer.training.batchnorm import over_all_processes
+from dualformer.training.checkpoint import Progress, Trained
+from dualformer.training.distributed import ProcessGroup, whole
+from dualformer.training.ema import Average, assembled
+from dualformer.training.freezing import freeze, frozen_parts, keep_still
+from dualformer.training.nonfinite import unusual_clips, why
+from dualformer.training.objective import Batch, ClipObjective, Step
+from dualformer.training.optimizer import parameter_groups, schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """Numbers of the loop; `TrainConfig` explains them."""
+
+    epochs: int
+    batch_size: int
+    accumulate: int = 1
+    lr: float
+    """With --scale-lr done."""
+    backbone_lr: float = 1.0
+    layer_decay: float = 1.0
+    weight_decay: float = 0.02
+    warmup_epochs: float = 0.0
+    clip_grad: float = 1.0
+    clip_extra: bool = True
+    """Whether the norm is that of all gradients, or of the network's without those of what learns beside it, which are
+    then left as they are: where those are much larger, they would decide how far the network goes at each step."""
+    ema: float | None = None
+    freeze: Literal["nothing", "backbone"] = "nothing"
+    freeze_stages: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    workers: int = 0
+    max_steps: int | None = None
+    save_minutes: float = 5.0
+    keep: int = 2
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides the result, but for the batch, which several processes may share."""
+        free = ("batch_size", "workers", "max_steps", "save_minutes", "keep")
+        return {name: value for name, value in vars(self).items() if name not in free}
+
+
+class NonFiniteLossError(DualFormerError):
+    """A loss or a gradient that is infinite or not a number."""
+
+
+@dataclass(kw_only=True)
+class _SoFar:
+    """Of the batches whose gradients are being added."""
+
+    loss_sum: float = 0.0
+    weight: float = 0.0
+    videos: list[int] = field(default_factory=list)
+    """Of this process."""
+
+
+class TrainStep:
+    """Changes the weights of ``objective``, batch by batch, and counts in ``progress``.
+
+    ``steps`` and ``warmup`` are the schedule's; ``name`` says what video the ``index`` of a clip is.
+    """
+
+    def __init__(
+        self,
+        objective: ClipObjective,
+        config: LoopConfig,
+        *,
+        steps: int,
+        warmup: int,
+        fabric: Fabric,
+        ranks: ProcessGroup,
+        name: Callable[[int], str] | None,
+    ) -> None:
+        self._config, self._steps, self._warmup = config, steps, warmup
+        self._fabric, self._ranks, self._name = fabric, ranks, name
+        self._raw = objective
+        self._frozen = frozen_parts(objective.model, config.freeze, config.freeze_stages)
+        freeze(self._frozen)
+        if ranks.world > 1:
+            over_all_processes(objective)
+        self._objective = fabric.setup_module(objective)
+        groups = parameter_groups(
+            objective.model,
+            lr=config.lr,
+            backbone_lr=config.backbone_lr,
+            layer_decay=config.layer_decay,
+            weight_decay=config.weight_decay,
+            extra=objective.extra,
+        )
+        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999))
+        self._average = Average(objective.model, config.ema) if config.ema is not None else None
+        self.trained = Trained(objective=objective, optimizer=self._optimizer, average=self._average)
+        self._is_cut = any(isinstance(parameter, DTensor) for parameter in objective.parameters())
+        self._so_far = _SoFar()
+
+    @property
+    def peak_rates(self) -> dict[str, float]:
+        """Of each parameter group, by its name."""
+        return {group["name"]: group["peak_lr"] for group in self._optimizer.param_groups}
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step, of the group that learns most freely."""
+        return max(group["lr"] for group in self._optimizer.param_groups)
+
+    def close(self) -> None:
+        """No more steps. DDP's wrapper is let go of while the processes are still connected: it holds on to their
+        group, and were it the last to do so, it would wait in its end for a thread that waits for Python's lock (seen
+        in one of eight runs)."""
+        if self._ranks.world > 1:
+            del self._objective
+            gc.collect()
+
+    def begin_epoch(self) -> None:
+        self._objective.train()
+        keep_still(self._frozen)
+        self._so_far = _SoFar()
+
+    def batch(self, batch: Batch, progress: Progress) -> dict[str, float] | None:
+        """Adds a batch's gradients; returns the step's figures, if it completes one. Errors: `NonFiniteLossError`."""
+        config, so_far = self._config, self._so_far
+        closes_step = (progress.batch + 1) % config.accumulate == 0
+        with self._fabric.no_backward_sync(self._objective, enabled=not closes_step):
+            with self.autocast():
+                step: Step = self._objective(batch)
+            # Added over batches and processes, clips count as they would in one batch, however few each has left. What
+            # that makes of the mean is known when the step is complete.
+            weight = float(len(step.logits)) if step.weight is None else float(step.weight)
+            self._fabric.backward(step.loss * (weight / (config.batch_size * config.accumulate)))
+        loss = float(step.loss.detach())
+        right, found, named = _right(step.logits, batch, multi_label=self._raw.loss.multi_label)
+        parts = [float(part.detach()) * weight for part in step.parts.values()]
+        loss_sum, weights, right, found, named, clips, *parts = self._ranks.total(
+            loss * weight, weight, right, found, named, len(step.logits), *parts
+        )
+        videos = unusual_clips(step.logits, batch.get("index"))
+        if not math.isfinite(loss_sum):
+            reason = why(batch, self._raw)
+            self._ranks.agree(
+                None if math.isfinite(loss) else self._no_number("loss", loss, progress, progress.batch, videos, reason)
+            )
+        so_far.videos += videos
+        so_far.loss_sum += loss_sum
+        so_far.weight += weights
+        of_parts = dict(zip(step.parts, parts, strict=True))
+        progress.add(loss_sum, weights, right, clips, of_parts, found=found, named=named)
+        return self._step(progress) if closes_step else None
+
+    def networks(self) -> dict[str, DualFormer]:
+        """What is judged and written down, whole: the weights as they are, and their average."""
+        model = self._raw.model
+        found = {"val": assembled(model.config, model.state_dict()) if self._is_cut else model}
+        if self._average:
+            found["ema"] = assembled(model.config, self._average.tensors)
+        return found
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """For the forward pass."""
+        if self._config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._fabric.device.type, torch.bfloat16)
+
+    def _step(self, progress: Progress) -> dict[str, float]:
+        config, so_far = self._config, self._so_far
+        factor = schedule(progress.step, steps=self._steps, warmup=self._warmup)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        lost = config.batch_size * self._ranks.world * config.accumulate / so_far.weight
+        if lost != 1:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(lost)
+        clipped = parameters if config.clip_extra else list(self._raw.model.parameters())
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(clipped, config.clip_grad or math.inf)))
+        if not math.isfinite(norm):
+            videos = [index for indices in self._ranks.gather(so_far.videos) for index in indices]
+            raise self._no_number("gradient's norm", norm, progress, progress.batch - 1, videos, why({}, self._raw))
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._average:
+            self._average.update(self._raw.model, progress.step)
+        self._so_far = _SoFar()
+        progress.step += 1
+        return {"loss": so_far.loss_sum / so_far.weight, "lr": self.rate, "grad_norm": norm}
+
+    def _no_number(
+        self, what: str, value: float, progress: Progress, batch: int, videos: list[int], reason: str
+    ) -> NonFiniteLossError:
+        names = f" ({name_some(dict.fromkeys(map(self._name, videos)))})" if self._name and videos else ""
+        return NonFiniteLossError(
+            f"the {what} became {value} in step {progress.step + 1}, epoch {progress.epoch + 1}, batch "
+            f"{batch + 1}{names}; {reason}"
+        )
+
+
+def _right(logits: Tensor, batch: Batch, *, multi_label: bool) -> tuple[float, float, float]:
+    """Clips whose likeliest class is right; twice the labels found, and those named plus those that are true."""
+    best = logits.detach().argmax(dim=1)
+    if not multi_label:
+        return float((best == batch["label"]).sum()), 0.0, 0.0
+    true, said = batch["target"] >= 0.5, logits.detach() >= 0
+    right = true.gather(1, best[:, None]).sum()
+    return float(right), float(2 * (true & said).sum()), float(true.sum() + said.sum())

@@ -1,0 +1,234 @@
+"""Writing down what a teacher says of every token of every video, once, for trainings to come.
+
+Frames are shrunk as for a test, and not cut; clips of the teacher's length follow one another over the whole video.
+The network takes frames of any shape, so that one pass sees all of a frame, and no seams are left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from dualformer.datasets.clip_datasets import leave_signals_to_the_main_process
+from dualformer.datasets.samples import DatasetError, Sample, VideoList
+from dualformer.errors import DualFormerError
+from dualformer.files import atomic_write
+from dualformer.model.network import DualFormer
+from dualformer.training.stored_scores import SCORES, ScoresCard, TokenGrid, same_key, score_file, video_key
+from dualformer.training.teacher import TeacherError, check_labels, digest_of, match_classes
+from dualformer.video.backend import decoder
+from dualformer.video.clip_reader import read_whole
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.transforms import normalize
+from dualformer.video.views import Precision
+from dualformer.weights.locate import resolve
+from dualformer.weights.safetensors_file import Card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a call has written. ``found`` of the ``videos`` were there already; ``bad`` could not be decoded."""
+
+    videos: int
+    found: int
+    clips: int
+    bytes: int
+    seconds: float
+    bad: list[DualFormerError] = field(default_factory=list)
+
+
+def write_scores(
+    model: DualFormer,
+    card: Card,
+    videos: VideoList,
+    out: Path | str,
+    *,
+    teacher: str,
+    topk: int = 5,
+    at_once: int = 4,
+    workers: int = 0,
+    precision: Precision = "float32",
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Scores of ``videos`` by ``model``, in eval mode and on its device, into ``out``; what is there already is kept.
+
+    ``teacher``: where the weights are from, a path or a hub id. ``topk``: classes kept for each token. ``at_once``:
+    clips that go through the network together. ``workers``: processes that decode, 0 does it in this one.
+    Errors: ``DatasetError`` where ``out`` holds another teacher's scores, or two videos cannot be told apart;
+    `TeacherError` for other classes than the data's; ``ValueError`` for numbers out of range.
+    """
+    if topk < 1 or at_once < 1 or workers < 0:
+        raise ValueError(f"topk and at_once must be 1 or more, workers 0 or more: not {topk}, {at_once}, {workers}")
+    check_labels(card, teacher)
+    match_classes(card.labels, card.config.num_classes, videos.classes, teacher)
+    out = Path(out)
+    _claim(
+        out,
+        ScoresCard(
+            teacher=teacher,
+            digest=digest_of(resolve(teacher)),
+            classes=card.labels,
+            count=card.config.num_classes,
+            topk=min(topk, card.config.num_classes),
+            preprocessing=card.preprocessing.to_dict(),
+            decoder=decoder(),
+        ),
+    )
+    todo, found = _missing(out, videos)
+    begun, done, clips, written = time.monotonic(), 0, 0, 0
+    bad: list[DualFormerError] = []
+    parts: dict[int, list[_Part]] = {}
+    stream = DataLoader(
+        _Stream(todo, card.preprocessing, at_once),
+        batch_size=None,
+        num_workers=min(workers, len(todo)),
+        collate_fn=_as_it_is,
+        worker_init_fn=leave_signals_to_the_main_process,
+        generator=torch.Generator(),
+    )
+    for number, piece in stream:
+        if isinstance(piece, tuple):
+            parts.setdefault(number, []).append(
+                _judge(model, card.preprocessing, *piece, topk=topk, precision=precision)
+            )
+            clips += len(piece[0])
+            continue
+        if isinstance(piece, DualFormerError):
+            bad.append(piece)
+            parts.pop(number, None)
+        else:
+            written += _write(score_file(out, todo[number]), parts.pop(number))
+        done += 1
+        if progress is not None:
+            progress(found + done, found + len(todo))
+    seconds = time.monotonic() - begun
+    return Written(
+        videos=found + len(todo) - len(bad), found=found, clips=clips, bytes=written, seconds=seconds, bad=bad
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Scores of consecutive tokens."""
+
+    values: Tensor
+    classes: Tensor
+    times: NDArray[np.float64]
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+
+
+_Piece = tuple[Tensor, NDArray[np.float64]] | DualFormerError | None
+"""Clips (n, T, h, w, 3) with their times (n, T); or why the video gives none; or None, when it is at its end."""
+
+
+class _Stream(IterableDataset[tuple[int, _Piece]]):
+    """Pieces of videos with the videos' numbers, those of a video in order. Each worker reads its own videos."""
+
+    def __init__(self, videos: list[Sample], pre: Preprocessing, at_once: int) -> None:
+        self._videos, self._pre, self._at_once = videos, pre, at_once
+
+    def __iter__(self) -> Iterator[tuple[int, _Piece]]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for number in range(first, len(self._videos), step):
+            yield from ((number, piece) for piece in self._pieces(self._videos[number]))
+
+    def _pieces(self, sample: Sample) -> Iterator[_Piece]:
+        try:
+            yield from read_whole(sample.media, self._pre, at_once=self._at_once, fps=sample.fps)
+            yield None
+        except DualFormerError as error:
+            yield error
+        except OSError as error:
+            yield DatasetError(f"{sample.path}: it cannot be read ({error.strerror or error})")
+
+
+def _as_it_is(piece: Any) -> Any:
+    return piece
+
+
+@torch.no_grad()
+def _judge(
+    model: DualFormer,
+    pre: Preprocessing,
+    clips: Tensor,
+    times: NDArray[np.float64],
+    *,
+    topk: int,
+    precision: Precision,
+) -> _Part:
+    device = model.norm.weight.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        scores = model.token_scores(model.forward_features(normalize(clips.to(device), pre)))
+    count = scores.shape[-1]
+    highest = scores.float().topk(min(topk, count), dim=-1)
+    values = highest.values.to(torch.float16).cpu()
+    if not values.isfinite().all():
+        raise TeacherError("the teacher's scores are no numbers, or too large for float16: its weights are damaged")
+    kind = torch.uint8 if count <= 2**8 else torch.int16 if count <= 2**15 else torch.int32
+    grid = TokenGrid(model.config, (clips.shape[1], clips.shape[2], clips.shape[3]))
+    return _Part(
+        values=values.flatten(0, 1),
+        classes=highest.indices.to(kind).cpu().flatten(0, 1),
+        times=np.concatenate([grid.in_time(each)[0] for each in times]),
+        rows=grid.along(1, 0.0, 1.0)[0],
+        columns=grid.along(2, 0.0, 1.0)[0],
+    )
+
+
+def _write(path: Path, parts: list[_Part]) -> int:
+    """The file of a video, and its size. Where clips overlap, the earlier one is kept."""
+    times = np.concatenate([part.times for part in parts])
+    before = np.maximum.accumulate(np.concatenate([[-np.inf], times[:-1]]))
+    kept = torch.from_numpy(times > before)
+    tensors = {
+        "values": torch.cat([part.values for part in parts])[kept],
+        "classes": torch.cat([part.classes for part in parts])[kept],
+        "times": torch.from_numpy(times)[kept],
+        "rows": torch.from_numpy(parts[0].rows),
+        "columns": torch.from_numpy(parts[0].columns),
+    }
+    atomic_write(path, lambda temporary: save_file(tensors, temporary))
+    return path.stat().st_size
+
+
+def _claim(out: Path, card: ScoresCard) -> None:
+    """Makes ``out`` the folder of these scores, or finds that it is; otherwise says what differs."""
+    if not (out / SCORES).is_file():
+        if out.exists() and any(out.iterdir()):
+            raise ValueError(f"{out} is not empty and holds no scores: choose a new or empty folder")
+        text = json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n"
+        atomic_write(out / SCORES, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        return
+    there = ScoresCard.read(out)
+    own = {"digest": "weights", "topk": "number of classes kept", "decoder": "decoder"}
+    differing = [what for name, what in own.items() if getattr(there, name) != getattr(card, name)]
+    if differing:
+        raise DatasetError(
+            f"{out} holds scores with another {' and another '.join(differing)} (those of {there.teacher}): choose "
+            "another folder"
+        )
+
+
+def _missing(out: Path, videos: VideoList) -> tuple[list[Sample], int]:
+    """Each video once that has no scores yet, and how many have."""
+    named: dict[str, Sample] = {}
+    for sample in videos.samples:
+        other = named.setdefault(video_key(sample), sample)
+        if other.path != sample.path:
+            raise same_key(other, sample)
+    todo = [sample for sample in named.values() if not score_file(out, sample).is_file()]
+    return todo, len(named) - len(todo)

@@ -1,0 +1,200 @@
+"""A file in, clips out: sampling, decoding and cutting tied together. What everything that reads videos calls.
+
+Frames are cut (training) or shrunk (test) as they are decoded, so that memory follows the clip's size, not the file's.
+"""
+
+import logging
+import multiprocessing
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.video.augmentation import Augmentation
+from dualformer.video.decode import FrameCountError
+from dualformer.video.file_pieces import Media
+from dualformer.video.frame_reader_base import Reader
+from dualformer.video.frames import open_video
+from dualformer.video.pixel_augment import augment
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.sampling import covering_clips, even_clips, is_short, random_clip
+from dualformer.video.transforms import (
+    Crop,
+    cut,
+    draw_crop,
+    draw_scaled_crop,
+    finish_crop,
+    resize_short_side,
+    test_views,
+)
+
+_log = logging.getLogger("dualformer")
+_SHRINK_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
+_told_short = multiprocessing.Value("b", False)  # shared with loader workers that are forked
+
+
+class TrainingClip(NamedTuple):
+    """A clip as it is trained on: uint8 (T, crop, crop, 3). Mirrored, it may belong to another class."""
+
+    frames: Tensor
+    mirrored: bool
+    box: tuple[float, float, float, float]
+    """Where it was cut from: top, left, height and width as parts of the frame's."""
+    times: NDArray[np.float64]
+    """(T,): seconds of its frames from the first one of the video."""
+
+
+def read_training_clip(
+    path: str | Media,
+    pre: Preprocessing,
+    rng: np.random.Generator,
+    augmentation: Augmentation,
+    *,
+    threads: int | None = None,
+    fps: float | None = None,
+) -> TrainingClip:
+    """One randomly placed and augmented clip of a file.
+
+    ``rng`` decides everything: the same state gives the same clip. Draws the start first, then the crop, then the flip,
+    then what changes the pixels. ``fps`` is the rate of a folder of frames.
+    """
+    with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
+        state = rng.bit_generator.state
+
+        def draw() -> TrainingClip:
+            rng.bit_generator.state = state
+            tell_if_short(path, reader.times, pre)
+            indices = random_clip(reader.times, pre, rng)
+            return training_view(reader.frames(indices), indices, reader.times, pre, rng, augmentation)
+
+        try:
+            return draw()
+        except FrameCountError:
+            return draw()  # the reader has counted its frames meanwhile
+
+
+def training_view(
+    frames: Iterator[tuple[int, Tensor]],
+    indices: NDArray[np.int64],
+    times: NDArray[np.float64],
+    pre: Preprocessing,
+    rng: np.random.Generator,
+    augmentation: Augmentation,
+) -> TrainingClip:
+    """Second half of :func:`read_training_clip`: cut, resize, flip and change frames (number, (H, W, 3)) in order.
+
+    ``indices`` are the frames of the clip, ``times`` the seconds of all frames of the video.
+    """
+    crop: Crop | None = None
+    height = width = 1
+    boxes: list[Tensor] = []
+    for _, frame in frames:
+        if crop is None:
+            height, width = frame.shape[:2]
+            crop = _draw_crop(height, width, pre, rng, augmentation)
+        boxes.append(cut(frame, crop))
+    assert crop is not None  # a clip has at least one frame
+    places = np.unique(indices, return_inverse=True)[1].reshape(-1)
+    view = augment(finish_crop(torch.stack(boxes), crop, pre.crop), augmentation, pre, rng)
+    return TrainingClip(
+        view if len(boxes) == len(places) else view[torch.from_numpy(places)],
+        crop.flip,
+        (crop.top / height, crop.left / width, crop.height / height, crop.width / width),
+        times[indices],
+    )
+
+
+def read_views(
+    path: str | Media,
+    pre: Preprocessing,
+    *,
+    clips: int = 1,
+    crops: int = 1,
+    threads: int | None = None,
+    fps: float | None = None,
+) -> Tensor:
+    """Test views of a file, uint8 (clips·crops, T, crop, crop, 3): clips spread evenly, each with 1 or 3 crops.
+
+    Ordered clip by clip: view c·crops + k is crop k of clip c. One pass over the file serves all of them. ``fps`` is
+    the rate of a folder of frames.
+    """
+    with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
+        return views_from(reader, path, pre, clips=clips, crops=crops)
+
+
+def views_from(reader: Reader, path: str | Media, pre: Preprocessing, *, clips: int = 1, crops: int = 1) -> Tensor:
+    """What `read_views` gives, of a file that is open."""
+    try:
+        small, places = _even_frames(path, reader, pre, clips)
+    except FrameCountError:
+        small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
+    views = test_views(small, pre, crops)  # crops, frames, crop, crop, 3
+    shape = (crops, clips, pre.frames, pre.crop, pre.crop, 3)
+    return views[:, places].reshape(shape).transpose(0, 1).reshape(clips * crops, *shape[2:])
+
+
+def read_whole(
+    path: str | Media, pre: Preprocessing, *, at_once: int = 1, threads: int | None = None, fps: float | None = None
+) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
+    """All of a video clip after clip, its frames uncut: uint8 (n, T, h, w, 3) with a short side of ``pre.resize``, n at
+    most ``at_once``, and the seconds of its frames (n, T). The clips leave no gap between them (`covering_clips`).
+    """
+    with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
+        done = -1.0
+        while True:
+            clips = covering_clips(reader.times, pre)
+            clips = clips[reader.times[clips[:, -1]] > done][:at_once]
+            if not len(clips):
+                return
+            unique, places = np.unique(clips, return_inverse=True)
+            try:
+                small = torch.cat(list(_shrunk(reader.frames(unique), pre)))
+            except FrameCountError:
+                continue  # the reader has counted its frames meanwhile
+            times = reader.times[clips]
+            done = float(times[-1, -1])
+            yield small[torch.from_numpy(places.reshape(-1))].unflatten(0, clips.shape), times
+
+
+def tell_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocessing) -> None:
+    """Warn that a video does not fill a clip: once, whichever of a run's processes meets the first one."""
+    if not _told_short.value and is_short(times, pre):
+        with _told_short.get_lock():
+            if _told_short.value:
+                return
+            _told_short.value = True
+        rate = "" if pre.fps is None else f" at {pre.fps:g} fps"
+        _log.warning(
+            "%s: %d frames are shorter than a clip of %d frames × stride %d%s: its last frame is repeated (said once)",
+            path, len(times), pre.frames, pre.stride, rate,
+        )  # fmt: skip
+
+
+def _draw_crop(
+    height: int, width: int, pre: Preprocessing, rng: np.random.Generator, augmentation: Augmentation
+) -> Crop:
+    flip = augmentation.flip
+    if augmentation.scale_jitter:
+        return draw_scaled_crop(height, width, pre.crop, rng, short_side=augmentation.scale_jitter, flip=flip)
+    return draw_crop(height, width, rng, area=augmentation.area, ratio=augmentation.ratio, flip=flip)
+
+
+def _even_frames(path: str | Media, reader: Reader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:
+    """Every frame that the clips need, once and shrunk (n, h, w, 3), and which of them each place shows (clips·T,)."""
+    tell_if_short(path, reader.times, pre)
+    unique, places = np.unique(even_clips(reader.times, pre, clips), return_inverse=True)
+    return torch.cat(list(_shrunk(reader.frames(unique), pre))), torch.from_numpy(places.reshape(-1))
+
+
+def _shrunk(frames: Iterator[tuple[int, Tensor]], pre: Preprocessing) -> Iterator[Tensor]:
+    block: list[Tensor] = []
+    for _, frame in frames:
+        block.append(frame)
+        if len(block) * frame.numel() >= _SHRINK_AT_ONCE:
+            yield resize_short_side(torch.stack(block), pre.resize)
+            block = []
+    if block:
+        yield resize_short_side(torch.stack(block), pre.resize)

@@ -1,0 +1,119 @@
+"""A video from its first frame to its last, once, in constant memory: for what is too long to be listed first.
+
+`VideoReader` knows every frame before it decodes one, and that takes a list of all packets. Here nothing is kept, and
+the frames and their times are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from dualformer.video.backend import chosen_backend
+from dualformer.video.container import OpenVideo
+from dualformer.video.file_pieces import Media, are_frames, path_of
+from dualformer.video.formats import is_image
+from dualformer.video.frames import open_video
+from dualformer.video.pixels import Pictures
+from dualformer.video.sequential import decode_opened, first_size
+
+Picture = Callable[[], Tensor]
+"""Converts a decoded frame to uint8 RGB (H, W, 3), when somebody wants it."""
+
+_USUAL_RATE = 25.0
+
+
+class FrameClock:
+    """Seconds of frames as they come: by their own times as long as those rise, from then on by the frame rate.
+
+    ``tick``: seconds of a unit of ``pts``. ``rate``: frames a second, 0 where it is not known.
+    """
+
+    def __init__(self, tick: float, rate: float) -> None:
+        self._tick, self._step = tick, 1 / (rate or _USUAL_RATE)
+        self._first: int | None = None
+        self._last: int | None = None
+        self._counting = tick <= 0
+        self.seconds = -self._step
+        """Of the last frame, from the first one."""
+
+    def __call__(self, pts: int | None) -> float:
+        """Seconds of the next frame."""
+        self._counting = self._counting or pts is None or (self._last is not None and pts <= self._last)
+        if self._counting or pts is None:
+            self.seconds += self._step
+        else:
+            self._first = pts if self._first is None else self._first
+            self._last = pts
+            self.seconds = (pts - self._first) * self._tick
+        return self.seconds
+
+
+class Playing:
+    """The frames of a file, or of a folder of numbered images, one after the other: a context manager.
+
+    ``fps``: the rate of a folder of frames; ``clock``: times in seconds are needed, as in `open_video`.
+    Raises ``FileNotFoundError``, and ``VideoError`` for what is no video; iterating raises ``VideoError`` where a frame
+    does not decode, after those before it.
+    """
+
+    def __init__(self, path: str | Media, *, fps: float | None = None, clock: bool = False) -> None:
+        self._path = Path(path) if isinstance(path, str) else path
+        self._video: OpenVideo | None = None
+        self._reader = None
+        sequential = chosen_backend() == "pyav" or is_image(path_of(self._path))
+        if are_frames(self._path) or not sequential:
+            self._reader = open_video(self._path, fps=fps, clock=clock)
+            self.duration: float | None = float(self._reader.times[-1])
+            self.rate = (len(self._reader) - 1) / self.duration if self.duration else 0.0
+            return
+        self._video = OpenVideo(self._path, None)
+        length = self._video.container.duration
+        self.duration = length / 1e6 if length else None
+        """Seconds, roughly, for a display of progress; None where the file does not say."""
+        stream = self._video.stream
+        self.rate = 0.0 if self._video.is_image else float(stream.average_rate or stream.guessed_rate or 0)
+        """Frames a second, as the file says; 0 where it does not."""
+
+    def __enter__(self) -> Playing:
+        if self._reader is not None:
+            self._reader.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.__exit__(None, None, None)
+        if self._video is not None:
+            self._video.close()
+
+    def __iter__(self) -> Iterator[tuple[float, Picture]]:
+        """(seconds from the first frame, its picture) of every frame, in display order. Once."""
+        if self._reader is not None:
+            for index, frame in self._reader.frames(np.arange(len(self._reader))):
+                yield float(self._reader.times[index]), partial(_itself, frame)
+            return
+        assert self._video is not None
+        video = self._video
+        pictures = Pictures(self._path, video.declared_size, partial(first_size, self._path))
+        # AVI stores no display times: those of reordered frames are made up.
+        made_up = video.container.format.name == "avi" and video.codec.has_b_frames
+        clock = FrameClock(0.0 if made_up else float(video.stream.time_base or 0), self.rate)
+        for frame in decode_opened(video):
+            yield clock(frame.pts), partial(pictures, frame)
+
+
+def last_interval(first: float, last: float, frames: int) -> float:
+    """Seconds for which the last of ``frames`` frames is shown: as long as the others on average."""
+    return (last - first) / (frames - 1) if frames > 1 and math.isfinite(last) else 0.0
+
+
+def _itself(frame: Tensor) -> Tensor:
+    return frame

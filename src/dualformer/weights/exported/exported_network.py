@@ -1,0 +1,105 @@
+"""An exported model as a network: uint8 views in, logits out, whatever runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dualformer.weights.card import Card
+from dualformer.weights.errors import WeightsError
+from dualformer.weights.exported.export_card import LONG_NAMES, ExportCard, ExportFormat, ExportPrecision
+from dualformer.weights.exported.exported_files import read_export_card
+from dualformer.weights.exported.runtime import Runtime, open_runtime
+
+
+class ExportedNetwork:
+    """Callable: uint8 views B T H W 3, any B → logits float32 B classes, on its device. Gives no gradients.
+
+    The normalisation is part of the exported program: ``takes_views`` tells `view_probabilities` not to do it again.
+    """
+
+    takes_views = True
+
+    def __init__(self, runtime: Runtime, about: ExportCard, *, name: str) -> None:
+        self._runtime = runtime
+        self.about = about
+        self.name = name
+
+    @property
+    def card(self) -> Card:
+        return self.about.card
+
+    @property
+    def format(self) -> ExportFormat:
+        return self.about.format
+
+    @property
+    def precision(self) -> ExportPrecision:
+        return self.about.precision
+
+    @property
+    def device(self) -> torch.device:
+        return self._runtime.device
+
+    def check_precision(self, wanted: str | None) -> str:
+        """``float32``, ``bfloat16`` or ``int8``, what it computes in. Errors: ``ValueError`` if another is wanted."""
+        own = LONG_NAMES[self.precision]
+        if wanted not in (None, own):
+            short = next((short for short, long in LONG_NAMES.items() if long == wanted), wanted)
+            raise ValueError(
+                f"{self.name} was exported to compute in {own}, and cannot in {wanted}: export the weights with "
+                f"--precision {short}"
+            )
+        return own
+
+    def runs_on(self, device: torch.device) -> bool:
+        """Whether `place` takes this device."""
+        return self._runtime.runs_on(device)
+
+    def place(self, device: torch.device | str) -> None:
+        """Moves it. ``auto``: to the GPU where there is one that it runs on, else the CPU. Errors: ``ValueError``."""
+        if device == "auto":
+            gpu = torch.device("cuda")
+            device = gpu if torch.cuda.is_available() and self.runs_on(gpu) else "cpu"
+        device = torch.device(device)
+        if not self.runs_on(device):
+            with_gpu = ", as the ONNX Runtime that is installed knows no GPU" if self.format == "onnx" else ""
+            raise ValueError(f"{self.name} is a model for {self.format}, which runs on the CPU only{with_gpu}: say cpu")
+        self._runtime.place(device)
+
+    def __call__(self, views: Tensor) -> Tensor:
+        expected, shape = (*self.about.view, 3), tuple(views.shape)
+        if views.dtype != torch.uint8 or len(shape) != 5 or shape[1:] != expected:
+            raise ValueError(
+                f"{self.name} takes uint8 views B {' '.join(map(str, expected))}, not {views.dtype} {shape}"
+            )
+        views = views.to(self.device)
+        return torch.cat([self._logits(part) for part in views.split(self.about.batch or max(1, len(views)))])
+
+    def _logits(self, views: Tensor) -> Tensor:
+        missing = (self.about.batch or len(views)) - len(views)
+        filled = torch.cat([views, views[-1:].expand(missing, *views.shape[1:])]) if missing else views
+        return self._runtime.run(filled)[: len(views)].float()
+
+
+def load_exported(
+    path: Path | str, *, device: torch.device | str = "cpu", threads: int | None = None
+) -> ExportedNetwork:
+    """An exported model, ready to run.
+
+    ``device``: "auto" takes the GPU where there is one that it runs on. ``threads``: of a CPU; None: as many as
+    PyTorch uses. A program of PyTorch shares those of the process, and sets their number.
+    Errors: ``FileNotFoundError``; ``WeightsError`` for what is no exported model, has no card, lacks a part or was
+    changed after it was exported, and where the extra that runs it is not installed; ``ValueError`` for a device that
+    it does not run on.
+    """
+    path = Path(path)
+    about = read_export_card(path)
+    runtime = open_runtime(path, options=about.options, threads=threads)
+    if runtime.dtype != torch.uint8 or runtime.shape != (about.batch, *about.view, 3):
+        raise WeightsError(f"{path}: it takes {runtime.dtype} {runtime.shape}, which is not what its card says")
+    network = ExportedNetwork(runtime, about, name=str(path))
+    network.place(device)
+    return network
