@@ -285,10 +285,10 @@ def test_labels(tmp_path: Path) -> None:
         "": "no labels",
     }.items():
         path.write_text(content)
-        with pytest.raises(FileWriteError, match=message):
+        with pytest.raises(WeightsError, match=message):
             read_labels(path)
     path.write_bytes(b"caf\xe9\n")
-    with pytest.raises(FileWriteError, match="not UTF-8"):
+    with pytest.raises(WeightsError, match="not UTF-8"):
         read_labels(path)
     with pytest.raises(FileNotFoundError):
         read_labels(tmp_path / "none")
