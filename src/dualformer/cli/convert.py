@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -19,10 +19,10 @@ _OF_RELEASES = ("preprocessing", "preset", "labels", "licence", "provenance")
 class Options:
     """What is converted, what it cannot say of itself, and where the result goes."""
 
-    weights: tyro.conf.Positional[str]
+    weights: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WEIGHTS")]
     """A released checkpoint (.pth); or a weights file, a folder with one, or a hub id, to be cut for another --clip: it
     is resampled, or inflated if it is a network of images and the clip has several frames."""
-    out: tyro.conf.Positional[Path]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The weights file to write, such as tiny-k400.safetensors."""
     clip: str | None = None
     """Frames x height x width. Of a released checkpoint: what it was trained with, needed only where its kernels cannot

@@ -11,7 +11,7 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    video: Annotated[Path, tyro.conf.Positional]
+    video: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="VIDEO")]
     """A video or an image."""
     weights: str
     """A weights file, a folder with model.safetensors, a hub id (owner/name), or rendered. An exported model cannot

@@ -65,22 +65,34 @@ def _dispatch(arguments: list[str]) -> int:
     verb, *rest = arguments
     if verb not in VERBS:
         return _complain(f"there is no verb {verb!r}; choose from {', '.join(VERBS)}", 2)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("dualformer").setLevel(logging.INFO)
-    if verb not in _ALLOCATOR_AS_IT_IS:
-        keep_freed_memory()
     try:
-        module = importlib.import_module(f"dualformer.cli.{verb}")
-        return module.run(parse(module, verb, rest))
+        return _run(verb, rest, debug=debug)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
+
+
+def _run(verb: str, arguments: list[str], *, debug: bool) -> int:
+    from dualformer.cli.option_names import OptionNames
+
+    if verb not in _ALLOCATOR_AS_IT_IS:
+        keep_freed_memory()
+    module = importlib.import_module(f"dualformer.cli.{verb}")
+    names = OptionNames(module.Options, getattr(module, "PARAMETERS", None))
+    try:
+        with (
+            contextlib.redirect_stdout(names.spelling(sys.stdout)),
+            contextlib.redirect_stderr(names.spelling(sys.stderr)),
+        ):
+            logging.basicConfig(level=logging.WARNING, format="%(message)s")
+            logging.getLogger("dualformer").setLevel(logging.INFO)
+            return module.run(parse(module, verb, arguments))
     except BrokenPipeError:
         raise
     except (DualFormerError, ValueError, OSError) as error:
         if debug:
             traceback.print_exc()
         wrong_call = isinstance(error, (ValueError, FileNotFoundError)) and not isinstance(error, DualFormerError)
-        return _complain(_one_line(error), 2 if wrong_call else 1)
+        return _complain(names.spell(_one_line(error)), 2 if wrong_call else 1)
 
 
 def usage() -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    out: Annotated[str, tyro.conf.Positional]
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """Folder to make: train/, val/ and test/ with one folder per class below each."""
     train: int = 40
     """Files of each class to train on; 0 leaves the split out. So do the two below."""

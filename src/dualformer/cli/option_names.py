@@ -1,0 +1,81 @@
+"""Spells the arguments that messages name in backquotes as options of the verb at hand.
+
+The rooms below name Python arguments: `` `batch_size` must be at least 1``. On the command line that reads
+``--batch-size must be at least 1``. A value goes along, so that `` `flip=swap` `` becomes ``--flip swap``; of switches,
+`` `resume=True` `` becomes ``--resume`` and `` `memory=False` `` becomes ``--no-memory``. What is no option of the verb
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, TextIO, cast, get_type_hints
+
+import tyro
+
+_ARGUMENT = re.compile(r"(?<!`)`(?P<name>[a-z][a-z0-9_]*)(?:=(?P<value>[^`\n]*))?`(?!`)")
+
+
+class OptionNames:
+    """The options of a verb, by the names of the fields of its ``Options``.
+
+    ``parameters`` maps what the rooms below call an argument to the field, where the two differ.
+    """
+
+    def __init__(self, options: type, parameters: Mapping[str, str] | None = None) -> None:
+        self._options = options
+        self._parameters = dict(parameters or {})
+
+    def __getitem__(self, field: str) -> str:
+        """What the verb's help calls a field: ``--batch-size``, ``--from`` of start, ``WEIGHTS`` of a positional."""
+        return self._names[field]
+
+    def spell(self, text: str) -> str:
+        """Returns ``text`` with options in place of the arguments in backquotes."""
+        return _ARGUMENT.sub(self._spelling, text) if "`" in text else text
+
+    def spelling(self, stream: TextIO) -> TextIO:
+        """Returns a stream that spells what is written to it and passes it on to ``stream``."""
+        return cast(TextIO, _SpellingStream(stream, self))
+
+    def _spelling(self, match: re.Match[str]) -> str:
+        field, value = self._parameters.get(match["name"], match["name"]), match["value"]
+        if field not in self._names:
+            return match[0]
+        option = self._names[field]
+        if not value or value == "True":
+            return option
+        if not option.startswith("--"):
+            return value
+        return f"--no-{option.removeprefix('--')}" if value == "False" else f"{option} {value}"
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        hints = get_type_hints(self._options, include_extras=True)
+        return {field.name: _name(field.name, hints[field.name]) for field in dataclasses.fields(self._options)}
+
+
+class _SpellingStream:
+    """All of it is the stream beneath, but for what is written."""
+
+    def __init__(self, stream: TextIO, names: OptionNames) -> None:
+        self._stream, self._names = stream, names
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._names.spell(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _name(field: str, hint: Any) -> str:
+    """What tyro makes of a field and its annotations."""
+    notes = getattr(hint, "__metadata__", ())
+    said = {key: value for note in notes for key in ("name", "metavar") if (value := getattr(note, key, None))}
+    if tyro.conf.Positional in notes:
+        return said.get("metavar", field.upper()).rstrip("…")
+    return f"--{said.get('name', field).replace('_', '-')}"
