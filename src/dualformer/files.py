@@ -1,13 +1,17 @@
-"""Files in and out, for every room: writing that leaves the old file or the new one, and reading of text and CSV."""
+"""Writes files whole or not at all, and reads text, JSON and CSV with errors that name the file and the line."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
+import io
+import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from dualformer.errors import DualFormerError
 
@@ -53,6 +57,105 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # gone by now, or never made
             temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` in UTF-8 with `atomic_write`. Surrogates of file names that are no text become their bytes."""
+    data = text.encode("utf-8", "surrogateescape")
+    atomic_write(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_json(path: Path, content: Any, *, indent: int | None = 2, ensure_ascii: bool = False) -> None:
+    """Writes ``content`` as JSON and a line break with `atomic_write`."""
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=ensure_ascii) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Writes a CSV file with `atomic_write`, row by row, so that it may be larger than memory."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            _fill_csv(file, header, rows)
+
+    atomic_write(path, write)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Returns what `write_csv` writes."""
+    text = io.StringIO(newline="")
+    _fill_csv(text, header, rows)
+    return text.getvalue()
+
+
+def read_text(path: Path, error: type[Exception]) -> str:
+    """Returns the text of a UTF-8 file, with or without a byte order mark. Raises ``error`` with the line that is not.
+
+    Line breaks stay as they are.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        line = data[: cause.start].count(b"\n") + 1
+        raise error(f"{path}:{line}: not UTF-8: save the file in that encoding") from cause
+
+
+def read_json_object(path: Path, error: type[Exception], *, expected: str, remedy: str = "") -> list[tuple[str, Any]]:
+    """Returns the pairs of a JSON object in their order, those whose names repeat included.
+
+    Raises ``error`` with the message ``expected`` for other JSON; ``remedy`` ends the message for text that is no JSON.
+    """
+    text = read_text(path, error)
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except json.JSONDecodeError as cause:
+        raise error(f"{path}:{cause.lineno}: not JSON ({cause.msg}){remedy}") from cause
+    if not text.lstrip().startswith("{"):  # a list of lists would look the same by now
+        raise error(f"{path}: {expected}")
+    return pairs
+
+
+def read_csv_rows(
+    path: Path, error: type[Exception], *, strip: bool = True, remedy: str = ""
+) -> Iterator[tuple[int, list[str]]]:
+    """Yields line number and fields of every line of a CSV file that is not empty; the first is the header.
+
+    ``strip``: whether spaces around the fields are cut off. Raises ``error`` with file and line for bad quotes, whose
+    message ends with ``remedy``, and for text that is not UTF-8.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, error), newline=""), strict=True)
+    try:
+        for fields in reader:
+            stripped = [field.strip() for field in fields]
+            if any(stripped):
+                yield reader.line_num, stripped if strip else fields
+    except csv.Error as cause:
+        raise error(f"{path}:{reader.line_num}: {cause}{remedy}") from cause
+
+
+def read_csv_table(
+    path: Path, header: Sequence[str], error: type[Exception], *, wrong_header: str, wrong_row: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Yields FILE:LINE and fields of every row of a CSV file that has this ``header``.
+
+    Raises ``error`` with the message ``wrong_header``, or ``wrong_row`` for more or fewer fields, and as
+    `read_csv_rows`.
+    """
+    rows = read_csv_rows(path, error)
+    for line, found in rows:
+        if found != list(header):
+            raise error(f"{path}:{line}: {wrong_header}")
+        break
+    for line, fields in rows:
+        if len(fields) != len(header):
+            raise error(f"{path}:{line}: {wrong_row}")
+        yield f"{path}:{line}", fields
+
+
+def _fill_csv(file: IO[str], header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
 
 
 def _reason(error: OSError | RuntimeError) -> str:

@@ -249,32 +249,6 @@ def test_a_path_through_a_file(path: Path, model: DualFormer, card: Card) -> Non
         save_weights(path / "w.safetensors", model, card)
 
 
-def test_atomic_write_replaces_makes_folders_and_follows_links(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "er" / "file"
-    atomic_write(target, lambda path: path.write_text("one"))
-    atomic_write(target, lambda path: path.write_text("two"))
-    assert target.read_text() == "two"
-    link = tmp_path / "link"
-    link.symlink_to(target)
-    atomic_write(link, lambda path: path.write_text("three"))
-    assert link.is_symlink()
-    assert target.read_text() == "three"
-
-
-def test_atomic_write_cleans_up_after_any_error(tmp_path: Path) -> None:
-    target = tmp_path / "file"
-    target.write_text("old")
-
-    def interrupted(path: Path) -> None:
-        path.write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        atomic_write(target, interrupted)
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
 def test_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes("\ufeffwave\r\nclap hands \r\nルン\r\n".encode())

@@ -62,7 +62,7 @@ def run(options: Options) -> int:
     from dualformer.bench.measurement import measure
     from dualformer.bench.table import markdown
     from dualformer.cli._progress import Progress
-    from dualformer.files import atomic_write
+    from dualformer.files import write_text
     from dualformer.model.config import parse_clip
 
     settings, left_out = plan(
@@ -94,7 +94,7 @@ def run(options: Options) -> int:
     text = markdown(measured, command=command_of(options))
     print(json.dumps(measured.to_dict()) if options.json else f"\n{text}")
     if options.out is not None:
-        atomic_write(options.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_text(options.out, text)
         if not options.json:
             print(f"written: {options.out}")
     if not options.json:

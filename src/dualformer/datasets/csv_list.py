@@ -6,14 +6,13 @@ Paths are relative to the folder that the CSV file lies in, or absolute. A folde
 Where videos may have several labels, these are separated by ``;``, or the video has a row for each.
 """
 
-import csv
-import io
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.datasets.samples import SEPARATOR, DatasetError, Sample, VideoList, name_some, ordered_classes
+from dualformer.files import read_csv_rows
 from dualformer.video.file_pieces import are_frames
 
 
@@ -74,25 +73,13 @@ def read_csv(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such CSV file: {path}")
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DatasetError(f"{path}:{line}: not UTF-8: save the file in that encoding") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     columns: list[str] = []
-    try:
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if not columns:
-                columns = _header(path, [field.strip() for field in fields])
-                continue
-            rows.append(_row(path, reader.line_num, columns, fields))
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
+    for line, fields in read_csv_rows(path, DatasetError):
+        if not columns:
+            columns = _header(path, fields)
+        else:
+            rows.append(_row(path, line, columns, fields))
     if not rows:
         raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
     if multi_label is None:
@@ -166,7 +153,7 @@ def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
     where = f"{path}:{line}"
     if len(fields) != len(columns):
         raise DatasetError(f"{where}: {len(fields)} fields where the header has {len(columns)} ({', '.join(columns)})")
-    values = {column: field.strip() for column, field in zip(columns, fields, strict=True)}
+    values = dict(zip(columns, fields, strict=True))
     for needed in ("path", "label"):
         if not values[needed]:
             raise DatasetError(f"{where}: the {needed} is empty")

@@ -1,12 +1,10 @@
 """What becomes of a class when its videos are mirrored: read from a file that says so."""
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dualformer.datasets.samples import DatasetError
+from dualformer.files import read_csv_table, read_json_object
 
 _REMEDY = 'one JSON object as in {"left": "right"}, or a CSV file with the header class,mirrored'
 
@@ -24,12 +22,8 @@ def read_flip_map(path: str | Path, classes: tuple[str, ...]) -> dict[str, str |
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such flip map: {path}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8: save the flip map in that encoding") from error
     mirrored: dict[str, str | None] = {}
-    for place, name, other in _from_json(path, text) if path.suffix.lower() == ".json" else _from_csv(path, text):
+    for place, name, other in _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path):
         for one in (name, other):
             if one is not None and one not in classes:
                 raise DatasetError(f"{place}: {one!r} is none of the {len(classes)} classes: write it as they are")
@@ -52,37 +46,21 @@ def mirrored_labels(mirrored: Mapping[str, str | None], classes: tuple[str, ...]
     return tuple(-1 if partner is None else classes.index(partner) for partner in partners)
 
 
-def _from_json(path: Path, text: str) -> Iterator[tuple[str, str, str | None]]:
-    try:
-        pairs = json.loads(text, object_pairs_hook=list)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
-    # An object arrives as a list of pairs, so that a class named twice is seen. A list of lists would look the same.
-    if not text.lstrip().startswith("{") or not all(other is None or isinstance(other, str) for _, other in pairs):
-        raise DatasetError(f"{path}: a flip map is {_REMEDY}")
-    for name, other in pairs:
+def _from_json(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    for name, other in read_json_object(path, DatasetError, expected=f"a flip map is {_REMEDY}"):
+        if other is not None and not isinstance(other, str):
+            raise DatasetError(f"{path}: a flip map is {_REMEDY}")
         yield str(path), name, other
 
 
-def _from_csv(path: Path, text: str) -> Iterator[tuple[str, str, str | None]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = True
-    try:
-        for fields in reader:
-            values = [field.strip() for field in fields]
-            place = f"{path}:{reader.line_num}"
-            if not any(values):
-                continue
-            if header:
-                if values != ["class", "mirrored"]:
-                    raise DatasetError(f"{place}: a flip map is {_REMEDY}")
-                header = False
-            elif len(values) != 2 or not values[0]:
-                raise DatasetError(f"{place}: expected a class and the class of its mirrored videos (or nothing)")
-            else:
-                yield place, values[0], values[1] or None
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
+def _from_csv(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    wrong_row = "expected a class and the class of its mirrored videos (or nothing)"
+    header, wrong_header = ("class", "mirrored"), f"a flip map is {_REMEDY}"
+    rows = read_csv_table(path, header, DatasetError, wrong_header=wrong_header, wrong_row=wrong_row)
+    for place, (name, other) in rows:
+        if not name:
+            raise DatasetError(f"{place}: {wrong_row}")
+        yield place, name, other or None
 
 
 def _quote(name: str | None) -> str:

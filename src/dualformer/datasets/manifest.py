@@ -1,7 +1,5 @@
 """Which files of a data set are good: the verdict on each, and the manifest that keeps the verdicts."""
 
-import csv
-import io
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.shards.storage import url_of
+from dualformer.files import read_csv_rows, write_csv
 from dualformer.video.formats import is_media
 
 
@@ -70,14 +69,11 @@ def write_manifest(path: str | Path, verdicts: list[Verdict]) -> None:
     """Write verdicts as a CSV file with the columns path (absolute), verdict (ok or bad), figures, reason, the file's
     size and time of change, and what decoded it.
     """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    rows: list[list[object]] = []
     for v in verdicts:
-        row = {name: getattr(v, name) for name in _COLUMNS if name != "verdict"}
-        row |= {"path": place_of(v.path), "verdict": "ok" if v.ok else "bad"}
-        writer.writerow(row)
-    write_whole(Path(path), text.getvalue())
+        figures = [getattr(v, name) for name in _COLUMNS[2:]]
+        rows.append([place_of(v.path), "ok" if v.ok else "bad", *figures])
+    write_csv(Path(path), _COLUMNS, rows)
 
 
 def place_of(path: Path) -> str:
@@ -90,42 +86,30 @@ def read_manifest(path: str | Path) -> list[Verdict]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such manifest: {path}")
-    verdicts: list[Verdict] = []
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text("utf-8"), newline=""), strict=True)
-        if reader.fieldnames != _COLUMNS:
-            raise DatasetError(f"{path}:1: this is no manifest of dualformer check: expected {','.join(_COLUMNS)}")
-        for row in reader:
-            if row["verdict"] not in ("ok", "bad"):
-                raise DatasetError(f"{path}:{reader.line_num}: verdict {row['verdict']!r} is neither ok nor bad")
-            verdicts.append(
-                Verdict(
-                    path=Path(row["path"]),
-                    ok=row["verdict"] == "ok",
-                    frames=int(row["frames"]),
-                    fps=float(row["fps"]),
-                    width=int(row["width"]),
-                    height=int(row["height"]),
-                    duration=float(row["duration"]),
-                    codec=row["codec"],
-                    reason=row["reason"],
-                    bytes=int(row["bytes"]),
-                    modified=int(row["modified"]),
-                    decoder=row["decoder"],
-                )
-            )
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: this is no manifest of dualformer check: it is not UTF-8 text") from error
-    except (ValueError, TypeError, csv.Error) as error:
-        raise DatasetError(f"{path}:{len(verdicts) + 2}: this line of the manifest cannot be read ({error})") from error
-    return verdicts
+    rows = read_csv_rows(path, DatasetError, strip=False)
+    if next(rows, (1, []))[1] != _COLUMNS:
+        raise DatasetError(f"{path}:1: this is no manifest of dualformer check: expected {','.join(_COLUMNS)}")
+    return [_verdict(path, line, fields) for line, fields in rows]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+def _verdict(path: Path, line: int, fields: list[str]) -> Verdict:
     try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        row = dict(zip(_COLUMNS, fields, strict=True))
+        if row["verdict"] not in ("ok", "bad"):
+            raise DatasetError(f"{path}:{line}: verdict {row['verdict']!r} is neither ok nor bad")
+        return Verdict(
+            path=Path(row["path"]),
+            ok=row["verdict"] == "ok",
+            frames=int(row["frames"]),
+            fps=float(row["fps"]),
+            width=int(row["width"]),
+            height=int(row["height"]),
+            duration=float(row["duration"]),
+            codec=row["codec"],
+            reason=row["reason"],
+            bytes=int(row["bytes"]),
+            modified=int(row["modified"]),
+            decoder=row["decoder"],
+        )
+    except ValueError as error:
+        raise DatasetError(f"{path}:{line}: this line of the manifest cannot be read ({error})") from error

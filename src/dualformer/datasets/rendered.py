@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from dualformer.datasets.rendered_draw import Rendered, render
 from dualformer.datasets.rendered_scene import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene
+from dualformer.files import write_json
 from dualformer.paper.relations import Relations, render_class
 from dualformer.video.encode import write_image, write_video
 
@@ -194,4 +195,4 @@ def _claim(out: Path, manifest: dict) -> None:
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and has no {MANIFEST}; choose a new or empty folder")
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    write_json(path, manifest, ensure_ascii=True)

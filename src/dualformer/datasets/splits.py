@@ -1,7 +1,5 @@
 """From what the user names, a folder, a CSV file, a benchmark or shards, to the videos to train on and to judge by."""
 
-import csv
-import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +11,12 @@ from dualformer.datasets.benchmarks.annotations import Listing, name_missing
 from dualformer.datasets.benchmarks.benchmark_names import parse_named
 from dualformer.datasets.csv_list import CsvTable, describe_where, parse_where, read_csv, select
 from dualformer.datasets.data_source import hash_csv, is_folder, listing_of, read_hashed_folder
-from dualformer.datasets.manifest import read_manifest, write_whole
+from dualformer.datasets.manifest import read_manifest
 from dualformer.datasets.samples import SEPARATOR, DatasetError, Missing, VideoList, name_some
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.stratify import deal
+from dualformer.files import write_csv
 
 __all__ = [
     "Splits",
@@ -212,15 +211,14 @@ def write_split(path: str | Path, splits: Splits) -> None:
 
     Folders of frames have their rate in a column fps, videos of several labels all of them in the one of the label.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     rated = any(sample.fps is not None for videos in (splits.train, splits.val) for sample in videos.samples)
-    writer.writerow(["path", "label", "split", *(["fps"] if rated else [])])
+    header = ["path", "label", "split", *(["fps"] if rated else [])]
+    rows: list[list[str]] = []
     for name, videos in (("train", splits.train), ("val", splits.val)):
         for sample in videos.samples:
             rate = ["" if sample.fps is None else repr(sample.fps)] if rated else []
-            writer.writerow([sample.path.resolve().as_posix(), videos.names_of(sample), name, *rate])
-    write_whole(Path(path), text.getvalue())
+            rows.append([sample.path.resolve().as_posix(), videos.names_of(sample), name, *rate])
+    write_csv(Path(path), header, rows)
 
 
 def read_bad(manifest_path: str | Path) -> set[Path]:

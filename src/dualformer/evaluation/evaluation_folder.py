@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,12 +15,15 @@ from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
 from dualformer.evaluation.evaluate import Evaluation, apply_control
 from dualformer.evaluation.metrics import ClassFigures, confusion_matrix, per_class
 from dualformer.evaluation.multilabel_metrics import LabelFigures, per_label
-from dualformer.files import atomic_write
+from dualformer.files import write_csv, write_json
 from dualformer.scoring.confusion import draw_confusion
 from dualformer.scoring.multilabel import THRESHOLD
 from dualformer.video.clip_reader import read_views
 
 _NAMED = 5  # classes that predictions.csv names for each video
+
+_Table = tuple[list[str], Iterable[list[str]]]
+"""Header and rows of a CSV file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def write_report(
 
     ``extra``: more entries for figures.json, such as where the weights come from. ``rows`` and ``frames``: videos in
     the contact sheet and frames of each.
-    Raises ``ValueError`` for an extra figure that exists already, ``WeightsError`` if a file cannot be written,
+    Raises ``ValueError`` for an extra figure that exists already, `FileWriteError` if a file cannot be written,
     ``VideoError`` if a video for the contact sheet can no longer be read.
     """
     extra = extra or {}
@@ -64,18 +64,18 @@ def write_report(
         contact_sheet=folder / "contact_sheet.png",
     )
     figures = evaluation.figures
-    _write(report.figures, json.dumps({**figures, **extra}, indent=2, ensure_ascii=False) + "\n")
+    write_json(report.figures, {**figures, **extra})
     control = "" if evaluation.control == "none" else f", control {evaluation.control}"
     counted = f" and {figures['missing']} missing ones" if figures["missing"] else ""
     if evaluation.targets is not None:
         (folder / "confusion.png").unlink(missing_ok=True)  # another report's
-        _write(report.per_class, _class_table(label_figures(evaluation)))
-        _write(report.predictions, _labels_table(evaluation, evaluation.targets))
+        write_csv(report.per_class, *_class_table(label_figures(evaluation)))
+        write_csv(report.predictions, *_labels_table(evaluation, evaluation.targets))
         title = f"mAP {figures['mean_average_precision']:.1%}, {figures['videos']} videos{counted}{control}"
     else:
         matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
-        _write(report.per_class, _class_table(class_figures(evaluation)))
-        _write(report.predictions, _prediction_table(evaluation))
+        write_csv(report.per_class, *_class_table(class_figures(evaluation)))
+        write_csv(report.predictions, *_prediction_table(evaluation))
         title = f"top-1 {figures['top1']:.1%} of {figures['videos']} videos{counted}{control}"
         assert report.confusion is not None
         draw_confusion(report.confusion, matrix, evaluation.classes, title=title)
@@ -163,12 +163,12 @@ def _names(classes: tuple[str, ...], which: NDArray[np.bool_], separator: str) -
     return separator.join(classes[i] for i in np.flatnonzero(which).tolist())
 
 
-def _class_table(rows: list[ClassFigures] | list[LabelFigures]) -> str:
+def _class_table(rows: list[ClassFigures] | list[LabelFigures]) -> _Table:
     names = [field.name for field in fields(rows[0])]
-    return _table(["class", *names[1:]], ([_cell(getattr(row, name)) for name in names] for row in rows))
+    return ["class", *names[1:]], ([_cell(getattr(row, name)) for name in names] for row in rows)
 
 
-def _prediction_table(evaluation: Evaluation) -> str:
+def _prediction_table(evaluation: Evaluation) -> _Table:
     named = min(_NAMED, len(evaluation.classes))
     header = ["path", "label", "predicted", "correct", "p_predicted", "p_label"]
     header += [f"{what}_{rank}" for rank in range(2, named + 1) for what in ("predicted", "p")]
@@ -186,10 +186,10 @@ def _prediction_table(evaluation: Evaluation) -> str:
             told = [str(missing.path), evaluation.classes[missing.label], "", "0"]
             yield told + [""] * (len(header) - len(told))
 
-    return _table(header, lines())
+    return header, lines()
 
 
-def _labels_table(evaluation: Evaluation, targets: NDArray[np.bool_]) -> str:
+def _labels_table(evaluation: Evaluation, targets: NDArray[np.bool_]) -> _Table:
     classes, named = evaluation.classes, min(_NAMED, len(evaluation.classes))
     header = ["path", "labels", "predicted", "correct"]
     header += [f"{what}_{rank}" for rank in range(1, named + 1) for what in ("class", "p")]
@@ -206,22 +206,10 @@ def _labels_table(evaluation: Evaluation, targets: NDArray[np.bool_]) -> str:
             told = [str(missing.path), _names(classes, truth, SEPARATOR), "", "0"]
             yield told + [""] * (len(header) - len(told))
 
-    return _table(header, lines())
+    return header, lines()
 
 
 def _cell(value: str | int | float | None) -> str:
     if value is None:
         return ""
     return f"{value:.6f}" if isinstance(value, float) else str(value)
-
-
-def _table(header: list[str], lines: Iterable[list[str]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))

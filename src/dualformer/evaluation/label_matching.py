@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.datasets.samples import DatasetError, name_some
+from dualformer.files import read_csv_table, read_json_object
 
 _log = logging.getLogger("dualformer")
 
@@ -59,11 +57,7 @@ def read_label_map(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such label map: {path}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8: save the label map in that encoding") from error
-    pairs = _from_json(path, text) if path.suffix.lower() == ".json" else _from_csv(path, text)
+    pairs = _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path)
     mapped: dict[str, str] = {}
     for name, label in pairs:
         if name in mapped:
@@ -74,36 +68,23 @@ def read_label_map(path: str | Path) -> dict[str, str]:
     return mapped
 
 
-def _from_json(path: Path, text: str) -> list[tuple[str, str]]:
-    try:
-        pairs = json.loads(text, object_pairs_hook=list)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
-    # An object arrives as a list of pairs, so that a class named twice is seen. A list of lists would look the same.
-    if not text.lstrip().startswith("{") or not all(isinstance(label, str) for _, label in pairs):
-        raise DatasetError(f'{path}: a label map is one JSON object of names, as in {{"class of the data": "label"}}')
+def _from_json(path: Path) -> list[tuple[str, str]]:
+    expected = 'a label map is one JSON object of names, as in {"class of the data": "label"}'
+    pairs = read_json_object(path, DatasetError, expected=expected)
+    if not all(isinstance(label, str) for _, label in pairs):
+        raise DatasetError(f"{path}: {expected}")
     return pairs
 
 
-def _from_csv(path: Path, text: str) -> list[tuple[str, str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _from_csv(path: Path) -> list[tuple[str, str]]:
+    wrong_row = "expected a class of the data and a label of the weights"
+    wrong_header = "a label map starts with the header class,label"
     pairs: list[tuple[str, str]] = []
-    header = True
-    try:
-        for fields in reader:
-            values = [field.strip() for field in fields]
-            if not any(values):
-                continue
-            if header:
-                if values != ["class", "label"]:
-                    raise DatasetError(f"{path}:{reader.line_num}: a label map starts with the header class,label")
-                header = False
-            elif len(values) != 2 or not all(values):
-                raise DatasetError(f"{path}:{reader.line_num}: expected a class of the data and a label of the weights")
-            else:
-                pairs.append((values[0], values[1]))
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
+    rows = read_csv_table(path, ("class", "label"), DatasetError, wrong_header=wrong_header, wrong_row=wrong_row)
+    for place, (name, label) in rows:
+        if not name or not label:
+            raise DatasetError(f"{place}: {wrong_row}")
+        pairs.append((name, label))
     return pairs
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from dualformer.explain import heatmap
 from dualformer.explain.explanation import Explanation, Part
 from dualformer.explain.heatmap import INK, Pixels, Words
 from dualformer.explain.map_geometry import Box
-from dualformer.files import atomic_write
+from dualformer.files import atomic_write, write_json
 from dualformer.scoring.confusion import short_text
 from dualformer.video.encode import write_image, write_video
 
@@ -39,8 +38,7 @@ def save(explanation: Explanation, folder: Path) -> dict[str, Path]:
             np.save(file, explanation.map)
 
     atomic_write(paths["map"], write_map)
-    text = json.dumps(explanation.to_dict(), indent=2, ensure_ascii=False) + "\n"
-    atomic_write(paths["json"], lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_json(paths["json"], explanation.to_dict())
     return paths
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dualformer.files import atomic_write
+from dualformer.files import csv_text, write_text
 from dualformer.inference.segments import Segment
 from dualformer.inference.timeline import Timeline
 
@@ -42,7 +40,7 @@ def web_vtt(segments: Iterable[Segment]) -> str:
 def segments_csv(segments: Iterable[Segment]) -> str:
     """Columns start, end (seconds), label, probability."""
     rows = ([f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.probability:.6f}"] for s in segments)
-    return _csv(["start", "end", "label", "probability"], rows)
+    return csv_text(["start", "end", "label", "probability"], rows)
 
 
 def windows_csv(timeline: Timeline) -> str:
@@ -58,7 +56,7 @@ def windows_csv(timeline: Timeline) -> str:
             answers = [text for c in order for text in (timeline.labels[c], f"{row[c]:.6f}")]
             yield [f"{timeline.bounds[i]:.3f}", f"{timeline.bounds[i + 1]:.3f}", *answers]
 
-    return _csv(header, rows())
+    return csv_text(header, rows())
 
 
 def as_json(timeline: Timeline) -> dict[str, object]:
@@ -92,8 +90,7 @@ def write_texts(timeline: Timeline, folder: Path, stem: str) -> list[Path]:
     }
     paths = [folder / f"{stem}{ending}" for ending in texts]
     for path, text in zip(paths, texts.values(), strict=True):
-        data = text.encode("utf-8", "surrogateescape")  # a file's name need not be text
-        atomic_write(path, lambda temporary, data=data: temporary.write_bytes(data))
+        write_text(path, text)
     return paths
 
 
@@ -101,11 +98,3 @@ def _stamp(seconds: float) -> str:
     thousandths = round(seconds * 1000)
     minutes, rest = divmod(thousandths, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
-
-
-def _csv(header: list[str], rows: Iterable[list[str]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

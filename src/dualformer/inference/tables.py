@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dualformer.errors import DualFormerError
-from dualformer.files import atomic_write
+from dualformer.files import atomic_write, write_csv
 
 Kind = Literal["text", "number", "count", "vector"]
 Columns = Mapping[str, Kind]
@@ -67,7 +67,8 @@ def write_table(path: Path, columns: Columns, rows: Iterable[Row], *, width: int
     elif ending == ".jsonl":
         atomic_write(path, lambda temporary: _write_lines(temporary, columns, rows))
     else:
-        atomic_write(path, lambda temporary: _write_csv(temporary, columns, rows))
+        cells = (["" if row.get(name) is None else row[name] for name in columns] for row in rows)
+        write_csv(path, list(columns), cells)
 
 
 def read_table(path: Path, columns: Columns) -> Iterator[Row]:
@@ -123,14 +124,6 @@ def _write_lines(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
 
 def _listed(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow(["" if row.get(name) is None else row[name] for name in columns])
 
 
 def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:

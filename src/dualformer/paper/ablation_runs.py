@@ -18,7 +18,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from dualformer.errors import DualFormerError
-from dualformer.files import atomic_write
+from dualformer.files import write_json
 from dualformer.model.config import Config, Size3
 from dualformer.model.cost import Cost, measure_cost
 from dualformer.paper.tables import ROWS, Row, effective
@@ -301,8 +301,7 @@ class _Results:
             if "seeds" in entry:
                 entry["seeds"] = dict(sorted(entry["seeds"].items(), key=lambda item: int(item[0])))
                 entry |= {name: _summary(entry["seeds"], name) for name in ("top1", "top5")}
-        text = json.dumps({"settings": self.settings, "rows": rows}, indent=2) + "\n"
-        atomic_write(self.path, lambda path: path.write_text(text))
+        write_json(self.path, {"settings": self.settings, "rows": rows}, ensure_ascii=True)
 
     def measured(self, row: Row, plan: Planned | None, owner: str, problem: str, wanted: Sequence[int]) -> Measured:
         """The results of ``row`` for the ``wanted`` seeds."""

@@ -23,7 +23,7 @@ import torch
 from lightning_fabric import Fabric
 
 from dualformer.errors import DualFormerError
-from dualformer.files import atomic_write
+from dualformer.files import write_json
 from dualformer.model.config import Config, Size3
 from dualformer.paper.relations import TASKS, Relations, Task
 from dualformer.paper.variants import KINDS, SCALED_CLIP, VARIANTS, scaled_config
@@ -173,7 +173,7 @@ def _claim(out: Path, experiment: Experiment, device: torch.device) -> Experimen
         said = ", ".join(f"{name} ({then.get(name)}, not {now[name]})" for name in changed)
         raise DualFormerError(f"{path}: these results are of another {said}; choose the same, or another --out")
     if not then:
-        atomic_write(path, lambda temporary: temporary.write_text(json.dumps({"settings": now, "runs": []}) + "\n"))
+        write_json(path, {"settings": now, "runs": []}, indent=None, ensure_ascii=True)
     return experiment
 
 
@@ -183,8 +183,7 @@ def write_results(experiment: Experiment) -> list[dict[str, Any]]:
     runs = [json.loads(path.read_text()) for path in out.glob(f"*/*/seed-*/{RESULT}")]
     order = {name: number for number, name in enumerate((*TASKS, *VARIANTS))}  # other networks follow, by name
     runs.sort(key=lambda run: (order[run["task"]], order.get(run["variant"], len(order)), run["variant"], run["seed"]))
-    text = json.dumps({"settings": experiment.binding(), "runs": runs}, indent=1) + "\n"
-    atomic_write(out / RESULTS, lambda temporary: temporary.write_text(text))
+    write_json(out / RESULTS, {"settings": experiment.binding(), "runs": runs}, indent=1, ensure_ascii=True)
     return runs
 
 

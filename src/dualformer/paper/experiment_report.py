@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.files import atomic_write
+from dualformer.files import write_text
 from dualformer.paper.experiment import Experiment
 from dualformer.paper.experiment_run import CONTROLS, TEST_SEED
 from dualformer.paper.relations import Dials, RelationClips, Task
@@ -43,7 +43,7 @@ def report(experiment: Experiment, runs: Runs) -> str:
         raise ValueError("there are no runs to report")
     out = Path(experiment.out)
     text = table(runs)
-    atomic_write(out / TABLE, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(out / TABLE, text)
     draw(out / PICTURE, experiment, runs)
     return text
 

@@ -15,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from dualformer.files import atomic_write
+from dualformer.files import write_json
 from dualformer.model.config import Config, Size3
 from dualformer.model.cost import measure_cost
 from dualformer.model.network import DualFormer
@@ -122,7 +122,7 @@ def do_run(experiment: Experiment, run: Run, *, alive: Alive | None = None) -> d
         **_cost(network),
         **test(model, scene, experiment, device=fabric.device),
     }
-    atomic_write(folder / RESULT, lambda path: path.write_text(json.dumps(result) + "\n"))
+    write_json(folder / RESULT, result, indent=None, ensure_ascii=True)
     # The figures are what is wanted; weights and checkpoints of all runs would take gigabytes.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for weights in folder.glob("*.safetensors"):

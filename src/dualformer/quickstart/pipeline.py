@@ -18,7 +18,7 @@ from dualformer.evaluation.evaluate import Control, Evaluation, evaluate
 from dualformer.evaluation.evaluation_folder import write_report
 from dualformer.explain.explain_video import explain_video
 from dualformer.explain.gradcam import CaptumMissingError
-from dualformer.files import atomic_write
+from dualformer.files import write_text
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.quickstart.config import QuickstartConfig
 from dualformer.training.checkpoint import has_checkpoint
@@ -87,8 +87,7 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
         written = write_report(report, judged, extra=extra, rows=8)
         shutil.copyfile(out / "run" / CURVES, report / CURVES)
         explained = explain_example(recognizer, file, report, reporter)
-        page = _page(config, figures, judged, len(test), explained)
-        atomic_write(report / "README.md", lambda path: path.write_text(page))
+        write_text(report / "README.md", _page(config, figures, judged, len(test), explained))
     figures = json.loads(written.figures.read_text())
     return QuickstartResult(report=report, weights=trained.weights, figures=figures, example=example)
 

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dualformer.files import atomic_write
+from dualformer.files import write_text
 from dualformer.report.confusion_table import MOST_NAMED, confusion_picture
 from dualformer.report.mistake_clips import MistakeClip
 from dualformer.report.report_charts import (
@@ -54,10 +54,10 @@ def write_page(
 
     ``figures``: what stands in figures.json; ``details``: what `content.gather` gathered. ``not_explained``: why the
     clips of the ``mistakes`` have no map, in a sentence.
-    Errors: ``WeightsError`` if the file cannot be written.
+    Errors: `FileWriteError` if the file cannot be written.
     """
     text = render(figures, details, mistakes, not_explained=not_explained)
-    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, text)
     return Page(path=path, size=len(text.encode()))
 
 

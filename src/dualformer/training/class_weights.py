@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from dualformer.datasets.samples import DatasetError, name_some
+from dualformer.files import csv_text, read_csv_table
 
 BALANCED = "balanced"
 """What ``class_weights`` says for weights by the number of videos."""
@@ -42,34 +41,17 @@ def read_class_weights(path: str | Path, classes: tuple[str, ...]) -> dict[str, 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file of class weights: {path} (or say --class-weights {BALANCED})")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8: save the class weights in that encoding") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     found: dict[str, float] = {}
-    header = True
-    try:
-        for fields in reader:
-            values = [field.strip() for field in fields]
-            place = f"{path}:{reader.line_num}"
-            if not any(values):
-                continue
-            if header:
-                if values != _HEADER:
-                    raise DatasetError(f"{place}: class weights start with the header {','.join(_HEADER)}")
-                header = False
-                continue
-            if len(values) != 2:
-                raise DatasetError(f"{place}: expected a class and its weight")
-            name, weight = values
-            if name not in classes:
-                raise DatasetError(f"{place}: {name!r} is none of the {len(classes)} classes: write it as they are")
-            if name in found:
-                raise DatasetError(f"{place}: class {name!r} is there twice: keep one line")
-            found[name] = _number(weight, place)
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
+    wrong_header = f"class weights start with the header {','.join(_HEADER)}"
+    rows = read_csv_table(
+        path, _HEADER, DatasetError, wrong_header=wrong_header, wrong_row="expected a class and its weight"
+    )
+    for place, (name, weight) in rows:
+        if name not in classes:
+            raise DatasetError(f"{place}: {name!r} is none of the {len(classes)} classes: write it as they are")
+        if name in found:
+            raise DatasetError(f"{place}: class {name!r} is there twice: keep one line")
+        found[name] = _number(weight, place)
     if missing := [name for name in classes if name not in found]:
         raise DatasetError(f"{path}: no weight for class {name_some(map(repr, missing))}: add a line (1 is usual)")
     return {name: found[name] for name in classes}
@@ -77,11 +59,7 @@ def read_class_weights(path: str | Path, classes: tuple[str, ...]) -> dict[str, 
 
 def write_class_weights(weights: Mapping[str, float]) -> str:
     """The text of a file that `read_class_weights` reads back the same."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows((name, repr(weight)) for name, weight in weights.items())
-    return text.getvalue()
+    return csv_text(_HEADER, ((name, repr(weight)) for name, weight in weights.items()))
 
 
 def _number(text: str, place: str) -> float:

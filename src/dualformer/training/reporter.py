@@ -11,7 +11,7 @@ from typing import Any, Protocol, TextIO
 
 from torch import Tensor
 
-from dualformer.files import atomic_write
+from dualformer.files import write_text
 
 METRICS = "metrics.jsonl"
 CURVES = "curves.png"
@@ -91,8 +91,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_metrics(folder: Path, epochs: Iterable[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(epoch) + "\n" for epoch in epochs)
-    atomic_write(folder / METRICS, lambda path: path.write_text(text))
+    write_text(folder / METRICS, "".join(json.dumps(epoch) + "\n" for epoch in epochs))
 
 
 def draw_curves(folder: Path, epochs: list[dict[str, Any]]) -> None:

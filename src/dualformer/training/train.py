@@ -13,7 +13,7 @@ from dualformer.datasets.benchmarks.benchmark_names import short_name
 from dualformer.datasets.flip_map import read_flip_map
 from dualformer.datasets.splits import write_split
 from dualformer.errors import DualFormerError
-from dualformer.files import atomic_write
+from dualformer.files import write_text
 from dualformer.model.compiling import compile_network
 from dualformer.model.network import DualFormer
 from dualformer.training.checkpoint import has_checkpoint
@@ -215,7 +215,7 @@ def _describer(prepared: Prepared, config: TrainConfig) -> Callable[[], None]:
             if text is None:
                 path.unlink(missing_ok=True)  # another run's
             else:
-                atomic_write(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+                write_text(path, text)
         config.replace(resume=False).save(out / CONFIG, decoder=decoder())
         if source.splits and not source.splits.overlapping:
             write_split(out / SPLIT, source.splits)

@@ -7,7 +7,6 @@ The network takes frames of any shape, so that one pass sees all of a frame, and
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dualformer.datasets.clip_datasets import leave_signals_to_the_main_process
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.errors import DualFormerError
-from dualformer.files import atomic_write
+from dualformer.files import atomic_write, write_json
 from dualformer.model.network import DualFormer
 from dualformer.training.stored_scores import SCORES, ScoresCard, TokenGrid, same_key, score_file, video_key
 from dualformer.training.teacher import TeacherError, check_labels, digest_of, match_classes
@@ -210,8 +209,7 @@ def _claim(out: Path, card: ScoresCard) -> None:
     if not (out / SCORES).is_file():
         if out.exists() and any(out.iterdir()):
             raise ValueError(f"{out} is not empty and holds no scores: choose a new or empty folder")
-        text = json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n"
-        atomic_write(out / SCORES, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_json(out / SCORES, dataclasses.asdict(card))
         return
     there = ScoresCard.read(out)
     own = {"digest": "weights", "topk": "number of classes kept", "decoder": "decoder"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dualformer.files import atomic_write
+from dualformer.files import write_text
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
@@ -37,8 +37,8 @@ def save_to_folder(
     (folder / CARD).unlink(missing_ok=True)
     save_weights(folder / TENSORS, model, card, dtype=dtype)
     page = model_page(card, title or folder.resolve().name, parameters=sum(p.numel() for p in model.parameters()))
-    for name, text in {CARD: card.to_json() + "\n", PAGE: page}.items():
-        atomic_write(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+    write_text(folder / CARD, card.to_json() + "\n")
+    write_text(folder / PAGE, page)
 
 
 def load_from_folder(folder: Path | str, *, device: torch.device | str = "cpu") -> tuple[DualFormer, Card]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dualformer.files import read_text
 from dualformer.weights.errors import WeightsError
 
 
@@ -15,12 +16,7 @@ def read_labels(path: Path | str) -> tuple[str, ...]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file of labels")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise WeightsError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
+    lines = read_text(path, WeightsError).splitlines()
     first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         label = line.strip()

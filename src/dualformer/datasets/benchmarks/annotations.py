@@ -9,6 +9,7 @@ from typing import Any
 from dualformer.datasets.benchmark_classes import spelling
 from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.samples import DatasetError, Missing, Sample, VideoList, hash_manifest, name_some
+from dualformer.files import read_text
 
 _SPLIT_ORDER = ("train", "val", "test")
 _TELL = 3  # mistakes or names that a message shows
@@ -196,14 +197,14 @@ def the_file(root: Path, what: str, *patterns: str) -> Path:
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that are not empty, stripped, with their numbers. :class:`DatasetError` where the file is not UTF-8."""
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path, DatasetError).splitlines(), 1):
         if stripped := line.strip():
             yield number, stripped
 
 
 def json_items(path: Path) -> Iterator[tuple[int, Any]]:
     """The items of a JSON array with the lines that they begin in. :class:`DatasetError` for anything else."""
-    text = read_text(path)
+    text = read_text(path, DatasetError)
     decoder = json.JSONDecoder()
     place, line, counted = _skip(text, 0), 1, 0
 
@@ -231,18 +232,6 @@ def json_items(path: Path) -> Iterator[tuple[int, Any]]:
         place = _skip(text, place + 1)
 
 
-def json_object(path: Path) -> list[tuple[str, Any]]:
-    """The pairs of a JSON object, in the order and number in which they are written."""
-    text = read_text(path)
-    try:
-        pairs = json.loads(text, object_pairs_hook=list)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}:{error.lineno}: not JSON ({error.msg}): download the file again") from error
-    if not text.lstrip().startswith("{"):
-        raise DatasetError(f"{path}:1: expected a JSON object: download the file again")
-    return pairs
-
-
 def compare_classes(found: Iterable[tuple[str, str]], official: tuple[str, ...], benchmark: str) -> None:
     """Hold a list of (FILE:LINE, name) against the official one; :class:`DatasetError` at the first that differs."""
     names = list(found)
@@ -255,16 +244,6 @@ def compare_classes(found: Iterable[tuple[str, str]], official: tuple[str, ...],
     if len(names) != len(official):
         where = names[-1][0] if names else "an empty list"
         raise DatasetError(f"{where}: {len(names)} classes, where {benchmark} has {len(official)}")
-
-
-def read_text(path: Path) -> str:
-    """The text of a file; :class:`DatasetError` with the line where it is not UTF-8."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DatasetError(f"{path}:{line}: not UTF-8: save the file in that encoding") from error
 
 
 def _skip(text: str, place: int) -> int:

@@ -5,8 +5,6 @@ test/, in class folders inside them, in a folder of replacements for corrupt fil
 with these columns; that of the test videos may lack the labels.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,9 +16,9 @@ from dualformer.datasets.benchmarks.annotations import (
     Problems,
     annotation_files,
     assemble,
-    read_text,
 )
 from dualformer.datasets.samples import DatasetError, name_some
+from dualformer.files import read_csv_rows
 
 _NEEDED = ("youtube_id", "time_start", "time_end")
 _SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
@@ -91,30 +89,25 @@ def _annotations(root: Path) -> list[Path]:
 
 def _rows(path: Path, problems: Problems) -> Iterator[tuple[str, str, Mapping[str, str]]]:
     """(FILE:LINE, split, fields by column) of every good line."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    columns = [column.strip().lower() for column in next(reader)]
+    rows = read_csv_rows(path, DatasetError, remedy=": take the original file")
+    columns = [column.lower() for column in next(rows)[1]]
     if twice := [column for column in columns if column and columns.count(column) > 1]:
         raise DatasetError(f"{path}:1: column {twice[0]!r} is in the header twice: take the original file")
-    try:
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            listed = f"{path}:{reader.line_num}"
-            if len(fields) != len(columns):
-                problems.add(listed, f"{len(fields)} fields where the header has {len(columns)}")
-                continue
-            row = {column: field.strip() for column, field in zip(columns, fields, strict=True)}
-            times = row["time_start"], row["time_end"]
-            if not row["youtube_id"] or not all(_is_time(time) for time in times) or int(times[0]) >= int(times[1]):
-                problems.add(listed, f"no video {row['youtube_id']!r} from second {times[0]!r} to {times[1]!r}")
-                continue
-            split = _split_of(path, row)
-            if split is None:
-                problems.add(listed, f"split {row['split']!r} is none of train, val, test")
-                continue
-            yield listed, split, row
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: {error}: take the original file") from error
+    for line, fields in rows:
+        listed = f"{path}:{line}"
+        if len(fields) != len(columns):
+            problems.add(listed, f"{len(fields)} fields where the header has {len(columns)}")
+            continue
+        row = dict(zip(columns, fields, strict=True))
+        times = row["time_start"], row["time_end"]
+        if not row["youtube_id"] or not all(_is_time(time) for time in times) or int(times[0]) >= int(times[1]):
+            problems.add(listed, f"no video {row['youtube_id']!r} from second {times[0]!r} to {times[1]!r}")
+            continue
+        split = _split_of(path, row)
+        if split is None:
+            problems.add(listed, f"split {row['split']!r} is none of train, val, test")
+            continue
+        yield listed, split, row
 
 
 def _is_time(text: str) -> bool:

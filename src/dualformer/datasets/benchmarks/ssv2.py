@@ -16,13 +16,14 @@ from dualformer.datasets.benchmarks.annotations import (
     annotation_files,
     assemble,
     json_items,
-    json_object,
     text_lines,
     the_file,
 )
 from dualformer.datasets.samples import DatasetError
+from dualformer.files import read_json_object
 
 _OLD = "something-something-v2-"
+_AGAIN = ": download the file again"
 
 
 def read_ssv2(root: Path) -> Listing:
@@ -62,7 +63,9 @@ def read_ssv2(root: Path) -> Listing:
 def _labels(path: Path) -> Mapping[str, int]:
     """Template without brackets → number. The numbers are 0, 1, …, each once."""
     numbers: dict[str, int] = {}
-    for template, value in json_object(path):
+    for template, value in read_json_object(
+        path, DatasetError, expected=f"expected a JSON object{_AGAIN}", remedy=_AGAIN
+    ):
         number = str(value)
         if not number.isdecimal():
             raise DatasetError(f"{path}: {template!r} has {value!r} for a number: take the original file")

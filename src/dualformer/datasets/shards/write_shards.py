@@ -21,7 +21,6 @@ from typing import IO
 
 import numpy as np
 
-from dualformer.datasets.manifest import write_whole
 from dualformer.datasets.samples import DatasetError, Packed, Sample, VideoList
 from dualformer.datasets.shards.read_shards import PARTIAL
 from dualformer.datasets.shards.shard_index import (
@@ -36,6 +35,7 @@ from dualformer.datasets.shards.shard_index import (
     shard_to_json,
 )
 from dualformer.datasets.shards.storage import url_of
+from dualformer.files import FileWriteError, write_text
 from dualformer.video.file_pieces import Media, are_frames, path_of, size_of
 from dualformer.video.numbered_frames import frames_of
 
@@ -121,7 +121,7 @@ def write_shards(
     with _told_of_the_disk(out):
         out.mkdir(parents=True, exist_ok=True)
         # What a crash left of a last line is gone with this.
-        write_whole(out / PARTIAL, "".join(f"{line}\n" for line in (plan, *map(_one_line, done.values()))))
+        write_text(out / PARTIAL, "".join(f"{line}\n" for line in (plan, *map(_one_line, done.values()))))
         with (out / PARTIAL).open("a", encoding="utf-8", newline="\n") as record:
             for one in plans:
                 if one.file not in done:
@@ -137,7 +137,7 @@ def write_shards(
             manifest_hash=next(iter(lists.values())).manifest_hash,
             plan=plan,
         )
-        write_whole(out / INDEX, index.to_json())
+        write_text(out / INDEX, index.to_json())
         (out / PARTIAL).unlink()
     return _written(out, plans, done, found)
 
@@ -354,7 +354,9 @@ def _told_of_the_video(sample: Sample) -> Iterator[None]:
 def _told_of_the_disk(out: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, FileWriteError) as raised:
+        error = raised.__cause__ if isinstance(raised, FileWriteError) else raised
+        assert isinstance(error, OSError)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "make room, and give the command again: it goes on" if full else "choose a folder that can be written"
         raise DatasetError(f"{error.filename or out}: cannot be written ({error.strerror}); {remedy}") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualformer.files import atomic_write
+from dualformer.files import write_json
 from dualformer.training.settings.augmentation_settings import PLAIN, AugmentationSettings
 from dualformer.training.settings.data_settings import DataSettings
 from dualformer.training.settings.hardware_settings import HardwareSettings
@@ -57,8 +57,7 @@ class TrainConfig(
 
     def save(self, path: Path, **found: str) -> None:
         """Writes the settings down, and besides them what was ``found`` and belongs to the result."""
-        text = json.dumps(dataclasses.asdict(self) | found, indent=2) + "\n"
-        atomic_write(path, lambda temporary: temporary.write_text(text))
+        write_json(path, dataclasses.asdict(self) | found, ensure_ascii=True)
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
