@@ -15,7 +15,7 @@ from pathlib import Path
 from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.datasets.splits import open_splits
-from dualformer.training.mixing import mix_batch
+from dualformer.training.mixing import BatchAugmentation, mix_batch
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import kinetics
 
@@ -24,10 +24,8 @@ EVERYTHING = Augmentation(
     colour_jitter=0.4,
     randaugment=RandAugment(magnitude=9, number=2, std=0.5),
     erasing=0.25,
-    mixup=0.8,
-    cutmix=1.0,
-    repeats=2,
 )
+MIXING = BatchAugmentation(mixup=0.8, cutmix=1.0, repeats=2)
 BATCH = 16
 
 
@@ -45,7 +43,7 @@ def main() -> None:
         write_dataset(Path(folder) / "videos", scene, clips_per_class={"train": 20, "val": 1}, seed=0)
         videos = open_splits(Path(folder) / "videos").train
         data = TrainingClips(videos, kinetics(16, 2, 56), seed=0, augmentation=EVERYTHING)
-        sampler = EpochSampler(len(videos), seed=0, repeats=EVERYTHING.repeats)
+        sampler = EpochSampler(len(videos), seed=0, repeats=MIXING.repeats)
         batches = Batches(data, batch_size=BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
         names = ["main", *(f"worker {i + 1}" for i in range(workers))]
         print(f"| clips | clips/s | {' | '.join(f'{name}, MiB' for name in names)} |\n|{'---|' * (len(names) + 2)}")
@@ -53,7 +51,7 @@ def main() -> None:
         while done < clips:
             sampler.at(epoch)
             for number, batch in enumerate(batches):
-                mix_batch(batch, EVERYTHING, classes=2, seed=0, epoch=epoch, number=number)
+                mix_batch(batch, MIXING, classes=2, seed=0, epoch=epoch, number=number)
                 done += len(batch["clip"])
                 if done >= clips * (len(rows) + 1) / 10:
                     children = sorted(child.pid or 0 for child in multiprocessing.active_children())

@@ -35,7 +35,7 @@ def student(teacher: str | None, pre: Preprocessing, seed: int) -> ClipObjective
     model = create_model("dualformer_nano", clip=(16, 64, 64), num_classes=len(HORIZONTAL), seed=seed, dropout=0.0)
     config = TrainConfig(data="rendered", teacher=teacher, seed=seed)
     # The truth that rendered clips bring is for dense_labels.py.
-    return make_objective(config, False, model, pre, label_smoothing=0.0, classes=HORIZONTAL).train()
+    return make_objective(config, False, model, pre, classes=HORIZONTAL).train()
 
 
 def accuracy(

@@ -26,7 +26,6 @@ EVERYTHING = Augmentation(
     colour_jitter=0.4,
     randaugment=RandAugment(magnitude=9, number=2, std=0.5),
     erasing=0.5,
-    repeats=REPEATS,
 )
 Batch = dict[str, Any]
 

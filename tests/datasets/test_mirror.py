@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dualformer.datasets.clip_datasets import TrainingClips
-from dualformer.datasets.flip_map import mirrored_labels, read_flip_map
+from dualformer.datasets.flip_map import describe_mirrored_labels, mirrored_labels, read_flip_map
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.encode import write_video
@@ -81,15 +81,17 @@ def test_a_mirrored_clip_has_its_partners_label(cache_bytes: int, tmp_path: Path
         write_video(tmp_path / f"{name}.mp4", frames, fps=25)
         samples.append(Sample(path=tmp_path / f"{name}.mp4", label=label))
     videos = VideoList(classes=CLASSES, samples=tuple(samples), source="here")
-    settings = Augmentation(flip=0.5, mirrored=(0, 2, 1, -1), area=(1.0, 1.0), ratio=(1.0, 1.0))
-    clips = TrainingClips(videos, kinetics(4, 1, 32), seed=0, augmentation=settings, cache_bytes=cache_bytes)
+    settings, swapped = Augmentation(flip=0.5, area=(1.0, 1.0), ratio=(1.0, 1.0)), (0, 2, 1, -1)
+    assert describe_mirrored_labels(swapped) == (", which swaps the labels of 1 pair of classes and leaves out 1 class")
+    pre = kinetics(4, 1, 32)
+    clips = TrainingClips(videos, pre, seed=0, augmentation=settings, mirrored=swapped, cache_bytes=cache_bytes)
     seen = {label: [0, 0] for label in range(4)}
     for epoch in range(40):
         for index in range(4):
             item = clips[epoch, index]
             mirrored = bool(item["clip"][..., :16, :].float().mean() > 100)
             seen[index][mirrored] += 1
-            assert item["label"] == (settings.mirrored_label(index) if mirrored else index)
+            assert item["label"] == (swapped[index] if mirrored else index)
     assert seen[3] == [40, 0]
     assert all(10 < seen[index][1] < 30 for index in range(3))
 
@@ -97,7 +99,10 @@ def test_a_mirrored_clip_has_its_partners_label(cache_bytes: int, tmp_path: Path
 def test_a_map_for_other_classes_is_refused() -> None:
     videos = VideoList(classes=CLASSES, samples=(), source="here")
     with pytest.raises(ValueError, match="2 mirrored labels for 4 classes"):
-        TrainingClips(videos, kinetics(4, 1, 32), seed=0, augmentation=Augmentation(flip=0.5, mirrored=(1, 0)))
+        TrainingClips(videos, kinetics(4, 1, 32), seed=0, augmentation=Augmentation(flip=0.5), mirrored=(1, 0))
+    for wrong in ((1, 2, 0, 3), (4, 1, 2, 3)):
+        with pytest.raises(ValueError, match="lead back"):
+            TrainingClips(videos, kinetics(4, 1, 32), seed=0, augmentation=Augmentation(flip=0.5), mirrored=wrong)
     with pytest.raises(ValueError, match="--scale-jitter from 20 pixels on"):
         TrainingClips(videos, kinetics(4, 1, 32), seed=0, augmentation=Augmentation(flip=0, scale_jitter=(20, 40)))
 
@@ -110,7 +115,7 @@ def test_several_clips_of_a_video_differ_and_share_its_label(tmp_path: Path) -> 
         write_video(path, rng.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8), fps=25)
         samples.append(Sample(path=path, label=label))
     videos = VideoList(classes=CLASSES, samples=tuple(samples), source="here")
-    clips = TrainingClips(videos, kinetics(4, 1, 24), seed=0, augmentation=Augmentation(flip=0.5, repeats=3))
+    clips = TrainingClips(videos, kinetics(4, 1, 24), seed=0, augmentation=Augmentation(flip=0.5))
     draws = [clips[2, 1 + 3 * repeat] for repeat in range(3)]
     assert [(item["label"], item["index"]) for item in draws] == [(1, 1)] * 3
     assert not any(torch.equal(draws[a]["clip"], draws[b]["clip"]) for a, b in ((0, 1), (0, 2), (1, 2)))

@@ -230,7 +230,7 @@ def test_clips_bring_zeros_and_ones(videos: VideoList) -> None:
 
 def test_mirroring_changes_each_label_and_one_without_a_partner_forbids_it(videos: VideoList) -> None:
     """left and right change places, round stays, and mirrored text is none of the classes."""
-    clips = TrainingClips(videos, PRE, seed=0, augmentation=Augmentation(flip=1.0, mirrored=(1, 0, 2, -1)))
+    clips = TrainingClips(videos, PRE, seed=0, augmentation=Augmentation(flip=1.0), mirrored=(1, 0, 2, -1))
     plain = TrainingClips(videos, PRE, seed=0, augmentation=Augmentation(flip=0.0))
     assert clips[0, 0]["target"].tolist() == [0, 1, 1, 0] and clips[0, 0]["label"] == 1
     assert clips[0, 2]["target"].tolist() == [0, 1, 0, 1]

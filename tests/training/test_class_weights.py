@@ -200,12 +200,14 @@ def test_what_a_teacher_says_counts_alike(tmp_path: Path):
     card = Card(config=teacher.config, labels=CLASSES, preprocessing=pre, provenance="", licence="")
     save_weights(tmp_path / "teacher.safetensors", teacher, card)
     config = TrainConfig(
-        data="x", teacher=str(tmp_path / "teacher.safetensors"), distill="both", class_weights="balanced"
+        data="x",
+        teacher=str(tmp_path / "teacher.safetensors"),
+        distill="both",
+        class_weights="balanced",
+        label_smoothing=0.1,
     )
     student = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0)
-    objective = make_objective(
-        config, False, student, pre, label_smoothing=0.1, classes=CLASSES, counts=COUNTS, videos=10
-    ).eval()
+    objective = make_objective(config, False, student, pre, classes=CLASSES, counts=COUNTS, videos=10).eval()
     assert isinstance(objective, TaughtObjective) and isinstance(objective.loss, ClipLoss)
     objective.place(torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)

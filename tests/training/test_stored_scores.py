@@ -129,7 +129,7 @@ def test_an_objective_learns_the_same_from_both(videos: VideoList, teacher, scor
     def made(**how: str) -> TaughtObjective:
         config = TrainConfig(data="videos", **how)  # type: ignore[arg-type]
         model = create_model("dualformer_nano", clip=(FRAMES, SIZE, SIZE), num_classes=4, seed=0)
-        objective = make_objective(config, False, model, PRE, label_smoothing=0.0, classes=CLASSES)
+        objective = make_objective(config, False, model, PRE, classes=CLASSES)
         assert isinstance(objective, TaughtObjective)
         return objective.eval()
 
@@ -354,14 +354,12 @@ def test_what_cannot_be_used_is_said(videos: VideoList, teacher, scores: Path, t
     same = VideoList(classes=CLASSES, samples=tuple(Sample(path=path, label=0) for path in twins), source="twins")
     with pytest.raises(DatasetError, match=r"are both kept as 'a/b/c\.mp4'"):
         teach(same, teacher, tmp_path / "twins")
-    clips = TrainingClips(videos, PRE, seed=0, augmentation=replace(WHOLE, mixup=0.8))
     model = create_model("dualformer_nano", clip=(FRAMES, SIZE, SIZE), num_classes=4, seed=0)
     config = TrainConfig(data="videos", teacher_scores=str(scores))
-    objective = make_objective(config, False, model, PRE, label_smoothing=0.0, classes=CLASSES)
-    with pytest.raises(ValueError, match="--teacher-scores do not follow --mixup, --cutmix and --randaugment"):
-        objective.feed(clips)
+    with pytest.raises(ValueError, match="`teacher_scores` do not follow `mixup`, `cutmix` and `randaugment`"):
+        make_objective(config.replace(mixup=0.8), False, model, PRE, classes=CLASSES)
     with pytest.raises(ValueError, match="--data rendered has none: give the --teacher itself"):
-        make_objective(config, True, model, PRE, label_smoothing=0.0, classes=CLASSES)
+        make_objective(config, True, model, PRE, classes=CLASSES)
 
 
 def test_damaged_scores_are_named(videos: VideoList, teacher, tmp_path: Path):

@@ -77,7 +77,7 @@ def batch(count: int = 2) -> dict[str, torch.Tensor]:
 
 
 def objective(config: TrainConfig, model: DualFormer | None = None, pre: Preprocessing = PRE) -> TaughtObjective:
-    made = make_objective(config, False, model or student(), pre, label_smoothing=0.0, classes=CLASSES)
+    made = make_objective(config, False, model or student(), pre, classes=CLASSES)
     assert isinstance(made, TaughtObjective)
     return made
 
@@ -87,11 +87,9 @@ def config(**changes: object) -> TrainConfig:
 
 
 def test_without_a_teacher_the_renderers_truth_teaches_where_there_is_one():
-    plain = make_objective(config(), False, student(), PRE, label_smoothing=0.1, classes=CLASSES)
+    plain = make_objective(config(), False, student(), PRE, classes=CLASSES)
     assert type(plain) is ClipObjective and not plain.lines and not plain.fingerprint
-    assert isinstance(
-        make_objective(config(), True, student(), PRE, label_smoothing=0.0, classes=CLASSES), MotionObjective
-    )
+    assert isinstance(make_objective(config(), True, student(), PRE, classes=CLASSES), MotionObjective)
 
 
 def test_token_labelling_is_half_the_clips_and_half_the_tokens_cross_entropy(tmp_path: Path):

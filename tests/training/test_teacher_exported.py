@@ -61,7 +61,7 @@ def test_a_student_learns_from_a_program_at_clip_level_only(network: DualFormer,
     path = export(network, tmp_path / "teacher.pt2", batch=None)
     student = small(seed=0)
     config = TrainConfig(data="videos", teacher=path, distill="clip")
-    objective = make_objective(config, False, student, PRE, label_smoothing=0.0, classes=CLASSES).eval()
+    objective = make_objective(config, False, student, PRE, classes=CLASSES).eval()
     step = objective({"clip": clips(), "label": torch.arange(3)})
     with torch.no_grad():
         taught = network(normalize(clips(), PRE)).log_softmax(1)
@@ -70,7 +70,7 @@ def test_a_student_learns_from_a_program_at_clip_level_only(network: DualFormer,
     step.loss.backward()
     assert set(objective.state_dict()) == {f"model.{key}" for key in student.state_dict()}
     with pytest.raises(ValueError, match=r"teacher\.pt2 is an exported model, .*: say --distill clip"):
-        make_objective(config.replace(distill="both"), False, student, PRE, label_smoothing=0.0, classes=CLASSES)
+        make_objective(config.replace(distill="both"), False, student, PRE, classes=CLASSES)
 
 
 def test_clips_are_fitted_to_the_size_that_a_program_takes(tmp_path: Path):

@@ -1,7 +1,8 @@
 """The torch data sets over labelled files, and the order in which training goes through them."""
 
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,11 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
 
     ``clip`` is uint8 (T, crop, crop, 3), ``index`` its video: of n videos, clip number i, n + i, 2n + i and so on are
     draws of video i. What a clip is depends on ``seed``, the epoch and its number alone: not on the worker, nor on what
-    was read before, so that a resumed run sees what an unbroken one would. ``label`` is that of the mirrored clip,
-    where mirroring changes it. Of videos that may have several labels it is the first of them, and items have besides
-    a ``target``, float32 (classes,): 1 for each label, 0 for the others.
+    was read before, so that a resumed run sees what an unbroken one would. Of videos that may have several labels
+    ``label`` is the first of them, and items have besides a ``target``, float32 (classes,): 1 for each label, 0 for the
+    others.
+
+    ``mirrored``: the label of mirrored clips for each label; -1: clips of this label are not mirrored. None: their own.
 
     ``cache_bytes``: memory for decoded frames of small data sets. Whole videos are kept as they decode, so that clips
     are bit for bit those read from the file; a video that no longer fits is read anew each time. Loader workers have
@@ -46,6 +49,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         *,
         seed: int,
         augmentation: Augmentation,
+        mirrored: Sequence[int] | None = None,
         cache_bytes: int = 0,
         tells_where: bool = False,
     ) -> None:
@@ -58,13 +62,18 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
                 f"--scale-jitter from {augmentation.scale_jitter[0]} pixels on: frames must be no smaller than the "
                 f"crops of {pre.crop} (--size)"
             )
-        if augmentation.mirrored is not None and len(augmentation.mirrored) != len(videos.classes):
-            raise ValueError(f"{len(augmentation.mirrored)} mirrored labels for {len(videos.classes)} classes")
+        if mirrored is not None and len(mirrored) != len(videos.classes):
+            raise ValueError(f"{len(mirrored)} mirrored labels for {len(videos.classes)} classes")
+        if mirrored is not None and any(
+            other not in range(-1, len(mirrored)) or (other >= 0 and mirrored[other] != label)
+            for label, other in enumerate(mirrored)
+        ):
+            raise ValueError(f"mirrored labels must lead back to where they came from, unlike {tuple(mirrored)}")
         decoder()  # one that is missing is told here, and not by every worker
         self.videos = videos
         self.pre = pre
         self._seed = seed
-        self.augmentation = augmentation
+        self.augmentation, self.mirrored = augmentation, mirrored
         self.tells_where = tells_where
         self._cache_bytes = cache_bytes
         self._cached: dict[int, tuple[NDArray[np.float64], Tensor]] = {}
@@ -77,7 +86,9 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         epoch, number = key
         index = number % len(self.videos)
         sample = self.videos.samples[index]
-        augmentation = self.augmentation.of_label(*sample.labels)
+        augmentation, mirrored = self.augmentation, self.mirrored
+        if mirrored is not None and any(mirrored[label] < 0 for label in sample.labels):
+            augmentation = replace(augmentation, flip=0.0)
         rng = np.random.default_rng([self._seed, epoch, number])
         decoded = self._decoded(index) if self._cache_bytes else None
         if decoded is None:
@@ -88,7 +99,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
             indices = random_clip(times, self.pre, rng)
             shown = ((i, frames[i]) for i in np.unique(indices).tolist())
             clip = training_view(shown, indices, times, self.pre, rng, augmentation)
-        labels = [augmentation.mirrored_label(label) if clip.mirrored else label for label in sample.labels]
+        labels = [mirrored[label] if mirrored and clip.mirrored else label for label in sample.labels]
         item = {"clip": clip.frames, "label": labels[0], "index": index} | _target(self.videos, labels)
         if self.tells_where:
             item |= {"box": np.array(clip.box), "times": clip.times, "flip": clip.mirrored}

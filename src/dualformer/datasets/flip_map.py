@@ -1,6 +1,6 @@
 """What becomes of a class when its videos are mirrored: read from a file that says so."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dualformer.datasets.samples import DatasetError
@@ -41,9 +41,16 @@ def read_flip_map(path: str | Path, classes: tuple[str, ...]) -> dict[str, str |
 
 
 def mirrored_labels(mirrored: Mapping[str, str | None], classes: tuple[str, ...]) -> tuple[int, ...]:
-    """For each class the label of its mirrored videos; -1 for none."""
+    """Returns for each class the label of its mirrored videos; -1 for none."""
     partners = (mirrored.get(name, name) for name in classes)
     return tuple(-1 if partner is None else classes.index(partner) for partner in partners)
+
+
+def describe_mirrored_labels(mirrored: Sequence[int]) -> str:
+    """Returns in words what mirroring does to labels, to be put behind the share of mirrored clips."""
+    pairs, never = sum(other > label for label, other in enumerate(mirrored)), list(mirrored).count(-1)
+    left_out = f" and leaves out {never} class{'es' if never != 1 else ''}" if never else ""
+    return f", which swaps the labels of {pairs} pair{'s' if pairs != 1 else ''} of classes{left_out}"
 
 
 def _from_json(path: Path) -> Iterator[tuple[str, str, str | None]]:

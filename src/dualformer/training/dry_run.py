@@ -75,7 +75,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
         raise ValueError("--dry-run plans a new run: leave --resume out")
     prepared = prepare(config)
     fabric = Fabric(accelerator=config.accelerator, devices=1)
-    source, augmentation, world = prepared.source, prepared.augmentation, prepared.processes.world
+    source, world = prepared.source, prepared.processes.world
     precision = choose_precision(prepared.config.precision, fabric.device)
     config = prepared.config.replace(precision=precision.name)
     assert config.batch_size and config.epochs and config.workers is not None
@@ -85,7 +85,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
         batch_size=config.batch_size,
         accumulate=config.accumulate,
         repeats=config.repeats,
-        mixes=augmentation.mixes,
+        mixes=prepared.batch_augmentation.mixes,
         world=world,
     )
     steps_per_epoch = batches // config.accumulate
@@ -102,7 +102,6 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
         source.has_truth,
         model,
         prepared.preprocessing,
-        label_smoothing=augmentation.label_smoothing,
         classes=source.classes,
         counts=source.counts,
         videos=source.size,
@@ -158,13 +157,13 @@ def _measure(
     fabric: Fabric,
     seconds: float,
 ) -> Timing:
-    source, augmentation = prepared.source, prepared.augmentation
+    source = prepared.source
     assert config.batch_size and config.workers is not None
     batches = Batches(
-        objective.feed(source.train(prepared.preprocessing, augmentation)),
+        objective.feed(source.train(prepared.preprocessing, prepared.augmentation, prepared.mirrored)),
         left_out=lambda _: None,  # the run itself names what cannot be read
         batch_size=config.batch_size,
-        sampler=EpochSampler(source.size, seed=config.seed, repeats=augmentation.repeats, order=source.order),
+        sampler=EpochSampler(source.size, seed=config.seed, repeats=config.repeats, order=source.order),
         num_workers=config.workers,
         drop_last=True,
     )

@@ -14,9 +14,8 @@ from dualformer.datasets.clip_datasets import Batches, EpochSampler
 from dualformer.errors import DualFormerError
 from dualformer.training.bad_files import BadFiles
 from dualformer.training.distributed import ProcessGroup
-from dualformer.training.mixing import mix_batch
+from dualformer.training.mixing import BatchAugmentation, mix_batch
 from dualformer.training.objective import Batch
-from dualformer.video.augmentation import Augmentation
 
 
 class Feed:
@@ -34,7 +33,7 @@ class Feed:
         workers: int,
         seed: int,
         classes: int,
-        augmentation: Augmentation,
+        augmentation: BatchAugmentation,
         order: Callable[[int], NDArray[np.int64]] | None,
         bad_files: BadFiles,
         ranks: ProcessGroup,

@@ -36,6 +36,7 @@ from dualformer.training.checkpoint import (
 from dualformer.training.clip_preview import CLIPS, draw_clips
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.feed import Feed
+from dualformer.training.mixing import BatchAugmentation
 from dualformer.training.objective import Batch, ClipObjective
 from dualformer.training.reporter import Callback, Reporter, clock
 from dualformer.training.run_folder import AVERAGE, BEST, LAST, Record, TrainResult
@@ -43,7 +44,6 @@ from dualformer.training.signals import Stop, TrainingInterrupted
 from dualformer.training.train_step import LoopConfig, NonFiniteLossError, TrainStep
 from dualformer.training.training_pictures import SCHEDULE, draw_schedule
 from dualformer.training.validation import ValidationResult, judge, size
-from dualformer.video.augmentation import Augmentation
 from dualformer.weights.safetensors_file import Card
 
 __all__ = ["AVERAGE", "BEST", "LAST", "Batch", "Loop", "LoopConfig", "TrainResult", "TrainingInterrupted"]
@@ -72,13 +72,13 @@ class Loop:
         fabric: Fabric,
         reporter: Reporter,
         fingerprint: Mapping[str, Any] | None = None,
-        augmentation: Augmentation | None = None,
+        augmentation: BatchAugmentation | None = None,
         order: Callable[[int], NDArray[np.int64]] | None = None,
         name: Callable[[int], str] | None = None,
         describe: Callable[[], None] = lambda: None,
         watchers: Sequence[Callback] = (),
     ) -> None:
-        augmentation = augmentation or Augmentation(flip=0.0)
+        augmentation = augmentation or BatchAugmentation()
         self.config, self.out, self.fabric, self.reporter = config, out, fabric, reporter
         self.raw, self.val_clips, self.progress = objective, val_clips, Progress()
         self.ranks = ProcessGroup(fabric)
@@ -114,7 +114,6 @@ class Loop:
             **config.decisive(),
             "steps": self.steps,
             "batch_size": self._feed.clips_per_batch,
-            "augmentation": augmentation.to_dict(),
         }
         self._stepper = TrainStep(
             objective,

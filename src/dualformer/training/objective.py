@@ -143,11 +143,6 @@ class TaughtObjective(ClipObjective):
             return clips
         if not isinstance(clips, TrainingClips):
             raise ValueError("--teacher-scores are of videos in files, and these clips are not cut from any")
-        if clips.augmentation.mixes or clips.augmentation.randaugment:
-            raise ValueError(
-                "--teacher-scores do not follow --mixup, --cutmix and --randaugment, which move what is in a clip: "
-                "leave them out, or give the --teacher itself"
-            )
         config, pre = self.model.config, self.preprocessing
         return LabelledTokens(clips, self._scores, TokenGrid(config, (pre.frames, pre.crop, pre.crop)))
 
@@ -191,7 +186,6 @@ def make_objective(
     model: DualFormer,
     preprocessing: Preprocessing,
     *,
-    label_smoothing: float,
     classes: Sequence[str],
     counts: Mapping[str, int] | None = None,
     videos: int = 0,
@@ -210,7 +204,7 @@ def make_objective(
         )
     loss = ClipLoss(
         classes=len(classes),
-        label_smoothing=label_smoothing,
+        label_smoothing=config.label_smoothing,
         class_weights=torch.tensor(list(weights.values())) if weights else None,
         multi_label=config.multi_label,
     )
@@ -246,6 +240,11 @@ def _objective(
     else:
         assert config.teacher_scores is not None
         scores = ScoreFolder(config.teacher_scores, classes, topk=config.teacher_topk, rest=config.teacher_rest)
+        if config.mixup or config.cutmix or config.randaugment:
+            raise ValueError(
+                "`teacher_scores` do not follow `mixup`, `cutmix` and `randaugment`, which move what is in a clip: "
+                "leave them out, or give the `teacher` itself"
+            )
     return TaughtObjective(
         model,
         preprocessing,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualformer.datasets.flip_map import describe_mirrored_labels
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Config
 from dualformer.model.presets import list_models, preset_config
@@ -15,6 +16,7 @@ from dualformer.training.batch_count import count_batches
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.class_weights import BALANCED
 from dualformer.training.distributed import Processes, processes
+from dualformer.training.mixing import BatchAugmentation
 from dualformer.training.propose import propose
 from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.run_folder import LAST
@@ -53,6 +55,9 @@ class Prepared:
     network: Config
     preprocessing: Preprocessing
     augmentation: Augmentation
+    mirrored: tuple[int, ...] | None
+    """For each class the label of its mirrored clips, as `TrainingClips` takes it."""
+    batch_augmentation: BatchAugmentation
     card: Card | None
     """That of the starting weights, or of those that the run has made so far."""
     processes: Processes
@@ -120,14 +125,21 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
     config = _closed(config, network, preprocessing, flip=flip, where=where)
     if config.data == RENDERED:  # how hard its clips are follows the epochs
         source = open_source(config)
-    augmentation = config.augmentation(source.classes)
+    augmentation, mirrored = config.augmentation(source.classes), config.mirrored_labels(source.classes)
+    batch_augmentation = BatchAugmentation(
+        mixup=config.mixup,
+        cutmix=config.cutmix,
+        mix_prob=config.mix_prob,
+        switch_prob=config.switch_prob,
+        repeats=config.repeats,
+    )
     assert config.batch_size is not None
     count_batches(  # what does not go together is refused before other processes are started
         source.size,
         batch_size=config.batch_size,
         accumulate=config.accumulate,
-        repeats=augmentation.repeats,
-        mixes=augmentation.mixes,
+        repeats=config.repeats,
+        mixes=batch_augmentation.mixes,
         world=where.world,
     )
     if config.freeze_stages > len(network.stages):
@@ -142,12 +154,18 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
         f"{preprocessing.frames} frames, stride {preprocessing.stride}{rate}, "
         f"{preprocessing.crop}x{preprocessing.crop} pixels"
     )
+    varied_how = [augmentation.describe(describe_mirrored_labels(mirrored) if mirrored else "")]
+    varied_how += [batch_augmentation.describe_mixing()] if batch_augmentation.mixes else []
+    varied_how += [f"labels smoothed by {config.label_smoothing:g}"] if config.label_smoothing else []
+    varied_how += [f"{config.repeats} clips of every video in its batch"] if config.repeats > 1 else []
     return Prepared(
         config=config,
         source=source,
         network=network,
         preprocessing=preprocessing,
         augmentation=augmentation,
+        mirrored=mirrored,
+        batch_augmentation=batch_augmentation,
         card=card,
         processes=where,
         varied=varied,
@@ -155,7 +173,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
             f"data: {source.description}",
             *lines,
             model,
-            f"augmentation (mirroring by --flip {flip}): {augmentation.describe()}",
+            f"augmentation (mirroring by --flip {flip}): {'; '.join(varied_how)}",
         ),
     )
 

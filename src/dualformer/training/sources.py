@@ -34,7 +34,7 @@ class Source:
     """Classes, and clips of them. ``train(pre, augmentation)`` and ``val(pre)`` make the data sets."""
 
     classes: tuple[str, ...]
-    train: Callable[[Preprocessing, Augmentation], Clips]
+    train: Callable[[Preprocessing, Augmentation, tuple[int, ...] | None], Clips]
     """Indexed by (epoch, number): ``clip`` T H W 3 uint8 and ``label``."""
     val: Callable[[Preprocessing], Clips]
     """Indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
@@ -89,12 +89,13 @@ def file_source(config: TrainConfig) -> Source:
             overlapping=True,
         )
 
-    def train(pre: Preprocessing, augmentation: Augmentation) -> Clips:
+    def train(pre: Preprocessing, augmentation: Augmentation, mirrored: tuple[int, ...] | None) -> Clips:
         return TrainingClips(
             splits.train,
             pre,
             seed=config.seed,
             augmentation=augmentation,
+            mirrored=mirrored,
             cache_bytes=int(config.cache_gb * 1e9),
         )
 
@@ -152,11 +153,11 @@ def rendered_source(config: TrainConfig) -> Source:
     length, epochs = config.rendered_clips, config.epochs or RENDERED_EPOCHS
     classes, things = (PLACES, "pictures") if config.frames == 1 else (ALL, "videos")
 
-    def train(pre: Preprocessing, augmentation: Augmentation) -> Clips:
+    def train(pre: Preprocessing, augmentation: Augmentation, _: tuple[int, ...] | None) -> Clips:
         if augmentation.flip:
             raise ValueError("--data rendered has classes named right and left: give --flip off")
-        kept = {"area": augmentation.area, "label_smoothing": augmentation.label_smoothing}
-        if augmentation != Augmentation(flip=0.0, **kept):
+        mixes = config.mixup or config.cutmix or config.repeats > 1
+        if mixes or augmentation != Augmentation(flip=0.0, area=augmentation.area):
             raise ValueError(
                 "--data rendered never shows a clip twice and knows what moves where in it: of the options that change "
                 "clips and batches it takes --label-smoothing only"

@@ -181,7 +181,7 @@ class LabelledTokens(Dataset[dict[str, Any]]):
         item = self._clips[key]
         where = {name: item.pop(name) for name in ("box", "times", "flip")}
         sample = self._clips.videos.samples[item["index"]]
-        target = self._scores.labels(sample, self._grid, mirrored=self._clips.augmentation.mirrored, **where)
+        target = self._scores.labels(sample, self._grid, mirrored=self._clips.mirrored, **where)
         return item | {"token_target": target}
 
 

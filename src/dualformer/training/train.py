@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch.distributed as dist
@@ -124,7 +125,7 @@ def _run(loop: Loop, prepared: Prepared, config: TrainConfig, *, goes_on: bool, 
 
 
 def _loop(prepared: Prepared, config: TrainConfig, model: DualFormer, *, fabric: Fabric, reporter: Reporter) -> Loop:
-    source, preprocessing, augmentation = prepared.source, prepared.preprocessing, prepared.augmentation
+    source, preprocessing = prepared.source, prepared.preprocessing
     assert config.epochs is not None and config.batch_size is not None and config.precision != "auto"
     assert config.workers is not None and config.backbone_lr is not None and config.warmup_epochs is not None
     out, start = Path(config.out), from_weights(config)
@@ -133,7 +134,6 @@ def _loop(prepared: Prepared, config: TrainConfig, model: DualFormer, *, fabric:
         source.has_truth,
         model,
         preprocessing,
-        label_smoothing=augmentation.label_smoothing,
         classes=source.classes,
         counts=source.counts,
         videos=source.size,
@@ -143,10 +143,10 @@ def _loop(prepared: Prepared, config: TrainConfig, model: DualFormer, *, fabric:
         reporter.say(line)
     return Loop(
         objective,
-        objective.feed(source.train(preprocessing, augmentation)),
+        objective.feed(source.train(preprocessing, prepared.augmentation, prepared.mirrored)),
         source.val(preprocessing),
         train_size=source.size,
-        augmentation=augmentation,
+        augmentation=prepared.batch_augmentation,
         card=Card(
             config=model.config,
             labels=source.classes,
@@ -182,6 +182,12 @@ def _loop(prepared: Prepared, config: TrainConfig, model: DualFormer, *, fabric:
         fingerprint={
             "data": source.fingerprint,
             "model": model.config.to_dict(),
+            "augmentation": {
+                **prepared.augmentation.to_dict(),
+                "mirrored": prepared.mirrored,
+                **asdict(prepared.batch_augmentation),
+                "label_smoothing": config.label_smoothing,
+            },
             **objective.fingerprint,
         },
         order=source.order,

@@ -1,10 +1,10 @@
-"""How training clips are varied, as data. ``augment`` and ``transforms`` carry it out, and training mixes the clips.
+"""How training clips are varied, as data. ``pixel_augment`` and ``transforms`` carry it out.
 
-Everything is off but what the paper does: random resized crops, and mirroring where the labels allow it.
+Everything is off but what the paper does: random resized crops, and mirroring.
 """
 
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -43,15 +43,13 @@ class RandAugment:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What is drawn for every clip, the same for all its frames, and what is done to whole batches.
+    """What is drawn for every clip, the same for all its frames.
 
     Raises ``ValueError`` where a value is out of range.
     """
 
     flip: float
     """Probability of mirroring a clip."""
-    mirrored: tuple[int, ...] | None = None
-    """The label that a mirrored clip of each label has; -1: clips of this label are not mirrored. None: its own."""
     area: tuple[float, float] = (0.08, 1.0)
     """Smallest and largest part of the frame that a random crop takes."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -63,21 +61,9 @@ class Augmentation:
     randaugment: RandAugment | None = None
     erasing: float = 0.0
     """Probability of putting noise in place of a box, the same in all frames."""
-    mixup: float = 0.0
-    """Two clips are laid over one another, in parts drawn from a beta distribution with this parameter."""
-    cutmix: float = 0.0
-    """A box of a clip, the same in all frames, is replaced by another's; its size is drawn as for ``mixup``."""
-    mix_prob: float = 1.0
-    """Probability that a batch is mixed."""
-    switch_prob: float = 0.5
-    """Probability of CutMix where ``mixup`` is on as well."""
-    label_smoothing: float = 0.0
-    """Part of the target that is spread evenly over all classes."""
-    repeats: int = 1
-    """How often a video is in its batch, each time as another clip."""
 
     def __post_init__(self) -> None:
-        for name in ("flip", "erasing", "mix_prob", "switch_prob"):
+        for name in ("flip", "erasing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a probability, not {getattr(self, name)}")
         if not 0 < self.area[0] <= self.area[1] <= 1:
@@ -86,40 +72,15 @@ class Augmentation:
             raise ValueError(f"ratio must be two rising positive numbers, not {self.ratio}")
         if self.scale_jitter and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
             raise ValueError(f"scale_jitter must be two rising numbers of pixels, not {self.scale_jitter}")
-        if not 0 <= self.colour_jitter <= 1 or not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"colour_jitter and label_smoothing are shares, not {self.colour_jitter} and {self.label_smoothing}"
-            )
-        if self.mixup < 0 or self.cutmix < 0:
-            raise ValueError(f"mixup and cutmix must not be negative, not {self.mixup} and {self.cutmix}")
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1, not {self.repeats}")
-        if self.mirrored and any(
-            other not in range(-1, len(self.mirrored)) or (other >= 0 and self.mirrored[other] != label)
-            for label, other in enumerate(self.mirrored)
-        ):
-            raise ValueError(f"mirrored labels must lead back to where they came from, unlike {self.mirrored}")
+        if not 0 <= self.colour_jitter <= 1:
+            raise ValueError(f"colour_jitter is a share, not {self.colour_jitter}")
 
-    @property
-    def mixes(self) -> bool:
-        """Whether batches are mixed."""
-        return (self.mixup > 0 or self.cutmix > 0) and self.mix_prob > 0
-
-    def mirrored_label(self, label: int) -> int:
-        """The label of a mirrored clip of ``label``, which must be one that is mirrored."""
-        return label if self.mirrored is None else self.mirrored[label]
-
-    def of_label(self, *labels: int) -> "Augmentation":
-        """What clips of these labels get: not every one may be mirrored."""
-        never = self.mirrored is not None and any(self.mirrored[label] < 0 for label in labels)
-        return replace(self, flip=0.0) if never else self
-
-    def describe(self) -> str:
-        """In words, for people."""
+    def describe(self, mirroring: str = "") -> str:
+        """Returns the augmentation in words, for people; ``mirroring`` is put behind the share of mirrored clips."""
         crops = f"random crops of {_percent(*self.area)} of the frame"
         if self.scale_jitter:
             crops = f"random crops of frames with a short side of {_range(*self.scale_jitter)} pixels"
-        parts = [crops, self._describe_flip()]
+        parts = [crops, f"{self.flip:.0%} of the clips mirrored{mirroring}" if self.flip else "not mirrored"]
         if self.colour_jitter:
             parts.append(f"brightness, contrast and saturation changed by up to {self.colour_jitter:.0%}")
         if self.randaugment:
@@ -130,31 +91,7 @@ class Augmentation:
             )
         if self.erasing:
             parts.append(f"a box erased in {self.erasing:.0%} of the clips")
-        if self.mixes:
-            parts.append(self._describe_mixing())
-        if self.label_smoothing:
-            parts.append(f"labels smoothed by {self.label_smoothing:g}")
-        if self.repeats > 1:
-            parts.append(f"{self.repeats} clips of every video in its batch")
         return "; ".join(parts)
-
-    def _describe_flip(self) -> str:
-        if not self.flip:
-            return "not mirrored"
-        how = f"{self.flip:.0%} of the clips mirrored"
-        if self.mirrored is None:
-            return how
-        pairs = sum(other > label for label, other in enumerate(self.mirrored))
-        never = self.mirrored.count(-1)
-        return f"{how}, which swaps the labels of {pairs} pair{'s' if pairs != 1 else ''} of classes" + (
-            f" and leaves out {never} class{'es' if never != 1 else ''}" if never else ""
-        )
-
-    def _describe_mixing(self) -> str:
-        names = [f"mixup {self.mixup:g}"] if self.mixup else []
-        names += [f"CutMix {self.cutmix:g}"] if self.cutmix else []
-        share = f" ({self.switch_prob:.0%} CutMix)" if len(names) == 2 else ""
-        return f"{' or '.join(names)}{share} on {self.mix_prob:.0%} of the batches"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, ready for JSON."""

@@ -109,34 +109,32 @@ class AugmentationSettings:
             )
         return "on"
 
-    def augmentation(self, classes: tuple[str, ...]) -> Augmentation:
-        """What is drawn for clips and batches. Errors: as `flip_for` and `read_flip_map`, and ``ValueError`` for a map
-        that leaves out a class whose name speaks of left and right.
+    def mirrored_labels(self, classes: tuple[str, ...]) -> tuple[int, ...] | None:
+        """Returns for each class the label of its mirrored clips, -1 where they are not mirrored; None: its own.
+
+        Errors: as `flip_for` and `read_flip_map`, and ``ValueError`` for a map that leaves out a class whose name
+        speaks of left and right.
         """
-        flip, mirrored = self.flip_for(classes), None
-        if flip == "swap":
-            assert self.flip_map is not None
-            pairs = read_flip_map(self.flip_map, classes)
-            if left_out := [name for name in _sided(classes) if name not in pairs]:
-                raise ValueError(
-                    f"--flip-map {self.flip_map}: class {left_out[0]!r} sounds as if left and right differ: say what "
-                    "its mirrored videos are (the class itself, if nothing changes)"
-                )
-            mirrored = mirrored_labels(pairs, classes)
+        if self.flip_for(classes) != "swap":
+            return None
+        assert self.flip_map is not None
+        pairs = read_flip_map(self.flip_map, classes)
+        if left_out := [name for name in _sided(classes) if name not in pairs]:
+            raise ValueError(
+                f"--flip-map {self.flip_map}: class {left_out[0]!r} sounds as if left and right differ: say what "
+                "its mirrored videos are (the class itself, if nothing changes)"
+            )
+        return mirrored_labels(pairs, classes)
+
+    def augmentation(self, classes: tuple[str, ...]) -> Augmentation:
+        """Returns what is drawn for every clip. Errors: as `flip_for`."""
         return Augmentation(
-            flip=0.0 if flip == "off" else 0.5,
-            mirrored=mirrored,
+            flip=0.0 if self.flip_for(classes) == "off" else 0.5,
             area=(self.min_area, 1.0),
             scale_jitter=_pixels(self.scale_jitter) if self.scale_jitter else None,
             colour_jitter=self.colour_jitter,
             randaugment=RandAugment.parse(self.randaugment) if self.randaugment else None,
             erasing=self.erasing,
-            mixup=self.mixup,
-            cutmix=self.cutmix,
-            mix_prob=self.mix_prob,
-            switch_prob=self.switch_prob,
-            label_smoothing=self.label_smoothing,
-            repeats=self.repeats,
         )
 
 
