@@ -8,6 +8,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dualformer.cli.option_names import OptionNames
+from dualformer.cli.shared_options import Device, Json, at_least_one
+from dualformer.video.preprocessing import DEFAULT_VIEWS
+
+PARAMETERS = {"format": "backend"}
+"""Exporting calls it otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -26,11 +33,10 @@ class Options:
     """PyTorch as it is; compiled, which takes a minute or two before the first run; or exported for the occasion."""
     threads: tuple[int, ...] = ()
     """Numbers of threads; by default as many as PyTorch takes."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
+    device: Device = "auto"
     video: Path | None = None
     """A video file, to be labelled from file to label as well: decoding, resizing, network."""
-    views: str = "4x1"
+    views: str = DEFAULT_VIEWS
     """Views of the video, clips x crops."""
     seconds: float = 20.0
     """About how long to measure times; there are three rounds at least. Memory comes on top."""
@@ -42,16 +48,14 @@ class Options:
     """Have the C library keep freed memory, as the verbs that run networks do; it makes a difference on a CPU."""
     out: Path | None = None
     """A file to write the tables to, as Markdown."""
-    json: bool = False
-    """Print one JSON object, and nothing else to standard output."""
+    json: Json = False
 
     def __post_init__(self) -> None:
         if not self.models:
             raise ValueError("name at least one model")
         if not self.seconds > 0:
             raise ValueError(f"--seconds must be more than 0, not {self.seconds:g}")
-        if self.rounds is not None and self.rounds < 1:
-            raise ValueError(f"--rounds must be at least 1, not {self.rounds}")
+        at_least_one(self, "rounds")
 
 
 def run(options: Options) -> int:
@@ -61,7 +65,7 @@ def run(options: Options) -> int:
     from dualformer.bench.machine_info import describe_machine
     from dualformer.bench.measurement import measure
     from dualformer.bench.table import markdown
-    from dualformer.cli._progress import Progress
+    from dualformer.cli.progress import Progress
     from dualformer.files import write_text
     from dualformer.model.config import parse_clip
 
@@ -104,19 +108,4 @@ def run(options: Options) -> int:
 
 def command_of(options: Options) -> str:
     """The command line that asks for the same measurement; what is printed and written where is left out."""
-    import dataclasses
-    import shlex
-
-    words = ["dualformer", "bench"]
-    default = Options()
-    if options.models != default.models:
-        words += options.models
-    for field in dataclasses.fields(Options):
-        value = getattr(options, field.name)
-        if field.name in ("models", "out", "json") or value == getattr(default, field.name):
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{'' if value else 'no-'}{field.name.replace('_', '-')}")
-        else:
-            words += [f"--{field.name}", *map(str, value if isinstance(value, tuple) else (value,))]
-    return shlex.join(words)
+    return OptionNames(Options).command("bench", options, leave_out=("out", "json"))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from dualformer.cli.shared_options import Json, at_least_one, positive
+
 if TYPE_CHECKING:
     from dualformer.datasets.manifest import Verdict
 
@@ -27,20 +29,17 @@ class Options:
     """A file that takes longer than this to decode is bad."""
     fresh: bool = False
     """Decode every file. Otherwise those are left out that --out already calls good and that have not changed since."""
-    json: bool = False
-    """Print the result as JSON, and nothing else."""
+    json: Json = False
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
-            raise ValueError(f"--seconds must be positive, not {self.seconds}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers must be at least 1, not {self.workers}")
+        positive(self, "seconds")
+        at_least_one(self, "workers")
 
 
 def run(options: Options) -> int:
     import time
 
-    from dualformer.cli._progress import Progress
+    from dualformer.cli.progress import Progress
     from dualformer.datasets.decode_check import check_into, journal_of, write_manifest
     from dualformer.datasets.shards.checksums import compare_shards, condemn
     from dualformer.datasets.shards.read_shards import find_shards
@@ -71,7 +70,7 @@ def run(options: Options) -> int:
                 progress.say(f"bad: {verdict.where}: {verdict.reason}")
             progress.show(done, len(paths))
 
-        try:
+        with progress.goes_on(f"from what {journal_of(options.out)} keeps"):
             checked = check_into(
                 options.out,
                 paths,
@@ -80,9 +79,6 @@ def run(options: Options) -> int:
                 fresh=options.fresh,
                 progress=show,
             )
-        except KeyboardInterrupt:
-            progress.say(f"stopped; the same command goes on from what {journal_of(options.out)} keeps")
-            raise
     verdicts = checked.verdicts
     if place := find_shards(options.data):
         with Progress("reading shards", "shards read", quiet=options.json) as progress:

@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dualformer.cli.shared_options import Device, Json
+from dualformer.video.preprocessing import DEFAULT_VIEWS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -25,7 +28,7 @@ class Options:
     """Which of the clips of --views to explain, counted from 0 (default: the one in the middle of the video)."""
     at: float | None = None
     """Explain the clip around this moment, in seconds."""
-    views: str = "4x1"
+    views: str = DEFAULT_VIEWS
     """Clips x crops that predict looks at; --clip counts these clips."""
     stage: int | None = None
     """Of the network, 1 to 4 (default: for gradcam the last; for the others the last with a pyramid). Earlier ones have
@@ -43,10 +46,8 @@ class Options:
     class's probability."""
     out: Path | None = None
     """Folder for the files (default: explained/NAME)."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
-    json: bool = False
-    """Print one JSON object, and nothing else."""
+    device: Device = "auto"
+    json: Json = False
 
     def __post_init__(self) -> None:
         self.place()
@@ -99,8 +100,8 @@ def run(options: Options) -> int:
 
     heat, clip = explanation.heat, explanation.clip
     when = "" if clip.times is None else f", {clip.times[0]:.1f} to {clip.times[-1]:.1f} s"
-    print(f"{explanation.label}  {explanation.probability:.1%} for the clip of frames {clip.numbers[0]} to "
-          f"{clip.numbers[-1]}{when}")  # fmt: skip
+    frames = f"{clip.numbers[0]} to {clip.numbers[-1]}"
+    print(f"{explanation.label}  {explanation.probability:.1%} for the clip of frames {frames}{when}")
     if explanation.predicted[0] != explanation.label:
         print(f"the most likely class is {explanation.predicted[0]} ({explanation.predicted[1]:.1%})")
     print(f"{heat.about}: a map of {'x'.join(map(str, heat.tokens.shape))} tokens")

@@ -8,14 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from dualformer.cli.shared_options import (
+    Json,
+    LabelMap,
+    Manifest,
+    ValFraction,
+    Weights,
+    Workers,
+    at_least_one,
+    bad_files,
+    between_zero_and_one,
+    decoding_processes,
+    rows,
+    zero_or_more,
+)
+from dualformer.training.settings.data_settings import DataSettings
+from dualformer.video.preprocessing import DEFAULT_VIEWS
+
 if TYPE_CHECKING:
     from dualformer.export.export_weights import ExportReport
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    weights: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WEIGHTS")]
-    """A weights file, a folder with model.safetensors, or a hub id (owner/name)."""
+    weights: Annotated[tyro.conf.Positional[Weights], tyro.conf.arg(metavar="WEIGHTS")]
     format: Literal["torch", "onnx", "openvino"]
     """torch: a .pt2 file for torch.export.load; onnx: an .onnx file for ONNX Runtime and others; openvino: a folder
     with model.xml and model.bin, the fastest on a CPU."""
@@ -30,12 +46,9 @@ class Options:
     part to train on, and its accuracy is measured on the part to validate on."""
     on: str | None = None
     """Rows of a CSV file to validate on, as in batch=B; split=test of a benchmark or shards."""
-    val_fraction: float = 0.2
-    """int8: part of each class to validate on where the data has no split of its own."""
-    label_map: Path | None = None
-    """Where class names differ: a JSON object or a CSV file (class,label) from the data's names to the weights'."""
-    manifest: Path | None = None
-    """Manifest that `dualformer check` wrote: files it calls bad are left out."""
+    val_fraction: ValFraction = DataSettings.val_fraction
+    label_map: LabelMap = None
+    manifest: Manifest = None
     videos: tuple[Path, ...] = ()
     """Video or image files to run both sides on. Without them and without --data it is rendered clips."""
     clips: int = 8
@@ -44,31 +57,22 @@ class Options:
     """int8: clips that ranges are found on."""
     accuracy_videos: int = 500
     """int8: videos that its accuracy is measured on, at most; 0 leaves it out."""
-    views: str = "4x1"
+    views: str = DEFAULT_VIEWS
     """int8: views of each of these videos, clips x crops."""
     seed: int = 0
     """int8: of the split that --val-fraction makes, and of which videos are taken."""
     tolerance: float | None = None
     """Largest difference of logits, as a part of the largest logit, up to which the model is written (default: 0.0001
     for fp32, 0.02 for bf16, 0.1 for int8)."""
-    workers: int | None = None
-    """Processes that decode (default: one less than there are cores, at most 8)."""
-    json: bool = False
-    """Print the report as JSON, and nothing else."""
+    workers: Workers = None
+    json: Json = False
 
     def __post_init__(self) -> None:
         if self.batch != "dynamic" and (not self.batch.isdecimal() or int(self.batch) < 1):
             raise ValueError(f"--batch must be dynamic or a number of at least 1, not {self.batch}")
-        for name in ("clips", "calibration_clips"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        for name in ("workers", "seed", "accuracy_videos"):
-            if (value := getattr(self, name)) is not None and value < 0:
-                raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, not {value}")
-        if self.tolerance is not None and not self.tolerance >= 0:
-            raise ValueError(f"--tolerance must be 0 or more, not {self.tolerance}")
-        if not 0 < self.val_fraction < 1:
-            raise ValueError(f"--val-fraction must lie between 0 and 1, not {self.val_fraction}")
+        at_least_one(self, "clips", "calibration_clips")
+        zero_or_more(self, "workers", "seed", "accuracy_videos", "tolerance")
+        between_zero_and_one(self, "val_fraction")
         if self.precision == "int8" and self.data is None:
             raise ValueError(
                 "--precision int8 needs --data: ranges are found, and accuracy is measured, on your videos"
@@ -79,10 +83,8 @@ class Options:
 
 def run(options: Options) -> int:
     import json
-    import os
 
-    from dualformer.cli._progress import Progress
-    from dualformer.datasets.splits import parse_where, read_bad
+    from dualformer.cli.progress import Progress
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.export.accuracy_change import judge_on
     from dualformer.export.export_data import open_material
@@ -94,7 +96,7 @@ def run(options: Options) -> int:
     check_choice(options.format, options.precision, batch)
     views = Views.parse(options.views)
     label_map = read_label_map(options.label_map) if options.label_map else None
-    workers = min(8, (os.cpu_count() or 1) - 1) if options.workers is None else options.workers
+    workers = decoding_processes(options.workers)
     model, card = load_weights(options.weights)
     out = options.out or out_beside(options.weights, format=options.format, precision=options.precision)
     pre = card.preprocessing
@@ -109,8 +111,8 @@ def run(options: Options) -> int:
         card,
         int8=options.precision == "int8",
         data=options.data,
-        on=parse_where(options.on) if options.on else None,
-        bad=read_bad(options.manifest) if options.manifest else set(),
+        on=rows(options.on),
+        bad=bad_files(options.manifest),
         val_fraction=options.val_fraction,
         seed=options.seed,
         label_map=label_map,

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from dualformer.cli.shared_options import Json
+from dualformer.video.preprocessing import DEFAULT_VIEWS
+
 if TYPE_CHECKING:
     from dualformer.model.cost import Cost
     from dualformer.weights.card import Card
@@ -19,10 +22,9 @@ class Options:
     """A model's name (dualformer_tiny), a weights file, a folder with one, a hub id, or an exported model."""
     clip: str | None = None
     """Frames x height x width of a view, as 32x224x224; by default what the model is cut for."""
-    views: str = "4x1"
+    views: str = DEFAULT_VIEWS
     """Clips x crops of a video that are averaged in a test, for the total."""
-    json: bool = False
-    """Print one JSON object, and nothing else."""
+    json: Json = False
 
 
 def run(options: Options) -> int:

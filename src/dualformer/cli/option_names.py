@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any, TextIO, cast, get_type_hints
 
@@ -36,6 +37,20 @@ class OptionNames:
     def spell(self, text: str) -> str:
         """Returns ``text`` with options in place of the arguments in backquotes."""
         return _ARGUMENT.sub(self._spelling, text) if "`" in text else text
+
+    def command(self, verb: str, options: Any, *, leave_out: Collection[str] = ()) -> str:
+        """Returns the command line that gives ``options``, but for those in ``leave_out`` and what is so by default."""
+        words: list[str] = []
+        for field in dataclasses.fields(options):
+            value, option = getattr(options, field.name), self[field.name]
+            if field.name in leave_out or value == field.default:
+                continue
+            values = [] if isinstance(value, bool) else [*map(str, value if isinstance(value, tuple) else (value,))]
+            if not option.startswith("--"):
+                words = [*values, *words]
+            else:
+                words += [f"--no-{option.removeprefix('--')}" if value is False else option, *values]
+        return shlex.join(["dualformer", verb, *words])
 
     def spelling(self, stream: TextIO) -> TextIO:
         """Returns a stream that spells what is written to it and passes it on to ``stream``."""

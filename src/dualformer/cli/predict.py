@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from dualformer.cli._computing import Computing
-from dualformer.cli._folder import named_files, run_folder, with_address
+from dualformer.cli.predict_folder import FolderOptions, named_files, predict_folder, ray_alone
+from dualformer.cli.shared_options import WeightsOrExport, at_least_one, positive
 
 _NOT_GIVEN = (None, False, ())
 
+defaults = ray_alone
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Computing):
-    files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES…")]
-    """Video or image files; a folder stands for all of them in it, however deep. An image is a video of one frame. A
-    list stands for its files: .csv with a column path, .txt with a path on each line."""
-    weights: str
-    """A weights file, a folder with model.safetensors, a hub id (owner/name), or an exported model."""
+class Options(FolderOptions):
+    weights: WeightsOrExport
     top: int = 5
     """Classes to name for each file."""
-    views: str = "4x1"
-    """Views of each video, clips x crops (1 or 3 crops); their probabilities are averaged."""
     json: bool = False
     """Print one JSON object per file, and nothing else. With --out of a table, one at the end."""
     out: Path | None = None
     """Write a table (.parquet, .csv or .jsonl) with a row for each file. A second call does only what is new or has
     changed. With --timeline, the folder of its files (default: timeline)."""
-    fresh: bool = False
-    """With --out: replace what is in the table."""
-    retry: bool = False
-    """With --out: try those files again that failed."""
-    ray: str | None = None
-    """With --out: spread the files over a Ray cluster at this address; alone, over processes of this machine."""
-    actors: int | None = None
-    """Processes of --ray; one for each GPU, or CPU where there is none, if not given."""
     timeline: bool = False
     """Of long videos, say what happens when: segments as CSV, JSON and subtitles (WebVTT), and a picture."""
     hop: float | None = None
@@ -55,13 +39,9 @@ class Options(Computing):
     """With --timeline: write the video with the labels burnt in as well (MP4 without sound)."""
 
     def __post_init__(self) -> None:
-        if self.top < 1:
-            raise ValueError(f"--top must be at least 1, not {self.top}")
-        if not self.files:
-            raise ValueError("name at least one video, image or folder")
-        for name in ("hop", "window", "shortest"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise ValueError(f"--{name} must be positive, not {value}")
+        super().__post_init__()
+        at_least_one(self, "top")
+        positive(self, "hop", "window", "shortest")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must be a probability, not {self.threshold}")
         of_timelines = ("hop", "window", "threshold", "shortest", "background", "burn")
@@ -70,12 +50,6 @@ class Options(Computing):
         table = self.out is not None and not self.timeline
         if stray := [name for name in ("fresh", "retry", "ray", "actors") if getattr(self, name) and not table]:
             raise ValueError(f"--{stray[0]} goes with --out and a table")
-        if self.actors is not None and self.ray is None:
-            raise ValueError("--actors goes with --ray")
-
-
-def defaults(arguments: Sequence[str]) -> tuple[None, str, list[str]]:
-    return None, "", with_address(arguments)
 
 
 def run(options: Options) -> int:
@@ -86,17 +60,10 @@ def run(options: Options) -> int:
     if options.timeline:
         return _timelines(options)
     if options.out is not None:
-        return _table(options, options.out)
-    from dualformer.inference.recognizer import Recognizer
+        return predict_folder(options, "labels", options.out, top=options.top)
     from dualformer.video.decode import VideoError
 
-    recognizer = Recognizer.load(
-        options.weights,
-        device=options.device,
-        views=options.views,
-        precision=options.chosen_precision,
-        compile_mode=options.compile_mode,
-    )
+    recognizer = options.load(options.weights, views=options.views)
     paths = named_files(options.files)
     if not options.json:
         pre = recognizer.preprocessing
@@ -134,47 +101,19 @@ def run(options: Options) -> int:
     return 1 if failed else 0
 
 
-def _table(options: Options, out: Path) -> int:
-    from dualformer.inference.ray_cluster import Recipe
-
-    recipe = Recipe(
-        kind="labels",
-        weights=options.weights,
-        top=options.top,
-        views=options.views,
-        device=options.device,
-        precision=options.chosen_precision,
-        compile_mode=options.compile_mode,
-    )
-    return run_folder(
-        out,
-        options.files,
-        recipe,
-        ray=options.ray,
-        actors=options.actors,
-        fresh=options.fresh,
-        retry=options.retry,
-        json=options.json,
-    )
-
-
 def _timelines(options: Options) -> int:
-    from dualformer.cli._timeline import Settings, run_timelines
+    from dualformer.cli.predict_timeline import predict_timelines
 
-    settings = Settings(
+    return predict_timelines(
+        named_files(options.files),
+        lambda: options.load(options.weights, views=options.views),
+        options.out or Path("timeline"),
+        weights=options.weights,
+        burn=options.burn,
+        json=options.json,
         window=options.window,
         hop=options.hop,
         threshold=0.5 if options.threshold is None else options.threshold,
         shortest=options.shortest,
         background=options.background,
-        burn=options.burn,
-    )
-    return run_timelines(
-        named_files(options.files),
-        options.weights,
-        options.out or Path("timeline"),
-        settings,
-        views=options.views,
-        computing=options,
-        json=options.json,
     )

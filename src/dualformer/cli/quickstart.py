@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dualformer.cli.shared_options import only
 from dualformer.quickstart.config import QuickstartConfig
 
 
@@ -14,7 +15,6 @@ class Options(QuickstartConfig):
 
 
 def run(options: Options) -> int:
-    import dataclasses
     import json
     import sys
 
@@ -22,10 +22,9 @@ def run(options: Options) -> int:
     from dualformer.training.loop import TrainingInterrupted
     from dualformer.training.reporter import Reporter
 
-    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(QuickstartConfig)}
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
     try:
-        result = quickstart(QuickstartConfig(**settings), reporter=reporter)
+        result = quickstart(QuickstartConfig(**only(QuickstartConfig, options)), reporter=reporter)
     except TrainingInterrupted:
         reporter.say("the same command goes on from here")
         return 130

@@ -46,7 +46,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from dualformer.cli._progress import Progress
+    from dualformer.cli.progress import Progress
     from dualformer.datasets.rendered import write_dataset
 
     still = options.classes == "places"

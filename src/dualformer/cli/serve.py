@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualformer.cli._computing import Computing
+from dualformer.cli.shared_options import InferenceOptions, at_least_one
 from dualformer.serving.limits import Limits
+from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 _MIB = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Computing):
+class Options(InferenceOptions):
     weights: str
     """A weights file, a folder with model.safetensors, a hub id (owner/name), rendered, or an exported model."""
     host: str = "127.0.0.1"
@@ -24,7 +25,7 @@ class Options(Computing):
     """Show a web page at /. It cannot ask for a token."""
     token_file: Path | None = None
     """File with the token that clients must send as Authorization: Bearer TOKEN. Or set DUALFORMER_TOKEN."""
-    views: str = "4x1"
+    views: str = DEFAULT_VIEWS
     """Clips x crops of each video that are looked at."""
     batch: int = 8
     """Views that go through the network together, at most."""
@@ -58,12 +59,9 @@ class Options(Computing):
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ValueError(f"--port must be 0 to 65535, not {self.port}")
-        if self.batch < 1:
-            raise ValueError(f"--batch must be at least 1, not {self.batch}")
+        at_least_one(self, "batch", "workers")
         if not 0 <= self.batch_ms < math.inf:
             raise ValueError(f"--batch-ms must be a number of 0 or more, not {self.batch_ms}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers must be at least 1, not {self.workers}")
         if not 1 <= self.grace < math.inf:
             raise ValueError(f"--grace must be a number of at least 1, not {self.grace}")
         for name in ("max_mib", "decode_mib"):
@@ -101,7 +99,6 @@ def run(options: Options) -> int:
     from dualformer.serving.extra import need_web
 
     need_web()
-    from dualformer.inference.recognizer import Recognizer
     from dualformer.serving.app import make_app
     from dualformer.serving.server import bind, make_server, run_server
     from dualformer.serving.service import Service
@@ -111,14 +108,7 @@ def run(options: Options) -> int:
         raise ValueError("--ui cannot ask for a token: leave one of them out, or let a proxy ask")
     listening = bind(options.host, options.port)  # a port that is taken shows before anything is loaded
     with listening:
-        recognizer = Recognizer.load(
-            options.weights,
-            device=options.device,
-            views=options.views,
-            views_per_batch=options.batch,
-            precision=options.chosen_precision,
-            compile_mode=options.compile_mode,
-        )
+        recognizer = options.load(options.weights, views=options.views, views_per_batch=options.batch)
         service = Service(
             recognizer,
             options.limits(),

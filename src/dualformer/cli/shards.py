@@ -8,40 +8,31 @@ from typing import Annotated
 
 import tyro
 
+from dualformer.cli.shared_options import Json, SplitOptions, bad_files, between_zero_and_one, rows, zero_or_more
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(SplitOptions):
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
-    """What `dualformer train --data` takes: a folder, a CSV file, a benchmark, or other shards."""
+    """What `dualformer train --data` takes: a folder, a CSV file, a benchmark, or other shards. What is validated on is
+    decided here, and not when shards are trained on."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder to make: train-000000.tar, …, val-000000.tar, …, and index.json. Upload it as it is."""
     size_mb: float = 256.0
     """Megabytes of a shard, about."""
-    train_on: str | None = None
-    """Rows of a CSV or benchmark to train on, as in split=train. What is validated on is decided here, and not when
-    shards are trained on: this and the three below mean what they mean to `dualformer train`."""
-    val_on: str | None = None
-    """Rows to validate on."""
-    val_fraction: float = 0.2
-    """Part of each class to validate on where the data has no split of its own."""
     seed: int = 0
     """Of that split, and of the order in which the videos to train on lie in the shards."""
     judge: bool = False
     """Write only what `dualformer evaluate` would take of the data, as the split test."""
     on: str | None = None
     """With --judge: rows of a CSV or benchmark, as in split=test."""
-    manifest: str | None = None
-    """Manifest that `dualformer check` wrote: files it calls bad are left out."""
-    json: bool = False
-    """Print the result as JSON, and nothing else."""
+    json: Json = False
 
     def __post_init__(self) -> None:
         if not self.size_mb > 0:
             raise ValueError(f"--size-mb must be more than 0, not {self.size_mb}")
-        if not 0 < self.val_fraction < 1:
-            raise ValueError(f"--val-fraction must lie between 0 and 1, not {self.val_fraction}")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be 0 or more, not {self.seed}")
+        between_zero_and_one(self, "val_fraction")
+        zero_or_more(self, "seed")
         if self.on and not self.judge:
             raise ValueError("--on says what to judge by: say --judge with it, or choose with --train-on and --val-on")
         if self.judge and (self.train_on or self.val_on):
@@ -52,45 +43,33 @@ def run(options: Options) -> int:
     import json
     import time
 
-    from dualformer.cli._progress import Progress
+    from dualformer.cli.progress import Progress
     from dualformer.datasets.benchmarks.benchmark_names import short_name
     from dualformer.datasets.shards.write_shards import write_shards
-    from dualformer.datasets.splits import open_all, open_videos, parse_where, read_bad
+    from dualformer.datasets.splits import open_all, open_videos
 
-    def where(text: str | None) -> dict[str, tuple[str, ...]] | None:
-        return parse_where(text) if text else None
-
-    bad = read_bad(options.manifest) if options.manifest else set()
     if options.judge:
-        videos = open_videos(options.data, on=where(options.on), bad=bad, missing="wrong")
+        videos = open_videos(options.data, on=rows(options.on), bad=bad_files(options.manifest), missing="wrong")
         lists, how = {"test": videos}, videos.source
     else:
-        lists, how = open_all(
-            options.data,
-            train_on=where(options.train_on),
-            val_on=where(options.val_on),
-            val_fraction=options.val_fraction,
-            seed=options.seed,
-            bad=bad,
-        )
+        lists, how = open_all(options.data, **options.split())
     if not options.json:
         counts = ", ".join(f"{split} {len(videos)}" for split, videos in lists.items())
         print(f"data: {how}")
         print(f"writing {counts} of them into shards of about {options.size_mb:g} MB in {options.out}", flush=True)
     begun = time.monotonic()
-    with Progress("writing", "MB written", quiet=options.json) as progress:
-        try:
-            written = write_shards(
-                lists,
-                options.out,
-                made_from=short_name(options.data),
-                size=round(options.size_mb * 1e6),
-                seed=options.seed,
-                progress=lambda done, total: progress.show(done // 10**6, max(1, total // 10**6)),
-            )
-        except KeyboardInterrupt:
-            progress.say("stopped; the same command goes on with the shards that are still to be written")
-            raise
+    with (
+        Progress("writing", "MB written", quiet=options.json) as progress,
+        progress.goes_on("with the shards that are still to be written"),
+    ):
+        written = write_shards(
+            lists,
+            options.out,
+            made_from=short_name(options.data),
+            size=round(options.size_mb * 1e6),
+            seed=options.seed,
+            progress=lambda done, total: progress.show(done // 10**6, max(1, total // 10**6)),
+        )
     seconds = time.monotonic() - begun
     if options.json:
         result = {"index": str(written.index), "shards": written.shards, "found": written.found}

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from dualformer.cli._computing import Computing
+from dualformer.cli.shared_options import InferenceOptions, WeightsOrExport, at_least_one, positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Computing):
+class Options(InferenceOptions):
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """camera:0 or /dev/video0, a URL (rtsp://…, http://…), - for standard input, a named pipe, or a file."""
-    weights: str
-    """A weights file, a folder with model.safetensors, a hub id (owner/name), or an exported model."""
+    weights: WeightsOrExport
     hop: float | None = None
     """Seconds between two labels; half a clip if not given."""
     smoothing: float = 0.5
@@ -36,15 +35,12 @@ class Options(Computing):
     """Print one JSON object for each label, and for each time that the source is opened or lost, and nothing else."""
 
     def __post_init__(self) -> None:
-        for name in ("hop", "seconds", "timeout"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise ValueError(f"--{name} must be positive, not {value}")
+        positive(self, "hop", "seconds", "timeout")
         if not self.give_up >= 0:
             raise ValueError(f"--give-up must not be negative, not {self.give_up}")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"--smoothing must be at least 0 and less than 1, not {self.smoothing}")
-        if self.top < 1:
-            raise ValueError(f"--top must be at least 1, not {self.top}")
+        at_least_one(self, "top")
         if wrong := [text for text in self.option if "=" not in text]:
             raise ValueError(f"--option is written KEY=VALUE, not {wrong[0]!r}")
 
@@ -55,18 +51,12 @@ def run(options: Options) -> int:
     import time
     from datetime import datetime
 
-    from dualformer.inference.recognizer import Recognizer
     from dualformer.inference.stream import StreamEvent
     from dualformer.inference.subtitles import clock
     from dualformer.video.live_source import Source
 
     Source.parse(options.source)  # a wrong name shows before anything is loaded
-    recognizer = Recognizer.load(
-        options.weights,
-        device=options.device,
-        precision=options.chosen_precision,
-        compile_mode=options.compile_mode,
-    )
+    recognizer = options.load(options.weights)
 
     def say(content: dict[str, object], line: str) -> None:
         now = datetime.now().astimezone()

@@ -8,9 +8,20 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dualformer.cli.shared_options import (
+    Device,
+    Json,
+    SplitOptions,
+    Workers,
+    at_least_one,
+    between_zero_and_one,
+    decoding_processes,
+    zero_or_more,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(SplitOptions):
     teacher: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEACHER")]
     """A weights file, a folder with model.safetensors, or a hub id (owner/name); its classes are those of the data."""
     data: str
@@ -19,37 +30,18 @@ class Options:
     """Folder to write to. A call that was stopped goes on where it was."""
     topk: int = 5
     """Classes kept for each token: the most that --teacher-topk of a training can ask for."""
-    train_on: str | None = None
-    """Rows of a CSV or benchmark to train on, as in split=train. This and the four below mean what they mean to
-    `dualformer train`; give both the same."""
-    val_on: str | None = None
-    """Rows to validate on."""
-    val_fraction: float = 0.2
-    """Part of each class to validate on where the data has no split of its own."""
-    seed: int = 0
-    """Of that split."""
-    manifest: Path | None = None
-    """Manifest that `dualformer check` wrote: files it calls bad are left out."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1, …"""
+    device: Device = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in."""
-    workers: int | None = None
-    """Processes that decode (default: one less than there are cores, at most 8)."""
+    workers: Workers = None
     batch_size: int = 4
     """Clips that go through the network at a time."""
-    json: bool = False
-    """Print the result as JSON, and nothing else."""
+    json: Json = False
 
     def __post_init__(self) -> None:
-        for name in ("topk", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        for name in ("workers", "seed"):
-            if (value := getattr(self, name)) is not None and value < 0:
-                raise ValueError(f"--{name} must be 0 or more, not {value}")
-        if not 0 < self.val_fraction < 1:
-            raise ValueError(f"--val-fraction must lie between 0 and 1, not {self.val_fraction}")
+        at_least_one(self, "topk", "batch_size")
+        zero_or_more(self, "workers", "seed")
+        between_zero_and_one(self, "val_fraction")
         if self.data == "rendered":
             raise ValueError("--data rendered has no files, and no clip comes twice: train on it with --teacher")
 
@@ -57,23 +49,15 @@ class Options:
 def run(options: Options) -> int:
     import dataclasses
     import json
-    import os
 
-    from dualformer.cli._progress import Progress
-    from dualformer.datasets.splits import open_splits, parse_where, read_bad
+    from dualformer.cli.progress import Progress
+    from dualformer.datasets.splits import open_splits
     from dualformer.inference.device import choose_device
     from dualformer.training.write_scores import write_scores
     from dualformer.weights.safetensors_file import load_weights
 
     device = choose_device(options.device)
-    splits = open_splits(
-        options.data,
-        train_on=parse_where(options.train_on) if options.train_on else None,
-        val_on=parse_where(options.val_on) if options.val_on else None,
-        val_fraction=options.val_fraction,
-        seed=options.seed,
-        bad=read_bad(options.manifest) if options.manifest else set(),
-    )
+    splits = open_splits(options.data, **options.split())
     model, card = load_weights(options.teacher, device=device)
     pre = card.preprocessing
     if not options.json:
@@ -84,9 +68,8 @@ def run(options: Options) -> int:
             f"{options.precision}",
             flush=True,
         )
-    default = max(1, min(8, (os.cpu_count() or 1) - 1))
     with Progress("teaching", "videos scored", quiet=options.json) as progress:
-        try:
+        with progress.goes_on("with the videos that are still to be scored"):
             taught = write_scores(
                 model,
                 card,
@@ -95,13 +78,10 @@ def run(options: Options) -> int:
                 teacher=options.teacher,
                 topk=options.topk,
                 at_once=options.batch_size,
-                workers=default if options.workers is None else options.workers,
+                workers=decoding_processes(options.workers),
                 precision=options.precision,
                 progress=progress.show,
             )
-        except KeyboardInterrupt:
-            progress.say("stopped; the same command goes on with the videos that are still to be scored")
-            raise
         for error in taught.bad:
             progress.say(str(error))
     if options.json:

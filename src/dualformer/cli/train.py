@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from dualformer.cli.option_names import OptionNames
+from dualformer.cli.shared_options import only
 from dualformer.training.recipes.find_recipe import find_recipe
 from dualformer.training.recipes.recipe import Recipe
 from dualformer.training.settings.train_config import TrainConfig
@@ -36,9 +38,7 @@ class Options(TrainConfig):
         if self.data or self.resume or not (self.recipes or self.dry_run):
             super().__post_init__()
         else:  # nothing is read, but numbers must make sense all the same
-            settings = _settings(self)
-            settings["data"] = "none"
-            TrainConfig(**settings)
+            TrainConfig(**only(TrainConfig, self, data="none"))
 
 
 def defaults(arguments: list[str]) -> tuple[Options | None, str, list[str]]:
@@ -100,7 +100,7 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
         if note := recipe.note_on_batch(options.batch_size * options.accumulate * world):
             reporter.say(f"note: {note}")
     try:
-        result = train(TrainConfig(**_settings(options)), reporter=reporter)
+        result = train(TrainConfig(**only(TrainConfig, options)), reporter=reporter)
     except TrainingInterrupted:
         reporter.say(f"go on with: dualformer train --resume --out {options.out}")
         return None
@@ -117,29 +117,29 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
 def _plan(options: Options, reporter: Reporter) -> int:
     import json
 
-    from dualformer.cli._plan import origins, plan_as_json, print_plan, print_settings
+    from dualformer.cli.dry_run_tables import origins, plan_as_json, print_plan, print_settings
     from dualformer.training.dry_run import dry_run
 
-    standard = _settings(Options(data="none")) | {"data": ""}
+    standard = only(TrainConfig, Options(data="none"), data="")
     found = find_recipe(options.recipe) if options.recipe else {}
     recipe = found if isinstance(found, Recipe) else None
     by_recipe = found.settings_from(options.start) if isinstance(found, Recipe) else found
-    said = _settings(options)
+    said = only(TrainConfig, options)
     if not options.data and not options.resume:
         origin = origins(said, said, by_recipe, standard)
         if options.json:
             print(json.dumps({"settings": said, "differs": {name: who for name, who in origin.items() if who}}))
         else:
-            print_settings(said, origin, recipe=options.recipe)
+            print_settings(said, origin, names=OptionNames(Options), recipe=options.recipe)
             print("add --data to see videos, steps, learning rates and the time that they take")
         return 0
     reporter.say("measuring with a few batches, which takes up to a minute; nothing is written")
     plan = dry_run(TrainConfig(**said))
-    origin = origins(_settings(plan.settings), said, by_recipe, standard)
+    origin = origins(only(TrainConfig, plan.settings), said, by_recipe, standard)
     if options.json:
         print(json.dumps(plan_as_json(plan, origin), default=str))
         return 0
-    print_settings(_settings(plan.settings), origin, recipe=options.recipe)
+    print_settings(only(TrainConfig, plan.settings), origin, names=OptionNames(Options), recipe=options.recipe)
     print_plan(plan, note=recipe.note_on_batch(plan.clips_per_step) if recipe else None)
     reporter.say("next: the same command without --dry-run")
     return 0
@@ -148,9 +148,9 @@ def _plan(options: Options, reporter: Reporter) -> int:
 def _list_recipes(*, as_json: bool) -> None:
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
+    from dualformer.cli.progress import table_console
     from dualformer.training.recipes.find_recipe import recipes
 
     if as_json:
@@ -160,16 +160,9 @@ def _list_recipes(*, as_json: bool) -> None:
     table = Table("recipe", "data", "expected, %", "test views", "epochs", "batch")
     for each in recipes():
         table.add_row(*(each.name, each.data, each.expected, each.views, str(each.settings["epochs"]), str(each.batch)))
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(table)
+    table_console().print(table)
     print("expected: top-1, or top-1 / top-5, as the paper states it; a dash where nobody has measured it")
     print("more: dualformer train RECIPE --help   (data, hardware, time, command, and every setting)")
-
-
-def _settings(options: TrainConfig) -> dict[str, Any]:
-    import dataclasses
-
-    return {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
 
 
 def _recipe(options: Options) -> Recipe | None:

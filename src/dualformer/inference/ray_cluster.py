@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dualformer.errors import DualFormerError
 from dualformer.inference.batch_runner import Work
 from dualformer.inference.tables import Columns, Row, packed, unpacked
+from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
     from dualformer.model.compiling import CompileMode
@@ -42,7 +43,7 @@ class Recipe:
     kind: Kind
     weights: str
     top: int = 5
-    views: str = "4x1"
+    views: str = DEFAULT_VIEWS
     device: str = "auto"
     precision: Precision | None = None
     compile_mode: CompileMode | None = None

@@ -12,6 +12,8 @@ KINETICS_MEAN = (123.675, 116.28, 103.53)
 KINETICS_STD = (58.395, 57.12, 57.375)
 TRANSFER_MEAN = (104.0, 117.0, 128.0)
 TRANSFER_STD = (1.0, 1.0, 1.0)
+DEFAULT_VIEWS = "4x1"
+"""Clips x crops of a video that are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,14 +18,13 @@ from torch import Tensor
 from dualformer.errors import DualFormerError
 from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import VideoError
+from dualformer.video.preprocessing import DEFAULT_VIEWS as DEFAULT_VIEWS
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
 from dualformer.video.transforms import normalize, resize_short_side, test_views
 
 Precision = Literal["float32", "bfloat16"]
 """What the network computes in. float32 gives the same answer on every machine."""
-
-DEFAULT_VIEWS = "4x1"
 
 
 @dataclass(frozen=True)

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dualformer.cli._computing import Computing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """As `read_timeline` takes them."""
-
-    window: float | None
-    hop: float | None
-    threshold: float
-    shortest: float | None
-    background: tuple[str, ...]
-    burn: bool
+if TYPE_CHECKING:
+    from dualformer.inference.recognizer import Recognizer
 
 
-def run_timelines(
-    files: list[Path], weights: str, out: Path, settings: Settings, *, views: str, computing: Computing, json: bool
+def predict_timelines(
+    files: Sequence[Path],
+    load: Callable[[], Recognizer],
+    out: Path,
+    *,
+    weights: str,
+    burn: bool,
+    json: bool,
+    **settings: Any,
 ) -> int:
-    """One set of files for each video, called as it is; the exit code."""
+    """Writes one set of files for each video, called as it is; returns the exit code.
+
+    ``load`` gives the recognizer of ``weights``; ``burn`` writes a film with the labels as well; ``settings`` are those
+    of `Recognizer.timeline`.
+    """
     import json as json_module
     import sys
     import time
 
-    from dualformer.cli._progress import Progress
-    from dualformer.inference.recognizer import Recognizer
+    from dualformer.cli.progress import Progress
     from dualformer.inference.subtitles import as_json, clock, write_texts
-    from dualformer.inference.timeline_drawing import burn, draw_timeline
+    from dualformer.inference.timeline_drawing import burn as burn_in
+    from dualformer.inference.timeline_drawing import draw_timeline
     from dualformer.video.container import VideoError
 
     stems = [path.stem for path in files]
@@ -39,13 +40,7 @@ def run_timelines(
         raise ValueError(
             f"two videos are called {twice}, and so would their timelines be: name them one after the other"
         )
-    recognizer = Recognizer.load(
-        weights,
-        device=computing.device,
-        views=views,
-        precision=computing.chosen_precision,
-        compile_mode=computing.compile_mode,
-    )
+    recognizer = load()
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for path in files:
@@ -54,29 +49,16 @@ def run_timelines(
         begun = time.monotonic()
         try:
             with Progress("reading", "percent read", quiet=json) as progress:
-                timeline = recognizer.timeline(
-                    path,
-                    window=settings.window,
-                    hop=settings.hop,
-                    threshold=settings.threshold,
-                    shortest=settings.shortest,
-                    background=settings.background,
-                    progress=lambda done, total, progress=progress: (
-                        progress.show(min(99, round(100 * done / total)), 100) if total else None
-                    ),
-                )
+                # What is still being written may end later than it says.
+                timeline = recognizer.timeline(path, **settings, progress=progress.percent(most=99))
             written = write_texts(timeline, out, path.stem)
             picture = out / f"{path.stem}.png"
             draw_timeline(picture, timeline)
             written.append(picture)
-            if settings.burn:
+            if burn:
                 film = out / f"{path.stem}.labels.mp4"
                 with Progress("burning in", "percent written", quiet=json) as progress:
-                    burn(
-                        timeline,
-                        film,
-                        progress=lambda done, total, progress=progress: progress.show(round(100 * done / total), 100),
-                    )
+                    burn_in(timeline, film, progress=progress.percent())
                 written.append(film)
         except VideoError as error:
             failed += 1
@@ -86,8 +68,7 @@ def run_timelines(
                 print(f"failed: {error}", file=sys.stderr, flush=True)
             continue
         seconds = time.monotonic() - begun
-        if timeline.error is not None:
-            failed += 1
+        failed += timeline.error is not None
         if json:
             files_written = {"files": [str(file) for file in written]}
             print(json_module.dumps({**as_json(timeline), **files_written}, ensure_ascii=False), flush=True)

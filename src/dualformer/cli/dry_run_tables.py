@@ -6,15 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dualformer.cli.option_names import OptionNames
+from dualformer.cli.progress import table_console
+
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from dualformer.training.dry_run import Plan
-
-
-def option_of(field: str) -> str:
-    """``--batch-size`` of batch_size; start is --from."""
-    return "--from" if field == "start" else f"--{field.replace('_', '-')}"
 
 
 def origins(
@@ -39,14 +35,15 @@ def plan_as_json(plan: Plan, origin: Mapping[str, str]) -> dict[str, Any]:
     return content
 
 
-def print_settings(settings: Mapping[str, Any], origin: Mapping[str, str], *, recipe: str) -> None:
+def print_settings(settings: Mapping[str, Any], origin: Mapping[str, str], *, names: OptionNames, recipe: str) -> None:
+    """Prints a table of all settings and of who decided them; ``recipe`` is the name of the recipe, if there is one."""
     from rich.table import Table
 
     table = Table("", "option", "value", "by")
     for name, value in settings.items():
         who = {"recipe": recipe}.get(origin[name], origin[name])
-        table.add_row("*" if origin[name] else "", option_of(name), _value(value), who)
-    _console().print(table, markup=False)
+        table.add_row("*" if origin[name] else "", names[name], _value(value), who)
+    table_console().print(table, markup=False)
     print("* differs from the default; decided: by the program, from the data and the starting weights")
 
 
@@ -57,7 +54,7 @@ def print_plan(plan: Plan, *, note: str | None) -> None:
         print(line)
     if note:
         print(f"note: {note}")
-    console = _console()
+    console = table_console()
     devices = f" on each of {plan.devices} devices" if plan.devices > 1 else ""
     accumulate = f" x {plan.settings.accumulate} of --accumulate" if plan.settings.accumulate > 1 else ""
     print(
@@ -107,11 +104,3 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return words.get(value, f"{value:g}" if isinstance(value, float) else str(value))
-
-
-def _console() -> Console:
-    """Where nobody's terminal sets the width, wide enough that no cell is broken."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=120)

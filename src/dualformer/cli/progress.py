@@ -1,6 +1,13 @@
-"""How verbs show that work goes on: a bar on a terminal, a plain line every tenth of the way elsewhere."""
+"""How verbs show that work goes on: a bar on a terminal, a plain line every tenth of the way elsewhere; tables."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Progress:
@@ -29,18 +36,39 @@ class Progress:
             self._bar.stop()
 
     def show(self, done: int, total: int) -> None:
-        """``done`` of ``total`` are finished."""
+        """Shows that ``done`` of ``total`` are finished."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total)
         elif not self._quiet and done * 10 // total > self._tenths:
             print(f"{done} of {total} {self._unit}", flush=True)
         self._tenths = done * 10 // total
 
+    def percent(self, *, most: int = 100) -> Callable[[float, float], None]:
+        """Returns a `show` that counts percent, ``most`` of them at most; of an unknown total it shows nothing."""
+        return lambda done, total: self.show(min(most, round(100 * done / total)), 100) if total else None
+
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         if self._quiet:
             return
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             print(line, flush=True)
+
+    @contextmanager
+    def goes_on(self, where: str) -> Iterator[None]:
+        """Around work that Ctrl-C stops and the same command goes on with: ``where`` says how, as it stops."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.say(f"stopped; the same command goes on {where}")
+            raise
+
+
+def table_console(width: int = 120) -> Console:
+    """Returns a console to print tables to. Where nobody's terminal sets the width, no cell is broken."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=width)

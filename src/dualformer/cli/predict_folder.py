@@ -1,0 +1,154 @@
+"""Labels or features of many files into a table, for ``predict --out`` and ``embed``: over a cluster or not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from dualformer.cli.shared_options import InferenceOptions, Json, Views, Weights
+from dualformer.video.preprocessing import DEFAULT_VIEWS
+
+if TYPE_CHECKING:
+    from dualformer.inference.batch_runner import Answered, Work
+    from dualformer.inference.ray_cluster import Kind
+
+_ADDRESS = re.compile(r"auto|local|ray://.+|[\w.-]+:\d+")
+_LISTS = (".csv", ".txt")
+_DOING: dict[Kind, str] = {"labels": "labelling", "features": "computing features of"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions(InferenceOptions):
+    """What the verbs have in common that answer for many files."""
+
+    files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES…")]
+    """Video or image files; a folder stands for all of them in it, however deep. An image is a video of one frame. A
+    list stands for its files: .csv with a column path, .txt with a path on each line."""
+    weights: Weights
+    views: Views = DEFAULT_VIEWS
+    fresh: bool = False
+    """With --out: replace what is in the table."""
+    retry: bool = False
+    """With --out: try those files again that failed."""
+    ray: str | None = None
+    """With --out: spread the files over a Ray cluster at this address; alone, over processes of this machine."""
+    actors: int | None = None
+    """Processes of --ray; one for each GPU, or CPU where there is none, if not given."""
+    json: Json = False
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise ValueError("name at least one video, image or folder")
+        if self.actors is not None and self.ray is None:
+            raise ValueError("--actors goes with --ray")
+
+
+def ray_alone(arguments: Sequence[str]) -> tuple[None, str, list[str]]:
+    """The ``defaults`` of such a verb, which are its own."""
+    return None, "", with_address(arguments)
+
+
+def with_address(arguments: Sequence[str]) -> list[str]:
+    """``--ray`` may stand alone, for this machine."""
+    out: list[str] = []
+    for place, word in enumerate(arguments):
+        out.append(word)
+        following = arguments[place + 1] if place + 1 < len(arguments) else ""
+        if word == "--ray" and not _ADDRESS.fullmatch(following):
+            out.append("local")
+    return out
+
+
+def named_files(named: Sequence[Path]) -> list[Path]:
+    """The files that a folder, a list (.csv with a column path, .txt with a path on each line) or a file stand for,
+    each once. Paths in a list are relative to it."""
+    from dualformer.datasets.manifest import find_videos
+
+    found: list[Path] = []
+    for path in named:
+        if path.suffix.lower() == ".txt" and path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+            found += [path.parent / line.strip() for line in lines if line.strip()]
+        elif path.is_dir() or (path.suffix.lower() in _LISTS and path.is_file()):
+            found += find_videos(path)
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def predict_folder(options: FolderOptions, kind: Kind, out: Path, **recipe: Any) -> int:
+    """Answers for all files that are named, into the table ``out``; returns the exit code.
+
+    ``recipe`` are arguments of `Recipe` besides these options.
+    """
+    import contextlib
+    import json
+    import time
+
+    from dualformer.inference.ray_cluster import ClusterWork, Recipe
+
+    made = Recipe(
+        kind=kind,
+        weights=options.weights,
+        views=options.views,
+        device=options.device,
+        precision=options.chosen_precision,
+        compile_mode=options.compile_mode,
+        **recipe,
+    )
+    files = named_files(options.files)
+    if not options.json:
+        where = f" over Ray ({options.ray})" if options.ray else ""
+        print(f"{_DOING[kind]} {len(files)} files with {options.weights}{where}, views {options.views}")
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if options.ray:
+            address = None if options.ray == "local" else options.ray
+            work: Work = stack.enter_context(ClusterWork(made, address=address, actors=options.actors))
+        else:
+            work = made.work()
+        result = _answer(out, files, work, fresh=options.fresh, retry=options.retry, quiet=options.json)
+    seconds = time.monotonic() - begun
+    if options.json:
+        counts = {"files": result.files, "known": result.known, "failed": result.failed}
+        print(json.dumps({"out": str(out), **counts, "seconds": round(seconds, 3)}))
+    else:
+        known = f" ({result.known} were known and have not changed)" if result.known else ""
+        print(f"{result.files - result.failed} answered{known}, {result.failed} failed; took {seconds:.1f} s")
+        print(f"answers: {out}")
+        if result.failed:
+            print("next: the same with --retry   (tries those again that failed)")
+    return 1 if result.failed else 0
+
+
+def _answer(out: Path, files: Sequence[Path], work: Work, *, fresh: bool, retry: bool, quiet: bool) -> Answered:
+    """Shows how many are done and how long it still takes, and every file that fails."""
+    import time
+
+    from dualformer.cli.progress import Progress
+    from dualformer.inference.batch_runner import answer_into, journal_of
+    from dualformer.inference.subtitles import clock
+
+    begun = told = time.monotonic()
+    with Progress("answering", "files done", quiet=quiet) as progress:
+
+        def show(done: int, total: int, row: dict | None) -> None:
+            nonlocal told
+            if row is not None and row.get("error"):
+                progress.say(f"failed: {row['path']}: {row['error']}")
+            if not total or not done:
+                return
+            now = time.monotonic()
+            if now - told >= 30:  # on a terminal, the bar says so as well
+                told = now
+                left = (now - begun) / done * (total - done)
+                progress.say(f"{done} of {total}, about {clock(left, digits=0)} left")
+            progress.show(done, total)
+
+        with progress.goes_on(f"from what {journal_of(out)} keeps"):
+            return answer_into(out, files, work, fresh=fresh, retry=retry, progress=show)

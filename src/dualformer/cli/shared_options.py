@@ -1,0 +1,148 @@
+"""Options that several verbs have, with one help and one default each, and the checks that verbs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from dualformer.training.settings.data_settings import DataSettings
+
+if TYPE_CHECKING:
+    from dualformer.inference.recognizer import Recognizer
+    from dualformer.model.compiling import CompileMode
+    from dualformer.video.views import Precision
+
+Weights = Annotated[str, arg(help="A weights file, a folder with model.safetensors, or a hub id (owner/name).")]
+WeightsOrExport = Annotated[
+    str, arg(help="A weights file, a folder with model.safetensors, a hub id (owner/name), or an exported model.")
+]
+Views = Annotated[
+    str, arg(help="Views of each video, clips x crops (1 or 3 crops); their probabilities or features are averaged.")
+]
+Device = Annotated[str, arg(help="auto (the GPU where there is one), cpu, cuda, cuda:1, …")]
+LabelMap = Annotated[
+    Path | None,
+    arg(
+        help="Where class names differ: a JSON object or a CSV file (class,label) from the data's names to the "
+        "weights'."
+    ),
+]
+Manifest = Annotated[Path | None, arg(help="Manifest that `dualformer check` wrote: files it calls bad are left out.")]
+ValFraction = Annotated[float, arg(help="Part of each class to validate on where the data has no split of its own.")]
+Workers = Annotated[int | None, arg(help="Processes that decode (default: one less than there are cores, at most 8).")]
+Json = Annotated[bool, arg(help="Print the result as one JSON object, and nothing else.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOptions:
+    """What the network is run on and in."""
+
+    device: Device = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Auto is float32, or what an exported model computes in. bfloat16 is faster where the processor computes in it."""
+    compile: Literal["no", "default", "reduce-overhead", "max-autotune"] = "no"
+    """Compile the network by torch.compile, in this mode: worth its minutes for many files on a GPU, where
+    reduce-overhead uses CUDA graphs."""
+
+    @property
+    def chosen_precision(self) -> Precision | None:
+        """None: the network's own."""
+        return None if self.precision == "auto" else self.precision
+
+    @property
+    def compile_mode(self) -> CompileMode | None:
+        return None if self.compile == "no" else self.compile
+
+    def load(self, weights: str, **settings: Any) -> Recognizer:
+        """Returns `Recognizer.load` of ``weights``, with these options and more ``settings`` of it."""
+        from dualformer.inference.recognizer import Recognizer
+
+        return Recognizer.load(
+            weights,
+            device=self.device,
+            precision=self.chosen_precision,
+            compile_mode=self.compile_mode,
+            **settings,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """Which rows of a data set are trained and validated on, without those of bad files."""
+
+    train_on: str | None = None
+    """Rows of a CSV or benchmark to train on, as in split=train. This and the four below mean what they mean to
+    `dualformer train`; give both the same."""
+    val_on: str | None = None
+    """Rows to validate on."""
+    val_fraction: ValFraction = DataSettings.val_fraction
+    seed: int = 0
+    """Of that split."""
+    manifest: Manifest = None
+
+    def split(self) -> dict[str, Any]:
+        """Returns these options as arguments of `open_splits` and `open_all`."""
+        return {
+            "train_on": rows(self.train_on),
+            "val_on": rows(self.val_on),
+            "val_fraction": self.val_fraction,
+            "seed": self.seed,
+            "bad": bad_files(self.manifest),
+        }
+
+
+def only(kind: type, options: Any, **changes: Any) -> dict[str, Any]:
+    """Returns those of the options that are fields of the dataclass ``kind``, which they inherit from."""
+    return {field.name: getattr(options, field.name) for field in fields(kind)} | changes
+
+
+def rows(text: str | None) -> dict[str, tuple[str, ...]] | None:
+    """Returns the columns and values of ``split=test``, None for no text."""
+    from dualformer.datasets.splits import parse_where
+
+    return parse_where(text) if text else None
+
+
+def bad_files(manifest: Path | None) -> set[Path]:
+    """Returns the files that a manifest calls bad; without one, none."""
+    from dualformer.datasets.splits import read_bad
+
+    return read_bad(manifest) if manifest else set()
+
+
+def decoding_processes(workers: int | None) -> int:
+    """Returns ``workers`` or, where it is None, one less than there are cores, at most 8."""
+    import os
+
+    return min(8, (os.cpu_count() or 1) - 1) if workers is None else workers
+
+
+def at_least_one(options: object, *names: str) -> None:
+    """Raises ``ValueError`` where a number that is set is less than 1."""
+    for name in names:
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1, not {value}")
+
+
+def positive(options: object, *names: str) -> None:
+    """Raises ``ValueError`` where a number that is set is 0 or less."""
+    for name in names:
+        if (value := getattr(options, name)) is not None and not value > 0:
+            raise ValueError(f"`{name}` must be positive, not {value}")
+
+
+def zero_or_more(options: object, *names: str) -> None:
+    """Raises ``ValueError`` where a number that is set is less than 0."""
+    for name in names:
+        if (value := getattr(options, name)) is not None and not value >= 0:
+            raise ValueError(f"`{name}` must be 0 or more, not {value}")
+
+
+def between_zero_and_one(options: object, *names: str) -> None:
+    """Raises ``ValueError`` where a number is not more than 0 and less than 1."""
+    for name in names:
+        if not 0 < (value := getattr(options, name)) < 1:
+            raise ValueError(f"`{name}` must lie between 0 and 1, not {value}")

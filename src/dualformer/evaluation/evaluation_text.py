@@ -1,0 +1,89 @@
+"""An evaluation as text: its figures, and how well each class is recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from dualformer.evaluation.evaluate import Evaluation
+from dualformer.evaluation.evaluation_folder import class_figures, label_figures
+from dualformer.evaluation.metrics import ClassFigures
+from dualformer.evaluation.multilabel_metrics import LabelFigures
+
+T = TypeVar("T")
+
+_MANY = 24  # classes; of more, only the worst and the best are named
+
+
+def figures_text(evaluation: Evaluation) -> list[str]:
+    """Returns the figures of an evaluation, a line each."""
+    figures = evaluation.figures
+    speed = ("speed", f"{figures['clips_per_second']:.1f} clips/s, {figures['seconds']:.1f} s in all")
+    if evaluation.targets is not None:
+        return _aligned(
+            ("mean average precision", f"{figures['mean_average_precision']:.1%}"),
+            ("in a random order, about", f"{figures['chance']:.1%}"),
+            ("micro F1 at one half", f"{figures['micro_f1']:.1%}"),
+            ("macro F1 at one half", f"{figures['macro_f1']:.1%}"),
+            ("labels of a video", f"{figures['labels']:.2f} on average, {figures['labels_named']:.2f} named"),
+            ("cross-entropy", f"{figures['cross_entropy']:.3f} nats a class"),
+            speed,
+        )
+    low, high = figures["top1_interval"]
+    lines = [("top-1", f"{figures['top1']:.1%}   (95 % interval {low:.1%} to {high:.1%})")]
+    if "top5" in figures:
+        lines.append(("top-5", f"{figures['top5']:.1%}"))
+    lines += [
+        ("mean class accuracy", f"{figures['mean_class_accuracy']:.1%}"),
+        ("always the commonest class", f"{figures['majority_class']:.1%}"),
+        ("cross-entropy", f"{figures['cross_entropy']:.3f} nats"),
+        ("calibration error", f"{figures['calibration_error']:.3f}"),
+        speed,
+    ]
+    return _aligned(*lines)
+
+
+def _aligned(*lines: tuple[str, str]) -> list[str]:
+    width = max(len(name) for name, _ in lines)
+    return ["", *(f"{name:<{width}}  {value}" for name, value in lines), ""]
+
+
+def classes_text(evaluation: Evaluation) -> list[str]:
+    """Returns a table of the classes that there are videos of; of very many, the worst and the best."""
+    if evaluation.targets is not None:
+        labels = [row for row in label_figures(evaluation) if row.count]
+        return _extremes(labels, _label_table, lambda row: row.average_precision or 0.0)
+    classes = [row for row in class_figures(evaluation) if row.count]
+    return _extremes(classes, _class_table, lambda row: row.recall or 0.0)
+
+
+def _extremes(rows: list[T], table: Callable[[list[T]], list[str]], good: Callable[[T], float]) -> list[str]:
+    if len(rows) <= _MANY:
+        return [*table(rows), ""]
+    ordered = sorted(rows, key=good)
+    half = _MANY // 2
+    worst, best = table(ordered[:half]), table(ordered[-half:])
+    return [f"the {half} worst classes:", *worst, "", f"the {half} best:", *best, ""]
+
+
+def _label_table(rows: list[LabelFigures]) -> list[str]:
+    width = max(5, *(len(row.name) for row in rows))
+    lines = [f"{'class':<{width}}  videos  average precision  recall  precision     F1"]
+    for row in rows:
+        shares = f"{_percent(row.recall):>6}  {_percent(row.precision):>9}  {_percent(row.f1):>5}"
+        lines.append(f"{row.name:<{width}}  {row.count:>6}  {_percent(row.average_precision):>17}  {shares}")
+    return lines
+
+
+def _class_table(rows: list[ClassFigures]) -> list[str]:
+    width = max(5, *(len(row.name) for row in rows))
+    lines = [f"{'class':<{width}}  videos  recall  precision     F1  most confused with"]
+    for row in rows:
+        confused = f"{row.confused_with} ({row.confused_count})" if row.confused_with is not None else "–"
+        shares = f"{_percent(row.recall):>6}  {_percent(row.precision):>9}  {_percent(row.f1):>5}"
+        lines.append(f"{row.name:<{width}}  {row.count:>6}  {shares}  {confused}")
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
