@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualformer.cli.predict_folder import named_files, with_address
 from dualformer.cli.main import main
+from dualformer.cli.predict_folder import named_files, with_address
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.presets import create_model
 from dualformer.video.encode import write_video
