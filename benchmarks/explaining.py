@@ -18,7 +18,7 @@ from typing import get_args
 import numpy as np
 import torch
 
-from dualformer.datasets.csv_list import parse_where
+from dualformer.datasets.csv_list import parse_row_filter
 from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
 from dualformer.datasets.splits import open_videos
 from dualformer.explain.deletion_check import check_deletion
@@ -68,7 +68,7 @@ def main() -> None:
         rendered = RenderedClips(scene, options.clips or 80, seed=77)
         videos = [lambda i=i: rendered[i]["clip"] for i in range(len(rendered))]
     else:
-        listed = open_videos(options.data, on=parse_where(options.on) if options.on else None).samples
+        listed = open_videos(options.data, on=parse_row_filter(options.on) if options.on else None).samples
         videos = [lambda sample=sample: str(sample.path) for sample in listed[: options.clips]]
     figures = []
     for stage in (4, 3, 2):

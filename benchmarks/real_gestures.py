@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.splits import open_videos, parse_where
+from dualformer.datasets.splits import open_videos, parse_row_filter
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.evaluation.metrics import wilson_interval
 from dualformer.training.checkpoint import has_checkpoint
@@ -161,7 +161,7 @@ def done(out: Path, on: str) -> dict[str, float] | None:
 def measure(weights: Path, data: Path, on: str) -> dict[str, float]:
     """What ``weights`` are on those videos, kept beside them."""
     model, card = load_weights(weights)
-    found = evaluate(model, card, open_videos(str(data), on=parse_where(on)), views="4x1").figures
+    found = evaluate(model, card, open_videos(str(data), on=parse_row_filter(on)), views="4x1").figures
     figures = {name: found[name] for name in ("videos", "top1", "mean_class_accuracy")}
     figures["right"] = round(found["top1"] * found["videos"])
     (weights.parent / f"measured {on}.json").write_text(json.dumps(figures))

@@ -12,7 +12,7 @@ from dualformer.datasets.splits import (
     Splits,
     open_splits,
     open_videos,
-    parse_where,
+    parse_row_filter,
     read_bad,
     split_stratified,
     write_split,
@@ -164,11 +164,11 @@ def test_select(tmp_path: Path) -> None:
 
 
 def test_parse_where() -> None:
-    assert parse_where("batch=A,C") == {"batch": ("A", "C")}
-    assert parse_where("batch = A ; person=3") == {"batch": ("A",), "person": ("3",)}
+    assert parse_row_filter("batch=A,C") == {"batch": ("A", "C")}
+    assert parse_row_filter("batch = A ; person=3") == {"batch": ("A",), "person": ("3",)}
     for wrong in ("batch", "=A", "batch=", "batch=A,,B", "batch=A;batch=B", ""):
         with pytest.raises(ValueError, match="write COLUMN=VALUE"):
-            parse_where(wrong)
+            parse_row_filter(wrong)
 
 
 def test_stratified_split(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_splits_refuse_other_classes(tmp_path: Path) -> None:
 def test_real_csv(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         splits = open_splits(
-            shared / "egogestar/splits.csv", train_on=parse_where("batch=A,C"), val_on=parse_where("batch=B")
+            shared / "egogestar/splits.csv", train_on=parse_row_filter("batch=A,C"), val_on=parse_row_filter("batch=B")
         )
         folder = open_splits(shared / "egogestar")
     assert (len(splits.train), len(splits.val), len(splits.train.classes)) == (128, 89, 10)

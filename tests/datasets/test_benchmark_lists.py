@@ -9,7 +9,7 @@ import torch
 from made_benchmarks import frame_folder, text, videos
 
 from dualformer.datasets.benchmarks.annotations import Listing
-from dualformer.datasets.benchmarks.benchmark_names import parse_named, read_named
+from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_benchmark
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.samples import DatasetError
@@ -20,9 +20,9 @@ from dualformer.video.preprocessing import kinetics
 
 
 def read(data: str) -> Listing:
-    named = parse_named(data)
+    named = parse_benchmark(data)
     assert named is not None
-    return read_named(named)
+    return read_benchmark(named)
 
 
 def mistake(data: str) -> str:
@@ -66,7 +66,9 @@ def test_class_names_of_a_benchmark_and_videos_elsewhere(tmp_path: Path) -> None
     videos(tmp_path / "elsewhere", ["x.mp4", "y.mp4"])
     listing = read(f"list@classes=kinetics400,videos=../elsewhere:{tmp_path / 'lists'}")
     assert [listing.classes[s.label] for s in listing.splits["train"].samples] == ["zumba", "abseiling"]
-    with pytest.raises(FileNotFoundError, match="no such file of class names, nor one of kinetics400"):
+    with pytest.raises(
+        FileNotFoundError, match="no such file of class names, nor one of diving48, hmdb51, kinetics400"
+    ):
         read(f"list@classes=kinetics40:{tmp_path / 'lists'}")
 
 
@@ -161,7 +163,7 @@ def test_frame_folders(name: str, first: int, pattern: str, tmp_path: Path) -> N
     sample = listing.splits["train"].samples[3]
     assert sample.path == root / "rawframes" / "c 1" / "v3" / pattern
     assert (sample.label, sample.fps) == (1, None)
-    assert listing.splits["train"].things == "videos"
+    assert listing.splits["train"].kind == "videos"
     told = read(f"list@fps=12.5,pattern={name}:{root}").splits["train"].samples[3]
     assert (told.path.parent, told.fps) == (sample.path.parent, 12.5)
     verdict, *_ = check_videos([sample.path], workers=1)

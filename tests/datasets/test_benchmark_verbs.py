@@ -89,5 +89,5 @@ def test_names_that_there_are_not_are_a_wrong_call(tmp_path: Path, capsys: pytes
     for call in (["check", f"ucf:{tmp_path}"], ["train", "--data", f"ucf:{tmp_path}", "--out", str(tmp_path / "run")]):
         assert main(call) == 2
         error = capsys.readouterr().err
-        assert f"ucf:{tmp_path}: no data set is called 'ucf': choose from kinetics400, kinetics600" in error
+        assert f"ucf:{tmp_path}: no data set is called 'ucf': choose from diving48, hmdb51, kinetics400" in error
         assert error.count("\n") == 1

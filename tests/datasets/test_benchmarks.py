@@ -1,6 +1,7 @@
 """Benchmarks in their own layouts: counts, labels and splits of miniature copies, and what each mistake is called."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,15 @@ import made_benchmarks as made
 import pytest
 from made_benchmarks import text, videos
 
+from dualformer.datasets import benchmarks
 from dualformer.datasets.benchmark_classes import class_names
 from dualformer.datasets.benchmarks.annotations import Listing
-from dualformer.datasets.benchmarks.benchmark_names import parse_named, read_named
+from dualformer.datasets.benchmarks.find_benchmark import (
+    all_benchmarks,
+    parse_benchmark,
+    read_benchmark,
+    recognise_benchmark,
+)
 from dualformer.datasets.samples import DatasetError, VideoList
 from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.datasets.survey import survey
@@ -18,9 +25,9 @@ from dualformer.video.file_pieces import path_of
 
 
 def read(data: str) -> Listing:
-    named = parse_named(data)
+    named = parse_benchmark(data)
     assert named is not None
-    return read_named(named)
+    return read_benchmark(named)
 
 
 def counts(listing: Listing) -> dict[str, int]:
@@ -323,6 +330,8 @@ def test_ssv2_mistakes_name_their_line(file: str, old: str, new: str, said: str,
     assert f"{path.parent}/{said}" in mistake(f"ssv2:{tmp_path}")
 
 
+KNOWN = "diving48, hmdb51, kinetics400, kinetics600, kinetics700, list, ssv2, ucf101"
+
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "kinetics400": made.kinetics,
     "ucf101": made.ucf101,
@@ -413,23 +422,23 @@ def test_rows_of_a_benchmark_are_its_splits(tmp_path: Path) -> None:
 
 
 def test_names_and_options(tmp_path: Path) -> None:
-    assert parse_named(tmp_path) is None and parse_named("no/such/folder") is None
+    assert parse_benchmark(tmp_path) is None and parse_benchmark("no/such/folder") is None
     odd = tmp_path / "ucf101:here"
     odd.mkdir()
-    assert parse_named(odd) is None
-    named = parse_named("LIST@pattern=img_{:05d}.jpg,fps=25:/a:b")
+    assert parse_benchmark(odd) is None
+    named = parse_benchmark("LIST@pattern=img_{:05d}.jpg,fps=25:/a:b")
     assert named is not None
     assert (named.name, dict(named.options)) == ("list", {"pattern": "img_{:05d}.jpg", "fps": "25"})
     assert named.path == Path("/a:b")
     for wrong, said in (
-        ("kinetics:/d", "no data set is called 'kinetics': choose from kinetics400, kinetics600, kinetics700, ucf101"),
-        ("http://x/y", "no data set is called 'http': choose from kinetics400"),
+        ("kinetics:/d", f"no data set is called 'kinetics': choose from {KNOWN}"),
+        ("http://x/y", "no data set is called 'http': choose from diving48"),
         ("ucf101@:/d", "cannot read '' behind ucf101@: it takes a split, 1, 2, 3, as in ucf101@3:PATH"),
         ("kinetics400@2:/d", "cannot read '2' behind kinetics400@: it takes nothing: write kinetics400:PATH"),
         ("list@fps=1,fps=2:/d", "cannot read 'fps=2' behind list@"),
     ):
         with pytest.raises(ValueError) as caught:
-            parse_named(wrong)
+            parse_benchmark(wrong)
         assert said in str(caught.value)
     for wrong, said in (
         ("ucf101@4", "ucf101@ does not take '4': it takes a split, 1, 2, 3"),
@@ -451,3 +460,29 @@ def test_a_benchmark_without_its_name_is_recognised(name: str, tmp_path: Path) -
         text(root / "labels" / "test-answers.csv", "6;Holding something next to something")
     with pytest.raises(DatasetError, match=f"if this is a benchmark as downloaded, say {name}:{root}"):
         open_splits(root)
+
+
+def test_a_module_with_a_record_is_all_that_a_benchmark_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "more"
+    text(
+        folder / "clapping.py",
+        "from dualformer.datasets.benchmarks.annotations import Benchmark, Entry, assemble",
+        "",
+        "def read(at):",
+        "    entry = Entry(name='one', label=0, split='train', listed='list.txt:1', file='one.mp4')",
+        "    return assemble('Clapping', at.path, ('clap',), [entry])",
+        "",
+        "BENCHMARK = Benchmark(names=('clapping',), read=read, options={'hands': ('1', '2')}, files=('hands.txt',))",
+    )
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(folder)])
+    all_benchmarks.cache_clear()
+    try:
+        text(tmp_path / "data" / "hands.txt", "two")
+        videos(tmp_path / "data", ["deep/one.webm"])
+        assert counts(read(f"clapping@2:{tmp_path / 'data'}")) == {"train": 1}
+        assert recognise_benchmark(tmp_path / "data") == "clapping"
+        with pytest.raises(ValueError, match="clapping@ does not take '3': it takes a hands, 1, 2, as in clapping@2"):
+            read(f"clapping@3:{tmp_path / 'data'}")
+    finally:
+        all_benchmarks.cache_clear()
+        sys.modules.pop("dualformer.datasets.benchmarks.clapping")

@@ -45,7 +45,7 @@ def test_folders_hold_images_videos_or_both(mixed: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING, "dualformer"):
         videos = open_videos(mixed)
     assert videos.counts() == {"cat": 5, "dog": 5}
-    assert videos.things == "videos and images"
+    assert videos.kind == "videos and images"
     assert "1 files that are neither videos nor images left out: notes.txt" in caplog.text
     assert "1 files that lie outside the classes left out: loose.jpg" in caplog.text
     splits = open_splits(mixed, val_fraction=0.2)
@@ -58,7 +58,7 @@ def test_folders_hold_images_videos_or_both(mixed: Path, caplog: pytest.LogCaptu
 
 def test_what_they_are_called() -> None:
     def named(*names: str) -> str:
-        return VideoList(classes=("a",), samples=tuple(Sample(path=Path(n), label=0) for n in names), source="").things
+        return VideoList(classes=("a",), samples=tuple(Sample(path=Path(n), label=0) for n in names), source="").kind
 
     assert named("a.mp4", "b.gif") == "videos"
     assert named("a.JPG", "b.png") == "images"
@@ -70,7 +70,7 @@ def test_lists_name_images(mixed: Path) -> None:
     rows = [f"{p.relative_to(mixed.parent).as_posix()},{p.parent.name}" for p in sorted(mixed.glob("*/*.png"))]
     table.write_text("\n".join(["path,label", *rows]) + "\n")
     videos = open_videos(table)
-    assert (len(videos), videos.things) == (6, "images")
+    assert (len(videos), videos.kind) == (6, "images")
     table.write_text(table.read_text() + "data/cat/none.png,cat\n")
     with pytest.raises(DatasetError, match=r":8: 1 of 7 files do not exist: data/cat/none\.png"):
         open_videos(table)
@@ -117,7 +117,7 @@ def test_a_file_called_like_a_pattern_is_that_file(tmp_path: Path) -> None:
         for i, file in enumerate(("%03d.png", "000.png", "001.png", "a%dz.png")):
             write_image(tmp_path / "data" / name / file, picture(label, i))
     folder = open_videos(tmp_path / "data")
-    assert folder.things == "images"
+    assert folder.kind == "images"
     assert [s.name for s in folder.samples[:4]] == ["%03d.png", "000.png", "001.png", "a%dz.png"]
     table = tmp_path / "list.csv"
     rows = [f"{s.path.relative_to(tmp_path).as_posix()},{s.path.parent.name},25" for s in folder.samples]
@@ -126,16 +126,16 @@ def test_a_file_called_like_a_pattern_is_that_file(tmp_path: Path) -> None:
     assert listed.manifest_hash == folder.manifest_hash
     assert {s.fps for s in listed.samples} == {None}
 
-    verdicts = check_videos([s.media for s in folder.samples], workers=1)
+    verdicts = check_videos([s.file for s in folder.samples], workers=1)
     assert [(v.ok, v.frames, v.bytes) for v in verdicts] == [(True, 1, s.path.stat().st_size) for s in folder.samples]
-    assert check_into(tmp_path / "m.csv", [s.media for s in folder.samples], workers=1).kept == 0
+    assert check_into(tmp_path / "m.csv", [s.file for s in folder.samples], workers=1).kept == 0
     write_image(folder.samples[0].path, picture(7, 7))
     write_image(folder.samples[1].path, picture(8, 8))
-    assert check_into(tmp_path / "m.csv", [s.media for s in folder.samples], workers=1).kept == 6
+    assert check_into(tmp_path / "m.csv", [s.file for s in folder.samples], workers=1).kept == 6
 
     write_shards({"val": folder}, tmp_path / "shards", made_from="images")
     packed = open_videos(tmp_path / "shards")
-    assert packed.things == "images"
+    assert packed.kind == "images"
     assert [s.name for s in packed.samples] == [s.name for s in folder.samples]
     pre = kinetics(1, 1, 32)
     for videos in (folder, listed, packed):
@@ -153,8 +153,8 @@ def test_a_pattern_without_a_file_of_its_name_is_a_folder_of_frames(tmp_path: Pa
     (tmp_path / "list.csv").write_text("path,label,fps\nclip/%d.png,a,25\n")
     videos = open_videos(tmp_path / "list.csv")
     assert [(s.name, s.fps) for s in videos.samples] == [("clip", 25)]
-    assert videos.things == "videos"
+    assert videos.kind == "videos"
     write_shards({"val": videos}, tmp_path / "shards", made_from="frames")
     packed = open_videos(tmp_path / "shards")
     assert [(s.name, s.fps) for s in packed.samples] == [("clip", 25)]
-    assert packed.things == "videos"
+    assert packed.kind == "videos"

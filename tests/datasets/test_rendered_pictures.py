@@ -129,7 +129,7 @@ def test_files_are_what_was_rendered_to_the_bit(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
     splits = open_splits(tmp_path / "set")
     assert splits.train.classes == tuple(sorted(PLACES))
-    assert (len(splits.train), len(splits.val), splits.train.things) == (18, 9, "images")
+    assert (len(splits.train), len(splits.val), splits.train.kind) == (18, 9, "images")
     for sample in splits.val.samples:
         with VideoReader(sample.path) as reader:
             picture = reader.read([0])[0].numpy()

@@ -15,7 +15,7 @@ from made_shards import index_in, make_videos, pack, place_of
 from PIL import Image
 
 from dualformer.datasets.clip_datasets import ViewClips
-from dualformer.datasets.samples import DatasetError, Packed, VideoList
+from dualformer.datasets.samples import ArchivedSample, DatasetError, VideoList
 from dualformer.datasets.shards.checksums import compare_shards
 from dualformer.datasets.shards.read_shards import PARTIAL, find_shards, read_shards
 from dualformer.datasets.shards.shard_index import INDEX
@@ -110,7 +110,7 @@ def test_shards_hold_the_same_lists_in_the_same_order(videos: Path, shards: Path
     assert_same_list(open_videos(shards), before.val)
     assert_same_list(open_videos(shards, on={"split": ("train",)}), before.train)
     sample = after.train.samples[0]
-    assert isinstance(sample, Packed) and sample.original == "train/clap/v00.mp4"
+    assert isinstance(sample, ArchivedSample) and sample.original == "train/clap/v00.mp4"
     assert sample.path.parent.parent == shards.resolve() and sample.path.name == "000000000.mp4"
     assert f"shards {shards.resolve()}: 2 classes, videos: train 12, val 4; from test" in after.how
     for data in (f"shards:{shards}", shards / INDEX):
@@ -388,7 +388,7 @@ def test_an_open_file_goes_with_its_video(shards: Path) -> None:
     samples = open_splits(shards).train.samples
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for sample in samples:
-        with VideoReader(sample.media) as reader:
+        with VideoReader(sample.file) as reader:
             reader.read([0])
     broken = Stretch(path=shards / "x.tar" / "x.mp4", size=100, file=shards / INDEX, offset=0)
     with pytest.raises(VideoError, match="cannot be opened"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from dualformer.datasets.samples import Missing, VideoList
+from dualformer.datasets.samples import MissingSample, VideoList
 from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
 from dualformer.evaluation.evaluate import Evaluation, evaluate
 from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, write_report
@@ -60,7 +60,7 @@ def test_missing_videos_are_in_the_tables_as_wrong(
         videos,
         classes=videos.classes[::-1],
         samples=tuple(dataclasses.replace(s, label=5 - s.label) for s in videos.samples),
-        missing=tuple(Missing(path=tmp_path / f"{i}.mp4", label=i, listed=f"list.txt:{i}") for i in (5, 3)),
+        missing=tuple(MissingSample(path=tmp_path / f"{i}.mp4", label=i, listed=f"list.txt:{i}") for i in (5, 3)),
         manifest_hash="0123456789abcdef",
     )
     found = evaluate(model, card, turned, views="1x1")

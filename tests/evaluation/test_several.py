@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dualformer.datasets.samples import DatasetError, Missing, Sample, VideoList
+from dualformer.datasets.samples import DatasetError, MissingSample, Sample, VideoList
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, label_figures, write_report
 from dualformer.evaluation.multilabel_metrics import multilabel_summary, per_label
@@ -90,7 +90,7 @@ def test_probabilities_are_each_class_own_and_those_of_prediction(
 def test_the_report_agrees_and_has_no_confusion_matrix(
     model: DualFormer, sigmoid_card: Card, several: VideoList, tmp_path: Path
 ):
-    absent = Missing(path=Path("gone.mp4"), label=1, others=(4,), listed="list.csv:9")
+    absent = MissingSample(path=Path("gone.mp4"), label=1, others=(4,), listed="list.csv:9")
     evaluation = evaluate(model, sigmoid_card, dataclasses.replace(several, missing=(absent,)), views="1x1")
     (tmp_path / "confusion.png").touch()
     report = write_report(tmp_path, evaluation)

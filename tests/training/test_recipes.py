@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dualformer.datasets.benchmarks.benchmark_names import parse_named
+from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
 from dualformer.training.recipes.find_recipe import find_recipe, read_settings, recipes
 from dualformer.training.recipes.modern import modern
 from dualformer.training.recipes.recipe import HEADINGS, Recipe
@@ -114,7 +114,7 @@ def test_every_recipe_tells_what_to_expect(recipe: Recipe) -> None:
         train, evaluate = re.findall(r"dualformer (?:train|evaluate)[^\n]*", recipe.text)[:2]
         assert f" {recipe.name} " in train and "--from" in train
         data = re.findall(r"--data (\S+)", train)
-        assert data == re.findall(r"--data (\S+)", evaluate) and parse_named(data[0]) is not None
+        assert data == re.findall(r"--data (\S+)", evaluate) and parse_benchmark(data[0]) is not None
         assert evaluate.endswith(f"--views {recipe.views}")
     assert recipe.settings["epochs"] and recipe.settings["flip"] in ("on", "off")  # visible choices, not defaults
 

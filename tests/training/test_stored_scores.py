@@ -99,7 +99,7 @@ def times(count: int = FRAMES, start: float = 0.0, rate: float = RATE) -> np.nda
 
 
 def clip_of(sample: Sample) -> Tensor:
-    return read_views(sample.media, PRE)
+    return read_views(sample.file, PRE)
 
 
 def on_the_fly(clip: Tensor, teacher: tuple[str, DualFormer, Card], topk: int) -> Tensor:

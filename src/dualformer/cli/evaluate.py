@@ -129,7 +129,7 @@ def run(options: Options) -> int:
         left_out = f", {len(bad)} files left out by {options.manifest}" if options.manifest else ""
         counted = f", {len(videos.missing)} missing ones counted as wrong" if videos.missing else ""
         print(
-            f"evaluating {options.weights} on {len(videos)} {videos.things} of {videos.source}{left_out}{counted} "
+            f"evaluating {options.weights} on {len(videos)} {videos.kind} of {videos.source}{left_out}{counted} "
             f"(manifest {videos.manifest_hash}): views {views}, {device}, {workers} decoding processes{control}",
             flush=True,
         )

@@ -44,7 +44,7 @@ def run(options: Options) -> int:
     import time
 
     from dualformer.cli.progress import Progress
-    from dualformer.datasets.benchmarks.benchmark_names import short_name
+    from dualformer.datasets.benchmarks.find_benchmark import short_name
     from dualformer.datasets.shards.write_shards import write_shards
     from dualformer.datasets.splits import open_all, open_videos
 

@@ -101,9 +101,9 @@ def only(kind: type, options: Any, **changes: Any) -> dict[str, Any]:
 
 def rows(text: str | None) -> dict[str, tuple[str, ...]] | None:
     """Returns the columns and values of ``split=test``, None for no text."""
-    from dualformer.datasets.splits import parse_where
+    from dualformer.datasets.splits import parse_row_filter
 
-    return parse_where(text) if text else None
+    return parse_row_filter(text) if text else None
 
 
 def bad_files(manifest: Path | None) -> set[Path]:

@@ -6,7 +6,7 @@ Images may lie wherever videos may.
 import logging
 from pathlib import Path
 
-from dualformer.datasets.samples import DatasetError, Sample, VideoList, name_some, ordered_classes
+from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few, ordered_classes
 from dualformer.video.formats import is_media
 
 _log = logging.getLogger("dualformer")
@@ -38,7 +38,7 @@ def read_folder(root: str | Path) -> dict[str, VideoList]:
     if splits:
         others = [f for f in folders if f not in splits.values()]
         if others:
-            _log.warning("%s: folders beside the splits left out: %s", root, name_some(f.name for f in others))
+            _log.warning("%s: folders beside the splits left out: %s", root, first_few(f.name for f in others))
     else:
         splits = {"all": root}
     found = {key: _classes_below(folder) for key, folder in splits.items()}
@@ -47,7 +47,7 @@ def read_folder(root: str | Path) -> dict[str, VideoList]:
     for key, by_class in found.items():
         if unknown := sorted(set(by_class) - set(classes)):
             raise DatasetError(
-                f"{splits[key]}: class {name_some(unknown)} is not in {splits[first].name}/: add or remove it"
+                f"{splits[key]}: class {first_few(unknown)} is not in {splits[first].name}/: add or remove it"
             )
     if len(classes) < 2:
         raise DatasetError(
@@ -97,4 +97,4 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _names(paths: list[Path]) -> str:
-    return name_some(p.name for p in sorted(paths))
+    return first_few(p.name for p in sorted(paths))

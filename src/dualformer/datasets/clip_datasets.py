@@ -92,10 +92,10 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         rng = np.random.default_rng([self._seed, epoch, number])
         decoded = self._decoded(index) if self._cache_bytes else None
         if decoded is None:
-            clip = read_training_clip(sample.media, self.pre, rng, augmentation, fps=sample.fps)
+            clip = read_training_clip(sample.file, self.pre, rng, augmentation, fps=sample.fps)
         else:
             times, frames = decoded
-            tell_if_short(sample.media, times, self.pre)
+            tell_if_short(sample.file, times, self.pre)
             indices = random_clip(times, self.pre, rng)
             shown = ((i, frames[i]) for i in np.unique(indices).tolist())
             clip = training_view(shown, indices, times, self.pre, rng, augmentation)
@@ -114,7 +114,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         if room <= 0:
             return None
         sample = self.videos.samples[index]
-        with open_video(sample.media, fps=sample.fps, clock=self.pre.fps is not None) as reader:
+        with open_video(sample.file, fps=sample.fps, clock=self.pre.fps is not None) as reader:
             if len(reader) * reader.info.height * reader.info.width * 3 > room:
                 return None
             try:
@@ -146,7 +146,7 @@ class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.videos.samples[index]
-        views = read_views(sample.media, self.pre, clips=self._clips, crops=self._crops, fps=sample.fps)
+        views = read_views(sample.file, self.pre, clips=self._clips, crops=self._crops, fps=sample.fps)
         return {"views": views, "label": sample.label, "index": index} | _target(self.videos, sample.labels)
 
 

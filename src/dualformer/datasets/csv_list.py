@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dualformer.datasets.samples import SEPARATOR, DatasetError, Sample, VideoList, name_some, ordered_classes
+from dualformer.datasets.samples import SEPARATOR, DatasetError, Sample, VideoList, first_few, ordered_classes
 from dualformer.files import read_csv_rows
 from dualformer.video.file_pieces import are_frames
 
@@ -90,7 +90,7 @@ def read_csv(
     left_out = set(bad)
     rows = [row for row in rows if row.path not in left_out]
     if check_files and (missing := [row for row in rows if not row.is_there]):
-        names = name_some(row.values["path"] for row in missing)
+        names = first_few(row.values["path"] for row in missing)
         what = f"{len(missing)} of {len(rows)} files do not exist: {names}"
         raise DatasetError(f"{path}:{missing[0].line}: {what} (paths are relative to {path.parent})")
     return CsvTable(path=path, columns=tuple(columns), rows=tuple(rows), classes=classes, multi_label=multi_label)
@@ -108,7 +108,7 @@ def select(table: CsvTable, where: Mapping[str, tuple[str, ...]] | None = None) 
         there = table.values_of(column)
         if unknown := [value for value in values if value not in there]:
             raise ValueError(
-                f"{table.path}: no row has {column}={name_some(unknown)}: choose from {name_some(there, most=20)}"
+                f"{table.path}: no row has {column}={first_few(unknown)}: choose from {first_few(there, most=20)}"
             )
     label = {name: i for i, name in enumerate(table.classes)}
     samples = tuple(
@@ -117,18 +117,18 @@ def select(table: CsvTable, where: Mapping[str, tuple[str, ...]] | None = None) 
         if all(row.has(column, values) for column, values in where.items())
     )
     if not samples:
-        raise ValueError(f"{table.path}: no row has {describe_where(where)} together")
-    suffix = f" where {describe_where(where)}" if where else ""
+        raise ValueError(f"{table.path}: no row has {describe_filter(where)} together")
+    suffix = f" where {describe_filter(where)}" if where else ""
     return VideoList(
         classes=table.classes, samples=samples, source=f"{table.path}{suffix}", multi_label=table.multi_label
     )
 
 
-def describe_where(where: Mapping[str, tuple[str, ...]]) -> str:
+def describe_filter(where: Mapping[str, tuple[str, ...]]) -> str:
     return ";".join(f"{column}={','.join(values)}" for column, values in where.items())
 
 
-def parse_where(text: str) -> dict[str, tuple[str, ...]]:
+def parse_row_filter(text: str) -> dict[str, tuple[str, ...]]:
     """``"batch=A,C"`` to ``{"batch": ("A", "C")}``; several columns are separated by ``;`` and must all hold."""
     where: dict[str, tuple[str, ...]] = {}
     for part in text.split(";"):

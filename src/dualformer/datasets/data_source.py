@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dualformer.datasets.benchmarks.annotations import Listing
-from dualformer.datasets.benchmarks.benchmark_names import looks_like, parse_named, read_named
+from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_benchmark, recognise_benchmark
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import CsvTable, Row, read_csv, select
 from dualformer.datasets.samples import DatasetError, VideoList, hash_manifest
@@ -17,8 +17,8 @@ def listing_of(data: str | Path, cache: ShardCache | None = None) -> Listing | N
     """A data set that brings its splits along: shards or a benchmark. None for any other."""
     if place := find_shards(data):
         return read_shards(place, cache=cache)
-    named = parse_named(data)
-    return read_named(named) if named else None
+    named = parse_benchmark(data)
+    return read_benchmark(named) if named else None
 
 
 def is_folder(data: Path) -> bool:
@@ -37,7 +37,7 @@ def read_hashed_folder(data: Path) -> dict[str, VideoList]:
     try:
         found = read_folder(data)
     except DatasetError as error:
-        if name := looks_like(data):
+        if name := recognise_benchmark(data):
             raise DatasetError(f"{error}; if this is a benchmark as downloaded, say {name}:{data}") from error
         raise
     digest = hash_manifest(found)

@@ -35,7 +35,7 @@ class Sample:
         return (self.label, *self.others)
 
     @property
-    def media(self) -> Media:
+    def file(self) -> Media:
         """What to read it from."""
         return self.path
 
@@ -46,7 +46,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packed(Sample):
+class ArchivedSample(Sample):
     """A video inside of a larger file. ``path`` names it as if that were a folder, and cannot be opened."""
 
     piece: Piece
@@ -54,7 +54,7 @@ class Packed(Sample):
     """Where it lay in the data set before it was packed."""
 
     @property
-    def media(self) -> Media:
+    def file(self) -> Media:
         return self.piece
 
     @property
@@ -64,7 +64,7 @@ class Packed(Sample):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Missing(Sample):
+class MissingSample(Sample):
     """A video that is listed and not there. ``path``: where it was looked for; ``listed``: FILE:LINE."""
 
     listed: str
@@ -77,7 +77,7 @@ class VideoList:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     source: str
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[MissingSample, ...] = ()
     """Videos that belong to the list and are not there. Training goes without; evaluation counts them as wrong."""
     manifest_hash: str = ""
     """`hash_manifest` of the whole data set that the list is a part of; empty for a list made by hand."""
@@ -99,9 +99,9 @@ class VideoList:
         return len(self.samples)
 
     @property
-    def things(self) -> str:
+    def kind(self) -> str:
         """What to call them: videos, images, or videos and images."""
-        images = sum(is_image(sample.path) and not are_frames(sample.media) for sample in self.samples)
+        images = sum(is_image(sample.path) and not are_frames(sample.file) for sample in self.samples)
         return "videos" if not images else "images" if images == len(self) else "videos and images"
 
     def counts(self) -> dict[str, int]:
@@ -155,8 +155,8 @@ def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(distinct))
 
 
-def name_some(things: Iterable[object], most: int = 3) -> str:
-    """The first few of a list in words: "a, b, c and 4 more"."""
-    names = [str(thing) for thing in things]
+def first_few(items: Iterable[object], most: int = 3) -> str:
+    """Names the first few of a list: "a, b, c and 4 more"."""
+    names = [str(item) for item in items]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from dualformer.datasets.benchmarks.annotations import Listing, name_missing
-from dualformer.datasets.benchmarks.benchmark_names import parse_named
-from dualformer.datasets.csv_list import CsvTable, describe_where, parse_where, read_csv, select
+from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
+from dualformer.datasets.csv_list import CsvTable, describe_filter, parse_row_filter, read_csv, select
 from dualformer.datasets.data_source import hash_csv, is_folder, listing_of, read_hashed_folder
 from dualformer.datasets.manifest import read_manifest
-from dualformer.datasets.samples import SEPARATOR, DatasetError, Missing, VideoList, name_some
+from dualformer.datasets.samples import SEPARATOR, DatasetError, MissingSample, VideoList, first_few
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.stratify import deal
@@ -23,7 +23,7 @@ __all__ = [
     "open_all",
     "open_splits",
     "open_videos",
-    "parse_where",
+    "parse_row_filter",
     "read_bad",
     "split_stratified",
     "write_split",
@@ -49,12 +49,12 @@ class Splits:
             raise ValueError("train and val must share one list of classes")
         common = {s.path.resolve() for s in self.train.samples} & {s.path.resolve() for s in self.val.samples}
         if common and not self.overlapping:
-            names = name_some(sorted(common))
+            names = first_few(sorted(common))
             raise DatasetError(
-                f"{len(common)} {self.train.things} are in train and in val: {names}: choose rows that do not overlap"
+                f"{len(common)} {self.train.kind} are in train and in val: {names}: choose rows that do not overlap"
             )
         if unseen := [name for name, count in self.train.counts().items() if count == 0]:
-            raise DatasetError(f"{self.train.source}: nothing to train on for class {name_some(unseen)}")
+            raise DatasetError(f"{self.train.source}: nothing to train on for class {first_few(unseen)}")
         if len(self.val) == 0:
             raise DatasetError(f"{self.val.source}: nothing to validate on")
 
@@ -78,7 +78,7 @@ def open_splits(
     every class, drawn by ``seed``.
     ``bad``: videos to leave out, from :func:`read_bad`. What a benchmark lists and is not there is left out, and told
     in ``how``. ``cache``: where to keep shards of a URL. ``multi_label``: videos may have several labels, which a CSV
-    file alone can say; ``ValueError`` for any other data. Raises as ``read_folder``, ``read_csv``, ``read_named``,
+    file alone can say; ``ValueError`` for any other data. Raises as ``read_folder``, ``read_csv``, ``read_benchmark``,
     ``read_shards`` and ``select`` do.
     """
     bad = {path.resolve() for path in bad}
@@ -228,7 +228,7 @@ def read_bad(manifest_path: str | Path) -> set[Path]:
 
 def _check_several(data: str | Path) -> None:
     """``ValueError`` for what is no CSV file."""
-    if find_shards(data) or parse_named(str(data)) or Path(data).is_dir():
+    if find_shards(data) or parse_benchmark(str(data)) or Path(data).is_dir():
         raise ValueError(
             f"{data} gives each video one label: several are for a CSV file, whose column label holds them separated "
             f"by {SEPARATOR}"
@@ -243,7 +243,7 @@ def _apart(table: CsvTable, videos: VideoList) -> VideoList:
     """Files that are not there are moved to ``missing``."""
     absent = {row.path: row.line for row in table.rows if not row.is_there}
     missing = tuple(
-        Missing(path=s.path, label=s.label, others=s.others, listed=f"{table.path}:{absent[s.path]}")
+        MissingSample(path=s.path, label=s.label, others=s.others, listed=f"{table.path}:{absent[s.path]}")
         for s in videos.samples
         if s.path in absent
     )
@@ -257,7 +257,7 @@ def _chosen(listing: Listing, where: Where) -> VideoList:
         raise ValueError(f"{listing.title} has the column split only, with {', '.join(listing.splits)}")
     splits = where["split"]
     if unknown := [split for split in splits if split not in listing.splits]:
-        raise ValueError(f"{listing.title} has no split={name_some(unknown)}: choose from {', '.join(listing.splits)}")
+        raise ValueError(f"{listing.title} has no split={first_few(unknown)}: choose from {', '.join(listing.splits)}")
     parts = [listing.splits[split] for split in splits]
     if len(parts) == 1:
         return parts[0]
@@ -278,7 +278,7 @@ def _listing_splits(
         raise DatasetError(f"{told}: no training videos: add the list of them")
     rest = [split for split in ("val", "test") if split in listing.splits and split not in train.get("split", ())]
     val = val_on or ({"split": (rest[0],)} if rest else None)
-    how = f"{told}; train on {describe_where(train)}{f', val on {describe_where(val)}' if val else ''}"
+    how = f"{told}; train on {describe_filter(train)}{f', val on {describe_filter(val)}' if val else ''}"
     return _chosen(listing, train), _chosen(listing, val) if val else None, how
 
 
@@ -305,21 +305,21 @@ def _csv_splits(
 ) -> tuple[VideoList, VideoList | None, str]:
     name = str(table.path)
     if train_on and val_on:
-        how = f"{name}: train on {describe_where(train_on)}, val on {describe_where(val_on)}"
+        how = f"{name}: train on {describe_filter(train_on)}, val on {describe_filter(val_on)}"
         return select(table, train_on), select(table, val_on), how
     if train_on:
-        return select(table, train_on), None, f"{name}: {describe_where(train_on)}"
+        return select(table, train_on), None, f"{name}: {describe_filter(train_on)}"
     if val_on:
         val = select(table, val_on)
         taken = {sample.path for sample in val.samples}
         rest = select(replace(table, rows=tuple(row for row in table.rows if row.path not in taken)))
-        return rest, val, f"{name}: val on {describe_where(val_on)}, train on all other rows"
+        return rest, val, f"{name}: val on {describe_filter(val_on)}, train on all other rows"
     if "split" not in table.columns:
         return select(table), None, f"{name}: all rows, no column split"
     present = {row.values["split"] for row in table.rows}
     if unknown := sorted(present - {"train", "test", *_VAL_NAMES}):
         raise DatasetError(
-            f"{name}: split {name_some(unknown)!r} is none of train, val, test: rename it, or choose rows to train on"
+            f"{name}: split {first_few(unknown)!r} is none of train, val, test: rename it, or choose rows to train on"
         )
     if "train" not in present:
         raise DatasetError(f"{name}: no row has split=train")

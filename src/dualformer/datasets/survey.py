@@ -6,7 +6,7 @@ from pathlib import Path
 from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.data_source import hash_csv, listing_of, read_hashed_folder, rows_by_split
 from dualformer.datasets.manifest import find_videos
-from dualformer.datasets.samples import DatasetError, Missing
+from dualformer.datasets.samples import DatasetError, MissingSample
 from dualformer.video.file_pieces import Media
 
 
@@ -19,7 +19,7 @@ class Survey:
     description: str
     """One line: classes, counts, what is missing; or why the data cannot be trained on. Empty for a single file."""
     manifest_hash: str = ""
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[MissingSample, ...] = ()
     multi_label: bool = False
     """Whether videos have several labels, as a CSV file may say."""
 
@@ -29,7 +29,7 @@ def survey(data: str | Path) -> Survey:
     if listing := listing_of(data):
         found = listing.splits
         return Survey(
-            paths=tuple(sorted((s.media for videos in found.values() for s in videos.samples), key=str)),
+            paths=tuple(sorted((s.file for videos in found.values() for s in videos.samples), key=str)),
             description=listing.describe(),
             manifest_hash=listing.manifest_hash,
             missing=tuple(missing for videos in found.values() for missing in videos.missing),

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from dualformer._version import __version__
 from dualformer.datasets.clip_datasets import Batches
-from dualformer.datasets.samples import DatasetError, Missing, VideoList
+from dualformer.datasets.samples import DatasetError, MissingSample, VideoList
 from dualformer.evaluation.label_matching import match_classes
 from dualformer.evaluation.metrics import summary
 from dualformer.evaluation.multilabel_metrics import multilabel_summary
@@ -50,7 +50,7 @@ class Evaluation:
     """(N,); the first of several."""
     probabilities: NDArray[np.float32]
     """(N, classes): softmax for each view, of multi-label weights sigmoid, then the mean."""
-    missing: tuple[Missing, ...]
+    missing: tuple[MissingSample, ...]
     """Videos that are not there and count as wrong. Their labels count in the order of ``classes``."""
     rates: tuple[float | None, ...]
     """Frames a second of those videos that are folders of frames, where known."""
@@ -205,7 +205,7 @@ def evaluate_views(
         }
         return Evaluation(
             classes=names,
-            paths=tuple(sample.media for sample in videos.samples),
+            paths=tuple(sample.file for sample in videos.samples),
             labels=labels,
             probabilities=found,
             missing=missing,
@@ -254,7 +254,7 @@ def _check_labels(card: Card, videos: VideoList) -> None:
         )
 
 
-def _mapped(absent: Missing, to_label: NDArray[np.int64]) -> Missing:
+def _mapped(absent: MissingSample, to_label: NDArray[np.int64]) -> MissingSample:
     first, *others = dict.fromkeys(to_label[list(absent.labels)].tolist())  # two may lead to one
     return replace(absent, label=first, others=tuple(others))
 
@@ -312,6 +312,6 @@ class _JudgedViews(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self._videos.samples[index]
-        read = read_view_sweep(sample.media, self._pre, self._views, fps=sample.fps)
+        read = read_view_sweep(sample.file, self._pre, self._views, fps=sample.fps)
         views = apply_control(read.views, self._control, seed=self._seed, index=index)
         return {"views": views, "places": read.places, "index": index}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.datasets.samples import DatasetError, name_some
+from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.files import read_csv_table, read_json_object
 
 _log = logging.getLogger("dualformer")
@@ -89,4 +89,4 @@ def _from_csv(path: Path) -> list[tuple[str, str]]:
 
 
 def _quoted(names: list[str] | tuple[str, ...]) -> str:
-    return name_some((repr(name) for name in names), most=5)
+    return first_few((repr(name) for name in names), most=5)

@@ -38,7 +38,7 @@ def clips_of_videos(videos: VideoList, pre: Preprocessing, *, most: int, seed: i
     drawn = drawn_videos(videos, most=most, seed=seed)
     loader = Batches(ViewClips(drawn, pre), batch_size=1, num_workers=min(workers, len(drawn)))
     views = torch.cat([batch["views"].flatten(0, 1) for batch in loader])
-    return Clips(views=views, source=f"{len(drawn)} {videos.things} of {videos.source}")
+    return Clips(views=views, source=f"{len(drawn)} {videos.kind} of {videos.source}")
 
 
 def drawn_videos(videos: VideoList, *, most: int, seed: int = 0) -> VideoList:

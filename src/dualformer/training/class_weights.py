@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from dualformer.datasets.samples import DatasetError, name_some
+from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.files import csv_text, read_csv_table
 
 BALANCED = "balanced"
@@ -53,7 +53,7 @@ def read_class_weights(path: str | Path, classes: tuple[str, ...]) -> dict[str, 
             raise DatasetError(f"{place}: class {name!r} is there twice: keep one line")
         found[name] = _number(weight, place)
     if missing := [name for name in classes if name not in found]:
-        raise DatasetError(f"{path}: no weight for class {name_some(map(repr, missing))}: add a line (1 is usual)")
+        raise DatasetError(f"{path}: no weight for class {first_few(map(repr, missing))}: add a line (1 is usual)")
     return {name: found[name] for name in classes}
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from dualformer.datasets.samples import name_some
+from dualformer.datasets.samples import first_few
 from dualformer.scoring.intervals import half_width
 from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.settings.data_settings import RENDERED
@@ -145,10 +145,10 @@ def _about_classes(counts: Mapping[str, int], val_counts: Mapping[str, int] | No
         )
     if single := [name for name, count in counts.items() if count < 2]:
         lines.append(
-            f"warning: only one video to train on for {name_some(single)}: add some, or leave such classes out"
+            f"warning: only one video to train on for {first_few(single)}: add some, or leave such classes out"
         )
     if unjudged := [name for name, count in (val_counts or {}).items() if not count]:
-        lines.append(f"warning: no validation video for {name_some(unjudged)}: how well that goes will not be seen")
+        lines.append(f"warning: no validation video for {first_few(unjudged)}: how well that goes will not be seen")
     return lines
 
 

@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
-from dualformer.datasets.samples import Packed, VideoList
+from dualformer.datasets.samples import ArchivedSample, VideoList
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, remote_shards, room_for
 from dualformer.datasets.shards.storage import ShardCache
-from dualformer.datasets.splits import Splits, open_splits, parse_where, read_bad
+from dualformer.datasets.splits import Splits, open_splits, parse_row_filter, read_bad
 from dualformer.paper.relations import RelationClips
 from dualformer.training.settings.data_settings import RENDERED
 from dualformer.training.settings.train_config import TrainConfig
@@ -71,8 +71,8 @@ def file_source(config: TrainConfig) -> Source:
     bad = read_bad(Path(config.manifest)) if config.manifest else set()
     splits = open_splits(
         config.data,
-        train_on=parse_where(config.train_on) if config.train_on else None,
-        val_on=parse_where(config.val_on) if config.val_on else None,
+        train_on=parse_row_filter(config.train_on) if config.train_on else None,
+        val_on=parse_row_filter(config.val_on) if config.val_on else None,
         val_fraction=config.val_fraction,
         seed=config.seed,
         bad=bad,
@@ -85,7 +85,7 @@ def file_source(config: TrainConfig) -> Source:
         splits = Splits(
             train=chosen,
             val=chosen,
-            how=f"the same {len(chosen)} {chosen.things} to train and validate on",
+            how=f"the same {len(chosen)} {chosen.kind} to train and validate on",
             overlapping=True,
         )
 
@@ -111,7 +111,7 @@ def file_source(config: TrainConfig) -> Source:
         counts=splits.train.counts(),
         val_counts=splits.val.counts(),
         description=f"{config.data}: {len(splits.train.classes)} classes, "
-        f"{len(splits.train)} {splits.train.things} to train on ({spread} a class), {len(splits.val)} to validate on; "
+        f"{len(splits.train)} {splits.train.kind} to train on ({spread} a class), {len(splits.val)} to validate on; "
         f"{splits.how}{left_out}; manifest {splits.train.manifest_hash}{reading}",
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
         splits=None if shuffle else splits,
@@ -123,7 +123,7 @@ def file_source(config: TrainConfig) -> Source:
 
 def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["samples", "shards"] | None, str]:
     """How an epoch goes through shards (None: the data are none), and that in words."""
-    packed = any(isinstance(sample, Packed) for sample in videos.samples)
+    packed = any(isinstance(sample, ArchivedSample) for sample in videos.samples)
     remote = remote_shards(videos)
     if config.shuffle == "shards" and not packed:
         raise ValueError(f"--shuffle shards is for shards, and {config.data} is none: see dualformer shards --help")

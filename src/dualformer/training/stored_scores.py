@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import TrainingClips
-from dualformer.datasets.samples import DatasetError, Packed, Sample, VideoList, name_some
+from dualformer.datasets.samples import ArchivedSample, DatasetError, Sample, VideoList, first_few
 from dualformer.model.config import Config, Size3
 from dualformer.training.settings.teacher_settings import Rest
 from dualformer.training.teacher import match_classes
@@ -96,7 +96,7 @@ class ScoreFolder:
         absent = [sample.path for sample in videos.samples if not score_file(self.folder, sample).is_file()]
         if absent:
             raise DatasetError(
-                f"{self.folder}: no scores of {len(absent)} of {len(videos)} videos ({name_some(absent)}): go on with "
+                f"{self.folder}: no scores of {len(absent)} of {len(videos)} videos ({first_few(absent)}): go on with "
                 "dualformer teach, and leave out files that do not decode with --manifest"
             )
 
@@ -208,7 +208,7 @@ def axis_weights(
 
 def video_key(sample: Sample) -> str:
     """What a video is known by among the scores: the end of its path, so that a data set may move."""
-    place = Path(sample.original) if isinstance(sample, Packed) else sample.path.absolute()
+    place = Path(sample.original) if isinstance(sample, ArchivedSample) else sample.path.absolute()
     return "/".join(place.parts[-3:])
 
 

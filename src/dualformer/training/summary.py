@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dualformer.datasets.benchmarks.benchmark_names import parse_named
+from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.propose import FEW_TO_JUDGE
@@ -49,7 +49,7 @@ def _best(result: TrainResult) -> str:
 def _to_judge_by(result: TrainResult, config: TrainConfig) -> str:
     """Options of `dualformer evaluate` for what the run was validated on; empty where there are none."""
     chosen = config.train_on or config.val_on or config.manifest
-    if parse_named(config.data) and not chosen:
+    if parse_benchmark(config.data) and not chosen:
         return f"--data {config.data}"
     # Not the folder or file itself: where val was drawn from it, it holds the training videos too.
     if (result.out / SPLIT).is_file():

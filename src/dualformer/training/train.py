@@ -10,7 +10,7 @@ from pathlib import Path
 import torch.distributed as dist
 from lightning_fabric import Fabric
 
-from dualformer.datasets.benchmarks.benchmark_names import short_name
+from dualformer.datasets.benchmarks.find_benchmark import short_name
 from dualformer.datasets.flip_map import read_flip_map
 from dualformer.datasets.splits import write_split
 from dualformer.errors import DualFormerError

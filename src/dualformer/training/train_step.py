@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from dualformer.datasets.samples import name_some
+from dualformer.datasets.samples import first_few
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.training.batchnorm import over_all_processes
@@ -207,7 +207,7 @@ class TrainStep:
     def _no_number(
         self, what: str, value: float, progress: Progress, batch: int, videos: list[int], reason: str
     ) -> NonFiniteLossError:
-        names = f" ({name_some(dict.fromkeys(map(self._name, videos)))})" if self._name and videos else ""
+        names = f" ({first_few(dict.fromkeys(map(self._name, videos)))})" if self._name and videos else ""
         return NonFiniteLossError(
             f"the {what} became {value} in step {progress.step + 1}, epoch {progress.epoch + 1}, batch "
             f"{batch + 1}{names}; {reason}"

@@ -147,7 +147,7 @@ class _Stream(IterableDataset[tuple[int, _Piece]]):
 
     def _pieces(self, sample: Sample) -> Iterator[_Piece]:
         try:
-            yield from read_whole(sample.media, self._pre, at_once=self._at_once, fps=sample.fps)
+            yield from read_whole(sample.file, self._pre, at_once=self._at_once, fps=sample.fps)
             yield None
         except DualFormerError as error:
             yield error

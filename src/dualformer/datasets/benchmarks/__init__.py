@@ -1,4 +1,4 @@
 """Benchmarks as they are downloaded: their own annotation files, their own folders, nothing to convert.
 
-One module for each layout; ``listing`` is what they share, ``names`` finds the layout for ``NAME:PATH``.
+Each layout is a module with a record ``BENCHMARK``, which `find_benchmark` finds; `annotations` is what they share.
 """

@@ -1,32 +1,46 @@
-"""What every benchmark's reader does: collect entries and mistakes by line, find the files, make lists of them."""
+"""What the readers of all benchmarks share: their record, the entries and mistakes of annotation files, the lists."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dualformer.datasets.benchmark_classes import spelling
 from dualformer.datasets.manifest import find_videos
-from dualformer.datasets.samples import DatasetError, Missing, Sample, VideoList, hash_manifest, name_some
+from dualformer.datasets.samples import DatasetError, MissingSample, Sample, VideoList, first_few, hash_manifest
 from dualformer.files import read_text
 
+ORIGINAL_LISTS = "take the original lists, or remove these lines"
 _SPLIT_ORDER = ("train", "val", "test")
-_TELL = 3  # mistakes or names that a message shows
+_SHOWN = 3  # mistakes or names in a message
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A line that lists a video, whether it is there or not."""
+    """A line that lists a video, whether the video is there or not."""
 
     name: str
-    """What the annotations call it; a video is listed once."""
+    """The annotations' name of the video, which is listed once."""
     label: int
     split: str
     """train, val or test."""
     listed: str
     """FILE:LINE"""
+    file: str = ""
+    """The usual path of the video below the benchmark's folder; `name` where that is the path."""
+    folders: tuple[Collection[str], ...] = ()
+    """Names of folders, spelled as by `spelling`, that decide in turn between several files of this name."""
     fps: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A line of an annotation file that cannot be used, and why."""
+
+    listed: str
+    """FILE:LINE"""
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +58,7 @@ class Listing:
         return next(iter(self.splits.values())).manifest_hash
 
     def describe(self) -> str:
-        """One line: classes, videos of each split, what is missing, notes."""
+        """Returns one line: classes, videos of each split, what is missing, notes."""
         counts = ", ".join(f"{split} {len(videos)}" for split, videos in self.splits.items())
         missing = [f"{len(v.missing)} of {split}" for split, v in self.splits.items() if v.missing]
         parts = [f"{self.title}: {len(self.classes)} classes, videos: {counts}"]
@@ -54,30 +68,54 @@ class Listing:
         return "; ".join([*parts, *self.notes])
 
 
-def name_missing(missing: Iterable[Missing]) -> str:
-    """The first few with the lines that list them."""
-    return name_some((f"{m.listed} {m.path.name}" for m in missing), most=_TELL)
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkPath:
+    """A benchmark, the options behind its ``@``, and where it is."""
+
+    name: str
+    options: Mapping[str, str]
+    path: Path
 
 
-class Problems:
-    """Mistakes in annotation files, gathered so that one run names more than the first."""
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A layout that is read as it was downloaded: the record ``BENCHMARK`` of a module in this package."""
 
-    def __init__(self, remedy: str) -> None:
-        self._remedy = remedy
-        self._found: list[str] = []
+    names: tuple[str, ...]
+    """What users call it; several for editions in the same layout."""
+    read: Callable[[BenchmarkPath], Listing]
+    """Raises ``FileNotFoundError`` without the folder, `DatasetError` for mistakes in it."""
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The values that each option takes; any text where there are none."""
+    files: tuple[str, ...] = ()
+    """Patterns of annotation files by which the layout is recognised."""
+    header: bytes = b""
+    """A part of the first line of these files."""
 
-    def add(self, listed: str, what: str) -> None:
-        self._found.append(f"{listed}: {what}")
+    def usage(self, name: str) -> str:
+        """Returns which options it takes, in words."""
+        if not self.options:
+            return f"it takes nothing: write {name}:PATH"
+        option, values = next(iter(self.options.items()))
+        if values:
+            return f"it takes a {option}, {', '.join(values)}, as in {name}@{values[-1]}:PATH"
+        return f"it takes {', '.join(f'{option}=…' for option in self.options)}"
 
-    def raise_any(self) -> None:
-        """Raises :class:`DatasetError` in one line, if anything was found."""
-        if self._found:
-            more = len(self._found) - _TELL
-            told = "; ".join(self._found[:_TELL]) + (f"; and {more} more" if more > 0 else "")
-            raise DatasetError(f"{told} ({self._remedy})")
+
+def name_missing(missing: Iterable[MissingSample]) -> str:
+    """Names the first few with the lines that list them."""
+    return first_few((f"{m.listed} {m.path.name}" for m in missing), most=_SHOWN)
 
 
-class MediaIndex:
+def raise_mistakes(found: Iterable[object], remedy: str) -> None:
+    """Raises `DatasetError` in one line for the mistakes among ``found``, if there are any."""
+    told = [f"{one.listed}: {one.reason}" for one in found if isinstance(one, Mistake)]
+    if told:
+        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+        raise DatasetError(f"{'; '.join(told[:_SHOWN])}{more} ({remedy})")
+
+
+class VideoIndex:
     """Every video below a folder, to be found by name whichever folders it lies in."""
 
     def __init__(self, root: Path) -> None:
@@ -86,14 +124,15 @@ class MediaIndex:
         for path in find_videos(root):
             self._by_stem.setdefault(path.stem, []).append(path)
 
-    def find(self, stem: str, *prefer: Collection[str]) -> Path | None:
-        """The video of this name without its extension; None if there is none.
+    def find(self, entry: Entry) -> Path | None:
+        """Returns the entry's video, whatever its extension; None if there is none.
 
-        Where several folders hold one, each of ``prefer`` in turn narrows the choice to those in a folder of such a
-        name, as `spelling` has it. Raises :class:`DatasetError` where that does not decide.
+        Where several folders hold one, each of ``entry.folders`` in turn narrows the choice to those in such a folder.
+        Raises `DatasetError` where that does not decide.
         """
+        stem = Path(entry.file or entry.name).stem
         found = self._by_stem.get(stem, [])
-        for folders in prefer:
+        for folders in entry.folders:
             if len(found) > 1:
                 found = [path for path in found if not self._folders(path).isdisjoint(folders)] or found
         if len(found) > 1:
@@ -106,66 +145,72 @@ class MediaIndex:
 
 def assemble(
     title: str,
+    root: Path,
     classes: tuple[str, ...],
-    entries: Iterable[Entry],
-    locate: Callable[[Entry], Path | None],
-    expected: Callable[[Entry], Path],
+    lines: Iterable[Entry | Mistake | None],
     *,
-    problems: Problems,
-    source: str,
+    remedy: str = ORIGINAL_LISTS,
+    left_out: str = "",
     notes: Iterable[str] = (),
+    locate: Callable[[Entry], Path | None] | None = None,
 ) -> Listing:
-    """Find the file of every entry, and make the lists.
+    """Finds the video of every entry among ``lines`` and makes the lists of each split.
 
-    ``locate`` gives it, None where it is missing, or raises :class:`DatasetError` with a mistake; ``expected`` is where
-    to say it should be. A line that says once more what another says already is left out and named in the notes; one
-    that contradicts another is a mistake.
-    Raises :class:`DatasetError` for all ``problems`` together, for no entry, and where no file at all is there.
+    None among ``lines`` stands for a video that is not used; ``left_out`` names such videos in the notes. A line that
+    repeats another is left out and named there, too; one that contradicts another is a mistake. ``locate`` returns a
+    video's path, None where it is missing, or raises `DatasetError` with a mistake; names are paths then. Without it,
+    a `VideoIndex` does.
+    Raises `DatasetError` for all mistakes together, with the ``remedy``, and where no video is there.
     """
+    lines = list(lines)
+    mistakes = [line for line in lines if isinstance(line, Mistake)]
+    find = locate or VideoIndex(root).find
     first: dict[str, Entry] = {}
-    again: list[str] = []
-    for entry in entries:
+    repeats: list[str] = []
+    for entry in (line for line in lines if isinstance(line, Entry)):
         before = first.setdefault(entry.name, entry)
         if before is entry:
             continue
         if (before.label, before.split) == (entry.label, entry.split):
-            again.append(f"{entry.listed} is {before.listed}")
-        elif before.split != entry.split:
-            problems.add(entry.listed, f"{entry.name} is in {before.split} already, by {before.listed}")
+            repeats.append(f"{entry.listed} is {before.listed}")
         else:
-            problems.add(entry.listed, f"{entry.name} is {classes[before.label]} already, by {before.listed}")
-    there: dict[str, list[Sample]] = {}
-    absent: dict[str, list[Missing]] = {}
+            other = f"in {before.split}" if before.split != entry.split else classes[before.label]
+            reason = f"{entry.name} is {other} already, by {before.listed}"
+            mistakes.append(Mistake(listed=entry.listed, reason=reason))
+    found: dict[str, list[Sample]] = {}
+    missing: dict[str, list[MissingSample]] = {}
     for entry in first.values():
-        there.setdefault(entry.split, [])
+        found.setdefault(entry.split, [])
+        missing.setdefault(entry.split, [])
         try:
-            path = locate(entry)
+            path = find(entry)
         except DatasetError as error:
-            problems.add(entry.listed, str(error))
+            mistakes.append(Mistake(listed=entry.listed, reason=str(error)))
             continue
         if path is not None:
-            there[entry.split].append(Sample(path=path, label=entry.label, fps=entry.fps))
+            found[entry.split].append(Sample(path=path, label=entry.label, fps=entry.fps))
         else:
-            missing = Missing(path=expected(entry), label=entry.label, listed=entry.listed)
-            absent.setdefault(entry.split, []).append(missing)
-    problems.raise_any()
-    if not any(there.values()):
-        every = [missing for split in absent.values() for missing in split]
+            path = Path(entry.name) if locate else root / (entry.file or entry.name)
+            missing[entry.split].append(MissingSample(path=path, label=entry.label, listed=entry.listed))
+    raise_mistakes(mistakes, remedy)
+    if not any(found.values()):
+        every = [one for split in missing.values() for one in split]
         what = f"none of the {len(every)} videos is there: {name_missing(every)}" if every else "no video is listed"
-        raise DatasetError(f"{source}: {what}; name the folder that holds the annotations and the videos")
+        raise DatasetError(f"{root}: {what}; name the folder that holds the annotations and the videos")
     splits = {
         split: VideoList(
             classes=classes,
-            samples=tuple(there[split]),
-            source=f"{title}, {split}, in {source}",
-            missing=tuple(absent.get(split, ())),
+            samples=tuple(found[split]),
+            source=f"{title}, {split}, in {root}",
+            missing=tuple(missing[split]),
         )
         for split in _SPLIT_ORDER
-        if split in there
+        if split in found
     }
     digest = hash_manifest(splits)
-    if again:
-        notes = (*notes, f"{len(again)} lines that repeat others left out ({name_some(again, most=_TELL)})")
+    notes = [*notes, *([f"{lines.count(None)} {left_out} left out"] if None in lines else [])]
+    if repeats:
+        notes.append(f"{len(repeats)} lines that repeat others left out ({first_few(repeats, most=_SHOWN)})")
     return Listing(
         title=title,
         classes=classes,
@@ -175,65 +220,59 @@ def assemble(
 
 
 def annotation_files(root: Path, *patterns: str) -> list[Path]:
-    """Files that fit one of the patterns, in the folder or up to two folders deeper, hidden folders left out."""
+    """Returns the files that fit a pattern, in the folder or up to two folders deeper, without those in hidden ones."""
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
-    found: set[Path] = set()
-    for depth in ("", "*/", "*/*/"):
-        for pattern in patterns:
-            found.update(path for path in root.glob(depth + pattern) if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    found = {path for depth in ("", "*/", "*/*/") for pattern in patterns for path in root.glob(depth + pattern)}
+    files = (path for path in found if path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
 def the_file(root: Path, what: str, *patterns: str) -> Path:
-    """The one file that fits; :class:`DatasetError` where there is none or several."""
+    """Returns the one file that fits a pattern. Raises `DatasetError` where there is none or several."""
     found = annotation_files(root, *patterns)
     if len(found) == 1:
         return found[0]
     if not found:
         raise DatasetError(f"{root}: no {patterns[0]} in it ({what}): put it there, or name the folder that holds it")
-    raise DatasetError(f"{root}: several files could be {what}: {name_some(found)}: keep one of them")
+    raise DatasetError(f"{root}: several files could be {what}: {first_few(found)}: keep one of them")
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not empty, stripped, with their numbers. :class:`DatasetError` where the file is not UTF-8."""
+def text_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yields FILE:LINE and text of the lines that are not empty. Raises `DatasetError` for what is not UTF-8."""
     for number, line in enumerate(read_text(path, DatasetError).splitlines(), 1):
         if stripped := line.strip():
-            yield number, stripped
+            yield f"{path}:{number}", stripped
 
 
-def json_items(path: Path) -> Iterator[tuple[int, Any]]:
-    """The items of a JSON array with the lines that they begin in. :class:`DatasetError` for anything else."""
-    text = read_text(path, DatasetError)
-    decoder = json.JSONDecoder()
-    place, line, counted = _skip(text, 0), 1, 0
+def json_items(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yields FILE:LINE and value of the items of a JSON array. Raises `DatasetError` for anything else."""
+    text, decoder = read_text(path, DatasetError), json.JSONDecoder()
+    line, counted = 1, 0
 
     def fail(at: int, what: str) -> DatasetError:
         return DatasetError(f"{path}:{text.count(chr(10), 0, at) + 1}: {what}: download the file again")
 
-    if text[place : place + 1] != "[":
-        raise fail(place, "expected a JSON array")
-    place = _skip(text, place + 1)
-    if text[place : place + 1] == "]":
-        return
-    while True:
+    def after(place: int, expected: str, what: str) -> int:
+        if text[place : place + 1] != expected:
+            raise fail(place, what)
+        return _skip_space(text, place + 1)
+
+    place = after(_skip_space(text, 0), "[", "expected a JSON array")
+    while text[place : place + 1] != "]":
         line, counted = line + text.count("\n", counted, place), place
         try:
             item, end = decoder.raw_decode(text, place)
         except json.JSONDecodeError as error:
             raise fail(error.pos, f"not JSON ({error.msg})") from error
-        yield line, item
-        place = _skip(text, end)
-        separator = text[place : place + 1]
-        if separator == "]":
-            return
-        if separator != ",":
-            raise fail(place, "the JSON array ends early")
-        place = _skip(text, place + 1)
+        yield f"{path}:{line}", item
+        place = _skip_space(text, end)
+        if text[place : place + 1] != "]":
+            place = after(place, ",", "the JSON array ends early")
 
 
 def compare_classes(found: Iterable[tuple[str, str]], official: tuple[str, ...], benchmark: str) -> None:
-    """Hold a list of (FILE:LINE, name) against the official one; :class:`DatasetError` at the first that differs."""
+    """Compares a list of (FILE:LINE, name) with the official one. Raises `DatasetError` at the first that differs."""
     names = list(found)
     for place, ((listed, name), right) in enumerate(zip(names, official, strict=False)):
         if name != right:
@@ -246,7 +285,7 @@ def compare_classes(found: Iterable[tuple[str, str]], official: tuple[str, ...],
         raise DatasetError(f"{where}: {len(names)} classes, where {benchmark} has {len(official)}")
 
 
-def _skip(text: str, place: int) -> int:
+def _skip_space(text: str, place: int) -> int:
     while text[place : place + 1] in (" ", "\n", "\r", "\t"):
         place += 1
     return place

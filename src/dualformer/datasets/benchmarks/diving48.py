@@ -10,10 +10,11 @@ from typing import Any, TypeGuard
 
 from dualformer.datasets.benchmark_classes import class_names
 from dualformer.datasets.benchmarks.annotations import (
+    Benchmark,
+    BenchmarkPath,
     Entry,
     Listing,
-    MediaIndex,
-    Problems,
+    Mistake,
     assemble,
     compare_classes,
     json_items,
@@ -24,57 +25,54 @@ from dualformer.datasets.samples import DatasetError
 _NAMES = class_names("diving48")
 
 
-def read_diving48(root: Path, version: int) -> Listing:
-    """Version 1 or 2 of Diving-48 in ``root``. Raises ``FileNotFoundError`` and :class:`DatasetError`."""
-    compare_classes(_vocabulary(the_file(root, "the vocabulary", "Diving48_vocab.json")), _NAMES, "diving48")
-    problems = Problems("take the original lists, or remove these lines")
+def read_diving48(at: BenchmarkPath) -> Listing:
+    """Reads version 1 or 2 of Diving-48."""
+    version = int(at.options.get("version", 2))
+    compare_classes(_vocabulary(the_file(at.path, "the vocabulary", "Diving48_vocab.json")), _NAMES, "diving48")
     prefix = "Diving48_" if version == 1 else f"Diving48_V{version}_"
-    entries = [
-        entry
+    lines = [
+        line
         for split in ("train", "test")
-        for entry in _entries(the_file(root, f"the {split} list", f"{prefix}{split}.json"), split, problems)
+        for line in _entries(the_file(at.path, f"the {split} list", f"{prefix}{split}.json"), split)
     ]
-    index = MediaIndex(root)
-    return assemble(
-        f"Diving-48, version {version}",
-        _NAMES,
-        entries,
-        lambda entry: index.find(entry.name),
-        lambda entry: root / "rgb" / f"{entry.name}.mp4",
-        problems=problems,
-        source=str(root),
-    )
+    return assemble(f"Diving-48, version {version}", at.path, _NAMES, lines)
+
+
+BENCHMARK = Benchmark(
+    names=("diving48",), read=read_diving48, options={"version": ("1", "2")}, files=("Diving48_*.json",)
+)
 
 
 def _vocabulary(path: Path) -> Iterator[tuple[str, str]]:
-    """A class is a list of four words: take-off, somersaults, twists, position."""
-    for line, words in json_items(path):
+    """Yields FILE:LINE and name of each class, a list of four words: take-off, somersaults, twists, position."""
+    for listed, words in json_items(path):
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise DatasetError(f"{path}:{line}: {words!r} is no list of words: take the original file")
-        yield f"{path}:{line}", "+".join(words)
+            raise DatasetError(f"{listed}: {words!r} is no list of words: take the original file")
+        yield listed, "+".join(words)
 
 
-def _entries(path: Path, split: str, problems: Problems) -> Iterator[Entry]:
-    for line, item in json_items(path):
-        listed = f"{path}:{line}"
-        if not isinstance(item, dict) or not isinstance(item.get("vid_name"), str) or not item["vid_name"]:
-            problems.add(listed, "an entry without vid_name")
-        elif not _whole(item.get("label")) or not 0 <= item["label"] < len(_NAMES):
-            problems.add(listed, f"label {item.get('label')!r} is not within 0 to {len(_NAMES) - 1}")
-        elif not _frames(item):
-            frames = item.get("start_frame"), item.get("end_frame")
-            problems.add(listed, f"no frames from {frames[0]!r} to {frames[1]!r}")
+def _entries(path: Path, split: str) -> Iterator[Entry | Mistake]:
+    for listed, item in json_items(path):
+        name = item.get("vid_name") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not name:
+            yield Mistake(listed=listed, reason="an entry without vid_name")
+        elif not _is_int(item.get("label")) or not 0 <= item["label"] < len(_NAMES):
+            reason = f"label {item.get('label')!r} is not within 0 to {len(_NAMES) - 1}"
+            yield Mistake(listed=listed, reason=reason)
+        elif not _has_frames(item):
+            reason = f"no frames from {item.get('start_frame')!r} to {item.get('end_frame')!r}"
+            yield Mistake(listed=listed, reason=reason)
         else:
-            yield Entry(name=item["vid_name"], label=item["label"], split=split, listed=listed)
+            yield Entry(name=name, label=item["label"], split=split, listed=listed, file=f"rgb/{name}.mp4")
 
 
-def _whole(value: Any) -> TypeGuard[int]:
+def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _frames(item: Mapping[str, Any]) -> bool:
-    """Whether the frames that an entry names, if it does, are some."""
+def _has_frames(item: Mapping[str, Any]) -> bool:
+    """Says whether the range of frames that an entry names, if it does, is one."""
     if "start_frame" not in item and "end_frame" not in item:
         return True
     start, end = item.get("start_frame"), item.get("end_frame")
-    return _whole(start) and _whole(end) and 0 <= start <= end
+    return _is_int(start) and _is_int(end) and 0 <= start <= end

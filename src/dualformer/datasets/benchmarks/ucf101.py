@@ -5,14 +5,15 @@ The videos lie in class folders or all in one.
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from dualformer.datasets.benchmark_classes import class_names, spelling
 from dualformer.datasets.benchmarks.annotations import (
+    Benchmark,
+    BenchmarkPath,
     Entry,
     Listing,
-    MediaIndex,
-    Problems,
+    Mistake,
     assemble,
     compare_classes,
     text_lines,
@@ -21,58 +22,54 @@ from dualformer.datasets.benchmarks.annotations import (
 from dualformer.datasets.samples import DatasetError
 
 _NAMES = class_names("ucf101")
-_PLACE = {spelling(name): i for i, name in enumerate(_NAMES)}
+_LABELS = {spelling(name): i for i, name in enumerate(_NAMES)}
 
 
-def read_ucf101(root: Path, split: int) -> Listing:
-    """Split 1, 2 or 3 of UCF-101 in ``root``. Raises ``FileNotFoundError`` and :class:`DatasetError`."""
-    compare_classes(_class_index(the_file(root, "the class index", "classInd.txt")), _NAMES, "ucf101")
-    problems = Problems("take the original lists, or remove these lines")
-    entries = [
-        entry
+def read_ucf101(at: BenchmarkPath) -> Listing:
+    """Reads split 1, 2 or 3 of UCF-101."""
+    split = int(at.options.get("split", 1))
+    compare_classes(_class_index(the_file(at.path, "the class index", "classInd.txt")), _NAMES, "ucf101")
+    lines = [
+        line
         for part in ("train", "test")
-        for entry in _entries(the_file(root, f"the {part} list", f"{part}list{split:02d}.txt"), part, problems)
+        for line in _entries(the_file(at.path, f"the {part} list", f"{part}list{split:02d}.txt"), part)
     ]
-    index = MediaIndex(root)
-    return assemble(
-        f"UCF-101, split {split}",
-        _NAMES,
-        entries,
-        lambda entry: index.find(PurePosixPath(entry.name).stem, {spelling(_NAMES[entry.label])}),
-        lambda entry: root / entry.name,
-        problems=problems,
-        source=str(root),
-    )
+    return assemble(f"UCF-101, split {split}", at.path, _NAMES, lines)
+
+
+BENCHMARK = Benchmark(
+    names=("ucf101",), read=read_ucf101, options={"split": ("1", "2", "3")}, files=("trainlist0[123].txt",)
+)
 
 
 def _class_index(path: Path) -> Iterator[tuple[str, str]]:
-    for expected, (line, text) in enumerate(text_lines(path), 1):
+    for expected, (listed, text) in enumerate(text_lines(path), 1):
         number, _, name = text.partition(" ")
         if not number.isdecimal() or not name.strip():
-            raise DatasetError(f"{path}:{line}: {text!r} is no number and class: take the original file")
+            raise DatasetError(f"{listed}: {text!r} is no number and class: take the original file")
         if int(number) != expected:
-            raise DatasetError(f"{path}:{line}: number {number} where {expected} comes next: take the original file")
-        yield f"{path}:{line}", name.strip()
+            raise DatasetError(f"{listed}: number {number} where {expected} comes next: take the original file")
+        yield listed, name.strip()
 
 
-def _entries(path: Path, split: str, problems: Problems) -> Iterator[Entry]:
-    for line, text in text_lines(path):
-        listed = f"{path}:{line}"
+def _entries(path: Path, split: str) -> Iterator[Entry | Mistake]:
+    for listed, text in text_lines(path):
         parts = re.fullmatch(r"(?P<folder>[^/\\]+)[/\\](?P<file>[^/\\]+\.\w+)(?:\s+(?P<number>\S+))?", text)
         if parts is None:
-            problems.add(listed, f"{text!r} is not CLASS/FILE and perhaps a class number")
+            yield Mistake(listed=listed, reason=f"{text!r} is not CLASS/FILE and perhaps a class number")
             continue
-        number = parts["number"]
+        folder, file, number = parts.group("folder", "file", "number")
+        label = _LABELS.get(spelling(folder))
         if number is not None and not (number.isdecimal() and 1 <= int(number) <= len(_NAMES)):
-            problems.add(listed, f"class number {number} is not within 1 to {len(_NAMES)}")
-            continue
-        label = _PLACE.get(spelling(parts["folder"]))
-        if label is None:
-            problems.add(listed, f"class {parts['folder']!r} is none of the {len(_NAMES)} of ucf101")
+            reason = f"class number {number} is not within 1 to {len(_NAMES)}"
+        elif label is None:
+            reason = f"class {folder!r} is none of the {len(_NAMES)} of ucf101"
         elif number is not None and int(number) != label + 1:
-            problems.add(listed, f"class number {number} where {parts['folder']} is {label + 1}")
+            reason = f"class number {number} where {folder} is {label + 1}"
         elif number is None and split == "train":
-            problems.add(listed, "no class number in a training list")
+            reason = "no class number in a training list"
         else:
-            name = f"{parts['folder']}/{parts['file']}"
-            yield Entry(name=name, label=label, split=split, listed=listed)
+            folders = ({spelling(_NAMES[label])},)
+            yield Entry(name=f"{folder}/{file}", label=label, split=split, listed=listed, folders=folders)
+            continue
+        yield Mistake(listed=listed, reason=reason)

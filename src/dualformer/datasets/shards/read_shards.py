@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.datasets.benchmarks.annotations import Listing
-from dualformer.datasets.samples import DatasetError, Missing, Packed, VideoList
+from dualformer.datasets.samples import ArchivedSample, DatasetError, MissingSample, VideoList
 from dualformer.datasets.shards.shard_index import FORMAT, INDEX, SPLITS, Entry, Index, Shard, read_index
 from dualformer.datasets.shards.storage import (
     RemotePiece,
@@ -63,7 +63,7 @@ def read_shards(place: Place, *, cache: ShardCache | None = None) -> Listing:
     for split in SPLITS:
         found = [(shard, entry) for shard in index.shards if shard.split == split for entry in shard.entries]
         missing = tuple(
-            Missing(path=Path(absent.name), label=absent.label, listed=absent.listed)
+            MissingSample(path=Path(absent.name), label=absent.label, listed=absent.listed)
             for absent in index.missing
             if absent.split == split
         )
@@ -131,11 +131,11 @@ def _file(place: Place, shard: Shard, cache: ShardCache | None) -> tuple[Path, R
     return file, RemoteShard(url=url, bytes=shard.bytes, sha256=shard.sha256, cache=cache)
 
 
-def _sample(entry: Entry, file: Path, remote: RemoteShard | None) -> Packed:
+def _sample(entry: Entry, file: Path, remote: RemoteShard | None) -> ArchivedSample:
     path = file / entry.member
     piece: Piece
     if remote is None:
         piece = Stretch(path=path, size=entry.size, file=file, offset=entry.offset)
     else:
         piece = RemotePiece(path=path, size=entry.size, shard=remote, offset=entry.offset)
-    return Packed(path=path, label=entry.label, fps=entry.fps, piece=piece, original=entry.name)
+    return ArchivedSample(path=path, label=entry.label, fps=entry.fps, piece=piece, original=entry.name)

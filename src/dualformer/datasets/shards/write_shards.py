@@ -21,7 +21,7 @@ from typing import IO
 
 import numpy as np
 
-from dualformer.datasets.samples import DatasetError, Packed, Sample, VideoList
+from dualformer.datasets.samples import ArchivedSample, DatasetError, Sample, VideoList
 from dualformer.datasets.shards.read_shards import PARTIAL
 from dualformer.datasets.shards.shard_index import (
     INDEX,
@@ -167,7 +167,7 @@ def _plans(lists: Mapping[str, VideoList], size: int, seed: int) -> list[_Plan]:
 def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
     """What to call the videos of each split: their paths below the folder that all of them have in common."""
     paths = {
-        split: [Path(s.original) if isinstance(s, Packed) else s.path.absolute() for s in videos.samples]
+        split: [Path(s.original) if isinstance(s, ArchivedSample) else s.path.absolute() for s in videos.samples]
         for split, videos in lists.items()
     }
     videos = (path.parent if are_frames(path) else path for found in paths.values() for path in found)
@@ -190,7 +190,7 @@ def _absent(lists: Mapping[str, VideoList]) -> tuple[Absent, ...]:
 def _parts(sample: Sample) -> list[tuple[Media, int]]:
     """The files of a sample, itself or its frames, and their bytes."""
     with _told_of_the_video(sample):
-        parts = frames_of(sample.media) if are_frames(sample.media) else [sample.media]
+        parts = frames_of(sample.file) if are_frames(sample.file) else [sample.file]
         return [(part, size_of(part)) for part in parts]
 
 
@@ -259,17 +259,17 @@ def _add(tar: "_Tar", job: _Job, classes: tuple[str, ...], copied: Callable[[int
     """One video into a shard, and its label beside it, as other programs look for it."""
     key, sample = f"{job.place:09d}", job.sample
     try:
-        if are_frames(sample.media):
+        if are_frames(sample.file):
             offset, member = tar.place, f"{key}.{sample.path.name}"
             for part, size in _parts(sample):
                 tar.add(f"{key}.{path_of(part).name}", size, _bytes_of(part, sample, copied))
             size = tar.place - offset
         else:
             size, member = job.size, key + _suffix(sample.path)
-            offset = tar.add(member, size, _bytes_of(sample.media, sample, copied))
+            offset = tar.add(member, size, _bytes_of(sample.file, sample, copied))
     except _SizeChanged:
         raise DatasetError(
-            f"{sample.media}: it is not as large as a moment ago: give the command again when nothing writes to it"
+            f"{sample.file}: it is not as large as a moment ago: give the command again when nothing writes to it"
         ) from None
     about = {"label": sample.label, "class": classes[sample.label], "name": job.name, "index": job.place}
     about |= {} if sample.fps is None else {"fps": sample.fps}
@@ -346,7 +346,7 @@ def _told_of_the_video(sample: Sample) -> Iterator[None]:
         yield
     except OSError as error:
         raise DatasetError(
-            f"{sample.media}: it cannot be read ({error.strerror or error}); leave it out with --manifest"
+            f"{sample.file}: it cannot be read ({error.strerror or error}); leave it out with --manifest"
         ) from error
 
 
