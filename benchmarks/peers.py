@@ -35,8 +35,8 @@ from dualformer.bench.table import rows
 from dualformer.model.config import Size3, parse_clip
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import preset_config
+from dualformer.scoring.view_scores import view_probabilities
 from dualformer.video.preprocessing import kinetics
-from dualformer.video.views import view_probabilities
 
 OURS = {"DualFormer-T": "dualformer_tiny", "DualFormer-S": "dualformer_small", "DualFormer-B": "dualformer_base"}
 VERSIONED = ("transformers", "torchvision", "pytorchvideo")
@@ -116,7 +116,7 @@ def multiply_adds(model: nn.Module, video: Tensor) -> float:
 def peer(model: nn.Module, views: Tensor, dtype: str, device: torch.device) -> Callable[[], object]:
     precision = "bfloat16" if dtype == "bfloat16" else "float32"
     at_once = len(views)
-    return lambda: view_probabilities(model, views, PRE, device=device, at_once=at_once, precision=precision)
+    return lambda: view_probabilities(model, views, PRE, device=device, batch_size=at_once, precision=precision)
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:

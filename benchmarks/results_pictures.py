@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dualformer.paper.variants import KINDS, VARIANTS
-from dualformer.scoring.confusion import save_figure
-from dualformer.scoring.seeds import mean_interval
+from dualformer.scoring.intervals import mean_over_seeds
+from dualformer.scoring.plots import save_figure
 from results_tables import Runs, names_of
 
 _WIDE = 4.0
@@ -38,7 +38,7 @@ def draw_cost(path: Path, runs: Runs, *, task: str) -> None:
     marks: list[tuple[str, float, float]] = []
     for name in names_of(mine):
         own = [run for run in mine if run["variant"] == name]
-        mean, half = mean_interval([100 * run["accuracy"] for run in own])
+        mean, half = mean_over_seeds([100 * run["accuracy"] for run in own])
         colour, marker = _GROUPS[_group(name)]
         gmacs = own[0]["gmacs"]
         axes.errorbar(

@@ -23,7 +23,7 @@ from dualformer.paper.experiment_run import CONTROLS
 from dualformer.paper.relations import TASKS
 from dualformer.paper.tables import ROWS, Computed, compute
 from dualformer.paper.variants import KINDS, VARIANTS
-from dualformer.scoring.seeds import mean_interval
+from dualformer.scoring.intervals import mean_over_seeds
 
 Runs = Sequence[dict[str, Any]]
 
@@ -228,7 +228,7 @@ def verdict(papers: float, differences: Sequence[float]) -> str:
     seed) leaves out 0, and on which side it lies; nothing where the paper's own difference is too small to be one."""
     if abs(papers) <= _SMALL:
         return ""
-    mean, half = mean_interval(differences)
+    mean, half = mean_over_seeds(differences)
     if half is None or abs(mean) <= half:
         return "undecided"
     return "held" if mean * papers > 0 else "did not hold"
@@ -393,5 +393,5 @@ def points(values: Sequence[float]) -> str:
     """A mean with half of its 95 % interval."""
     if not values:
         return "–"
-    mean, half = mean_interval(values)
+    mean, half = mean_over_seeds(values)
     return f"{mean:.1f}" + ("" if half is None else f" ± {half:.1f}")

@@ -37,7 +37,7 @@ from dualformer.inference.allocator import keep_freed_memory
 from dualformer.model.config import Size3, parse_clip
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import create_model
-from dualformer.video.views import view_probabilities
+from dualformer.scoring.view_scores import view_probabilities
 from dualformer.weights.safetensors_file import load_weights, save_weights
 from plain import PlainDualFormer
 
@@ -62,7 +62,7 @@ def plain_side(weights: Path, clip: Size3, batch: int, dtype: str) -> Answer:
     plain, views = PlainDualFormer.of(model).eval(), noise(clip, batch)
     precision = "bfloat16" if dtype == "bfloat16" else "float32"
     pre, device = card.preprocessing, torch.device("cpu")
-    return lambda: view_probabilities(plain, views, pre, device=device, at_once=batch, precision=precision).numpy()
+    return lambda: view_probabilities(plain, views, pre, device=device, batch_size=batch, precision=precision).numpy()
 
 
 def product_side(setting: Setting, exported: Path | None) -> Answer:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dualformer.errors import DualFormerError
 from dualformer.inference.device import choose_device
@@ -18,7 +18,7 @@ from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import VideoError, VideoReader
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.video.views import Views, view_probabilities, views_of_frames
+from dualformer.video.views import Views, views_of_frames
 from dualformer.weights.safetensors_file import Card, save_weights
 
 LABELS = ("up", "down", "left", "right", "round", "still", "blink")
@@ -98,20 +98,6 @@ def test_batches_of_views_give_what_single_views_give(
     for at_once in (1, 2, 3, 8):
         other = Recognizer.load(weights, device="cpu", views_per_batch=at_once)
         np.testing.assert_allclose(other.predict_views(views), single, atol=1e-5)
-
-
-def test_no_more_views_go_through_the_network_at_a_time_than_asked() -> None:
-    sizes: list[int] = []
-
-    def network(video: Tensor) -> Tensor:
-        sizes.append(len(video))
-        return video.flatten(1)[:, :3]
-
-    views = torch.zeros(7, 4, 8, 8, 3, dtype=torch.uint8)
-    view_probabilities(network, views, PRE, device=torch.device("cpu"), at_once=3)
-    assert sizes == [3, 3, 1]
-    with pytest.raises(ValueError, match="at least one view"):
-        view_probabilities(network, views, PRE, device=torch.device("cpu"), at_once=0)
 
 
 def test_frames_in_memory_give_what_their_file_gives(recognizer: Recognizer, videos: list[Path]) -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from dualformer.cli.main import main
-from dualformer.inference.batch_tasks import view_features
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.compiling import CompileError, compile_network
 from dualformer.model.network import DualFormer
@@ -43,7 +42,7 @@ def test_it_answers_as_before_and_its_weights_keep_their_names(modes: list[str])
     card = Card(config=model.config, labels=("a", "b", "c"), preprocessing=pre, provenance="", licence="")
     views = torch.randint(256, (2, 4, 32, 32, 3), dtype=torch.uint8)
     plain = Recognizer(model, card)
-    expected, features = plain.predict_views(views), view_features(plain, views)
+    expected, features = plain.predict_views(views), plain.embed_views(views)
     with torch.inference_mode():
         before = model(video)
         compiled = Recognizer(model, card, compile_mode="reduce-overhead")
@@ -54,7 +53,7 @@ def test_it_answers_as_before_and_its_weights_keep_their_names(modes: list[str])
         torch.testing.assert_close(network(video), before, atol=1e-5, rtol=1e-4)
     assert list(network.state_dict()) == names
     np.testing.assert_allclose(compiled.predict_views(views), expected, atol=1e-6)
-    np.testing.assert_allclose(view_features(compiled, views), features, atol=1e-4)
+    np.testing.assert_allclose(compiled.embed_views(views), features, atol=1e-4)
     with torch.no_grad():
         model.norm.bias.add_(1)  # the weights are the same ones, and those of a copy are its own
         torch.testing.assert_close(network(video), model(video), atol=1e-5, rtol=1e-4)

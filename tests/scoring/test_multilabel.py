@@ -1,11 +1,21 @@
 """Average precision and F1 of several labels: by hand, against torchmetrics, and by the naive definition."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
 
-from dualformer.scoring.multilabel import average_precisions, class_f1, mean_average_precision, micro_f1
+from dualformer.scoring.multilabel import (
+    average_precisions,
+    class_f1,
+    mean_average_precision,
+    mean_precision_interval,
+    micro_f1,
+    multilabel_summary,
+    per_label,
+)
 
 
 def test_by_hand():
@@ -58,3 +68,52 @@ def test_what_has_no_value():
         average_precisions(nothing.astype(np.float32), nothing[:, :1])
     with pytest.raises(ValueError, match=r"\(0, 2\)"):
         micro_f1(nothing[:0], nothing[:0])
+
+
+def test_the_interval_of_the_mean_average_precision_holds_it_and_narrows() -> None:
+    rng = np.random.default_rng(0)
+    found = {}
+    for count in (40, 640):
+        truths = rng.random((count, 3)) < 0.4
+        truths[:, 0] |= ~truths.any(axis=1)
+        scores = (truths + rng.normal(size=truths.shape)).astype(np.float32)
+        none = np.zeros((0, 3), dtype=bool)
+        low, high = mean_precision_interval(scores, truths, missing=none)
+        assert (low, high) == mean_precision_interval(scores, truths, missing=none)
+        assert low < mean_average_precision(scores, truths) < high
+        found[count] = high - low
+    assert found[640] < found[40] / 2
+
+
+PROBABILITIES = np.array([[0.9, 0.1, 0.6], [0.8, 0.2, 0.4], [0.7, 0.6, 0.1], [0.1, 0.4, 0.2]], dtype=np.float32)
+TARGETS = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]], dtype=bool)
+NONE = np.zeros((0, 3), dtype=bool)
+
+
+def test_figures_by_hand():
+    found = multilabel_summary(PROBABILITIES, TARGETS, missing=NONE)
+    assert found["mean_average_precision"] == pytest.approx(((1 + 2 / 3) / 2 + 1 + 1) / 3)
+    assert found["chance"] == pytest.approx(0.5)
+    assert found["micro_f1"] == pytest.approx(2 * 4 / (5 + 6))  # named 3, 1 and 1; right 2, 1 and 1
+    assert found["macro_f1"] == pytest.approx((4 / 5 + 2 / 3 + 2 / 3) / 3)
+    assert (found["labels"], found["labels_named"]) == (1.5, 1.25)
+    right = np.where(TARGETS, PROBABILITIES, 1 - PROBABILITIES)
+    assert found["cross_entropy"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
+    assert "top1" not in found and json.loads(json.dumps(found)) == found
+
+
+def test_a_missing_video_is_last_in_every_ranking_and_has_no_label():
+    missing = np.array([[1, 0, 0]], dtype=bool)
+    found = multilabel_summary(PROBABILITIES, TARGETS, missing=missing)
+    assert found["mean_average_precision"] == pytest.approx(((1 + 2 / 3 + 3 / 5) / 3 + 1 + 1) / 3)
+    assert found["micro_f1"] == pytest.approx(2 * 4 / (5 + 7))
+    first = per_label(PROBABILITIES, TARGETS, ("a", "b", "c"), missing=missing)[0]
+    assert (first.count, first.recall, first.precision) == (3, pytest.approx(2 / 3), pytest.approx(2 / 3))
+
+
+def test_the_figures_of_a_class():
+    rows = per_label(PROBABILITIES, TARGETS & [True, True, False], ("a", "b", "c"), missing=NONE)
+    a, b, c = rows
+    assert (a.name, a.count, a.average_precision, a.f1) == ("a", 2, pytest.approx(5 / 6), pytest.approx(4 / 5))
+    assert (b.recall, b.precision, b.average_precision) == (0.5, 1.0, 1.0)
+    assert (c.count, c.average_precision, c.recall, c.precision, c.f1) == (0, None, None, 0.0, 0.0)

@@ -23,7 +23,6 @@ from dualformer.paper.experiment import RESULTS, Experiment, Run, run_experiment
 from dualformer.paper.experiment_report import PICTURE, TABLE, at_chance, draw, report, table
 from dualformer.paper.experiment_run import CONTROLS, do_run
 from dualformer.paper.variants import KINDS, VARIANTS, scaled_config
-from dualformer.scoring.seeds import mean_interval
 from dualformer.training import loop, run_folder
 from dualformer.training.reporter import SilentReporter
 
@@ -192,7 +191,7 @@ def test_of_many_lines_each_looks_different_and_only_the_kinds_have_bars(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures: list[Figure] = []
-    monkeypatch.setattr("dualformer.scoring.confusion.save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr("dualformer.scoring.plots.save_figure", lambda path, figure: figures.append(figure))
     for names in (tuple(VARIANTS)[:8], tuple(VARIANTS)):
         experiment = TINY.replace(out=str(tmp_path), test_clips=40)
         draw(tmp_path / PICTURE, experiment, runs({("both", name): [0.9, 0.8] for name in names}))
@@ -209,16 +208,6 @@ def test_seeds_that_stayed_at_chance_are_counted() -> None:
     found = runs({("both", "LG"): [1.0, 0.5, 0.6], ("both", "LL"): [1.0, 1.0, 0.9]})  # of 40 clips each
     lines = table(found).splitlines()
     assert "70.0 ± 65.7 (2 of 3 at chance)" in lines[2] and "chance" not in lines[3]
-
-
-def test_mean_and_interval() -> None:
-    assert mean_interval([3.0]) == (3.0, None)
-    mean, half = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert mean == 3.0 and half == pytest.approx(2.776 * np.sqrt(2.5 / 5))
-    _, many = mean_interval([0.0, 1.0] * 30)
-    assert many == pytest.approx(2.001 * np.std([0, 1] * 30, ddof=1) / np.sqrt(60), rel=1e-3)
-    with pytest.raises(ValueError, match="no mean"):
-        mean_interval([])
 
 
 def test_controls_show_one_frame_or_all_in_another_order() -> None:

@@ -15,8 +15,7 @@ from dualformer.model.config import Config, Size3
 from dualformer.model.cost import Cost, measure_cost
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models, preset_config
-from dualformer.video.preprocessing import kinetics
-from dualformer.video.views import DEFAULT_VIEWS
+from dualformer.video.preprocessing import DEFAULT_VIEWS, kinetics
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_files import size_of
 from dualformer.weights.locate import first_line

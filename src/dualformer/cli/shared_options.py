@@ -13,7 +13,7 @@ from dualformer.training.settings.data_settings import DataSettings
 if TYPE_CHECKING:
     from dualformer.inference.recognizer import Recognizer
     from dualformer.model.compiling import CompileMode
-    from dualformer.video.views import Precision
+    from dualformer.scoring.view_scores import Precision
 
 Weights = Annotated[str, arg(help="A weights file, a folder with model.safetensors, or a hub id (owner/name).")]
 WeightsOrExport = Annotated[

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from dualformer.scoring.confusion import save_figure, short_text
+from dualformer.scoring.plots import save_figure, short_text
 
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 

@@ -25,13 +25,14 @@ from dualformer.datasets.clip_datasets import Batches
 from dualformer.datasets.samples import DatasetError, MissingSample, VideoList
 from dualformer.evaluation.label_matching import match_classes
 from dualformer.evaluation.metrics import summary
-from dualformer.evaluation.multilabel_metrics import multilabel_summary
 from dualformer.evaluation.view_sweep import read_view_sweep
 from dualformer.model.cost import measure_cost
+from dualformer.scoring.multilabel import multilabel_summary
+from dualformer.scoring.view_scores import Precision, average_views, view_probabilities
 from dualformer.video.backend import decoder
 from dualformer.video.file_pieces import Media
-from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, view_probabilities
+from dualformer.video.preprocessing import DEFAULT_VIEWS, Preprocessing
+from dualformer.video.views import Views
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.open_network import Network
@@ -62,7 +63,7 @@ class Evaluation:
     """Of the shuffled order."""
     preprocessing: Preprocessing
     figures: dict[str, Any]
-    """`metrics.summary` or `several.multilabel_summary`, and how it was measured; ready for JSON."""
+    """`metrics.summary` or `multilabel_summary`, and how it was measured; ready for JSON."""
     seconds: float
     """Decoding and network, from the first video to the last."""
     clips_per_second: float
@@ -164,12 +165,12 @@ def evaluate_views(
                 batch["views"].flatten(0, 1),
                 card.preprocessing,
                 device=device,
-                at_once=batch_size,
+                batch_size=batch_size,
                 precision="bfloat16" if computes_in == "bfloat16" else "float32",
                 multi_label=card.multi_label,
             ).unflatten(0, batch["views"].shape[:2])
             for found, places in zip(probabilities, batch["places"], strict=True):
-                found[batch["index"]] = scores[:, places[0]].mean(dim=1).numpy()
+                found[batch["index"]] = average_views(scores[:, places[0]]).numpy()
             done += len(batch["index"])
             judged += scores.shape[0] * scores.shape[1]
             if progress is not None:

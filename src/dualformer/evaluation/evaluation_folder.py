@@ -14,10 +14,9 @@ from dualformer.datasets.samples import SEPARATOR, name_of
 from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
 from dualformer.evaluation.evaluate import Evaluation, apply_control
 from dualformer.evaluation.metrics import ClassFigures, confusion_matrix, per_class
-from dualformer.evaluation.multilabel_metrics import LabelFigures, per_label
 from dualformer.files import write_csv, write_json
-from dualformer.scoring.confusion import draw_confusion
-from dualformer.scoring.multilabel import THRESHOLD
+from dualformer.scoring.multilabel import THRESHOLD, LabelFigures, per_label
+from dualformer.scoring.plots import draw_confusion
 from dualformer.video.clip_reader import read_views
 
 _NAMED = 5  # classes that predictions.csv names for each video

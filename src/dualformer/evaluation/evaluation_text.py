@@ -8,7 +8,7 @@ from typing import TypeVar
 from dualformer.evaluation.evaluate import Evaluation
 from dualformer.evaluation.evaluation_folder import class_figures, label_figures
 from dualformer.evaluation.metrics import ClassFigures
-from dualformer.evaluation.multilabel_metrics import LabelFigures
+from dualformer.scoring.multilabel import LabelFigures
 
 T = TypeVar("T")
 

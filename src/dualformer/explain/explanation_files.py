@@ -13,7 +13,7 @@ from dualformer.explain.explanation import Explanation, Part
 from dualformer.explain.heatmap import INK, Pixels, Words
 from dualformer.explain.map_geometry import Box
 from dualformer.files import atomic_write, write_json
-from dualformer.scoring.confusion import short_text
+from dualformer.scoring.plots import short_text
 from dualformer.video.encode import write_image, write_video
 
 _MARGIN, _GAP = 12, 8

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dualformer.model.network import DualFormer
+from dualformer.scoring.view_scores import to_probabilities
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
-from dualformer.video.views import probabilities_of
 
 TOLERANCES = {"fp32": 1e-4, "bf16": 2e-2, "int8": 0.1}
 """Largest difference of logits, relative to the largest logit, up to which an export is done."""
@@ -53,7 +53,7 @@ def compare(
         difference = float((logits - reference).abs().max())
         if not logits.isfinite().all():
             difference = float("inf")
-        own, others = (probabilities_of(scores, multi_label=multi_label) for scores in (logits, reference))
+        own, others = (to_probabilities(scores, multi_label=multi_label) for scores in (logits, reference))
         same = (own > 0.5) == (others > 0.5) if multi_label else own.argmax(dim=1) == others.argmax(dim=1)
         compared.append(
             Comparison(

@@ -7,15 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from dualformer.inference.prefetch import ahead
 from dualformer.inference.tables import Columns, Kind, Row
+from dualformer.scoring.view_scores import average_views
 from dualformer.video.decode import VideoError
-from dualformer.video.transforms import normalize
 from dualformer.video.views import try_views
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
@@ -64,24 +61,7 @@ class EmbedTask:
             if isinstance(views, VideoError):
                 yield place, {"error": views.reason}
             else:
-                yield place, {"features": view_features(recognizer, views).mean(axis=0)}
-
-
-@torch.inference_mode()
-def view_features(recognizer: Recognizer, views: Tensor) -> NDArray[np.float32]:
-    """uint8 views (V, T, h, w, 3) → pooled features (V, C), before the classifier.
-
-    Raises ``ValueError`` for an exported model, which gives none.
-    """
-    model, device = recognizer.computing, recognizer.device
-    if isinstance(model, ExportedNetwork):
-        model = recognizer.model  # which raises
-    parts: list[Tensor] = []
-    for part in views.split(recognizer.views_per_batch):
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recognizer.precision == "bfloat16"):
-            clips = normalize(part.to(device), recognizer.preprocessing)
-            parts.append(model.forward_head(model.forward_features(clips), pre_logits=True).float().cpu())
-    return torch.cat(parts).numpy()
+                yield place, {"features": average_views(recognizer.embed_views(views))}
 
 
 def fingerprint(recognizer: Recognizer) -> str:

@@ -23,7 +23,7 @@ from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
     from dualformer.model.compiling import CompileMode
-    from dualformer.video.views import Precision
+    from dualformer.scoring.view_scores import Precision
 
 Kind = Literal["labels", "features"]
 

@@ -22,10 +22,16 @@ from dualformer.inference.device import choose_device, compile_on, open_on
 from dualformer.inference.prefetch import ahead as read_ahead
 from dualformer.model.compiling import CompileMode
 from dualformer.model.network import DualFormer
+from dualformer.scoring.view_scores import (
+    Precision,
+    average_views,
+    view_features,
+    view_probabilities,
+)
 from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import VideoError
-from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.views import DEFAULT_VIEWS, Precision, Views, try_views, view_probabilities, views_of_frames
+from dualformer.video.preprocessing import DEFAULT_VIEWS, Preprocessing
+from dualformer.video.views import Views, try_views, views_of_frames
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.open_network import Network
@@ -185,11 +191,26 @@ class Recognizer:
             views,
             self.preprocessing,
             device=self.device,
-            at_once=self.views_per_batch,
+            batch_size=self.views_per_batch,
             precision="bfloat16" if self.precision == "bfloat16" else "float32",
             multi_label=self.card.multi_label,
         )
         return probabilities.numpy()
+
+    def embed_views(self, views: Tensor) -> NDArray[np.float32]:
+        """Features (V, C) of uint8 views (V, T, h, w, 3), before the classifier, ``views_per_batch`` at a time.
+
+        Raises ``ValueError`` for an exported model, which gives none.
+        """
+        features = view_features(
+            self.model if self._compiled is None else self._compiled,
+            views,
+            self.preprocessing,
+            device=self.device,
+            batch_size=self.views_per_batch,
+            precision="bfloat16" if self.precision == "bfloat16" else "float32",
+        )
+        return features.numpy()
 
     def many(
         self, paths: Iterable[str | Path], *, ahead: int = 2
@@ -227,4 +248,4 @@ class Recognizer:
         )
 
     def _predict(self, source: str, views: Tensor) -> Prediction:
-        return self.prediction_of(source, self.predict_views(views).mean(axis=0))
+        return self.prediction_of(source, average_views(self.predict_views(views)))

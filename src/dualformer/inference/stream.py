@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from dualformer.inference.clip_buffer import ClipBuffer, Counts
 from dualformer.inference.stream_reader import Reception, StreamEvent, StreamReader
+from dualformer.scoring.view_scores import average_views
 from dualformer.video.container import VideoError
 from dualformer.video.live_source import Source
 
@@ -138,7 +139,7 @@ class Stream:
                         return
                     self._watch()
                     continue
-                now = self._recognizer.predict_views(taken.views).mean(axis=0)
+                now = average_views(self._recognizer.predict_views(taken.views))
                 old = now if mean is None or taken.is_first else mean
                 blended: NDArray[np.float32] = self._smoothing * old + (1 - self._smoothing) * now
                 mean = blended

@@ -24,6 +24,7 @@ from torch import Tensor
 from dualformer.inference.prefetch import ahead
 from dualformer.inference.segments import Rules, Segment, find_segments
 from dualformer.inference.sliding_windows import Sampler, Window, Windows
+from dualformer.scoring.view_scores import average_views
 from dualformer.video.container import VideoError
 from dualformer.video.playback import Playing, last_interval
 
@@ -200,7 +201,7 @@ class Answers:
         """Asks about clips, ``at_once`` of them together. ``progress`` is called with the seconds that are done."""
         while batch := list(islice(clips, at_once)):
             probabilities = self._predict(torch.cat([window.views for window in batch]))
-            self.rows += list(probabilities.reshape(len(batch), len(batch[0].views), -1).mean(axis=1))
+            self.rows += list(average_views(probabilities.reshape(len(batch), len(batch[0].views), -1)))
             self._starts += [window.start for window in batch]
             self._ends += [window.end for window in batch]
             if progress is not None:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dualformer.inference.segments import Segment
 from dualformer.inference.subtitles import clock
 from dualformer.inference.timeline import Timeline
-from dualformer.scoring.confusion import save_figure, short_text
+from dualformer.scoring.plots import save_figure, short_text
 from dualformer.video.encode import write_video
 from dualformer.video.playback import Playing
 

@@ -15,7 +15,7 @@ from dualformer.paper.experiment import Experiment
 from dualformer.paper.experiment_run import CONTROLS, TEST_SEED
 from dualformer.paper.relations import Dials, RelationClips, Task
 from dualformer.paper.variants import KINDS
-from dualformer.scoring.seeds import mean_interval
+from dualformer.scoring.intervals import mean_over_seeds
 
 TABLE = "table.md"
 PICTURE = "accuracy.png"
@@ -79,7 +79,7 @@ def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
     else of LG, LL and GG."""
     from matplotlib.figure import Figure  # takes half a second to import
 
-    from dualformer.scoring.confusion import save_figure
+    from dualformer.scoring.plots import save_figure
 
     tasks, variants = _in_order(runs, "task"), _in_order(runs, "variant")
     figure = Figure(figsize=(4.6 * len(tasks) + 1.5, 10.2), layout="constrained")
@@ -126,7 +126,7 @@ def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, number: int, of:
         middle = ((of if few else len(KINDS)) - 1) / 2
         places = places + 0.06 * (number - middle) * np.diff(places).min()
     right = np.array([[letter == "1" for letter in run["right"]] for run in mine])
-    found = [mean_interval([100 * float(one[chosen].mean()) for one in right]) for _, chosen in groups]
+    found = [mean_over_seeds([100 * float(one[chosen].mean()) for one in right]) for _, chosen in groups]
     again, colour = divmod(number, len(_COLOURS))
     axes.errorbar(
         places,
@@ -184,7 +184,7 @@ def _accuracy(runs: Runs) -> str:
 def _percent(values: Sequence[float]) -> str:
     if not values:
         return "–"
-    mean, half = mean_interval(values)
+    mean, half = mean_over_seeds(values)
     return f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
 
 

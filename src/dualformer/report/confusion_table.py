@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from dualformer.report.charts import tag
-from dualformer.scoring.confusion import short_text
+from dualformer.scoring.plots import short_text
 
 MOST_NAMED = 40
 """Classes, up to which rows and columns have names and cells their counts."""

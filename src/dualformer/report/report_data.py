@@ -13,9 +13,9 @@ from dualformer.evaluation.calibration import calibration_bins, errors_among_sur
 from dualformer.evaluation.evaluate import Evaluation
 from dualformer.evaluation.evaluation_folder import class_figures, label_figures, surest_mistakes
 from dualformer.evaluation.metrics import confusion_matrix
-from dualformer.evaluation.multilabel_metrics import mean_precision_interval
 from dualformer.report.report_plan import main_figure
 from dualformer.scoring.intervals import wilson_interval
+from dualformer.scoring.multilabel import mean_precision_interval
 
 _BY_VIEWS = (
     *("views", "gmacs", "top1", "top1_interval", "top5", "mean_class_accuracy", "mean_average_precision"),

@@ -1,1 +1,1 @@
-"""What a result is worth and what it looks like, for whoever measures: intervals and pictures."""
+"""From logits to answers: probabilities of views, their average, metrics, confidence intervals, confusion matrix."""

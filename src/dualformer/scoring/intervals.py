@@ -1,17 +1,25 @@
-"""How sure a share of right answers is."""
+"""95 % confidence intervals of shares and means."""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 _Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
+_T = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
+    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+"""Within so many standard errors lie 95 % of Student's distribution with 1, 2, … 30 degrees of freedom."""
+_NORMAL = 1.96
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """95 % confidence interval of a share, which stays honest for few videos and near 0 and 1."""
+    """Returns the 95 % Wilson interval of a share, which stays honest for few videos and near 0 and 1."""
     if not 0 <= correct <= total or total < 1:
         raise ValueError(f"{correct} of {total} is no share")
     share, z2 = correct / total, _Z**2
@@ -22,15 +30,15 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 
 def half_width(total: int) -> float:
-    """Half of the 95 % interval of a share near one half, where it is widest: how far off one of ``total`` may be."""
+    """Returns half of the 95 % interval of a share of ``total`` near one half, where it is widest."""
     low, high = wilson_interval(total // 2, total)
     return (high - low) / 2
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % confidence interval of the mean of ``values`` (N,), none of which is negative, by its standard error.
+    """Returns the 95 % interval of the mean of many ``values`` (N,), none negative, by its standard error.
 
-    Of a single value there is no standard error, and the interval is that value.
+    The interval of a single value is that value.
     """
     mean = float(values.mean())
     spread = _Z * float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else 0.0
@@ -38,7 +46,7 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def mean_share_interval(right: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[float, float]:
-    """95 % confidence interval of the mean of shares ``right / counts`` (C,), each count at least 1.
+    """Returns the 95 % interval of the mean of shares ``right / counts`` (C,), each count at least 1.
 
     A class that is all right by its few videos is not known to be so: the spread of each share is that of one more
     right and one more wrong (Agresti and Coull).
@@ -47,3 +55,18 @@ def mean_share_interval(right: NDArray[np.int64], counts: NDArray[np.int64]) -> 
     shares = (right + 1) / (counts + 2)
     spread = _Z * sqrt(float((shares * (1 - shares) / counts).sum())) / len(counts)
     return max(0.0, mean - spread), min(1.0, mean + spread)
+
+
+def mean_over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
+    """Returns the mean of a few runs and half of its 95 % interval by Student's distribution; None for a single run.
+
+    Errors: ``ValueError`` for no value.
+    """
+    if not values:
+        raise ValueError("no value has no mean")
+    if len(values) == 1:
+        return values[0], None
+    freedom = len(values) - 1
+    # Beyond the table, the first term of the expansion around the normal distribution: right to 0.01.
+    t = _T[freedom - 1] if freedom <= len(_T) else _NORMAL + (_NORMAL**3 + _NORMAL) / (4 * freedom)
+    return statistics.fmean(values), t * statistics.stdev(values) / sqrt(len(values))

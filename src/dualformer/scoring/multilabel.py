@@ -1,6 +1,12 @@
-"""Figures of videos that may have several labels: how well scores rank, and how right yes and no are."""
+"""Metrics of videos that may have several labels, from probabilities and true labels (N, classes). Shares: 0 to 1.
+
+There is no confusion matrix: every class is decided for itself, so that none is taken for another.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +52,97 @@ def class_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> NDArra
     _check(predicted, targets)
     both = predicted.sum(axis=0) + targets.sum(axis=0)
     return np.divide(2 * (predicted & targets).sum(axis=0), both, out=np.full(both.shape, np.nan), where=both > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFigures:
+    """One class. None stands for what is not defined: recall without a video, precision where it was never named."""
+
+    name: str
+    count: int
+    """Videos that have this label."""
+    average_precision: float | None
+    recall: float | None
+    """Share of them that are said to have it: their probability is one half or more."""
+    precision: float | None
+    """Share that has it of those that are said to."""
+    f1: float | None
+
+
+def multilabel_summary(
+    probabilities: NDArray[np.float32], targets: NDArray[np.bool_], *, missing: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """All figures of a whole evaluation, ready for JSON.
+
+    ``missing`` (M, classes): truths of videos that could not be looked at. They are said to have no label, and come
+    behind all others in every ranking; cross-entropy is that of the others.
+
+    ``mean_average_precision`` over the classes that any video has, ``chance``: what a random order has of it on
+    average, about; ``micro_f1`` of all decisions at one half together, ``macro_f1`` the mean over those classes;
+    ``labels`` and ``labels_named`` of a video on average; ``cross_entropy`` of yes and no in nats, the mean over
+    classes.
+    """
+    scores, truths = _with_missing(probabilities, targets, missing)
+    said, seen = scores >= THRESHOLD, truths.any(axis=0)
+    sure = np.clip(probabilities.astype(np.float64), np.finfo(np.float32).tiny, 1 - 2.0**-24)
+    return {
+        "mean_average_precision": mean_average_precision(scores, truths),
+        "chance": float(truths.mean(axis=0)[seen].mean()),
+        "micro_f1": micro_f1(said, truths),
+        "macro_f1": float(class_f1(said, truths)[seen].mean()),
+        "labels": float(truths.sum(axis=1).mean()),
+        "labels_named": float(said.sum(axis=1).mean()),
+        "cross_entropy": float(-np.where(targets, np.log(sure), np.log1p(-sure)).mean()),
+    }
+
+
+def mean_precision_interval(
+    probabilities: NDArray[np.float32], targets: NDArray[np.bool_], *, missing: NDArray[np.bool_], draws: int = 200
+) -> tuple[float, float]:
+    """95 % interval of ``mean_average_precision``, by bootstrap: the middle of what ``draws`` sets of as many videos,
+    drawn from these with repeats, would have given. The same every time."""
+    scores, truths = _with_missing(probabilities, targets, missing)
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        chosen = rng.integers(len(scores), size=len(scores))
+        found.append(mean_average_precision(scores[chosen], truths[chosen]))
+    low, high = np.quantile(found, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def per_label(
+    probabilities: NDArray[np.float32],
+    targets: NDArray[np.bool_],
+    classes: tuple[str, ...],
+    *,
+    missing: NDArray[np.bool_],
+) -> list[LabelFigures]:
+    """The figures of every class, in order. ``missing`` is that of `multilabel_summary`."""
+    scores, truths = _with_missing(probabilities, targets, missing)
+    said = scores >= THRESHOLD
+    precisions, f1 = average_precisions(scores, truths), class_f1(said, truths)
+    rows: list[LabelFigures] = []
+    for i, name in enumerate(classes):
+        count, named, both = int(truths[:, i].sum()), int(said[:, i].sum()), int((said & truths)[:, i].sum())
+        rows.append(
+            LabelFigures(
+                name=name,
+                count=count,
+                average_precision=float(precisions[i]) if count else None,
+                recall=both / count if count else None,
+                precision=both / named if named else None,
+                f1=float(f1[i]) if count or named else None,
+            )
+        )
+    return rows
+
+
+def _with_missing(
+    probabilities: NDArray[np.float32], targets: NDArray[np.bool_], missing: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    behind = np.full(missing.shape, -1, dtype=np.float32)
+    return np.concatenate([probabilities, behind]), np.concatenate([targets, missing])
 
 
 def _check(scores: NDArray[np.floating] | NDArray[np.bool_], targets: NDArray[np.bool_]) -> None:

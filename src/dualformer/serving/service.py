@@ -18,6 +18,7 @@ from dualformer.explain.shown_clip import ShownClip
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.sliding_windows import Window
 from dualformer.inference.timeline import Answers, Footage, Smoothing, Timeline
+from dualformer.scoring.view_scores import average_views
 from dualformer.serving.batches import Batcher
 from dualformer.serving.decoder_pool import DecoderPool, Message, Worker
 from dualformer.serving.decoder_process import Reading
@@ -132,7 +133,7 @@ class Service:
         self.metrics.decode.observe(decoded.took)
         self.metrics.wait.observe(waited)
         return Answer(
-            prediction=recognizer.prediction_of(source, scores.probabilities.mean(axis=0)),
+            prediction=recognizer.prediction_of(source, average_views(scores.probabilities)),
             frames=int(decoded.result.words["frames"]),
             seconds=float(decoded.result.words["seconds"]),
             decode=decoded.took,

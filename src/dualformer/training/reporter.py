@@ -101,7 +101,7 @@ def draw_curves(folder: Path, epochs: list[dict[str, Any]]) -> None:
     """
     from matplotlib.figure import Figure  # takes half a second to import: after the checks, before the long work
 
-    from dualformer.scoring.confusion import save_figure
+    from dualformer.scoring.plots import save_figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)

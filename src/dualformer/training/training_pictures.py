@@ -22,7 +22,7 @@ def draw_schedule(path: Path, steps: int, warmup: int, groups: Mapping[str, floa
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # takes half a second to import: not where no picture is drawn
 
-    from dualformer.scoring.confusion import save_figure
+    from dualformer.scoring.plots import save_figure
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -77,7 +77,7 @@ class ConfusionCallback:
         number = int(epoch["epoch"])
         if number % self.every or confusion is None:
             return
-        from dualformer.scoring.confusion import draw_confusion
+        from dualformer.scoring.plots import draw_confusion
 
         matrix = confusion.cpu().numpy()
         total, right = int(matrix.sum()), int(matrix.trace())

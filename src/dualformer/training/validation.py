@@ -15,10 +15,10 @@ from dualformer.datasets.clip_datasets import Batches
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.scoring.multilabel import THRESHOLD, mean_average_precision, micro_f1
+from dualformer.scoring.view_scores import average_views, to_probabilities
 from dualformer.training.distributed import ProcessGroup
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
-from dualformer.video.views import probabilities_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,8 @@ def judge(
             for name, network in networks.items():
                 with autocast():
                     logits = network(inputs).float()
-                each = probabilities_of(logits, multi_label=multi_label)
-                tallies[name].add(each.unflatten(0, (-1, views.shape[1])).mean(dim=1), batch)
+                each = to_probabilities(logits, multi_label=multi_label)
+                tallies[name].add(average_views(each.unflatten(0, (-1, views.shape[1]))), batch)
     except DualFormerError as error:
         failure = error
     finally:

@@ -25,13 +25,13 @@ from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write, write_json
 from dualformer.model.network import DualFormer
+from dualformer.scoring.view_scores import Precision
 from dualformer.training.stored_scores import SCORES, ScoresCard, TokenGrid, same_key, score_file, video_key
 from dualformer.training.teacher import TeacherError, check_labels, digest_of, match_classes
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import read_whole
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
-from dualformer.video.views import Precision
 from dualformer.weights.locate import resolve
 from dualformer.weights.safetensors_file import Card
 

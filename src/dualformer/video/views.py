@@ -1,30 +1,20 @@
-"""Test views: how many there are of a video, how frames in memory become them, and what a network says about each.
-
-Evaluation, prediction and everything that is deployed go from views to probabilities through `view_probabilities`.
-"""
+"""Test views: how many clips and crops of a video are looked at, and how frames in memory become them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dualformer.errors import DualFormerError
 from dualformer.video.clip_reader import read_views
 from dualformer.video.decode import VideoError
-from dualformer.video.preprocessing import DEFAULT_VIEWS as DEFAULT_VIEWS
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
-from dualformer.video.transforms import normalize, resize_short_side, test_views
-
-Precision = Literal["float32", "bfloat16"]
-"""What the network computes in. float32 gives the same answer on every machine."""
+from dualformer.video.transforms import resize_short_side, test_views
 
 
 @dataclass(frozen=True)
@@ -91,51 +81,3 @@ def try_views(path: str | Path, pre: Preprocessing, views: Views) -> Tensor | Vi
         return VideoError(path, "there is no such file")
     except OSError as error:
         return VideoError(path, f"it cannot be read ({error.strerror})")
-
-
-def probabilities_of(logits: Tensor, *, multi_label: bool) -> Tensor:
-    """Logits B classes → probabilities: they sum to 1, or with ``multi_label`` each is that of its class alone."""
-    return logits.sigmoid() if multi_label else logits.softmax(dim=1)
-
-
-@torch.inference_mode()
-def view_probabilities(
-    network: Callable[[Tensor], Tensor],
-    views: Tensor,
-    pre: Preprocessing,
-    *,
-    device: torch.device,
-    at_once: int = 4,
-    precision: Precision = "float32",
-    multi_label: bool = False,
-) -> Tensor:
-    """Softmax for each view: uint8 (V, T, h, w, 3) → float32 (V, classes) on the CPU.
-
-    With ``multi_label`` sigmoid of every class for itself.
-
-    ``network``: B 3 T H W → B classes (logits), in eval mode, on ``device``. One with a true attribute ``takes_views``
-    is given the uint8 views as they are and normalises them itself, and computes in what it was made for: exported
-    models are such. ``at_once`` views go through it together, which bounds the memory whatever V is.
-    Raises :class:`DualFormerError` where memory runs out on the device or scores are not numbers.
-    """
-    if at_once < 1:
-        raise ValueError(f"at least one view must go through the network at a time, not {at_once}")
-    parts: list[Tensor] = []
-    try:
-        for part in views.split(at_once):
-            if getattr(network, "takes_views", False):
-                logits = network(part)
-            else:
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-                    logits = network(normalize(part.to(device), pre))
-            parts.append(probabilities_of(logits.float(), multi_label=multi_label).cpu())
-    except torch.cuda.OutOfMemoryError as error:
-        raise DualFormerError(
-            f"{device} has no memory for {min(at_once, len(views))} views at a time: take fewer (--batch-size)"
-        ) from error
-    probabilities = torch.cat(parts)
-    if not probabilities.isfinite().all():
-        raise DualFormerError(
-            f"the network's scores are not finite numbers in {precision}: its weights are damaged, or it needs float32"
-        )
-    return probabilities

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from dualformer.scoring.confusion import draw_confusion
+from dualformer.scoring.plots import draw_confusion
 
 
 def colours(path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Evaluation where videos may have several labels: figures by hand, tables that agree with them, and refusals."""
+"""Evaluation where videos may have several labels: tables that agree with the figures, and refusals."""
 
 import csv
 import dataclasses
@@ -12,45 +12,11 @@ import torch
 from dualformer.datasets.samples import DatasetError, MissingSample, Sample, VideoList
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, label_figures, write_report
-from dualformer.evaluation.multilabel_metrics import multilabel_summary, per_label
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.video.clip_reader import read_views
 from dualformer.video.transforms import normalize
 from dualformer.weights.safetensors_file import Card
-
-PROBABILITIES = np.array([[0.9, 0.1, 0.6], [0.8, 0.2, 0.4], [0.7, 0.6, 0.1], [0.1, 0.4, 0.2]], dtype=np.float32)
-TARGETS = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]], dtype=bool)
-NONE = np.zeros((0, 3), dtype=bool)
-
-
-def test_figures_by_hand():
-    found = multilabel_summary(PROBABILITIES, TARGETS, missing=NONE)
-    assert found["mean_average_precision"] == pytest.approx(((1 + 2 / 3) / 2 + 1 + 1) / 3)
-    assert found["chance"] == pytest.approx(0.5)
-    assert found["micro_f1"] == pytest.approx(2 * 4 / (5 + 6))  # named 3, 1 and 1; right 2, 1 and 1
-    assert found["macro_f1"] == pytest.approx((4 / 5 + 2 / 3 + 2 / 3) / 3)
-    assert (found["labels"], found["labels_named"]) == (1.5, 1.25)
-    right = np.where(TARGETS, PROBABILITIES, 1 - PROBABILITIES)
-    assert found["cross_entropy"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
-    assert "top1" not in found and json.loads(json.dumps(found)) == found
-
-
-def test_a_missing_video_is_last_in_every_ranking_and_has_no_label():
-    missing = np.array([[1, 0, 0]], dtype=bool)
-    found = multilabel_summary(PROBABILITIES, TARGETS, missing=missing)
-    assert found["mean_average_precision"] == pytest.approx(((1 + 2 / 3 + 3 / 5) / 3 + 1 + 1) / 3)
-    assert found["micro_f1"] == pytest.approx(2 * 4 / (5 + 7))
-    first = per_label(PROBABILITIES, TARGETS, ("a", "b", "c"), missing=missing)[0]
-    assert (first.count, first.recall, first.precision) == (3, pytest.approx(2 / 3), pytest.approx(2 / 3))
-
-
-def test_the_figures_of_a_class():
-    rows = per_label(PROBABILITIES, TARGETS & [True, True, False], ("a", "b", "c"), missing=NONE)
-    a, b, c = rows
-    assert (a.name, a.count, a.average_precision, a.f1) == ("a", 2, pytest.approx(5 / 6), pytest.approx(4 / 5))
-    assert (b.recall, b.precision, b.average_precision) == (0.5, 1.0, 1.0)
-    assert (c.count, c.average_precision, c.recall, c.precision, c.f1) == (0, None, None, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""Pictures of results: the confusion matrix, and what every figure of this program is saved with.
+"""Draws the confusion matrix, and saves the matplotlib figures of all rooms.
 
-Figures are made without pyplot: that needs no screen, and shares nothing with whatever else draws in this process.
+Figures are made without pyplot: that needs no screen, and no figure is shared with other code in this process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DPI = 110
 
 
 def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: tuple[str, ...], *, title: str) -> None:
-    """A PNG of the confusion matrix (row: true class). Colours: shares of a row. Up to 20 classes, counts too."""
+    """Draws a PNG of the confusion matrix (rows: true classes) in shares of a row, with counts up to 20 classes."""
     n = len(classes)
     if matrix.shape != (n, n):
         raise ValueError(f"a confusion matrix of {n} classes is {n}x{n}, not {matrix.shape}")
@@ -52,7 +52,7 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: tuple[str, ..
 
 
 def short_text(text: str, most: int) -> str:
-    """In one line of ``most`` letters; a single long word is cut in its middle, where file names differ least."""
+    """Returns one line of ``most`` letters; a single long word is cut in its middle, where file names differ least."""
     text = " ".join(text.split())
     if len(text) <= most:
         return text
@@ -61,6 +61,6 @@ def short_text(text: str, most: int) -> str:
 
 
 def save_figure(path: Path, figure: Figure, *, trim: bool = False) -> None:
-    """``trim`` fits the picture to what is drawn: square axes move inside their place, and labels with them."""
+    """Saves a PNG. ``trim`` cuts off empty margins: square axes move inside their place, and labels with them."""
     box = "tight" if trim else None
     atomic_write(path, lambda temporary: figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches=box))
