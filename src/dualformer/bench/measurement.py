@@ -18,6 +18,7 @@ from dualformer.bench.machine_info import Machine, describe_machine, matmul_peak
 from dualformer.bench.peak_memory import peak_beyond_weights, peak_on_gpu
 from dualformer.bench.prepared_network import Prepared, prepare
 from dualformer.inference.allocator import keep_freed_memory
+from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 _Product = tuple[Dtype, int, torch.device]
 
