@@ -15,7 +15,8 @@ from pathlib import Path
 from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.datasets.splits import open_splits
-from dualformer.training.mixing import BatchAugmentation, mix_batch
+from dualformer.training.mixing import mix_batch
+from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import kinetics
 
@@ -25,7 +26,7 @@ EVERYTHING = Augmentation(
     randaugment=RandAugment(magnitude=9, number=2, std=0.5),
     erasing=0.25,
 )
-MIXING = BatchAugmentation(mixup=0.8, cutmix=1.0, repeats=2)
+MIXING = MixingSettings(mixup=0.8, cutmix=1.0, repeats=2)
 BATCH = 16
 
 

@@ -13,7 +13,7 @@ import torch
 import dualformer.weights
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.loop import LAST
-from dualformer.training.recipes.rendered_recipes import rendered_nano
+from dualformer.training.recipes import Recipe, find_recipe
 from dualformer.training.reporter import read_metrics
 from dualformer.training.train import train
 from dualformer.weights.locate import SHIPPED
@@ -21,7 +21,9 @@ from dualformer.weights.safetensors_file import load_weights, save_weights
 
 
 def main(folder: str = "runs/rendered-nano") -> None:
-    config = rendered_nano().config(out=folder)
+    recipe = find_recipe("rendered-nano")
+    assert isinstance(recipe, Recipe)
+    config = recipe.config(out=folder)
     result = train(config.replace(resume=has_checkpoint(Path(folder))))
     model, card = load_weights(result.out / LAST)
     shipped = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered"]

@@ -15,7 +15,7 @@ from dualformer.cli.main import main, parse
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training import loop, run_folder
-from dualformer.training.recipes.find_recipe import recipes
+from dualformer.training.recipes import recipes
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.summary import summarize

@@ -22,9 +22,9 @@ from dualformer.training import loop as loop_room
 from dualformer.training import run_folder
 from dualformer.training.distributed import Processes, is_first, open_fabric
 from dualformer.training.loop import Loop, LoopConfig, TrainResult
-from dualformer.training.mixing import BatchAugmentation
 from dualformer.training.objective import ClipObjective
 from dualformer.training.reporter import Reporter, SilentReporter
+from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.video.container import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.safetensors_file import Card
@@ -114,7 +114,7 @@ def run(
         out=out,
         fabric=fabric,
         reporter=(reporter or Reporter()) if is_first() else SilentReporter(),
-        augmentation=BatchAugmentation(mixup=mixup),
+        augmentation=MixingSettings(mixup=mixup),
         name=lambda index: f"clip-{index}.mp4",
         watchers=[Losses(out.with_name(f"{out.name}.json"))],
     )

@@ -217,7 +217,7 @@ def test_a_row_that_fails_is_reported_and_the_others_go_on(
 
 def test_a_recipe_that_cannot_work_is_refused_and_binds_nobody(recipe: TrainConfig) -> None:
     rows = select(["7"], ["peg"])
-    with pytest.raises(ValueError, match="--batch-size 13 is more than the 12 clips"):
+    with pytest.raises(ValueError, match="`batch_size=13` is more than the 12 clips"):
         run(recipe.replace(batch_size=13), rows)
     assert not (Path(recipe.out) / "results.json").exists()
     with pytest.raises(ValueError, match="--seeds must be at least 1, not 0"):

@@ -19,9 +19,10 @@ from dualformer.datasets.splits import open_splits
 from dualformer.errors import DualFormerError
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.clip_preview import CLIPS, draw_clips
-from dualformer.training.mixing import BatchAugmentation, mix_batch
+from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
 from dualformer.training.reporter import Reporter, SilentReporter
+from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.video.augmentation import Augmentation, RandAugment
@@ -44,7 +45,7 @@ AUGMENTATION = Augmentation(
     randaugment=RandAugment(magnitude=9, number=2, std=0.5),
     erasing=0.5,
 )
-MIXING = BatchAugmentation(mixup=0.8, cutmix=1.0, repeats=2)
+MIXING = MixingSettings(mixup=0.8, cutmix=1.0, repeats=2)
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def test_a_run_says_what_it_does_and_shows_it(everything: TrainConfig):
     train(everything.replace(max_steps=1), reporter=lines)
     said = next(line for line in lines.lines if line.startswith("augmentation"))
     assert said == (
-        "augmentation (mirroring by --flip swap): random crops of frames with a short side of 32 to 40 pixels; 50% of "
+        "augmentation (mirroring by `flip=swap`): random crops of frames with a short side of 32 to 40 pixels; 50% of "
         "the clips mirrored, which swaps the labels of 1 pair of classes; brightness, contrast and saturation changed "
         "by up to 40%; RandAugment with 2 operations of magnitude 9 ± 0.5; a box erased in 70% of the clips; mixup 0.8 "
         "or CutMix 1 (50% CutMix) on 100% of the batches; labels smoothed by 0.1; 2 clips of every video in its batch"
@@ -225,7 +226,7 @@ def test_overfit_shows_clips_as_they_are(everything: TrainConfig):
     lines = Lines()
     train(everything.replace(overfit=4, max_steps=1), reporter=lines)
     said = next(line for line in lines.lines if line.startswith("augmentation"))
-    assert said == "augmentation (mirroring by --flip off): random crops of 100% of the frame; not mirrored"
+    assert said == "augmentation (mirroring by `flip=off`): random crops of 100% of the frame; not mirrored"
     kept = TrainConfig.load(Path(everything.out) / "config.json")
     assert (kept.mixup, kept.repeats, kept.flip_map, kept.randaugment) == (0, 1, None, None)
 
@@ -233,21 +234,21 @@ def test_overfit_shows_clips_as_they_are(everything: TrainConfig):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"flip": "swap"}, "--flip swap needs a --flip-map"),
-        ({"flip_map": "map.csv"}, "--flip-map does nothing without --flip swap"),
-        ({"scale_jitter": "256"}, "--scale-jitter: a range of pixels is two rising numbers, as in 256-320"),
-        ({"scale_jitter": "320-256"}, "--scale-jitter: a range of pixels"),
-        ({"scale_jitter": "256-320", "min_area": 0.5}, "--scale-jitter takes the place of --min-area"),
-        ({"randaugment": "strong"}, "--randaugment: RandAugment is magnitude x number"),
-        ({"randaugment": "12x2"}, "--randaugment: the magnitude of RandAugment lies between 0 and 10"),
-        ({"mix_prob": 0.5}, "--mix-prob does nothing without"),
-        ({"mixup": 0.8, "mix_prob": 0.0}, "--mix-prob is 0.0"),
-        ({"mixup": 0.8, "switch_prob": 0.3}, "--switch-prob chooses between"),
-        ({"mixup": -1.0}, "--mixup must be 0 or more"),
-        ({"erasing": 1.5}, "--erasing is 1.5"),
-        ({"label_smoothing": 1.0}, "--label-smoothing is 1.0"),
-        ({"repeats": 0}, "--repeats must be more than 0"),
-        ({"colour_jitter": -0.1}, "--colour-jitter is -0.1"),
+        ({"flip": "swap"}, "`flip=swap` needs a `flip_map`"),
+        ({"flip_map": "map.csv"}, "`flip_map` does nothing without `flip=swap`"),
+        ({"scale_jitter": "256"}, "`scale_jitter`: a range of pixels is two rising numbers, as in 256-320"),
+        ({"scale_jitter": "320-256"}, "`scale_jitter`: a range of pixels"),
+        ({"scale_jitter": "256-320", "min_area": 0.5}, "`scale_jitter` takes the place of `min_area`"),
+        ({"randaugment": "strong"}, "`randaugment`: RandAugment is magnitude x number"),
+        ({"randaugment": "12x2"}, "`randaugment`: the magnitude of RandAugment lies between 0 and 10"),
+        ({"mix_prob": 0.5}, "`mix_prob` does nothing without"),
+        ({"mixup": 0.8, "mix_prob": 0.0}, "`mix_prob` is 0.0"),
+        ({"mixup": 0.8, "switch_prob": 0.3}, "`switch_prob` chooses between"),
+        ({"mixup": -1.0}, "`mixup` must be 0 or more"),
+        ({"erasing": 1.5}, "`erasing` is 1.5"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` is 1.0"),
+        ({"repeats": 0}, "`repeats` must be more than 0"),
+        ({"colour_jitter": -0.1}, "`colour_jitter` is -0.1"),
     ],
 )
 def test_settings_that_contradict_themselves_are_named(changes: dict[str, object], message: str):
@@ -258,13 +259,13 @@ def test_settings_that_contradict_themselves_are_named(changes: dict[str, object
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"repeats": 3}, "--batch-size 4 is not a multiple of --repeats 3"),
+        ({"repeats": 3}, "`batch_size=4` is not a multiple of `repeats=3`"),
         ({"repeats": 4, "mixup": 0.8}, "need two videos in a batch: 8 clips, not 4"),
         ({"batch_size": 1, "cutmix": 1.0}, "need two videos in a batch: 2 clips, not 1"),
-        ({"batch_size": 26, "repeats": 2}, "--batch-size 26 is more than the 24 clips"),
+        ({"batch_size": 26, "repeats": 2}, "`batch_size=26` is more than the 24 clips"),
         ({"scale_jitter": "24-40"}, "--scale-jitter from 24 pixels on"),
-        ({"data": "rendered", "erasing": 0.5}, "takes --label-smoothing only"),
-        ({"data": "rendered", "repeats": 2}, "takes --label-smoothing only"),
+        ({"data": "rendered", "erasing": 0.5}, "takes `label_smoothing` only"),
+        ({"data": "rendered", "repeats": 2}, "takes `label_smoothing` only"),
     ],
 )
 def test_settings_that_do_not_fit_stop_before_anything_is_written(

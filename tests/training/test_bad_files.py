@@ -91,7 +91,7 @@ def test_no_other_clip_takes_its_place(data: Path) -> None:
         kept = then["index"] != index
         assert torch.equal(batch["index"], then["index"][kept])
         assert torch.equal(batch["clip"], then["clip"][kept])
-    with pytest.raises(DatasetError, match=r"right_0002\.mp4.*--manifest"):
+    with pytest.raises(DatasetError, match=r"right_0002\.mp4.*`manifest`"):
         list(Batches(clips, batch_size=4, sampler=EpochSampler(12, seed=0)))
     with pytest.raises(DatasetError, match=r"right_0002\.mp4"):  # nothing is left of its batch
         list(Batches(clips, left_out=errors.append, batch_size=1, sampler=EpochSampler(12, seed=0)))
@@ -99,7 +99,7 @@ def test_no_other_clip_takes_its_place(data: Path) -> None:
 
 def test_too_many_are_no_accident(settings: TrainConfig, data: Path) -> None:
     broken(data, "left_0000", "left_0001", "left_0002", "right_0000")
-    with pytest.raises(DatasetError, match=r"4 of 12 videos cannot be read, the last of them .*--manifest") as caught:
+    with pytest.raises(DatasetError, match=r"4 of 12 videos cannot be read, the last of them .*`manifest`") as caught:
         run(settings, data, batch_size=6)
     assert "\n" not in str(caught.value)
 
@@ -114,5 +114,5 @@ def test_a_bad_file_to_validate_on_stops_the_run(settings: TrainConfig, data: Pa
     """A share of the validation videos would give figures that nobody can compare."""
     bad = data / "val" / "left" / "left_0000.mp4"
     bad.write_bytes(b"no video")
-    with pytest.raises(DatasetError, match=r"val/left/left_0000\.mp4.*--manifest"):
+    with pytest.raises(DatasetError, match=r"val/left/left_0000\.mp4.*`manifest`"):
         run(settings, data)

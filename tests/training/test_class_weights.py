@@ -106,7 +106,7 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path):
 
 
 def test_rendered_videos_have_no_use_for_them():
-    with pytest.raises(ValueError, match="--class-weights does nothing with --data rendered"):
+    with pytest.raises(ValueError, match="`class_weights` does nothing with `data=rendered`"):
         TrainConfig(data="rendered", class_weights="balanced")
 
 
@@ -126,7 +126,7 @@ def test_a_run_says_its_weights_and_learns_by_them(settings: TrainConfig, tmp_pa
     config = settings.replace(out=str(tmp_path / "balanced"), class_weights="balanced")
     balanced = train(config, reporter=reporter)
     assert "class weights: videos over 2 classes x those of the class: left 2, right 0.667" in reporter.lines
-    assert not any("--class-weights balanced makes" in line for line in reporter.lines)
+    assert not any("`class_weights=balanced` makes" in line for line in reporter.lines)
     one, other = read_metrics(plain.out)[0], read_metrics(balanced.out)[0]
     assert one["train_loss"] != other["train_loss"]
     assert not torch.equal(load_file(plain.weights)["head.weight"], load_file(balanced.weights)["head.weight"])

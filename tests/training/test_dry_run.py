@@ -50,16 +50,16 @@ def test_what_is_left_open_is_decided(settings: TrainConfig) -> None:
     config = settings.replace(start=None, epochs=None, batch_size=None, layer_decay=0.5)
     plan = dry_run(config, seconds=0.1)
     assert (plan.settings.start, plan.settings.epochs, plan.settings.batch_size) == ("rendered", 60, 3)
-    assert any(line.startswith("proposed, as it was not said: --from rendered") for line in plan.lines)
+    assert any(line.startswith("proposed, as it was not said: `start=rendered`") for line in plan.lines)
     assert any("classifier: 16 → 2 classes" in line for line in plan.lines)
     layers = [group.lr for group in plan.groups if group.name.startswith("layer") and "no decay" not in group.name]
     assert layers == [pytest.approx(0.5 * 1e-3 * 0.5**depth) for depth in range(len(layers) - 1, -1, -1)]
 
 
 def test_settings_that_cannot_work_stop_a_plan_too(settings: TrainConfig) -> None:
-    with pytest.raises(ValueError, match="--batch-size 13 is more than the 12 clips"):
+    with pytest.raises(ValueError, match="`batch_size=13` is more than the 12 clips"):
         dry_run(settings.replace(batch_size=13, start="random"))
-    with pytest.raises(ValueError, match="leave --resume out"):
+    with pytest.raises(ValueError, match="leave `resume=True` out"):
         dry_run(settings.replace(resume=True))
 
 

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from dualformer.model.presets import create_model
 from dualformer.training.losses import ClipLoss
-from dualformer.training.mixing import BatchAugmentation, Mix, apply_mix, check_pairs, cut_box, draw_mix, mix_batch
+from dualformer.training.mixing import Mix, apply_mix, check_pairs, cut_box, draw_mix, mix_batch
 from dualformer.training.objective import Batch, ClipObjective, MotionObjective
+from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.video.preprocessing import kinetics
 
-MIXUP = BatchAugmentation(mixup=0.8)
-CUTMIX = BatchAugmentation(cutmix=1.0)
-BOTH = BatchAugmentation(mixup=0.8, cutmix=1.0)
+MIXUP = MixingSettings(mixup=0.8)
+CUTMIX = MixingSettings(cutmix=1.0)
+BOTH = MixingSettings(mixup=0.8, cutmix=1.0)
 
 
 def batch(count: int = 4, frames: int = 3, size: int = 16) -> Batch:
@@ -95,7 +96,7 @@ def test_draws_follow_their_laws():
     mixes = [mix for mix in drawn if mix]
     assert len(mixes) / 6000 == pytest.approx(0.4, abs=0.03)
     assert sum(mix.centre is not None for mix in mixes) / len(mixes) == pytest.approx(0.25, abs=0.03)
-    assert draw_mix(BatchAugmentation(), rng) is None
+    assert draw_mix(MixingSettings(), rng) is None
 
 
 def test_a_batch_depends_on_seed_epoch_and_number():
@@ -117,7 +118,7 @@ def test_a_batch_that_is_not_mixed_is_left_alone():
 
 @pytest.mark.parametrize("world", [2, 4])
 @pytest.mark.parametrize("settings", [MIXUP, CUTMIX, BOTH])
-def test_ranks_mix_their_shares_as_one_would_mix_all(settings: BatchAugmentation, world: int):
+def test_ranks_mix_their_shares_as_one_would_mix_all(settings: MixingSettings, world: int):
     data = batch(16)
     for number in range(4):
         whole = mix_batch(data, settings, classes=3, seed=3, epoch=1, number=number)
@@ -142,21 +143,21 @@ def test_clips_without_a_partner_are_refused():
 
 
 def test_the_same_in_words():
-    assert BOTH.describe_mixing() == "mixup 0.8 or CutMix 1 (50% CutMix) on 100% of the batches"
-    assert dataclasses.replace(CUTMIX, mix_prob=0.5).describe_mixing() == "CutMix 1 on 50% of the batches"
+    assert BOTH.describe_mixing() == ["mixup 0.8 or CutMix 1 (50% CutMix) on 100% of the batches"]
+    assert dataclasses.replace(CUTMIX, mix_prob=0.5).describe_mixing() == ["CutMix 1 on 50% of the batches"]
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"mix_prob": 1.5}, "mix_prob must be a probability"),
-        ({"mixup": -1.0}, "mixup and cutmix"),
-        ({"repeats": 0}, "repeats must be at least 1"),
+        ({"mix_prob": 1.5}, "`mix_prob` is 1.5; it must lie between 0 and 1"),
+        ({"mixup": -1.0}, "`mixup` must be 0 or more"),
+        ({"repeats": 0}, "`repeats` must be more than 0"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float], message: str):
     with pytest.raises(ValueError, match=message):
-        BatchAugmentation(**wrong)  # type: ignore[arg-type]
+        MixingSettings(**wrong)  # type: ignore[arg-type]
 
 
 def model():

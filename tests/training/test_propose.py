@@ -90,7 +90,7 @@ def test_a_batch_is_at_most_a_quarter_of_the_data(videos: int, settings: dict[st
 def test_few_videos_start_from_the_rendered_weights(videos: int, settings: dict[str, Any], start: str) -> None:
     config, lines = told(videos, **settings)
     assert config.start == start
-    said = any(f"--from {start} (" in line for line in lines)
+    said = any(f"`start={start}` (" in line for line in lines)
     assert said == ("start" not in settings)
 
 
@@ -112,7 +112,7 @@ def test_what_was_said_is_not_changed() -> None:
 def test_rendered_videos_need_no_counts_and_no_rendered_weights() -> None:
     config, lines = told(3200, counts={}, data="rendered", frames=16, size=64)
     assert (config.start, config.epochs, config.batch_size, config.backbone_lr) == ("random", 20, 16, None)
-    assert len(lines) == 1 and lines[0].startswith("proposed, as it was not said: --from random (")
+    assert len(lines) == 1 and lines[0].startswith("proposed, as it was not said: `start=random` (")
 
 
 def test_classes_are_counted() -> None:

@@ -177,7 +177,7 @@ def test_a_signal_to_one_process_stops_both_and_one_goes_on(settings: TrainConfi
     assert any("saved by 2 and resumed by 1 processes" in line for line in reporter.lines)
     assert any("steps of 4 clips" in line for line in reporter.lines)
     with pytest.raises(
-        ValueError, match="its batches of 4 clips cannot be dealt evenly to the 3 processes of --devices"
+        ValueError, match="its batches of 4 clips cannot be dealt evenly to the 3 processes of `devices`"
     ):
         train(TrainConfig(out=settings.out, resume=True, devices=3))
 

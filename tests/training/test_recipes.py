@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
-from dualformer.training.recipes.find_recipe import find_recipe, read_settings, recipes
-from dualformer.training.recipes.modern import modern
-from dualformer.training.recipes.recipe import HEADINGS, Recipe
+from dualformer.training.recipes import HEADINGS, Recipe, find_recipe, modern, recipes
+from dualformer.training.settings.settings_file import read_settings
 from dualformer.training.settings.train_config import TrainConfig
 
 # model, lr, weight decay, epochs, warm-up, drop path, frames, stride, batch, flip, views, expected
@@ -76,7 +75,7 @@ def test_the_paper_trained_tiny_and_small_with_token_labels(size: str) -> None:
         5,
         "none",
     )
-    assert set(taught.needs) == {"from", "teacher"} and set(plain.needs) == {"from"}
+    assert set(taught.needs) == {"start", "teacher"} and set(plain.needs) == {"start"}
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -134,19 +133,19 @@ def test_names_do_not_repeat_and_unknown_ones_are_answered_with_those_there_are(
 
 def test_what_a_recipe_needs_is_asked_for() -> None:
     recipe = found("kinetics400-small-tokens")
-    with pytest.raises(ValueError, match="kinetics400-small-tokens needs --from: ImageNet-1K weights"):
-        recipe.check_given(["--data", "videos"])
-    with pytest.raises(ValueError, match="needs --teacher: DualFormer-B"):
-        recipe.check_given(["--from=random"])
-    recipe.check_given(["--from", "random", "--teacher-scores", "scores"])
+    with pytest.raises(ValueError, match="kinetics400-small-tokens needs `start`: ImageNet-1K weights"):
+        recipe.check_given(["data"])
+    with pytest.raises(ValueError, match="needs `teacher`: DualFormer-B"):
+        recipe.check_given(["start"])
+    recipe.check_given(["start", "teacher_scores"])
 
 
 def test_another_batch_is_told_with_the_remedy() -> None:
     recipe = found("ucf101-tiny")
     assert recipe.note_on_batch(64) is None
     assert "takes 64 clips a step, this run 16" in (recipe.note_on_batch(16) or "")
-    assert "--accumulate, times 4, makes up for it" in (recipe.note_on_batch(16) or "")
-    assert "change --batch-size, --accumulate or --devices" in (recipe.note_on_batch(48) or "")
+    assert "`accumulate`, times 4, makes up for it" in (recipe.note_on_batch(16) or "")
+    assert "change `batch_size`, `accumulate` or `devices`" in (recipe.note_on_batch(48) or "")
     assert "this run 128" in (recipe.note_on_batch(128) or "")
 
 

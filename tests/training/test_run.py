@@ -178,15 +178,15 @@ def test_weights_of_another_network_are_refused(settings: TrainConfig):
     ("changes", "message"),
     [
         ({"model": "dualformer_huge"}, "unknown model 'dualformer_huge'; there are dualformer_nano"),
-        ({"batch_size": 13}, "--batch-size 13 is more than the 12 clips"),
-        ({"accumulate": 4}, "--accumulate 4 is more than the 3 batches"),
-        ({"flip": None}, "class 'left' sounds as if left and right differ; say --flip off"),
-        ({"data": "rendered", "size": None}, "give --frames and --size"),
-        ({"data": "rendered", "flip": "on"}, "give --flip off"),
+        ({"batch_size": 13}, "`batch_size=13` is more than the 12 clips"),
+        ({"accumulate": 4}, "`accumulate=4` is more than the 3 batches"),
+        ({"flip": None}, "class 'left' sounds as if left and right differ; say `flip=off`"),
+        ({"data": "rendered", "size": None}, "give `frames` and `size`"),
+        ({"data": "rendered", "flip": "on"}, "give `flip=off`"),
         ({"train_on": "batch=A"}, "."),
-        ({"epochs": None, "warmup_epochs": 1000.0}, r"--warmup-epochs 1000\.0 leaves nothing of --epochs \d+"),
-        ({"batch_size": 8, "devices": 2}, "--batch-size 8 on each of 2 devices is more than the 12 clips"),
-        ({"freeze_stages": 5}, "--freeze-stages 5: the network has 4 stages"),
+        ({"epochs": None, "warmup_epochs": 1000.0}, r"`warmup_epochs=1000\.0` leaves nothing of `epochs=\d+`"),
+        ({"batch_size": 8, "devices": 2}, "`batch_size=8` on each of 2 devices is more than the 12 clips"),
+        ({"freeze_stages": 5}, "`freeze_stages=5`: the network has 4 stages"),
     ],
 )
 def test_settings_that_cannot_work_stop_before_anything_is_written(settings: TrainConfig, changes, message: str):
@@ -198,15 +198,15 @@ def test_settings_that_cannot_work_stop_before_anything_is_written(settings: Tra
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "--epochs must be more than 0"),
-        ({"workers": -1}, "--workers must be 0 or more"),
-        ({"dropout": 1.0}, "--dropout is 1.0"),
-        ({"val_fraction": 1.0}, "--val-fraction"),
-        ({"epochs": 30, "warmup_epochs": 30.0}, "--warmup-epochs 30.0 leaves nothing of --epochs 30"),
-        ({"ema": 1.0}, "--ema is 1.0"),
-        ({"devices": 0}, "--devices must be more than 0"),
-        ({"keep": 0}, "--keep must be more than 0"),
-        ({"freeze": "backbone", "freeze_stages": 1}, "--freeze backbone freezes every stage"),
+        ({"epochs": 0}, "`epochs` must be more than 0"),
+        ({"workers": -1}, "`workers` must be 0 or more"),
+        ({"dropout": 1.0}, "`dropout` is 1.0"),
+        ({"val_fraction": 1.0}, "`val_fraction`"),
+        ({"epochs": 30, "warmup_epochs": 30.0}, "`warmup_epochs=30.0` leaves nothing of `epochs=30`"),
+        ({"ema": 1.0}, "`ema` is 1.0"),
+        ({"devices": 0}, "`devices` must be more than 0"),
+        ({"keep": 0}, "`keep` must be more than 0"),
+        ({"freeze": "backbone", "freeze_stages": 1}, "`freeze=backbone` freezes every stage"),
     ],
 )
 def test_impossible_numbers_are_named_by_their_option(changes, message: str):

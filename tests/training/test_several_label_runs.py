@@ -253,10 +253,10 @@ def test_weights_of_several_labels_judge_no_others_and_the_other_way_round(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": "rendered"}, "--multi-label is for a CSV file: rendered videos have one label each"),
-        ({"teacher": "rendered"}, "--multi-label goes with no teacher"),
-        ({"teacher_scores": "scores"}, "--multi-label goes with no teacher"),
-        ({"confusion_every": 1}, "--confusion-every is for videos of one label each"),
+        ({"data": "rendered"}, "`multi_label` is for a CSV file: rendered videos have one label each"),
+        ({"teacher": "rendered"}, "`multi_label` goes with no teacher"),
+        ({"teacher_scores": "scores"}, "`multi_label` goes with no teacher"),
+        ({"confusion_every": 1}, "`confusion_every` is for videos of one label each"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(changes: dict, message: str):

@@ -159,14 +159,14 @@ def test_killed_in_mid_epoch_it_goes_on_without_losing_or_repeating_a_sample(
 
 
 def test_options_that_do_nothing_or_harm_are_refused(settings: TrainConfig, shards: Path, url: str) -> None:
-    with pytest.raises(ValueError, match=r"--shuffle shards is for shards, and .* is none"):
+    with pytest.raises(ValueError, match=r"`shuffle=shards` is for shards, and .* is none"):
         run(settings, shuffle="shards")
     for data in (settings.data, str(shards)):
-        with pytest.raises(ValueError, match=r"--shard-cache is for shards at a URL, and .* is here already"):
+        with pytest.raises(ValueError, match=r"`shard_cache` is for shards at a URL, and .* is here already"):
             run(settings, data=data, shard_cache="cache")
-    with pytest.raises(ValueError, match=r"--shard-cache-gb 1e-05 makes every epoch fetch .*: allow 0\.\d"):
+    with pytest.raises(ValueError, match=r"`shard_cache_gb=1e-05` makes every epoch fetch .*: allow 0\.\d"):
         run(settings, data=url, shard_cache="cache", shard_cache_gb=1e-5)
-    with pytest.raises(ValueError, match=r"or say --shuffle shards"):
+    with pytest.raises(ValueError, match=r"or say `shuffle=shards`"):
         run(settings, data=url, shard_cache="cache", shard_cache_gb=1e-5, shuffle="samples")
     assert not Path(settings.out).exists()
 

@@ -10,8 +10,7 @@ import tyro
 
 from dualformer.cli.option_names import OptionNames
 from dualformer.cli.shared_options import only
-from dualformer.training.recipes.find_recipe import find_recipe
-from dualformer.training.recipes.recipe import Recipe
+from dualformer.training.recipes import Recipe, find_recipe
 from dualformer.training.settings.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def defaults(arguments: list[str]) -> tuple[Options | None, str, list[str]]:
     settings = found.settings_from(_start(rest)) if isinstance(found, Recipe) else found
     unplanned = "--data" not in rest and "--dry-run" in rest
     if isinstance(found, Recipe) and not unplanned and not {"-h", "--help"} & set(rest):
-        found.check_given(rest)
+        found.check_given([_field(argument) for argument in rest if argument.startswith("--")])
     # tyro asks for what is missing. A dry run does without data: then its default, which was said anyway, is True.
     missing = {"data": "", "dry_run": True} if unplanned else {"data": tyro.MISSING}
     # A blank line before each heading, or tyro makes one paragraph of them all.
@@ -151,7 +150,7 @@ def _list_recipes(*, as_json: bool) -> None:
     from rich.table import Table
 
     from dualformer.cli.progress import table_console
-    from dualformer.training.recipes.find_recipe import recipes
+    from dualformer.training.recipes import recipes
 
     if as_json:
         fields = ("name", "data", "expected", "views", "text")
@@ -168,6 +167,11 @@ def _list_recipes(*, as_json: bool) -> None:
 def _recipe(options: Options) -> Recipe | None:
     found = find_recipe(options.recipe) if options.recipe else None
     return found if isinstance(found, Recipe) else None
+
+
+def _field(option: str) -> str:
+    name = option.partition("=")[0].removeprefix("--").replace("-", "_")
+    return "start" if name == "from" else name
 
 
 def _start(arguments: list[str]) -> str | None:

@@ -26,8 +26,8 @@ from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.distributed import processes
 from dualformer.training.precision import choose_precision
 from dualformer.training.propose import propose
-from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.reporter import Reporter, read_metrics
+from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source, open_source
 from dualformer.training.train import CONFIG, plan_network, preset_of, train

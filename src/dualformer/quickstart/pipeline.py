@@ -23,8 +23,8 @@ from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.quickstart.config import QuickstartConfig
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.loop import TrainResult
-from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.reporter import CURVES, Reporter, clock
+from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import CONFIG, train
 from dualformer.weights.locate import resolve

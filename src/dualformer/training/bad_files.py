@@ -44,7 +44,7 @@ class BadFiles:
         if len(self._told) > max(3, self._videos // 20):
             raise DatasetError(
                 f"{len(self._told)} of {self._videos} videos cannot be read, the last of them {error}; find all such "
-                "files with `dualformer check`, and leave them out by giving its manifest with --manifest"
+                "files with `dualformer check`, and leave them out by giving its manifest with `manifest`"
             )
 
     def sum_up(self) -> None:

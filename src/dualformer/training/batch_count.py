@@ -14,12 +14,12 @@ def count_batches(videos: int, *, batch_size: int, accumulate: int, repeats: int
     batches = videos * repeats // (batch_size * world)
     if batches < 1:
         raise ValueError(
-            f"--batch-size {batch_size}{each} is more than the {videos * repeats} clips there are to train on"
+            f"`batch_size={batch_size}`{each} is more than the {videos * repeats} clips there are to train on"
         )
     if batch_size * world % repeats:
-        raise ValueError(f"--batch-size {batch_size}{each} is not a multiple of --repeats {repeats}")
+        raise ValueError(f"`batch_size={batch_size}`{each} is not a multiple of `repeats={repeats}`")
     if mixes:
         check_pairs(batch_size, world, repeats=repeats)
     if accumulate > batches:
-        raise ValueError(f"--accumulate {accumulate} is more than the {batches} batches of an epoch")
+        raise ValueError(f"`accumulate={accumulate}` is more than the {batches} batches of an epoch")
     return batches - batches % accumulate

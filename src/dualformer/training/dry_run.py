@@ -72,7 +72,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
     Errors: as `train`, and ``ValueError`` for a run that is resumed.
     """
     if config.resume:
-        raise ValueError("--dry-run plans a new run: leave --resume out")
+        raise ValueError("`dry_run` plans a new run: leave `resume=True` out")
     prepared = prepare(config)
     fabric = Fabric(accelerator=config.accelerator, devices=1)
     source, world = prepared.source, prepared.processes.world
@@ -85,7 +85,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
         batch_size=config.batch_size,
         accumulate=config.accumulate,
         repeats=config.repeats,
-        mixes=prepared.batch_augmentation.mixes,
+        mixes=config.mixes,
         world=world,
     )
     steps_per_epoch = batches // config.accumulate

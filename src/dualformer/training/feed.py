@@ -14,8 +14,9 @@ from dualformer.datasets.clip_datasets import Batches, EpochSampler
 from dualformer.errors import DualFormerError
 from dualformer.training.bad_files import BadFiles
 from dualformer.training.distributed import ProcessGroup
-from dualformer.training.mixing import BatchAugmentation, mix_batch
+from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
+from dualformer.training.settings.mixing_settings import MixingSettings
 
 
 class Feed:
@@ -33,7 +34,7 @@ class Feed:
         workers: int,
         seed: int,
         classes: int,
-        augmentation: BatchAugmentation,
+        augmentation: MixingSettings,
         order: Callable[[int], NDArray[np.int64]] | None,
         bad_files: BadFiles,
         ranks: ProcessGroup,

@@ -36,10 +36,10 @@ from dualformer.training.checkpoint import (
 from dualformer.training.clip_preview import CLIPS, draw_clips
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.feed import Feed
-from dualformer.training.mixing import BatchAugmentation
 from dualformer.training.objective import Batch, ClipObjective
 from dualformer.training.reporter import Callback, Reporter, clock
 from dualformer.training.run_folder import AVERAGE, BEST, LAST, Record, TrainResult
+from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.signals import Stop, TrainingInterrupted
 from dualformer.training.train_step import LoopConfig, NonFiniteLossError, TrainStep
 from dualformer.training.training_pictures import SCHEDULE, draw_schedule
@@ -72,13 +72,13 @@ class Loop:
         fabric: Fabric,
         reporter: Reporter,
         fingerprint: Mapping[str, Any] | None = None,
-        augmentation: BatchAugmentation | None = None,
+        augmentation: MixingSettings | None = None,
         order: Callable[[int], NDArray[np.int64]] | None = None,
         name: Callable[[int], str] | None = None,
         describe: Callable[[], None] = lambda: None,
         watchers: Sequence[Callback] = (),
     ) -> None:
-        augmentation = augmentation or BatchAugmentation()
+        augmentation = augmentation or MixingSettings()
         self.config, self.out, self.fabric, self.reporter = config, out, fabric, reporter
         self.raw, self.val_clips, self.progress = objective, val_clips, Progress()
         self.ranks = ProcessGroup(fabric)
@@ -246,7 +246,7 @@ class Loop:
     def _end_epoch(self, clips_per_second: float) -> None:
         progress, started = self.progress, time.monotonic()
         complete = progress.batch == self.batches
-        if not complete:  # --max-steps: what follows is to look at; the run itself goes on from here
+        if not complete:  # `max_steps`: what follows is to look at; the run itself goes on from here
             self.save()
         self._restore_folder()
         weight = max(1e-9, progress.weight)

@@ -17,46 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dualformer.training.objective import Batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchAugmentation:
-    """How the clips of a batch are mixed with one another, and how many of them are of one video.
-
-    Raises ``ValueError`` where a value is out of range.
-    """
-
-    mixup: float = 0.0
-    """Two clips are laid over one another, in parts drawn from a beta distribution with this parameter."""
-    cutmix: float = 0.0
-    """A box of a clip, the same in all frames, is replaced by another's; its size is drawn as for ``mixup``."""
-    mix_prob: float = 1.0
-    """Probability that a batch is mixed."""
-    switch_prob: float = 0.5
-    """Probability of CutMix where ``mixup`` is on as well."""
-    repeats: int = 1
-    """How often a video is in its batch, each time as another clip."""
-
-    def __post_init__(self) -> None:
-        for name in ("mix_prob", "switch_prob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a probability, not {getattr(self, name)}")
-        if self.mixup < 0 or self.cutmix < 0:
-            raise ValueError(f"mixup and cutmix must not be negative, not {self.mixup} and {self.cutmix}")
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1, not {self.repeats}")
-
-    @property
-    def mixes(self) -> bool:
-        """Whether batches are mixed."""
-        return (self.mixup > 0 or self.cutmix > 0) and self.mix_prob > 0
-
-    def describe_mixing(self) -> str:
-        """Returns in words how batches are mixed, for people."""
-        names = [f"mixup {self.mixup:g}"] if self.mixup else []
-        names += [f"CutMix {self.cutmix:g}"] if self.cutmix else []
-        share = f" ({self.switch_prob:.0%} CutMix)" if len(names) == 2 else ""
-        return f"{' or '.join(names)}{share} on {self.mix_prob:.0%} of the batches"
+from dualformer.training.settings.mixing_settings import MixingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +30,7 @@ class Mix:
     """CutMix: centre of the partner's box, as parts of height and width. None is mixup."""
 
 
-def draw_mix(augmentation: BatchAugmentation, rng: np.random.Generator) -> Mix | None:
+def draw_mix(augmentation: MixingSettings, rng: np.random.Generator) -> Mix | None:
     """Draws how a batch is mixed; None leaves it as it is."""
     if not augmentation.mixes or rng.random() >= augmentation.mix_prob:
         return None
@@ -80,7 +41,7 @@ def draw_mix(augmentation: BatchAugmentation, rng: np.random.Generator) -> Mix |
 
 
 def mix_batch(
-    batch: Batch, augmentation: BatchAugmentation, *, classes: int, seed: int, epoch: int, number: int, world: int = 1
+    batch: Batch, augmentation: MixingSettings, *, classes: int, seed: int, epoch: int, number: int, world: int = 1
 ) -> Batch:
     """Batch ``number`` of an epoch, mixed: ``clip``, ``target`` B classes (parts of each class, their sum is 1; of
     clips with several labels, their own targets mixed), and as ``label`` the class with the largest part. A batch that

@@ -25,7 +25,7 @@ def why(batch: Batch, objective: nn.Module) -> str:
             return f"the data's {key!r} holds values that are no numbers: look at them"
     if broken := nonfinite_tensor(dict(objective.named_parameters())):
         return f"weights were no numbers already ({broken}): start from others"
-    return "lower --lr, or use --precision float32"
+    return "lower `lr`, or use `precision=float32`"
 
 
 def nonfinite_tensor(tensors: Mapping[str, Tensor]) -> str:

@@ -16,12 +16,11 @@ from dualformer.training.batch_count import count_batches
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.class_weights import BALANCED
 from dualformer.training.distributed import Processes, processes
-from dualformer.training.mixing import BatchAugmentation
 from dualformer.training.propose import propose
-from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.run_folder import LAST
 from dualformer.training.settings.augmentation_settings import Flip
 from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.optimizer_settings import PAPER_BATCH
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source, open_source
@@ -35,9 +34,9 @@ from dualformer.weights.safetensors_file import read_card
 
 CONFIG = "config.json"
 FLIP_MAP = "flip_map.json"
-"""The run's own copy of what --flip-map says."""
+"""The run's own copy of what `flip_map` says."""
 CLASS_WEIGHTS = "class_weights.csv"
-"""Likewise of a file of --class-weights."""
+"""Likewise of a file of `class_weights`."""
 NETWORK = "network.json"
 """The network of a run that trains a variant of a preset."""
 
@@ -57,7 +56,6 @@ class Prepared:
     augmentation: Augmentation
     mirrored: tuple[int, ...] | None
     """For each class the label of its mirrored clips, as `TrainingClips` takes it."""
-    batch_augmentation: BatchAugmentation
     card: Card | None
     """That of the starting weights, or of those that the run has made so far."""
     processes: Processes
@@ -74,7 +72,7 @@ class Prepared:
 
     @property
     def lr(self) -> float:
-        """The peak learning rate, with --scale-lr done."""
+        """The peak learning rate, with `scale_lr` done."""
         assert self.config.lr is not None
         return self.config.lr * self.config.lr_factor(self.clips_per_step)
 
@@ -100,7 +98,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
     if config.resume:
         config, where = _settings_of_run(out, config)
     elif has_begun(out):
-        raise ValueError(f"{out} already holds a run; go on with it by --resume, or choose another --out")
+        raise ValueError(f"{out} already holds a run; go on with it by `resume=True`, or choose another `out`")
     where = where or processes(config.devices, config.nodes, accelerator=config.accelerator)
     config = config.replace(devices=where.devices, nodes=where.nodes)
     source = open_source(_of_one_process(config))
@@ -126,24 +124,17 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
     if config.data == RENDERED:  # how hard its clips are follows the epochs
         source = open_source(config)
     augmentation, mirrored = config.augmentation(source.classes), config.mirrored_labels(source.classes)
-    batch_augmentation = BatchAugmentation(
-        mixup=config.mixup,
-        cutmix=config.cutmix,
-        mix_prob=config.mix_prob,
-        switch_prob=config.switch_prob,
-        repeats=config.repeats,
-    )
     assert config.batch_size is not None
     count_batches(  # what does not go together is refused before other processes are started
         source.size,
         batch_size=config.batch_size,
         accumulate=config.accumulate,
         repeats=config.repeats,
-        mixes=batch_augmentation.mixes,
+        mixes=config.mixes,
         world=where.world,
     )
     if config.freeze_stages > len(network.stages):
-        raise ValueError(f"--freeze-stages {config.freeze_stages}: the network has {len(network.stages)} stages")
+        raise ValueError(f"`freeze_stages={config.freeze_stages}`: the network has {len(network.stages)} stages")
     rate = f" at {preprocessing.fps:g} frames per second" if preprocessing.fps else ""
     frozen = {"backbone": "; all but the classifier is frozen"}.get(
         config.freeze, f"; the first {config.freeze_stages} stages are frozen" if config.freeze_stages else ""
@@ -155,9 +146,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
         f"{preprocessing.crop}x{preprocessing.crop} pixels"
     )
     varied_how = [augmentation.describe(describe_mirrored_labels(mirrored) if mirrored else "")]
-    varied_how += [batch_augmentation.describe_mixing()] if batch_augmentation.mixes else []
-    varied_how += [f"labels smoothed by {config.label_smoothing:g}"] if config.label_smoothing else []
-    varied_how += [f"{config.repeats} clips of every video in its batch"] if config.repeats > 1 else []
+    varied_how += config.describe_mixing()
     return Prepared(
         config=config,
         source=source,
@@ -165,7 +154,6 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
         preprocessing=preprocessing,
         augmentation=augmentation,
         mirrored=mirrored,
-        batch_augmentation=batch_augmentation,
         card=card,
         processes=where,
         varied=varied,
@@ -173,7 +161,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
             f"data: {source.description}",
             *lines,
             model,
-            f"augmentation (mirroring by --flip {flip}): {'; '.join(varied_how)}",
+            f"augmentation (mirroring by `flip={flip}`): {'; '.join(varied_how)}",
         ),
     )
 
@@ -231,7 +219,7 @@ def _settings_of_run(out: Path, asked: TrainConfig) -> tuple[TrainConfig, Proces
     Its batches are dealt to as many processes as are asked for. Errors: ``ValueError`` where that leaves a rest.
     """
     if not (out / CONFIG).is_file():
-        raise FileNotFoundError(f"{out}: no run to resume (there is no {CONFIG}); start it without --resume")
+        raise FileNotFoundError(f"{out}: no run to resume (there is no {CONFIG}); start it without `resume=True`")
     then = TrainConfig.load(out / CONFIG)
     if then.flip == "swap":
         then = then.replace(flip_map=str(out / FLIP_MAP))
@@ -243,7 +231,7 @@ def _settings_of_run(out: Path, asked: TrainConfig) -> tuple[TrainConfig, Proces
     now = processes(asked.devices, asked.nodes, accelerator=then.accelerator, otherwise=before)
     clips = then.batch_size * before.world
     if clips % now.world:
-        raise ValueError(f"{out}: its batches of {clips} clips cannot be dealt evenly to the {now} of --devices")
+        raise ValueError(f"{out}: its batches of {clips} clips cannot be dealt evenly to the {now} of `devices`")
     strategy = then.strategy if asked.strategy == "auto" and now.world > 1 else asked.strategy
     settings = then.replace(
         resume=True,
@@ -311,7 +299,7 @@ def _network(config: TrainConfig, card: Card | None, classes: int) -> tuple[Conf
     own = card.config.clip if card else preset_config(name or "dualformer_nano").clip
     clip = (config.frames or own[0], config.size or own[1], config.size or own[2])
     if clip[1] != clip[2]:
-        raise ValueError(f"the starting weights take clips of {own[1]}x{own[2]} pixels; say a square --size")
+        raise ValueError(f"the starting weights take clips of {own[1]}x{own[2]} pixels; say a square `size`")
     drop = (0.0, 0.0) if config.overfit else (config.drop_path, config.dropout)
     if name:
         model = preset_config(name, clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])

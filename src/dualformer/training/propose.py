@@ -20,8 +20,8 @@ from collections.abc import Mapping
 
 from dualformer.datasets.samples import first_few
 from dualformer.scoring.intervals import half_width
-from dualformer.training.recipes.recipe import RANDOM
 from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import RENDERED_EPOCHS
 from dualformer.weights.safetensors_file import Card
@@ -65,25 +65,25 @@ def propose(
     if config.start is None:
         rendered, why = _may_start_rendered(config, videos, counts)
         config = config.replace(start=_SHIPPED if rendered else RANDOM)
-        say(f"--from {config.start}", why)
+        say(f"`start={config.start}`", why)
         if rendered and config.size is None:
             config = config.replace(size=112)
-            say("--size 112", "nano's own; the rendered weights' 64 is small for real videos")
+            say("`size=112`", "nano's own; the rendered weights' 64 is small for real videos")
     from_weights = config.start != RANDOM
     if config.backbone_lr is None and config.start == _SHIPPED and config.data != RENDERED:
         config = config.replace(backbone_lr=0.5)
-        say("--backbone-lr 0.5", "the rendered weights are far from other videos")
+        say("`backbone_lr=0.5`", "the rendered weights are far from other videos")
     if config.batch_size is None:
         batch, why = _batch_size(config, videos, ranks)
         config = config.replace(batch_size=batch)
-        say(f"--batch-size {batch}", why)
+        say(f"`batch_size={batch}`", why)
     if config.epochs is None:
         epochs, why = _epochs(config, videos, from_weights=from_weights)
         config = config.replace(epochs=epochs)
-        say(f"--epochs {epochs}", why)
+        say(f"`epochs={epochs}`", why)
     if config.lr is None:
         config = config.replace(lr=1e-3)
-        say("--lr 0.001", "the paper's")
+        say("`lr=0.001`", "the paper's")
     if proposed:
         lines.append(f"proposed, as it was not said: {'; '.join(proposed)}")
     return config, lines
@@ -97,12 +97,12 @@ def _may_start_rendered(config: TrainConfig, videos: int, counts: Mapping[str, i
     if config.frames == 1:
         return False, "the weights that come with the package are of videos"
     if videos >= FEW_VIDEOS:
-        return False, f"{videos} videos are enough to learn motion from, if slowly; --from rendered is quicker"
-    return True, f"{videos} videos are too few to learn motion from; --from random does without"
+        return False, f"{videos} videos are enough to learn motion from, if slowly; `start=rendered` is quicker"
+    return True, f"{videos} videos are too few to learn motion from; `start=random` does without"
 
 
 def _batch_size(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]:
-    """A multiple of --repeats, and with mixing of twice that: each clip has a partner."""
+    """A multiple of `repeats`, and with mixing of twice that: each clip has a partner."""
     unit = config.repeats * (2 if config.mixup or config.cutmix else 1)
     if config.overfit:
         return max(unit, math.ceil(min(videos, config.overfit) / ranks)), "all of them at once"
@@ -138,7 +138,7 @@ def _about_classes(counts: Mapping[str, int], val_counts: Mapping[str, int] | No
         return lines
     if counts[largest] > UNEVEN * counts[smallest]:
         figure = "average precision by class" if config.multi_label else "mean class accuracy"
-        remedy = "" if config.class_weights else "; --class-weights balanced makes them count more"
+        remedy = "" if config.class_weights else "; `class_weights=balanced` makes them count more"
         lines.append(
             f"warning: {largest!r} has {counts[largest]} videos and {smallest!r} {counts[smallest]}: small classes may "
             f"be left unlearnt: {figure}, which `dualformer evaluate` prints, tells{remedy}"

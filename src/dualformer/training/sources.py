@@ -126,16 +126,16 @@ def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["sampl
     packed = any(isinstance(sample, ArchivedSample) for sample in videos.samples)
     remote = remote_shards(videos)
     if config.shuffle == "shards" and not packed:
-        raise ValueError(f"--shuffle shards is for shards, and {config.data} is none: see dualformer shards --help")
+        raise ValueError(f"`shuffle=shards` is for shards, and {config.data} is none: see dualformer shards --help")
     if config.shard_cache and not remote:
-        raise ValueError(f"--shard-cache is for shards at a URL, and {config.data} is here already: leave it out")
+        raise ValueError(f"`shard_cache` is for shards at a URL, and {config.data} is here already: leave it out")
     if not packed:
         return None, ""
     shuffle = config.shuffle or ("shards" if config.shard_cache else "samples")
     if config.shard_cache and config.shard_cache_gb * 1e9 < (needed := room_for(videos, shuffle)):
-        remedy = " or say --shuffle shards" if shuffle == "samples" else ""
+        remedy = " or say `shuffle=shards`" if shuffle == "samples" else ""
         raise ValueError(
-            f"--shard-cache-gb {config.shard_cache_gb:g} makes every epoch fetch shards again and again: allow "
+            f"`shard_cache_gb={config.shard_cache_gb:g}` makes every epoch fetch shards again and again: allow "
             f"{needed / 1e9:.1f}{remedy}"
         )
     mixed = "all videos mixed" if shuffle == "samples" else f"{LANES} shards at a time"
@@ -149,18 +149,18 @@ def rendered_source(config: TrainConfig) -> Source:
     For clips of one frame: rendered pictures, with the truth about where the actor is.
     """
     if config.frames is None or config.size is None:
-        raise ValueError("--data rendered needs to know what to render: give --frames and --size")
+        raise ValueError("`data=rendered` needs to know what to render: give `frames` and `size`")
     length, epochs = config.rendered_clips, config.epochs or RENDERED_EPOCHS
     classes, things = (PLACES, "pictures") if config.frames == 1 else (ALL, "videos")
 
     def train(pre: Preprocessing, augmentation: Augmentation, _: tuple[int, ...] | None) -> Clips:
         if augmentation.flip:
-            raise ValueError("--data rendered has classes named right and left: give --flip off")
+            raise ValueError("`data=rendered` has classes named right and left: give `flip=off`")
         mixes = config.mixup or config.cutmix or config.repeats > 1
         if mixes or augmentation != Augmentation(flip=0.0, area=augmentation.area):
             raise ValueError(
-                "--data rendered never shows a clip twice and knows what moves where in it: of the options that change "
-                "clips and batches it takes --label-smoothing only"
+                "`data=rendered` never shows a clip twice and knows what moves where in it: of the options that change "
+                "clips and batches it takes `label_smoothing` only"
             )
         difficulty = Curriculum(epochs * length, seed=config.seed)
         clips = RenderedClips(_scene(pre), epochs * length, seed=config.seed, frames=pre.frames, difficulty=difficulty)
@@ -176,7 +176,7 @@ def rendered_source(config: TrainConfig) -> Source:
         )
 
     if config.seed == _VALIDATION_SEED:
-        raise ValueError(f"--seed {_VALIDATION_SEED} is the validation clips' own; choose another")
+        raise ValueError(f"`seed={_VALIDATION_SEED}` is the validation clips' own; choose another")
     return Source(
         classes=classes,
         train=train,

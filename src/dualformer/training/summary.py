@@ -6,7 +6,7 @@ from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.propose import FEW_TO_JUDGE
-from dualformer.training.recipes.recipe import Recipe
+from dualformer.training.recipes import Recipe
 from dualformer.training.reporter import CURVES, clock
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig

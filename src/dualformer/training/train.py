@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 import torch.distributed as dist
@@ -37,6 +37,7 @@ from dualformer.training.prepare import (
     preset_of,
 )
 from dualformer.training.reporter import Callback, Reporter, SilentReporter
+from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.tensorboard import TensorBoardCallback
 from dualformer.training.training_pictures import ConfusionCallback
@@ -75,7 +76,8 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
             raise
         reason = " ".join(str(error).split())[:200]
         raise DualFormerError(
-            f"{config.out}: another process of the run has gone ({reason}); see what it said, and go on with --resume"
+            f"{config.out}: another process of the run has gone ({reason}); see what it said, and go on with "
+            "`resume=True`"
         ) from error
 
 
@@ -146,7 +148,7 @@ def _loop(prepared: Prepared, config: TrainConfig, model: DualFormer, *, fabric:
         objective.feed(source.train(preprocessing, prepared.augmentation, prepared.mirrored)),
         source.val(preprocessing),
         train_size=source.size,
-        augmentation=prepared.batch_augmentation,
+        augmentation=config,
         card=Card(
             config=model.config,
             labels=source.classes,
@@ -185,8 +187,7 @@ def _loop(prepared: Prepared, config: TrainConfig, model: DualFormer, *, fabric:
             "augmentation": {
                 **prepared.augmentation.to_dict(),
                 "mirrored": prepared.mirrored,
-                **asdict(prepared.batch_augmentation),
-                "label_smoothing": config.label_smoothing,
+                **{field.name: getattr(config, field.name) for field in fields(MixingSettings)},
             },
             **objective.fingerprint,
         },

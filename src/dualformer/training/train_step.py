@@ -35,7 +35,7 @@ class LoopConfig:
     batch_size: int
     accumulate: int = 1
     lr: float
-    """With --scale-lr done."""
+    """With `scale_lr` done."""
     backbone_lr: float = 1.0
     layer_decay: float = 1.0
     weight_decay: float = 0.02

@@ -1,1 +1,1 @@
-"""What a training run can be told, theme by theme; `TrainConfig` is all of them."""
+"""The settings of a training run, group by group; `TrainConfig` is all of them."""

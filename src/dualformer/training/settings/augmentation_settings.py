@@ -1,38 +1,20 @@
-"""How training clips and batches are varied."""
+"""Settings of augmentation: how training clips are varied, one by one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from dualformer.datasets.flip_map import mirrored_labels, read_flip_map
-from dualformer.training.settings.checks import between, more_than_zero, not_negative
+from dualformer.training.settings.checks import between, changed
 from dualformer.video.augmentation import Augmentation, RandAugment
 
 #: Class names after which mirroring a video may make it another class.
 _SIDED = re.compile(r"(?<![a-z])(left|right|clockwise|counterclockwise|cw|ccw)(?![a-z])", re.IGNORECASE)
 
 Flip = Literal["on", "off", "swap"]
-
-_MIN_AREA = 0.08
-PLAIN: dict[str, Any] = {
-    "flip": "off",
-    "flip_map": None,
-    "min_area": 1.0,
-    "scale_jitter": None,
-    "colour_jitter": 0.0,
-    "randaugment": None,
-    "erasing": 0.0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
-    "mix_prob": 1.0,
-    "switch_prob": 0.5,
-    "label_smoothing": 0.0,
-    "repeats": 1,
-}
-"""Settings that show every clip as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,61 +23,38 @@ class AugmentationSettings:
 
     flip: Flip | None = None
     """Mirror half of the training clips. Say off where left and right differ, or swap to give a mirrored clip the label
-    that --flip-map says. (default: on, unless class names speak of left and right: then it must be said.)"""
+    that `flip_map` says. (default: on, unless class names speak of left and right: then it must be said.)"""
     flip_map: str | None = None
-    """For --flip swap: a CSV (class,mirrored) or JSON file that says which class becomes which, as in left,right; an
+    """For `flip=swap`: a CSV (class,mirrored) or JSON file that says which class becomes which, as in left,right; an
     empty field where a class becomes none and is not to be mirrored. Classes that are not in it do not change."""
-    min_area: float = _MIN_AREA
+    min_area: float = Augmentation.area[0]
     """Smallest part of the frame that a random crop may take; 1 trains on centre crops."""
     scale_jitter: str | None = None
     """In place of such crops, square ones out of frames whose short side is resized to a range of pixels, as in
     256-320."""
-    colour_jitter: float = 0.0
+    colour_jitter: float = Augmentation.colour_jitter
     """Change brightness, contrast and saturation of each clip by up to this part; 0.4 is usual."""
     randaugment: str | None = None
     """RandAugment, magnitude (0 to 10) x operations, as in 9x2; 7x4x0.5 lets the magnitude vary with a standard
     deviation of 0.5."""
-    erasing: float = 0.0
+    erasing: float = Augmentation.erasing
     """Put noise in place of a random box, the same in all frames, in this part of the clips; 0.25 is usual."""
-    mixup: float = 0.0
-    """Lay two clips of a batch over one another and mix their labels; the parts come from a beta distribution with this
-    parameter. 0.8 is usual."""
-    cutmix: float = 0.0
-    """Put a box of another clip into each and mix the labels by area, with a parameter as that of --mixup; 1 is usual.
-    With both, each batch gets one of them."""
-    mix_prob: float = 1.0
-    """Part of the batches that --mixup and --cutmix mix."""
-    switch_prob: float = 0.5
-    """Part of the mixed batches that get CutMix, where --mixup is on as well."""
-    label_smoothing: float = 0.0
-    """Part of every label that is spread over all classes, with --multi-label over yes and no; 0.1 is usual."""
-    repeats: int = 1
-    """Clips of each video in its batch, each drawn anew. An epoch has that many times the clips: lower --epochs."""
 
     def check_augment(self) -> None:
-        more_than_zero(self, "repeats")
-        not_negative(self, "mixup", "cutmix")
         between(self, "min_area", low=0.01, high=1.01)
         between(self, "colour_jitter", "erasing", high=1.01)
-        between(self, "mix_prob", low=0.001, high=1.01)
-        between(self, "switch_prob", high=1.01)
-        between(self, "label_smoothing")
         if (self.flip == "swap") != (self.flip_map is not None):
             raise ValueError(
-                "--flip swap needs a --flip-map that says which class becomes which"
+                "`flip=swap` needs a `flip_map` that says which class becomes which"
                 if self.flip == "swap"
-                else "--flip-map does nothing without --flip swap"
+                else "`flip_map` does nothing without `flip=swap`"
             )
-        if self.scale_jitter and self.min_area != _MIN_AREA:
-            raise ValueError("--scale-jitter takes the place of --min-area: give one of them")
-        if not (self.mixup or self.cutmix) and self.mix_prob != 1:
-            raise ValueError("--mix-prob does nothing without --mixup or --cutmix")
-        if not (self.mixup and self.cutmix) and self.switch_prob != 0.5:
-            raise ValueError("--switch-prob chooses between --mixup and --cutmix: give both")
+        if self.scale_jitter and changed(self, "min_area"):
+            raise ValueError("`scale_jitter` takes the place of `min_area`: give one of them")
         if self.randaugment:
-            _named("--randaugment", RandAugment.parse, self.randaugment)
+            _check_text("randaugment", RandAugment.parse, self.randaugment)
         if self.scale_jitter:
-            _named("--scale-jitter", _pixels, self.scale_jitter)
+            _check_text("scale_jitter", _pixels, self.scale_jitter)
 
     def flip_for(self, classes: tuple[str, ...]) -> Flip:
         """The flip setting for these classes; ``ValueError`` where it must be said and was not."""
@@ -103,8 +62,8 @@ class AugmentationSettings:
             return self.flip
         if sided := _sided(classes):
             raise ValueError(
-                f"class {sided[0]!r} sounds as if left and right differ; say --flip off if they do (a mirrored video "
-                "belongs to another class), --flip on if not, --flip swap with a --flip-map to train on mirrored "
+                f"class {sided[0]!r} sounds as if left and right differ; say `flip=off` if they do (a mirrored video "
+                "belongs to another class), `flip=on` if not, `flip=swap` with a `flip_map` to train on mirrored "
                 "videos as that other class"
             )
         return "on"
@@ -121,7 +80,7 @@ class AugmentationSettings:
         pairs = read_flip_map(self.flip_map, classes)
         if left_out := [name for name in _sided(classes) if name not in pairs]:
             raise ValueError(
-                f"--flip-map {self.flip_map}: class {left_out[0]!r} sounds as if left and right differ: say what "
+                f"`flip_map={self.flip_map}`: class {left_out[0]!r} sounds as if left and right differ: say what "
                 "its mirrored videos are (the class itself, if nothing changes)"
             )
         return mirrored_labels(pairs, classes)
@@ -130,7 +89,7 @@ class AugmentationSettings:
         """Returns what is drawn for every clip. Errors: as `flip_for`."""
         return Augmentation(
             flip=0.0 if self.flip_for(classes) == "off" else 0.5,
-            area=(self.min_area, 1.0),
+            area=(self.min_area, Augmentation.area[1]),
             scale_jitter=_pixels(self.scale_jitter) if self.scale_jitter else None,
             colour_jitter=self.colour_jitter,
             randaugment=RandAugment.parse(self.randaugment) if self.randaugment else None,
@@ -150,8 +109,8 @@ def _pixels(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _named(option: str, parse: Callable[[str], object], text: str) -> None:
+def _check_text(name: str, parse: Callable[[str], object], text: str) -> None:
     try:
         parse(text)
     except ValueError as error:
-        raise ValueError(f"{option}: {error}") from error
+        raise ValueError(f"`{name}`: {error}") from error

@@ -1,4 +1,4 @@
-"""What a run is trained on, and how it is read."""
+"""Settings of the data: what a run is trained on, and how it is read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DataSettings:
     manifest: str | None = None
     """Manifest that `dualformer check` wrote: files it calls bad are left out."""
     rendered_clips: int = 3200
-    """Clips of an epoch with --data rendered."""
+    """Clips of an epoch with `data=rendered`."""
     overfit: int = 0
     """Sanity check: train and validate on this many videos, without augmentation; they must be memorised."""
     workers: int | None = None
@@ -45,10 +45,10 @@ class DataSettings:
     """Room that they may take there; the ones used last are kept."""
     shuffle: Literal["samples", "shards"] | None = None
     """Order of an epoch over shards: samples mixes all videos, as with files; shards goes through 16 shards at a time
-    (default: shards with --shard-cache, else samples)."""
+    (default: shards with `shard_cache`, else samples)."""
 
     def check_data(self) -> None:
         more_than_zero(self, "rendered_clips")
         not_negative(self, "overfit", "workers", "cache_gb")
         if not 0 < self.val_fraction < 1:
-            raise ValueError(f"--val-fraction must lie between 0 and 1, not {self.val_fraction}")
+            raise ValueError(f"`val_fraction` must lie between 0 and 1, not {self.val_fraction}")

@@ -1,4 +1,4 @@
-"""What a run is computed on."""
+"""Settings of the hardware: what a run is computed on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class HardwareSettings:
     """Auto takes bfloat16 where a short measurement finds it faster, and says so."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int | Literal["all"] | None = None
-    """Devices of each machine: one process each, every one with batches of --batch-size. On a CPU they are shares of
+    """Devices of each machine: one process each, every one with batches of `batch_size`. On a CPU they are shares of
     its cores. (default: what torchrun or SLURM started, else 1.)"""
     nodes: int | None = None
-    """Machines; the same command is to be run on each, by torchrun, SLURM or hand (default: as --devices)."""
+    """Machines; the same command is to be run on each, by torchrun, SLURM or hand (default: as `devices`)."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several devices share the work: ddp keeps the network on each, fsdp cuts weights, gradients and optimizer
     into shares (FSDP2) and saves checkpoints so. Auto takes ddp for more than one."""

@@ -1,4 +1,4 @@
-"""Which network is trained, from which weights, on which clips."""
+"""Settings of the network: which one, from which weights, on which clips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dualformer.model.config import Config
 from dualformer.training.settings.checks import between, more_than_zero, not_negative
+
+RANDOM = "random"
+"""What ``start`` calls weights that are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +19,7 @@ class NetworkSettings:
     """Network of a run."""
 
     model: str | None = None
-    """Preset: dualformer_nano, _tiny, _small or _base (default: that of --from, else nano)."""
+    """Preset: dualformer_nano, _tiny, _small or _base (default: that of `start`, else nano)."""
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Weights to start from: a file, a hub id, or "rendered" (nano, trained on rendered videos and shipped with the
     package). Default: random."""
@@ -29,7 +33,7 @@ class NetworkSettings:
     """Side of the model's square input in pixels (default: the starting weights', else 112 for nano and 224 for the
     others)."""
     drop_path: float = 0.1
-    dropout: float = 0.5
+    dropout: float = Config.dropout
     grad_checkpointing: bool = False
     """Keep less of the forward pass and compute it again for the gradients: much less memory, more time."""
     freeze: Literal["nothing", "backbone"] = "nothing"
@@ -41,5 +45,5 @@ class NetworkSettings:
         more_than_zero(self, "frames", "stride", "fps", "size")
         not_negative(self, "freeze_stages")
         if self.freeze == "backbone" and self.freeze_stages:
-            raise ValueError("--freeze backbone freezes every stage: leave --freeze-stages out")
+            raise ValueError("`freeze=backbone` freezes every stage: leave `freeze_stages` out")
         between(self, "drop_path", "dropout")

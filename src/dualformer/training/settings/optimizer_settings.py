@@ -1,4 +1,4 @@
-"""How the weights are changed: batches, learning rates, schedule."""
+"""Settings of the optimizer: batches, learning rates, schedule."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OptimizerSettings:
     """Peak learning rate of the classifier, and of everything when starting at random (default: proposed; the paper's
     is 1e-3, at 64 clips a step)."""
     scale_lr: Literal["off", "linear", "sqrt"] = "off"
-    """Multiply --lr by the clips of a step over 64, on all devices together, or by the square root of that."""
+    """Multiply `lr` by the clips of a step over 64, on all devices together, or by the square root of that."""
     backbone_lr: float | None = None
     """Factor on the learning rate for all but the classifier (default: 0.1, as in the paper, when starting from
     weights, else 1)."""
@@ -49,8 +49,8 @@ class OptimizerSettings:
         between(self, "layer_decay", low=0.01, high=1.01)
         between(self, "ema")
         if self.epochs is not None and self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"--warmup-epochs {self.warmup_epochs} leaves nothing of --epochs {self.epochs}")
+            raise ValueError(f"`warmup_epochs={self.warmup_epochs}` leaves nothing of `epochs={self.epochs}`")
 
     def lr_factor(self, clips: int) -> float:
-        """What --scale-lr makes of the rate where a step takes ``clips`` clips on all devices together."""
+        """What `scale_lr` makes of the rate where a step takes ``clips`` clips on all devices together."""
         return {"off": 1.0, "linear": clips / PAPER_BATCH, "sqrt": (clips / PAPER_BATCH) ** 0.5}[self.scale_lr]

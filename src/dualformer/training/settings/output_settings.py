@@ -1,4 +1,4 @@
-"""What a run leaves behind, and when."""
+"""Settings of the output: what a run writes, and when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class OutputSettings:
     out: str = "runs/train"
     """Folder of the run: config.json, clips.png, metrics.jsonl, curves.png, best and last weights, checkpoints."""
     resume: bool = False
-    """Go on with the run in --out where it stopped, to the same bits."""
+    """Go on with the run in `out` where it stopped, to the same bits."""
     licence: str = ""
     """Terms of use to write into the weights, an SPDX identifier where there is one."""
     max_steps: int | None = None
@@ -24,7 +24,7 @@ class OutputSettings:
     keep: int = 2
     """Newest checkpoints to keep. A second one is what is left where the first turns out damaged."""
     tensorboard: bool = False
-    """Write event files for TensorBoard into --out, too."""
+    """Write event files for TensorBoard into `out`, too."""
     confusion_every: int = 0
     """Draw the confusion matrix of the validation clips after every so many epochs; 0 draws none."""
 

@@ -1,11 +1,11 @@
-"""Who teaches the network besides the labels: token labelling and distillation."""
+"""Settings of the teacher: token labelling and distillation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from dualformer.training.settings.checks import between, more_than_zero
+from dualformer.training.settings.checks import between, changed, more_than_zero
 
 Rest = Literal["none", "zero"]
 """What becomes of the scores that are not among a token's highest."""
@@ -18,17 +18,17 @@ class TeacherSettings:
 
     teacher: str | None = None
     """Weights that say of every clip, as the network sees it, what is in it: a file, a hub id, or "rendered". With
-    --distill clip also an exported model (.pt2 or .onnx) that takes B 3 T H W, normalised, and gives B classes. It
+    `distill=clip` also an exported model (.pt2 or .onnx) that takes B 3 T H W, normalised, and gives B classes. It
     stays as it is, and is no part of what is trained."""
     teacher_scores: str | None = None
-    """In place of --teacher: a folder that `dualformer teach` wrote, with what a teacher says of each video."""
+    """In place of `teacher`: a folder that `dualformer teach` wrote, with what a teacher says of each video."""
     distill: Distill = "tokens"
     """What is learnt from the teacher: its classes of every token of the last stage, by a second head that is left out
     afterwards (token labelling, as the paper's tiny and small); those of the whole clip; or both."""
     distill_weight: float = 0.5
     """Part of the loss that is the teacher's; the rest is the label's. With both, tokens and clip share it evenly."""
     temperature: float = 1.0
-    """With --distill clip or both: what both networks' scores are divided by before they are compared. Above 1, the
+    """With `distill=clip` or both: what both networks' scores are divided by before they are compared. Above 1, the
     classes that are less likely count more."""
     teacher_topk: int = 5
     """Classes that the teacher names for each token; they share the token's label in the proportions of its softmax."""
@@ -40,27 +40,22 @@ class TeacherSettings:
         more_than_zero(self, "temperature", "teacher_topk")
         between(self, "distill_weight", low=0.001, high=1.01)
         if self.teacher and self.teacher_scores:
-            raise ValueError("--teacher-scores takes the place of --teacher: give one of them")
-        if not self.teaches and (lonely := self._set("distill", "distill_weight", "temperature", *_OF_TOKENS)):
-            raise ValueError(f"--{lonely} does nothing without --teacher or --teacher-scores")
+            raise ValueError("`teacher_scores` takes the place of `teacher`: give one of them")
+        if not self.teaches and (lonely := changed(self, "distill", "distill_weight", "temperature", *_OF_TOKENS)):
+            raise ValueError(f"`{lonely}` does nothing without `teacher` or `teacher_scores`")
         if self.teacher_scores and self.distill != "tokens":
             raise ValueError(
-                f"--teacher-scores are of tokens only: for --distill {self.distill} give the --teacher itself"
+                f"`teacher_scores` are of tokens only: for `distill={self.distill}` give the `teacher` itself"
             )
-        if self.distill == "tokens" and self._set("temperature"):
-            raise ValueError("--temperature is for --distill clip or both")
-        if self.distill == "clip" and (lonely := self._set(*_OF_TOKENS)):
-            raise ValueError(f"--{lonely} is for --distill tokens or both")
+        if self.distill == "tokens" and changed(self, "temperature"):
+            raise ValueError("`temperature` is for `distill=clip` or both")
+        if self.distill == "clip" and (lonely := changed(self, *_OF_TOKENS)):
+            raise ValueError(f"`{lonely}` is for `distill=tokens` or both")
 
     @property
     def teaches(self) -> bool:
         """Whether there is a teacher."""
         return bool(self.teacher or self.teacher_scores)
-
-    def _set(self, *names: str) -> str:
-        """The first of these options that is not at its default, as it is written."""
-        changed = (name for name in names if getattr(self, name) != getattr(TeacherSettings, name))
-        return next(changed, "").replace("_", "-")
 
 
 _OF_TOKENS = ("teacher_topk", "teacher_rest")

@@ -1,4 +1,4 @@
-"""Everything that a training run is told, in one frozen dataclass: the command line's options and the Python API's."""
+"""All settings of a training run in one frozen dataclass."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dualformer.files import write_json
-from dualformer.training.settings.augmentation_settings import PLAIN, AugmentationSettings
+from dualformer.training.settings.augmentation_settings import AugmentationSettings
 from dualformer.training.settings.data_settings import DataSettings
 from dualformer.training.settings.hardware_settings import HardwareSettings
 from dualformer.training.settings.loss_settings import LossSettings
+from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.settings.network_settings import NetworkSettings
 from dualformer.training.settings.optimizer_settings import OptimizerSettings
 from dualformer.training.settings.output_settings import OutputSettings
@@ -24,6 +25,7 @@ from dualformer.training.settings.teacher_settings import TeacherSettings
 class TrainConfig(
     OutputSettings,
     HardwareSettings,
+    MixingSettings,
     AugmentationSettings,
     TeacherSettings,
     LossSettings,
@@ -31,18 +33,19 @@ class TrainConfig(
     NetworkSettings,
     DataSettings,
 ):
-    """A run: what each theme's options say (the last base's come first in the help).
+    """The settings of a run, group by group (the last base's come first in the help).
 
     What is left open is filled in when the run begins; the result is written beside it and read again by resume.
     """
 
     def __post_init__(self) -> None:
         if not self.data and not self.resume:
-            raise ValueError("--data is missing: name a folder with one subfolder per class, or a CSV (path,label,…)")
+            raise ValueError("`data` is missing: name a folder with one subfolder per class, or a CSV (path,label,…)")
         self.check_data()
         self.check_network()
         self.check_steps()
         self.check_augment()
+        self.check_mixing()
         self.check_teach()
         self.check_loss(self.data, teaches=self.teaches, confusion_every=self.confusion_every)
         self.check_machine()
@@ -50,7 +53,7 @@ class TrainConfig(
 
     def without_augmentation(self) -> TrainConfig:
         """The same run on clips as they are."""
-        return self.replace(**PLAIN)
+        return self.replace(**_PLAIN)
 
     def replace(self, **changes: Any) -> TrainConfig:
         return dataclasses.replace(self, **changes)
@@ -68,3 +71,11 @@ class TrainConfig(
         if not isinstance(data, Mapping) or set(data) - known:
             raise ValueError(f"{path} is not the config of a training run of this version; start a new run elsewhere")
         return cls(**data)
+
+
+_PLAIN: dict[str, Any] = {
+    **{field.name: field.default for field in dataclasses.fields(AugmentationSettings)},
+    **{field.name: field.default for field in dataclasses.fields(MixingSettings)},
+    "flip": "off",
+    "min_area": 1.0,
+}

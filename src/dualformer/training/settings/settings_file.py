@@ -1,76 +1,27 @@
-"""Recipes by name, and settings from a JSON file: the config of another run, or some fields written by hand."""
+"""Settings from a JSON file: the config of another run, or some fields written by hand."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import json
 import types
 import typing
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from dualformer.training.recipes import kinetics, transfer
-from dualformer.training.recipes.modern import SUFFIX, modern
-from dualformer.training.recipes.recipe import Recipe
-from dualformer.training.recipes.rendered_recipes import rendered_nano
 from dualformer.training.settings.train_config import TrainConfig
-
-PAPER: tuple[Callable[[], Recipe], ...] = (
-    kinetics.kinetics400_tiny,
-    kinetics.kinetics400_small,
-    kinetics.kinetics400_base,
-    kinetics.kinetics600_base_in21k,
-    transfer.diving48_small,
-    transfer.hmdb51_small,
-    transfer.ucf101_small,
-    transfer.ucf101_tiny,
-    transfer.hmdb51_tiny,
-    transfer.diving48_tiny,
-)
-OTHERS: tuple[Callable[[], Recipe], ...] = (
-    kinetics.kinetics400_tiny_tokens,
-    kinetics.kinetics400_small_tokens,
-    rendered_nano,
-)
 
 _OF_ONE_RUN = ("out", "resume", "max_steps")
 """Fields that another run does not take over."""
 _FLIP_MAP = "flip_map.json"  # the copy that a run keeps beside its config
 
 
-def recipes() -> list[Recipe]:
-    """All of them: the paper's, each followed by its modern variant, those with token labels, and the project's own."""
-    paper = [_made(maker) for maker in PAPER]
-    return [each for recipe in paper for each in (recipe, modern(recipe))] + [_made(maker) for maker in OTHERS]
-
-
-def find_recipe(name_or_file: str) -> Recipe | dict[str, Any]:
-    """The recipe of this name, or the settings in a JSON file.
-
-    Errors: ``ValueError`` for a name that there is not (those that there are, are listed), for a file that is no JSON
-    object, for a field that no run has (near ones are named), and for a value that is none for its field;
-    ``FileNotFoundError`` for a file that is not there.
-    """
-    known = {recipe.name: recipe for recipe in recipes()}
-    if recipe := known.get(name_or_file):
-        return recipe
-    path = Path(name_or_file)
-    if path.suffix == ".json" or path.is_file():
-        return read_settings(path)
-    near = get_close_matches(name_or_file, known, n=3)
-    guess = f"; did you mean {' or '.join(near)}?" if near else ";"
-    listed = ", ".join(name for name in known if not name.endswith(SUFFIX))
-    raise ValueError(
-        f"there is no recipe {name_or_file!r}{guess} there are {listed}, and most with {SUFFIX} behind; or name "
-        "a JSON file of settings"
-    )
-
-
 def read_settings(path: Path) -> dict[str, Any]:
-    """Fields of `TrainConfig` from a JSON file, but for those that belong to the run whose config it is."""
+    """Returns fields of `TrainConfig` from a JSON file, but for those that belong to the run whose config it is.
+
+    Errors: ``FileNotFoundError``; ``ValueError`` for a file that is no JSON object, for a field that no run has (near
+    ones are named), and for a value of another type than the field's.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of settings")
     try:
@@ -91,13 +42,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in _OF_ONE_RUN}
 
 
-def _made(maker: Callable[[], Recipe]) -> Recipe:
-    """Named after its function: kinetics400-tiny of ``kinetics400_tiny``."""
-    return dataclasses.replace(maker(), name=maker.__name__.replace("_", "-"), text=inspect.getdoc(maker) or "")
-
-
 def _near(name: str, known: list[str]) -> str:
-    """What was probably meant; options are spelt with dashes, and --from is the field start."""
+    """The fields that were probably meant; options are spelt with dashes, and the field start is called from there."""
     name = {"from": "start"}.get(name, name.lstrip("-").replace("-", "_"))
     near = [name] if name in known else get_close_matches(name, known, n=3)
     return f"; did you mean {' or '.join(near)}?" if near else "; dualformer train --help lists them (with _ for -)"
