@@ -18,12 +18,12 @@ import numpy as np
 import tyro
 
 from dualformer.datasets.rendered import write_dataset
-from dualformer.paper.relations import TASKS, RelationClips, Relations, Task
+from dualformer.paper.relation_clips import TASKS, RelationClips, Relations, RelationTask
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    tasks: tuple[Task, ...] = TASKS
+    tasks: tuple[RelationTask, ...] = TASKS
     clips: int = 10_000
     """Drawn in memory for each task."""
     files: int = 2000

@@ -40,12 +40,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dualformer.model.config import Size3, Stage
 from dualformer.model.network import DualFormer
+from dualformer.paper.drift_objective import DriftReader
 from dualformer.paper.experiment import RESULT, RESULTS, Experiment, write_results
 from dualformer.paper.experiment_report import report
-from dualformer.paper.experiment_run import preprocessing_of, test
-from dualformer.paper.relations import TASKS, Lessons, RelationClips, Task
-from dualformer.paper.relations_objective import DriftReader
-from dualformer.paper.variants import scaled_config
+from dualformer.paper.experiment_run import measure_accuracy, preprocessing_of
+from dualformer.paper.relation_clips import TASKS, RelationClips, RelationCurriculum, RelationTask
+from dualformer.paper.scaled_variants import scaled_config
 from dualformer.training.optimizer import schedule
 from dualformer.training.reporter import clock
 from dualformer.video.transforms import normalize
@@ -180,7 +180,7 @@ class Options:
     """Folder of the experiment that they are held against."""
     peers: tuple[str, ...] = ()
     """Only these (default: all that can be imported)."""
-    tasks: tuple[Task, ...] = TASKS
+    tasks: tuple[RelationTask, ...] = TASKS
     seeds: int = 5
     seed: int = 0
     jobs: int = 2
@@ -197,7 +197,7 @@ def main(options: Options) -> None:
         gmacs, parameters = _cost(model, experiment.clip)
         print(f"{name}: {gmacs:.3f} GMACs of products and convolutions, {parameters / 1e6:.2f} M parameters")
     seeds = range(options.seed, options.seed + options.seeds)
-    jobs: list[tuple[str, Task, int]] = [
+    jobs: list[tuple[str, RelationTask, int]] = [
         (name, task, seed) for seed in seeds for task in options.tasks for name in names
     ]
     jobs = [job for job in jobs if not (_folder(experiment, *job) / RESULT).is_file()]
@@ -221,7 +221,7 @@ def _folder(experiment: Experiment, name: str, task: str, seed: int) -> Path:
     return Path(experiment.out) / task / name / f"seed-{seed}"
 
 
-def _one(job: tuple[Experiment, str, Task, int]) -> tuple[str, float]:
+def _one(job: tuple[Experiment, str, RelationTask, int]) -> tuple[str, float]:
     experiment, name, task, seed = job
     torch.manual_seed(seed)
     model = PEERS[name](experiment.clip)
@@ -237,7 +237,7 @@ def _one(job: tuple[Experiment, str, Task, int]) -> tuple[str, float]:
         "seconds": round(time.monotonic() - started, 1),
         "gmacs": gmacs,
         "parameters": parameters,
-        **test(model, scene, experiment, device=torch.device("cpu")),
+        **measure_accuracy(model, scene, experiment, device=torch.device("cpu")),
     }
     folder = _folder(experiment, name, task, seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,10 +245,10 @@ def _one(job: tuple[Experiment, str, Task, int]) -> tuple[str, float]:
     return f"{task}/{name}/seed-{seed}", result["accuracy"]
 
 
-def fit(model: Peer, experiment: Experiment, task: Task, seed: int) -> int:
+def fit(model: Peer, experiment: Experiment, task: RelationTask, seed: int) -> int:
     """Trains by the experiment's recipe, on the clips that its runs of that seed see; returns the steps."""
     clips, batch_size = experiment.train_length, experiment.batch_size
-    data = RelationClips(experiment.relations(task), clips, seed=seed, lessons=Lessons(clips))
+    data = RelationClips(experiment.relations(task), clips, seed=seed, curriculum=RelationCurriculum(clips))
     steps, preprocessing = clips // batch_size, preprocessing_of(experiment.clip)
     with torch.no_grad():
         side = model.eval().features(torch.zeros(1, 3, *experiment.clip)).shape[3]

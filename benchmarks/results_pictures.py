@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from dualformer.paper.variants import KINDS, VARIANTS
+from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS
 from dualformer.scoring.intervals import mean_over_seeds
 from dualformer.scoring.plots import save_figure
 from results_tables import Runs, names_of
@@ -27,7 +27,7 @@ _COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#3d5a80")
 
 def _group(name: str) -> str:
     kinds, variants, others = _GROUPS
-    return kinds if name in KINDS else variants if name in VARIANTS else others
+    return kinds if name in ATTENTION_KINDS else variants if name in VARIANTS else others
 
 
 def draw_cost(path: Path, runs: Runs, *, task: str) -> None:

@@ -20,9 +20,9 @@ from dualformer.model.presets import preset_config
 from dualformer.paper.experiment import Experiment
 from dualformer.paper.experiment_report import at_chance
 from dualformer.paper.experiment_run import CONTROLS
-from dualformer.paper.relations import TASKS
-from dualformer.paper.tables import ROWS, Computed, compute
-from dualformer.paper.variants import KINDS, VARIANTS
+from dualformer.paper.paper_tables import ROWS, Computed, compute
+from dualformer.paper.relation_clips import TASKS
+from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS
 from dualformer.scoring.intervals import mean_over_seeds
 
 Runs = Sequence[dict[str, Any]]
@@ -260,7 +260,7 @@ def kinds(runs: Runs, clips: int, *, less: bool = False) -> str:
     """Accuracy and cost of the kinds of networks, which `directions` does not say, each tested on ``clips`` clips; and
     with ``less`` what each has less than LG."""
     tasks = tasks_of(runs)
-    wanted = [name for name in names_of(runs) if name in KINDS or name not in DIRECTIONS]
+    wanted = [name for name in names_of(runs) if name in ATTENTION_KINDS or name not in DIRECTIONS]
     beside = [f"{task}: less than LG" for task in tasks if less]
     head = ("network", "GMACs", "params M", *(f"{task}, %" for task in tasks), *beside, "seeds")
     lines = []
@@ -315,7 +315,7 @@ def commands(settings: dict[str, Any], runs: Runs, *, out: str = Experiment.out)
         words = ["dualformer", "ablate", "--run", "--data", "relations", "--out", out, *recipe]
         if set(names) == set(VARIANTS):
             words += ["--variants", "all"]
-        elif names != KINDS:
+        elif names != ATTENTION_KINDS:
             words += ["--variants", *names]
         found.append(shlex.join([*words, *_which(tasks, seeds)]))
     for names, tasks, seeds in _grids([run for run in runs if run["variant"] not in VARIANTS]):

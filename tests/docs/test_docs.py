@@ -18,7 +18,7 @@ from blocks import PAGES, ROOT, RUN, Block, anchors, blocks, links, rows
 from dualformer.cli.main import VERBS, main, parse
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import list_models, preset_config
-from dualformer.paper.tables import ROWS, compute
+from dualformer.paper.paper_tables import ROWS, compute
 
 _SMALL = ("--size", "32", "--batch-size", "8", "--max-steps", "2", "--workers", "0")
 _EXPORT = ("--clips", "2", "--workers", "0")

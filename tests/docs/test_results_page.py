@@ -17,8 +17,8 @@ from dualformer.bench.bench_settings import Setting
 from dualformer.bench.measurement import Figures, Measurement
 from dualformer.cli.main import parse
 from dualformer.paper.experiment import Experiment
-from dualformer.paper.tables import ROWS
-from dualformer.paper.variants import VARIANTS
+from dualformer.paper.paper_tables import ROWS
+from dualformer.paper.scaled_variants import VARIANTS
 
 
 def _load(name: str) -> ModuleType:
@@ -141,7 +141,7 @@ def test_tables_of_runs() -> None:
 
 
 def test_commands_are_those_that_make_the_runs() -> None:
-    settings = Experiment(clips=4800, precision="float32", scene={"radius": [3, 6], "noise": 8.0}).binding()
+    settings = Experiment(clips=4800, precision="float32", scene={"radius": [3, 6], "noise": 8.0}).shared_settings()
     found = [command.split() for command in tables.commands(settings, runs())]
     same = ["--train-clips", "4800", "--radius", "3", "6", "--noise", "8", "--precision", "float32"]
     start = ["dualformer", "ablate", "--run", "--data", "relations", "--out", "runs/relations", *same]
@@ -217,7 +217,7 @@ def docs(tmp_path: Path) -> Path:
 def test_one_command_fills_the_page_and_makes_it_again_alike(docs: Path, tmp_path: Path) -> None:
     experiment, bench = tmp_path / "runs", tmp_path / "bench.json"
     experiment.mkdir()
-    settings = Experiment(precision="float32").binding()
+    settings = Experiment(precision="float32").shared_settings()
     (experiment / "results.json").write_text(json.dumps({"settings": settings, "runs": runs()}))
     bench.write_text(json.dumps(measured()))
     options = {"docs": docs, "date": "2026-01-02", "machine": "a machine"}

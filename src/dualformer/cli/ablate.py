@@ -13,7 +13,7 @@ from dualformer.cli.shared_options import Json, only
 from dualformer.training.settings.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from dualformer.paper.tables import Row
+    from dualformer.paper.paper_tables import Row
 
 PARAMETERS = {"clips": "train_clips"}
 """What the experiment calls otherwise."""
@@ -85,8 +85,8 @@ class Options(TrainConfig):
 
 
 _ALWAYS = ("table", "rows", "clip", "run", "model", "json")
-_DIALS = ("wavelength", "radius", "distance", "noise")
-_ONLY_BENCH = ("tasks", "variants", "train_clips", "test_clips", "jobs", *_DIALS)
+_SCENE = ("wavelength", "radius", "distance", "noise")
+_ONLY_BENCH = ("tasks", "variants", "train_clips", "test_clips", "jobs", *_SCENE)
 _OF_ROWS = {field.name for field in dataclasses.fields(Options)} - {*_ONLY_BENCH}
 _OF_THE_BENCH = {
     *_ONLY_BENCH,
@@ -100,7 +100,7 @@ def run(options: Options) -> int:
 
     from dualformer.model.config import parse_clip
     from dualformer.paper.ablation_tables import costs_as_json, print_costs
-    from dualformer.paper.tables import compute, select
+    from dualformer.paper.paper_tables import compute, select
 
     if options.run and options.data == RELATIONS:
         return _relations(options)
@@ -122,10 +122,11 @@ def _relations(options: Options) -> int:
     import json
     import sys
 
-    from dualformer.paper.experiment import RESULTS, Experiment, run_experiment
+    from dualformer.paper.experiment import RESULTS, Experiment
     from dualformer.paper.experiment_report import PICTURE, TABLE, report
-    from dualformer.paper.relations import TASKS
-    from dualformer.paper.variants import KINDS, VARIANTS
+    from dualformer.paper.relation_clips import TASKS
+    from dualformer.paper.run_experiment import run_experiment
+    from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS
     from dualformer.training.loop import TrainingInterrupted
     from dualformer.training.reporter import Reporter
 
@@ -137,11 +138,11 @@ def _relations(options: Options) -> int:
         **given,
         out=options.out,
         tasks=options.tasks or TASKS,
-        variants=tuple(VARIANTS) if options.variants == ("all",) else options.variants or KINDS,
+        variants=tuple(VARIANTS) if options.variants == ("all",) else options.variants or ATTENTION_KINDS,
         clip=(options.frames or clip[0], size, size),
         clips=options.train_clips,
         test_clips=options.test_clips,
-        scene={name: value for name in _DIALS if (value := getattr(options, name)) is not None},
+        scene={name: value for name in _SCENE if (value := getattr(options, name)) is not None},
     )
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
     try:

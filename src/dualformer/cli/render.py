@@ -9,7 +9,7 @@ import tyro
 
 if TYPE_CHECKING:
     from dualformer.datasets.rendered import Scene
-    from dualformer.paper.relations import Relations
+    from dualformer.paper.relation_clips import Relations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def run(options: Options) -> int:
 
 def _scene(options: Options) -> Scene | Relations:
     from dualformer.datasets.rendered import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene
-    from dualformer.paper.relations import Relations
+    from dualformer.paper.relation_clips import Relations
 
     if options.classes == "local" or options.classes == "global" or options.classes == "both":
         return Relations(task=options.classes, size=options.size, frames=options.frames or 16)

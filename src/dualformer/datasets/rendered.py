@@ -2,8 +2,8 @@
 
 As H.264 files in one folder per class (``write_dataset``), read back like anybody's videos; or rendered in memory, as
 many as wanted and as hard as wanted, with the truth about what moves where (``RenderedClips``). Scenes of one frame
-are pictures, whose classes differ only in where the actor is; as files they are PNG. Clips of the local × global bench
-(see ``relations``) are written just so.
+are pictures, whose classes differ only in where the actor is; as files they are PNG. Other scenes that render their own
+clips (``OwnScene``) are written just so.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,7 +25,6 @@ from torch.utils.data import Dataset
 from dualformer.datasets.rendered_draw import Rendered, render
 from dualformer.datasets.rendered_scene import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene
 from dualformer.files import write_json
-from dualformer.paper.relations import Relations, render_class
 from dualformer.video.encode import write_image, write_video
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "PLACES",
     "VERTICAL",
     "Difficulty",
+    "OwnScene",
     "Rendered",
     "RenderedClips",
     "Scene",
@@ -101,9 +102,34 @@ class RenderedClips(Dataset[dict[str, torch.Tensor]]):
         }
 
 
+class HasFrames(Protocol):
+    @property
+    def frames(self) -> np.ndarray:
+        """T H W 3, uint8, RGB."""
+        ...
+
+
+class OwnScene(Protocol):
+    """A scene of another kind, which renders its own clips. It must be picklable."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def fps(self) -> int: ...
+
+    def render(self, label: int, seed: Sequence[int]) -> HasFrames:
+        """The clip of class ``classes[label]`` that ``seed`` names."""
+        ...
+
+    def plain(self) -> dict:
+        """The scene as values that JSON knows."""
+        ...
+
+
 def write_dataset(
     out: Path | str,
-    scene: Scene | Relations,
+    scene: Scene | OwnScene,
     *,
     clips_per_class: Mapping[str, int],
     seed: int,
@@ -150,8 +176,8 @@ _Job = tuple[Path, int, tuple[int, ...]]
 """The file, its label, its seed."""
 
 
-def _jobs(out: Path, scene: Scene | Relations, clips_per_class: Mapping[str, int], seed: int) -> Iterator[_Job]:
-    suffix = ".png" if scene.is_still else ".mp4"
+def _jobs(out: Path, scene: Scene | OwnScene, clips_per_class: Mapping[str, int], seed: int) -> Iterator[_Job]:
+    suffix = ".png" if isinstance(scene, Scene) and scene.is_still else ".mp4"
     for split, count in clips_per_class.items():
         # A number that belongs to the name: neither the order of splits nor another split changes a split's clips.
         number = zlib.crc32(split.encode())
@@ -160,11 +186,10 @@ def _jobs(out: Path, scene: Scene | Relations, clips_per_class: Mapping[str, int
                 yield out / split / name / f"{name}_{i:04d}{suffix}", label, (seed, number, label, i)
 
 
-def _write_one(scene: Scene | Relations, crf: int, job: _Job) -> None:
+def _write_one(scene: Scene | OwnScene, crf: int, job: _Job) -> None:
     path, label, seed = job
-    clip = render_class(scene, label, seed) if isinstance(scene, Relations) else render(scene, label, seed)
-    frames = clip.frames
-    if scene.is_still:
+    frames = (render(scene, label, seed) if isinstance(scene, Scene) else scene.render(label, seed)).frames
+    if path.suffix == ".png":
         write_image(path, frames[0])
     else:
         write_video(path, frames, fps=scene.fps, crf=crf)

@@ -21,7 +21,7 @@ from dualformer.errors import DualFormerError
 from dualformer.files import write_json
 from dualformer.model.config import Config, Size3
 from dualformer.model.cost import Cost, measure_cost
-from dualformer.paper.tables import ROWS, Row, effective
+from dualformer.paper.paper_tables import ROWS, Row, effective
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.distributed import processes
 from dualformer.training.precision import choose_precision

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dualformer.paper.ablation_runs import Measured, mean_and_spread
-from dualformer.paper.tables import TABLES, Computed
+from dualformer.paper.paper_tables import TABLES, Computed
 from dualformer.weights.keys import times
 
 

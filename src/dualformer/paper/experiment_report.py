@@ -1,4 +1,4 @@
-"""What an experiment found: a table with intervals, and accuracy against the dials as a picture."""
+"""Reports an experiment: a table with intervals, and a picture of accuracy against difficulty."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from dualformer.files import write_text
 from dualformer.paper.experiment import Experiment
 from dualformer.paper.experiment_run import CONTROLS, TEST_SEED
-from dualformer.paper.relations import Dials, RelationClips, Task
-from dualformer.paper.variants import KINDS
+from dualformer.paper.relation_clips import RelationClips, RelationDifficulty, RelationTask
+from dualformer.paper.scaled_variants import ATTENTION_KINDS
 from dualformer.scoring.intervals import mean_over_seeds
 
 TABLE = "table.md"
 PICTURE = "accuracy.png"
 
-_PARTS = 5
-"""Of the test clips, by a dial: with as many clips in each."""
+_GROUPS = 5
+"""Groups that the test clips are split into by difficulty, with as many clips in each."""
 _COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#8d99ae", "#3d5a80", "#bc6c25")
 _DASHES = ("-", "--", ":")
-"""Of the first lines, as many as there are colours, then of the next."""
+"""The first as many lines as there are colours have the first, the next as many the next."""
 _TITLES = {
     "local": "local: which way did the gesture drift?",
     "global": "global: did two coarse patches drift the same way?",
@@ -60,7 +60,7 @@ def table(runs: Runs) -> str:
         seeds = {task: len([run for run in mine if run["task"] == task]) for task in tasks}
         cells = [variant, f"{mine[0]['gmacs']:.3f}", f"{mine[0]['parameters'] / 1e6:.3f}"]
         cells += [_accuracy([run for run in mine if run["task"] == task]) for task in tasks]
-        cells += ["" if variant == "LG" else _percent(_less(runs, variant, task)) for task in against]
+        cells += ["" if variant == "LG" else _percent(_deficits(runs, variant, task)) for task in against]
         cells.append(", ".join(dict.fromkeys(str(count) for count in seeds.values())))
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| control, all variants | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
@@ -85,10 +85,10 @@ def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
     figure = Figure(figsize=(4.6 * len(tasks) + 1.5, 10.2), layout="constrained")
     grid = figure.subplots(len(_AXES), len(tasks), squeeze=False, sharey=True)
     for column, task in enumerate(tasks):
-        dials = _dials(experiment, task)
-        for axes, (dial, what) in zip(grid[:, column], _AXES.items(), strict=True):
-            groups = _groups(np.array([getattr(each, dial) for each in dials]))
-            if len(groups) == 1:  # a dial that this task has not got
+        difficulties = _difficulties(experiment, task)
+        for axes, (name, label) in zip(grid[:, column], _AXES.items(), strict=True):
+            groups = _groups(np.array([getattr(each, name) for each in difficulties]))
+            if len(groups) == 1:  # it does not vary in this task
                 axes.set_visible(False)
                 continue
             for number, variant in enumerate(variants):
@@ -96,7 +96,7 @@ def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
                 if mine:
                     _line(axes, mine, groups, label=variant, number=number, of=len(variants))
             axes.axhline(50, color="grey", linewidth=0.8, linestyle=":")
-            axes.set_xlabel(what)
+            axes.set_xlabel(label)
             axes.grid(alpha=0.3)
         grid[0, column].set_title(_TITLES[task], fontsize=10)
     grid[0, 0].set_ylim(top=102)  # of all; an interval around figures that are far apart goes on beyond
@@ -121,9 +121,9 @@ Groups = list[tuple[float, NDArray[np.bool_]]]
 def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, number: int, of: int) -> None:
     places = np.array([place for place, _ in groups])
     few = of <= len(_COLOURS)
-    barred = few or label in KINDS
+    barred = few or label in ATTENTION_KINDS
     if barred and len(places) > 1:  # the bars stand beside each other
-        middle = ((of if few else len(KINDS)) - 1) / 2
+        middle = ((of if few else len(ATTENTION_KINDS)) - 1) / 2
         places = places + 0.06 * (number - middle) * np.diff(places).min()
     right = np.array([[letter == "1" for letter in run["right"]] for run in mine])
     found = [mean_over_seeds([100 * float(one[chosen].mean()) for one in right]) for _, chosen in groups]
@@ -142,21 +142,21 @@ def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, number: int, of:
     )
 
 
-def _dials(experiment: Experiment, task: Task) -> list[Dials]:
+def _difficulties(experiment: Experiment, task: RelationTask) -> list[RelationDifficulty]:
     clips = RelationClips(experiment.relations(task), experiment.test_clips, seed=TEST_SEED)
-    return [clips.dials(i) for i in range(len(clips))]
+    return [clips.difficulty(i) for i in range(len(clips))]
 
 
 def _groups(values: NDArray[Any]) -> Groups:
-    """Of test clips with these values: those with each of a few values, or else parts of as many clips by value."""
-    if len(few := np.unique(values)) <= _PARTS:
+    """Groups test clips by these values: a group for each value where there are few, else equal groups by size."""
+    if len(few := np.unique(values)) <= _GROUPS:
         return [(float(value), values == value) for value in few]
-    parts = np.array_split(np.argsort(values, kind="stable"), _PARTS)
+    parts = np.array_split(np.argsort(values, kind="stable"), _GROUPS)
     return [(float(values[part].mean()), np.isin(np.arange(len(values)), part)) for part in parts]
 
 
-def _less(runs: Runs, variant: str, task: str) -> list[float]:
-    """What ``variant`` has less than LG, by seed."""
+def _deficits(runs: Runs, variant: str, task: str) -> list[float]:
+    """Returns LG's accuracy minus ``variant``'s, seed by seed."""
 
     def of(name: str) -> dict[int, float]:
         return {run["seed"]: run["accuracy"] for run in runs if (run["variant"], run["task"]) == (name, task)}

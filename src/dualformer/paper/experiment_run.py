@@ -19,9 +19,9 @@ from dualformer.files import write_json
 from dualformer.model.config import Config, Size3
 from dualformer.model.cost import measure_cost
 from dualformer.model.network import DualFormer
-from dualformer.paper.experiment import ALIVE, RESULT, Experiment, Run
-from dualformer.paper.relations import Lessons, RelationClips, Relations
-from dualformer.paper.relations_objective import DriftObjective
+from dualformer.paper.drift_objective import DriftObjective
+from dualformer.paper.experiment import RESULT, Experiment, Run
+from dualformer.paper.relation_clips import RelationClips, RelationCurriculum, Relations
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.loop import Loop, LoopConfig
 from dualformer.training.reporter import SilentReporter
@@ -30,29 +30,31 @@ from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preproce
 from dualformer.video.transforms import normalize
 from dualformer.weights.safetensors_file import Card
 
+HEARTBEAT = "alive.json"
+"""In the folder of a run while it goes on: the share of it that is done."""
 TEST_SEED = 2**31 - 2
 VAL_SEED = 2**31 - 3
-"""No run's own."""
+"""Seeds that no run has."""
 CONTROLS = ("still", "shuffled")
 """Test clips of which one frame is repeated, and such with their frames in another order."""
 
 
-class Alive:
-    """A watcher of a run that tells how far it is, and ends it if the process that started it has gone: otherwise it
-    would go on beside its successor."""
+class Heartbeat:
+    """A callback that writes how far a run is, and ends it if its parent process has gone: otherwise it would go on
+    beside its successor."""
 
     def __init__(self, folder: Path) -> None:
-        self._path, self._parent, self._told, self._steps = folder / ALIVE, os.getppid(), 0.0, 1
+        self._path, self._parent, self._written_at, self._steps = folder / HEARTBEAT, os.getppid(), 0.0, 1
 
-    def of(self, steps: int) -> Alive:
+    def of(self, steps: int) -> Heartbeat:
         self._steps = steps
         return self
 
     def on_step(self, step: int, values: Mapping[str, float]) -> None:
         if os.getppid() != self._parent:
             os._exit(1)
-        if time.monotonic() - self._told > 2:
-            self._told = time.monotonic()
+        if time.monotonic() - self._written_at > 2:
+            self._written_at = time.monotonic()
             self._path.write_text(json.dumps(step / self._steps))
 
     def on_epoch(self, epoch: Mapping[str, Any], confusion: Tensor | None) -> None:
@@ -62,23 +64,23 @@ class Alive:
         self._path.unlink(missing_ok=True)
 
 
-def do_run(experiment: Experiment, run: Run, *, alive: Alive | None = None) -> dict[str, Any]:
-    """One training and its test, in this process; goes on where an earlier call stopped."""
+def train_and_test(experiment: Experiment, run: Run, *, heartbeat: Heartbeat | None = None) -> dict[str, Any]:
+    """Trains and tests one run in this process, going on where an earlier call stopped; returns its ``result.json``."""
     folder = Path(experiment.out) / run.key
     scene = experiment.relations(run.task)
     network = experiment.network(run.variant)
     fabric = Fabric(accelerator=experiment.accelerator, devices=1)
     preprocessing = preprocessing_of(experiment.clip)
     model = DualFormer(network, seed=run.seed)
-    # From the classes alone it takes thousands of clips until anything is learnt.
+    # From the classes alone it takes thousands of clips until the network learns anything.
     objective = DriftObjective(model, preprocessing, weight=experiment.truth)
     objective.place(fabric.device)
-    lessons = Lessons(experiment.train_length)
-    per_epoch = lessons.length // Experiment.EPOCHS
+    curriculum = RelationCurriculum(experiment.train_length)
+    per_epoch = curriculum.length // Experiment.EPOCHS
     assert experiment.precision != "auto"
     loop = Loop(
         objective,
-        FreshClips(RelationClips(scene, lessons.length, seed=run.seed, lessons=lessons), per_epoch),
+        FreshClips(RelationClips(scene, curriculum.length, seed=run.seed, curriculum=curriculum), per_epoch),
         OneView(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
         train_size=per_epoch,
         card=Card(
@@ -103,13 +105,13 @@ def do_run(experiment: Experiment, run: Run, *, alive: Alive | None = None) -> d
         out=folder,
         fabric=fabric,
         reporter=SilentReporter(),
-        fingerprint={"experiment": experiment.binding(), "network": network.to_dict()},
+        fingerprint={"experiment": experiment.shared_settings(), "network": network.to_dict()},
     )
     try:
         if has_checkpoint(folder):
             loop.resume()
-        if alive:
-            loop.watch(lambda: [alive.of(loop.steps)])
+        if heartbeat:
+            loop.watch(lambda: [heartbeat.of(loop.steps)])
         trained = loop.run()
     finally:
         loop.close()
@@ -120,10 +122,10 @@ def do_run(experiment: Experiment, run: Run, *, alive: Alive | None = None) -> d
         "steps": loop.steps,
         "seconds": round(trained.seconds, 1),
         **_cost(network),
-        **test(model, scene, experiment, device=fabric.device),
+        **measure_accuracy(model, scene, experiment, device=fabric.device),
     }
     write_json(folder / RESULT, result, indent=None, ensure_ascii=True)
-    # The figures are what is wanted; weights and checkpoints of all runs would take gigabytes.
+    # Only the figures are wanted; weights and checkpoints of all runs would take gigabytes.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for weights in folder.glob("*.safetensors"):
         weights.unlink()
@@ -140,9 +142,13 @@ def _cost(network: Config) -> dict[str, float]:
 
 
 @torch.no_grad()
-def test(model: torch.nn.Module, scene: Relations, experiment: Experiment, *, device: torch.device) -> dict[str, Any]:
-    """``accuracy`` on the test clips, ``right`` (a letter for each clip, 1 where it was right), and the accuracy of the
-    controls on a quarter of the clips."""
+def measure_accuracy(
+    model: torch.nn.Module, scene: Relations, experiment: Experiment, *, device: torch.device
+) -> dict[str, Any]:
+    """Measures ``accuracy`` on the test clips, from 0 to 1, and that of each of `CONTROLS` on a quarter of them.
+
+    ``right`` has a letter for each clip: 1 where the network was right, else 0.
+    """
     model.eval()
     preprocessing = preprocessing_of(experiment.clip)
     clips = RelationClips(scene, experiment.test_clips, seed=TEST_SEED)
@@ -156,8 +162,8 @@ def test(model: torch.nn.Module, scene: Relations, experiment: Experiment, *, de
                 continue
             shown = normalize(_control(frames, name, numbers).to(device), preprocessing)
             with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bfloat16"):
-                said = model(shown).argmax(1).cpu()
-            right[name] += (said == labels).int().tolist()
+                predicted = model(shown).argmax(1).cpu()
+            right[name] += (predicted == labels).int().tolist()
     return {
         "accuracy": sum(right[""]) / len(clips),
         "right": "".join(map(str, right[""])),
@@ -166,7 +172,7 @@ def test(model: torch.nn.Module, scene: Relations, experiment: Experiment, *, de
 
 
 def _control(frames: Tensor, name: str, numbers: Sequence[int]) -> Tensor:
-    """Clips B T H W 3 as they are, or one frame of each repeated, or each with its frames in an order drawn for it."""
+    """Returns clips B T H W 3 as they are, or one frame of each repeated, or each with its frames in a random order."""
     if not name:
         return frames
     orders = []

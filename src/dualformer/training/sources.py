@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from dualformer.datasets.samples import ArchivedSample, VideoList
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, remote_shards, room_for
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, parse_row_filter, read_bad
-from dualformer.paper.relations import RelationClips
 from dualformer.training.settings.data_settings import RENDERED
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
@@ -208,10 +207,18 @@ class Curriculum:
         return Difficulty.at(draw * self.hardest(i / self.length))
 
 
+class NumberedClips(Protocol):
+    """Clips made as they are asked for: dicts with ``clip`` T H W 3 uint8 and ``label``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> dict[str, Tensor]: ...
+
+
 class FreshClips(Dataset[dict[str, Tensor]]):
     """Clip (epoch, number) of a run that never shows a clip twice."""
 
-    def __init__(self, clips: RenderedClips | RelationClips, length: int) -> None:
+    def __init__(self, clips: NumberedClips, length: int) -> None:
         self.clips, self.length = clips, length
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
@@ -222,7 +229,7 @@ class FreshClips(Dataset[dict[str, Tensor]]):
 class OneView(Dataset[dict[str, Tensor]]):
     """Clips as test views: one of each."""
 
-    def __init__(self, clips: RenderedClips | RelationClips) -> None:
+    def __init__(self, clips: NumberedClips) -> None:
         self.clips = clips
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import preset_config
-from dualformer.paper.tables import PAPERS_CLIP, ROWS, TABLES, Computed, compute, effective, select
+from dualformer.paper.paper_tables import PAPERS_CLIP, ROWS, TABLES, Computed, compute, effective, select
 
 NANO_CLIP: Size3 = (16, 64, 64)
 

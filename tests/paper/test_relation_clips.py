@@ -14,15 +14,14 @@ import pytest
 
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import write_dataset
-from dualformer.paper import relations
-from dualformer.paper.relations import (
+from dualformer.paper.relation_clips import (
     CUE,
     TASKS,
-    Lessons,
     RelationClips,
+    RelationCurriculum,
     Relations,
-    layout_of,
-    render_class,
+    RelationTask,
+    draw_layout,
     render_relation,
 )
 from dualformer.video.decode import VideoReader
@@ -46,7 +45,7 @@ def test_a_linear_model_finds_what_there_is_to_find() -> None:
 
 
 @pytest.mark.parametrize("shown", ["both", "global"])
-def test_no_statistic_without_order_tells_the_class(shown: relations.Task) -> None:
+def test_no_statistic_without_order_tells_the_class(shown: RelationTask) -> None:
     """`local` and `both` ask about the very same clips, so these are drawn once."""
     tasks = ("local", "both") if shown == "both" else ("global",)
     clips = RelationClips(Relations(task=shown), CLIPS, seed=11)
@@ -64,7 +63,7 @@ def test_no_statistic_without_order_tells_the_class(shown: relations.Task) -> No
 
 
 @pytest.mark.parametrize("task", ["local", "global"])
-def test_files_tell_nothing(task: relations.Task, tmp_path: Path) -> None:
+def test_files_tell_nothing(task: RelationTask, tmp_path: Path) -> None:
     """Size of the file and of its packets, which is all that a file says without its pictures. `both` has the files of
     `local`, and `benchmarks/relations_leaks.py` asks thousands of each."""
     scene = Relations(task=task)
@@ -77,7 +76,7 @@ def test_files_tell_nothing(task: relations.Task, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_render_writes_videos_of_a_task(
-    task: relations.Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    task: RelationTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "set"
     arguments = ["render", str(out), "--classes", task, "--train", "2", "--val", "0", "--test", "1", "--seed", "4"]
@@ -91,7 +90,7 @@ def test_render_writes_videos_of_a_task(
             files = sorted((out / split / name).glob("*.mp4"))
             assert [path.name for path in files] == [f"{name}_{i:04d}.mp4" for i in range(count)]
             for i, path in enumerate(files):
-                clip = render_class(scene, label, (4, zlib.crc32(split.encode()), label, i))
+                clip = scene.render(label, (4, zlib.crc32(split.encode()), label, i))
                 assert clip.label == label
                 with VideoReader(path) as video:
                     shown = video.read(range(len(video))).numpy()
@@ -105,7 +104,7 @@ def test_render_writes_videos_of_a_task(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_each_direction_alone_stays_at_chance(task: relations.Task) -> None:
+def test_each_direction_alone_stays_at_chance(task: RelationTask) -> None:
     scene, rng = Relations(task=task), np.random.default_rng(0)
     ways = rng.integers(2, size=(4000, 2))
     labels = np.array([scene.label(cue, gesture) for cue, gesture in ways.tolist()])
@@ -117,14 +116,14 @@ def test_each_direction_alone_stays_at_chance(task: relations.Task) -> None:
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("task", TASKS)
-def test_a_drift_the_other_way_shows_the_same_frames_in_reverse(task: relations.Task, which: int) -> None:
+def test_a_drift_the_other_way_shows_the_same_frames_in_reverse(task: RelationTask, which: int) -> None:
     scene = Relations(task=task, noise=0)
     for seed in range(10):
         ways = [0, 0]
         one = render_relation(scene, ways[0], ways[1], seed).frames[..., 0].astype(int)
         ways[which] = 1
         other = render_relation(scene, ways[0], ways[1], seed).frames[..., 0].astype(int)
-        layout = layout_of(scene, np.random.default_rng(seed))
+        layout = draw_layout(scene, np.random.default_rng(seed))
         begin, duration = layout.begins[which], layout.patches[which].duration
         place = (one != other).any(0)  # the patch
         assert place.any()
@@ -136,13 +135,13 @@ def test_a_drift_the_other_way_shows_the_same_frames_in_reverse(task: relations.
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_who_knows_where_and_when_to_look_sees_the_drift(task: relations.Task) -> None:
+def test_who_knows_where_and_when_to_look_sees_the_drift(task: RelationTask) -> None:
     """Brightness moves along its own gradient: over a patch, the product of both derivatives has the drift's sign."""
     scene, right = Relations(task=task), []
     for seed in range(200):
         ways = np.random.default_rng((7, seed)).integers(2, size=2)
         clip = render_relation(scene, int(ways[0]), int(ways[1]), seed).frames[..., 0].astype(float)
-        layout = layout_of(scene, np.random.default_rng(seed))
+        layout = draw_layout(scene, np.random.default_rng(seed))
         for patch, (x, y), begin, way in zip(*layout, ways, strict=True):
             inside = np.hypot(*(np.mgrid[:64, :64] + 0.5 - np.array((y, x))[:, None, None])) < patch.radius
             seen = clip[begin : begin + patch.duration + 1]
@@ -153,26 +152,26 @@ def test_who_knows_where_and_when_to_look_sees_the_drift(task: relations.Task) -
     assert np.mean(right) > 0.97
 
 
-def test_the_dials_hold_and_are_independent() -> None:
+def test_difficulties_hold_and_are_independent() -> None:
     scene = Relations(task="both", distance=(24, 30), gap=(2, 3))
     clips = RelationClips(scene, 400, seed=3)
-    dials = [clips.dials(i) for i in range(400)]
-    assert {each.gap for each in dials} == {2, 3}
-    distances, radii = (np.array([getattr(each, name) for each in dials]) for name in ("distance", "radius"))
+    difficulties = [clips.difficulty(i) for i in range(400)]
+    assert {each.gap for each in difficulties} == {2, 3}
+    distances, radii = (np.array([getattr(each, name) for each in difficulties]) for name in ("distance", "radius"))
     assert 24 <= distances.min() < 24.5 and 29.5 < distances.max() <= 30
     assert 2.5 <= radii.min() < 2.6 and 6.9 < radii.max() <= 7
     small = RelationClips(replace(scene, radius=(2.5, 2.5), distance=(26, 28)), 400, seed=3)
-    assert {small.dials(i).radius for i in range(400)} == {2.5}
-    assert all(26 <= small.dials(i).distance <= 28 for i in range(400))
-    related = np.corrcoef(np.stack((distances, [each.gap for each in dials], radii)))
+    assert {small.difficulty(i).radius for i in range(400)} == {2.5}
+    assert all(26 <= small.difficulty(i).distance <= 28 for i in range(400))
+    related = np.corrcoef(np.stack((distances, [each.gap for each in difficulties], radii)))
     assert np.abs(related - np.eye(3)).max() < 0.15
     # Nothing is drawn outside of the patches: what differs from the background lies as near to the centres as said.
     clip = render_relation(replace(scene, noise=0), 0, 1, 4)
-    layout = layout_of(scene, np.random.default_rng(4))
-    assert clip.dials == layout.dials
-    assert clip.dials.distance == pytest.approx(np.hypot(*(layout.where[1] - layout.where[0])))
+    layout = draw_layout(scene, np.random.default_rng(4))
+    assert clip.difficulty == layout.difficulty
+    assert clip.difficulty.distance == pytest.approx(np.hypot(*(layout.where[1] - layout.where[0])))
     away = np.array([np.hypot(*(np.mgrid[:64, :64] + 0.5 - np.array((y, x))[:, None, None])) for x, y in layout.where])
-    outside = (away > np.array([CUE.radius, clip.dials.radius])[:, None, None] + 1).all(0)
+    outside = (away > np.array([CUE.radius, clip.difficulty.radius])[:, None, None] + 1).all(0)
     assert np.ptp(clip.frames[:, outside]) == 0
 
 
@@ -181,7 +180,7 @@ def test_the_truth_says_what_drifts_where_and_which_way() -> None:
     for seed, (cue, gesture) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         clip = render_relation(scene, cue, gesture, seed)
         assert clip.drifts.shape == (16, 16, 16, 2)
-        patches, _, begins = layout_of(scene, np.random.default_rng(seed))
+        patches, _, begins = draw_layout(scene, np.random.default_rng(seed))
         for number, (way, begin, patch) in enumerate(zip((cue, gesture), begins, patches, strict=True)):
             said = clip.drifts[..., number]
             during = np.flatnonzero(said.any((1, 2)))
@@ -203,10 +202,10 @@ def test_clips_depend_on_seed_and_number_alone() -> None:
 
 
 def test_lessons_go_from_plain_to_hard_and_end_even() -> None:
-    scene, lessons = Relations(task="both", radius=(4, 10), wavelength=4, noise=12), Lessons(1200)
-    found = [lessons(i, scene) for i in (0, 200, 400, 650, 900, 1199)]
+    scene, curriculum = Relations(task="both", radius=(4, 10), wavelength=4, noise=12), RelationCurriculum(1200)
+    found = [curriculum(i, scene) for i in (0, 200, 400, 650, 900, 1199)]
     np.testing.assert_allclose([lean for _, lean in found], [1, 0.75, 0.5, 0.5, 0.5, 0.5])
-    leans = [lessons(i, replace(scene, task="local"))[1] for i in (0, 200, 400, 650, 900, 1199)]
+    leans = [curriculum(i, replace(scene, task="local"))[1] for i in (0, 200, 400, 650, 900, 1199)]
     np.testing.assert_allclose(leans, [1, 1, 1, 0.75, 0.5, 0.5])
     seen = [[*each.radius, each.wavelength, each.duration, each.noise] for each, _ in found]
     plain = [CUE.radius, CUE.radius, CUE.wavelength, CUE.duration, 4]
@@ -214,12 +213,12 @@ def test_lessons_go_from_plain_to_hard_and_end_even() -> None:
     np.testing.assert_allclose(seen, [plain, plain, plain, [44**0.5, 110**0.5, 8, 5, 8], hard, hard])
     # As large and slow as there is room for, where there is none for one like the cue.
     tight = Relations(task="both", radius=(3, 4), distance=(20, 60), frames=12)
-    first, _ = lessons(0, tight)
+    first, _ = curriculum(0, tight)
     assert first.radius == (8, 8) and first.duration == 5
-    far, _ = lessons(0, Relations(task="both", radius=(3, 4), distance=(60, 64)))
+    far, _ = curriculum(0, Relations(task="both", radius=(3, 4), distance=(60, 64)))
     assert far.radius == (pytest.approx(51 - 62 / 2**0.5),) * 2
     both, local = (
-        RelationClips(replace(scene, task=task), 1200, seed=1, lessons=lessons) for task in ("both", "local")
+        RelationClips(replace(scene, task=task), 1200, seed=1, curriculum=curriculum) for task in ("both", "local")
     )
     # A cue that always drifts to the right leaves "same" to be what "right" is; later that tells nothing.
     alike = [bool(both[i]["label"] == local[i]["label"]) for i in (*range(10), *range(900, 980))]

@@ -11,7 +11,7 @@ after. The first to drift is the *cue*, the later one, elsewhere, the *gesture*.
 * ``both``: did they drift the same way, where the gesture is small, fine and brief? These are the very clips of
   ``local`` with another question. The class is (cue + gesture) mod 2, so either alone stays at chance.
 
-Two dials are independent of each other: how fine and brief the gesture is (``radius``, ``wavelength``,
+Two difficulties are independent of each other: how fine and brief the gesture is (``radius``, ``wavelength``,
 ``duration``), and how far cue and gesture are apart in space and in time (``distance``, ``gap``). Radius, distance and
 gap are ranges from which every clip draws, so that one test shows where a network begins to fail.
 
@@ -46,14 +46,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-Task = Literal["local", "global", "both"]
-TASKS: tuple[Task, ...] = ("local", "global", "both")
+RelationTask = Literal["local", "global", "both"]
+TASKS: tuple[RelationTask, ...] = ("local", "global", "both")
 
 _COARSE_RADIUS, _COARSE_WAVELENGTH, _COARSE_DURATION = 11.0, 16.0, 6
 """Of the cue, and in ``global`` of the gesture: pixels, pixels, frames."""
-_MOST_RADIUS = 12.0
-_CLOSE = 1e-9
-"""Of rounding."""
+_LARGEST_RADIUS = 12.0
+_ROUNDING = 1e-9
 _MARGIN = 1.0
 CELL = 4
 """Side in pixels of the cells in which the truth of what drifts is given."""
@@ -65,7 +64,7 @@ _TILT = 0.35
 class Relations:
     """What all clips of a task have in common. Lengths are pixels, times are frames."""
 
-    task: Task = "both"
+    task: RelationTask = "both"
     size: int = 64
     """Side of the square frame."""
     frames: int = 16
@@ -92,19 +91,19 @@ class Relations:
         if self.size < 48 or self.size % CELL:
             raise ValueError(f"Relations.size is {self.size}; it must be a multiple of {CELL} and at least 48")
         smallest, largest = self.radius
-        if not 2 <= smallest <= largest <= _MOST_RADIUS:
+        if not 2 <= smallest <= largest <= _LARGEST_RADIUS:
             raise ValueError(
-                f"Relations.radius is {self.radius}; it must be two rising numbers from 2 to {_MOST_RADIUS:g}"
+                f"Relations.radius is {self.radius}; it must be two rising numbers from 2 to {_LARGEST_RADIUS:g}"
             )
         low, high = self.distance
-        if not self.reach - _CLOSE <= low <= high:
+        if not self.reach - _ROUNDING <= low <= high:
             raise ValueError(
                 f"Relations.distance is {self.distance}; the patches overlap below {self.reach:g}, so it must be two "
                 "rising numbers above that"
             )
         # The farthest that two patches can be: in opposite corners.
         most = math.hypot(*2 * [self.size - self.gesture(1.0).radius - _COARSE_RADIUS - 2 * _MARGIN])
-        if low > most - 2 + _CLOSE:
+        if low > most - 2 + _ROUNDING:
             raise ValueError(f"Relations.distance is at least {low:g}, and there is room for {most:.0f} only")
         if not 0 <= self.gap[0] <= self.gap[1]:
             raise ValueError(f"Relations.gap is {self.gap}; it must be two rising whole numbers from 0 on")
@@ -136,21 +135,24 @@ class Relations:
         """Of a gesture for which size and distance leave room."""
         low = self.distance[0]
         room = self.size - _COARSE_RADIUS - 2 * _MARGIN - (low + 2) / math.sqrt(2)
-        return min(_MOST_RADIUS, low - _COARSE_RADIUS - _MARGIN, room)
+        return min(_LARGEST_RADIUS, low - _COARSE_RADIUS - _MARGIN, room)
 
     @property
     def longest_duration(self) -> int:
         """Of a gesture for which the frames leave room."""
         return min(12, self.frames - 1 - _COARSE_DURATION - self.gap[0])
 
-    @property
-    def is_still(self) -> bool:
-        """Whether it is of pictures: never."""
-        return False
-
     def label(self, cue: int, gesture: int) -> int:
         """The class of a clip from both directions, 0 left and 1 right."""
         return gesture if self.task == "local" else int(cue == gesture)
+
+    def render(self, label: int, seed: Sequence[int]) -> RelationClip:
+        """The clip of class ``classes[label]`` that ``seed`` names; directions that the class leaves open are drawn."""
+        if not 0 <= label < 2:
+            raise ValueError(f"label {label} is outside the scene's 2 classes")
+        drawn = int(np.random.default_rng((*seed, 1)).integers(2))
+        cue, gesture = (drawn, label) if self.task == "local" else (drawn, drawn if label else 1 - drawn)
+        return render_relation(self, cue, gesture, seed)
 
     def plain(self) -> dict:
         """The scene as values that JSON knows."""
@@ -168,8 +170,8 @@ class Patch(NamedTuple):
 CUE = Patch(_COARSE_RADIUS, _COARSE_WAVELENGTH, _COARSE_DURATION)
 
 
-class Dials(NamedTuple):
-    """Where the dials stand in a clip."""
+class RelationDifficulty(NamedTuple):
+    """How hard a clip is."""
 
     distance: float
     """Pixels between the centres of cue and gesture."""
@@ -189,12 +191,12 @@ class Layout(NamedTuple):
     """The last frames in which they stand still before they drift."""
 
     @property
-    def dials(self) -> Dials:
+    def difficulty(self) -> RelationDifficulty:
         (x, y), (cue, gesture) = self.where[1] - self.where[0], self.begins
-        return Dials(math.hypot(x, y), gesture - cue - CUE.duration, self.patches[1].radius)
+        return RelationDifficulty(math.hypot(x, y), gesture - cue - CUE.duration, self.patches[1].radius)
 
 
-class Related(NamedTuple):
+class RelationClip(NamedTuple):
     """A clip and what is true of it."""
 
     frames: np.ndarray
@@ -203,13 +205,13 @@ class Related(NamedTuple):
     cue: int
     """Which way the cue drifts: 0 left, 1 right."""
     gesture: int
-    dials: Dials
+    difficulty: RelationDifficulty
     drifts: np.ndarray
     """T h w 2, float32: of cue and gesture, the share of each cell of `CELL` × `CELL` pixels that it covers, while it
     drifts: positive to the right, negative to the left. 0 while it stands."""
 
 
-def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequence[int]) -> Related:
+def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequence[int]) -> RelationClip:
     """The clip that ``seed`` names, in which the cue drifts to the right if ``cue`` is 1 and to the left if it is 0,
     and the gesture likewise. The same arguments always give the same clip; directions change nothing else of it.
 
@@ -218,7 +220,7 @@ def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequen
     if cue not in (0, 1) or gesture not in (0, 1):
         raise ValueError(f"a direction is 0 (left) or 1 (right), not {cue} and {gesture}")
     rng = np.random.default_rng(seed)
-    layout = layout_of(scene, rng)
+    layout = draw_layout(scene, rng)
     base = rng.uniform(0.45, 0.55)
     view = np.full((scene.frames, scene.size, scene.size), 255 * base, dtype=np.float32)
     cells = scene.size // CELL
@@ -232,26 +234,17 @@ def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequen
         view += scene.noise * rng.standard_normal(view.shape, dtype=np.float32)
     view += 0.5
     grey = np.clip(view, 0, 255, out=view).astype(np.uint8)
-    return Related(
+    return RelationClip(
         frames=np.repeat(grey[..., None], 3, axis=-1),
         label=scene.label(cue, gesture),
         cue=cue,
         gesture=gesture,
-        dials=layout.dials,
+        difficulty=layout.difficulty,
         drifts=drifts,
     )
 
 
-def render_class(scene: Relations, label: int, seed: Sequence[int]) -> Related:
-    """A clip of class ``scene.classes[label]``; of its directions, what the class leaves open is drawn."""
-    if not 0 <= label < 2:
-        raise ValueError(f"label {label} is outside the scene's 2 classes")
-    drawn = int(np.random.default_rng((*seed, 1)).integers(2))
-    cue, gesture = (drawn, label) if scene.task == "local" else (drawn, drawn if label else 1 - drawn)
-    return render_relation(scene, cue, gesture, seed)
-
-
-def layout_of(scene: Relations, rng: np.random.Generator) -> Layout:
+def draw_layout(scene: Relations, rng: np.random.Generator) -> Layout:
     """Draws what is where and when; the first thing that `render_relation` does with its generator."""
     patches = CUE, scene.gesture(rng.random())
     return Layout(patches, _places(scene, rng), _times(scene, patches, rng))
@@ -305,16 +298,18 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
     """``length`` fresh clips in memory. Clip ``i`` depends on ``(seed, i)`` alone.
 
     An item is a dict of tensors: ``clip`` (T H W 3, uint8), ``label`` (int64), and the truth of what drifts where,
-    ``drifts`` (T h w 2), as in `Related`. `dials` tells where they stand in a clip.
+    ``drifts`` (T h w 2), as in `RelationClip`.
 
-    ``lessons`` say for every clip how plain it is and how much its cue leans to one side; without them all clips are as
-    ``scene`` says, and lean to neither.
+    ``curriculum`` says for every clip how easy it is and how likely its cue drifts to the right; without it all clips
+    are as hard as ``scene`` says, and either direction is as likely.
     """
 
-    def __init__(self, scene: Relations, length: int, *, seed: int, lessons: Lessons | None = None) -> None:
+    def __init__(
+        self, scene: Relations, length: int, *, seed: int, curriculum: RelationCurriculum | None = None
+    ) -> None:
         if length < 1:
             raise ValueError(f"length is {length}; it must be at least 1")
-        self.scene, self.length, self.seed, self.lessons = scene, length, seed, lessons
+        self.scene, self.length, self.seed, self.curriculum = scene, length, seed, curriculum
 
     def __len__(self) -> int:
         return self.length
@@ -322,7 +317,7 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
         if not 0 <= i < self.length:
             raise IndexError(f"clip {i} is outside 0 to {self.length - 1}")
-        scene, lean = self.lessons(i, self.scene) if self.lessons else (self.scene, 0.5)
+        scene, lean = self.curriculum(i, self.scene) if self.curriculum else (self.scene, 0.5)
         choice = np.random.default_rng((self.seed, i, 0))
         cue, gesture = int(choice.random() < lean), int(choice.integers(2))
         clip = render_relation(scene, cue, gesture, (self.seed, i, 1))
@@ -332,14 +327,14 @@ class RelationClips(Dataset[dict[str, torch.Tensor]]):
             "drifts": torch.from_numpy(clip.drifts),
         }
 
-    def dials(self, i: int) -> Dials:
-        """Of clip ``i``, without drawing it."""
-        return layout_of(self.scene, np.random.default_rng((self.seed, i, 1))).dials
+    def difficulty(self, i: int) -> RelationDifficulty:
+        """Returns how hard clip ``i`` is, without rendering it."""
+        return draw_layout(self.scene, np.random.default_rng((self.seed, i, 1))).difficulty
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """A course of ``length`` clips from plain to as hard as the scene says.
+class RelationCurriculum:
+    """A course of ``length`` clips from easy to as hard as the scene says.
 
     At first the gesture is as large, coarse and slow as the cue, or as the distance leaves room for, so that what sees
     one sees the other, and the cue always drifts to the right, so that the answer to ``both`` and ``global`` follows
@@ -354,23 +349,24 @@ class Lessons:
     def __call__(self, i: int, scene: Relations) -> tuple[Relations, float]:
         """The scene of clip ``i``, and the probability that its cue drifts to the right."""
         done = i / self.length
-        even, part = min(1.0, done / _EVEN), min(1.0, max(0.0, (done - _EVEN) / (_HARD - _EVEN)))
+        balance = min(1.0, done / _CUE_BALANCED)
+        part = min(1.0, max(0.0, (done - _CUE_BALANCED) / (_HARDEST - _CUE_BALANCED)))
 
-        def shrunk(plain: float, hard: float) -> float:
-            return max(plain, hard) ** (1 - part) * hard**part
+        def shrunk(easy: float, hard: float) -> float:
+            return max(easy, hard) ** (1 - part) * hard**part
 
-        plain_radius = min(CUE.radius, scene.largest_radius)
-        plain_duration = min(CUE.duration, scene.longest_duration)
-        smallest, largest = (shrunk(plain_radius, radius) for radius in scene.radius)
-        plainer = replace(
+        easy_radius = min(CUE.radius, scene.largest_radius)
+        easy_duration = min(CUE.duration, scene.longest_duration)
+        smallest, largest = (shrunk(easy_radius, radius) for radius in scene.radius)
+        easier = replace(
             scene,
             radius=(smallest, largest),
             wavelength=shrunk(CUE.wavelength, scene.wavelength),
-            duration=round(shrunk(plain_duration, scene.duration)),
+            duration=round(shrunk(easy_duration, scene.duration)),
             noise=scene.noise * (1 + 2 * part) / 3,
         )
-        return plainer, 1 - (part if scene.task == "local" else even) / 2
+        return easier, 1 - (part if scene.task == "local" else balance) / 2
 
 
-_EVEN, _HARD = 1 / 3, 3 / 4
-"""Parts of the lessons after which the cue leans to neither side, and the clips are as hard as the scene."""
+_CUE_BALANCED, _HARDEST = 1 / 3, 3 / 4
+"""Shares of the course after which the cue leans to neither side, and the clips are as hard as the scene."""

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from dualformer.model.network import DualFormer
+from dualformer.paper.drift_objective import DriftObjective, DriftReader
 from dualformer.paper.experiment_run import preprocessing_of
-from dualformer.paper.relations import RelationClips, Relations
-from dualformer.paper.relations_objective import DriftObjective, DriftReader
-from dualformer.paper.variants import scaled_config
+from dualformer.paper.relation_clips import RelationClips, Relations
+from dualformer.paper.scaled_variants import scaled_config
 
 CLIP = (16, 64, 64)
 

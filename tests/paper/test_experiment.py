@@ -17,12 +17,13 @@ from dualformer.cli.main import main
 from dualformer.errors import DualFormerError
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import preset_config
-from dualformer.paper import experiment as module
-from dualformer.paper import experiment_run as one_run
-from dualformer.paper.experiment import RESULTS, Experiment, Run, run_experiment
+from dualformer.paper import experiment_run
+from dualformer.paper import run_experiment as module
+from dualformer.paper.experiment import RESULTS, Experiment, Run
 from dualformer.paper.experiment_report import PICTURE, TABLE, at_chance, draw, report, table
-from dualformer.paper.experiment_run import CONTROLS, do_run
-from dualformer.paper.variants import KINDS, VARIANTS, scaled_config
+from dualformer.paper.experiment_run import CONTROLS, train_and_test
+from dualformer.paper.run_experiment import run_experiment
+from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS, scaled_config
 from dualformer.training import loop, run_folder
 from dualformer.training.reporter import SilentReporter
 
@@ -49,9 +50,9 @@ def test_every_stage_has_as_many_windows_and_tokens_for_a_prior_as_the_papers() 
 
 
 def test_variants_differ_in_what_they_are_named_after_and_cost_about_the_same() -> None:
-    costs = {name: measure_cost(VARIANTS[name](scaled_config())) for name in KINDS}
+    costs = {name: measure_cost(VARIANTS[name](scaled_config())) for name in ATTENTION_KINDS}
     base = costs["LG"]
-    for name in KINDS:
+    for name in ATTENTION_KINDS:
         assert costs[name].parameters == pytest.approx(base.parameters, rel=0.015)
         assert costs[name].macs == pytest.approx(base.macs, rel=0.08)
     configs = {name: VARIANTS[name](scaled_config()) for name in VARIANTS}
@@ -73,7 +74,7 @@ def test_killed_and_called_again_it_gives_the_same(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     monkeypatch.setattr(Experiment, "EPOCHS", 4)  # of two batches each
     run = Run(task="both", variant="LG", seed=0)
-    whole = do_run(TINY.replace(out=str(tmp_path / "whole")), run)
+    whole = train_and_test(TINY.replace(out=str(tmp_path / "whole")), run)
     assert set(whole) == KEYS and whole["steps"] == 8 and len(whole["right"]) == 8
     assert whole["accuracy"] == whole["right"].count("1") / 8
 
@@ -89,9 +90,9 @@ def test_killed_and_called_again_it_gives_the_same(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(loop.Loop, "_run_batch", dying)
     killed = TINY.replace(out=str(tmp_path / "killed"))
     with pytest.raises(Killed):
-        do_run(killed, run)
+        train_and_test(killed, run)
     assert list((tmp_path / "killed").glob("both/LG/seed-0/checkpoints/*"))
-    resumed = do_run(killed, run)
+    resumed = train_and_test(killed, run)
     assert seen == 6 + 8 - 4  # it went on behind the second part, the fourth batch
     assert {key: resumed[key] for key in KEYS - {"seconds"}} == {key: whole[key] for key in KEYS - {"seconds"}}
     # What is left are figures.
@@ -115,7 +116,7 @@ def test_one_command_does_all_runs_once(
     assert [run["variant"] for run in results["runs"]] == ["LG", "GG"]
     assert (out / PICTURE).read_bytes().startswith(b"\x89PNG") and "| LG |" in (out / TABLE).read_text()
 
-    monkeypatch.setattr(module, "_in_a_process", None)  # nothing is left to be done
+    monkeypatch.setattr(module, "_run_process", None)  # nothing is left to be done
     assert main(arguments) == 0
     assert "0 runs to do, 2 are done" in capsys.readouterr().out
     assert json.loads((out / RESULTS).read_text()) == results
@@ -199,7 +200,7 @@ def test_of_many_lines_each_looks_different_and_only_the_kinds_have_bars(
         assert list(bars) == list(names)
         looks = {(str(each[0].get_color()), str(each[0].get_linestyle())) for each in bars.values()}
         assert len(looks) == len(names)
-        assert {name for name in names if bars[name].has_yerr} == set(names if len(names) == 8 else KINDS)
+        assert {name for name in names if bars[name].has_yerr} == set(names if len(names) == 8 else ATTENTION_KINDS)
         assert figures[-1].axes[0].get_ylim()[1] == 102
 
 
@@ -212,8 +213,8 @@ def test_seeds_that_stayed_at_chance_are_counted() -> None:
 
 def test_controls_show_one_frame_or_all_in_another_order() -> None:
     clips = torch.arange(16).repeat(2, 1)[..., None, None, None].expand(2, 16, 4, 4, 3)
-    still = one_run._control(clips, "still", range(2))
+    still = experiment_run._control(clips, "still", range(2))
     assert all(len(clip.unique()) == 1 for clip in still)
-    shuffled = one_run._control(clips, "shuffled", range(2))
+    shuffled = experiment_run._control(clips, "shuffled", range(2))
     assert all(len(clip.unique()) == 16 for clip in shuffled) and not (shuffled == clips).all()
-    assert one_run._control(clips, "", range(2)) is clips
+    assert experiment_run._control(clips, "", range(2)) is clips

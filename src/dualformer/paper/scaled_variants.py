@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.presets import preset_config
-from dualformer.paper.tables import select
+from dualformer.paper.paper_tables import select
 
 SCALED_CLIP: Size3 = (16, 64, 64)
 _WINDOWS: Size3 = (2, 8, 8)
@@ -100,5 +100,5 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
 """What the paper's Tables 4 to 7 compare, as changes of a scaled config: which attention a block's halves have, which
 scales the pyramid has, windows, what makes a prior, and positions; and beyond those ``GL``, windows narrow in the last
 stage, and either kind of attention without positions. ``LG`` is the network itself."""
-KINDS = ("LG", "LL", "GG")
+ATTENTION_KINDS = ("LG", "LL", "GG")
 """The paper's thesis: local and global attention, beside either alone."""

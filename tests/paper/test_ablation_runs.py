@@ -12,7 +12,7 @@ import pytest
 from dualformer.errors import DualFormerError
 from dualformer.paper import ablation_runs
 from dualformer.paper.ablation_runs import Measured, mean_and_spread, run_rows
-from dualformer.paper.tables import Row, select
+from dualformer.paper.paper_tables import Row, select
 from dualformer.training import loop
 from dualformer.training.loop import TrainResult
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
