@@ -152,20 +152,20 @@ def test_a_file_that_takes_too_long_costs_itself_alone(films: Path) -> None:
     with serving(limits=Limits(decode_seconds=1)) as service:
         good = films / "good.mp4"
         expected = asyncio.run(service.predict(good)).probability
-        (worker,) = service._crew._all
+        (worker,) = service._decoders._workers
         os.kill(worker.pid, signal.SIGSTOP)  # as if it had met a file that it never gets done with
         with pytest.raises(RequestError, match="longer than 1 s") as refused:
             asyncio.run(service.predict(good))
         assert refused.value.code == "too_slow_to_decode" and refused.value.status == 422
         assert asyncio.run(service.predict(good)).probability == expected
-        assert service._crew._all.isdisjoint({worker}) and not worker.is_alive
+        assert service._decoders._workers.isdisjoint({worker}) and not worker.is_alive
         assert b"dualformer_decoders_replaced_total 1.0" in service.metrics.text()
 
 
 @pytest.mark.parametrize("job", ["predict", "timeline"])
 def test_a_process_that_dies_at_work_costs_one_request(job: str, films: Path) -> None:
     with serving() as service:
-        (worker,) = service._crew._all
+        (worker,) = service._decoders._workers
         os.kill(worker.pid, signal.SIGSTOP)
         timer = threading.Timer(0.2, worker.kill)
         timer.start()
@@ -178,7 +178,7 @@ def test_a_process_that_dies_at_work_costs_one_request(job: str, films: Path) ->
 
 def test_a_process_that_died_while_nobody_asked_costs_nothing(films: Path) -> None:
     with serving() as service:
-        (worker,) = service._crew._all
+        (worker,) = service._decoders._workers
         worker._process.kill()
         worker._process.join()
         assert asyncio.run(service.predict(films / "good.mp4")).label

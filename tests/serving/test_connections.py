@@ -156,7 +156,7 @@ def test_a_server_that_stops_finishes_what_it_has_begun(clip: bytes) -> None:
         with server.connect() as connection:
             connection.sendall(request_of(body)[:-10])
             until(lambda: server.metrics()["dualformer_requests_in_work"] == 1)
-            service.stop_taking()
+            service.stop_accepting()
             response = httpx.get(f"{server.url}/ready")
             assert server.refusal(response) == (503, "shutting_down") and response.headers["retry-after"] == "5"
             refused = server.predict(clip)
@@ -174,7 +174,7 @@ def test_a_service_that_is_closed_refuses_who_still_waits(tmp_path: Path) -> Non
 
     async def waits() -> None:
         with serving() as service:
-            (worker,) = service._crew._all
+            (worker,) = service._decoders._workers
             os.kill(worker.pid, signal.SIGSTOP)
             asked = asyncio.create_task(service.predict(path))
             await asyncio.sleep(0.1)

@@ -380,10 +380,10 @@ def test_what_comes_from_users_is_escaped() -> None:
         seconds=3.0, error=evil, segments=(Segment(label=evil, start=0.0, end=3.0, probability=0.5),)
     )
     said = [
-        page_text.computed(service, cast(Prediction, prediction), 1.0),
-        page_text.refused(str(DualFormerError(evil))),
-        page_text.working(evil),
-        page_text.note(evil),
+        page_text.result_html(service, cast(Prediction, prediction), 1.0),
+        page_text.error_html(str(DualFormerError(evil))),
+        page_text.working_html(evil),
+        page_text.note_html(evil),
         page_text.film_html(b"", evil),
         page_text.timeline_html(cast(Any, timeline), b""),
     ]

@@ -21,7 +21,7 @@ from made_server import film, read_all, until
 
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import ALL, Difficulty, Scene, render
-from dualformer.serving.extra import need_web
+from dualformer.serving.web_extra import require_web_extra
 from dualformer.video.encode import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,7 +204,7 @@ def test_a_wrong_start_is_one_line(
 
 
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    need_web()
+    require_web_extra()
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     assert main(["serve", "--weights", "rendered"]) == 1
     (said,) = capsys.readouterr().err.splitlines()

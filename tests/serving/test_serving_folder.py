@@ -12,17 +12,17 @@ import pytest
 from filelock import FileLock, Timeout
 
 from dualformer.errors import DualFormerError
-from dualformer.serving.temp_folder import Folder, remove_left
+from dualformer.serving.temp_folder import TempFolder, remove_stale
 
 HELD = (
-    "import sys, time; from pathlib import Path; from dualformer.serving.temp_folder import Folder;"
-    "folder = Folder(Path(sys.argv[1])); (folder.path / 'upload').write_bytes(b'x');"
+    "import sys, time; from pathlib import Path; from dualformer.serving.temp_folder import TempFolder;"
+    "folder = TempFolder(Path(sys.argv[1])); (folder.path / 'upload').write_bytes(b'x');"
     "print(folder.path, flush=True); time.sleep(600)"
 )
 
 
 def test_a_folder_is_private_and_goes(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = TempFolder(tmp_path)
     assert folder.path.parent == tmp_path and folder.path.stat().st_mode & 0o777 == 0o700
     with folder.file() as one, folder.file() as two:
         assert one != two and one.parent == folder.path
@@ -44,11 +44,11 @@ def test_where_nothing_can_be_locked_it_says_so(tmp_path: Path, monkeypatch: pyt
         raise Timeout(lock.lock_file)
 
     monkeypatch.setattr(FileLock, "acquire", locked)
-    with pytest.raises(DualFormerError, match=r"no file can be locked there, .*: choose another --temp$"):
-        Folder(tmp_path)
+    with pytest.raises(DualFormerError, match=r"no file can be locked there, .*: choose another `temp`$"):
+        TempFolder(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(FileNotFoundError, match=r"no such folder for temporary files: choose another --temp$"):
-        Folder(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match=r"no such folder for temporary files: choose another `temp`$"):
+        TempFolder(tmp_path / "absent")
 
 
 def test_what_a_killed_server_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -57,17 +57,17 @@ def test_what_a_killed_server_left_is_removed_and_nothing_else(tmp_path: Path) -
     )
     assert process.stdout is not None
     other = Path(process.stdout.readline().strip())
-    mine = Folder(tmp_path)
+    mine = TempFolder(tmp_path)
     (tmp_path / "dualformer-serve-file").write_bytes(b"x")
     (tmp_path / "something").mkdir()
     (tmp_path / "dualformer-serve-link").symlink_to(tmp_path / "something")
-    assert remove_left(tmp_path) == []  # both live
+    assert remove_stale(tmp_path) == []  # both live
     assert (other / "upload").exists()
 
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    third = Folder(tmp_path)
+    third = TempFolder(tmp_path)
     assert not other.exists() and mine.path.exists()
     assert (tmp_path / "dualformer-serve-file").exists() and (tmp_path / "something").exists()
     mine.remove()

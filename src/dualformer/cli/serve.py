@@ -96,9 +96,9 @@ class Options(InferenceOptions):
 
 
 def run(options: Options) -> int:
-    from dualformer.serving.extra import need_web
+    from dualformer.serving.web_extra import require_web_extra
 
-    need_web()
+    require_web_extra()
     from dualformer.serving.app import make_app
     from dualformer.serving.server import bind, make_server, run_server
     from dualformer.serving.service import Service

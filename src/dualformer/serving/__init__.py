@@ -1,5 +1,5 @@
-"""A recogniser over HTTP, and as a web page.
+"""Serves a recogniser over HTTP and as a web page.
 
-``service`` is what both are made of: files in, answers out, under limits. ``app`` puts HTTP around it, ``server`` runs
-that. Needs the extra ``web``.
+``service`` turns files into predictions under limits, ``app`` is the HTTP application over it, and ``server`` runs the
+application. Needs the extra ``web``.
 """

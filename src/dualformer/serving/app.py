@@ -1,4 +1,4 @@
-"""HTTP around a service: what is asked where, and what a refusal looks like."""
+"""The HTTP application over a service: its routes and its error responses."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from dualformer._version import __version__
-from dualformer.serving.auth import AuthMiddleware, answer, note_outcome
+from dualformer.serving.auth import AuthMiddleware, error_response, set_outcome
 from dualformer.serving.request_error import Code, RequestError
 from dualformer.serving.schemas import FAILURES, STOPPING, UPLOAD, Labels, description, labels_of
 from dualformer.serving.service import Service
-from dualformer.serving.uploads import check_head, receive_file
+from dualformer.serving.uploads import parse_boundary, receive_file
 
 
 def make_app(service: Service, *, token: str | None = None, ui: bool = False) -> FastAPI:
-    """The application. It closes the service when it ends.
+    """Returns the application, which closes the service when it shuts down.
 
     ``token``: without it, as ``Authorization: Bearer …``, only /health and /ready answer. ``ui``: the page at ``/``.
     Raises ``ValueError`` for an empty token, and for a page beside a token, which it has no way to ask for.
@@ -43,7 +43,7 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False) ->
     # The pages that show OpenAPI to people load scripts from elsewhere.
     app = FastAPI(title="dualformer", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(AuthMiddleware, metrics=service.metrics, token=token)
-    _add_refusals(app)
+    _add_error_handlers(app)
     _add_status(app, service)
 
     @app.post("/predict", summary="The labels of a video", responses=FAILURES, openapi_extra=UPLOAD)
@@ -53,13 +53,13 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False) ->
         threshold: Annotated[float, Query(ge=0, le=1, description="Of weights for several labels")] = 0.5,
     ) -> Labels:
         begun = time.monotonic()
-        boundary = check_head(request.headers, service.limits)
+        boundary = parse_boundary(request.headers, service.limits)
         with service.slot(), service.folder.file() as path:
             name = await receive_file(request.stream(), boundary, path, service.limits)
             upload = time.monotonic() - begun
             service.metrics.upload.observe(upload)
-            said = await service.answer(path, name)
-            return labels_of(service, said, top=top, threshold=threshold, upload=upload)
+            result = await service.predict_timed(path, name)
+            return labels_of(service, result, top=top, threshold=threshold, upload=upload)
 
     if ui:
         from dualformer.serving.page.mount import mount_page  # starting Gradio takes seconds
@@ -90,15 +90,15 @@ def _add_status(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_refusals(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
-    async def refused(request: Request, error: RequestError) -> Response:
-        return answer(error, request.scope)
+    async def request_error(request: Request, error: RequestError) -> Response:
+        return error_response(error, request.scope)
 
     @app.exception_handler(RequestValidationError)
     async def wrong_query(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return answer(RequestError("bad_request", f"{first['loc'][-1]}: {first['msg']}"), request.scope)
+        return error_response(RequestError("bad_request", f"{first['loc'][-1]}: {first['msg']}"), request.scope)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
@@ -109,18 +109,18 @@ def _add_refusals(app: FastAPI) -> None:
             "method_not_allowed": "this path takes another method: /openapi.json tells which",
             "bad_request": "this is no request that is understood",
         }[code]
-        response = answer(RequestError(code, message), request.scope)
+        response = error_response(RequestError(code, message), request.scope)
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, _: ClientDisconnect) -> Response:
-        note_outcome(request.scope, "client_gone")
+    async def disconnected(request: Request, _: ClientDisconnect) -> Response:
+        set_outcome(request.scope, "client_gone")
         return Response(status_code=400)  # which nobody reads
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
         # uvicorn's log has all of it; the client's message has nothing of it.
-        return answer(
+        return error_response(
             RequestError("internal_error", "the server has a fault, which its log tells about"), request.scope
         )

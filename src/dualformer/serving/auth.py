@@ -1,7 +1,4 @@
-"""What every request passes through: the token, the counting, and an end that the client hears.
-
-An ASGI application in front of the other.
-"""
+"""ASGI middleware that checks the bearer token, counts requests and drains what a refused client still sends."""
 
 from __future__ import annotations
 
@@ -16,17 +13,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dualformer.serving.metrics import Metrics
 from dualformer.serving.request_error import RequestError
 
-OPEN = frozenset({"/health", "/ready"})
-"""Paths that need no token: what starts and watches a server has none."""
-_LINGER = 5.0
-"""Seconds for which what a refused client sends is thrown away. Closing at once would reset the connection, and the
-client would lose the answer that it had not read yet."""
+UNPROTECTED = frozenset({"/health", "/ready"})
+"""Paths that need no token: orchestrators that probe a server have none."""
+_DRAIN_SECONDS = 5.0
+"""Seconds for which the rest of a refused upload is read and dropped. Closing at once would reset the connection, and
+the client would lose the response that it has not read yet."""
 
 _log = logging.getLogger("dualformer")
 
 
 class AuthMiddleware:
-    """``token``: who does not send it, as ``Authorization: Bearer …``, gets no further. None: everybody does."""
+    """Lets requests through that send ``token`` as ``Authorization: Bearer …``; with None, all of them."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, token: str | None) -> None:
         self._app, self._metrics = app, metrics
@@ -39,24 +36,24 @@ class AuthMiddleware:
         exchange = _Exchange(scope, receive, send)
         begun = time.monotonic()
         try:
-            if self._lets_in(scope):
+            if self._is_authorized(scope):
                 await self._app(scope, exchange.receive, exchange.send)
             else:
-                refused = RequestError("unauthorized", "send the token of this server as Authorization: Bearer TOKEN")
-                await answer(refused, scope)(scope, exchange.receive, exchange.send)
-        except BaseException:  # what is outside of this answers
-            note_outcome(scope, "internal_error")
+                error = RequestError("unauthorized", "send the token of this server as Authorization: Bearer TOKEN")
+                await error_response(error, scope)(scope, exchange.receive, exchange.send)
+        except BaseException:  # an outer handler answers
+            set_outcome(scope, "internal_error")
             raise
         finally:
             path = scope["path"]
-            if path not in OPEN:
-                named = path.removeprefix("/") if path in ("/predict", "/metrics") else "other"
-                self._metrics.requests.labels(named, outcome_of(scope) or _plain(exchange.status)).inc()
+            if path not in UNPROTECTED:
+                label = path.removeprefix("/") if path in ("/predict", "/metrics") else "other"
+                self._metrics.requests.labels(label, get_outcome(scope) or _status_outcome(exchange.status)).inc()
             if path == "/predict":
                 self._metrics.latency.observe(time.monotonic() - begun)
 
-    def _lets_in(self, scope: Scope) -> bool:
-        if self._token is None or scope["path"] in OPEN:
+    def _is_authorized(self, scope: Scope) -> bool:
+        if self._token is None or scope["path"] in UNPROTECTED:
             return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         kind, _, token = given.partition(b" ")
@@ -65,7 +62,7 @@ class AuthMiddleware:
 
 
 class _Exchange:
-    """One request with its answer: whether all of the body has come, and what was answered."""
+    """One request and its response: whether all of the body has arrived, and the status of the response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
@@ -92,11 +89,11 @@ class _Exchange:
             await self._send(message)
             return
         await self._send({**message, "more_body": True})
-        await self._throw_away()
+        await self._drain()
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def _throw_away(self) -> None:
-        end = time.monotonic() + _LINGER
+    async def _drain(self) -> None:
+        end = time.monotonic() + _DRAIN_SECONDS
         while self._unread and (left := end - time.monotonic()) > 0:
             try:
                 await asyncio.wait_for(self.receive(), left)
@@ -104,30 +101,30 @@ class _Exchange:
                 return
 
 
-def answer(refused: RequestError, scope: Scope) -> Response:
-    """The answer to a request that is refused, for which the log gets a line."""
-    note_outcome(scope, refused.code)
-    log_refusal(refused, scope.get("client"), f" {scope['method']} {_quoted(scope['path'])}")
-    return JSONResponse(refused.to_dict(), refused.status, refused.headers)
+def error_response(error: RequestError, scope: Scope) -> Response:
+    """Returns the response to a refused request and writes a line to the log."""
+    set_outcome(scope, error.code)
+    log_error(error, scope.get("client"), f" {scope['method']} {_quoted(scope['path'])}")
+    return JSONResponse(error.to_dict(), error.status, error.headers)
 
 
-def log_refusal(refused: RequestError, client: tuple[str, int] | None, request: str = "") -> None:
-    """One line, which nothing that a client has said breaks in two."""
-    _log.info("refused %s%s %s %s: %s", client[0] if client else "-", request, refused.status, refused.code, refused)
+def log_error(error: RequestError, client: tuple[str, int] | None, request: str = "") -> None:
+    """Writes one line to the log, which nothing that a client has sent can break in two."""
+    _log.info("refused %s%s %s %s: %s", client[0] if client else "-", request, error.status, error.code, error)
 
 
 def _quoted(path: str) -> str:
-    """A path of a request in one line, and not too long a one."""
+    """Returns the path of a request on one line, cut after 100 characters."""
     return repr(path if len(path) <= 100 else f"{path[:100]}…")
 
 
-def note_outcome(scope: Scope, outcome: str) -> None:
+def set_outcome(scope: Scope, outcome: str) -> None:
     scope.setdefault("state", {})["outcome"] = outcome
 
 
-def outcome_of(scope: Scope) -> str | None:
+def get_outcome(scope: Scope) -> str | None:
     return scope.get("state", {}).get("outcome")
 
 
-def _plain(status: int) -> str:
+def _status_outcome(status: int) -> str:
     return "ok" if 200 <= status < 400 else "client_gone" if status == 0 else f"status_{status}"

@@ -1,8 +1,7 @@
-"""The processes that decode, as the server sees them: each reads one file at a time, under a limit of time.
+"""A pool of processes that decode uploaded files, each one file at a time, under a limit of time.
 
-A process that is too slow, takes too much memory or dies is replaced, and costs the request that it was at. Where the
-system can, processes are forked from one that has imported everything and done nothing, so that a new one takes
-milliseconds.
+A process that is too slow, takes too much memory or dies is replaced, and its request fails. On Linux, processes are
+forked from one that has imported everything and done nothing, so that a new one starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from dualformer.errors import DualFormerError
 from dualformer.serving import decoder_process
-from dualformer.serving.decoder_process import Job, Reading
+from dualformer.serving.decoder_process import DecoderSettings, Job
 from dualformer.serving.request_error import STATUS, RequestError
 
 if TYPE_CHECKING:
@@ -34,32 +33,33 @@ Result = TypeVar("Result")
 
 _START_SECONDS = 120.0
 """Importing torch from a slow disk takes long."""
-_MOST_WORDS = 2**16
-_MOST_BYTES = 2**31
+_MAX_HEADER = 2**16
+_MAX_ARRAY = 2**31
+"""Bytes of a part of a reply."""
 
 
 class Message:
-    """What a process says: words, and arrays."""
+    """A reply of a process: a JSON header and arrays."""
 
-    def __init__(self, words: dict[str, Any], arrays: list[NDArray[Any]]) -> None:
-        self.words, self.arrays = words, arrays
+    def __init__(self, header: dict[str, Any], arrays: list[NDArray[Any]]) -> None:
+        self.header, self.arrays = header, arrays
 
 
 class Worker:
-    """One process. Not thread-safe. Raises ``DualFormerError`` where it does not start."""
+    """One decoding process. Not thread-safe. Raises ``DualFormerError`` where it does not start."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, settings: DecoderSettings) -> None:
         context = _context()
-        self._reading = reading
+        self._settings = settings
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=decoder_process.serve, args=(theirs, reading), daemon=True)
+        self._process = context.Process(target=decoder_process.run_decoder, args=(theirs, settings), daemon=True)
         self._process.start()
         theirs.close()
-        self._left = _START_SECONDS
-        self._spent = False
+        self._seconds_left = _START_SECONDS
+        self._unusable = False
         try:
-            self._hear()
-        except _Gone as error:
+            self._receive_message()
+        except _ConnectionLost as error:
             raise DualFormerError("the processes that decode videos do not start: the lines above say why") from error
 
     @property
@@ -70,38 +70,38 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be asked."""
-        return not self._spent and self._process.is_alive()
+        """Whether it can take a job."""
+        return not self._unusable and self._process.is_alive()
 
-    def ask(self, job: Job, path: str) -> Generator[Message, None, None]:
-        """What it says about a file, one message after another; only the time that is waited for it counts.
+    def run(self, job: Job, path: str) -> Generator[Message, None, None]:
+        """Yields the replies to a job on a file. Only the time dead waiting for them counts against the limit.
 
-        Raises ``RequestError`` for a file that is bad, takes too long, or brings the process down.
+        Raises ``RequestError`` for a file that is bad, takes too long, or crashes the process.
         """
-        self._left = self._reading.seconds
+        self._seconds_left = self._settings.seconds
         done = False
         try:
             self._connection.send_bytes(json.dumps({"job": job, "path": path}).encode())
             while not done:
-                message = self._hear()
-                if "refused" in message.words:
+                message = self._receive_message()
+                if "refused" in message.header:
                     done = True
-                    raise self._refusal(message.words)
-                done = job != "windows" or "last" in message.words
+                    raise self._error_of(message.header)
+                done = job != "windows" or "last" in message.header
                 yield message
-        except (_Gone, ConnectionError) as error:  # ConnectionError: it died before it was asked
-            if self._left <= 0:
-                limit = f"reading it took longer than {self._reading.seconds:g} s: send a shorter or smaller video"
+        except (_ConnectionLost, ConnectionError) as error:  # ConnectionError: it died before the job came
+            if self._seconds_left <= 0:
+                limit = f"reading it took longer than {self._settings.seconds:g} s: send a shorter or smaller video"
                 raise RequestError("too_slow_to_decode", limit) from error
             died = "reading it brought the process down that read it: convert it to H.264 in MP4 and try again"
             raise RequestError("decoder_died", died) from error
         finally:
-            if not done:  # it is at work still, for nobody
+            if not done:  # it still works on a job whose result nobody wants
                 self.kill()
 
     def kill(self) -> None:
-        """Whoever is listening to it hears that it is gone."""
-        self._spent = True
+        """Kills the process; a `run` that waits for it raises."""
+        self._unusable = True
         self._process.kill()
 
     def close(self) -> None:
@@ -109,120 +109,122 @@ class Worker:
         self._process.join()
         self._connection.close()
 
-    def _refusal(self, words: dict[str, Any]) -> RequestError:
-        code = words["refused"]
+    def _error_of(self, header: dict[str, Any]) -> RequestError:
+        code = header["refused"]
         if code == "too_much_memory":
-            self._spent = True  # what it has left is anybody's guess
+            self._unusable = True  # how much memory it still has is unknown
         if code not in STATUS:
-            raise _Gone
-        pixels = self._reading.bounds.pixels
+            raise _ConnectionLost
+        pixels = self._settings.bounds.pixels
         remedy = {
             "too_long": "cut it",
             "too_many_frames": "cut it",
             "too_many_pixels": "scale it down",
             "unsupported_file": "send a video or image file, such as H.264 in MP4",
         }.get(code, f"convert it to H.264 in MP4 of at most {pixels} pixels a frame and try again")
-        return RequestError(code, f"the video: {words['reason']}; {remedy}")
+        return RequestError(code, f"the video: {header['reason']}; {remedy}")
 
-    def _hear(self) -> Message:
-        """Within the time that is left, which it shortens. Raises ``_Gone``."""
+    def _receive_message(self) -> Message:
+        """Receives a reply within the time that is left. Raises ``_ConnectionLost``."""
         begun = time.monotonic()
-        # A process that hangs halfway through a message would be waited for without an end: killing it ends the wait.
-        timer = threading.Timer(max(0.0, self._left), self.kill)
+        # A process that hangs halfway through a message would block `recv_bytes` for ever: killing it ends that.
+        timer = threading.Timer(max(0.0, self._seconds_left), self.kill)
         timer.daemon = True
         timer.start()
         try:
-            words = json.loads(self._connection.recv_bytes(_MOST_WORDS))
+            header = json.loads(self._connection.recv_bytes(_MAX_HEADER))
             arrays = [
-                np.frombuffer(self._connection.recv_bytes(_MOST_BYTES), dtype=np.dtype(kind)).reshape(shape).copy()
-                for kind, *shape in words["arrays"]
+                np.frombuffer(self._connection.recv_bytes(_MAX_ARRAY), dtype=np.dtype(kind)).reshape(shape).copy()
+                for kind, *shape in header["arrays"]
             ]
         except (EOFError, OSError, ValueError, KeyError, TypeError) as error:
             self.kill()
-            raise _Gone from error
+            raise _ConnectionLost from error
         finally:
             timer.cancel()
-            self._left -= time.monotonic() - begun
-        return Message(words, arrays)
+            self._seconds_left -= time.monotonic() - begun
+        return Message(header, arrays)
 
 
-class _Gone(Exception):
-    """A process has died, was killed, or talks nonsense."""
+class _ConnectionLost(Exception):
+    """A process has died, was killed, or sends what is no reply."""
 
 
 class Timed(Generic[Result]):
-    """A result, and the seconds that it waited for a process and that it took."""
+    """A result, with the seconds that the job waited for a process and that it took."""
 
     def __init__(self, result: Result, waited: float, took: float) -> None:
         self.result, self.waited, self.took = result, waited, took
 
 
 class DecoderPool:
-    """``workers`` processes, and a thread for each that listens to it.
+    """``workers`` processes, with a thread for each that waits for its replies.
 
-    ``replaced`` is called when a process has been replaced. Making one takes seconds, the first time.
+    ``on_replace`` is called when a process has been replaced. Starting the first process takes seconds.
     """
 
-    def __init__(self, reading: Reading, *, workers: int | None = None, replaced: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: DecoderSettings, *, workers: int | None = None, on_replace: Callable[[], None]
+    ) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         count = workers or min(8, _cores())
-        self._reading, self._replaced = reading, replaced
+        self._settings, self._on_replace = settings, on_replace
         self._closed = False
-        atexit.register(self.close)  # before multiprocessing waits for its processes, which end when they are told to
+        atexit.register(self.close)  # before multiprocessing waits for the processes, which end only when told to
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._all: set[Worker] = set()
+        self._workers: set[Worker] = set()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoding")
         try:
             for _ in range(count):
-                self._idle.put(self._new())
+                self._idle.put(self._start())
         except BaseException:
             self.close()
             raise
 
     def submit(self, use: Callable[[Worker], Result]) -> Future[Timed[Result]]:
-        """Has ``use`` talk to a process, in a thread, as soon as one is free."""
-        return self._threads.submit(self._use, use, time.monotonic())
+        """Calls ``use`` with a process, in a thread, as soon as one is free; returns the future of its result."""
+        return self._threads.submit(self._run, use, time.monotonic())
 
     def close(self) -> None:
-        """Kills all. Whoever waits for one has its ``RequestError``, or a cancelled future."""
+        """Kills all processes. Running jobs raise ``RequestError``; waiting ones have a cancelled future."""
         atexit.unregister(self.close)
         with self._lock:
             self._closed = True
-            workers = list(self._all)
+            workers = list(self._workers)
         for worker in workers:
             worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for worker in workers:
             worker.close()
 
-    def _use(self, use: Callable[[Worker], Result], since: float) -> Timed[Result]:
+    def _run(self, use: Callable[[Worker], Result], since: float) -> Timed[Result]:
         worker = self._idle.get()  # there are as many as threads
         begun = time.monotonic()
         try:
             if not worker.is_alive and not self._closed:
-                worker = self._instead_of(worker)
+                worker = self._replace(worker)
             return Timed(use(worker), begun - since, time.monotonic() - begun)
-        except RequestError as refused:
+        except RequestError as error:
             if self._closed:
-                raise RequestError("shutting_down", "the server is shutting down: try again") from refused
+                raise RequestError("shutting_down", "the server is shutting down: try again") from error
             raise
         finally:
             self._idle.put(worker)
 
-    def _instead_of(self, spent: Worker) -> Worker:
-        spent.close()
-        fresh = self._new()
+    def _replace(self, dead: Worker) -> Worker:
+        dead.close()
+        fresh = self._start()
         with self._lock:
-            self._all.discard(spent)
-        self._replaced()
+            self._workers.discard(dead)
+        self._on_replace()
         return fresh
 
-    def _new(self) -> Worker:
-        worker = Worker(self._reading)
+    def _start(self) -> Worker:
+        worker = Worker(self._settings)
         with self._lock:
-            self._all.add(worker)
+            self._workers.add(worker)
             closed = self._closed
         if closed:
             worker.kill()

@@ -1,8 +1,8 @@
-"""What runs in the processes that decode: one file after another in, pixels out.
+"""The process that decodes uploaded files: paths in, pixels out.
 
-A file from a stranger may do anything to the code that reads it. So it is read here, under bounds, by a process that
-may take only so much memory, and that is killed when it takes too long. What goes back are words in JSON and plain
-bytes: nothing that the server would run by reading it.
+A file from a stranger may do anything to the code that reads it. So a process of its own reads it, under bounds, with
+limited memory, and is killed when it takes too long. It sends back JSON and plain bytes: nothing that could make the
+server run code.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ Job = Literal["views", "windows", "clip"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How files are read. ``seconds`` of one, ``memory`` in bytes."""
+class DecoderSettings:
+    """How files are read: at most ``seconds`` and ``memory`` bytes for each."""
 
     preprocessing: Preprocessing
     views: Views
@@ -53,19 +53,22 @@ class Reading:
 Send = Callable[[dict[str, Any], list[NDArray[Any]]], None]
 
 
-def serve(connection: Connection, reading: Reading) -> None:
-    """Reads files until the server hangs up. A job is ``{"job": …, "path": …}``; see `Send` for what comes back: words,
-    and then the arrays whose bytes follow. ``{"ready": true}`` comes first, ``{"refused": …}`` where a file is bad."""
-    # Ctrl-C and a shutdown of the machine reach every process; this one lives as long as the server wants it to.
+def run_decoder(connection: Connection, settings: DecoderSettings) -> None:
+    """Decodes files until the server closes the connection.
+
+    A job is ``{"job": …, "path": …}``. Every reply is a JSON header and the bytes of its arrays. The first reply is
+    ``{"ready": true}``; ``{"refused": …}`` is the reply to a bad file.
+    """
+    # Ctrl-C and a shutdown of the machine reach every process; the server ends this one.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    logging.getLogger("dualformer").setLevel(logging.ERROR)  # remarks about files are not the server's log
+    logging.getLogger("dualformer").setLevel(logging.ERROR)  # remarks about files do not belong in the server's log
     torch.set_num_threads(1)
-    gc.freeze()  # what imports have made is not looked through after every file
+    gc.freeze()  # the collector skips what imports have made
 
-    def send(words: dict[str, Any], arrays: list[NDArray[Any]]) -> None:
+    def send(header: dict[str, Any], arrays: list[NDArray[Any]]) -> None:
         shapes = [[array.dtype.str, *array.shape] for array in arrays]
-        connection.send_bytes(json.dumps({**words, "arrays": shapes}).encode())
+        connection.send_bytes(json.dumps({**header, "arrays": shapes}).encode())
         for array in arrays:
             connection.send_bytes(array.tobytes())
 
@@ -73,39 +76,39 @@ def serve(connection: Connection, reading: Reading) -> None:
         send({"ready": True}, [])
         while True:
             job = json.loads(connection.recv_bytes())
-            _limit_time(reading.seconds)
-            _limit_memory(reading.memory)
-            _work(job, reading, send)
+            _limit_time(settings.seconds)
+            _limit_memory(settings.memory)
+            _run_job(job, settings, send)
             gc.collect()
-            return_freed_memory()  # a large file leaves nothing behind that the next one would be short of
+            return_freed_memory()  # a large file leaves the next one all of the memory
 
 
-def _work(job: dict[str, Any], reading: Reading, send: Send) -> None:
+def _run_job(job: dict[str, Any], settings: DecoderSettings, send: Send) -> None:
     try:
-        with bounded(reading.bounds):
-            _JOBS[job["job"]](Path(job["path"]), reading, send)
+        with bounded(settings.bounds):
+            _JOBS[job["job"]](Path(job["path"]), settings, send)
     except VideoError as error:
-        send({"refused": _code(error), "reason": error.reason}, [])
+        send({"refused": _error_code(error), "reason": error.reason}, [])
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # which is how torch says it
             raise
         send({"refused": "too_much_memory", "reason": "reading it takes more memory than it may"}, [])
 
 
-def _views(path: Path, reading: Reading, send: Send) -> None:
-    pre, views = reading.preprocessing, reading.views
-    _opened(path)
+def _send_views(path: Path, settings: DecoderSettings, send: Send) -> None:
+    pre, views = settings.preprocessing, settings.views
+    _check_opens(path)
     with open_video(path, clock=pre.fps is not None) as reader:
         pixels = views_from(reader, path, pre, clips=views.clips, crops=views.crops)
         frames, last = len(reader.times), float(reader.times[-1])
     send({"frames": frames, "seconds": last + last_interval(0.0, last, frames)}, [pixels.numpy()])
 
 
-def _windows(path: Path, reading: Reading, send: Send) -> None:
-    pre = reading.preprocessing
-    _opened(path)
+def _send_windows(path: Path, settings: DecoderSettings, send: Send) -> None:
+    pre = settings.preprocessing
+    _check_opens(path)
     with Playing(path, clock=pre.fps is not None) as playing:
-        cutter = Cutter(playing, Sampler(pre, reading.views.crops), Windows(pre))
+        cutter = Cutter(playing, Sampler(pre, settings.views.crops), Windows(pre))
         any_clip = False
         for window in cutter:
             send({"start": window.start, "end": window.end}, [window.views.numpy()])
@@ -117,22 +120,26 @@ def _windows(path: Path, reading: Reading, send: Send) -> None:
     send({"frames": footage.frames, "end": footage.end, "error": footage.error, "last": True}, [starts])
 
 
-def _clip(path: Path, reading: Reading, send: Send) -> None:
-    _opened(path)
-    clip = see_file(path, reading.preprocessing, Moment())
+def _send_clip(path: Path, settings: DecoderSettings, send: Send) -> None:
+    _check_opens(path)
+    clip = see_file(path, settings.preprocessing, Moment())
     times = np.zeros(0) if clip.times is None else clip.times
     send({"box": clip.box}, [clip.view.numpy(), clip.frames, clip.numbers, times])
 
 
-_JOBS: dict[Job, Callable[[Path, Reading, Send], None]] = {"views": _views, "windows": _windows, "clip": _clip}
+_JOBS: dict[Job, Callable[[Path, DecoderSettings, Send], None]] = {
+    "views": _send_views,
+    "windows": _send_windows,
+    "clip": _send_clip,
+}
 
 
 class _NoVideo(VideoError):
-    """It does not open, or has no pictures."""
+    """The file does not open, or has no pictures."""
 
 
-def _opened(path: Path) -> None:
-    """Tells what is no video from a video that does not decode."""
+def _check_opens(path: Path) -> None:
+    """Raises `_NoVideo` for what is no video, in contrast to a video that does not decode."""
     try:
         OpenVideo(path, 1).close()
     except BoundsError:
@@ -141,7 +148,7 @@ def _opened(path: Path) -> None:
         raise _NoVideo(path, error.reason) from error.__cause__
 
 
-def _code(error: VideoError) -> str:
+def _error_code(error: VideoError) -> str:
     if isinstance(error.__cause__, MemoryError):  # FFmpeg says so as well
         return "too_much_memory"
     if isinstance(error, BoundsError):
@@ -150,8 +157,8 @@ def _code(error: VideoError) -> str:
 
 
 def _limit_memory(most: int) -> None:
-    """What this process may take besides what it has, and no dumps of it. Elsewhere than on Linux the kernel does not
-    keep such a limit."""
+    """Limits the memory that this process may take besides what it has, and turns off core dumps. Only Linux keeps
+    such a limit."""
     if not sys.platform.startswith("linux"):
         return
     import resource
@@ -164,7 +171,7 @@ def _limit_memory(most: int) -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    """The server kills what takes too long. Where the server itself was killed, this ends an endless loop: by computing
-    time, which is no more than time."""
+    """Ends an endless loop where the server, which kills what takes too long, was itself killed. It counts computing
+    time, which is never more than time."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds + 5)

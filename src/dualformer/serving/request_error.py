@@ -1,4 +1,4 @@
-"""Why a request has no answer: a code for programs, its HTTP status, and a line for people with the remedy."""
+"""The errors of requests: a code for programs, its HTTP status, and a line for people with the remedy."""
 
 from __future__ import annotations
 
@@ -52,26 +52,26 @@ STATUS: dict[Code, int] = {
 """415: what was sent is no video in a form. 422: it is a video, but none that is taken."""
 assert set(STATUS) == set(get_args(Code))
 
-_COME_BACK = {"too_many_requests": 1, "shutting_down": 5}
+_RETRY_AFTER = {"too_many_requests": 1, "shutting_down": 5}
 """Seconds after which it is worth trying again."""
 
 
 class RequestError(DualFormerError):
-    """A request that is not answered. ``status`` is HTTP's; the message is one line and says what helps."""
+    """A request that is refused. ``status`` is the HTTP status; the message is one line that says what helps."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(" ".join(message.split()))
         self.code: Code = code
         self.status = STATUS[code]
-        self.retry_after: int | None = _COME_BACK.get(code)
+        self.retry_after: int | None = _RETRY_AFTER.get(code)
         """Seconds."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """That go with the answer."""
+        """Headers of the response."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         return headers | ({"WWW-Authenticate": "Bearer"} if self.code == "unauthorized" else {})
 
     def to_dict(self) -> dict[str, Any]:
-        """The body of the answer."""
+        """Returns the JSON body of the response."""
         return {"error": {"code": self.code, "message": str(self)}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from dualformer.serving.request_error import STATUS
-from dualformer.serving.service import Answer, Service
+from dualformer.serving.service import Service, TimedPrediction
 from dualformer.serving.uploads import FIELD
 
 
@@ -56,9 +56,9 @@ class Failure(BaseModel):
     error: Error
 
 
-def labels_of(service: Service, answer: Answer, *, top: int, threshold: float, upload: float) -> Labels:
-    """An answer as JSON."""
-    prediction = answer.prediction
+def labels_of(service: Service, result: TimedPrediction, *, top: int, threshold: float, upload: float) -> Labels:
+    """Returns a prediction as JSON."""
+    prediction = result.prediction
     return Labels(
         label=prediction.label,
         probability=prediction.probability,
@@ -67,9 +67,9 @@ def labels_of(service: Service, answer: Answer, *, top: int, threshold: float, u
         if prediction.multi_label
         else None,
         source=prediction.source,
-        frames=answer.frames,
-        seconds=answer.seconds,
-        timing=Timing(upload=upload, decode=answer.decode, wait=answer.wait, network=answer.network),
+        frames=result.frames,
+        seconds=result.seconds,
+        timing=Timing(upload=upload, decode=result.decode, wait=result.wait, network=result.network),
         model=service.name,
     )
 
@@ -116,7 +116,7 @@ UPLOAD = {
 
 
 def description(service: Service) -> dict[str, object]:
-    """What there is, for ``GET /``."""
+    """Returns what ``GET /`` tells: the model, its limits and the paths."""
     recognizer, limits = service.recognizer, service.limits
     return {
         "service": "dualformer",

@@ -1,4 +1,4 @@
-"""Runs an application until it is told to stop, and stops in order."""
+"""Runs the application with uvicorn and shuts it down gracefully."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from dualformer.serving.protocol import patient_protocol
+from dualformer.serving.header_timeout import header_timeout_protocol
 from dualformer.serving.service import Service
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket with an address that clients can connect to once a server runs; port 0 is any that is free.
+    """Returns a socket bound to an address; port 0 is any free one. Clients can connect once a server runs on it.
 
     Raises ``OSError`` for an address that is taken, or is none of this machine's.
     """
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise OSError(error.errno, f"{error.strerror}: choose another --host", f"{host}:{port}") from error
+        raise OSError(error.errno, f"{error.strerror}: choose another `host`", f"{host}:{port}") from error
     listening = socket.socket(family, kind)
     try:
         if os.name == "posix":
@@ -31,21 +31,21 @@ def bind(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         listening.close()
-        raise OSError(error.errno, f"{error.strerror}: choose another --host or --port", f"{host}:{port}") from error
+        raise OSError(error.errno, f"{error.strerror}: choose another `host` or `port`", f"{host}:{port}") from error
     return listening
 
 
 def make_server(
     app: FastAPI, service: Service, *, grace: float = 30.0, on_start: Callable[[], None] = lambda: None
 ) -> uvicorn.Server:
-    """``server.run(sockets=[…])`` answers until SIGTERM, SIGINT or ``server.should_exit = True``.
+    """Returns a server whose ``run(sockets=[…])`` answers until SIGTERM, SIGINT or ``should_exit = True``.
 
-    ``on_start`` is called when clients can connect. When it is told to stop, no more requests are taken, those in work
-    have ``grace`` seconds, and the service is closed. A second SIGINT stops at once.
+    ``on_start`` is called when clients can connect. When it is told to stop, it takes no more requests, gives the
+    running ones ``grace`` seconds and closes the service. A second SIGINT stops it at once.
     """
     config = uvicorn.Config(
         app,
-        http=patient_protocol(service.limits.header_seconds),
+        http=header_timeout_protocol(service.limits.header_seconds),
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -61,7 +61,7 @@ def make_server(
 
 
 def run_server(server: uvicorn.Server, listening: socket.socket) -> None:
-    """Runs it in the main thread. The signals that end it end nothing else."""
+    """Runs the server in the main thread. The signals that end it end nothing else."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     # When uvicorn has stopped it raises anew what stopped it, and the process would end by that.
     before = [signal.signal(number, lambda *_: None) for number in numbers]
@@ -83,5 +83,5 @@ class _Server(uvicorn.Server):
             self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._service.stop_taking()
+        self._service.stop_accepting()
         super().handle_exit(sig, frame)

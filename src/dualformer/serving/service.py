@@ -1,4 +1,4 @@
-"""Files in, answers out: what HTTP and the web page are made of."""
+"""The service behind HTTP and the web page: files in, predictions, timelines and explanations out."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.sliding_windows import Window
 from dualformer.inference.timeline import Answers, Footage, Smoothing, Timeline
 from dualformer.scoring.view_scores import average_views
-from dualformer.serving.batches import Batcher
 from dualformer.serving.decoder_pool import DecoderPool, Message, Worker
-from dualformer.serving.decoder_process import Reading
+from dualformer.serving.decoder_process import DecoderSettings
+from dualformer.serving.dynamic_batching import Batcher
 from dualformer.serving.limits import Limits
 from dualformer.serving.metrics import Metrics
 from dualformer.serving.request_error import RequestError
-from dualformer.serving.temp_folder import Folder
+from dualformer.serving.temp_folder import TempFolder
 from dualformer.video.backend import chosen_backend
 from dualformer.video.bounds import Bounds
 from dualformer.video.encode import write_video
@@ -33,8 +33,8 @@ from dualformer.weights.exported.exported_network import ExportedNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
-    """What is said about one file, and what that took in seconds."""
+class TimedPrediction:
+    """The prediction for one file, and how long it took in seconds."""
 
     prediction: Prediction
     frames: int
@@ -44,20 +44,20 @@ class Answer:
     wait: float
     """For a process that decodes, and for the batch."""
     network: float
-    """Of the batch that it was in."""
+    """Of the batch that its views were in."""
 
 
 class Service:
-    """A recogniser that many ask at once, about files that nobody has looked at before.
+    """Answers requests about uploaded files with a recogniser, many at a time.
 
-    Files are read in processes of their own, under ``limits``; views of several files go through the network together:
-    up to ``batch``, which is waited for ``batch_ms`` milliseconds at most. ``workers``: processes that read; one for
-    each core, eight at most, if not given. ``name``: what the weights are called. ``temp``: where the folder for
-    temporary files is made. Everything may be called from any event loop; ``close`` it.
+    Processes of their own read the files, under ``limits``. Views of several files go through the network in batches of
+    up to ``batch``, which wait ``batch_ms`` milliseconds at most to fill up. ``workers``: processes that read (default:
+    one for each core, eight at most). ``name``: what the weights are called. ``temp``: where the folder for temporary
+    files is made. All methods may be called from any event loop. Close it at the end.
 
-    Making one takes seconds: processes start. They import the main module, so that a script that makes one needs the
-    usual ``if __name__ == "__main__":``. Raises ``ValueError`` where another decoder than PyAV is chosen, which alone
-    keeps limits.
+    Making one takes seconds, in which processes start. They import the main module, so a script that makes one needs
+    the usual ``if __name__ == "__main__":``. Raises ``ValueError`` where another decoder than PyAV is chosen, the only
+    one that keeps limits.
     """
 
     def __init__(
@@ -77,79 +77,83 @@ class Service:
         self.limits = limits = limits or Limits()
         self.name = name
         self.metrics = Metrics()
-        reading = Reading(
+        settings = DecoderSettings(
             preprocessing=recognizer.preprocessing,
             views=recognizer.views,
             bounds=Bounds(pixels=limits.max_pixels, frames=limits.max_frames, seconds=limits.max_seconds),
             seconds=limits.decode_seconds,
             memory=limits.decode_bytes,
         )
-        self._batcher = Batcher(recognizer.predict_views, most=batch, patience=batch_ms / 1000, metrics=self.metrics)
-        self.folder = Folder(temp)
+        self._batcher = Batcher(
+            recognizer.predict_views, max_views=batch, max_delay=batch_ms / 1000, metrics=self.metrics
+        )
+        self.folder = TempFolder(temp)
         try:
-            self._crew = DecoderPool(reading, workers=workers, replaced=self.metrics.replaced.inc)
+            self._decoders = DecoderPool(settings, workers=workers, on_replace=self.metrics.replaced.inc)
         except BaseException:
             self.folder.remove()
             raise
         self._lock = threading.Lock()
-        self._in_work = 0
+        self._active = 0
         self._stopping = self._closed = False
-        self.metrics.watch("requests_in_work", "Requests that are worked on", lambda: self._in_work)
+        self.metrics.watch("requests_in_work", "Requests that are worked on", lambda: self._active)
         self.metrics.watch("queue_views", "Views that wait for the network", self._batcher.views_waiting)
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes requests."""
+        """Whether it accepts requests."""
         return not self._stopping
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """A place among the requests in work. Raises ``RequestError`` where there is none, or no more are taken."""
+        """Holds a place for a running request. Raises ``RequestError`` where none is free or the server stops."""
         with self._lock:
             if self._stopping:
                 raise RequestError("shutting_down", "the server is shutting down: try again, or another one")
-            if self._in_work >= self.limits.concurrency:
-                raise RequestError("too_many_requests", f"{self._in_work} requests are in work: try again in a second")
-            self._in_work += 1
+            if self._active >= self.limits.concurrency:
+                raise RequestError("too_many_requests", f"{self._active} requests are in work: try again in a second")
+            self._active += 1
         try:
             yield
         finally:
             with self._lock:
-                self._in_work -= 1
+                self._active -= 1
 
     async def predict(self, path: Path) -> Prediction:
-        """The labels of a file. Raises ``RequestError``."""
+        """Predicts the labels of a file. Raises ``RequestError``."""
         with self.slot():
-            return (await self.answer(path, path.name)).prediction
+            return (await self.predict_timed(path, path.name)).prediction
 
-    async def answer(self, path: Path, source: str) -> Answer:
-        """The same with what it took, for a caller that holds a `slot`. ``source``: what to call the file."""
+    async def predict_timed(self, path: Path, source: str) -> TimedPrediction:
+        """Predicts the labels of a file, for a caller that holds a `slot`. ``source``: what to call the file."""
         recognizer = self.recognizer
         expected = (recognizer.views.count, *_clip_shape(recognizer))
-        decoded = await asyncio.wrap_future(self._crew.submit(lambda worker: _only(worker.ask("views", str(path)))))
-        pixels = _checked(decoded.result, expected)
+        decoded = await asyncio.wrap_future(self._decoders.submit(lambda worker: _only(worker.run("views", str(path)))))
+        pixels = _pixels(decoded.result, expected)
         scores = await asyncio.wrap_future(self._batcher.submit(torch.from_numpy(pixels)))
         waited = decoded.waited + scores.waited
         self.metrics.decode.observe(decoded.took)
         self.metrics.wait.observe(waited)
-        return Answer(
+        return TimedPrediction(
             prediction=recognizer.prediction_of(source, average_views(scores.probabilities)),
-            frames=int(decoded.result.words["frames"]),
-            seconds=float(decoded.result.words["seconds"]),
+            frames=int(decoded.result.header["frames"]),
+            seconds=float(decoded.result.header["seconds"]),
             decode=decoded.took,
             wait=waited,
             network=scores.took,
         )
 
     async def timeline(self, path: Path) -> Timeline:
-        """What happens when in a file. Raises ``RequestError``."""
+        """Returns what happens when in a file. Raises ``RequestError``."""
         with self.slot():
-            return (await asyncio.wrap_future(self._crew.submit(lambda worker: self._timeline(worker, path)))).result
+            return (
+                await asyncio.wrap_future(self._decoders.submit(lambda worker: self._timeline(worker, path)))
+            ).result
 
     async def explain(self, path: Path, label: str | None, folder: Path) -> Path:
-        """Grad-CAM over the clip in the middle of a file, for a class or the most likely one: an MP4 in ``folder``.
+        """Writes Grad-CAM over the middle clip of a file, for a class or the most likely one: an MP4 in ``folder``.
 
-        Raises ``RequestError``, also for an exported model, which cannot explain, and for a class that there is not.
+        Raises ``RequestError``, also for an exported model, which cannot explain, and for an unknown class.
         """
         recognizer = self.recognizer
         if isinstance(recognizer.network, ExportedNetwork):
@@ -159,31 +163,35 @@ class Service:
         if label is not None and label not in recognizer.labels:
             raise RequestError("bad_request", "the class to explain is none that the weights know")
         with self.slot():
-            decoded = await asyncio.wrap_future(self._crew.submit(lambda worker: _only(worker.ask("clip", str(path)))))
-            seen = _seen(decoded.result, _clip_shape(recognizer))
-            found = await asyncio.wrap_future(self._batcher.call(lambda: explain_video(recognizer, seen, label=label)))
-            explanation = replace(found, source=path.name)
+            decoded = await asyncio.wrap_future(
+                self._decoders.submit(lambda worker: _only(worker.run("clip", str(path))))
+            )
+            shown = _shown_clip(decoded.result, _clip_shape(recognizer))
+            explained = await asyncio.wrap_future(
+                self._batcher.call(lambda: explain_video(recognizer, shown, label=label))
+            )
+            explanation = replace(explained, source=path.name)
             target = folder / "gradcam.mp4"
             await asyncio.to_thread(
                 lambda: write_video(target, film(explanation), fps=playing_rate(explanation), crf=18)
             )
             return target
 
-    def stop_taking(self) -> None:
-        """From now on, requests are refused. Those in work go on."""
+    def stop_accepting(self) -> None:
+        """Refuses all further requests; running ones go on."""
         self._stopping = True
 
     async def close(self) -> None:
-        """Ends the processes and removes the temporary files. Who is in work still is refused."""
+        """Ends the processes and removes the temporary files. Requests that still run fail."""
         await asyncio.to_thread(self.close_now)
 
     def close_now(self) -> None:
-        """`close` without an event loop. A second time, nothing happens."""
+        """`close` without an event loop. A second call does nothing."""
         self._stopping = True
         with self._lock:
             closed, self._closed = self._closed, True
         if not closed:
-            self._crew.close()
+            self._decoders.close()
             self._batcher.close()
             self.folder.remove()
 
@@ -194,15 +202,15 @@ class Service:
         footage: list[Footage] = []
 
         def clips() -> Iterator[Window]:
-            for message in worker.ask("windows", str(path)):
-                words = message.words
-                if "last" in words:
+            for message in worker.run("windows", str(path)):
+                header = message.header
+                if "last" in header:
                     starts = tuple(message.arrays[0].astype(float).tolist())
                     footage.append(
-                        Footage(frames=words["frames"], end=words["end"], starts=starts, error=words["error"])
+                        Footage(frames=header["frames"], end=header["end"], starts=starts, error=header["error"])
                     )
                 else:
-                    yield Window(words["start"], words["end"], torch.from_numpy(_checked(message, expected)))
+                    yield Window(header["start"], header["end"], torch.from_numpy(_pixels(message, expected)))
 
         answers = Answers(lambda views: self._batcher.submit(views).result().probabilities)
         answers.add(clips(), max(1, recognizer.views_per_batch // crops))
@@ -219,20 +227,20 @@ def _clip_shape(recognizer: Recognizer) -> tuple[int, int, int, int]:
     return pre.frames, pre.crop, pre.crop, 3
 
 
-def _checked(message: Message, shape: tuple[int, ...], place: int = 0) -> np.ndarray:
-    """Pixels of the shape that they must have: who sent them has read a stranger's file."""
+def _pixels(message: Message, shape: tuple[int, ...], place: int = 0) -> np.ndarray:
+    """Returns the pixels of a reply. Checks their shape, for the process that sent them has read a stranger's file."""
     pixels = message.arrays[place]
     if pixels.dtype != np.uint8 or pixels.shape != shape:
         raise RequestError("decoder_died", "reading it gave no frames: convert it to H.264 in MP4 and try again")
     return pixels
 
 
-def _seen(message: Message, shape: tuple[int, int, int, int]) -> ShownClip:
+def _shown_clip(message: Message, shape: tuple[int, int, int, int]) -> ShownClip:
     _, frames, numbers, times = message.arrays
-    top, left, height, width = message.words["box"]
+    top, left, height, width = message.header["box"]
     return ShownClip(
-        view=torch.from_numpy(_checked(message, shape)),
-        frames=_checked(message, (shape[0], *frames.shape[1:3], 3), 1),
+        view=torch.from_numpy(_pixels(message, shape)),
+        frames=_pixels(message, (shape[0], *frames.shape[1:3], 3), 1),
         box=(top, left, height, width),
         numbers=numbers,
         times=times if len(times) else None,

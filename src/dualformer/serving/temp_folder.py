@@ -1,4 +1,4 @@
-"""The private folder of a server's temporary files, gone when the server is, however it ended."""
+"""A private folder for a server's temporary files, removed even where the server was killed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _LOCK = "in-use"
 _ATTEMPTS = 20
 
 
-class Folder:
+class TempFolder:
     """A folder that nobody else may read, below ``parent`` (the system's temporary folder).
 
-    Servers that were killed leave theirs: making one removes those. A living server holds a lock in its own, by which
-    it is told apart from a dead one. Raises ``FileNotFoundError`` where ``parent`` is no folder, and
+    A server that was killed leaves its folder behind; making a new one removes it. A running server holds a lock on a
+    file in its folder, by which the two are told apart. Raises ``FileNotFoundError`` where ``parent`` is no folder, and
     ``DualFormerError`` where nothing can be locked below it.
     """
 
     def __init__(self, parent: Path | None = None) -> None:
         parent = Path(tempfile.gettempdir()) if parent is None else parent
         if not parent.is_dir():
-            raise FileNotFoundError(f"{parent}: there is no such folder for temporary files: choose another --temp")
-        remove_left(parent)
+            raise FileNotFoundError(f"{parent}: there is no such folder for temporary files: choose another `temp`")
+        remove_stale(parent)
         for _ in range(_ATTEMPTS):
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             self._lock = FileLock(self.path / _LOCK)
@@ -42,11 +42,11 @@ class Folder:
                 continue
             if self.path.exists():
                 return
-        raise DualFormerError(f"{parent}: no file can be locked there, as a server needs: choose another --temp")
+        raise DualFormerError(f"{parent}: no file can be locked there, as a server needs: choose another `temp`")
 
     @contextmanager
     def file(self) -> Iterator[Path]:
-        """A name for a new file, which is removed at the end if it is there."""
+        """Yields a path for a new file and removes the file at the end, if there is one."""
         path = self.path / secrets.token_hex(8)
         try:
             yield path
@@ -54,20 +54,20 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """With all that is in it. A second time, nothing happens."""
+        """Removes the folder with its files. A second call does nothing."""
         self._lock.release()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def remove_left(parent: Path) -> list[Path]:
-    """Removes the folders of servers that run no longer; returns them."""
+def remove_stale(parent: Path) -> list[Path]:
+    """Removes the folders of servers that no longer run and returns their paths."""
     removed: list[Path] = []
     for path in parent.glob(f"{_PREFIX}*"):
         if not path.is_dir() or path.is_symlink():
             continue
         lock = FileLock(path / _LOCK)
         try:
-            if not _own(path):
+            if not _is_own(path):
                 continue
             with lock.acquire(blocking=False):
                 shutil.rmtree(path, ignore_errors=True)
@@ -77,5 +77,5 @@ def remove_left(parent: Path) -> list[Path]:
     return removed
 
 
-def _own(path: Path) -> bool:
+def _is_own(path: Path) -> bool:
     return not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()

@@ -1,7 +1,7 @@
-"""A file out of a multipart form, written to a temporary file as it comes.
+"""Receives an uploaded file from a multipart form and writes it to disk as it arrives.
 
-Frameworks hand forms over when all of them has arrived. Here the limits hold while it does, and what the client calls
-its file is a word in the answer, never a path.
+Frameworks hand a form over when all of it has arrived. Here the limits hold while it arrives, and the client's name for
+the file goes into the response, never into a path.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from dualformer.serving.limits import Limits
 from dualformer.serving.request_error import RequestError
 
 FIELD = "video"
-_AROUND = 64 * 1024
-"""Bytes that a form may have besides its file."""
-_MOST_HEADER = 8 * 1024
-"""Bytes before the content of a part."""
-_LONGEST_NAME = 120
+_FORM_OVERHEAD = 64 * 1024
+"""Bytes of a form besides its file, at most."""
+_MAX_HEADER = 8 * 1024
+"""Bytes of the headers of a part, at most."""
+_MAX_NAME = 120
 
 
-def check_head(headers: Mapping[str, str], limits: Limits) -> bytes:
-    """What stands between the parts of a form, by the headers of its request.
+def parse_boundary(headers: Mapping[str, str], limits: Limits) -> bytes:
+    """Returns the boundary between the parts of a form, from the headers of its request.
 
-    Raises ``RequestError`` for what is no form, is compressed, or says that it is too large.
+    Raises ``RequestError`` for a body that is no form, is compressed, or announces that it is too large.
     """
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limits.max_bytes + _AROUND:
+    if length.isdecimal() and int(length) > limits.max_bytes + _FORM_OVERHEAD:
         raise _too_large(limits)
     encoding = headers.get("content-encoding", "identity")
     if encoding.strip().lower() not in ("", "identity"):
-        raise RequestError("unsupported_body", f"the body has Content-Encoding {_word(encoding)}: send it as it is")
+        raise RequestError("unsupported_body", f"the body has Content-Encoding {_quoted(encoding)}: send it as it is")
     content_type = headers.get("content-type", "")
     how = f"send the file as field {FIELD!r} of multipart/form-data"
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
-        said = _word(content_type) if content_type else "none"
-        raise RequestError("unsupported_body", f"the body has Content-Type {said}: {how}")
+        given = _quoted(content_type) if content_type else "none"
+        raise RequestError("unsupported_body", f"the body has Content-Type {given}: {how}")
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:  # RFC 2046
         raise RequestError(
@@ -54,7 +54,7 @@ def check_head(headers: Mapping[str, str], limits: Limits) -> bytes:
 async def receive_file(
     body: AsyncIterator[bytes], boundary: bytes, path: Path, limits: Limits, *, field: str = FIELD
 ) -> str:
-    """Writes the one file of a form, in its ``field``, to ``path``, and returns what the client calls it.
+    """Writes the one file of a form, in its ``field``, to ``path``, and returns the client's name for it.
 
     Raises ``RequestError`` where there is no file or there are several, where it is empty or too large, and where
     the body takes longer than it may; passes on what ``body`` raises.
@@ -72,7 +72,6 @@ async def receive_file(
 
 
 def _too_large(limits: Limits) -> RequestError:
-    """For a body that is larger than it may be."""
     return RequestError(
         "file_too_large", f"the file has more than {limits.max_bytes} bytes: cut it, or make it smaller"
     )
@@ -84,7 +83,7 @@ async def _feed(form: _Form, body: AsyncIterator[bytes]) -> None:
 
 
 class _Form:
-    """Takes the bytes of a form, and writes those of its file to ``file``."""
+    """Parses the bytes of a form and writes those of its file to ``file``."""
 
     def __init__(self, boundary: bytes, file: BinaryIO, limits: Limits, field: str) -> None:
         self._file, self._limits, self._field = file, limits, field
@@ -96,7 +95,7 @@ class _Form:
         self._parser = MultipartParser(
             boundary,
             {
-                "on_part_begin": self._part,
+                "on_part_begin": self._on_part,
                 "on_header_field": self._on_key,
                 "on_header_value": self._on_value,
                 "on_header_end": self._on_header,
@@ -108,33 +107,33 @@ class _Form:
 
     def write(self, chunk: bytes) -> None:
         self._received += len(chunk)
-        if self._received > self._limits.max_bytes + _AROUND:
+        if self._received > self._limits.max_bytes + _FORM_OVERHEAD:
             raise _too_large(self._limits)
         self._parser.write(chunk)
 
     def finish(self) -> str:
-        """What the client calls the file."""
+        """Returns the client's name for the file. Raises ``RequestError`` where there is no whole file."""
         if not self._ended:
             raise RequestError("bad_request", "the body ends before its form does: send it again")
         if self._name is None:
             raise RequestError("bad_request", f"the form has no file in its field {self._field!r}: send one")
         if not self._written:
-            raise RequestError("bad_request", f"the file {_word(self._name)} is empty (0 bytes)")
+            raise RequestError("bad_request", f"the file {_quoted(self._name)} is empty (0 bytes)")
         return self._name
 
-    def _part(self) -> None:
+    def _on_part(self) -> None:
         self._header, self._disposition = 0, b""
         self._key = self._value = b""
 
     def _on_key(self, data: bytes, start: int, end: int) -> None:
-        self._key += self._of_header(data[start:end])
+        self._key += self._counted(data[start:end])
 
     def _on_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += self._of_header(data[start:end])
+        self._value += self._counted(data[start:end])
 
-    def _of_header(self, piece: bytes) -> bytes:
+    def _counted(self, piece: bytes) -> bytes:
         self._header += len(piece)
-        if self._header > _MOST_HEADER:
+        if self._header > _MAX_HEADER:
             raise RequestError("bad_request", "a part of the form has a header that is too long")
         return piece
 
@@ -147,7 +146,7 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         field, name = options.get(b"name", b""), options.get(b"filename")
         if field != self._field.encode() or name is None:
-            what = _word(field.decode("utf-8", "replace"))
+            what = _quoted(field.decode("utf-8", "replace"))
             raise RequestError(
                 "bad_request", f"the form has a field {what}: send one file as {self._field!r}, and nothing else"
             )
@@ -166,12 +165,12 @@ class _Form:
 
 
 def base_name(name: str) -> str:
-    """The end of what a client calls its file: one short line without folders, of any system's."""
+    """Returns a client's name for a file as one short line, without folders of any operating system."""
     last = PurePosixPath(name.replace("\\", "/")).name
-    return re.sub(r"[^\w .,()+\-\[\]]", "_", last)[-_LONGEST_NAME:].strip(" .") or "unnamed"
+    return re.sub(r"[^\w .,()+\-\[\]]", "_", last)[-_MAX_NAME:].strip(" .") or "unnamed"
 
 
-def _word(text: str) -> str:
-    """Something that a client said, fit for a line of ours."""
-    short = text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
+def _quoted(text: str) -> str:
+    """Returns text of a client in quotes, shortened, fit for an error message."""
+    short = text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}…"
     return repr(short)

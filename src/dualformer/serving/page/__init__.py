@@ -1,5 +1,5 @@
-"""The web page over a service: drop a video, see labels, what happens when, and what the network goes by.
+"""The web page over a service: drop a video, see its labels, its timeline, and what the network goes by.
 
-``mount.mount_page`` puts it into an application; ``blocks`` is its layout and what its buttons do, ``guard`` keeps from
-it whatever is not the page's own business. Needs the extra ``web``.
+``mount`` adds it to an application, ``page_layout`` has its components and events, ``page_text`` its HTML, and
+``request_filter`` rejects requests that the page does not need. Needs the extra ``web``.
 """

@@ -1,7 +1,7 @@
-"""Videos to try the page with, rendered when it starts.
+"""Example videos for the page, rendered when it starts.
 
-They are clips of the motions that the weights ``rendered`` know, so with these the answers can be judged by eye. Other
-weights have not learnt these motions; the clips are there all the same, since they show what the page does.
+They show motions that the weights ``rendered`` know, so that the answers can be judged by eye. With other weights they
+still show what the page does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Example:
 
 
 def render_examples(folder: Path) -> list[Example]:
-    """Writes them into ``folder``: clips of one motion each, and a longer video of several, one after another."""
+    """Writes clips of one motion each, and a longer video of several, into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     found = [_write(folder / f"{motion}.mp4", motion, (motion,)) for motion in _MOTIONS]
     found.append(_write(folder / "one-after-another.mp4", "three, one after another", _ONE_AFTER_ANOTHER))

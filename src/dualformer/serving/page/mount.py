@@ -1,4 +1,4 @@
-"""Puts the page into an application, and clears up behind it."""
+"""Mounts the page in an application and deletes its old files."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from dualformer.serving.extra import need_web
 from dualformer.serving.page.examples import render_examples
 from dualformer.serving.page.request_filter import RequestFilter
 from dualformer.serving.service import Service
+from dualformer.serving.web_extra import require_web_extra
 
 _EXAMPLES = "examples"
-_KEPT = 15 * 60.0
-"""Seconds for which uploads, recordings and what was made of them are kept."""
-_SWEPT = 60.0
-"""Seconds between two times that old ones are looked for."""
+_KEEP_SECONDS = 15 * 60.0
+"""Seconds for which uploads, recordings and files made from them are kept."""
+_SWEEP_SECONDS = 60.0
+"""Seconds between two searches for old files."""
 
 
 def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
@@ -35,14 +35,14 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    need_web("gradio")  # not before: it looks at these when it is imported
+    require_web_extra("gradio")  # not before: Gradio reads these when it is imported
     import gradio as gr
 
     from dualformer.serving.page.page_layout import make_page
     from dualformer.serving.page.style import CSS, make_theme
 
     blocks = make_page(service, folder=folder, examples=render_examples(folder / _EXAMPLES))
-    # An application of its own between the two, so that the guard is in front of all that Gradio adds.
+    # An application between the two, so that the filter is in front of all that Gradio adds.
     inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(
         inner,
@@ -75,12 +75,12 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
 
 async def _sweep(folder: Path) -> None:
     while True:
-        await asyncio.sleep(_SWEPT)
-        await asyncio.to_thread(remove_old, folder, _KEPT)
+        await asyncio.sleep(_SWEEP_SECONDS)
+        await asyncio.to_thread(remove_old, folder, _KEEP_SECONDS)
 
 
 def remove_old(folder: Path, seconds: float) -> None:
-    """Removes what is in ``folder`` and was made longer ago, but for the examples."""
+    """Removes what in ``folder`` is older than ``seconds``, except the examples."""
     for path in folder.iterdir():
         try:
             made = path.stat().st_mtime

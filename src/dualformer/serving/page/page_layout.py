@@ -1,4 +1,4 @@
-"""The page itself: what is on it, and what its buttons do."""
+"""The components of the page and what its buttons do."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import FileData
 
 from dualformer.errors import DualFormerError
 from dualformer.inference.timeline_drawing import draw_timeline
 from dualformer.serving.page import page_text
 from dualformer.serving.page.examples import Example, are_known
-from dualformer.serving.page.upload import upload_box
 from dualformer.serving.service import Service
 
 _BARS = 5
 
-Shown = dict[Any, Any]
-"""What becomes of the components: a value or an update for each that changes."""
+Updates = dict[Any, Any]
+"""A value or an update for each component that changes."""
 
 
 def make_page(service: Service, *, folder: Path, examples: list[Example]) -> gr.Blocks:
-    """The page as Gradio's blocks. What is written for a visitor goes into ``folder``."""
+    """Returns the page as Gradio's blocks. Files for visitors are written into ``folder``."""
     return _Page(service, folder, examples).blocks
 
 
@@ -43,20 +43,20 @@ class _Page:
 
     def _lay_out(self, examples: list[Example]) -> None:
         labels = self._service.recognizer.labels
-        gr.HTML(page_text.heading(self._service), elem_id="heading")
+        gr.HTML(page_text.heading_html(self._service), elem_id="heading")
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=300):
-                self._video = upload_box(label="Video", elem_id="video")
+                self._video = _upload_box()
                 self._button = gr.Button("Recognise", variant="primary", elem_id="recognise")
                 chosen = gr.Dataset(
                     components=["textbox"],
                     samples=[[example.name] for example in examples],
                     type="index",
-                    label=page_text.about_examples(are_known(labels)),
+                    label=page_text.examples_label(are_known(labels)),
                     elem_id="examples",
                 )
             with gr.Column(scale=6, min_width=300):
-                self._status = gr.HTML(page_text.note(page_text.model_name(self._service)), elem_id="status")
+                self._status = gr.HTML(page_text.note_html(page_text.model_name(self._service)), elem_id="status")
                 self._labels = gr.Label(label="Labels", num_top_classes=_BARS, visible=False, elem_id="labels")
                 self._note = gr.HTML(visible=False, elem_id="note")
                 self._class = gr.Dropdown(
@@ -73,7 +73,7 @@ class _Page:
             show_progress="hidden",
             api_visibility="private",
         )
-        # One event for all, of which the last one counts: two would race for what is on the page.
+        # One event for both, of which the last one counts: two would race for the components.
         gr.on(
             [self._video.change, self._button.click],
             self._recognise,
@@ -92,31 +92,31 @@ class _Page:
             api_visibility="private",
         )
 
-    async def _recognise(self, video: str | None) -> AsyncIterator[Shown]:
-        """Labels, then the timeline, then the explanation of the most likely class: each as soon as it is there.
+    async def _recognise(self, video: str | None) -> AsyncIterator[Updates]:
+        """Yields the labels, the timeline and the explanation of the most likely class, each as soon as it is there.
 
-        Every step says all that is on the page: where the browser gets several at once, it keeps the last alone.
+        Every step yields the whole page, for a browser that gets several steps at once keeps only the last one.
         """
         if video is None:
-            yield self._blank() | {self._status: page_text.note(page_text.CHOOSE)}
+            yield self._blank() | {self._status: page_text.note_html(page_text.CHOOSE)}
             return
-        shown = self._blank() | {self._status: page_text.working("Reading the video and asking the network")}
+        shown = self._blank() | {self._status: page_text.working_html("Reading the video and asking the network")}
         yield shown
         path, begun = Path(video), time.perf_counter()
         try:
             prediction = await self._service.predict(path)
         except DualFormerError as error:
-            yield self._blank() | {self._status: page_text.refused(str(error))}
+            yield self._blank() | {self._status: page_text.error_html(str(error))}
             return
         shown = shown | {
-            self._status: page_text.computed(self._service, prediction, time.perf_counter() - begun),
+            self._status: page_text.result_html(self._service, prediction, time.perf_counter() - begun),
             self._labels: gr.Label(dict(prediction.top(_BARS)), visible=True),
         }
         yield shown
         shown = shown | {self._timeline: await self._timeline_of(path)}
         yield shown
         if page_text.is_exported(self._service):
-            yield shown | {self._note: gr.HTML(page_text.note(page_text.NO_EXPLANATION), visible=True)}
+            yield shown | {self._note: gr.HTML(page_text.note_html(page_text.NO_EXPLANATION), visible=True)}
             return
         async for explained in self._explain(video, prediction.label):
             shown = shown | explained
@@ -125,11 +125,11 @@ class _Page:
         yield shown | {self._class: gr.Dropdown(choices, value=prediction.label, visible=True)}
 
     async def _timeline_of(self, path: Path) -> gr.HTML:
-        """Nothing for a video that is no longer than a clip."""
+        """Returns the timeline; hidden for a video that is no longer than a clip."""
         try:
             timeline = await self._service.timeline(path)
         except DualFormerError as error:
-            return gr.HTML(page_text.refused(str(error)), visible=True)
+            return gr.HTML(page_text.error_html(str(error)), visible=True)
         if timeline.clips == 1:
             return gr.HTML(visible=False)
         with TemporaryDirectory(dir=self._folder) as folder:
@@ -137,22 +137,49 @@ class _Page:
             await asyncio.to_thread(draw_timeline, picture, timeline)
             return gr.HTML(page_text.timeline_html(timeline, picture.read_bytes()), visible=True)
 
-    async def _explain(self, video: str | None, label: str) -> AsyncIterator[Shown]:
-        """The Grad-CAM clip of a class."""
+    async def _explain(self, video: str | None, label: str) -> AsyncIterator[Updates]:
+        """Yields the Grad-CAM clip of a class."""
         if video is None:
             return
         hidden = gr.HTML(visible=False)
-        working = page_text.working(f"Looking for what speaks for {label}")
+        working = page_text.working_html(f"Looking for what speaks for {label}")
         yield {self._note: gr.HTML(working, visible=True), self._clip: hidden}
         with TemporaryDirectory(dir=self._folder) as folder:
             try:
                 clip = await self._service.explain(Path(video), label, Path(folder))
             except DualFormerError as error:
-                yield {self._note: gr.HTML(page_text.refused(str(error)), visible=True), self._clip: hidden}
+                yield {self._note: gr.HTML(page_text.error_html(str(error)), visible=True), self._clip: hidden}
                 return
             film = page_text.film_html(clip.read_bytes(), label)
         yield {self._note: hidden, self._clip: gr.HTML(film, visible=True)}
 
-    def _blank(self) -> Shown:
+    def _blank(self) -> Updates:
         hidden = (self._labels, self._note, self._class, self._clip, self._timeline)
         return {self._status: "", **{component: gr.update(visible=False) for component in hidden}}
+
+
+def _upload_box() -> gr.Video:
+    """Returns the box for a video file or a recording without sound, which it passes on unchanged.
+
+    Where ``ffmpeg`` is installed, Gradio would run it on uploads to take their sound out, and ``ffprobe`` on what it
+    shows: outside of the limits on reading.
+    """
+    box = gr.Video(
+        label="Video",
+        sources=["upload", "webcam"],
+        webcam_options=gr.WebcamOptions(mirror=False),  # left is to stay left
+        include_audio=False,
+        elem_id="video",
+    )
+    # Set here and not in a subclass: Gradio writes a stub file beside the source of every such class.
+    box.preprocess = _path_of
+    box.postprocess = _file_at
+    return box
+
+
+def _path_of(payload: FileData | None) -> str | None:
+    return None if payload is None else payload.path
+
+
+def _file_at(value: str | Path | None) -> FileData | None:
+    return None if value is None else FileData(path=str(value), orig_name=Path(value).name)

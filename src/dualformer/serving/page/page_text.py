@@ -1,4 +1,4 @@
-"""What the page says: sentences, and tables as HTML. Whatever is not the page's own is escaped."""
+"""The sentences and HTML of the page. Text from elsewhere, such as labels and names of files, is escaped."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def is_exported(service: Service) -> bool:
     return isinstance(service.recognizer.network, ExportedNetwork)
 
 
-def heading(service: Service) -> str:
-    """What the page is for, and what it takes."""
+def heading_html(service: Service) -> str:
+    """Returns what the page is for and which videos it takes."""
     recognizer, limits = service.recognizer, service.limits
     kinds = "which" if recognizer.card.multi_label else "which one"
     return (
@@ -34,13 +34,13 @@ def heading(service: Service) -> str:
     )
 
 
-def about_examples(known: bool) -> str:
+def examples_label(known: bool) -> str:
     what = "which these weights know" if known else "to try the page with; these weights have not learnt them"
     return f"Examples: rendered motions, {what}"
 
 
 def model_name(service: Service) -> str:
-    """What answers: the weights, how large a network, on what, in which precision."""
+    """Returns the name of the weights, the size of the network, the device and the precision."""
     recognizer, network = service.recognizer, service.recognizer.network
     if isinstance(network, ExportedNetwork):
         what = f"an exported model ({network.format})"
@@ -50,42 +50,42 @@ def model_name(service: Service) -> str:
     return f"{service.name}: {what}, {recognizer.precision} on {recognizer.device}"
 
 
-def looked_at(recognizer: Recognizer) -> str:
-    """The views: ``4 clips × 1 crop of 16 frames at 64×64``."""
+def views_text(recognizer: Recognizer) -> str:
+    """Returns the views: ``4 clips × 1 crop of 16 frames at 64×64``."""
     views, pre = recognizer.views, recognizer.preprocessing
     clips = f"{views.clips} clip{'s' * (views.clips > 1)} × {views.crops} crop{'s' * (views.crops > 1)}"
     return f"{clips} of {pre.frames} frames at {pre.crop}×{pre.crop}"
 
 
-def working(what: str) -> str:
+def working_html(what: str) -> str:
     return f'<p class="status" role="status">{escape(what)} …</p>'
 
 
-def computed(service: Service, prediction: Prediction, seconds: float) -> str:
-    """What was computed, and in what time. Of several labels, also which of them the video is said to have."""
-    said = ""
+def result_html(service: Service, prediction: Prediction, seconds: float) -> str:
+    """Returns how the prediction was computed and how long it took; with several labels, also the likely ones."""
+    likely = ""
     if prediction.multi_label:
         named = ", ".join(label for label, _ in prediction.above()) or "none of the classes"
-        said = f"At least one half likely: {named}. "
-    about = f"{model_name(service)}. {looked_at(service.recognizer)}, {seconds:.2f} s from file to labels."
-    return f'<p class="status" role="status">{escape(said + about)}</p>'
+        likely = f"At least one half likely: {named}. "
+    about = f"{model_name(service)}. {views_text(service.recognizer)}, {seconds:.2f} s from file to labels."
+    return f'<p class="status" role="status">{escape(likely + about)}</p>'
 
 
-def refused(message: str) -> str:
-    """Why there is no answer, in one line."""
+def error_html(message: str) -> str:
+    """Returns an error message on one line."""
     return f'<p class="refused" role="alert">{escape(" ".join(message.split()))}</p>'
 
 
-def note(message: str) -> str:
+def note_html(message: str) -> str:
     return f'<p class="note">{escape(message)}</p>'
 
 
 def timeline_html(timeline: Timeline, picture: bytes) -> str:
-    """The picture of a timeline, a PNG, and the table of its segments."""
+    """Returns a timeline: its picture, a PNG, and the table of its segments."""
     source = _inline("image/png", picture)
     count = len(timeline.segments)
     about = f"{count} segment{'s' * (count != 1)} in {clock(timeline.seconds)}"
-    broken = note(f"The video breaks off: {timeline.error}. This is what comes before.") if timeline.error else ""
+    broken = note_html(f"The video breaks off: {timeline.error}. This is what comes before.") if timeline.error else ""
     alt = f"Probabilities of the labels over time: {about}, listed below."
     return (
         f'<section class="timeline"><h2>Timeline</h2>{broken}<div><img src="{source}" alt="{alt}"></div>'
@@ -94,25 +94,25 @@ def timeline_html(timeline: Timeline, picture: bytes) -> str:
 
 
 def film_html(film: bytes, label: str) -> str:
-    """An MP4 that plays again and again."""
+    """Returns an MP4 that plays in a loop."""
     about = f"The clip, and beside it what speaks for {label}"
     source = _inline("video/mp4", film)
     return f'<video src="{source}" aria-label="{escape(about)}" autoplay loop muted playsinline controls></video>'
 
 
 def _inline(kind: str, content: bytes) -> str:
-    """A URL that is the content itself: nothing needs to be kept that the browser would come back for."""
+    """Returns a data URL, so that the server need not keep a file for the browser."""
     return f"data:{kind};base64,{b64encode(content).decode()}"
 
 
 def _table(segments: tuple[Segment, ...], about: str) -> str:
     if not segments:
-        return note("No class is likely enough for a segment.")
+        return note_html("No class is likely enough for a segment.")
     rows = "".join(
         f"<tr><td>{clock(s.start)} – {clock(s.end)}</td><td>{escape(s.label)}</td><td>{s.probability:.1%}</td></tr>"
         for s in segments[:_MOST_SEGMENTS]
     )
-    more = note(f"… and {len(segments) - _MOST_SEGMENTS} more.") if len(segments) > _MOST_SEGMENTS else ""
+    more = note_html(f"… and {len(segments) - _MOST_SEGMENTS} more.") if len(segments) > _MOST_SEGMENTS else ""
     return (
         f"<table><caption>{about}</caption><thead><tr><th scope=col>from – to</th><th scope=col>label</th>"
         f"<th scope=col>probability</th></tr></thead><tbody>{rows}</tbody></table>{more}"

@@ -1,10 +1,10 @@
-"""What a browser may ask of the page: an ASGI application in front of Gradio's.
+"""An ASGI application in front of Gradio's that lets through only the requests that the page needs.
 
-Gradio is made for demonstrations. It has some seventy routes, downloads what an address in a question names, and when
-it is mounted in another application takes any path of the server's for an upload. The page needs a dozen of the routes,
-and the files that it was given or has made. Everything else ends here, before Gradio sees it. Uploads are received
-here, by the same code and under the same limits as those of /predict. And the browser asks nobody else for anything: a
-Content-Security-Policy forbids it.
+Gradio is made for demonstrations. It has some seventy routes, downloads from any URL in a request, and, mounted in
+another application, takes any path on the server for an upload. The page needs a dozen of the routes, and the files
+that were uploaded to it or that it made. Everything else is refused here, before Gradio sees it. Uploads are received
+here, by the same code and under the same limits as those of /predict. A Content-Security-Policy keeps the browser from
+other hosts.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dualformer.serving.auth import answer
+from dualformer.serving.auth import error_response
 from dualformer.serving.request_error import RequestError
 from dualformer.serving.service import Service
-from dualformer.serving.uploads import check_head, receive_file
+from dualformer.serving.uploads import parse_boundary, receive_file
 
 _API = "/gradio_api"
 _READ = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json"}) | {
@@ -33,18 +33,18 @@ _READ = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json
 }
 _READ_BELOW = ("/assets/", "/static/", "/svelte/")
 _FILE = f"{_API}/file="
-_ALIVE = f"{_API}/heartbeat/"
+_HEARTBEAT = f"{_API}/heartbeat/"
 _UPLOAD = f"{_API}/upload"
 _WRITE = frozenset(f"{_API}/{name}" for name in ("queue/join", "cancel", "reset"))
 
 _FIELD = "files"
-"""What Gradio's browser side calls the file of a form."""
-_LONGEST_QUESTION = 64 * 1024
+"""The field of the form in which Gradio's page sends a file."""
+_MAX_BODY = 64 * 1024
 """Bytes of a JSON body. The page sends the name of a file and a label."""
-_LONGEST_NAME = 200
+_MAX_NAME = 200
 """Bytes of a file's name; file systems take 255."""
-_LOOK = 0.5
-"""Seconds between two looks whether the server is stopping."""
+_POLL_SECONDS = 0.5
+"""Seconds between two checks whether the server stops."""
 
 _POLICY = "; ".join(
     (
@@ -70,9 +70,9 @@ _HEADERS = {
 
 
 class RequestFilter:
-    """Passes on to ``app``, which is Gradio's, what the page needs. ``folder``: where all files of the page lie.
+    """Passes requests that the page needs on to ``app``, Gradio's. ``folder`` holds all files of the page.
 
-    What it does not pass on raises ``RequestError``, which the application around it answers.
+    Any other request raises ``RequestError``, which the application around it answers.
     """
 
     def __init__(self, app: ASGIApp, service: Service, folder: Path) -> None:
@@ -88,12 +88,12 @@ class RequestFilter:
         if method == "POST" and route == _UPLOAD:
             await self._upload(scope, receive, send)
         elif method == "POST" and route in _WRITE:
-            body = self._checked(await self._read(receive))
-            await self._app(_of_length(scope, len(body)), _Replay(body, receive), send)
+            body = self._sanitized(await self._read_body(receive))
+            await self._app(_with_length(scope, len(body)), _Replay(body, receive), send)
         elif method in ("GET", "HEAD") and route.startswith(_FILE):
             self._own_file(route.removeprefix(_FILE))
             await self._app(scope, receive, send)
-        elif method == "GET" and route.startswith(_ALIVE):
+        elif method == "GET" and route.startswith(_HEARTBEAT):
             await self._app(scope, _UntilStopped(receive, lambda: not self._service.is_ready), send)
         elif method in ("GET", "HEAD") and (route in _READ or route.startswith(_READ_BELOW)):
             await self._app(scope, receive, send)
@@ -101,34 +101,34 @@ class RequestFilter:
             raise RequestError("not_found", "the page has nothing there")
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers with the path of the file, as Gradio does; a refusal is plain text, which the page shows as it is."""
+        """Responds with the path of the file, as Gradio does, or with an error as plain text, which the page shows."""
         try:
             path = await self._received(Request(scope, receive))
-        except RequestError as refused:
-            headers = answer(refused, scope).headers  # and the log has its line
-            response = PlainTextResponse(str(refused), refused.status)
+        except RequestError as error:
+            headers = error_response(error, scope).headers  # and the log has its line
+            response = PlainTextResponse(str(error), error.status)
             response.headers.update({k: v for k, v in headers.items() if k == "retry-after"})
         else:
             response = JSONResponse([str(path)])
         await response(scope, receive, send)
 
     async def _received(self, request: Request) -> Path:
-        boundary = check_head(request.headers, self._service.limits)
-        with self._service.slot(), _kept_if_whole(self._folder / secrets.token_hex(16)) as folder:
+        boundary = parse_boundary(request.headers, self._service.limits)
+        with self._service.slot(), _removed_on_error(self._folder / secrets.token_hex(16)) as folder:
             await asyncio.to_thread(self._check_room)
             path = folder / "upload"
             name = await receive_file(request.stream(), boundary, path, self._service.limits, field=_FIELD)
             return path.rename(folder / _file_name(name))
 
     def _check_room(self) -> None:
-        """Files are deleted by age. Until they are, who uploads without end must wait."""
+        """Raises ``RequestError`` while too many uploads are kept, which are deleted by age."""
         limits = self._service.limits
         if folder_size(self._folder) > limits.concurrency * limits.max_bytes:
             raise RequestError("too_many_requests", "too many videos are kept at the moment: try again in some minutes")
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read_body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
-        left = _LONGEST_QUESTION
+        left = _MAX_BODY
 
         async def read() -> bytes:
             nonlocal left
@@ -139,7 +139,7 @@ class RequestFilter:
                 parts.append(message.get("body", b""))
                 left -= len(parts[-1])
                 if left < 0:
-                    raise RequestError("file_too_large", f"a question has at most {_LONGEST_QUESTION} bytes")
+                    raise RequestError("file_too_large", f"a question has at most {_MAX_BODY} bytes")
                 if not message.get("more_body", False):
                     return b"".join(parts)
 
@@ -148,19 +148,19 @@ class RequestFilter:
         except asyncio.TimeoutError as error:
             raise RequestError("upload_too_slow", "the question took too long to arrive: try again") from error
 
-    def _checked(self, body: bytes) -> bytes:
-        """A question in which files are paths of uploads, and nothing else."""
+    def _sanitized(self, body: bytes) -> bytes:
+        """Returns the JSON body without URLs, with paths of the page's own files only."""
         try:
             asked = json.loads(body)
             if not isinstance(asked, dict):
                 raise RequestError("bad_request", "the question is no JSON object")
-            return json.dumps(self._without_addresses(asked)).encode()
-        except (ValueError, RecursionError) as error:  # what is nested may be read, and yet be too deep to go through
+            return json.dumps(self._without_urls(asked)).encode()
+        except (ValueError, RecursionError) as error:  # nested values may parse and yet be too deep to walk
             raise RequestError("bad_request", "the question is no JSON") from error
 
-    def _without_addresses(self, value: Any) -> Any:
+    def _without_urls(self, value: Any) -> Any:
         if isinstance(value, list):
-            return [self._without_addresses(each) for each in value]
+            return [self._without_urls(each) for each in value]
         if not isinstance(value, Mapping):
             return value
         if "path" in value:
@@ -168,10 +168,10 @@ class RequestFilter:
                 raise RequestError("bad_request", "a file is named by its path")
             self._own_file(value["path"])
         # A file's URL is the browser's own, made up from the path; Gradio would rather believe it than the path.
-        return {key: self._without_addresses(each) for key, each in value.items() if key != "url"}
+        return {key: self._without_urls(each) for key, each in value.items() if key != "url"}
 
     def _own_file(self, name: str) -> None:
-        """Raises ``RequestError`` for what is no file in the folder: any other path, a URL, what does not exist."""
+        """Raises ``RequestError`` for all but existing files in the folder."""
         try:
             path = Path(name).resolve()
             known = path.is_relative_to(self._folder) and path.is_file()
@@ -182,7 +182,7 @@ class RequestFilter:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files in a folder, in which others are deleting."""
+    """Returns the bytes of all files in a folder, from which files may vanish meanwhile."""
     size = 0
     for path in folder.rglob("*"):
         try:
@@ -193,8 +193,8 @@ def folder_size(folder: Path) -> int:
 
 
 @contextmanager
-def _kept_if_whole(folder: Path) -> Iterator[Path]:
-    """A new folder, removed again where what should be in it did not come."""
+def _removed_on_error(folder: Path) -> Iterator[Path]:
+    """Makes a folder and removes it again on an error."""
     folder.mkdir()
     try:
         yield folder
@@ -204,13 +204,13 @@ def _kept_if_whole(folder: Path) -> Iterator[Path]:
 
 
 def _file_name(name: str) -> str:
-    """What a client calls its file, as the name of one: it has no folders already."""
-    short = name.encode()[-_LONGEST_NAME:].decode(errors="ignore")
+    """Returns a client's name for a file, which has no folders in it, as a valid file name."""
+    short = name.encode()[-_MAX_NAME:].decode(errors="ignore")
     return f"video{short}" if short.startswith(".") else short or "video"
 
 
 def _with_headers(send: Send) -> Send:
-    """Adds to every answer what tells the browser to ask nobody else."""
+    """Adds the security headers to every response."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -221,7 +221,7 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-def _of_length(scope: Scope, length: int) -> Scope:
+def _with_length(scope: Scope, length: int) -> Scope:
     others = [
         (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
     ]
@@ -229,7 +229,7 @@ def _of_length(scope: Scope, length: int) -> Scope:
 
 
 class _Replay:
-    """Gives a body that was read already, and then what the client does."""
+    """Replays a body that was read already, and then passes on what the client sends."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._body: bytes | None = body
@@ -243,7 +243,7 @@ class _Replay:
 
 
 class _UntilStopped:
-    """Says that the client has gone when the server stops: a page that is open holds a connection without an end."""
+    """Reports the client as gone when the server stops, since an open page keeps its connection without end."""
 
     def __init__(self, receive: Receive, stopped: Callable[[], bool]) -> None:
         self._receive = receive
@@ -253,7 +253,7 @@ class _UntilStopped:
         waiting = asyncio.ensure_future(self._receive())
         try:
             while not self._stopped():
-                done, _ = await asyncio.wait({waiting}, timeout=_LOOK)
+                done, _ = await asyncio.wait({waiting}, timeout=_POLL_SECONDS)
                 if done:
                     return waiting.result()
         finally:
@@ -262,5 +262,5 @@ class _UntilStopped:
 
 
 def _route(scope: Scope) -> str:
-    """The path below where the page is mounted."""
+    """Returns the path below the mount point."""
     return scope["path"].removeprefix(scope.get("root_path", "")) or "/"

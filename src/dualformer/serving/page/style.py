@@ -1,4 +1,4 @@
-"""How the page looks: Gradio's plainest theme with fonts of the system, and a few rules of our own."""
+"""The theme of the page, Gradio's default with system fonts, and its CSS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Liberation Mono", "monospac
 
 
 def make_theme() -> themes.Base:
-    """Fonts by name alone, so that none is loaded from anywhere."""
+    """Returns a theme whose fonts have names alone, so that none is loaded from a server."""
     return themes.Default(
         primary_hue=themes.colors.blue,
         neutral_hue=themes.colors.slate,

@@ -1,4 +1,4 @@
-"""Whether what serving needs is installed."""
+"""Checks that the packages of the extra ``web`` are installed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dualformer.errors import DualFormerError
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
-def need_web(*more: str) -> None:
-    """Raises ``DualFormerError`` with the command that installs what cannot be imported; ``more`` besides the usual."""
+def require_web_extra(*more: str) -> None:
+    """Raises ``DualFormerError`` with the command that installs the extra, where one of its packages (or of ``more``)
+    cannot be imported."""
     for name in (*_NEEDED, *more):
         try:
             importlib.import_module(name)
