@@ -18,19 +18,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dualformer.files import write_text
-from dualformer.report.confusion_table import MOST_NAMED, confusion_picture
 from dualformer.report.mistake_clips import MistakeClip
 from dualformer.report.report_charts import (
-    calibration_picture,
-    class_strips,
-    compared_picture,
-    coverage_picture,
+    MOST_NAMED,
+    calibration_chart,
+    compared_chart,
+    confusion_chart,
+    coverage_chart,
     headline_strip,
-    training_pictures,
-    views_picture,
+    training_charts,
+    views_chart,
 )
+from dualformer.report.svg_charts import chart_style
 
 PAGE = "report.html"
+_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,23 +71,23 @@ def render(
     not_explained: str | None = None,
 ) -> str:
     """The text of the page."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {each.__name__: each for each in (share, interval, nats, gmacs, millions, count)}
+    environment = template_environment()
 
     def figure(key: str) -> Markup:
         """A figure in words, and marked as what it is."""
         return Markup('<span data-figure="{}">{}</span>').format(key, _FORMATS.get(key, str)(figures[key]))
 
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     details = {**details, "mistakes": [each.to_dict() for each in mistakes]}
+    with chart_style():
+        charts = {
+            "confusion": _confusion(details),
+            "training": training_charts(details),
+            "calibration": calibration_chart(figures, details),
+            "coverage": coverage_chart(details),
+            "views": views_chart(figures),
+            "compared": compared_chart(details),
+        }
     return environment.get_template("page.html.jinja").render(
         figures=figures,
         details=details,
@@ -98,16 +100,24 @@ def render(
         clips=[None if each.video is None else b64encode(each.video).decode() for each in mistakes],
         not_explained=not_explained,
         many_classes=len(details["classes"]) > MOST_NAMED,
-        confusion=_confusion(details),
         title="/".join(Path(figures["weights"]).parts[-2:]),
         headline=headline_strip(figures),
-        strips=class_strips(details),
-        training=training_pictures(details),
-        calibration=calibration_picture(figures, details),
-        coverage=coverage_picture(details),
-        views=views_picture(figures),
-        compared=compared_picture(details),
+        **charts,
     )
+
+
+def template_environment() -> Environment:
+    """Finds the templates of the page; what they show is escaped, and nothing that they show is undefined."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {each.__name__: each for each in (share, interval, nats, gmacs, millions, count)}
+    return environment
 
 
 def as_json(data: Mapping[str, Any]) -> Markup:
@@ -181,4 +191,4 @@ def _policy(style: str, script: str) -> str:
 
 def _confusion(details: Mapping[str, Any]) -> Markup | None:
     confusion = details["confusion"]
-    return None if confusion is None else confusion_picture(confusion["cells"], details["classes"])
+    return None if confusion is None else confusion_chart(confusion["cells"], details["classes"])
