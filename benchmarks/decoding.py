@@ -39,7 +39,7 @@ from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import read_training_clip, read_views
-from dualformer.video.pixels import ONE_THREAD
+from dualformer.video.frame_converter import ONE_THREAD
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.sampling import even_clips, random_clip
 from dualformer.video.transforms import draw_crop

@@ -21,7 +21,7 @@ from dualformer.datasets.benchmarks.find_benchmark import (
 from dualformer.datasets.samples import DatasetError, VideoList
 from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.datasets.survey import survey
-from dualformer.video.file_pieces import path_of
+from dualformer.video.file_slices import media_path
 
 
 def read(data: str) -> Listing:
@@ -347,8 +347,8 @@ def test_the_hash_goes_by_what_is_there_and_not_where(name: str, tmp_path: Path)
     other = MAKERS[name](tmp_path / "other" / "deeper")
     first, second = survey(f"{name}:{one}"), survey(f"{name}:{other}")
     assert len(first.manifest_hash) == 16 and first.manifest_hash == second.manifest_hash
-    assert not first.missing and all(path_of(media).is_file() for media in first.paths)
-    gone = path_of(second.paths[-1])
+    assert not first.missing and all(media_path(media).is_file() for media in first.paths)
+    gone = media_path(second.paths[-1])
     gone.unlink()
     less = survey(f"{name}:{other}")
     assert less.manifest_hash != first.manifest_hash
@@ -417,7 +417,7 @@ def test_rows_of_a_benchmark_are_its_splits(tmp_path: Path) -> None:
         open_videos(data, on={"split": ("val",)})
     with pytest.raises(ValueError, match="UCF-101, split 1 has the column split only, with train, test"):
         open_splits(data, train_on={"label": ("Archery",)})
-    bad = {path_of(media).resolve() for media in survey(data).paths if "Archery_g02" in str(media)}
+    bad = {media_path(media).resolve() for media in survey(data).paths if "Archery_g02" in str(media)}
     assert open_splits(data, bad=bad).train.counts()["Archery"] == 1
 
 

@@ -16,7 +16,7 @@ from dualformer.datasets.splits import open_splits, open_videos, read_bad
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_image, write_video
-from dualformer.video.frames import open_video
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import kinetics
 
 

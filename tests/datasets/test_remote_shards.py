@@ -22,7 +22,7 @@ from dualformer.datasets.shards.storage import ShardCache, StorageError, cached,
 from dualformer.datasets.splits import open_splits, open_videos, read_bad
 from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.file_pieces import size_of
+from dualformer.video.file_slices import media_size
 from dualformer.video.preprocessing import kinetics
 
 PRE = kinetics(4, 1, 16)
@@ -114,7 +114,7 @@ def test_the_cache_keeps_its_size_and_what_was_used_last(shards: Path, tmp_path:
         (tmp_path / "mine.tar").write_bytes(bytes(10**6))
         for time, name in enumerate(("train-000000.tar", "train-000001.tar", "train-000000.tar", "train-000002.tar")):
             with by_shard[name].open("rb") as file:
-                assert len(file.read()) == size_of(by_shard[name])
+                assert len(file.read()) == media_size(by_shard[name])
             newest = max(tmp_path.glob(f"*-{name}"))
             os.utime(newest, (time, time))
         kept = {path.name.partition("-")[2] for path in tmp_path.glob("*-train-*.tar")}
@@ -228,7 +228,7 @@ def test_a_cache_that_cannot_be_written_is_named(shards: Path, tmp_path: Path) -
     with served(shards) as (url, _):
         splits = open_splits(url, cache=ShardCache(folder=tmp_path / "file", limit=10**9))
         piece = splits.train.samples[0].media
-        assert isinstance(piece, storage.RemotePiece)
+        assert isinstance(piece, storage.RemoteFileSlice)
         with pytest.raises(StorageError, match=r"file: cannot keep shards here .*; choose another --shard-cache"):
             cached(piece.shard)
     with pytest.raises(ValueError, match="--shard-cache-gb must be more than 0, not 0"):

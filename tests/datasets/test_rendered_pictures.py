@@ -10,7 +10,7 @@ import torch
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import PLACES, Difficulty, RenderedClips, Scene, render, write_dataset
 from dualformer.datasets.splits import open_splits
-from dualformer.video.decode import VideoReader
+from dualformer.video.pyav_reader import PyAVReader
 
 SIZE = 64
 COUNT = 900
@@ -131,7 +131,7 @@ def test_files_are_what_was_rendered_to_the_bit(tmp_path: Path) -> None:
     assert splits.train.classes == tuple(sorted(PLACES))
     assert (len(splits.train), len(splits.val), splits.train.kind) == (18, 9, "images")
     for sample in splits.val.samples:
-        with VideoReader(sample.path) as reader:
+        with PyAVReader(sample.path) as reader:
             picture = reader.read([0])[0].numpy()
         assert picture.shape == (SIZE, SIZE, 3)
         assert sample.path.parent.name == splits.val.classes[sample.label]

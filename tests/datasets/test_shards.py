@@ -22,10 +22,10 @@ from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.write_shards import write_shards
 from dualformer.datasets.splits import open_all, open_splits, open_videos
 from dualformer.datasets.survey import survey
-from dualformer.video.decode import VideoReader
-from dualformer.video.file_pieces import Stretch, Window
+from dualformer.video.file_slices import LocalFileSlice, SliceReader
 from dualformer.video.preprocessing import kinetics
-from dualformer.video.sequential import VideoError, decode_all
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.sequential_decoding import VideoError, decode_all
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,10 @@ def assert_same_list(packed: VideoList, files: VideoList) -> None:
 def test_a_window_reads_as_a_file_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(bytes(range(256)) * 8)
-    piece = Stretch(path=tmp_path / "a.tar" / "b.mp4", size=700, file=path, offset=300)
+    piece = LocalFileSlice(path=tmp_path / "a.tar" / "b.mp4", size=700, file=path, offset=300)
     (tmp_path / "small").write_bytes(path.read_bytes()[300:1000])
     rng = np.random.default_rng(0)
-    with piece.window() as window, (tmp_path / "small").open("rb", buffering=0) as plain:
+    with piece.open_unbuffered() as window, (tmp_path / "small").open("rb", buffering=0) as plain:
         for _ in range(300):
             count = int(rng.integers(0, 200))
             assert window.read(count) == plain.read(count)
@@ -73,7 +73,7 @@ def test_a_window_reads_as_a_file_of_its_own(tmp_path: Path) -> None:
             window.seek(-1)
     with piece.open() as file:
         assert file.read() == (tmp_path / "small").read_bytes()
-    assert isinstance(piece.window(), Window)
+    assert isinstance(piece.open_unbuffered(), SliceReader)
 
 
 def test_a_video_inside_of_a_file_decodes_as_the_file_does(shared: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_video_inside_of_a_file_decodes_as_the_file_does(shared: Path, tmp_pat
         if len(data) > 300_000 or path.name == "vp9_no_duration.webm":  # which take long
             continue
         around.write_bytes(b"before" * 100 + data + b"behind" * 100)
-        piece = Stretch(path=tmp_path / "a.tar" / path.name, size=len(data), file=around, offset=600)
+        piece = LocalFileSlice(path=tmp_path / "a.tar" / path.name, size=len(data), file=around, offset=600)
         try:
             info = decode_all(path)
         except VideoError as error:
@@ -94,7 +94,7 @@ def test_a_video_inside_of_a_file_decodes_as_the_file_does(shared: Path, tmp_pat
             assert str(caught.value).startswith(f"{tmp_path / 'a.tar' / path.name}: ")
         else:
             assert vars(decode_all(piece)) | {"path": ""} == vars(info) | {"path": ""}
-            with VideoReader(path) as plain, VideoReader(piece) as reader:
+            with PyAVReader(path) as plain, PyAVReader(piece) as reader:
                 assert np.array_equal(reader.times, plain.times)
                 every_third = np.arange(0, len(plain), 3)
                 assert torch.equal(reader.read(every_third), plain.read(every_third))
@@ -388,9 +388,9 @@ def test_an_open_file_goes_with_its_video(shards: Path) -> None:
     samples = open_splits(shards).train.samples
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for sample in samples:
-        with VideoReader(sample.file) as reader:
+        with PyAVReader(sample.file) as reader:
             reader.read([0])
-    broken = Stretch(path=shards / "x.tar" / "x.mp4", size=100, file=shards / INDEX, offset=0)
+    broken = LocalFileSlice(path=shards / "x.tar" / "x.mp4", size=100, file=shards / INDEX, offset=0)
     with pytest.raises(VideoError, match="cannot be opened"):
-        VideoReader(broken)
+        PyAVReader(broken)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

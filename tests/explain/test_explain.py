@@ -18,8 +18,8 @@ from dualformer.inference.recognizer import Recognizer
 from dualformer.model.maps import watch_attention
 from dualformer.model.presets import list_models
 from dualformer.video.clip_reader import read_views
-from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_image
+from dualformer.video.pyav_reader import PyAVReader
 from dualformer.video.transforms import normalize, resize
 
 
@@ -60,7 +60,7 @@ def test_the_clip_is_the_one_that_prediction_sees(recognizer: Recognizer, video:
 
 
 def test_frames_in_memory_are_explained_as_their_file_is(recognizer: Recognizer, video: Path) -> None:
-    with VideoReader(video) as reader:
+    with PyAVReader(video) as reader:
         frames = reader.read(np.arange(len(reader)))
     from_file = explain_video(recognizer, video)
     for given in (frames, frames.numpy()):

@@ -13,7 +13,7 @@ from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import Explanation
 from dualformer.explain.explanation_files import contact_sheet, film, overlaid, plain, playing_rate
 from dualformer.inference.recognizer import Recognizer
-from dualformer.video.decode import VideoReader
+from dualformer.video.pyav_reader import PyAVReader
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_all_files_open_and_say_the_same(explanation: Explanation, tmp_path: Pat
     names = {"video": "gradcam.mp4", "gif": "gradcam.gif", "sheet": "gradcam.png", "map": "gradcam.npy"}
     assert {kind: path.name for kind, path in files.items()} == {**names, "json": "gradcam.json"}
     assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {path.name for path in files.values()}
-    with VideoReader(files["video"]) as reader:
+    with PyAVReader(files["video"]) as reader:
         assert len(reader) == 4
         assert reader.info.fps == pytest.approx(6)  # every second frame of 12 a second
         drawn = film(explanation)

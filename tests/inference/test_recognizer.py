@@ -15,9 +15,10 @@ from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.clip_reader import read_views
-from dualformer.video.decode import VideoError, VideoReader
+from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
+from dualformer.video.pyav_reader import PyAVReader
 from dualformer.video.views import Views, views_of_frames
 from dualformer.weights.safetensors_file import Card, save_weights
 
@@ -101,7 +102,7 @@ def test_batches_of_views_give_what_single_views_give(
 
 
 def test_frames_in_memory_give_what_their_file_gives(recognizer: Recognizer, videos: list[Path]) -> None:
-    with VideoReader(videos[2]) as reader:
+    with PyAVReader(videos[2]) as reader:
         frames = reader.read(np.arange(len(reader)))
     from_file = recognizer(videos[2]).probabilities
     assert np.array_equal(recognizer(frames).probabilities, from_file)
@@ -111,7 +112,7 @@ def test_frames_in_memory_give_what_their_file_gives(recognizer: Recognizer, vid
 
 def test_frames_in_memory_are_resampled_like_those_of_a_file(videos: list[Path]) -> None:
     pre = dataclasses.replace(PRE, fps=10.0, stride=1)
-    with VideoReader(videos[2]) as reader:
+    with PyAVReader(videos[2]) as reader:
         frames = reader.read(np.arange(len(reader)))
     views = views_of_frames(frames, pre, Views(2, 3), fps=25)
     assert torch.equal(views, read_views(videos[2], pre, clips=2, crops=3))

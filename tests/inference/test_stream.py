@@ -22,11 +22,11 @@ from dualformer.inference.clip_buffer import ClipBuffer
 from dualformer.inference.sliding_windows import Sample
 from dualformer.inference.stream import StreamEvent
 from dualformer.video.container import VideoError
-from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_video
+from dualformer.video.frame_converter import Pictures
 from dualformer.video.live_source import LiveVideo, Source
-from dualformer.video.pixels import Pictures
 from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.pyav_reader import PyAVReader
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def broadcast(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_a_file_is_read_as_fast_as_the_network_works_and_nothing_is_left_out(film: Path) -> None:
     recognizer = colour_recognizer(frames=8, stride=2)
     labels = list(recognizer.stream(film, smoothing=0))
-    with VideoReader(film) as reader:
+    with PyAVReader(film) as reader:
         assert len(labels) == (480 // 2 - 8) // 4 + 1
         for place in (0, 6, 12, 30):
             clip = reader.read(np.arange(place * 8, place * 8 + 16, 2))

@@ -15,8 +15,8 @@ from dualformer.inference.subtitles import as_json, write_texts
 from dualformer.inference.timeline import Timeline, read_timeline
 from dualformer.inference.timeline_drawing import burn, draw_timeline
 from dualformer.video.container import VideoError
-from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_image, write_video
+from dualformer.video.pyav_reader import PyAVReader
 
 PHASES = [("red", 90), ("green", 61), ("black", 50), ("blue", 83), ("green", 40)]
 
@@ -66,7 +66,7 @@ def test_motions_of_a_rendered_film_are_found_within_one_hop(tmp_path: Path, hop
 def test_a_clip_says_the_same_in_a_timeline_and_by_itself(colours: Path) -> None:
     recognizer = colour_recognizer(frames=8, stride=2)
     timeline = read_timeline(recognizer, colours, hop=16 / 25, window=0.01)  # each stretch has a clip of its own
-    with VideoReader(colours) as reader:
+    with PyAVReader(colours) as reader:
         for place in (0, 3, 5, 9, 15):
             clip = reader.read(np.arange(place * 16, place * 16 + 16, 2))
             np.testing.assert_allclose(
@@ -78,7 +78,7 @@ def test_smoothing_averages_the_clips_around_a_stretch(colours: Path) -> None:
     recognizer = colour_recognizer()
     two = read_timeline(recognizer, colours).probabilities
     four = read_timeline(recognizer, colours, window=2 * 16 / 25).probabilities
-    with VideoReader(colours) as reader:
+    with PyAVReader(colours) as reader:
         clips = [reader.read(np.arange(place * 8, place * 8 + 16, 2)) for place in range(20)]
     each = recognizer.predict_views(torch.stack(clips))
     for place in range(2, 18):  # frame 90 is the first green one, in stretch 11
@@ -96,7 +96,7 @@ def test_a_variable_rate_is_told_by_the_clock(tmp_path: Path) -> None:
     assert timeline.segments[0].end == pytest.approx(2, abs=0.2)
     assert timeline.seconds == pytest.approx(5.9 + 5.9 / 139, abs=0.01)
     burn(timeline, tmp_path / "burnt.mp4")
-    with VideoReader(tmp_path / "burnt.mp4") as reader:
+    with PyAVReader(tmp_path / "burnt.mp4") as reader:
         when = [
             i / reader.info.fps for i, frame in enumerate(reader.read(np.arange(len(reader)))) if frame[0, 0, 1] > 120
         ]
@@ -125,7 +125,7 @@ def test_what_breaks_off_gives_what_was_there(shared: Path, tmp_path: Path) -> N
     assert timeline.frames == 28
     assert timeline.error is not None and "frame 28" in timeline.error
     burn(timeline, tmp_path / "burnt.mp4")
-    with VideoReader(tmp_path / "burnt.mp4") as reader:
+    with PyAVReader(tmp_path / "burnt.mp4") as reader:
         assert len(reader) == 28
     for name in ("zero_bytes.webm", "audio_only.mp4", "truncated_no_moov.mp4"):
         with pytest.raises(VideoError):
@@ -188,7 +188,7 @@ def test_the_picture_shows_segments_where_they_are(timeline: Timeline, tmp_path:
 
 def test_burning_draws_the_label_and_leaves_the_rest(timeline: Timeline, colours: Path, tmp_path: Path) -> None:
     burn(timeline, tmp_path / "burnt.mp4")
-    with VideoReader(colours) as before, VideoReader(tmp_path / "burnt.mp4") as after:
+    with PyAVReader(colours) as before, PyAVReader(tmp_path / "burnt.mp4") as after:
         assert len(before) == len(after)
         assert after.info.fps == pytest.approx(25)
         with_label, without = (after.read([i])[0].numpy().astype(int) for i in (20, 175))

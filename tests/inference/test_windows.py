@@ -15,10 +15,10 @@ from made_films import moving, write_variable
 from torch import Tensor
 
 from dualformer.inference.sliding_windows import Sampler, Window, Windows
-from dualformer.video.decode import VideoReader
-from dualformer.video.playback import FrameClock, Playing
+from dualformer.video.playback import FrameClock, Playback
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.transforms import test_views
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.transforms import crop_views
 
 
 def settings(frames: int, stride: int, fps: float | None = None) -> Preprocessing:
@@ -127,24 +127,24 @@ def test_of_a_file_of_variable_rate_the_pixels_are_those_of_the_reader(tmp_path:
     pre = Preprocessing(frames=5, stride=2, fps=fps, resize=40, crop=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     sampler, windows = Sampler(pre, 3), Windows(pre)
     found: list[Window] = []
-    with Playing(tmp_path / "v.mkv") as playing:
+    with Playback(tmp_path / "v.mkv") as playing:
         for seconds, picture in playing:
             found += [w for sample in sampler.add(seconds, picture) if (w := windows.add(sample))]
-    with VideoReader(tmp_path / "v.mkv") as reader:
+    with PyAVReader(tmp_path / "v.mkv") as reader:
         shown = reader.times.tolist()
         for place, window in enumerate(found):
             if fps is None:
                 wanted = [place * 4 + k * 2 for k in range(5)]
             else:
                 wanted = [on_screen(shown, (place * 2 + k) * 2 / 12) for k in range(5)]
-            assert torch.equal(window.views, test_views(reader.read(wanted), pre, 3))
+            assert torch.equal(window.views, crop_views(reader.read(wanted), pre, 3))
     assert len(found) > 8
 
 
 def test_frames_played_are_those_of_the_reader(shared: Path) -> None:
     for name in ("variable_frame_rate.mp4", "rotated_90_17frames.mp4", "header30_decodes25.mp4", "hmdb51_wave.avi"):
         path = shared / "videos" / name
-        with Playing(path) as playing, VideoReader(path) as reader:
+        with Playback(path) as playing, PyAVReader(path) as reader:
             played = [(seconds, picture()) for seconds, picture in playing]
             assert len(played) == len(reader)
             assert [seconds for seconds, _ in played] == pytest.approx(reader.times.tolist(), abs=2e-3)

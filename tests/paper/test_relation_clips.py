@@ -24,7 +24,7 @@ from dualformer.paper.relation_clips import (
     draw_layout,
     render_relation,
 )
-from dualformer.video.decode import VideoReader
+from dualformer.video.pyav_reader import PyAVReader
 
 CLIPS = 1600
 _SPEC = importlib.util.spec_from_file_location(
@@ -75,9 +75,7 @@ def test_files_tell_nothing(task: RelationTask, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_render_writes_videos_of_a_task(
-    task: RelationTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_render_writes_videos_of_a_task(task: RelationTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "set"
     arguments = ["render", str(out), "--classes", task, "--train", "2", "--val", "0", "--test", "1", "--seed", "4"]
     assert main(arguments) == 0
@@ -92,7 +90,7 @@ def test_render_writes_videos_of_a_task(
             for i, path in enumerate(files):
                 clip = scene.render(label, (4, zlib.crc32(split.encode()), label, i))
                 assert clip.label == label
-                with VideoReader(path) as video:
+                with PyAVReader(path) as video:
                     shown = video.read(range(len(video))).numpy()
                 # H.264 keeps the stripes and loses some of the noise.
                 assert shown.shape == clip.frames.shape == (16, 64, 64, 3)

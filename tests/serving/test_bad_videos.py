@@ -21,9 +21,9 @@ from dualformer.inference.timeline import Timeline
 from dualformer.serving.limits import Limits
 from dualformer.serving.request_error import RequestError
 from dualformer.serving.service import Service
-from dualformer.video.bounds import Bounds, bounded
 from dualformer.video.clip_reader import read_views
-from dualformer.video.container import BoundsError, OpenVideo, VideoError
+from dualformer.video.container import FileLimitError, OpenVideo, VideoError
+from dualformer.video.file_limits import FileLimits, limit_files
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_limits_are_checked() -> None:
     with pytest.raises(ValueError, match="max_seconds must be a positive number, not nan"):
         Limits(max_seconds=float("nan"))
     with pytest.raises(ValueError, match="the bound on frames must be positive"):
-        Bounds(pixels=1, frames=0, seconds=1)
+        FileLimits(pixels=1, frames=0, seconds=1)
 
 
 def test_what_the_header_says_is_held_against_the_limits(service: Service, films: Path) -> None:
@@ -83,7 +83,10 @@ def test_what_the_header_hides_is_held_against_the_limits_all_the_same(service: 
     # A stream that is small at first: FFmpeg itself does not take memory for the frames that come later.
     grown = films / "grows.ts"
     grown.write_bytes(b"".join(_remuxed(film(films / f"{n}.mp4", height=n, width=n), "mpegts") for n in (64, 512)))
-    with bounded(Bounds(pixels=128 * 128, frames=60, seconds=3)), pytest.raises(VideoError, match="does not decode"):
+    with (
+        limit_files(FileLimits(pixels=128 * 128, frames=60, seconds=3)),
+        pytest.raises(VideoError, match="does not decode"),
+    ):
         read_views(grown, small_recognizer().preprocessing)
     assert len(read_views(grown, small_recognizer().preprocessing)) == 1
     with pytest.raises(RequestError) as refused:
@@ -105,7 +108,7 @@ def test_a_small_file_with_enormous_frames_is_refused(service: Service, films: P
 
 
 def test_bounds_hold_only_where_they_are_set(films: Path) -> None:
-    with bounded(Bounds(pixels=100, frames=60, seconds=3)), pytest.raises(BoundsError) as error:
+    with limit_files(FileLimits(pixels=100, frames=60, seconds=3)), pytest.raises(FileLimitError) as error:
         OpenVideo(films / "good.mp4", 1)
     assert error.value.what == "pixels" and "64x48" in error.value.reason
     OpenVideo(films / "good.mp4", 1).close()

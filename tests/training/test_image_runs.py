@@ -107,9 +107,9 @@ def test_a_network_of_videos_labels_images(pictures: Path, videos: Path, tmp_pat
     picture = next((pictures / "val" / "centre").iterdir())
     recognizer = Recognizer.load(result.weights, device="cpu")
     one = recognizer(picture).probabilities
-    from dualformer.video.decode import VideoReader
+    from dualformer.video.pyav_reader import PyAVReader
 
-    with VideoReader(picture) as reader:
+    with PyAVReader(picture) as reader:
         frames = reader.read([0] * 40)
     assert recognizer(frames).probabilities == pytest.approx(one, abs=1e-6)
     weights = str(result.weights)

@@ -34,7 +34,7 @@ from dualformer.training.token_labels import top_distribution
 from dualformer.training.train import train
 from dualformer.training.write_scores import Written, write_scores
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clip_reader import read_views, read_whole
+from dualformer.video.clip_reader import read_covering_clips, read_views
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import covering_clips
 from dualformer.video.transforms import normalize
@@ -180,7 +180,7 @@ def test_training_clips_tell_where_they_were_cut(videos: VideoList):
         assert np.allclose(item["times"], times(), atol=1e-3)
         flips.add(item["flip"])
         # The same box, cut by hand.
-        frames = next(read_whole(videos.samples[number].media, PRE))[0][0]
+        frames = next(read_covering_clips(videos.samples[number].media, PRE))[0][0]
         box = [round(float(part) * SIZE) for part in (top, left, height, width)]
         cut = frames[:, box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
         cut = cut.flip(2) if item["flip"] else cut

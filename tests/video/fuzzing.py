@@ -22,9 +22,11 @@ from dualformer.datasets.guarded_processes import Fate, guarded
 from dualformer.errors import DualFormerError
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_training_clip, read_views
-from dualformer.video.decode import FrameCountError, VideoReader, decode_all
+from dualformer.video.container import FrameCountError
 from dualformer.video.encode import write_image
 from dualformer.video.preprocessing import kinetics
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.sequential_decoding import decode_all
 
 FUZZED = (
     "h264 mp4", "h264 fragments", "h264 edit list within a group", "h264 matroska", "h264 transport stream",
@@ -215,7 +217,7 @@ def examine(job: tuple[Mutants, int]) -> Outcome:
 def by_number_is_in_order(path: Path, seed: int) -> bool:
     """Whether frames by number are those that are shown at the same times in order."""
     rng = np.random.default_rng(seed)
-    with VideoReader(path, threads=1) as reader:
+    with PyAVReader(path, threads=1) as reader:
         for _ in range(2):
             numbers = np.unique(rng.integers(0, len(reader), size=6))
             try:

@@ -18,11 +18,12 @@ from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.backend import DecoderMissingError, chosen_backend, decoder, import_torchcodec
-from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_image
-from dualformer.video.frames import FrameReader, open_video
+from dualformer.video.frame_folder_reader import FrameFolderReader
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.video.torchcodec import TorchcodecReader
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.torchcodec_reader import TorchcodecReader
 
 VARIABLE = "DUALFORMER_DECODER"
 
@@ -86,7 +87,7 @@ def test_pyav_reads_images_whatever_is_chosen(tmp_path: Path) -> None:
     for i in range(2):
         write_image(tmp_path / f"img_{i}.png", np.full((8, 12, 3), 40 * i, np.uint8))
     with open_video(tmp_path / "img_1.png") as image, open_video(tmp_path / "img_%d.png") as frames:
-        assert isinstance(image, VideoReader) and isinstance(frames, FrameReader)
+        assert isinstance(image, PyAVReader) and isinstance(frames, FrameFolderReader)
         assert image.read([0]).unique().tolist() == frames.read([1]).unique().tolist() == [40]
 
 

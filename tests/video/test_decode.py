@@ -13,13 +13,14 @@ import pytest
 import torch
 from made_videos import Encode, naive, picture
 
-from dualformer.video import sequential
+from dualformer.video import sequential_decoding
 from dualformer.video.clip_reader import read_views
-from dualformer.video.container import OpenVideo
-from dualformer.video.decode import FrameCountError, VideoError, VideoReader, decode_all
+from dualformer.video.container import FrameCountError, OpenVideo, VideoError
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.video.transforms import test_views as make_views
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.sequential_decoding import decode_all
+from dualformer.video.transforms import crop_views
 
 
 @pytest.mark.parametrize(("name", "frames"), [("header30_decodes25.mp4", 25), ("hmdb51_wave.avi", 72)])
@@ -27,7 +28,7 @@ def test_headers_are_not_believed(name: str, frames: int, shared: Path) -> None:
     path = shared / "videos" / name
     with av.open(str(path)) as container:
         assert container.streams.video[0].frames > frames
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         assert len(reader) == frames
         with pytest.raises(ValueError, match=f"frame {frames} is outside"):
             reader.read([frames])
@@ -57,7 +58,7 @@ def test_frames_before_the_damage_are_right(shared: Path) -> None:
     truth = []
     with av.open(str(path)) as container, pytest.raises(av.error.InvalidDataError):
         truth.extend(frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
-    with VideoReader(path, threads=1) as reader:
+    with PyAVReader(path, threads=1) as reader:
         assert np.array_equal(reader.read([5, 20]).numpy(), np.stack([truth[5], truth[20]]))
         with pytest.raises(VideoError, match="frame 28"):
             reader.read([5, 40])
@@ -65,9 +66,9 @@ def test_frames_before_the_damage_are_right(shared: Path) -> None:
 
 def test_no_file_is_a_wrong_call(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such video or image file: .*none\.mp4"):
-        VideoReader(tmp_path / "none.mp4")
+        PyAVReader(tmp_path / "none.mp4")
     with pytest.raises(VideoError, match="is a folder"):
-        VideoReader(tmp_path)
+        PyAVReader(tmp_path)
 
 
 def test_playlists_cannot_name_other_files(encode: Encode, tmp_path: Path) -> None:
@@ -78,30 +79,30 @@ def test_playlists_cannot_name_other_files(encode: Encode, tmp_path: Path) -> No
     concat.write_text(f"ffconcat version 1.0\nfile '{video.name}'\n")
     for path in (playlist, concat):
         with pytest.raises(VideoError, match="cannot be opened as a video"):
-            VideoReader(path)
+            PyAVReader(path)
 
 
 def test_names_with_colons_and_odd_letters(encode: Encode, tmp_path: Path) -> None:
     path = encode("a.mp4", 5)
     odd = path.rename(tmp_path / "http: ümläut 100%.mp4")
-    with VideoReader(odd) as reader:
+    with PyAVReader(odd) as reader:
         assert len(reader) == 5
 
 
 @pytest.mark.parametrize("indices", [[-1], [60], [0, 99]])
 def test_frames_outside_are_a_wrong_call(indices: list[int], encode: Encode) -> None:
-    with VideoReader(encode("a.mp4")) as reader, pytest.raises(ValueError, match="which has 60 frames"):
+    with PyAVReader(encode("a.mp4")) as reader, pytest.raises(ValueError, match="which has 60 frames"):
         reader.read(indices)
 
 
 def test_reading_nothing(encode: Encode) -> None:
-    with VideoReader(encode("a.mp4", 5)) as reader:
+    with PyAVReader(encode("a.mp4", 5)) as reader:
         assert reader.read([]).shape == (0, 48, 64, 3)
 
 
 def test_variable_times(encode: Encode) -> None:
     times = [0, 100, 140, 400, 1000, 1040]
-    with VideoReader(encode("a.mp4", 6, times=times)) as reader:
+    with PyAVReader(encode("a.mp4", 6, times=times)) as reader:
         assert np.abs(reader.times - np.array(times) / 1000).max() < 1e-3
         assert reader.info.fps == pytest.approx(5 / 1.04, rel=1e-3)
 
@@ -152,22 +153,22 @@ def test_packets_that_promise_too_much(encode: Encode, tmp_path: Path) -> None:
     path = lying(encode, tmp_path)
     truth = naive(path)
     assert len(truth) == 59
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         promised = len(reader)
         assert promised == 60
         with pytest.raises(FrameCountError, match=f"promise {promised} frames, but {len(truth)} decode"):
             list(reader.frames([30, 31]))
         assert len(reader) == len(truth)  # it has counted them meanwhile
         assert np.array_equal(reader.read(range(len(truth))).numpy(), truth)
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         assert np.array_equal(reader.read(range(len(truth))).numpy(), truth)
-    with VideoReader(path) as reader, pytest.raises(VideoError, match="promise"):
+    with PyAVReader(path) as reader, pytest.raises(VideoError, match="promise"):
         reader.read([30, promised - 1])
     for threads in (1, 2):
         pre = kinetics(frames=40, stride=1, size=32)
         views = read_views(path, pre, threads=threads)
         indices = np.arange(9, 49)  # the centre of 59 frames, where that of 60 begins at 10
-        assert torch.equal(views[0], make_views(torch.from_numpy(truth[indices]), pre)[0])
+        assert torch.equal(views[0], crop_views(torch.from_numpy(truth[indices]), pre)[0])
 
 
 def test_corrupt_flag_is_an_error(encode: Encode, tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_corrupt_flag_is_an_error(encode: Encode, tmp_path: Path) -> None:
     assert any(flags)
     with pytest.raises(VideoError, match=f"frame {flags.index(True)} is damaged"):
         decode_all(broken)
-    with VideoReader(broken, threads=1) as reader, pytest.raises(VideoError, match="is damaged"):
+    with PyAVReader(broken, threads=1) as reader, pytest.raises(VideoError, match="is damaged"):
         reader.read([flags.index(True)])
 
 
@@ -190,16 +191,16 @@ def test_reads_skip_what_nobody_needs(encode: Encode, monkeypatch: pytest.Monkey
     """The last frames of a long file cost a group of pictures, not the file."""
     path = encode("a.mp4", 240, options={"g": "12", "bf": "2"})
     fed = 0
-    plain = VideoReader._packets_from
+    plain = PyAVReader._packets_from
 
-    def counting(self: VideoReader, start: int):
+    def counting(self: PyAVReader, start: int):
         nonlocal fed
         for packet in plain(self, start):
             fed += 1
             yield packet
 
-    monkeypatch.setattr(VideoReader, "_packets_from", counting)
-    with VideoReader(path, threads=1) as reader:
+    monkeypatch.setattr(PyAVReader, "_packets_from", counting)
+    with PyAVReader(path, threads=1) as reader:
         reader.read([3, 230])
     assert fed < 40
 
@@ -209,7 +210,7 @@ def test_the_container_is_closed(encode: Encode, monkeypatch: pytest.MonkeyPatch
     plain = OpenVideo.close
     monkeypatch.setattr(OpenVideo, "close", lambda self: (closed.append(self.path), plain(self)))
     path = encode("a.mp4", 20)
-    reader = VideoReader(path)
+    reader = PyAVReader(path)
     for _ in reader:
         break
     assert closed == [path]  # the one that iterating opened
@@ -233,7 +234,7 @@ def test_workers_do_not_hang_on_decoders_of_their_parent(encode: Encode) -> None
     path = encode("large.mp4", 30, height=360, width=480)
     gc.disable()
     try:
-        with VideoReader(path, threads=3) as reader:
+        with PyAVReader(path, threads=3) as reader:
             reader.read([3, 20])
         del reader
         loader = torch.utils.data.DataLoader(_Threads(path), batch_size=None, num_workers=1, timeout=30)
@@ -255,7 +256,7 @@ class _Threads(torch.utils.data.Dataset[str]):
         if index:
             raise IndexError
         gc.collect()
-        with VideoReader(self.path) as reader:
+        with PyAVReader(self.path) as reader:
             return f"{reader._video.codec.thread_type.name} {reader._video.codec.thread_count}"
 
 
@@ -266,7 +267,7 @@ def test_write_video_round_trip(tmp_path: Path) -> None:
     info = decode_all(path)
     assert (info.frames, info.width, info.height, info.codec) == (20, 64, 48, "h264")
     assert info.fps == pytest.approx(12.5)
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         difference = reader.read(range(20)).float() - torch.from_numpy(frames).float()
     # Half the resolution of colour is all that is lost at this quality.
     assert float(difference.mean(dim=-1).abs().mean()) < 10
@@ -307,5 +308,5 @@ def test_sequential_imports_no_torch() -> None:
     import subprocess
     import sys
 
-    code = f"import sys; import {sequential.__name__}; sys.exit('torch' in sys.modules)"
+    code = f"import sys; import {sequential_decoding.__name__}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.container import VideoError
-from dualformer.video.decode import VideoReader
 from dualformer.video.encode import write_image, write_video
-from dualformer.video.frames import FrameReader, open_video
-from dualformer.video.numbered_frames import check_frames, frame_files, pattern_in, read_pattern
+from dualformer.video.frame_folder_reader import FrameFolderReader
+from dualformer.video.frame_patterns import decode_frame_folder, find_frame_pattern, frame_files, parse_frame_pattern
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import kinetics
+from dualformer.video.pyav_reader import PyAVReader
 from dualformer.video.sampling import even_clips
 
 
@@ -26,12 +27,12 @@ def pictures(count: int, height: int = 24, width: int = 32) -> NDArray[np.uint8]
 def folder(root: Path, frames: NDArray[np.uint8], name: str = "img_{:05d}.png", first: int = 1) -> Path:
     for number, frame in enumerate(frames, first):
         write_image(root / name.format(number), frame)
-    return root / read_pattern(name)
+    return root / parse_frame_pattern(name)
 
 
 def test_reads_by_number_as_a_video_does(tmp_path: Path) -> None:
     truth = pictures(12)
-    reader = FrameReader(folder(tmp_path, truth), fps=8)
+    reader = FrameFolderReader(folder(tmp_path, truth), fps=8)
     assert len(reader) == 12
     assert reader.times.tolist() == [i / 8 for i in range(12)]
     assert np.array_equal(reader.read([7, 0, 7, 11]).numpy(), truth[[7, 0, 7, 11]])
@@ -45,14 +46,14 @@ def test_reads_by_number_as_a_video_does(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="whole numbers"):
         reader.read([0.5])
     with pytest.raises(ValueError, match="fps must be positive"):
-        FrameReader(tmp_path / "img_%05d.png", fps=0)
+        FrameFolderReader(tmp_path / "img_%05d.png", fps=0)
 
 
 @pytest.mark.parametrize("fps", [None, 10.0])
 def test_clips_are_those_of_a_video_with_the_same_frames(fps: float | None, tmp_path: Path) -> None:
     """The frames of a video, written as images, give its clips bit for bit."""
     write_video(tmp_path / "clip.mp4", pictures(30).repeat(2, axis=1).repeat(2, axis=2), fps=25)
-    with VideoReader(tmp_path / "clip.mp4") as reader:
+    with PyAVReader(tmp_path / "clip.mp4") as reader:
         frames = reader.read(np.arange(30)).numpy()
     (tmp_path / "frames").mkdir()
     pattern = folder(tmp_path / "frames", frames)
@@ -87,7 +88,7 @@ def test_without_a_rate_there_are_no_seconds(tmp_path: Path) -> None:
 def test_patterns_are_found_by_looking(names: list[str], pattern: str, tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).touch()
-    assert pattern_in(tmp_path) == tmp_path / pattern
+    assert find_frame_pattern(tmp_path) == tmp_path / pattern
 
 
 def test_numbers_sort_as_numbers_from_the_lowest(tmp_path: Path) -> None:
@@ -106,31 +107,31 @@ def test_patterns_of_other_code() -> None:
         ("image_%04d.jpg", "image_%04d.jpg"),
         ("%d.jpeg", "%d.jpeg"),
     ):
-        assert read_pattern(theirs) == ours
+        assert parse_frame_pattern(theirs) == ours
     for wrong in ("img.jpg", "img_%05d.mp4", "a/%d.jpg", "%d_%d.jpg"):
         with pytest.raises(ValueError, match="no pattern of numbered images"):
-            read_pattern(wrong)
+            parse_frame_pattern(wrong)
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     pattern = folder(tmp_path, pictures(6))
-    assert check_frames(pattern).frames == 6
+    assert decode_frame_folder(pattern).frames == 6
     with pytest.raises(FileNotFoundError, match="no such folder of frames"):
-        FrameReader(tmp_path / "none" / "%d.png")
+        FrameFolderReader(tmp_path / "none" / "%d.png")
     with pytest.raises(VideoError, match="the folder has no frame of that name"):
-        FrameReader(tmp_path / "other_%05d.png")
+        FrameFolderReader(tmp_path / "other_%05d.png")
     write_image(tmp_path / "img_00002.png", pictures(1, 16, 16)[0])
-    for look in (lambda: check_frames(pattern), lambda: FrameReader(pattern).read([0, 1])):
+    for look in (lambda: decode_frame_folder(pattern), lambda: FrameFolderReader(pattern).read([0, 1])):
         with pytest.raises(VideoError, match=r"img_00002\.png has 16x16 pixels, the first frame 32x24"):
             look()
     (tmp_path / "img_00002.png").write_bytes(b"no picture")
-    for look in (lambda: check_frames(pattern), lambda: FrameReader(pattern).read([1])):
+    for look in (lambda: decode_frame_folder(pattern), lambda: FrameFolderReader(pattern).read([1])):
         with pytest.raises(VideoError, match=r"img_00002\.png: it cannot be opened as a video or image"):
             look()
     (tmp_path / "img_00002.png").unlink()
     (tmp_path / "img_00004.png").unlink()
     with pytest.raises(VideoError, match="frame 2 is missing between 1 and 6"):
-        FrameReader(pattern)
+        FrameFolderReader(pattern)
     (tmp_path / "empty").mkdir()
     with pytest.raises(VideoError, match="no numbered images in it"):
-        pattern_in(tmp_path / "empty")
+        find_frame_pattern(tmp_path / "empty")

@@ -10,7 +10,7 @@ pytest.importorskip("resource", reason="a process is given limits as Unix does i
 
 from fuzzing import FUZZED, Mutants, examine, mutations
 
-from dualformer.video.container import packets_of
+from dualformer.video.container import demux
 
 
 def test_broken_files_decode_or_say_why(tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ def test_streams_that_turn_up_on_the_way(tmp_path: Path) -> None:
     """PyAV may stumble over them behind the last packet of a transport stream, depending on what lies in memory."""
     packet = SimpleNamespace(size=3)
 
-    def demux(_: object):
+    def stumble(_: object):
         yield packet
         raise IndexError("list index out of range")
 
-    demuxed = SimpleNamespace(demux=demux)
-    video = SimpleNamespace(container=demuxed, stream=None, is_image=False, path=tmp_path, bounds=None)
-    assert list(packets_of(video)) == [packet]  # type: ignore[arg-type]  # a stand-in
+    demuxed = SimpleNamespace(demux=stumble)
+    video = SimpleNamespace(container=demuxed, stream=None, is_image=False, path=tmp_path, limits=None)
+    assert list(demux(video)) == [packet]  # type: ignore[arg-type]  # a stand-in

@@ -15,11 +15,12 @@ from PIL import Image
 
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_training_clip, read_views
-from dualformer.video.container import OpenVideo
-from dualformer.video.decode import VideoError, VideoReader, decode_all
+from dualformer.video.container import OpenVideo, VideoError
 from dualformer.video.encode import write_image
-from dualformer.video.formats import IMAGE_EXTENSIONS, is_media
+from dualformer.video.file_formats import IMAGE_EXTENSIONS, is_media
 from dualformer.video.preprocessing import kinetics
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.sequential_decoding import decode_all
 
 # Name, mode, how it is saved, mean difference from Pillow in levels of 255: 0 where nothing is lost.
 FORMATS: dict[str, tuple[str, str, dict[str, Any], float]] = {
@@ -53,7 +54,7 @@ def test_an_image_is_a_video_of_one_frame(kind: str, size: tuple[int, int], tmp_
     name, mode, how, loss = FORMATS[kind]
     path = save(tmp_path / name, smooth(*size) if max(size) > 1 else np.full((1, 1, 3), 200, np.uint8), mode, **how)
     expected = opened(path)
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         assert len(reader) == 1
         assert reader.times.tolist() == [0]
         frame = reader.read([0])[0].numpy()
@@ -71,7 +72,7 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     ramp = np.repeat(np.arange(0, 65536, 64, dtype=np.uint16)[None], 4, axis=0)
     for name in ("a.png", "a.tif"):
         Image.fromarray(ramp).save(tmp_path / name)
-        with VideoReader(tmp_path / name) as reader:
+        with PyAVReader(tmp_path / name) as reader:
             frame = reader.read([0])[0].numpy()
         assert np.abs(frame - ramp[..., None] / 257).max() <= 1.5, name
 
@@ -80,7 +81,7 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
 def test_transparency_is_left_out(name: str, tmp_path: Path) -> None:
     picture = np.dstack([smooth(24, 40), np.broadcast_to(np.linspace(0, 255, 40), (24, 40)).astype(np.uint8)])
     Image.fromarray(picture).save(tmp_path / name, lossless=True, exact=True)
-    with VideoReader(tmp_path / name) as reader:
+    with PyAVReader(tmp_path / name) as reader:
         assert np.array_equal(reader.read([0])[0].numpy(), picture[..., :3])
 
 
@@ -92,7 +93,7 @@ def test_photos_are_turned_upright(name: str, how: dict[str, Any], orientation: 
     path = save(tmp_path / name, smooth(24, 40), orientation=orientation, **how)
     expected = opened(path)
     assert expected.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         frame = reader.read([0])[0].numpy()
         assert (reader.info.height, reader.info.width) == expected.shape[:2]
     assert np.abs(frame.astype(int) - expected).max() <= 3
@@ -106,7 +107,7 @@ def test_names_are_read_literally(name: str, tmp_path: Path) -> None:
     for other in (f"shot_000{suffix}", f"shut{suffix}", f"a{suffix}"):
         shutil.copyfile(wrong, tmp_path / other)
     path = save(tmp_path / name, np.full((24, 32, 3), 200, np.uint8))
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         assert len(reader) == 1
         frame = reader.read([0])[0]
     assert frame.shape == (24, 32, 3)
@@ -117,10 +118,10 @@ def test_names_are_read_literally(name: str, tmp_path: Path) -> None:
 def test_an_image_sequence_cannot_name_other_files(tmp_path: Path) -> None:
     save(tmp_path / "shot_001.png", smooth(16, 16))
     with pytest.raises(FileNotFoundError, match=r"shot_%03d\.png"):
-        VideoReader(tmp_path / "shot_%03d.png")
+        PyAVReader(tmp_path / "shot_%03d.png")
     (tmp_path / "drawing.png").write_text('<svg xmlns="http://www.w3.org/2000/svg"><image href="shot_001.png"/></svg>')
     with pytest.raises(VideoError, match="cannot be opened"):
-        VideoReader(tmp_path / "drawing.png")
+        PyAVReader(tmp_path / "drawing.png")
 
 
 def jpeg(picture: np.ndarray, **how: Any) -> bytes:
@@ -135,7 +136,7 @@ def test_pictures_behind_the_first_are_left_out(tmp_path: Path, caplog: pytest.L
     for number, appended in enumerate((jpeg(small), jpeg(smooth(48, 64)), b"\0\0\0\x18ftypmp42" + bytes(1000), b"x")):
         path = tmp_path / f"{number}.jpg"
         path.write_bytes(jpeg(photo) + appended)
-        with VideoReader(path) as reader:
+        with PyAVReader(path) as reader:
             assert len(reader) == 1
             assert np.array_equal(reader.read([0])[0].numpy(), _frame(tmp_path, jpeg(photo)))
         assert decode_all(path).frames == 1
@@ -156,7 +157,7 @@ def test_the_preview_inside_is_not_the_photo(tmp_path: Path) -> None:
 def _frame(folder: Path, data: bytes) -> np.ndarray:
     path = folder / "frame.jpg"
     path.write_bytes(data)
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         return reader.read([0])[0].numpy()
 
 
@@ -170,7 +171,7 @@ def test_a_truncated_image_is_bad(name: str, share: float, tmp_path: Path) -> No
     reason = r"frame 0 does not decode \(FFmpeg: Invalid data found"
     if name == "a.jpg":
         reason = rf"it ends early|{reason}"
-    for read in (decode_all, lambda path: VideoReader(path).read([0])):
+    for read in (decode_all, lambda path: PyAVReader(path).read([0])):
         with pytest.raises(VideoError, match=reason) as caught:
             read(path)
         assert str(caught.value).startswith(f"{path}: ")
@@ -194,10 +195,10 @@ def test_what_is_no_image_says_so(extension: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{extension}"
     path.write_bytes(b"")
     with pytest.raises(VideoError, match=r"the file is empty \(0 bytes\)"):
-        VideoReader(path)
+        PyAVReader(path)
     path.write_text("This is a text.\n" * 20)
     with pytest.raises(VideoError, match=r"it cannot be opened as a video or image \(FFmpeg: Invalid data found"):
-        VideoReader(path)
+        PyAVReader(path)
 
 
 def test_headers_that_are_odd_but_right(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_a_file_that_may_not_be_read_says_so(encode: Encode, monkeypatch: pytest
     path = encode("a.mp4", 2)
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(VideoError, match=r"a\.mp4: it cannot be read \(Permission denied\)"):
-        VideoReader(path)
+        PyAVReader(path)
 
 
 def test_pictures_that_would_come_out_wrong_are_refused(tmp_path: Path) -> None:
@@ -230,12 +231,12 @@ def test_pictures_that_would_come_out_wrong_are_refused(tmp_path: Path) -> None:
     path.write_bytes(tiled(tile.read_bytes(), 2, 64))
     assert opened(path).shape == (64, 128, 3)
     with pytest.raises(VideoError, match="put together from tiles"):
-        VideoReader(path)
+        PyAVReader(path)
     for compression in ("jpeg", "raw"):
         save(tmp_path / "scan.tif", smooth(64, 64), compression=compression)
         if compression == "jpeg":
             with pytest.raises(VideoError, match="TIFF with JPEG inside"):
-                VideoReader(tmp_path / "scan.tif")
+                PyAVReader(tmp_path / "scan.tif")
         else:
             assert decode_all(tmp_path / "scan.tif").codec == "tiff"
 
@@ -243,14 +244,14 @@ def test_pictures_that_would_come_out_wrong_are_refused(tmp_path: Path) -> None:
 def test_an_animated_png_is_a_video(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.roll(smooth(32, 32), 4 * i, axis=1)) for i in range(5)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=100)
-    with VideoReader(tmp_path / "a.png") as reader:
+    with PyAVReader(tmp_path / "a.png") as reader:
         assert np.array_equal(reader.read(range(5)).numpy(), np.stack([np.asarray(frame) for frame in frames]))
         assert reader.times == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-3)
 
 
 def test_a_video_named_like_an_image_is_still_a_video(encode: Encode, tmp_path: Path) -> None:
     path = encode("a.mp4", 6).rename(tmp_path / "a.jpg")
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         assert len(reader) == 6
 
 
@@ -267,7 +268,7 @@ def test_a_picture_is_written_whole_and_read_back_to_the_bit(tmp_path: Path) -> 
     path = tmp_path / "a.png"
     write_image(path, picture)
     assert np.array_equal(opened(path), picture)
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         assert np.array_equal(reader.read([0])[0].numpy(), picture)
     first = path.read_bytes()
     write_image(path, picture)
@@ -298,7 +299,7 @@ def test_clips_and_views_of_an_image_repeat_it(tmp_path: Path) -> None:
 
 def test_one_frame_of_a_video_is_any_of_its_frames(encode: Encode) -> None:
     path = encode("a.mp4", 6, options={"crf": "0"})
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         frames = reader.read(range(6))
     seen = set()
     for seed in range(60):

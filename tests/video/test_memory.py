@@ -15,8 +15,8 @@ from made_videos import Encode
 
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.clip_reader import read_training_clip
-from dualformer.video.decode import VideoReader
 from dualformer.video.preprocessing import kinetics
+from dualformer.video.pyav_reader import PyAVReader
 
 EVERYTHING = Augmentation(
     flip=0.5, colour_jitter=0.4, randaugment=RandAugment(magnitude=9, number=2, std=0.5), erasing=0.5
@@ -34,11 +34,11 @@ def test_a_reader_does_not_wait_for_the_garbage_collector(encode: Encode) -> Non
     before = containers()
     gc.disable()
     try:
-        with VideoReader(path) as reader:
+        with PyAVReader(path) as reader:
             reader.read([3, 7, 12])
             assert reader.info.frames == 20
             assert containers() == before + 1
-            pictures = weakref.ref(reader._pictures)
+            pictures = weakref.ref(reader._convert)
         left = weakref.ref(reader)
         assert containers() == before
         del reader

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_videos import encoder, naive
 
-from dualformer.video.frames import open_video
+from dualformer.video.open_video import open_video
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ import torch
 from kinds import B_FRAMES, COUNTED, COUNTED_IF_LARGE, KINDS, can_encode, make
 from made_videos import Encode, naive, picture
 
-from dualformer.video import decode
-from dualformer.video.decode import VideoError, VideoReader, decode_all
+from dualformer.video import pyav_reader
+from dualformer.video.container import VideoError
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.sequential_decoding import decode_all
 
 
 def check_reader(path: Path, *, reads: int = 8, threads: int | None = 1) -> None:
@@ -21,7 +23,7 @@ def check_reader(path: Path, *, reads: int = 8, threads: int | None = 1) -> None
     rng = np.random.default_rng(0)
     draws = [rng.integers(0, n, size=rng.integers(1, 12)) for _ in range(reads)]
     draws += [np.arange(n)[::-1], np.array([n - 1]), np.arange(0, n, 3), np.array([0, n // 2, n - 1])]
-    with VideoReader(path, threads=threads) as reader:
+    with PyAVReader(path, threads=threads) as reader:
         assert len(reader) == n == reader.info.frames
         assert reader.times[0] == 0
         assert (np.diff(reader.times) > 0).all()
@@ -34,7 +36,7 @@ def check_reader(path: Path, *, reads: int = 8, threads: int | None = 1) -> None
         assert len(pairs) == n
         assert (reader.info.height, reader.info.width) == tuple(truth.shape[1:3])
     for indices in draws[: reads // 2]:  # a fresh reader has another decoder state
-        with VideoReader(path, threads=threads) as reader:
+        with PyAVReader(path, threads=threads) as reader:
             assert torch.equal(reader.read(indices), truth[torch.from_numpy(indices.copy())])
     assert decode_all(path).frames == n
 
@@ -48,10 +50,10 @@ def test_random_access_is_plain_decoding(
         pytest.skip(f"this FFmpeg does not encode {kind}")
     path = make(kind, tmp_path)
     if not in_memory:
-        monkeypatch.setattr(decode, "_KEEP_COMPRESSED", 0)
-        monkeypatch.setattr(decode, "_KEEP_DECODED", 0)
+        monkeypatch.setattr(pyav_reader, "_KEEP_COMPRESSED", 0)
+        monkeypatch.setattr(pyav_reader, "_KEEP_DECODED", 0)
     check_reader(path)
-    with VideoReader(path, threads=1) as reader:
+    with PyAVReader(path, threads=1) as reader:
         reader.read([len(reader) - 1])
         assert (reader._table is None) == (kind in COUNTED or (kind in COUNTED_IF_LARGE and not in_memory))
 
@@ -75,8 +77,8 @@ LARGE = {"latin1_metadata.avi", "vp9_no_duration.webm"}
 @pytest.mark.parametrize("in_memory", [True, False], ids=["kept", "seeking"])
 def test_random_access_on_real_files(name: str, in_memory: bool, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not in_memory:
-        monkeypatch.setattr(decode, "_KEEP_COMPRESSED", 0)
-        monkeypatch.setattr(decode, "_KEEP_DECODED", 0)
+        monkeypatch.setattr(pyav_reader, "_KEEP_COMPRESSED", 0)
+        monkeypatch.setattr(pyav_reader, "_KEEP_DECODED", 0)
     check_reader(shared / "videos" / name, reads=4 if in_memory else 2)
 
 
@@ -101,7 +103,7 @@ def test_display_orientation_is_applied(degrees: int, flips: tuple[bool, bool], 
     expected = torch.rot90(expected, degrees // 90, (1, 2))
     expected = expected.flip(2) if flips[0] else expected
     expected = expected.flip(1) if flips[1] else expected
-    with VideoReader(turned) as reader:
+    with PyAVReader(turned) as reader:
         assert torch.equal(reader.read([0, 1, 2]), expected)
         assert (reader.info.height, reader.info.width) == tuple(expected.shape[1:3])
 
@@ -135,7 +137,7 @@ def test_orientation_that_changes_in_mid_stream(
     path = turned_from_the_middle(encode, tmp_path, turn)
     stored = torch.from_numpy(naive(path, upright=False))
     expected = torch.cat([stored[:8], stored[8:].flip(sides)])
-    with VideoReader(path) as reader:
+    with PyAVReader(path) as reader:
         assert torch.equal(reader.read([12]), expected[12:13])
         assert torch.equal(reader.read([3]), expected[3:4])
         assert torch.equal(reader.read(range(16)), expected)
@@ -144,7 +146,7 @@ def test_orientation_that_changes_in_mid_stream(
 
 def test_frames_on_their_side_among_others_are_refused(encode: Encode, tmp_path: Path) -> None:
     path = turned_from_the_middle(encode, tmp_path, (90, False, False))
-    with VideoReader(path) as reader, pytest.raises(VideoError, match="some of its frames lie on their side"):
+    with PyAVReader(path) as reader, pytest.raises(VideoError, match="some of its frames lie on their side"):
         reader.read(range(16))
     with pytest.raises(VideoError, match=r"turned\.mp4: some of its frames lie on their side .*: convert it"):
         decode_all(path)
@@ -160,7 +162,7 @@ def two_sizes(encode: Encode, tmp_path: Path) -> Path:
 
 def test_size_that_changes_in_mid_stream(encode: Encode, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = two_sizes(encode, tmp_path)
-    with caplog.at_level(logging.WARNING, "dualformer"), VideoReader(path) as reader:
+    with caplog.at_level(logging.WARNING, "dualformer"), PyAVReader(path) as reader:
         late = reader.read([35])
         frames = reader.read(range(len(reader)))
         one_by_one = torch.stack([frame for _, frame in reader])
@@ -180,7 +182,7 @@ def test_stream_cut_in_its_middle(encode: Encode, tmp_path: Path) -> None:
     data = encode("whole.ts", 60, options={"g": "20", "bf": "3"}).read_bytes()
     cut = tmp_path / "cut.ts"
     cut.write_bytes(data[188 * (len(data) // 188 // 6) :])
-    with VideoReader(cut, threads=1) as reader:
+    with PyAVReader(cut, threads=1) as reader:
         frames = reader.read(range(len(reader)))
     assert 20 <= len(frames) <= 50
     whole = naive(tmp_path / "whole.ts")

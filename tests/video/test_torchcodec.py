@@ -18,11 +18,11 @@ from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.backend import DecoderMissingError, decoder, import_torchcodec
 from dualformer.video.container import VideoError
-from dualformer.video.decode import VideoReader
-from dualformer.video.file_pieces import Stretch
-from dualformer.video.frames import open_video
+from dualformer.video.file_slices import LocalFileSlice
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.video.torchcodec import TorchcodecReader
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.torchcodec_reader import TorchcodecReader
 
 try:
     import_torchcodec()
@@ -90,7 +90,7 @@ def test_frames_are_those_of_plain_decoding_or_an_error(
         with pytest.raises(VideoError, match="torchcodec"):
             TorchcodecReader(path)
         return
-    with caplog.at_level(logging.ERROR, "dualformer"), VideoReader(path, threads=1) as plain:
+    with caplog.at_level(logging.ERROR, "dualformer"), PyAVReader(path, threads=1) as plain:
         truth, info, times = plain.read(range(len(plain))), plain.info, plain.times
     n = len(truth)
     with TorchcodecReader(path, threads=1) as reader:
@@ -116,7 +116,7 @@ def test_frames_are_those_of_plain_decoding_or_an_error(
 )  # fmt: skip
 def test_real_files(name: str, shared: Path) -> None:
     path = shared / "videos" / name
-    with VideoReader(path, threads=1) as plain, TorchcodecReader(path) as reader:
+    with PyAVReader(path, threads=1) as plain, TorchcodecReader(path) as reader:
         indices = np.random.default_rng(0).integers(0, len(plain), 12)
         assert (len(reader), reader.info) == (len(plain), plain.info)
         difference = (reader.read(indices).int() - plain.read(indices).int()).abs().float()
@@ -138,7 +138,7 @@ def test_pieces_of_larger_files(encode: Encode, tmp_path: Path) -> None:
     path = encode("a: %03d.mp4", 20)
     data = path.read_bytes()
     (tmp_path / "larger").write_bytes(b"x" * 700 + data + b"y" * 300)
-    piece = Stretch(path=tmp_path / "larger" / "a.mp4", size=len(data), file=tmp_path / "larger", offset=700)
+    piece = LocalFileSlice(path=tmp_path / "larger" / "a.mp4", size=len(data), file=tmp_path / "larger", offset=700)
     with open_video(piece, backend="torchcodec") as inside, open_video(path, backend="torchcodec") as whole:
         assert isinstance(inside, TorchcodecReader)
         assert inside.read([15, 3]).equal(whole.read([15, 3]))

@@ -1,5 +1,7 @@
 """Pixels: resizing against a float reference, crops against plain slices, the random crop against its stated law."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from made_videos import Encode, naive
 from dualformer.video import transforms
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_training_clip, read_views
-from dualformer.video.preprocessing import kinetics, transfer
+from dualformer.video.preprocessing import Preprocessing, kinetics, transfer
 from dualformer.video.sampling import even_clips, random_clip
 
 
@@ -55,11 +57,11 @@ def test_crops_are_slices() -> None:
 def test_views_of_a_test_clip() -> None:
     clip, pre = noise(4, 48, 96, 3), kinetics(4, 1, 24)
     small = transforms.resize(clip, 24, 48)
-    assert torch.equal(transforms.test_views(clip, pre)[0], small[:, :, 12:36])
-    assert torch.equal(transforms.test_views(clip, pre, 3)[2], small[:, :, 24:])
-    assert torch.equal(transforms.test_views(clip, pre, 3)[1], transforms.test_views(clip, pre)[0])
+    assert torch.equal(transforms.crop_views(clip, pre)[0], small[:, :, 12:36])
+    assert torch.equal(transforms.crop_views(clip, pre, 3)[2], small[:, :, 24:])
+    assert torch.equal(transforms.crop_views(clip, pre, 3)[1], transforms.crop_views(clip, pre)[0])
     with pytest.raises(ValueError, match="crops must be 1 or 3"):
-        transforms.test_views(clip, pre, 2)
+        transforms.crop_views(clip, pre, 2)
 
 
 @given(st.integers(4, 300), st.integers(4, 300), st.integers(0, 999))
@@ -88,17 +90,22 @@ def test_random_boxes_follow_their_law() -> None:
     assert max(c.left + c.width for c in crops) == 320
 
 
+def training_view(clip: torch.Tensor, pre: Preprocessing, rng: np.random.Generator, **draw: Any) -> torch.Tensor:
+    crop = transforms.draw_crop(clip.shape[1], clip.shape[2], rng, **draw)
+    return transforms.resize_and_flip(transforms.cut(clip, crop), crop, pre.crop)
+
+
 def test_whole_frame_and_flip() -> None:
     clip, pre = noise(3, 32, 32, 3), kinetics(3, 1, 32)
     whole = {"area": (1.0, 1.0), "ratio": (1.0, 1.0)}
-    assert torch.equal(transforms.train_view(clip, pre, np.random.default_rng(0), flip=0, **whole), clip)
-    mirrored = transforms.train_view(clip, pre, np.random.default_rng(0), flip=1, **whole)
+    assert torch.equal(training_view(clip, pre, np.random.default_rng(0), flip=0, **whole), clip)
+    mirrored = training_view(clip, pre, np.random.default_rng(0), flip=1, **whole)
     assert torch.equal(mirrored, clip.flip(2))
 
 
 def test_one_draw_serves_all_frames() -> None:
     still = noise(1, 48, 64, 3).expand(5, -1, -1, -1)
-    view = transforms.train_view(still, kinetics(5, 1, 20), np.random.default_rng(3))
+    view = training_view(still, kinetics(5, 1, 20), np.random.default_rng(3))
     assert all(torch.equal(view[0], frame) for frame in view)
 
 
@@ -132,7 +139,7 @@ def test_training_clip_is_its_parts(encode: Encode) -> None:
     for seed in range(6):
         rng = np.random.default_rng(seed)
         indices = random_clip(np.arange(60) / 25, pre, rng)
-        expected = transforms.train_view(frames[torch.from_numpy(indices)], pre, rng, flip=0.5)
+        expected = training_view(frames[torch.from_numpy(indices)], pre, rng, flip=0.5)
         assert torch.equal(
             read_training_clip(path, pre, np.random.default_rng(seed), Augmentation(flip=0.5)).frames, expected
         )
@@ -145,7 +152,7 @@ def test_views_are_their_parts(clips: int, crops: int, encode: Encode) -> None:
     frames = torch.from_numpy(naive(path))
     views = read_views(path, pre, clips=clips, crops=crops)
     starts = even_clips(np.arange(60) / 25, pre, clips)
-    expected = torch.cat([transforms.test_views(frames[torch.from_numpy(i)], pre, crops) for i in starts])
+    expected = torch.cat([transforms.crop_views(frames[torch.from_numpy(i)], pre, crops) for i in starts])
     assert torch.equal(views, expected)
     assert len({view.numpy().tobytes() for view in views}) == clips * crops  # all distinct
 

@@ -16,8 +16,8 @@ from dualformer.bench.interleave import percentile, take_turns
 from dualformer.bench.prepared_network import Prepared
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.clip_reader import read_views
-from dualformer.video.decode import FrameCountError
-from dualformer.video.frames import open_video
+from dualformer.video.container import FrameCountError
+from dualformer.video.open_video import open_video
 from dualformer.video.sampling import even_clips
 from dualformer.weights.keys import times
 

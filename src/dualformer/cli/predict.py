@@ -61,7 +61,7 @@ def run(options: Options) -> int:
         return _timelines(options)
     if options.out is not None:
         return predict_folder(options, "labels", options.out, top=options.top)
-    from dualformer.video.decode import VideoError
+    from dualformer.video.container import VideoError
 
     recognizer = options.load(options.weights, views=options.views)
     paths = named_files(options.files)

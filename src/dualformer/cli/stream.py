@@ -53,9 +53,9 @@ def run(options: Options) -> int:
 
     from dualformer.inference.stream import StreamEvent
     from dualformer.inference.subtitles import clock
-    from dualformer.video.live_source import Source
+    from dualformer.video.live_source import StreamSource
 
-    Source.parse(options.source)  # a wrong name shows before anything is loaded
+    StreamSource.parse(options.source)  # a wrong name shows before anything is loaded
     recognizer = options.load(options.weights)
 
     def say(content: dict[str, object], line: str) -> None:

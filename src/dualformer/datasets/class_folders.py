@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few, ordered_classes
-from dualformer.video.formats import is_media
+from dualformer.video.file_formats import is_media
 
 _log = logging.getLogger("dualformer")
 

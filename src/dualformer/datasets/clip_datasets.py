@@ -15,9 +15,9 @@ from dualformer.datasets.shards.storage import StorageError
 from dualformer.errors import DualFormerError
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.backend import decoder
-from dualformer.video.clip_reader import read_training_clip, read_views, tell_if_short, training_view
-from dualformer.video.decode import FrameCountError
-from dualformer.video.frames import open_video
+from dualformer.video.clip_reader import make_training_clip, read_training_clip, read_views, warn_if_short
+from dualformer.video.container import FrameCountError
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import random_clip
 
@@ -95,10 +95,10 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
             clip = read_training_clip(sample.file, self.pre, rng, augmentation, fps=sample.fps)
         else:
             times, frames = decoded
-            tell_if_short(sample.file, times, self.pre)
+            warn_if_short(sample.file, times, self.pre)
             indices = random_clip(times, self.pre, rng)
             shown = ((i, frames[i]) for i in np.unique(indices).tolist())
-            clip = training_view(shown, indices, times, self.pre, rng, augmentation)
+            clip = make_training_clip(shown, indices, times, self.pre, rng, augmentation)
         labels = [mirrored[label] if mirrored and clip.mirrored else label for label in sample.labels]
         item = {"clip": clip.frames, "label": labels[0], "index": index} | _target(self.videos, labels)
         if self.tells_where:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dualformer.datasets.samples import SEPARATOR, DatasetError, Sample, VideoList, first_few, ordered_classes
 from dualformer.files import read_csv_rows
-from dualformer.video.file_pieces import are_frames
+from dualformer.video.file_slices import is_frame_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class Row:
 
     @property
     def is_there(self) -> bool:
-        return self.path.parent.is_dir() if are_frames(self.path) else self.path.is_file()
+        return self.path.parent.is_dir() if is_frame_folder(self.path) else self.path.is_file()
 
     @property
     def fps(self) -> float | None:
         """The rate of a folder of frames, where the row gives it."""
-        return float(self.values["fps"]) if self.values.get("fps") and are_frames(self.path) else None
+        return float(self.values["fps"]) if self.values.get("fps") and is_frame_folder(self.path) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,10 @@ from dualformer.datasets.manifest import Verdict, find_videos, place_of, read_ma
 from dualformer.datasets.samples import DatasetError
 from dualformer.video.backend import chosen_backend, decoder
 from dualformer.video.container import VideoError
-from dualformer.video.file_pieces import Media, Stretch, are_frames, path_of, size_of
-from dualformer.video.formats import is_image
-from dualformer.video.numbered_frames import check_frames, frame_files
-from dualformer.video.sequential import VideoInfo, decode_all
+from dualformer.video.file_formats import is_image
+from dualformer.video.file_slices import LocalFileSlice, Media, is_frame_folder, media_path, media_size
+from dualformer.video.frame_patterns import decode_frame_folder, frame_files
+from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
 __all__ = ["Checked", "Verdict", "check_into", "check_videos", "find_videos", "read_manifest", "write_manifest"]
 
@@ -52,7 +52,7 @@ def check_videos(
         if isinstance(said, Fate):
             long = f"it took longer than {seconds_limit:g} s to decode"
             reason = long if said is Fate.TOO_LONG else "decoding it brings the process down"
-            said = Verdict(path=path_of(paths[job]), ok=False, reason=reason, decoder=decoded_by)
+            said = Verdict(path=media_path(paths[job]), ok=False, reason=reason, decoder=decoded_by)
         verdicts[job] = said
         if progress is not None:
             progress(said)
@@ -79,9 +79,9 @@ def check_into(
     known = _known(manifest)
     verdicts: list[Verdict | None] = [None] * len(paths)
     for i, media in enumerate(paths):
-        before = None if fresh else known.get(place_of(path_of(media)))
+        before = None if fresh else known.get(place_of(media_path(media)))
         if before and before.ok and (before.bytes, before.modified, before.decoder) == (*_stamp(media), decoder()):
-            verdicts[i] = before = replace(before, path=path_of(media))
+            verdicts[i] = before = replace(before, path=media_path(media))
             if progress is not None:
                 progress(before)
     changed = [i for i, verdict in enumerate(verdicts) if verdict is None]
@@ -139,11 +139,11 @@ def _known(manifest: Path) -> dict[str, Verdict]:
 def _stamp(media: Media) -> tuple[int, int]:
     """Bytes, and the time of change in nanoseconds: 0 where it is not known. (-1, 0) for what is not there."""
     try:
-        if isinstance(media, Stretch):
+        if isinstance(media, LocalFileSlice):
             return media.size, media.file.stat().st_mtime_ns
         if not isinstance(media, Path):
-            return size_of(media), 0
-        if are_frames(media):
+            return media_size(media), 0
+        if is_frame_folder(media):
             stats = [file.stat() for file in frame_files(media)]
             return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
         stat = media.stat()
@@ -153,18 +153,18 @@ def _stamp(media: Media) -> tuple[int, int]:
 
 
 def _every_frame(media: Media) -> VideoInfo:
-    if are_frames(media):
-        return check_frames(media)
-    if chosen_backend() == "pyav" or is_image(path_of(media)):
+    if is_frame_folder(media):
+        return decode_frame_folder(media)
+    if chosen_backend() == "pyav" or is_image(media_path(media)):
         return decode_all(media)
-    from dualformer.video.torchcodec import decode_all_by_torchcodec  # starting torch takes seconds
+    from dualformer.video.torchcodec_reader import decode_all_by_torchcodec  # starting torch takes seconds
 
     return decode_all_by_torchcodec(media)
 
 
 def _decode(media: Media) -> Verdict:
     """The verdict on a file, in this process."""
-    path, (size, modified) = path_of(media), _stamp(media)
+    path, (size, modified) = media_path(media), _stamp(media)
     try:
         info = _every_frame(media)
     except VideoError as error:

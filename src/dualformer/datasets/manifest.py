@@ -8,7 +8,7 @@ from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.shards.storage import url_of
 from dualformer.files import read_csv_rows, write_csv
-from dualformer.video.formats import is_media
+from dualformer.video.file_formats import is_media
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.errors import DualFormerError
-from dualformer.video.file_pieces import Media, Piece, are_frames
-from dualformer.video.formats import is_image
+from dualformer.video.file_formats import is_image
+from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
 
 SEPARATOR = ";"
 """Between the labels of a video that has several."""
@@ -49,7 +49,7 @@ class Sample:
 class ArchivedSample(Sample):
     """A video inside of a larger file. ``path`` names it as if that were a folder, and cannot be opened."""
 
-    piece: Piece
+    piece: FileSlice
     original: str
     """Where it lay in the data set before it was packed."""
 
@@ -60,7 +60,7 @@ class ArchivedSample(Sample):
     @property
     def name(self) -> str:
         original = Path(self.original)
-        return original.parent.name if are_frames(self.piece) else original.name
+        return original.parent.name if is_frame_folder(self.piece) else original.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class VideoList:
     @property
     def kind(self) -> str:
         """What to call them: videos, images, or videos and images."""
-        images = sum(is_image(sample.path) and not are_frames(sample.file) for sample in self.samples)
+        images = sum(is_image(sample.path) and not is_frame_folder(sample.file) for sample in self.samples)
         return "videos" if not images else "images" if images == len(self) else "videos and images"
 
     def counts(self) -> dict[str, int]:
@@ -123,9 +123,9 @@ class VideoList:
 
 def name_of(path: Media) -> str:
     """What a video is called wherever it lies: its file's name, or the name of its folder of frames."""
-    if isinstance(path, Piece):
+    if isinstance(path, FileSlice):
         return path.path.name
-    return path.parent.name if are_frames(path) else path.name
+    return path.parent.name if is_frame_folder(path) else path.name
 
 
 def hash_manifest(splits: Mapping[str, VideoList]) -> str:

@@ -7,7 +7,7 @@ from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.data_source import hash_csv, listing_of, read_hashed_folder, rows_by_split
 from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.samples import DatasetError, MissingSample
-from dualformer.video.file_pieces import Media
+from dualformer.video.file_slices import Media
 
 
 @dataclass(frozen=True, kw_only=True)

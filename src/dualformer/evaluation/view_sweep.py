@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.video.clip_reader import read_views, tell_if_short
-from dualformer.video.decode import FrameCountError
-from dualformer.video.file_pieces import Media
-from dualformer.video.frame_reader_base import Reader
-from dualformer.video.frames import open_video
+from dualformer.video.clip_reader import read_views, warn_if_short
+from dualformer.video.container import FrameCountError
+from dualformer.video.file_slices import Media
+from dualformer.video.frame_reader import FrameReader
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
-from dualformer.video.transforms import resize_short_side, test_views
+from dualformer.video.transforms import crop_views, resize_short_side
 from dualformer.video.views import Views
 
 
@@ -68,14 +68,14 @@ def cheap_views(views: Views) -> tuple[Views, ...]:
     return tuple(Views(clips, crop) for crop in crops for clips in sorted({1, *nested, views.clips}))
 
 
-def _read(path: str | Media, reader: Reader, pre: Preprocessing, views: Sequence[Views]) -> ViewSweep:
-    tell_if_short(path, reader.times, pre)
+def _read(path: str | Media, reader: FrameReader, pre: Preprocessing, views: Sequence[Views]) -> ViewSweep:
+    warn_if_short(path, reader.times, pre)
     clips = {count: even_clips(reader.times, pre, count) for count in {each.clips for each in views}}
     numbers = np.unique(np.concatenate([each.reshape(-1) for each in clips.values()]))
     # One by one: the frames of a large video do not lie in memory together.
     small = torch.cat([resize_short_side(frame[None], pre.resize) for _, frame in reader.frames(numbers)])
     most = max(each.crops for each in views)
-    squares = test_views(small, pre, most)  # crops, frames, crop, crop, 3
+    squares = crop_views(small, pre, most)  # crops, frames, crop, crop, 3
     found: dict[tuple[tuple[int, ...], int], int] = {}
     places: list[NDArray[np.int64]] = []
     for each in views:

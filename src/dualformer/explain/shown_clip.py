@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.video.clip_reader import tell_if_short
-from dualformer.video.decode import FrameCountError
-from dualformer.video.file_pieces import are_frames
-from dualformer.video.frame_reader_base import Reader
-from dualformer.video.frames import open_video
+from dualformer.video.clip_reader import warn_if_short
+from dualformer.video.container import FrameCountError
+from dualformer.video.file_slices import is_frame_folder
+from dualformer.video.frame_reader import FrameReader
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import clip_at, even_clips
-from dualformer.video.transforms import resize, resize_short_side, test_views
+from dualformer.video.transforms import crop_views, resize, resize_short_side
 
 #: Short side in pixels at which frames are drawn: small clips are enlarged, so that a map on them can be read.
 SHOWN_SIDE = 288
@@ -65,7 +65,7 @@ class Moment:
 
 def see_file(path: str | Path, pre: Preprocessing, moment: Moment) -> ShownClip:
     """The clip of a file, decoded as `read_views` does. Errors: those of opening and decoding it."""
-    counted = are_frames(Path(path))  # a folder of frames does not tell when they were taken
+    counted = is_frame_folder(Path(path))  # a folder of frames does not tell when they were taken
     if counted and moment.seconds is not None:
         raise ValueError(f"{path}: a folder of frames has no seconds, which at= needs: choose a clip by its number")
     with open_video(path, clock=pre.fps is not None) as reader:
@@ -92,8 +92,8 @@ def see_frames(frames: Tensor, pre: Preprocessing, moment: Moment, *, fps: float
     return _clip(resize_short_side(chosen, pre.resize), _shown(chosen), pre, numbers, times if fps else None)
 
 
-def _see(path: str | Path, reader: Reader, pre: Preprocessing, moment: Moment, *, timed: bool) -> ShownClip:
-    tell_if_short(path, reader.times, pre)
+def _see(path: str | Path, reader: FrameReader, pre: Preprocessing, moment: Moment, *, timed: bool) -> ShownClip:
+    warn_if_short(path, reader.times, pre)
     numbers = moment.choose(reader.times, pre)
     unique, places = np.unique(numbers, return_inverse=True)
     small, shown = [], []
@@ -112,8 +112,8 @@ def _clip(
     numbers: NDArray[np.int64],
     times: NDArray[np.float64] | None,
 ) -> ShownClip:
-    view = test_views(small, pre)[0]
-    # The centre crop of test_views, in the pixels of the frames as they are drawn.
+    view = crop_views(small, pre)[0]
+    # The centre crop of crop_views, in the pixels of the frames as they are drawn.
     height, width = small.shape[1:3]
     top, left = (height - pre.crop) // 2, (width - pre.crop) // 2
     down, across = shown.shape[1] / height, shown.shape[2] / width

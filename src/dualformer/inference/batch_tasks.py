@@ -12,8 +12,8 @@ import torch
 from dualformer.inference.prefetch import ahead
 from dualformer.inference.tables import Columns, Kind, Row
 from dualformer.scoring.view_scores import average_views
-from dualformer.video.decode import VideoError
-from dualformer.video.views import try_views
+from dualformer.video.container import VideoError
+from dualformer.video.views import read_views_or_error
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class EmbedTask:
 
     def answers(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
         recognizer = self._recognizer
-        read = (try_views(path, recognizer.preprocessing, recognizer.views) for path in paths)
+        read = (read_views_or_error(path, recognizer.preprocessing, recognizer.views) for path in paths)
         for place, views in enumerate(ahead(read, depth=2)):
             if isinstance(views, VideoError):
                 yield place, {"error": views.reason}

@@ -29,9 +29,9 @@ from dualformer.scoring.view_scores import (
     view_probabilities,
 )
 from dualformer.video.clip_reader import read_views
-from dualformer.video.decode import VideoError
+from dualformer.video.container import VideoError
 from dualformer.video.preprocessing import DEFAULT_VIEWS, Preprocessing
-from dualformer.video.views import Views, try_views, views_of_frames
+from dualformer.video.views import Views, read_views_or_error, views_of_frames
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.open_network import Network
@@ -225,7 +225,7 @@ class Recognizer:
         return self._many(paths, ahead)
 
     def _many(self, paths: Iterable[str | Path], ahead: int) -> Iterator[tuple[str | Path, Prediction | VideoError]]:
-        read = ((path, try_views(path, self.preprocessing, self.views)) for path in paths)
+        read = ((path, read_views_or_error(path, self.preprocessing, self.views)) for path in paths)
         for path, views in read_ahead(read, depth=ahead):
             yield path, views if isinstance(views, VideoError) else self._predict(str(path), views)
 

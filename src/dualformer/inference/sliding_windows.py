@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dualformer.video.playback import Picture
+from dualformer.video.playback import LazyFrame
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.transforms import test_views
+from dualformer.video.transforms import crop_views
 
 _TOLERANCE = 1e-3  # as in `dualformer.video.sampling`: containers round times to a millisecond
 
@@ -40,9 +40,9 @@ class Sampler:
         self._count = self._since = 0
         self._first = 0.0
         self._ticks = 0
-        self._waiting: Picture | None = None
+        self._waiting: LazyFrame | None = None
 
-    def add(self, seconds: float, picture: Picture) -> Iterator[Sample]:
+    def add(self, seconds: float, picture: LazyFrame) -> Iterator[Sample]:
         """The samples that are certain once this frame is there: without a clock itself or nothing, with a clock those
         at which the frame before was seen."""
         if self._step is None:
@@ -63,7 +63,7 @@ class Sampler:
         if self._waiting is not None:
             yield from self._shown(self._waiting, before=self._last + _TOLERANCE)
 
-    def _shown(self, picture: Picture, *, before: float) -> Iterator[Sample]:
+    def _shown(self, picture: LazyFrame, *, before: float) -> Iterator[Sample]:
         assert self._step is not None
         views: Tensor | None = None
         while (tick := self._first + self._ticks * self._step) < before:
@@ -75,9 +75,9 @@ class Sampler:
         since, self._since = self._since, 0
         return Sample(seconds, views, since)
 
-    def _cut(self, picture: Picture) -> Tensor:
+    def _cut(self, picture: LazyFrame) -> Tensor:
         # A copy: a cut is a view of the resized frame, which would stay in memory with it.
-        return test_views(picture()[None], self._pre, self._crops)[:, 0].clone()
+        return crop_views(picture()[None], self._pre, self._crops)[:, 0].clone()
 
 
 class Window(NamedTuple):

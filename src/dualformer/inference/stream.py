@@ -24,7 +24,7 @@ from dualformer.inference.clip_buffer import ClipBuffer, Counts
 from dualformer.inference.stream_reader import Reception, StreamEvent, StreamReader
 from dualformer.scoring.view_scores import average_views
 from dualformer.video.container import VideoError
-from dualformer.video.live_source import Source
+from dualformer.video.live_source import StreamSource
 
 if TYPE_CHECKING:
     from dualformer.inference.recognizer import Prediction, Recognizer
@@ -92,7 +92,7 @@ class Stream:
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing must be at least 0 and less than 1, not {smoothing}")
         self._recognizer = recognizer
-        self.source = Source.parse(source)
+        self.source = StreamSource.parse(source)
         pre = recognizer.preprocessing
         drops = realtime or self.source.kind != "file"
         self._how = Reception(

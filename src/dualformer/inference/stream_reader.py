@@ -15,8 +15,8 @@ import av.video.frame
 from dualformer.inference.clip_buffer import ClipBuffer
 from dualformer.inference.sliding_windows import Sampler
 from dualformer.video.container import VideoError
-from dualformer.video.live_source import LiveVideo, Source
-from dualformer.video.pixels import Pictures
+from dualformer.video.frame_converter import FrameConverter
+from dualformer.video.live_source import LiveVideo, StreamSource
 from dualformer.video.preprocessing import Preprocessing
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
@@ -42,7 +42,7 @@ class StreamEvent:
 class Reception:
     """How a source is read."""
 
-    source: Source
+    source: StreamSource
     pre: Preprocessing
     crops: int
     timeout: float
@@ -127,7 +127,7 @@ class _Player:
         self._how, self._live, self._latest, self._receiver = how, live, latest, receiver
         self._step = 1 / live.rate
         self._sampler = Sampler(how.pre, how.crops)
-        self._pictures: Pictures | None = None
+        self._pictures: FrameConverter | None = None
         self._first: int | None = None
         self._seconds = -self._step
         self._base: float | None = None
@@ -206,7 +206,7 @@ class _Player:
             now = time.monotonic()
         if self._pictures is None:
             size = (frame.height, frame.width)
-            self._pictures = Pictures(Path(self._how.source.name), size, lambda: size)
+            self._pictures = FrameConverter(Path(self._how.source.name), size, lambda: size)
         before, self._arrived = self._arrived, due
         pictures = self._pictures
         for sample in self._sampler.add(self._seconds, lambda: pictures(frame)):

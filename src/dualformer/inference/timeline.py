@@ -26,7 +26,7 @@ from dualformer.inference.segments import Rules, Segment, find_segments
 from dualformer.inference.sliding_windows import Sampler, Window, Windows
 from dualformer.scoring.view_scores import average_views
 from dualformer.video.container import VideoError
-from dualformer.video.playback import Playing, last_interval
+from dualformer.video.playback import Playback, last_interval
 
 if TYPE_CHECKING:
     from dualformer.inference.recognizer import Recognizer
@@ -91,7 +91,7 @@ def read_timeline(
     pre, crops = recognizer.preprocessing, recognizer.views.crops
     answers = Answers(recognizer.predict_views)
     at_once = max(1, recognizer.views_per_batch // crops)
-    with Playing(path, fps=fps, clock=pre.fps is not None) as playing:
+    with Playback(path, fps=fps, clock=pre.fps is not None) as playing:
         cutter = Cutter(playing, Sampler(pre, crops), Windows(pre, hop=hop))
 
         def told(done: float) -> None:
@@ -155,7 +155,7 @@ def _bounds(footage: Footage) -> NDArray[np.float64]:
 class Cutter:
     """Iterates over the clips of a video, once. What stopped it early is in ``error``."""
 
-    def __init__(self, playing: Playing, sampler: Sampler, windows: Windows) -> None:
+    def __init__(self, playing: Playback, sampler: Sampler, windows: Windows) -> None:
         self._playing, self._sampler, self._windows = playing, sampler, windows
         self._frames = 0
         self._first = self._last = 0.0

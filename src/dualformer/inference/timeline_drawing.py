@@ -18,7 +18,7 @@ from dualformer.inference.subtitles import clock
 from dualformer.inference.timeline import Timeline
 from dualformer.scoring.plots import save_figure, short_text
 from dualformer.video.encode import write_video
-from dualformer.video.playback import Playing
+from dualformer.video.playback import Playback
 
 _ROWS = 16
 """Labels that get a row of their own."""
@@ -100,7 +100,7 @@ def burn(
     file's average one; frames of a variable rate are shown when they were. ``fps``: the rate of a folder of frames.
     Raises ``VideoError`` where the film cannot be written.
     """
-    with Playing(timeline.source, fps=fps) as playing:
+    with Playback(timeline.source, fps=fps) as playing:
         rate = (timeline.frames - 1) / timeline.seconds if timeline.frames > 1 else 1.0
         nominal = playing.rate
         rate = nominal if 0.97 * rate <= nominal <= 1.06 * rate else rate  # the header's is the exact one, or it lies
@@ -109,7 +109,7 @@ def burn(
 
 
 def _frames(
-    timeline: Timeline, playing: Playing, rate: float, progress: Callable[[float, float], None] | None
+    timeline: Timeline, playing: Playback, rate: float, progress: Callable[[float, float], None] | None
 ) -> Iterator[NDArray[np.uint8]]:
     """The pictures of a film of constant rate: at every tick, the frame that is on the screen."""
     banner = _Banner(timeline.segments)

@@ -23,8 +23,8 @@ from dualformer.model.network import DualFormer
 from dualformer.scoring.multilabel import THRESHOLD
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
-from dualformer.video.file_pieces import Media, are_frames
-from dualformer.video.frames import open_video
+from dualformer.video.file_slices import Media, is_frame_folder
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
 from dualformer.video.transforms import resize
@@ -191,7 +191,7 @@ def _sized(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _rate(media: Media, fps: float | None, pre: Preprocessing) -> float:
     """Frames a second at which the clip plays as fast as what was filmed, where that is known."""
-    if are_frames(media) and fps is None:
+    if is_frame_folder(media) and fps is None:
         return _UNKNOWN_RATE
     with open_video(media, fps=fps) as reader:
         times = reader.times[even_clips(reader.times, pre, 1)[0]]

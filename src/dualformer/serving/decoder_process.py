@@ -27,11 +27,11 @@ from dualformer.explain.shown_clip import Moment, see_file
 from dualformer.inference.allocator import return_freed_memory
 from dualformer.inference.sliding_windows import Sampler, Windows
 from dualformer.inference.timeline import Cutter
-from dualformer.video.bounds import Bounds, bounded
-from dualformer.video.clip_reader import views_from
-from dualformer.video.container import BoundsError, OpenVideo, VideoError
-from dualformer.video.frames import open_video
-from dualformer.video.playback import Playing, last_interval
+from dualformer.video.clip_reader import views_from_reader
+from dualformer.video.container import FileLimitError, OpenVideo, VideoError
+from dualformer.video.file_limits import FileLimits, limit_files
+from dualformer.video.open_video import open_video
+from dualformer.video.playback import Playback, last_interval
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.views import Views
 
@@ -45,7 +45,7 @@ class DecoderSettings:
 
     preprocessing: Preprocessing
     views: Views
-    bounds: Bounds
+    bounds: FileLimits
     seconds: float
     memory: int
 
@@ -85,7 +85,7 @@ def run_decoder(connection: Connection, settings: DecoderSettings) -> None:
 
 def _run_job(job: dict[str, Any], settings: DecoderSettings, send: Send) -> None:
     try:
-        with bounded(settings.bounds):
+        with limit_files(settings.bounds):
             _JOBS[job["job"]](Path(job["path"]), settings, send)
     except VideoError as error:
         send({"refused": _error_code(error), "reason": error.reason}, [])
@@ -99,7 +99,7 @@ def _send_views(path: Path, settings: DecoderSettings, send: Send) -> None:
     pre, views = settings.preprocessing, settings.views
     _check_opens(path)
     with open_video(path, clock=pre.fps is not None) as reader:
-        pixels = views_from(reader, path, pre, clips=views.clips, crops=views.crops)
+        pixels = views_from_reader(reader, path, pre, clips=views.clips, crops=views.crops)
         frames, last = len(reader.times), float(reader.times[-1])
     send({"frames": frames, "seconds": last + last_interval(0.0, last, frames)}, [pixels.numpy()])
 
@@ -107,13 +107,13 @@ def _send_views(path: Path, settings: DecoderSettings, send: Send) -> None:
 def _send_windows(path: Path, settings: DecoderSettings, send: Send) -> None:
     pre = settings.preprocessing
     _check_opens(path)
-    with Playing(path, clock=pre.fps is not None) as playing:
+    with Playback(path, clock=pre.fps is not None) as playing:
         cutter = Cutter(playing, Sampler(pre, settings.views.crops), Windows(pre))
         any_clip = False
         for window in cutter:
             send({"start": window.start, "end": window.end}, [window.views.numpy()])
             any_clip = True
-        if cutter.error is not None and (not any_clip or isinstance(cutter.error, BoundsError)):
+        if cutter.error is not None and (not any_clip or isinstance(cutter.error, FileLimitError)):
             raise cutter.error
         footage = cutter.footage()
     starts = np.array(footage.starts, dtype=np.float64)
@@ -142,7 +142,7 @@ def _check_opens(path: Path) -> None:
     """Raises `_NoVideo` for what is no video, in contrast to a video that does not decode."""
     try:
         OpenVideo(path, 1).close()
-    except BoundsError:
+    except FileLimitError:
         raise
     except VideoError as error:
         raise _NoVideo(path, error.reason) from error.__cause__
@@ -151,7 +151,7 @@ def _check_opens(path: Path) -> None:
 def _error_code(error: VideoError) -> str:
     if isinstance(error.__cause__, MemoryError):  # FFmpeg says so as well
         return "too_much_memory"
-    if isinstance(error, BoundsError):
+    if isinstance(error, FileLimitError):
         return {"pixels": "too_many_pixels", "frames": "too_many_frames", "seconds": "too_long"}[error.what]
     return "unsupported_file" if isinstance(error, _NoVideo) else "does_not_decode"
 

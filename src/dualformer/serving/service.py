@@ -27,8 +27,8 @@ from dualformer.serving.metrics import Metrics
 from dualformer.serving.request_error import RequestError
 from dualformer.serving.temp_folder import TempFolder
 from dualformer.video.backend import chosen_backend
-from dualformer.video.bounds import Bounds
 from dualformer.video.encode import write_video
+from dualformer.video.file_limits import FileLimits
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
 
@@ -80,7 +80,7 @@ class Service:
         settings = DecoderSettings(
             preprocessing=recognizer.preprocessing,
             views=recognizer.views,
-            bounds=Bounds(pixels=limits.max_pixels, frames=limits.max_frames, seconds=limits.max_seconds),
+            bounds=FileLimits(pixels=limits.max_pixels, frames=limits.max_frames, seconds=limits.max_seconds),
             seconds=limits.decode_seconds,
             memory=limits.decode_bytes,
         )

@@ -29,7 +29,7 @@ from dualformer.scoring.view_scores import Precision
 from dualformer.training.stored_scores import SCORES, ScoresCard, TokenGrid, same_key, score_file, video_key
 from dualformer.training.teacher import TeacherError, check_labels, digest_of, match_classes
 from dualformer.video.backend import decoder
-from dualformer.video.clip_reader import read_whole
+from dualformer.video.clip_reader import read_covering_clips
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.weights.locate import resolve
@@ -147,7 +147,7 @@ class _Stream(IterableDataset[tuple[int, _Piece]]):
 
     def _pieces(self, sample: Sample) -> Iterator[_Piece]:
         try:
-            yield from read_whole(sample.file, self._pre, at_once=self._at_once, fps=sample.fps)
+            yield from read_covering_clips(sample.file, self._pre, at_once=self._at_once, fps=sample.fps)
             yield None
         except DualFormerError as error:
             yield error

@@ -12,7 +12,7 @@ import av
 
 from dualformer.errors import DualFormerError
 
-VARIABLE = "DUALFORMER_DECODER"
+DECODER_VARIABLE = "DUALFORMER_DECODER"
 
 Backend = Literal["pyav", "torchcodec"]
 
@@ -23,11 +23,13 @@ class DecoderMissingError(DualFormerError):
 
 def chosen_backend() -> Backend:
     """``pyav`` unless ``DUALFORMER_DECODER`` says otherwise; ``ValueError`` where that names no decoder."""
-    name = os.environ.get(VARIABLE, "").strip().lower() or "pyav"
+    name = os.environ.get(DECODER_VARIABLE, "").strip().lower() or "pyav"
     for known in get_args(Backend):
         if name == known:
             return known
-    raise ValueError(f"{VARIABLE}={name} is no decoder: set it to {' or '.join(get_args(Backend))}, or not at all")
+    raise ValueError(
+        f"{DECODER_VARIABLE}={name} is no decoder: set it to {' or '.join(get_args(Backend))}, or not at all"
+    )
 
 
 def import_torchcodec() -> ModuleType:
@@ -38,8 +40,8 @@ def import_torchcodec() -> ModuleType:
     except (ImportError, OSError, RuntimeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DecoderMissingError(
-            f"{VARIABLE}=torchcodec: it cannot be imported ({lines[0]}): pip install the torchcodec that goes with "
-            "your PyTorch and install FFmpeg's shared libraries, or unset the variable"
+            f"{DECODER_VARIABLE}=torchcodec: it cannot be imported ({lines[0]}): pip install the torchcodec that goes "
+            "with your PyTorch and install FFmpeg's shared libraries, or unset the variable"
         ) from error
     return torchcodec
 

@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.decode import FrameCountError
-from dualformer.video.file_pieces import Media
-from dualformer.video.frame_reader_base import Reader
-from dualformer.video.frames import open_video
+from dualformer.video.container import FrameCountError
+from dualformer.video.file_slices import Media
+from dualformer.video.frame_reader import FrameReader
+from dualformer.video.open_video import open_video
 from dualformer.video.pixel_augment import augment
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import covering_clips, even_clips, is_short, random_clip
 from dualformer.video.transforms import (
     Crop,
+    crop_views,
     cut,
     draw_crop,
     draw_scaled_crop,
-    finish_crop,
+    resize_and_flip,
     resize_short_side,
-    test_views,
 )
 
 _log = logging.getLogger("dualformer")
@@ -66,9 +66,9 @@ def read_training_clip(
 
         def draw() -> TrainingClip:
             rng.bit_generator.state = state
-            tell_if_short(path, reader.times, pre)
+            warn_if_short(path, reader.times, pre)
             indices = random_clip(reader.times, pre, rng)
-            return training_view(reader.frames(indices), indices, reader.times, pre, rng, augmentation)
+            return make_training_clip(reader.frames(indices), indices, reader.times, pre, rng, augmentation)
 
         try:
             return draw()
@@ -76,7 +76,7 @@ def read_training_clip(
             return draw()  # the reader has counted its frames meanwhile
 
 
-def training_view(
+def make_training_clip(
     frames: Iterator[tuple[int, Tensor]],
     indices: NDArray[np.int64],
     times: NDArray[np.float64],
@@ -98,7 +98,7 @@ def training_view(
         boxes.append(cut(frame, crop))
     assert crop is not None  # a clip has at least one frame
     places = np.unique(indices, return_inverse=True)[1].reshape(-1)
-    view = augment(finish_crop(torch.stack(boxes), crop, pre.crop), augmentation, pre, rng)
+    view = augment(resize_and_flip(torch.stack(boxes), crop, pre.crop), augmentation, pre, rng)
     return TrainingClip(
         view if len(boxes) == len(places) else view[torch.from_numpy(places)],
         crop.flip,
@@ -122,21 +122,23 @@ def read_views(
     the rate of a folder of frames.
     """
     with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
-        return views_from(reader, path, pre, clips=clips, crops=crops)
+        return views_from_reader(reader, path, pre, clips=clips, crops=crops)
 
 
-def views_from(reader: Reader, path: str | Media, pre: Preprocessing, *, clips: int = 1, crops: int = 1) -> Tensor:
+def views_from_reader(
+    reader: FrameReader, path: str | Media, pre: Preprocessing, *, clips: int = 1, crops: int = 1
+) -> Tensor:
     """What `read_views` gives, of a file that is open."""
     try:
         small, places = _even_frames(path, reader, pre, clips)
     except FrameCountError:
         small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
-    views = test_views(small, pre, crops)  # crops, frames, crop, crop, 3
+    views = crop_views(small, pre, crops)  # crops, frames, crop, crop, 3
     shape = (crops, clips, pre.frames, pre.crop, pre.crop, 3)
     return views[:, places].reshape(shape).transpose(0, 1).reshape(clips * crops, *shape[2:])
 
 
-def read_whole(
+def read_covering_clips(
     path: str | Media, pre: Preprocessing, *, at_once: int = 1, threads: int | None = None, fps: float | None = None
 ) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
     """All of a video clip after clip, its frames uncut: uint8 (n, T, h, w, 3) with a short side of ``pre.resize``, n at
@@ -159,7 +161,7 @@ def read_whole(
             yield small[torch.from_numpy(places.reshape(-1))].unflatten(0, clips.shape), times
 
 
-def tell_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocessing) -> None:
+def warn_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocessing) -> None:
     """Warn that a video does not fill a clip: once, whichever of a run's processes meets the first one."""
     if not _told_short.value and is_short(times, pre):
         with _told_short.get_lock():
@@ -182,9 +184,9 @@ def _draw_crop(
     return draw_crop(height, width, rng, area=augmentation.area, ratio=augmentation.ratio, flip=flip)
 
 
-def _even_frames(path: str | Media, reader: Reader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:
+def _even_frames(path: str | Media, reader: FrameReader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:
     """Every frame that the clips need, once and shrunk (n, h, w, 3), and which of them each place shows (clips·T,)."""
-    tell_if_short(path, reader.times, pre)
+    warn_if_short(path, reader.times, pre)
     unique, places = np.unique(even_clips(reader.times, pre, clips), return_inverse=True)
     return torch.cat(list(_shrunk(reader.frames(unique), pre))), torch.from_numpy(places.reshape(-1))
 

@@ -1,4 +1,4 @@
-"""Opening a file and naming what is wrong with it: the only place that talks to the container about streams.
+"""Opens a file with FFmpeg, finds its video stream, and names what is wrong with it.
 
 An image is opened like a video, and has one frame: pictures that cameras append to it (previews, depth, gain maps) are
 left out.
@@ -10,6 +10,7 @@ touched (with frame threads and an early exit that deadlocks).
 
 import gc
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,23 +26,15 @@ import av.video.codeccontext
 import av.video.stream
 
 from dualformer.errors import DualFormerError
-from dualformer.video.bounds import Bounds, current_bounds
-from dualformer.video.file_pieces import Media, Piece, Window, path_of, size_of
-from dualformer.video.formats import (
-    IMAGE_BRANDS,
-    IMAGE_EXTENSIONS,
-    IMAGES,
-    OPENED,
-    has_jpeg_end,
-    has_jpeg_in_tiff,
-    is_jpeg,
-)
+from dualformer.video.file_formats import ALLOWED_DEMUXERS, IMAGE_BRANDS, IMAGE_DEMUXERS, IMAGE_EXTENSIONS
+from dualformer.video.file_limits import FileLimits, current_limits
+from dualformer.video.file_slices import FileSlice, Media, SliceReader, media_path, media_size
 
 _THREADS_PAY_FROM = 320 * 240  # pixels; below, starting FFmpeg's threads costs more than they save
 
 
 class VideoError(DualFormerError):
-    """A file that cannot be decoded, or not honestly. ``path`` and ``reason``; as text "PATH: reason"."""
+    """A file that cannot be decoded, or not completely. It has ``path`` and ``reason``; its text is "PATH: reason"."""
 
     def __init__(self, path: str | Media, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -56,22 +49,24 @@ class FrameCountError(VideoError):
     """Another number of frames decodes than the packets of the file promise; the reader has counted them meanwhile."""
 
 
-class BoundsError(VideoError):
-    """A file holds more ``what`` than `dualformer.video.bounds` allow, or says so."""
+class FileLimitError(VideoError):
+    """A file holds more ``what`` than `FileLimits` allow, or its header says so."""
 
     def __init__(self, path: str | Media, reason: str, what: Literal["pixels", "frames", "seconds"]) -> None:
         super().__init__(path, reason)
         self.what = what
 
-    def __reduce__(self) -> tuple[type["BoundsError"], tuple[str, str, str]]:  # type: ignore[override]  # three here
+    def __reduce__(self) -> tuple[type["FileLimitError"], tuple[str, str, str]]:  # type: ignore[override]  # three here
         return type(self), (self.path, self.reason, self.what)
 
 
 class OpenVideo:
-    """An open container, its video stream and its decoder. Close it.
+    """An open file with its container, video stream and decoder. Close it after use.
 
-    ``edits``: whether the container's edit list, by which an MP4 hides a part of what it stores, is followed.
-    Bounds that hold when it is opened hold for all that is read from it: :class:`BoundsError`.
+    ``threads``: decoding threads; None: 1 inside a loader worker, for images and small frames, else one a core.
+    ``edits``: follow the container's edit list, by which an MP4 hides a part of what it stores.
+    The `FileLimits` that hold when it is opened hold for all that is read from it. Raises ``FileNotFoundError``,
+    :class:`VideoError` for what is no video or image, :class:`FileLimitError`.
     """
 
     def __init__(self, path: Media, threads: int | None, *, edits: bool = True) -> None:
@@ -80,21 +75,21 @@ class OpenVideo:
             raise FileNotFoundError(f"no such video or image file: {path}")
         if isinstance(path, Path) and path.is_dir():
             raise VideoError(path, "it is a folder, not a video or image file")
-        if size_of(path) == 0:
+        if media_size(path) == 0:
             raise VideoError(path, "the file is empty (0 bytes)")
         try:
             # With a second picture behind the first, FFmpeg would take a photo for an endless stream of JPEGs.
-            kind = "jpeg_pipe" if is_jpeg(path) else None
+            kind = "jpeg_pipe" if _is_jpeg(path) else None
             self._source = _source(path)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise VideoError(path, f"it cannot be read ({error.strerror})") from error
-        self.bounds: Bounds | None = current_bounds()
+        self.limits: FileLimits | None = current_limits()
         # What names other files is not opened at all, and what comes with a file is no reason to open a connection.
-        options = {"format_whitelist": OPENED, "protocol_whitelist": "file"}
+        options = {"format_whitelist": ALLOWED_DEMUXERS, "protocol_whitelist": "file"}
         # FFmpeg holds every frame against this before it takes memory for it, also those that it decodes on opening.
-        largest = {} if self.bounds is None else {"max_pixels": str(self.bounds.pixels)}
+        largest = {} if self.limits is None else {"max_pixels": str(self.limits.pixels)}
         if not edits:
             options["ignore_editlist"] = "1"
         try:
@@ -103,14 +98,14 @@ class OpenVideo:
             )
         except av.error.FFmpegError as error:
             self._close_source()
-            raise VideoError(path, f"it cannot be opened as a video or image ({ffmpeg_says(error)})") from error
+            raise VideoError(path, f"it cannot be opened as a video or image ({ffmpeg_reason(error)})") from error
         self._open = True
         try:
-            self.stream = self._pictures()
+            self.stream = self._choose_stream()
             if self.stream.codec_context is None:
                 raise VideoError(path, "this build of FFmpeg has no decoder for its video stream")
-            if self.bounds is not None:
-                self._check_header(self.bounds)
+            if self.limits is not None:
+                self._check_header(self.limits)
         except VideoError:
             self.container.close()
             self._close_source()
@@ -119,7 +114,7 @@ class OpenVideo:
         # As the container declares it, before decoding moves it along with the stream.
         self.declared_size: tuple[int, int] = (self.codec.height, self.codec.width)
         brand = self.container.metadata.get("major_brand")
-        self.is_image: bool = self.container.format.name in IMAGES or brand in IMAGE_BRANDS
+        self.is_image: bool = self.container.format.name in IMAGE_DEMUXERS or brand in IMAGE_BRANDS
         if self.is_image and self.codec.name == "mjpeg":
             # Else what does not decode is filled with grey, and nobody is told.
             largest["err_detect"] = "explode"
@@ -127,7 +122,7 @@ class OpenVideo:
             self.codec.options = largest
         if threads is None:
             small = self.codec.width * self.codec.height < _THREADS_PAY_FROM
-            alone = small or self.is_image or _in_loader_worker() or self.bounds is not None  # threads take memory
+            alone = small or self.is_image or _in_loader_worker() or self.limits is not None  # threads take memory
             threads = 1 if alone else 0
         self.threads: int = threads
         if threads == 1:
@@ -138,7 +133,7 @@ class OpenVideo:
             self.codec.thread_count = threads
 
     def close(self) -> None:
-        """Nothing of it can be used any more. A second time, nothing happens."""
+        """Closes the file and frees its decoder. A second time, nothing happens."""
         if not self._open:
             return
         self._open = False
@@ -154,23 +149,23 @@ class OpenVideo:
         if not isinstance(self._source, str):
             self._source.close()
 
-    def _check_header(self, bounds: Bounds) -> None:
+    def _check_header(self, limits: FileLimits) -> None:
         context = self.stream.codec_context
-        if context.width * context.height > bounds.pixels:
-            reason = f"its frames are of {context.width}x{context.height} pixels, more than {bounds.pixels} together"
-            raise BoundsError(self.path, reason, "pixels")
+        if context.width * context.height > limits.pixels:
+            reason = f"its frames are of {context.width}x{context.height} pixels, more than {limits.pixels} together"
+            raise FileLimitError(self.path, reason, "pixels")
         seconds = (self.container.duration or 0) / 1e6
         if self.stream.duration is not None and self.stream.time_base is not None:
             seconds = float(self.stream.duration * self.stream.time_base)  # the sound may last longer
-        if seconds > bounds.seconds:
-            raise BoundsError(self.path, f"it lasts {seconds:.1f} s, more than {bounds.seconds:g} s", "seconds")
+        if seconds > limits.seconds:
+            raise FileLimitError(self.path, f"it lasts {seconds:.1f} s, more than {limits.seconds:g} s", "seconds")
 
-    def _pictures(self) -> av.video.stream.VideoStream:
+    def _choose_stream(self) -> av.video.stream.VideoStream:
         streams = [s for s in self.container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
             raise VideoError(self.path, "it has no video stream (sound or pictures only)")
         whole = [s for s in streams if not s.disposition & av.stream.Disposition.dependent]
-        if self.container.format.name == "tiff_pipe" and has_jpeg_in_tiff(self.path):
+        if self.container.format.name == "tiff_pipe" and _has_jpeg_in_tiff(self.path):
             raise VideoError(self.path, "it is a TIFF with JPEG inside, which is not read: convert it to JPEG or PNG")
         if not whole:
             reason = "its picture is put together from tiles, as phones store photos: convert it to JPEG or PNG"
@@ -178,15 +173,15 @@ class OpenVideo:
         return whole[0]
 
 
-def _source(media: Media) -> str | IO[bytes] | Window:
-    """What FFmpeg is to open.
+def _source(media: Media) -> str | IO[bytes] | SliceReader:
+    """Returns what FFmpeg opens for a file.
 
-    It looks at the name besides what is in the file, and by some names it would take a file for one of a numbered
-    sequence, with %d or * for the number: those it gets without a name.
+    FFmpeg looks at the name besides what is in the file, and by some names it would take a file for one of a numbered
+    sequence, with %d or * for the number: those are opened without a name.
     """
-    nameless = path_of(media).suffix.lower() in (*IMAGE_EXTENSIONS, ".gif")
-    if isinstance(media, Piece):
-        window = media.window()
+    nameless = media_path(media).suffix.lower() in (*IMAGE_EXTENSIONS, ".gif")
+    if isinstance(media, FileSlice):
+        window = media.open_unbuffered()
         window.name = "" if nameless else media.path.name
         return window
     if nameless:
@@ -206,25 +201,28 @@ def _in_loader_worker() -> bool:
     return loader is not None and loader.get_worker_info() is not None
 
 
-def ffmpeg_says(error: av.error.FFmpegError) -> str:
+def ffmpeg_reason(error: av.error.FFmpegError) -> str:
+    """Returns what FFmpeg says is wrong, for a message."""
     return f"FFmpeg: {error.strerror}"
 
 
-def packets_of(video: OpenVideo) -> Iterator[av.packet.Packet]:
-    """Packets with data in them: empty ones mark dropped frames in AVI, and the end of the file. One of an image."""
-    packets = _packets_of(video)
-    return packets if video.bounds is None else _within(video.bounds, packets, video)
+def demux(video: OpenVideo) -> Iterator[av.packet.Packet]:
+    """Yields the packets that hold data (empty ones mark dropped frames in AVI, and the end); of an image only one."""
+    packets = _demux(video)
+    return packets if video.limits is None else _enforce_limits(video.limits, packets, video)
 
 
-def _within(bounds: Bounds, packets: Iterator[av.packet.Packet], video: OpenVideo) -> Iterator[av.packet.Packet]:
-    """The same packets, until there are more than the file may hold, whatever its header says."""
+def _enforce_limits(
+    limits: FileLimits, packets: Iterator[av.packet.Packet], video: OpenVideo
+) -> Iterator[av.packet.Packet]:
+    """Yields the same packets. Raises :class:`FileLimitError` where there are too many, whatever the header says."""
     tick = float(video.stream.time_base or 0)
     rate = float(video.stream.average_rate or video.stream.guessed_rate or 25)
     first = last = 0
     timed = False
     for number, packet in enumerate(packets, 1):
-        if number > bounds.frames:
-            raise BoundsError(video.path, f"it has more than {bounds.frames} frames", "frames")
+        if number > limits.frames:
+            raise FileLimitError(video.path, f"it has more than {limits.frames} frames", "frames")
         time = packet.dts if packet.pts is None else packet.pts
         if time is None or tick == 0:
             seconds = number / rate
@@ -233,23 +231,61 @@ def _within(bounds: Bounds, packets: Iterator[av.packet.Packet], video: OpenVide
         else:
             first, last = (min(first, time), max(last, time)) if timed else (time, time)
             timed, seconds = True, (last - first) * tick
-        if seconds > bounds.seconds:
-            raise BoundsError(video.path, f"its frames span more than {bounds.seconds:g} s", "seconds")
+        if seconds > limits.seconds:
+            raise FileLimitError(video.path, f"its frames span more than {limits.seconds:g} s", "seconds")
         yield packet
 
 
-def _packets_of(video: OpenVideo) -> Iterator[av.packet.Packet]:
+def _demux(video: OpenVideo) -> Iterator[av.packet.Packet]:
     try:
         for packet in video.container.demux(video.stream):
             if packet.size:
-                if video.is_image and video.codec.name == "mjpeg" and not has_jpeg_end(bytes(packet)):
+                if video.is_image and video.codec.name == "mjpeg" and not _has_jpeg_end(bytes(packet)):
                     raise VideoError(video.path, "it ends early: the end of its picture is missing")
                 yield packet
                 if video.is_image:
                     return
     except av.error.FFmpegError as error:
-        raise VideoError(video.path, f"its data cannot be read to the end ({ffmpeg_says(error)})") from error
+        raise VideoError(video.path, f"its data cannot be read to the end ({ffmpeg_reason(error)})") from error
     except IndexError:
         # Behind the last packet PyAV looks all streams up, those among them that turned up only on the way, as in
         # recordings from the air; the list that it looks them up in does not grow.
         return
+
+
+def _is_jpeg(media: Media) -> bool:
+    with media.open("rb") as file:
+        return file.read(3) == b"\xff\xd8\xff"
+
+
+def _has_jpeg_end(data: bytes) -> bool:
+    """Whether a JPEG's end marker follows its picture; FFmpeg does not mind if some of the picture is missing.
+
+    Markers before the picture are those of previews inside its header. The picture itself never looks like a marker.
+    A header that cannot be followed is left to the decoder.
+    """
+    start_of_scan, place = 0xDA, 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker, length = struct.unpack(">xBH", data[place : place + 4])
+        if marker == start_of_scan:
+            return data.find(b"\xff\xd9", place) >= 0
+        place += 1 if marker == 0xFF else 2 + length  # any number of bytes 255 may precede a marker
+    return True
+
+
+def _has_jpeg_in_tiff(media: Media) -> bool:
+    """Whether a TIFF's first image is compressed as JPEG, which FFmpeg decodes to black without a word."""
+    compression, jpeg = 259, (6, 7)
+    try:
+        with media.open("rb") as file:
+            order = {b"II": "<", b"MM": ">"}[file.read(2)]
+            _, first = struct.unpack(f"{order}HI", file.read(6))
+            file.seek(first)
+            (entries,) = struct.unpack(f"{order}H", file.read(2))
+            for _ in range(entries):
+                tag, _, _, value, _ = struct.unpack(f"{order}HHIHH", file.read(12))
+                if tag == compression:
+                    return value in jpeg
+    except (KeyError, struct.error):
+        pass  # damaged: decoding it says so
+    return False

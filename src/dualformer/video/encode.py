@@ -12,8 +12,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from dualformer.video.container import VideoError, ffmpeg_says
-from dualformer.video.pixels import ONE_THREAD
+from dualformer.video.container import VideoError, ffmpeg_reason
+from dualformer.video.frame_converter import ONE_THREAD
 
 # x264's AVX-512 code decides differently from one call to the next on the same frames. With SSE2, which every x86-64
 # has, it gives the bits of the plain C code, and in as little time as with AVX-512.
@@ -42,7 +42,7 @@ def write_video(
         _encode(partial, frames, Fraction(fps).limit_denominator(100_000), crf)
         partial.replace(path)
     except av.error.FFmpegError as error:
-        raise VideoError(path, f"it cannot be written ({ffmpeg_says(error)})") from error
+        raise VideoError(path, f"it cannot be written ({ffmpeg_reason(error)})") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ import av.container
 import av.error
 import av.packet
 
-from dualformer.video.container import VideoError, ffmpeg_says
+from dualformer.video.container import VideoError, ffmpeg_reason
 
 Kind = Literal["camera", "url", "pipe", "file"]
 
@@ -30,7 +30,7 @@ _POLL = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class StreamSource:
     """Where frames come from."""
 
     kind: Kind
@@ -40,7 +40,7 @@ class Source:
     """FFmpeg's name for what reads cameras."""
 
     @classmethod
-    def parse(cls, text: str | Path) -> Source:
+    def parse(cls, text: str | Path) -> StreamSource:
         """``camera:0`` or ``/dev/video0``; ``rtsp://…`` or another URL; ``-`` for standard input; a named pipe; a file.
 
         On macOS and Windows the camera is a number or a name that FFmpeg knows. Raises ``FileNotFoundError`` for what
@@ -69,12 +69,14 @@ class Source:
         return "standard input" if self.name == "-" else self.name
 
 
-def _camera(which: str) -> Source:
+def _camera(which: str) -> StreamSource:
     if sys.platform == "darwin":
-        return Source(kind="camera", name=which or "0", device="avfoundation")
+        return StreamSource(kind="camera", name=which or "0", device="avfoundation")
     if sys.platform == "win32":
-        return Source(kind="camera", name=f"video={which}", device="dshow")
-    return Source(kind="camera", name=which if which.startswith("/") else f"/dev/video{which or 0}", device="v4l2")
+        return StreamSource(kind="camera", name=f"video={which}", device="dshow")
+    return StreamSource(
+        kind="camera", name=which if which.startswith("/") else f"/dev/video{which or 0}", device="v4l2"
+    )
 
 
 class LiveVideo:
@@ -86,7 +88,12 @@ class LiveVideo:
     """
 
     def __init__(
-        self, source: Source, *, timeout: float, stopped: Callable[[], bool], options: Mapping[str, str] | None = None
+        self,
+        source: StreamSource,
+        *,
+        timeout: float,
+        stopped: Callable[[], bool],
+        options: Mapping[str, str] | None = None,
     ) -> None:
         self.source = source
         self._pipe: _Pipe | None = None
@@ -157,7 +164,7 @@ class LiveVideo:
 class _Pipe:
     """Standard input or a named pipe, for FFmpeg to read. It ends when told to stop."""
 
-    def __init__(self, source: Source, stopped: Callable[[], bool]) -> None:
+    def __init__(self, source: StreamSource, stopped: Callable[[], bool]) -> None:
         self._stopped = stopped
         self._own = source.name != "-"
         # Without O_NONBLOCK, opening waits for somebody who writes, whatever becomes of us.
@@ -191,5 +198,5 @@ def _devices() -> set[str]:
 
 def _says(error: Exception) -> str:
     if isinstance(error, av.error.FFmpegError):
-        return ffmpeg_says(error)
+        return ffmpeg_reason(error)
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,6 +1,6 @@
 """A video from its first frame to its last, once, in constant memory: for what is too long to be listed first.
 
-`VideoReader` knows every frame before it decodes one, and that takes a list of all packets. Here nothing is kept, and
+`PyAVReader` knows every frame before it decodes one, and that takes a list of all packets. Here nothing is kept, and
 the frames and their times are the same.
 """
 
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from dualformer.video.backend import chosen_backend
 from dualformer.video.container import OpenVideo
-from dualformer.video.file_pieces import Media, are_frames, path_of
-from dualformer.video.formats import is_image
-from dualformer.video.frames import open_video
-from dualformer.video.pixels import Pictures
-from dualformer.video.sequential import decode_opened, first_size
+from dualformer.video.file_formats import is_image
+from dualformer.video.file_slices import Media, is_frame_folder, media_path
+from dualformer.video.frame_converter import FrameConverter
+from dualformer.video.open_video import open_video
+from dualformer.video.sequential_decoding import decode_frames, first_frame_size
 
-Picture = Callable[[], Tensor]
+LazyFrame = Callable[[], Tensor]
 """Converts a decoded frame to uint8 RGB (H, W, 3), when somebody wants it."""
 
 _USUAL_RATE = 25.0
@@ -54,7 +54,7 @@ class FrameClock:
         return self.seconds
 
 
-class Playing:
+class Playback:
     """The frames of a file, or of a folder of numbered images, one after the other: a context manager.
 
     ``fps``: the rate of a folder of frames; ``clock``: times in seconds are needed, as in `open_video`.
@@ -66,8 +66,8 @@ class Playing:
         self._path = Path(path) if isinstance(path, str) else path
         self._video: OpenVideo | None = None
         self._reader = None
-        sequential = chosen_backend() == "pyav" or is_image(path_of(self._path))
-        if are_frames(self._path) or not sequential:
+        sequential = chosen_backend() == "pyav" or is_image(media_path(self._path))
+        if is_frame_folder(self._path) or not sequential:
             self._reader = open_video(self._path, fps=fps, clock=clock)
             self.duration: float | None = float(self._reader.times[-1])
             self.rate = (len(self._reader) - 1) / self.duration if self.duration else 0.0
@@ -80,7 +80,7 @@ class Playing:
         self.rate = 0.0 if self._video.is_image else float(stream.average_rate or stream.guessed_rate or 0)
         """Frames a second, as the file says; 0 where it does not."""
 
-    def __enter__(self) -> Playing:
+    def __enter__(self) -> Playback:
         if self._reader is not None:
             self._reader.__enter__()
         return self
@@ -94,7 +94,7 @@ class Playing:
         if self._video is not None:
             self._video.close()
 
-    def __iter__(self) -> Iterator[tuple[float, Picture]]:
+    def __iter__(self) -> Iterator[tuple[float, LazyFrame]]:
         """(seconds from the first frame, its picture) of every frame, in display order. Once."""
         if self._reader is not None:
             for index, frame in self._reader.frames(np.arange(len(self._reader))):
@@ -102,11 +102,11 @@ class Playing:
             return
         assert self._video is not None
         video = self._video
-        pictures = Pictures(self._path, video.declared_size, partial(first_size, self._path))
+        pictures = FrameConverter(self._path, video.declared_size, partial(first_frame_size, self._path))
         # AVI stores no display times: those of reordered frames are made up.
         made_up = video.container.format.name == "avi" and video.codec.has_b_frames
         clock = FrameClock(0.0 if made_up else float(video.stream.time_base or 0), self.rate)
-        for frame in decode_opened(video):
+        for frame in decode_frames(video):
             yield clock(frame.pts), partial(pictures, frame)
 
 

@@ -26,7 +26,7 @@ class Preprocessing:
     frames: int
     """T, the frames of a clip."""
     stride: int = 1
-    """Source frames between two frames of a clip; with ``fps`` set, ticks of a clock that runs at ``fps``."""
+    """StreamSource frames between two frames of a clip; with ``fps`` set, ticks of a clock that runs at ``fps``."""
     fps: float | None = None
     """Resample to this rate in time before the stride; None: the stride counts the file's own frames."""
     resize: int

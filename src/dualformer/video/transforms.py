@@ -1,4 +1,4 @@
-"""Clips to the model's input: resize, crop, flip, normalise.
+"""Turns clips into the model's input: resizes, crops, flips and normalises them.
 
 Everything up to :func:`normalize` works on uint8 clips (T, H, W, 3), channels last: that is how frames are decoded, and
 the antialiased uint8 resize on that layout is several times faster than on planes or floats.
@@ -27,7 +27,7 @@ class Crop:
 
 
 def resize(clip: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased bilinear resize of a uint8 clip (T, H, W, 3) to (T, height, width, 3)."""
+    """Resizes a uint8 clip (T, H, W, 3) to (T, height, width, 3), bilinear and antialiased."""
     if clip.shape[1:3] == (height, width):
         return clip
     planes = clip.permute(0, 3, 1, 2)  # a view: channels-last memory, which picks torch's fast uint8 path
@@ -36,33 +36,32 @@ def resize(clip: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_short_side(clip: Tensor, size: int) -> Tensor:
-    """Resize (T, H, W, 3) so that the shorter of H and W is ``size``, keeping the shape of the picture."""
+    """Resizes a clip (T, H, W, 3) so that the shorter of H and W is ``size``, keeping the shape of the picture."""
     height, width = clip.shape[1:3]
     short = min(height, width)
     return resize(clip, max(size, round(height * size / short)), max(size, round(width * size / short)))
 
 
 def centre_crop(clip: Tensor, size: int) -> Tensor:
-    """The middle square (T, size, size, 3) of a clip (T, H, W, 3)."""
-    top, left = _places(clip, size, 1)[0]
+    """Returns the middle square (T, size, size, 3) of a clip (T, H, W, 3)."""
+    top, left = _square_corners(clip, size, 1)[0]
     return clip[:, top : top + size, left : left + size]
 
 
 def three_crops(clip: Tensor, size: int) -> Tensor:
-    """Three squares (3, T, size, size, 3) at the start, centre and end of the longer side, centred on the other."""
-    return torch.stack([clip[:, t : t + size, x : x + size] for t, x in _places(clip, size, 3)])
+    """Returns three squares (3, T, size, size, 3) at the start, centre and end of the longer side."""
+    return torch.stack([clip[:, t : t + size, x : x + size] for t, x in _square_corners(clip, size, 3)])
 
 
-def test_views(clip: Tensor, pre: Preprocessing, crops: int = 1) -> Tensor:
-    """Test views (crops, T, crop, crop, 3) of a clip: short side to ``pre.resize``, then 1 (centre) or 3 crops."""
+def crop_views(clip: Tensor, pre: Preprocessing, crops: int = 1) -> Tensor:
+    """Returns test views (crops, T, crop, crop, 3) of a clip (T, H, W, 3): resized to ``pre.resize``, then cropped.
+
+    ``crops``: 1 (centre) or 3 along the longer side, else ``ValueError``.
+    """
     if crops not in (1, 3):
         raise ValueError(f"crops must be 1 or 3, not {crops}")
     clip = resize_short_side(clip, pre.resize)
     return centre_crop(clip, pre.crop)[None] if crops == 1 else three_crops(clip, pre.crop)
-
-
-# Not a test, whatever its name makes pytest think.
-test_views.__test__ = False  # type: ignore[attr-defined]
 
 
 def draw_crop(
@@ -74,7 +73,7 @@ def draw_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: float = 0.5,
 ) -> Crop:
-    """Draw a random resized crop of a frame, and its mirroring with probability ``flip``.
+    """Draws a random resized crop of a frame, and its mirroring with probability ``flip``.
 
     ``area``: share of the frame's area, uniform. ``ratio``: width over height, uniform in its logarithm. A draw that
     does not fit is drawn anew, ten times at most; after that it is the largest centred box of an allowed ratio.
@@ -102,7 +101,7 @@ def draw_crop(
 def draw_scaled_crop(
     height: int, width: int, size: int, rng: np.random.Generator, *, short_side: tuple[int, int], flip: float = 0.5
 ) -> Crop:
-    """Draw a square of ``size`` pixels out of a frame that is resized to a short side drawn from ``short_side``.
+    """Draws a square of ``size`` pixels out of a frame that is resized to a short side drawn from ``short_side``.
 
     The crop is given in the frame's own pixels: it is cut first and resized once. The short side is uniform over the
     whole numbers of its range, both ends among them.
@@ -115,42 +114,23 @@ def draw_scaled_crop(
     return Crop(top=top, left=left, height=side, width=side, flip=bool(rng.random() < flip))
 
 
-def apply_crop(clip: Tensor, crop: Crop, size: int) -> Tensor:
-    """Cut ``crop`` out of a clip (T, H, W, 3), resize it to (T, size, size, 3) and mirror it if it says so."""
-    return finish_crop(cut(clip, crop), crop, size)
-
-
 def cut(frames: Tensor, crop: Crop) -> Tensor:
-    """The box of ``crop`` out of frames (..., H, W, 3): a view, not a copy."""
-    return frames[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width, :]
-
-
-def finish_crop(box: Tensor, crop: Crop, size: int) -> Tensor:
-    """Second half of :func:`apply_crop`, for boxes (T, h, w, 3) that are cut already."""
-    view = resize(box, size, size)
-    return view.flip(2) if crop.flip else view.contiguous()
-
-
-def train_view(
-    clip: Tensor,
-    pre: Preprocessing,
-    rng: np.random.Generator,
-    *,
-    area: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    flip: float = 0.5,
-) -> Tensor:
-    """One training view (T, crop, crop, 3) of a clip (T, H, W, 3): random resized crop and flip, one draw.
+    """Returns the box of ``crop`` out of frames (..., H, W, 3): a view, not a copy.
 
     The paper resizes the short side to 256 first and crops then. Areas and ratios are shares of the frame, so cutting
     from the source draws from the same distribution; it resamples once instead of twice.
     """
-    crop = draw_crop(clip.shape[1], clip.shape[2], rng, area=area, ratio=ratio, flip=flip)
-    return apply_crop(clip, crop, pre.crop)
+    return frames[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width, :]
+
+
+def resize_and_flip(box: Tensor, crop: Crop, size: int) -> Tensor:
+    """Resizes boxes (T, h, w, 3) that are cut already to (T, size, size, 3), and mirrors them if ``crop`` says so."""
+    view = resize(box, size, size)
+    return view.flip(2) if crop.flip else view.contiguous()
 
 
 def normalize(clips: Tensor, pre: Preprocessing, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The model's input (B, 3, T, H, W) from uint8 clips (B, T, H, W, 3), on their device: (x - mean) / std.
+    """Returns the model's input (B, 3, T, H, W) of uint8 clips (B, T, H, W, 3), on their device: (x - mean) / std.
 
     The one function from frames to the model's input: training, evaluation, prediction, streaming and exports call it.
     Computed in float32 whatever ``dtype`` is, and rounded once at the end.
@@ -162,8 +142,8 @@ def normalize(clips: Tensor, pre: Preprocessing, *, dtype: torch.dtype = torch.f
     return ((clips.float() - mean) / std).to(dtype).permute(0, 4, 1, 2, 3).contiguous()
 
 
-def _places(clip: Tensor, size: int, crops: int) -> list[tuple[int, int]]:
-    """(top, left) of squares along the longer side; one of them lies in the centre."""
+def _square_corners(clip: Tensor, size: int, crops: int) -> list[tuple[int, int]]:
+    """Returns (top, left) of squares along the longer side, centred on the other."""
     height, width = clip.shape[1:3]
     if size > min(height, width):
         raise ValueError(f"a crop of {size} does not fit into frames of {height}x{width}")

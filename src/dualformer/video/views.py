@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from dualformer.video.clip_reader import read_views
-from dualformer.video.decode import VideoError
+from dualformer.video.container import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
-from dualformer.video.transforms import resize_short_side, test_views
+from dualformer.video.transforms import crop_views, resize_short_side
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ def views_of_frames(frames: Tensor, pre: Preprocessing, views: Views, *, fps: fl
         )
     times = np.arange(len(frames)) / (fps or 1.0)
     unique, places = np.unique(even_clips(times, pre, views.clips), return_inverse=True)
-    small = test_views(resize_short_side(frames[torch.from_numpy(unique)], pre.resize), pre, views.crops)
+    small = crop_views(resize_short_side(frames[torch.from_numpy(unique)], pre.resize), pre, views.crops)
     shape = (views.crops, views.clips, pre.frames, pre.crop, pre.crop, 3)
     return small[:, torch.from_numpy(places.reshape(-1))].reshape(shape).transpose(0, 1).reshape(-1, *shape[2:])
 
 
-def try_views(path: str | Path, pre: Preprocessing, views: Views) -> Tensor | VideoError:
+def read_views_or_error(path: str | Path, pre: Preprocessing, views: Views) -> Tensor | VideoError:
     """``read_views``, for work that goes on after a bad file: what is wrong with it is returned, not raised."""
     try:
         return read_views(path, pre, clips=views.clips, crops=views.crops)

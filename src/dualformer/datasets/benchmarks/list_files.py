@@ -19,8 +19,9 @@ from dualformer.datasets.benchmarks.annotations import (
     text_lines,
 )
 from dualformer.datasets.samples import DatasetError, first_few, ordered_classes
-from dualformer.video.formats import FRAME_NUMBER, is_media
-from dualformer.video.numbered_frames import VideoError, frame_files, pattern_in, read_pattern
+from dualformer.video.container import VideoError
+from dualformer.video.file_formats import FRAME_NUMBER, is_media
+from dualformer.video.frame_patterns import find_frame_pattern, frame_files, parse_frame_pattern
 
 _SPLITS = ("train", "val", "test")
 _CLASS_FILES = ("classes.txt", "labels.txt", "classInd.txt", "label_map.txt")
@@ -59,7 +60,7 @@ def read_lists(at: BenchmarkPath) -> Listing:
     Raises ``FileNotFoundError``, `DatasetError`, and ``ValueError`` for options that cannot be.
     """
     root, options = at.path, _options(at.options)
-    pattern = read_pattern(options.pattern) if options.pattern else ""
+    pattern = parse_frame_pattern(options.pattern) if options.pattern else ""
     folder = root if root.is_dir() else root.parent
     paths = _lists(root, options.only)
     lists = {split: _parse(path) for split, path in paths.items()}
@@ -240,7 +241,7 @@ class _FrameFolders:
         """Returns the folder's pattern. Raises `DatasetError` for fewer frames than listed."""
         try:
             if not self._pattern:
-                self._pattern = pattern_in(folder).name
+                self._pattern = find_frame_pattern(folder).name
             if self._start is None:
                 self._start = self._number(frame_files(folder / self._pattern)[0])
         except VideoError as error:

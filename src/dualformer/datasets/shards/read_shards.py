@@ -7,14 +7,14 @@ from dualformer.datasets.benchmarks.annotations import Listing
 from dualformer.datasets.samples import ArchivedSample, DatasetError, MissingSample, VideoList
 from dualformer.datasets.shards.shard_index import FORMAT, INDEX, SPLITS, Entry, Index, Shard, read_index
 from dualformer.datasets.shards.storage import (
-    RemotePiece,
+    RemoteFileSlice,
     RemoteShard,
     ShardCache,
     read_text,
     sizes,
     url_of,
 )
-from dualformer.video.file_pieces import Piece, Stretch
+from dualformer.video.file_slices import FileSlice, LocalFileSlice
 
 PREFIX = "shards:"
 PARTIAL = f"{INDEX}.partial"
@@ -133,9 +133,9 @@ def _file(place: Place, shard: Shard, cache: ShardCache | None) -> tuple[Path, R
 
 def _sample(entry: Entry, file: Path, remote: RemoteShard | None) -> ArchivedSample:
     path = file / entry.member
-    piece: Piece
+    piece: FileSlice
     if remote is None:
-        piece = Stretch(path=path, size=entry.size, file=file, offset=entry.offset)
+        piece = LocalFileSlice(path=path, size=entry.size, file=file, offset=entry.offset)
     else:
-        piece = RemotePiece(path=path, size=entry.size, shard=remote, offset=entry.offset)
+        piece = RemoteFileSlice(path=path, size=entry.size, shard=remote, offset=entry.offset)
     return ArchivedSample(path=path, label=entry.label, fps=entry.fps, piece=piece, original=entry.name)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.datasets.samples import VideoList
-from dualformer.datasets.shards.storage import RemotePiece, RemoteShard
+from dualformer.datasets.shards.storage import RemoteFileSlice, RemoteShard
 
 LANES = 16
 
@@ -24,7 +24,7 @@ LANES = 16
 def remote_shards(videos: VideoList) -> set[RemoteShard]:
     """The shards at a URL that a list is spread over."""
     pieces = (sample.file for sample in videos.samples)
-    return {piece.shard for piece in pieces if isinstance(piece, RemotePiece)}
+    return {piece.shard for piece in pieces if isinstance(piece, RemoteFileSlice)}
 
 
 def room_for(videos: VideoList, shuffle: Literal["samples", "shards"]) -> int:

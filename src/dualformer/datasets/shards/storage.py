@@ -25,7 +25,7 @@ from filelock import FileLock
 from fsspec.exceptions import FSTimeoutError
 
 from dualformer.datasets.samples import DatasetError
-from dualformer.video.file_pieces import Piece, Window
+from dualformer.video.file_slices import FileSlice, SliceReader
 
 _T = TypeVar("_T")
 _PAUSES = (1.0, 4.0, 15.0)  # seconds before it is tried again
@@ -73,7 +73,7 @@ class RemoteShard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemotePiece(Piece):
+class RemoteFileSlice(FileSlice):
     """A video in a shard elsewhere."""
 
     shard: RemoteShard
@@ -82,13 +82,13 @@ class RemotePiece(Piece):
     def __str__(self) -> str:
         return f"{self.shard.url}/{self.path.name}"
 
-    def window(self) -> Window:
+    def open_unbuffered(self) -> SliceReader:
         if self.shard.cache is None:
-            return Window(io.BytesIO(fetch(self.shard.url, self.offset, self.size)), 0, self.size)
+            return SliceReader(io.BytesIO(fetch(self.shard.url, self.offset, self.size)), 0, self.size)
         for _ in range(10):
             copy = cached(self.shard)
             with contextlib.suppress(FileNotFoundError):  # another process made room just now
-                return Window(copy.open("rb", buffering=0), self.offset, self.size)
+                return SliceReader(copy.open("rb", buffering=0), self.offset, self.size)
         raise StorageError(f"{self.shard.cache.folder}: shards are thrown out before they are read: allow it more room")
 
 

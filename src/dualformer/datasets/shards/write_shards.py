@@ -36,8 +36,8 @@ from dualformer.datasets.shards.shard_index import (
 )
 from dualformer.datasets.shards.storage import url_of
 from dualformer.files import FileWriteError, write_text
-from dualformer.video.file_pieces import Media, are_frames, path_of, size_of
-from dualformer.video.numbered_frames import frames_of
+from dualformer.video.file_slices import Media, is_frame_folder, media_path, media_size
+from dualformer.video.frame_patterns import frame_images
 
 _BLOCK = tarfile.BLOCKSIZE
 _AT_ONCE = 4 * 2**20  # bytes
@@ -170,7 +170,7 @@ def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
         split: [Path(s.original) if isinstance(s, ArchivedSample) else s.path.absolute() for s in videos.samples]
         for split, videos in lists.items()
     }
-    videos = (path.parent if are_frames(path) else path for found in paths.values() for path in found)
+    videos = (path.parent if is_frame_folder(path) else path for found in paths.values() for path in found)
     folders = {path.parent for path in videos if path.is_absolute()}
     root = os.path.commonpath(folders) if folders else ""
     return {
@@ -190,8 +190,8 @@ def _absent(lists: Mapping[str, VideoList]) -> tuple[Absent, ...]:
 def _parts(sample: Sample) -> list[tuple[Media, int]]:
     """The files of a sample, itself or its frames, and their bytes."""
     with _told_of_the_video(sample):
-        parts = frames_of(sample.file) if are_frames(sample.file) else [sample.file]
-        return [(part, size_of(part)) for part in parts]
+        parts = frame_images(sample.file) if is_frame_folder(sample.file) else [sample.file]
+        return [(part, media_size(part)) for part in parts]
 
 
 def _fingerprint(lists: Mapping[str, VideoList], plans: list[_Plan], missing: tuple[Absent, ...]) -> str:
@@ -259,10 +259,10 @@ def _add(tar: "_Tar", job: _Job, classes: tuple[str, ...], copied: Callable[[int
     """One video into a shard, and its label beside it, as other programs look for it."""
     key, sample = f"{job.place:09d}", job.sample
     try:
-        if are_frames(sample.file):
+        if is_frame_folder(sample.file):
             offset, member = tar.place, f"{key}.{sample.path.name}"
             for part, size in _parts(sample):
-                tar.add(f"{key}.{path_of(part).name}", size, _bytes_of(part, sample, copied))
+                tar.add(f"{key}.{media_path(part).name}", size, _bytes_of(part, sample, copied))
             size = tar.place - offset
         else:
             size, member = job.size, key + _suffix(sample.path)

@@ -7,7 +7,7 @@ import av.packet
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.video.container import OpenVideo, VideoError, packets_of
+from dualformer.video.container import OpenVideo, VideoError, demux
 
 NO_TIME = np.iinfo(np.int64).min
 """Stands for the time of a packet that has none, as it does inside FFmpeg."""
@@ -16,7 +16,7 @@ _HIDDEN_FRAMES = {"vp8"}  # packets that show no frame, with times like any othe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Packets:
+class PacketTable:
     """The packets of a file in the order that they are stored in, P of them. An hour of video has a hundred thousand:
     these are arrays, which take a few bytes for each.
     """
@@ -34,7 +34,7 @@ class Packets:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Table:
+class FrameTable:
     """The N frames of a file in display order."""
 
     pts: NDArray[np.int64]
@@ -52,12 +52,12 @@ class Table:
         return (self.pts - self.pts[0]) * self.tick
 
 
-def scan(video: OpenVideo, *, keep: int) -> tuple[Packets, list[av.packet.Packet] | None]:
+def read_packets(video: OpenVideo, *, keep: int) -> tuple[PacketTable, list[av.packet.Packet] | None]:
     """One pass over a freshly opened file, and the packets themselves if they take no more than ``keep`` bytes."""
     pts, dts, keys, hidden = array("q"), array("q"), array("q"), array("b")
     kept: list[av.packet.Packet] | None = []
     size = 0
-    for packet in packets_of(video):
+    for packet in demux(video):
         if packet.is_keyframe:
             keys.append(len(pts))
         pts.append(NO_TIME if packet.pts is None else packet.pts)
@@ -70,7 +70,7 @@ def scan(video: OpenVideo, *, keep: int) -> tuple[Packets, list[av.packet.Packet
             kept = None
     if not pts:
         raise VideoError(video.path, "its video stream is empty")
-    packets = Packets(
+    packets = PacketTable(
         pts=np.frombuffer(pts, dtype=np.int64),
         dts=np.frombuffer(dts, dtype=np.int64),
         keys=np.asarray(keys, dtype=np.int64),
@@ -80,7 +80,7 @@ def scan(video: OpenVideo, *, keep: int) -> tuple[Packets, list[av.packet.Packet
     return packets, kept
 
 
-def tabulate(packets: Packets, video: OpenVideo) -> Table | None:
+def build_frame_table(packets: PacketTable, video: OpenVideo) -> FrameTable | None:
     """The frames, where the packets' times can be believed; None where only decoding tells."""
     codec = video.codec
     avi = video.container.format.name == "avi"  # stores no display times: fine unless frames are reordered
@@ -97,4 +97,4 @@ def tabulate(packets: Packets, video: OpenVideo) -> Table | None:
     cut = len(packets.keys) == 0 or packets.keys[0] != 0 or len(ordered) == 0 or pts[0] > ordered[0]
     if cut or np.any(np.diff(ordered) == 0):
         return None
-    return Table(pts=ordered, place=place, stored=pts, tick=packets.tick)
+    return FrameTable(pts=ordered, place=place, stored=pts, tick=packets.tick)

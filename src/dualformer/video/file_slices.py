@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from dualformer.video.formats import FRAME_NUMBER, is_frame_pattern
+from dualformer.video.file_formats import FRAME_NUMBER, is_frame_pattern
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece(ABC):
+class FileSlice(ABC):
     """``size`` bytes that are a video, an image, or the frames of a video one behind the other, as tar members."""
 
     path: Path
@@ -24,17 +24,17 @@ class Piece(ABC):
     size: int
 
     @abstractmethod
-    def window(self) -> "Window":
+    def open_unbuffered(self) -> "SliceReader":
         """Its bytes, without a buffer. ``FileNotFoundError`` where the larger file is gone."""
 
     def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader:
         """As `Path.open`: a file that holds nothing else."""
-        return io.BufferedReader(self.window())
+        return io.BufferedReader(self.open_unbuffered())
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def frames(self) -> "list[Piece]":
+    def frames(self) -> "list[FileSlice]":
         """Of a piece whose ``path`` is a pattern: the images in the order of their numbers, each a piece."""
         assert is_frame_pattern(self.path)
         with self.open() as file, tarfile.open(fileobj=file, mode="r:") as members:
@@ -47,36 +47,36 @@ class Piece(ABC):
         return sorted(found, key=lambda part: int(part.path.name[before : len(part.path.name) - after]))
 
 
-Media = Path | Piece
+Media = Path | FileSlice
 """Where a video is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch(Piece):
+class LocalFileSlice(FileSlice):
     """A piece of a file on this machine, from byte ``offset`` on."""
 
     file: Path
     offset: int
 
-    def window(self) -> "Window":
+    def open_unbuffered(self) -> "SliceReader":
         try:
-            return Window(self.file.open("rb", buffering=0), self.offset, self.size)
+            return SliceReader(self.file.open("rb", buffering=0), self.offset, self.size)
         except FileNotFoundError:
             raise FileNotFoundError(f"no such file any more: {self.file}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part(Piece):
+class _Part(FileSlice):
     """A piece of a piece."""
 
-    whole: Piece
+    whole: FileSlice
     offset: int
 
-    def window(self) -> "Window":
-        return Window(self.whole.window(), self.offset, self.size)
+    def open_unbuffered(self) -> "SliceReader":
+        return SliceReader(self.whole.open_unbuffered(), self.offset, self.size)
 
 
-class Window(io.RawIOBase):
+class SliceReader(io.RawIOBase):
     """``size`` bytes of ``file`` from ``start`` on, as a file. Closing it closes ``file``."""
 
     def __init__(self, file: BinaryIO | io.RawIOBase, start: int, size: int) -> None:
@@ -118,19 +118,19 @@ class Window(io.RawIOBase):
         super().close()
 
 
-def path_of(media: Media) -> Path:
+def media_path(media: Media) -> Path:
     """Its file, or what a piece is called."""
     return media if isinstance(media, Path) else media.path
 
 
-def are_frames(media: Media) -> bool:
+def is_frame_folder(media: Media) -> bool:
     """Whether it is a folder of numbered images, named by their pattern, and not a file of its own.
 
     A file that is really called so is that file, or its name would make us read others.
     """
-    return is_frame_pattern(path_of(media)) and not (isinstance(media, Path) and media.is_file())
+    return is_frame_pattern(media_path(media)) and not (isinstance(media, Path) and media.is_file())
 
 
-def size_of(media: Media) -> int:
+def media_size(media: Media) -> int:
     """Bytes. ``FileNotFoundError`` for a file that is not there."""
     return media.stat().st_size if isinstance(media, Path) else media.size

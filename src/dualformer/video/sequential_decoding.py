@@ -5,7 +5,8 @@ Imports no torch, so that a process that only checks files starts in a fraction 
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,10 +20,10 @@ import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
-from dualformer.video.container import OpenVideo, VideoError, ffmpeg_says, packets_of
-from dualformer.video.file_pieces import Media
+from dualformer.video.container import OpenVideo, VideoError, demux, ffmpeg_reason
+from dualformer.video.file_slices import Media
 
-TURNED_ANEW = "some of its frames lie on their side and others do not: convert it to a video of one orientation"
+ORIENTATION_CHANGES = "some of its frames lie on their side and others do not: convert it to a video of one orientation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,34 +58,34 @@ def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> Vide
     first: av.video.frame.VideoFrame | None = None
     video = OpenVideo(path, 1)
     try:
-        for frame in decode_opened(video):
+        for frame in decode_frames(video):
             first = frame if first is None else first
             if _lies(frame) != _lies(first):
-                raise VideoError(path, TURNED_ANEW)
+                raise VideoError(path, ORIENTATION_CHANGES)
             pts.append(frame.pts)
             if time.monotonic() > end:
                 raise VideoError(path, f"decoding took longer than {seconds_limit:g} s")
-        assert first is not None  # decode_opened has raised otherwise
-        return describe(path, video, first, counted_times(pts, video))
+        assert first is not None  # decode_frames has raised otherwise
+        return video_info(path, video, first, frame_times(pts, video))
     finally:
         video.close()
 
 
-def decode_in_order(path: Media, threads: int | None) -> Generator[av.video.frame.VideoFrame, None, None]:
+def decode_file(path: Media, threads: int | None) -> Generator[av.video.frame.VideoFrame, None, None]:
     video = OpenVideo(path, threads)
     try:
-        yield from decode_opened(video)
+        yield from decode_frames(video)
     finally:
         video.close()
 
 
-def decode_opened(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None, None]:
+def decode_frames(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None, None]:
     """Every frame from the start of a freshly opened file, in display order. Errors name the frame."""
     decoded = packets = 0
     started = False
     waiting: list[av.packet.Packet] = []
     try:
-        for packet in packets_of(video):
+        for packet in demux(video):
             packets += 1
             if not started:
                 # What precedes the first key frame of a cut stream has nothing to refer to. Streams that flag no key
@@ -108,13 +109,13 @@ def decode_opened(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None
                 yield frame
                 decoded += 1
     except av.error.FFmpegError as error:
-        raise VideoError(video.path, f"frame {decoded} does not decode ({ffmpeg_says(error)})") from error
+        raise VideoError(video.path, f"frame {decoded} does not decode ({ffmpeg_reason(error)})") from error
     if decoded == 0:
         raise VideoError(video.path, "no frame of it decodes")
-    refuse_if_cut(video, packets)
+    check_complete(video, packets)
 
 
-def refuse_if_cut(video: OpenVideo, packets: int) -> None:
+def check_complete(video: OpenVideo, packets: int) -> None:
     """:class:`VideoError` for an MP4 with fewer packets than it lists."""
     if "mp4" in video.container.format.name and packets < (listed := video.stream.frames):
         there = _stored(video.path)  # an edit list may leave out whole groups of pictures
@@ -126,19 +127,27 @@ def _stored(path: Media) -> int:
     """Packets of a file, those among them that its edit list hides."""
     video = OpenVideo(path, 1, edits=False)
     try:
-        return sum(1 for _ in packets_of(video))
+        return sum(1 for _ in demux(video))
     finally:
         video.close()
 
 
-def first_size(path: Media) -> tuple[int, int]:
-    """Stored (height, width) of the first frame that decodes."""
-    frames = decode_in_order(path, 1)
+@contextmanager
+def first_frame(path: Media) -> Iterator[tuple[OpenVideo, av.video.frame.VideoFrame]]:
+    """Opens a file and gives it with the first frame that decodes; closes it at the end."""
+    video = OpenVideo(path, 1)
+    decoded = decode_frames(video)
     try:
-        first = next(frames)
-        return first.height, first.width
+        yield video, next(decoded)
     finally:
-        frames.close()
+        decoded.close()
+        video.close()
+
+
+def first_frame_size(path: Media) -> tuple[int, int]:
+    """Returns the stored (height, width) of the first frame that decodes."""
+    with first_frame(path) as (_, frame):
+        return frame.height, frame.width
 
 
 def _refuse_corrupt(path: Media, frame: av.video.frame.VideoFrame, index: int) -> None:
@@ -146,7 +155,7 @@ def _refuse_corrupt(path: Media, frame: av.video.frame.VideoFrame, index: int) -
         raise VideoError(path, f"frame {index} is damaged (FFmpeg flags it as corrupt)")
 
 
-def counted_times(pts: list[int | None], video: OpenVideo) -> NDArray[np.float64]:
+def frame_times(pts: list[int | None], video: OpenVideo) -> NDArray[np.float64]:
     """Seconds of decoded frames: by their own times where those rise, else by the frame rate."""
     known = [p for p in pts if p is not None]
     tick = float(video.stream.time_base or 0)
@@ -161,7 +170,9 @@ def _rate(video: OpenVideo) -> float:
     return float(video.stream.average_rate or video.stream.guessed_rate or 0)
 
 
-def describe(path: Media, video: OpenVideo, frame: av.video.frame.VideoFrame, times: NDArray[np.float64]) -> VideoInfo:
+def video_info(
+    path: Media, video: OpenVideo, frame: av.video.frame.VideoFrame, times: NDArray[np.float64]
+) -> VideoInfo:
     n, last = len(times), float(times[-1])
     fps = (n - 1) / last if n > 1 else _rate(video)
     turns, _ = orientation(frame)

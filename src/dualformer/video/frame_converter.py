@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.video.container import VideoError
-from dualformer.video.file_pieces import Media
-from dualformer.video.sequential import TURNED_ANEW, orientation, orientation_in, side_data
+from dualformer.video.file_slices import Media
+from dualformer.video.sequential_decoding import ORIENTATION_CHANGES, orientation, orientation_in, side_data
 
 _log = logging.getLogger("dualformer")
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("dualformer")
 ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
-class Pictures:
+class FrameConverter:
     """Turns decoded frames of one video into uint8 RGB tensors (H, W, 3), all of the size of its first frame.
 
     ``declared``: stored (height, width) according to the container; ``first``: asked for the true size where a frame
@@ -65,7 +65,7 @@ class Pictures:
         picture = np.rot90(picture, turns) if turns else picture
         self._shape = self._shape or picture.shape
         if picture.shape != self._shape:
-            raise VideoError(self._path, TURNED_ANEW)
+            raise VideoError(self._path, ORIENTATION_CHANGES)
         return picture
 
     def _orientation_of(self, frame: av.video.frame.VideoFrame) -> tuple[int, bool]:

@@ -7,19 +7,20 @@ is left out makes the folder a bad file. Imports no torch, like ``sequential``.
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dualformer.video.container import VideoError
-from dualformer.video.file_pieces import Media, path_of
-from dualformer.video.formats import FRAME_NUMBER, is_frame_pattern, is_image
-from dualformer.video.sequential import VideoInfo, decode_all
+from dualformer.video.file_formats import FRAME_NUMBER, is_frame_pattern, is_image
+from dualformer.video.file_slices import Media, media_path
+from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
-__all__ = ["check_frames", "frame_files", "is_frame_pattern", "pattern_in", "read_pattern"]
+__all__ = ["decode_frame_folder", "find_frame_pattern", "frame_files", "is_frame_pattern", "parse_frame_pattern"]
 
 _BRACES = re.compile(r"\{(?:i|idx)?:?(?:0?(\d+))?d?\}")
 
 
-def read_pattern(text: str) -> str:
+def parse_frame_pattern(text: str) -> str:
     """``img_%05d.jpg`` for it and for ``img_{:05d}.jpg``, as other code writes it.
 
     Raises ``ValueError`` for what names no numbered images.
@@ -49,12 +50,12 @@ def frame_files(pattern: Path) -> list[Path]:
     return [pattern.parent / found[number] for number in range(first, last + 1)]
 
 
-def frames_of(pattern: Media) -> Sequence[Media]:
+def frame_images(pattern: Media) -> Sequence[Media]:
     """The same for a pattern that may stand for a piece."""
     return frame_files(pattern) if isinstance(pattern, Path) else pattern.frames()
 
 
-def pattern_in(folder: Path) -> Path:
+def find_frame_pattern(folder: Path) -> Path:
     """The pattern of the numbered images in a folder, by looking into it.
 
     Raises :class:`VideoError` where it has none, or several that could be meant.
@@ -76,36 +77,26 @@ def pattern_in(folder: Path) -> Path:
     return folder / patterns.pop()
 
 
-def check_frames(pattern: Media) -> VideoInfo:
+def decode_frame_folder(pattern: Media) -> VideoInfo:
     """What `decode_all` says of a file, of a folder of frames: every image is decoded.
 
     The rate is 0, as images do not tell it. Raises :class:`VideoError` for the first image that does not decode, has
     another size than the first, or is no image.
     """
-    files = frames_of(pattern)
+    files = frame_images(pattern)
     first: VideoInfo | None = None
     for file in files:
         info = decode_all(file)
         first = info if first is None else first
         if (info.width, info.height) != (first.width, first.height):
-            raise size_changes(pattern, file, (info.width, info.height), (first.width, first.height))
+            raise frame_size_error(pattern, file, (info.width, info.height), (first.width, first.height))
     assert first is not None  # frame_files raises for none
-    return VideoInfo(
-        path=str(pattern),
-        frames=len(files),
-        fps=0.0,
-        width=first.width,
-        height=first.height,
-        duration=0.0,
-        codec=first.codec,
-        pixel_format=first.pixel_format,
-        rotation=first.rotation,
-    )
+    return replace(first, path=str(pattern), frames=len(files), fps=0.0, duration=0.0)
 
 
-def size_changes(pattern: Media, file: Media, size: tuple[int, int], first: tuple[int, int]) -> VideoError:
+def frame_size_error(pattern: Media, file: Media, size: tuple[int, int], first: tuple[int, int]) -> VideoError:
     """The error for a frame of another (width, height) than the first."""
-    name = path_of(file).name
+    name = media_path(file).name
     return VideoError(pattern, f"{name} has {size[0]}x{size[1]} pixels, the first frame {first[0]}x{first[1]}")
 
 

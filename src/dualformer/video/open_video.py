@@ -1,0 +1,38 @@
+"""Opens whatever holds frames: a video, an image, or a folder of numbered images."""
+
+from pathlib import Path
+
+from dualformer.video.backend import Backend, chosen_backend
+from dualformer.video.container import VideoError
+from dualformer.video.file_formats import is_image
+from dualformer.video.file_slices import Media, is_frame_folder, media_path
+from dualformer.video.frame_folder_reader import FrameFolderReader
+from dualformer.video.frame_reader import FrameReader
+from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.torchcodec_reader import TorchcodecReader
+
+
+def open_video(
+    path: str | Media,
+    *,
+    threads: int | None = None,
+    fps: float | None = None,
+    clock: bool = False,
+    backend: Backend | None = None,
+) -> FrameReader:
+    """Returns a reader of a video or image file, or of a folder of frames where ``path`` is a pattern.
+
+    ``fps``: the rate of a folder of frames. ``clock``: times in seconds are needed; :class:`VideoError` where a folder
+    of frames has no rate. ``backend``: what decodes videos (None: what ``DUALFORMER_DECODER`` says); PyAV reads all
+    images.
+    """
+    backend = backend or chosen_backend()
+    path = Path(path) if isinstance(path, str) else path
+    if is_frame_folder(path):
+        if clock and fps is None:
+            reason = "a folder of frames does not tell its rate, which `fps` needs: say it with the data, as fps=25"
+            raise VideoError(path, reason)
+        return FrameFolderReader(path, fps=fps)
+    if backend == "pyav" or is_image(media_path(path)):
+        return PyAVReader(path, threads=threads)
+    return TorchcodecReader(path, threads=threads)
