@@ -8,8 +8,8 @@ import pytest
 import torch
 from made_benchmarks import frame_folder, text, videos
 
-from dualformer.datasets.benchmarks.annotations import Listing
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_benchmark
+from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.samples import DatasetError

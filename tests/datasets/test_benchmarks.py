@@ -11,13 +11,13 @@ from made_benchmarks import text, videos
 
 from dualformer.datasets import benchmarks
 from dualformer.datasets.benchmark_classes import class_names
-from dualformer.datasets.benchmarks.annotations import Listing
 from dualformer.datasets.benchmarks.find_benchmark import (
     all_benchmarks,
     parse_benchmark,
     read_benchmark,
     recognise_benchmark,
 )
+from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.samples import DatasetError, VideoList
 from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.datasets.survey import survey
@@ -466,7 +466,7 @@ def test_a_module_with_a_record_is_all_that_a_benchmark_needs(tmp_path: Path, mo
     folder = tmp_path / "more"
     text(
         folder / "clapping.py",
-        "from dualformer.datasets.benchmarks.annotations import Benchmark, Entry, assemble",
+        "from dualformer.datasets.benchmarks.listing import Benchmark, Entry, assemble",
         "",
         "def read(at):",
         "    entry = Entry(name='one', label=0, split='train', listed='list.txt:1', file='one.mp4')",

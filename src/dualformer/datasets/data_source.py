@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from dualformer.datasets.benchmarks.annotations import Listing
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_benchmark, recognise_benchmark
+from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import CsvTable, Row, read_csv, select
 from dualformer.datasets.samples import DatasetError, VideoList, hash_manifest

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from dualformer.datasets.benchmarks.annotations import Listing, name_missing
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
+from dualformer.datasets.benchmarks.listing import Listing, name_missing
 from dualformer.datasets.csv_list import CsvTable, describe_filter, parse_row_filter, read_csv, select
 from dualformer.datasets.data_source import hash_csv, is_folder, listing_of, read_hashed_folder
 from dualformer.datasets.manifest import read_manifest

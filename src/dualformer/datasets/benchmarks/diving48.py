@@ -9,17 +9,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from dualformer.datasets.benchmark_classes import class_names
-from dualformer.datasets.benchmarks.annotations import (
-    Benchmark,
-    BenchmarkPath,
-    Entry,
-    Listing,
-    Mistake,
-    assemble,
-    compare_classes,
-    json_items,
-    the_file,
-)
+from dualformer.datasets.benchmarks.annotations import compare_classes, json_items, the_file
+from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Entry, Listing, Mistake, assemble
 from dualformer.datasets.samples import DatasetError
 
 _NAMES = class_names("diving48")
@@ -55,13 +46,11 @@ def _entries(path: Path, split: str) -> Iterator[Entry | Mistake]:
     for listed, item in json_items(path):
         name = item.get("vid_name") if isinstance(item, dict) else None
         if not isinstance(name, str) or not name:
-            yield Mistake(listed=listed, reason="an entry without vid_name")
+            yield Mistake(listed, "an entry without vid_name")
         elif not _is_int(item.get("label")) or not 0 <= item["label"] < len(_NAMES):
-            reason = f"label {item.get('label')!r} is not within 0 to {len(_NAMES) - 1}"
-            yield Mistake(listed=listed, reason=reason)
+            yield Mistake(listed, f"label {item.get('label')!r} is not within 0 to {len(_NAMES) - 1}")
         elif not _has_frames(item):
-            reason = f"no frames from {item.get('start_frame')!r} to {item.get('end_frame')!r}"
-            yield Mistake(listed=listed, reason=reason)
+            yield Mistake(listed, f"no frames from {item.get('start_frame')!r} to {item.get('end_frame')!r}")
         else:
             yield Entry(name=name, label=item["label"], split=split, listed=listed, file=f"rgb/{name}.mp4")
 

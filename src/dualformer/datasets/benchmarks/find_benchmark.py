@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from dualformer.datasets import benchmarks
-from dualformer.datasets.benchmarks.annotations import Benchmark, BenchmarkPath, Listing, annotation_files
+from dualformer.datasets.benchmarks.annotations import annotation_files
+from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Listing
 from dualformer.datasets.shards.read_shards import find_shards
 
 # Braces keep the colon of a pattern such as img_{:05d}.jpg apart from the one before the path.

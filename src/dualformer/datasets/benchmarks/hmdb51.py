@@ -6,17 +6,9 @@ The videos lie in class folders.
 from collections.abc import Iterator
 from pathlib import Path
 
-from dualformer.datasets.benchmark_classes import class_names, spelling
-from dualformer.datasets.benchmarks.annotations import (
-    Benchmark,
-    BenchmarkPath,
-    Entry,
-    Listing,
-    Mistake,
-    annotation_files,
-    assemble,
-    text_lines,
-)
+from dualformer.datasets.benchmark_classes import class_names
+from dualformer.datasets.benchmarks.annotations import annotation_files, text_lines
+from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Entry, Listing, Mistake, assemble
 from dualformer.datasets.samples import DatasetError, first_few
 
 _NAMES = class_names("hmdb51")
@@ -53,13 +45,12 @@ def _lists(root: Path, split: int) -> list[Path]:
 
 
 def _entries(path: Path, label: int) -> Iterator[Entry | Mistake | None]:
-    folders = ({spelling(_NAMES[label])},)
     for listed, text in text_lines(path):
         file, number = [*text.rsplit(maxsplit=1), ""][:2]
         if number not in _SPLITS:
-            yield Mistake(listed=listed, reason=f"{text!r} is not a file and 0, 1 or 2")
+            yield Mistake(listed, f"{text!r} is not a file and 0, 1 or 2")
         elif split := _SPLITS[number]:
             # Its class is part of a video's name: two classes may have cut clips from one source.
-            yield Entry(name=f"{_NAMES[label]}/{file}", label=label, split=split, listed=listed, folders=folders)
+            yield Entry(name=f"{_NAMES[label]}/{file}", label=label, split=split, listed=listed)
         else:
             yield None

@@ -6,17 +6,16 @@ with these columns; that of the test videos may lack the labels.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.datasets.benchmark_classes import TABLES, class_names, spelling
-from dualformer.datasets.benchmarks.annotations import (
+from dualformer.datasets.benchmarks.annotations import annotation_files
+from dualformer.datasets.benchmarks.listing import (
     Benchmark,
     BenchmarkPath,
     Entry,
     Listing,
     Mistake,
-    annotation_files,
     assemble,
     raise_mistakes,
 )
@@ -33,44 +32,18 @@ _REPLACEMENTS = {  # of files that are corrupt in train/, val/ and test/
 _REMEDY = "take the original file, or remove these lines"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """A video of the annotations. ``label`` is a class name, or empty."""
-
-    listed: str
-    split: str
-    name: str
-    label: str
-
-
 def read_kinetics(at: BenchmarkPath) -> Listing:
     """Reads the edition of Kinetics with 400, 600 or 700 classes.
 
     The classes of the first two are in the order of the tables in `benchmark_classes`; the 700 are ordered by letters,
     as theirs are.
     """
-    rows = [row for path in _annotations(at.path) for row in _rows(path)]
-    count = int(at.name.removeprefix("kinetics"))
-    names = class_names(at.name) if at.name in TABLES else _own_classes(rows, at, count)
+    paths = _annotations(at.path)
+    names = class_names(at.name) if at.name in TABLES else _own_classes(paths, at)
     labels = {spelling(name): i for i, name in enumerate(names)}
-    lines: list[Entry | Mistake | None] = []
-    for row in rows:
-        if isinstance(row, Mistake):
-            lines.append(row)
-        elif not row.label:
-            reason = f"no label for a video of {row.split}"
-            lines.append(None if row.split == "test" else Mistake(listed=row.listed, reason=reason))
-        elif (label := labels.get(spelling(row.label))) is None:
-            reason = f"class {row.label!r} is none of the {count} of {at.name}"
-            lines.append(Mistake(listed=row.listed, reason=reason))
-        else:
-            folders = (_REPLACEMENTS, _FOLDERS[row.split], {spelling(names[label])})
-            file = f"{row.split}/{row.name}.mp4"
-            lines.append(
-                Entry(name=row.name, label=label, split=row.split, listed=row.listed, file=file, folders=folders)
-            )
-    left_out = "test videos without labels"
-    return assemble(f"Kinetics-{count}", at.path, names, lines, remedy=_REMEDY, left_out=left_out)
+    lines = [line for path in paths for line in _entries(path, labels, at.name)]
+    title, left_out = at.name.replace("kinetics", "Kinetics-"), "test videos without labels"
+    return assemble(title, at.path, names, lines, remedy=_REMEDY, left_out=left_out)
 
 
 BENCHMARK = Benchmark(
@@ -93,27 +66,39 @@ def _annotations(root: Path) -> list[Path]:
     return found
 
 
-def _rows(path: Path) -> Iterator[_Row | Mistake]:
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]] | Mistake]:
+    """Yields FILE:LINE and the fields by column."""
     rows = read_csv_rows(path, DatasetError, remedy=": take the original file")
     columns = [column.lower() for column in next(rows)[1]]
     if twice := [column for column in columns if column and columns.count(column) > 1]:
         raise DatasetError(f"{path}:1: column {twice[0]!r} is in the header twice: take the original file")
     for line, fields in rows:
-        listed = f"{path}:{line}"
         if len(fields) != len(columns):
-            reason = f"{len(fields)} fields where the header has {len(columns)}"
-            yield Mistake(listed=listed, reason=reason)
-            continue
-        row = dict(zip(columns, fields, strict=True))
-        video, start, end = (row[column] for column in _NEEDED)
-        if not video or not _is_time(start) or not _is_time(end) or int(start) >= int(end):
-            reason = f"no video {video!r} from second {start!r} to {end!r}"
-            yield Mistake(listed=listed, reason=reason)
-        elif (split := _split_of(path, row)) is None:
-            yield Mistake(listed=listed, reason=f"split {row['split']!r} is none of train, val, test")
+            yield Mistake(f"{path}:{line}", f"{len(fields)} fields where the header has {len(columns)}")
         else:
-            name = f"{video}_{int(start):06d}_{int(end):06d}"
-            yield _Row(listed=listed, split=split, name=name, label=row.get("label", ""))
+            yield f"{path}:{line}", dict(zip(columns, fields, strict=True))
+
+
+def _entries(path: Path, labels: Mapping[str, int], benchmark: str) -> Iterator[Entry | Mistake | None]:
+    for found in _rows(path):
+        if isinstance(found, Mistake):
+            yield found
+            continue
+        listed, row = found
+        video, start, end = (row[column] for column in _NEEDED)
+        split, label = _split_of(path, row), row.get("label")
+        if not video or not _is_time(start) or not _is_time(end) or int(start) >= int(end):
+            yield Mistake(listed, f"no video {video!r} from second {start!r} to {end!r}")
+        elif split is None:
+            yield Mistake(listed, f"split {row['split']!r} is none of train, val, test")
+        elif not label:
+            yield None if split == "test" else Mistake(listed, f"no label for a video of {split}")
+        elif spelling(label) not in labels:
+            yield Mistake(listed, f"class {label!r} is none of the {len(labels)} of {benchmark}")
+        else:
+            name, number = f"{video}_{int(start):06d}_{int(end):06d}", labels[spelling(label)]
+            usual, folders = f"{split}/{name}.mp4", (_REPLACEMENTS, _FOLDERS[split])
+            yield Entry(name=name, label=number, split=split, listed=listed, file=usual, folders=folders)
 
 
 def _is_time(text: str) -> bool:
@@ -130,11 +115,12 @@ def _split_of(path: Path, row: Mapping[str, str]) -> str | None:
     return _SPLITS[words[0]]
 
 
-def _own_classes(rows: list[_Row | Mistake], at: BenchmarkPath, count: int) -> tuple[str, ...]:
-    raise_mistakes(rows, _REMEDY)  # a line that is left out may hold the only video of its class
-    labels = {row.label for row in rows if isinstance(row, _Row) and row.label}
+def _own_classes(paths: list[Path], at: BenchmarkPath) -> tuple[str, ...]:
+    found = [row for path in paths for row in _rows(path)]
+    raise_mistakes(found, _REMEDY)  # a line that is left out may hold the only video of its class
+    labels = {row[1]["label"] for row in found if not isinstance(row, Mistake) and row[1].get("label")}
     names = sorted(labels, key=lambda name: (name.casefold(), name))
-    if len(names) != count:
+    if len(names) != (count := int(at.name.removeprefix("kinetics"))):
         # One class more or less would move the labels of all that follow it.
         raise DatasetError(
             f"{at.path}: its CSV files name {len(names)} classes ({first_few(names)}), where {at.name} has {count}: "

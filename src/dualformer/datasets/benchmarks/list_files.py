@@ -9,15 +9,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from dualformer.datasets.benchmark_classes import TABLES, class_names, spelling
-from dualformer.datasets.benchmarks.annotations import (
-    Benchmark,
-    BenchmarkPath,
-    Entry,
-    Listing,
-    Mistake,
-    assemble,
-    text_lines,
-)
+from dualformer.datasets.benchmarks.annotations import text_lines
+from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Entry, Listing, Mistake, assemble
 from dualformer.datasets.samples import DatasetError, first_few, ordered_classes
 from dualformer.video.container import VideoError
 from dualformer.video.file_formats import FRAME_NUMBER, is_media
@@ -80,14 +73,14 @@ def read_lists(at: BenchmarkPath) -> Listing:
                 entries.append(line)
             elif (label := label_of(line.label)) is None:
                 wanted = f"0 to {len(classes) - 1}" if line.label.lstrip("-").isdecimal() else f"{len(classes)} classes"
-                entries.append(Mistake(listed=line.listed, reason=f"label {line.label!r} is none of the {wanted}"))
+                entries.append(Mistake(line.listed, f"label {line.label!r} is none of the {wanted}"))
             else:
                 name = str(base / line.path)
                 listed.setdefault(name, line)
                 fps = options.fps if line.frames is not None else None
                 entries.append(Entry(name=name, label=label, split=split, listed=line.listed, fps=fps))
 
-    def locate(entry: Entry) -> Path | None:
+    def locate(entry: Entry, class_name: str) -> Path | None:
         path, line = Path(entry.name), listed[entry.name]
         if line.frames is None:
             return path if path.is_file() else None
@@ -148,7 +141,7 @@ def _parse(path: Path) -> list[_Line | Mistake]:
 
 
 def _line(listed: str, text: str, separator: str | None) -> _Line | Mistake:
-    mistake = Mistake(listed=listed, reason=f"{text!r} is neither VIDEO LABEL nor FOLDER FRAMES LABEL")
+    mistake = Mistake(listed, f"{text!r} is neither VIDEO LABEL nor FOLDER FRAMES LABEL")
     head, *label = (part.strip() for part in text.rsplit(separator, 1))
     if not label or not label[0] or not head:
         return mistake

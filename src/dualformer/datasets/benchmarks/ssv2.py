@@ -8,18 +8,8 @@ Files are called ``labels.json``, ``train.json``, ``validation.json``, ``test.js
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dualformer.datasets.benchmarks.annotations import (
-    Benchmark,
-    BenchmarkPath,
-    Entry,
-    Listing,
-    Mistake,
-    annotation_files,
-    assemble,
-    json_items,
-    text_lines,
-    the_file,
-)
+from dualformer.datasets.benchmarks.annotations import annotation_files, json_items, text_lines, the_file
+from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Entry, Listing, Mistake, assemble
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import read_json_object
 
@@ -68,15 +58,13 @@ def _entries(
         video = item.get("id") if isinstance(item, dict) else None
         template = item.get("template") if isinstance(item, dict) else None
         if not isinstance(video, str | int) or not str(video) or not isinstance(template, str | None):
-            reason = "an entry without an id, or with a template that is no text"
-            yield Mistake(listed=listed, reason=reason)
+            yield Mistake(listed, "an entry without an id, or with a template that is no text")
             continue
         template = answers.get(str(video), None if template is None else _plain(template))
         if template is None:
-            yield None if split == "test" else Mistake(listed=listed, reason=f"video {video} has no template")
+            yield None if split == "test" else Mistake(listed, f"video {video} has no template")
         elif (label := numbers.get(template)) is None:
-            reason = f"template {template!r} is none of the {len(numbers)} in the labels"
-            yield Mistake(listed=listed, reason=reason)
+            yield Mistake(listed, f"template {template!r} is none of the {len(numbers)} in the labels")
         else:
             file = f"20bn-something-something-v2/{video}.webm"
             yield Entry(name=str(video), label=label, split=split, listed=listed, file=file)

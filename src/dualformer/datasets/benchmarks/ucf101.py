@@ -8,17 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dualformer.datasets.benchmark_classes import class_names, spelling
-from dualformer.datasets.benchmarks.annotations import (
-    Benchmark,
-    BenchmarkPath,
-    Entry,
-    Listing,
-    Mistake,
-    assemble,
-    compare_classes,
-    text_lines,
-    the_file,
-)
+from dualformer.datasets.benchmarks.annotations import compare_classes, text_lines, the_file
+from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Entry, Listing, Mistake, assemble
 from dualformer.datasets.samples import DatasetError
 
 _NAMES = class_names("ucf101")
@@ -56,7 +47,7 @@ def _entries(path: Path, split: str) -> Iterator[Entry | Mistake]:
     for listed, text in text_lines(path):
         parts = re.fullmatch(r"(?P<folder>[^/\\]+)[/\\](?P<file>[^/\\]+\.\w+)(?:\s+(?P<number>\S+))?", text)
         if parts is None:
-            yield Mistake(listed=listed, reason=f"{text!r} is not CLASS/FILE and perhaps a class number")
+            yield Mistake(listed, f"{text!r} is not CLASS/FILE and perhaps a class number")
             continue
         folder, file, number = parts.group("folder", "file", "number")
         label = _LABELS.get(spelling(folder))
@@ -69,7 +60,6 @@ def _entries(path: Path, split: str) -> Iterator[Entry | Mistake]:
         elif number is None and split == "train":
             reason = "no class number in a training list"
         else:
-            folders = ({spelling(_NAMES[label])},)
-            yield Entry(name=f"{folder}/{file}", label=label, split=split, listed=listed, folders=folders)
+            yield Entry(name=f"{folder}/{file}", label=label, split=split, listed=listed)
             continue
-        yield Mistake(listed=listed, reason=reason)
+        yield Mistake(listed, reason)

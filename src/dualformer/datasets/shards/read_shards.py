@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualformer.datasets.benchmarks.annotations import Listing
+from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.samples import ArchivedSample, DatasetError, MissingSample, VideoList
 from dualformer.datasets.shards.shard_index import FORMAT, INDEX, SPLITS, Entry, Index, Shard, read_index
 from dualformer.datasets.shards.storage import (
