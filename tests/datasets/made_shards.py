@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dualformer.datasets.shards.read_shards import Place, find_shards, index_of
+from dualformer.datasets.shards.read_shards import ShardLocation, find_shards, load_index
 from dualformer.datasets.shards.shard_index import Index
-from dualformer.datasets.shards.write_shards import Written, write_shards
-from dualformer.datasets.splits import open_all
+from dualformer.datasets.shards.write_shards import WriteResult, write_shards
+from dualformer.datasets.splits import open_all_splits
 from dualformer.video.encode import write_video
 
 
@@ -29,18 +29,18 @@ def make_videos(root: Path, *, train: int = 12, val: int = 4, frames: int = 6) -
     return root
 
 
-def pack(data: Path | str, out: Path, *, size: int = 20_000, seed: int = 0) -> Written:
-    return write_shards(open_all(data)[0], out, made_from="test", size=size, seed=seed)
+def pack(data: Path | str, out: Path, *, size: int = 20_000, seed: int = 0) -> WriteResult:
+    return write_shards(open_all_splits(data)[0], out, made_from="test", size=size, seed=seed)
 
 
-def place_of(data: Path | str) -> Place:
+def absolute_location(data: Path | str) -> ShardLocation:
     place = find_shards(data)
     assert place is not None
     return place
 
 
 def index_in(data: Path | str) -> Index:
-    return index_of(place_of(data))
+    return load_index(absolute_location(data))
 
 
 class Requests(list[tuple[str, str]]):

@@ -6,17 +6,9 @@ from pathlib import Path
 import pytest
 
 from dualformer.datasets.class_folders import read_folder
-from dualformer.datasets.csv_list import read_csv, select
+from dualformer.datasets.csv_list import parse_row_filter, read_csv, select
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
-from dualformer.datasets.splits import (
-    Splits,
-    open_splits,
-    open_videos,
-    parse_row_filter,
-    read_bad,
-    split_stratified,
-    write_split,
-)
+from dualformer.datasets.splits import Splits, open_splits, open_videos, read_bad_videos, split_stratified, write_split
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -163,7 +155,7 @@ def test_select(tmp_path: Path) -> None:
         select(table, {"batch": ("A", "D")})
 
 
-def test_parse_where() -> None:
+def test_parse_row_filter() -> None:
     assert parse_row_filter("batch=A,C") == {"batch": ("A", "C")}
     assert parse_row_filter("batch = A ; person=3") == {"batch": ("A",), "person": ("3",)}
     for wrong in ("batch", "=A", "batch=", "batch=A,,B", "batch=A;batch=B", ""):
@@ -260,7 +252,7 @@ def test_bad_files_are_left_out_before_splitting(tmp_path: Path) -> None:
         Verdict(path=p, ok=p not in bad, reason="" if p not in bad else "broken, twice") for p in root.glob("*/*")
     ]
     write_manifest(tmp_path / "manifest.csv", verdicts)
-    listed = read_bad(tmp_path / "manifest.csv")
+    listed = read_bad_videos(tmp_path / "manifest.csv")
     assert listed == {p.resolve() for p in bad}
     splits = open_splits(root, bad=listed)
     assert splits.train.counts() == {"a": 3, "b": 3}

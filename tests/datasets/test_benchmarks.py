@@ -395,7 +395,7 @@ def test_evaluation_stops_at_a_missing_video_or_counts_it_as_wrong(tmp_path: Pat
     root = made.ucf101(tmp_path)
     (root / "UCF-101" / "YoYo" / "v_YoYo_g04_c01.avi").unlink()
     with pytest.raises(
-        DatasetError, match=r"1 of 51 videos are missing \(.*testlist01\.txt:51 v_YoYo.*--missing wrong"
+        DatasetError, match=r"1 of 51 videos are missing \(.*testlist01\.txt:51 v_YoYo.*`missing=wrong`"
     ):
         open_videos(f"ucf101:{root}")
     judged = open_videos(f"ucf101:{root}", missing="wrong")

@@ -248,7 +248,7 @@ def test_a_stopped_check_says_how_to_go_on(
 def test_another_file_is_not_taken_for_a_manifest(clip: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text(f"path,label\n{clip},a\n")
-    with pytest.raises(DatasetError, match=r"labels\.csv:1: this is no manifest .*; choose another --out"):
+    with pytest.raises(DatasetError, match=r"labels\.csv:1: this is no manifest .*; choose another `out`"):
         check_into(labels, [clip])
     assert labels.read_text().startswith("path,label")
 

@@ -13,7 +13,7 @@ from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingCli
 from dualformer.datasets.samples import VideoList
 from dualformer.datasets.shards.shard_order import ShardOrder
 from dualformer.datasets.shards.write_shards import write_shards
-from dualformer.datasets.splits import open_all, open_splits
+from dualformer.datasets.splits import open_all_splits, open_splits
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = rng.integers(0, 256, (12, 4, 6, 3), dtype=np.uint8)
         write_video(path, coarse.repeat(8, axis=1).repeat(8, axis=2), fps=25)
-    write_shards(open_all(root / "videos")[0], root / "shards", made_from="videos", size=8_000)
+    write_shards(open_all_splits(root / "videos")[0], root / "shards", made_from="videos", size=8_000)
     return root
 
 

@@ -12,7 +12,7 @@ from dualformer.datasets.decode_check import check_into, check_videos
 from dualformer.datasets.manifest import find_videos, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.datasets.shards.write_shards import write_shards
-from dualformer.datasets.splits import open_splits, open_videos, read_bad
+from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_image, write_video
@@ -89,7 +89,7 @@ def test_bad_images_are_found_and_left_out(mixed: Path, tmp_path: Path) -> None:
     assert (image.frames, image.width, image.height, image.fps, image.duration) == (1, 64, 48, 0, 0)
     write_manifest(tmp_path / "m.csv", verdicts)
     assert read_manifest(tmp_path / "m.csv") == verdicts
-    assert open_videos(mixed, bad=read_bad(tmp_path / "m.csv")).counts() == {"cat": 5, "dog": 5}
+    assert open_videos(mixed, bad=read_bad_videos(tmp_path / "m.csv")).counts() == {"cat": 5, "dog": 5}
 
 
 @pytest.mark.parametrize("cache", [0, 10**7])

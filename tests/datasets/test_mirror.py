@@ -103,7 +103,7 @@ def test_a_map_for_other_classes_is_refused() -> None:
     for wrong in ((1, 2, 0, 3), (4, 1, 2, 3)):
         with pytest.raises(ValueError, match="lead back"):
             TrainingClips(videos, kinetics(4, 1, 32), seed=0, augmentation=Augmentation(flip=0.5), mirrored=wrong)
-    with pytest.raises(ValueError, match="--scale-jitter from 20 pixels on"):
+    with pytest.raises(ValueError, match="`scale_jitter` from 20 pixels on"):
         TrainingClips(videos, kinetics(4, 1, 32), seed=0, augmentation=Augmentation(flip=0, scale_jitter=(20, 40)))
 
 

@@ -14,12 +14,12 @@ from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.manifest import read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.shards import storage
-from dualformer.datasets.shards.checksums import compare_shards, condemn
+from dualformer.datasets.shards.checksums import damaged_shards, mark_damaged
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, room_for
 from dualformer.datasets.shards.storage import ShardCache, StorageError, cached, url_of
-from dualformer.datasets.splits import open_splits, open_videos, read_bad
+from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
 from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.file_slices import media_size
@@ -60,7 +60,7 @@ def test_a_url_gives_the_same_clips_one_request_each(shards: Path) -> None:
         places = {entry.place: (shard, entry) for shard in index_in(shards).shards for entry in shard.entries[:1]}
         shard, entry = next((s, e) for s, e in places.values() if s.split == "train")
         assert (shard.file, f"bytes={entry.offset}-{entry.offset + entry.size - 1}") in requests
-        assert str(there.videos.samples[0].media).startswith(f"{url}/train-00000")
+        assert str(there.videos.samples[0].file).startswith(f"{url}/train-00000")
         splits = open_splits(f"{url}/{INDEX}")
         assert splits.train.manifest_hash == here.videos.manifest_hash
         assert len(open_videos(url)) == 4
@@ -163,7 +163,7 @@ def test_a_server_that_is_down_for_a_moment_or_for_good(shards: Path) -> None:
         clips[0, 1]
     with served(shards, ranges=False) as (url, _):
         clips = clips_of(url)
-        with pytest.raises(StorageError, match=r"it does not serve parts of files.*keep whole .* with --shard-cache"):
+        with pytest.raises(StorageError, match=r"it does not serve parts of files.*keep whole .* with `shard_cache`"):
             clips[0, 0]
     with pytest.raises(StorageError, match="it cannot be read in 4 tries"):
         open_splits(url)
@@ -178,18 +178,18 @@ def test_check_reads_a_url(shards: Path, tmp_path: Path) -> None:
     with served(copy) as (url, _):
         verdicts = check_videos(survey(url).paths, workers=1)
         bad = [verdict for verdict in verdicts if not verdict.ok]
-        assert [verdict.where for verdict in bad] == [f"{url}/train-000000.tar/{entry.member}"]
+        assert [verdict.location for verdict in bad] == [f"{url}/train-000000.tar/{entry.member}"]
         place = find_shards(url)
         assert place is not None
-        damaged = compare_shards(place)
+        damaged = damaged_shards(place)
         assert list(damaged) == ["train-000000.tar"]
-        condemned = condemn(verdicts, damaged)
+        condemned = mark_damaged(verdicts, damaged)
         in_it = len(index_in(copy).shards[0].entries)
         assert sum(not verdict.ok for verdict in condemned) == in_it > 1
         write_manifest(tmp_path / "manifest.csv", condemned)
-        assert [v.where for v in read_manifest(tmp_path / "manifest.csv")] == [v.where for v in condemned]
+        assert [v.location for v in read_manifest(tmp_path / "manifest.csv")] == [v.location for v in condemned]
         os.chdir(tmp_path)
-        assert len(open_splits(url, bad=read_bad(tmp_path / "manifest.csv")).train) == 12 - in_it
+        assert len(open_splits(url, bad=read_bad_videos(tmp_path / "manifest.csv")).train) == 12 - in_it
 
 
 @pytest.mark.parametrize(
@@ -227,10 +227,10 @@ def test_a_cache_that_cannot_be_written_is_named(shards: Path, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with served(shards) as (url, _):
         splits = open_splits(url, cache=ShardCache(folder=tmp_path / "file", limit=10**9))
-        piece = splits.train.samples[0].media
+        piece = splits.train.samples[0].file
         assert isinstance(piece, storage.RemoteFileSlice)
-        with pytest.raises(StorageError, match=r"file: cannot keep shards here .*; choose another --shard-cache"):
+        with pytest.raises(StorageError, match=r"file: cannot keep shards here .*; choose another `shard_cache`"):
             cached(piece.shard)
-    with pytest.raises(ValueError, match="--shard-cache-gb must be more than 0, not 0"):
+    with pytest.raises(ValueError, match="`shard_cache_gb` must be more than 0, not 0"):
         ShardCache.parse("here", 0)
     assert ShardCache.parse(None, 1) is None

@@ -11,7 +11,7 @@ from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.csv_list import read_csv, select
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, hash_manifest
 from dualformer.datasets.splits import open_splits, open_videos, split_stratified, write_split
-from dualformer.datasets.stratify import deal
+from dualformer.datasets.stratify import stratified_sample
 from dualformer.datasets.survey import survey
 from dualformer.training.mixing import Mix, apply_mix
 from dualformer.video.augmentation import Augmentation
@@ -66,8 +66,11 @@ def test_rows_are_chosen_by_any_of_their_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (LIST, r"list\.csv:2: several labels, 'left;square': name one \(several labels are for .* --multi-label"),
-        ("path,label\n1.mp4,a\n1.mp4,b\n", r"list\.csv:3: 1\.mp4 is listed already in line 2, as 'a': .*--multi-label"),
+        (LIST, r"list\.csv:2: several labels, 'left;square': name one \(several labels are for .* `multi_label=True`"),
+        (
+            "path,label\n1.mp4,a\n1.mp4,b\n",
+            r"list\.csv:3: 1\.mp4 is listed already in line 2, as 'a': .*`multi_label=True`",
+        ),
         ("path,label\n1.mp4,a\n1.mp4,a\n", r"list\.csv:3: 1\.mp4 is listed already in line 2$"),
     ],
 )
@@ -157,7 +160,7 @@ def drawn(seed: int, videos: int = 200) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("fraction", [0.2, 0.5])
 def test_every_label_is_dealt_to_both_sides_in_its_part(seed: int, fraction: float) -> None:
     labels = drawn(seed)
-    chosen = deal(labels, 6, fraction, np.random.default_rng(seed))
+    chosen = stratified_sample(labels, 6, fraction, np.random.default_rng(seed))
     assert abs(len(chosen) - fraction * len(labels)) <= 0.06 * len(labels)
     for label in range(6):
         count = sum(label in own for own in labels)

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_shards import index_in, make_videos, pack, place_of
+from made_shards import absolute_location, index_in, make_videos, pack
 from PIL import Image
 
 from dualformer.datasets.clip_datasets import ViewClips
 from dualformer.datasets.samples import ArchivedSample, DatasetError, VideoList
-from dualformer.datasets.shards.checksums import compare_shards
+from dualformer.datasets.shards.checksums import damaged_shards
 from dualformer.datasets.shards.read_shards import PARTIAL, find_shards, read_shards
 from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.write_shards import write_shards
-from dualformer.datasets.splits import open_all, open_splits, open_videos
+from dualformer.datasets.splits import open_all_splits, open_splits, open_videos
 from dualformer.datasets.survey import survey
 from dualformer.video.file_slices import LocalFileSlice, SliceReader
 from dualformer.video.preprocessing import kinetics
@@ -49,7 +49,7 @@ def assert_same_list(packed: VideoList, files: VideoList) -> None:
     assert packed.manifest_hash == files.manifest_hash
     assert [(s.name, s.label, s.fps) for s in packed.samples] == [(s.name, s.label, s.fps) for s in files.samples]
     for one, other in zip(packed.samples, files.samples, strict=True):
-        with one.media.open("rb") as file:
+        with one.file.open("rb") as file:
             assert file.read() == other.path.read_bytes()
 
 
@@ -222,7 +222,7 @@ def test_bad_files_of_a_manifest_are_left_out(shards: Path) -> None:
 
 
 def test_stopped_while_writing_it_goes_on_to_the_same_bytes(videos: Path, shards: Path, tmp_path: Path) -> None:
-    lists = open_all(videos)[0]
+    lists = open_all_splits(videos)[0]
     out = tmp_path / "stopped"
 
     class Stop(KeyboardInterrupt):
@@ -255,7 +255,7 @@ def test_stopped_while_writing_it_goes_on_to_the_same_bytes(videos: Path, shards
 
 
 def test_a_full_disk_leaves_no_half_shard(videos: Path, tmp_path: Path) -> None:
-    lists = open_all(videos)[0]
+    lists = open_all_splits(videos)[0]
     out = tmp_path / "full"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -282,14 +282,14 @@ def test_a_folder_of_something_else_is_left_alone(videos: Path, shards: Path, tm
     with pytest.raises(ValueError, match="is a file: name a folder"):
         pack(videos, tmp_path / "file")
     with pytest.raises(ValueError, match="upload it as it is"):
-        write_shards(open_all(videos)[0], "s3://bucket/shards", made_from="test")
+        write_shards(open_all_splits(videos)[0], "s3://bucket/shards", made_from="test")
     with pytest.raises(ValueError, match="must be positive"):
         pack(videos, tmp_path / "none", size=0)
 
 
 def test_a_video_that_changes_or_cannot_be_read_is_named(videos: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(videos, tmp_path / "data"))
-    lists = open_all(data)[0]
+    lists = open_all_splits(data)[0]
     path = data / "train" / "clap" / "v00.mp4"
 
     def grow(done: int, total: int) -> None:
@@ -319,9 +319,9 @@ def test_damage_is_named_with_its_remedy(shards: Path, tmp_path: Path) -> None:
     flipped[len(whole) // 2] ^= 1
     shard.write_bytes(flipped)
     open_splits(copy)
-    damaged = compare_shards(place_of(copy))
+    damaged = damaged_shards(absolute_location(copy))
     assert damaged == {"train-000001.tar": "its checksum is not that of the shard that was written: copy it again"}
-    assert compare_shards(place_of(shards)) == {}
+    assert damaged_shards(absolute_location(shards)) == {}
 
 
 @pytest.mark.parametrize(
@@ -344,10 +344,10 @@ def test_an_index_of_another_version_or_a_damaged_one(
     assert change[0] in text
     (copy / INDEX).write_text(text.replace(*change, 1))
     if message is None:
-        assert read_shards(place_of(copy)).classes == ("clap", "jump", "wave")
+        assert read_shards(absolute_location(copy)).classes == ("clap", "jump", "wave")
         return
     with pytest.raises(DatasetError, match=message) as caught:
-        read_shards(place_of(copy))
+        read_shards(absolute_location(copy))
     assert str(caught.value).startswith(f"{copy / INDEX}: ") and "\n" not in str(caught.value)
 
 
@@ -357,7 +357,7 @@ def test_an_index_that_lacks_samples(shards: Path, tmp_path: Path) -> None:
     del data["shards"][2]
     (copy / INDEX).write_text(json.dumps(data))
     with pytest.raises(DatasetError, match="samples of train are missing or there twice"):
-        read_shards(place_of(copy))
+        read_shards(absolute_location(copy))
 
 
 def test_what_is_taken_for_shards(videos: Path, shards: Path, tmp_path: Path) -> None:

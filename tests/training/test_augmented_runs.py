@@ -263,7 +263,7 @@ def test_settings_that_contradict_themselves_are_named(changes: dict[str, object
         ({"repeats": 4, "mixup": 0.8}, "need two videos in a batch: 8 clips, not 4"),
         ({"batch_size": 1, "cutmix": 1.0}, "need two videos in a batch: 2 clips, not 1"),
         ({"batch_size": 26, "repeats": 2}, "`batch_size=26` is more than the 24 clips"),
-        ({"scale_jitter": "24-40"}, "--scale-jitter from 24 pixels on"),
+        ({"scale_jitter": "24-40"}, "`scale_jitter` from 24 pixels on"),
         ({"data": "rendered", "erasing": 0.5}, "takes `label_smoothing` only"),
         ({"data": "rendered", "repeats": 2}, "takes `label_smoothing` only"),
     ],

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from dualformer.datasets.clip_datasets import EpochSampler, TrainingClips
 from dualformer.datasets.shards.shard_order import ShardOrder
 from dualformer.datasets.shards.write_shards import write_shards
-from dualformer.datasets.splits import open_all, open_splits
+from dualformer.datasets.splits import open_all_splits, open_splits
 from dualformer.errors import DualFormerError
 from dualformer.training.checkpoint import checkpoints
 from dualformer.training.reporter import SilentReporter, read_metrics
@@ -28,7 +28,7 @@ from dualformer.training.train import train
 @pytest.fixture(scope="module")
 def shards(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packed") / "shards"
-    written = write_shards(open_all(videos)[0], out, made_from="rendered", size=12_000)
+    written = write_shards(open_all_splits(videos)[0], out, made_from="rendered", size=12_000)
     assert written.shards >= 5
     return out
 

@@ -111,7 +111,7 @@ def on_the_fly(clip: Tensor, teacher: tuple[str, DualFormer, Card], topk: int) -
 
 
 def test_of_an_uncut_clip_stored_scores_are_those_on_the_fly(videos: VideoList, teacher, scores: Path):
-    clips = TrainingClips(videos, PRE, seed=0, augmentation=WHOLE, tells_where=True)
+    clips = TrainingClips(videos, PRE, seed=0, augmentation=WHOLE, return_geometry=True)
     folder = ScoreFolder(scores, CLASSES, topk=6, rest="none")
     for number in range(len(videos)):
         item = clips[0, number]
@@ -165,8 +165,8 @@ def test_a_mirrored_clip_has_mirrored_labels_and_swapped_classes(videos: VideoLi
 
 def test_training_clips_tell_where_they_were_cut(videos: VideoList):
     augmentation = Augmentation(flip=0.5)
-    clips = TrainingClips(videos, PRE, seed=3, augmentation=augmentation, tells_where=True)
-    cached = TrainingClips(videos, PRE, seed=3, augmentation=augmentation, tells_where=True, cache_bytes=10**8)
+    clips = TrainingClips(videos, PRE, seed=3, augmentation=augmentation, return_geometry=True)
+    cached = TrainingClips(videos, PRE, seed=3, augmentation=augmentation, return_geometry=True, cache_bytes=10**8)
     silent = TrainingClips(videos, PRE, seed=3, augmentation=augmentation)
     assert set(silent[0, 0]) == {"clip", "label", "index"}
     flips = set()
@@ -180,7 +180,7 @@ def test_training_clips_tell_where_they_were_cut(videos: VideoList):
         assert np.allclose(item["times"], times(), atol=1e-3)
         flips.add(item["flip"])
         # The same box, cut by hand.
-        frames = next(read_covering_clips(videos.samples[number].media, PRE))[0][0]
+        frames = next(read_covering_clips(videos.samples[number].file, PRE))[0][0]
         box = [round(float(part) * SIZE) for part in (top, left, height, width)]
         cut = frames[:, box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
         cut = cut.flip(2) if item["flip"] else cut

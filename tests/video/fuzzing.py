@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from kinds import can_encode, make
 
-from dualformer.datasets.guarded_processes import Fate, guarded
+from dualformer.datasets.isolated_processes import JobFailure, run_isolated
 from dualformer.errors import DualFormerError
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_training_clip, read_views
@@ -164,9 +164,9 @@ class Mutants:
     def read(self, numbers: range, *, seconds_limit: float, workers: int | None = None) -> Iterator[Outcome]:
         """Every mutant's outcome, as they come, from processes with limits. Files that bring them down are kept."""
         jobs = [(self, number) for number in numbers]
-        for place, said in guarded(examine, jobs, seconds_limit=seconds_limit, workers=workers):
-            if isinstance(said, Fate):
-                verdict = "hangs" if said is Fate.TOO_LONG else "crashes"
+        for place, said in run_isolated(examine, jobs, seconds_limit=seconds_limit, workers=workers):
+            if isinstance(said, JobFailure):
+                verdict = "hangs" if said is JobFailure.TIMED_OUT else "crashes"
                 yield Outcome(self.mutant(numbers[place]), verdict, fault=said.value)
             else:
                 yield said

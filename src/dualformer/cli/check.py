@@ -40,8 +40,9 @@ def run(options: Options) -> int:
     import time
 
     from dualformer.cli.progress import Progress
-    from dualformer.datasets.decode_check import check_into, journal_of, write_manifest
-    from dualformer.datasets.shards.checksums import compare_shards, condemn
+    from dualformer.datasets.decode_check import check_into, journal_of
+    from dualformer.datasets.manifest import write_manifest
+    from dualformer.datasets.shards.checksums import damaged_shards, mark_damaged
     from dualformer.datasets.shards.read_shards import find_shards
     from dualformer.datasets.survey import survey
     from dualformer.video.backend import decoder
@@ -67,7 +68,7 @@ def run(options: Options) -> int:
             nonlocal done
             done += 1
             if not verdict.ok:
-                progress.say(f"bad: {verdict.where}: {verdict.reason}")
+                progress.say(f"bad: {verdict.location}: {verdict.reason}")
             progress.show(done, len(paths))
 
         with progress.goes_on(f"from what {journal_of(options.out)} keeps"):
@@ -82,17 +83,17 @@ def run(options: Options) -> int:
     verdicts = checked.verdicts
     if place := find_shards(options.data):
         with Progress("reading shards", "shards read", quiet=options.json) as progress:
-            damaged = compare_shards(place, progress=progress.show)
+            damaged = damaged_shards(place, progress=progress.show)
         for file, reason in damaged.items():
             progress.say(f"bad: {place}/{file}: {reason}")
-        verdicts = condemn(verdicts, damaged)
+        verdicts = mark_damaged(verdicts, damaged)
         write_manifest(options.out, verdicts)
     seconds = time.monotonic() - begun
     bad = [verdict for verdict in verdicts if not verdict.ok]
     if options.json:
         import json
 
-        listed = [{"path": v.where, "reason": v.reason} for v in bad]
+        listed = [{"path": v.location, "reason": v.reason} for v in bad]
         result = {
             "checked": len(verdicts),
             "known": checked.kept,

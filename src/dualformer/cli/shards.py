@@ -46,13 +46,13 @@ def run(options: Options) -> int:
     from dualformer.cli.progress import Progress
     from dualformer.datasets.benchmarks.find_benchmark import short_name
     from dualformer.datasets.shards.write_shards import write_shards
-    from dualformer.datasets.splits import open_all, open_videos
+    from dualformer.datasets.splits import open_all_splits, open_videos
 
     if options.judge:
         videos = open_videos(options.data, on=rows(options.on), bad=bad_files(options.manifest), missing="wrong")
         lists, how = {"test": videos}, videos.source
     else:
-        lists, how = open_all(options.data, **options.split())
+        lists, how = open_all_splits(options.data, **options.split())
     if not options.json:
         counts = ", ".join(f"{split} {len(videos)}" for split, videos in lists.items())
         print(f"data: {how}")

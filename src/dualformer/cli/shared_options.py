@@ -84,7 +84,7 @@ class SplitOptions:
     manifest: Manifest = None
 
     def split(self) -> dict[str, Any]:
-        """Returns these options as arguments of `open_splits` and `open_all`."""
+        """Returns these options as arguments of `open_splits` and `open_all_splits`."""
         return {
             "train_on": rows(self.train_on),
             "val_on": rows(self.val_on),
@@ -101,16 +101,16 @@ def only(kind: type, options: Any, **changes: Any) -> dict[str, Any]:
 
 def rows(text: str | None) -> dict[str, tuple[str, ...]] | None:
     """Returns the columns and values of ``split=test``, None for no text."""
-    from dualformer.datasets.splits import parse_row_filter
+    from dualformer.datasets.csv_list import parse_row_filter
 
     return parse_row_filter(text) if text else None
 
 
 def bad_files(manifest: Path | None) -> set[Path]:
     """Returns the files that a manifest calls bad; without one, none."""
-    from dualformer.datasets.splits import read_bad
+    from dualformer.datasets.splits import read_bad_videos
 
-    return read_bad(manifest) if manifest else set()
+    return read_bad_videos(manifest) if manifest else set()
 
 
 def decoding_processes(workers: int | None) -> int:

@@ -38,8 +38,8 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
     memory of their own and share the budget out evenly, but any of them may meet any video: it takes workers times the
     decoded size of the data set to keep all of it.
 
-    ``tells_where``: items say besides where they were cut from, as `TrainingClip` does: ``box`` (4,), ``times`` (T,)
-    and ``flip``.
+    ``return_geometry``: items say besides where they were cut from, as `TrainingClip` does: ``box`` (4,), ``times``
+    (T,) and ``flip``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         augmentation: Augmentation,
         mirrored: Sequence[int] | None = None,
         cache_bytes: int = 0,
-        tells_where: bool = False,
+        return_geometry: bool = False,
     ) -> None:
         if seed < 0:
             raise ValueError(f"seed must not be negative, not {seed}")
@@ -59,8 +59,8 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
             raise ValueError(f"cache_bytes must not be negative, not {cache_bytes}")
         if augmentation.scale_jitter and augmentation.scale_jitter[0] < pre.crop:
             raise ValueError(
-                f"--scale-jitter from {augmentation.scale_jitter[0]} pixels on: frames must be no smaller than the "
-                f"crops of {pre.crop} (--size)"
+                f"`scale_jitter` from {augmentation.scale_jitter[0]} pixels on: frames must be no smaller than the "
+                f"crops of {pre.crop} (`size`)"
             )
         if mirrored is not None and len(mirrored) != len(videos.classes):
             raise ValueError(f"{len(mirrored)} mirrored labels for {len(videos.classes)} classes")
@@ -74,7 +74,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         self.pre = pre
         self._seed = seed
         self.augmentation, self.mirrored = augmentation, mirrored
-        self.tells_where = tells_where
+        self.return_geometry = return_geometry
         self._cache_bytes = cache_bytes
         self._cached: dict[int, tuple[NDArray[np.float64], Tensor]] = {}
         self._cached_bytes = 0
@@ -101,7 +101,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
             clip = make_training_clip(shown, indices, times, self.pre, rng, augmentation)
         labels = [mirrored[label] if mirrored and clip.mirrored else label for label in sample.labels]
         item = {"clip": clip.frames, "label": labels[0], "index": index} | _target(self.videos, labels)
-        if self.tells_where:
+        if self.return_geometry:
             item |= {"box": np.array(clip.box), "times": clip.times, "flip": clip.mirrored}
         return item
 
@@ -234,7 +234,7 @@ class Batches:
         self._loader = torch.utils.data.DataLoader(
             _Guarded(clips),
             collate_fn=_collate,
-            worker_init_fn=leave_signals_to_the_main_process,
+            worker_init_fn=ignore_interrupts,
             generator=torch.Generator(),  # a loader draws once as it starts
             **options,
         )
@@ -249,12 +249,12 @@ class Batches:
                 if self._left_out is None or batch is None:
                     raise DatasetError(
                         f"{error}; find all such files with `dualformer check`, and leave them out by giving its "
-                        "manifest with --manifest"
+                        "manifest as `manifest`"
                     ) from error
             yield batch
 
 
-def leave_signals_to_the_main_process(_: int) -> None:
+def ignore_interrupts(_: int) -> None:
     """For ``worker_init_fn`` of a loader: Ctrl-C goes to all of the terminal's processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A first SIGTERM may have gone to the whole group, for the main process to save and stop; a second one is meant.

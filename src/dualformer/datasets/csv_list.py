@@ -34,7 +34,7 @@ class Row:
         return self.values[column] in values
 
     @property
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         return self.path.parent.is_dir() if is_frame_folder(self.path) else self.path.is_file()
 
     @property
@@ -89,7 +89,7 @@ def read_csv(
     classes = ordered_classes(label for row in rows for label in row.labels)
     left_out = set(bad)
     rows = [row for row in rows if row.path not in left_out]
-    if check_files and (missing := [row for row in rows if not row.is_there]):
+    if check_files and (missing := [row for row in rows if not row.exists]):
         names = first_few(row.values["path"] for row in missing)
         what = f"{len(missing)} of {len(rows)} files do not exist: {names}"
         raise DatasetError(f"{path}:{missing[0].line}: {what} (paths are relative to {path.parent})")
@@ -170,7 +170,7 @@ def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
 
 def _with_one_label(path: Path, rows: list[Row]) -> list[Row]:
     """The rows, checked to have one label and a video of their own."""
-    remedy = "several labels are for training with --multi-label, and for weights that were"
+    remedy = "several labels are for training with `multi_label=True`, and for weights that were"
     first: dict[Path, Row] = {}
     for row in rows:
         if SEPARATOR in row.values["label"]:

@@ -1,4 +1,4 @@
-"""Which kind of data a name stands for, a folder, a CSV file, a benchmark or shards, and each read with its hash."""
+"""Reads whatever a data set is given as: a folder, a CSV file, a benchmark or shards."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -8,32 +8,46 @@ from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_
 from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import CsvTable, Row, read_csv, select
-from dualformer.datasets.samples import DatasetError, VideoList, hash_manifest
+from dualformer.datasets.samples import SEPARATOR, DatasetError, VideoList, hash_manifest
 from dualformer.datasets.shards.read_shards import find_shards, read_shards
 from dualformer.datasets.shards.storage import ShardCache
 
 
-def listing_of(data: str | Path, cache: ShardCache | None = None) -> Listing | None:
-    """A data set that brings its splits along: shards or a benchmark. None for any other."""
-    if place := find_shards(data):
-        return read_shards(place, cache=cache)
-    named = parse_benchmark(data)
-    return read_benchmark(named) if named else None
+def read_source(
+    data: str | Path,
+    *,
+    bad: Collection[Path] = (),
+    cache: ShardCache | None = None,
+    check_files: bool = True,
+    multi_label: bool | None = False,
+) -> Listing | CsvTable | dict[str, VideoList]:
+    """Reads shards or a benchmark as a `Listing`, a CSV file as a table, a folder as lists by split with their hash.
 
-
-def is_folder(data: Path) -> bool:
-    """Or else a CSV file. ``FileNotFoundError`` where there is nothing, ``ValueError`` for any other file."""
-    if not data.exists():
+    ``bad`` (resolved), ``check_files`` and ``multi_label`` are those of `read_csv`. Raises ``FileNotFoundError`` where
+    there is nothing, ``ValueError`` for any other file, and for other data than a CSV file with ``multi_label``.
+    """
+    shards = find_shards(data)
+    named = None if shards else parse_benchmark(data)
+    folder = Path(data)
+    if multi_label and (shards or named or folder.is_dir()):
+        raise ValueError(
+            f"{data} gives each video one label: several are for a CSV file, whose column label holds them separated "
+            f"by {SEPARATOR}"
+        )
+    if shards:
+        return read_shards(shards, cache=cache)
+    if named:
+        return read_benchmark(named)
+    if folder.is_dir():
+        return _read_hashed_folder(folder)
+    if not folder.exists():
         raise FileNotFoundError(f"no such folder or CSV file: {data}")
-    if data.is_dir():
-        return True
-    if data.suffix.lower() != ".csv":
+    if folder.suffix.lower() != ".csv":
         raise ValueError(f"{data} is neither a folder nor a .csv file; a benchmark is named as in ucf101:{data}")
-    return False
+    return read_csv(folder, bad=bad, check_files=check_files, multi_label=multi_label)
 
 
-def read_hashed_folder(data: Path) -> dict[str, VideoList]:
-    """`read_folder`, with the hash of all of it; its error says so where the folder looks like a benchmark's."""
+def _read_hashed_folder(data: Path) -> dict[str, VideoList]:
     try:
         found = read_folder(data)
     except DatasetError as error:
@@ -45,7 +59,7 @@ def read_hashed_folder(data: Path) -> dict[str, VideoList]:
 
 
 def rows_by_split(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
-    """Rows by their column split; all of them where there is none."""
+    """Returns rows by their column split, as "all" where there is none."""
     by_split: dict[str, list[Row]] = {}
     for row in rows:
         by_split.setdefault(row.values.get("split", "all"), []).append(row)
@@ -53,7 +67,7 @@ def rows_by_split(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
 
 
 def hash_csv(table: CsvTable, bad: Collection[Path]) -> str:
-    """`hash_manifest` of a CSV file's rows whose files are there, those among them that ``bad`` made it leave out."""
+    """Returns `hash_manifest` of the rows whose files are there, with those that were left out for ``bad``."""
     rows = read_csv(table.path, check_files=False, multi_label=table.multi_label).rows if bad else table.rows
-    there = replace(table, rows=tuple(row for row in rows if row.is_there))
+    there = replace(table, rows=tuple(row for row in rows if row.exists))
     return hash_manifest({s: select(replace(there, rows=tuple(r))) for s, r in rows_by_split(there.rows).items()})

@@ -1,4 +1,4 @@
-"""Decode every frame of every file, in processes of their own, so that no file can hang or crash the check.
+"""Decodes every frame of every file, in processes of their own, so that no file can hang or crash the check.
 
 Verdicts are written down as they come: a check that was stopped anywhere goes on, and the next one decodes only what is
 new or has changed.
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dualformer.datasets.guarded_processes import Fate, guarded
-from dualformer.datasets.manifest import Verdict, find_videos, place_of, read_manifest, write_manifest
+from dualformer.datasets.isolated_processes import JobFailure, run_isolated
+from dualformer.datasets.manifest import Verdict, absolute_location, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.video.backend import chosen_backend, decoder
 from dualformer.video.container import VideoError
@@ -21,12 +21,13 @@ from dualformer.video.file_slices import LocalFileSlice, Media, is_frame_folder,
 from dualformer.video.frame_patterns import decode_frame_folder, frame_files
 from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
-__all__ = ["Checked", "Verdict", "check_into", "check_videos", "find_videos", "read_manifest", "write_manifest"]
+_FIGURES = ("frames", "fps", "width", "height", "duration", "codec")
+"""What a verdict takes over of `VideoInfo`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
-    """A verdict on every file, and of how many it was known before."""
+class CheckResult:
+    """A verdict on every file; ``kept`` of them were known before."""
 
     verdicts: list[Verdict]
     kept: int
@@ -39,7 +40,7 @@ def check_videos(
     workers: int | None = None,
     progress: Callable[[Verdict], None] | None = None,
 ) -> list[Verdict]:
-    """A verdict on every file, in the order of ``paths``.
+    """Decodes every file and returns verdicts in the order of ``paths``.
 
     A file that takes longer than ``seconds_limit`` to decode, or brings its process down, is bad; the process is
     replaced. ``workers``: processes, None for one per core. ``progress`` is called with each verdict as it comes.
@@ -48,14 +49,14 @@ def check_videos(
     """
     decoded_by = decoder()  # one that is missing is told before any process starts
     verdicts: dict[int, Verdict] = {}
-    for job, said in guarded(_decode, paths, seconds_limit=seconds_limit, workers=workers):
-        if isinstance(said, Fate):
-            long = f"it took longer than {seconds_limit:g} s to decode"
-            reason = long if said is Fate.TOO_LONG else "decoding it brings the process down"
-            said = Verdict(path=media_path(paths[job]), ok=False, reason=reason, decoder=decoded_by)
-        verdicts[job] = said
+    for job, verdict in run_isolated(_decode, paths, seconds_limit=seconds_limit, workers=workers):
+        if isinstance(verdict, JobFailure):
+            slow = f"it took longer than {seconds_limit:g} s to decode"
+            reason = slow if verdict is JobFailure.TIMED_OUT else "decoding it brings the process down"
+            verdict = Verdict(path=media_path(paths[job]), ok=False, reason=reason, decoder=decoded_by)
+        verdicts[job] = verdict
         if progress is not None:
-            progress(said)
+            progress(verdict)
     return [verdicts[job] for job in range(len(paths))]
 
 
@@ -67,8 +68,8 @@ def check_into(
     workers: int | None = None,
     fresh: bool = False,
     progress: Callable[[Verdict], None] | None = None,
-) -> Checked:
-    """`check_videos`, its verdicts in ``manifest``.
+) -> CheckResult:
+    """Runs `check_videos` and keeps its verdicts in the file ``manifest``.
 
     A file that the manifest calls good is not decoded again while its size, its time of change and the decoder are the
     same. Bad ones are: the fault may have been the disk's, or the limit's. ``fresh``: all are. ``progress`` is called
@@ -79,7 +80,7 @@ def check_into(
     known = _known(manifest)
     verdicts: list[Verdict | None] = [None] * len(paths)
     for i, media in enumerate(paths):
-        before = None if fresh else known.get(place_of(media_path(media)))
+        before = None if fresh else known.get(absolute_location(media_path(media)))
         if before and before.ok and (before.bytes, before.modified, before.decoder) == (*_stamp(media), decoder()):
             verdicts[i] = before = replace(before, path=media_path(media))
             if progress is not None:
@@ -98,11 +99,11 @@ def check_into(
             verdicts[i] = verdict
         whole = [verdict for verdict in verdicts if verdict is not None]
         write_manifest(manifest, whole)
-    return Checked(verdicts=whole, kept=len(paths) - len(changed))
+    return CheckResult(verdicts=whole, kept=len(paths) - len(changed))
 
 
 def journal_of(manifest: Path) -> Path:
-    """Where verdicts are kept until all of them are there."""
+    """Returns the file that keeps verdicts until all of them are there."""
     return manifest.with_name(f"{manifest.name}.partial")
 
 
@@ -113,7 +114,7 @@ def _journal(manifest: Path, *, continued: bool) -> Iterator[Callable[[Verdict],
     with path.open("ab" if continued else "wb") as file:
 
         def write_down(verdict: Verdict) -> None:
-            line = json.dumps(asdict(verdict) | {"path": place_of(verdict.path)})
+            line = json.dumps(asdict(verdict) | {"path": absolute_location(verdict.path)})
             # A line of its own even behind one that was cut short.
             file.write(f"\n{line}\n".encode("utf-8", "surrogateescape"))
             file.flush()
@@ -123,11 +124,11 @@ def _journal(manifest: Path, *, continued: bool) -> Iterator[Callable[[Verdict],
 
 
 def _known(manifest: Path) -> dict[str, Verdict]:
-    """The verdicts of the last check, and of one that was stopped after it, by place."""
+    """Returns the verdicts of the last check, and of one that was stopped after it, by location."""
     try:
-        known = {place_of(v.path): v for v in read_manifest(manifest)} if manifest.exists() else {}
+        known = {absolute_location(v.path): v for v in read_manifest(manifest)} if manifest.exists() else {}
     except DatasetError as error:
-        raise DatasetError(f"{error}; choose another --out, or delete this file") from error
+        raise DatasetError(f"{error}; choose another `out`, or delete this file") from error
     journal = journal_of(manifest)
     for line in journal.read_bytes().split(b"\n") if journal.is_file() else ():
         with contextlib.suppress(ValueError, TypeError):  # cut short
@@ -137,7 +138,7 @@ def _known(manifest: Path) -> dict[str, Verdict]:
 
 
 def _stamp(media: Media) -> tuple[int, int]:
-    """Bytes, and the time of change in nanoseconds: 0 where it is not known. (-1, 0) for what is not there."""
+    """Returns bytes and time of change in nanoseconds, 0 where it is not known; (-1, 0) for what is not there."""
     try:
         if isinstance(media, LocalFileSlice):
             return media.size, media.file.stat().st_mtime_ns
@@ -163,7 +164,7 @@ def _every_frame(media: Media) -> VideoInfo:
 
 
 def _decode(media: Media) -> Verdict:
-    """The verdict on a file, in this process."""
+    """Returns the verdict on a file, decoded in this process."""
     path, (size, modified) = media_path(media), _stamp(media)
     try:
         info = _every_frame(media)
@@ -178,17 +179,6 @@ def _decode(media: Media) -> Verdict:
     except OSError as error:
         reason = f"it cannot be read ({error.strerror})"
     else:
-        return Verdict(
-            path=path,
-            ok=True,
-            frames=info.frames,
-            fps=info.fps,
-            width=info.width,
-            height=info.height,
-            duration=info.duration,
-            codec=info.codec,
-            bytes=size,
-            modified=modified,
-            decoder=decoder(),
-        )
+        figures = {name: getattr(info, name) for name in _FIGURES}
+        return Verdict(path=path, ok=True, bytes=size, modified=modified, decoder=decoder(), **figures)
     return Verdict(path=path, ok=False, reason=reason, bytes=max(0, size), modified=modified, decoder=decoder())

@@ -1,8 +1,9 @@
-"""Which files of a data set are good: the verdict on each, and the manifest that keeps the verdicts."""
+"""The manifest of a data set: a CSV file with a verdict on each of its files, good or bad."""
 
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.samples import DatasetError
@@ -30,17 +31,18 @@ class Verdict:
     decoder: str = ""
 
     @property
-    def where(self) -> str:
-        """The path, or the URL that it stands for."""
+    def location(self) -> str:
+        """Path or URL."""
         return url_of(self.path) or str(self.path)
 
 
-_COLUMNS = ["path", "verdict", *(f.name for f in fields(Verdict)[2:])]
+_FIGURES: dict[str, Any] = {field.name: field.type for field in fields(Verdict)[2:]}
+_COLUMNS = ["path", "verdict", *_FIGURES]
 
 
 def find_videos(data: str | Path) -> list[Path]:
-    """Every video or image that ``data`` stands for, sorted: a file itself, the rows of a CSV file (existing or not),
-    or all files below a folder whose names are a video's or an image's, hidden ones left out and links followed.
+    """Returns the videos and images of ``data``, sorted: a file itself, the rows of a CSV file (existing or not), or
+    all files below a folder whose names are a video's or an image's, hidden ones left out and links followed.
     """
     data = Path(data)
     if not data.exists():
@@ -66,23 +68,23 @@ def find_videos(data: str | Path) -> list[Path]:
 
 
 def write_manifest(path: str | Path, verdicts: list[Verdict]) -> None:
-    """Write verdicts as a CSV file with the columns path (absolute), verdict (ok or bad), figures, reason, the file's
+    """Writes verdicts as a CSV file with the columns path (absolute), verdict (ok or bad), figures, reason, the file's
     size and time of change, and what decoded it.
     """
     rows: list[list[object]] = []
     for v in verdicts:
-        figures = [getattr(v, name) for name in _COLUMNS[2:]]
-        rows.append([place_of(v.path), "ok" if v.ok else "bad", *figures])
+        figures = [getattr(v, name) for name in _FIGURES]
+        rows.append([absolute_location(v.path), "ok" if v.ok else "bad", *figures])
     write_csv(Path(path), _COLUMNS, rows)
 
 
-def place_of(path: Path) -> str:
-    """Where a file is, whichever way it was named: absolute, or the URL that ``path`` stands for."""
+def absolute_location(path: Path) -> str:
+    """Returns where a file is, whichever way it was named: absolute, or the URL that ``path`` stands for."""
     return url_of(path) or path.resolve().as_posix()
 
 
 def read_manifest(path: str | Path) -> list[Verdict]:
-    """The inverse of :func:`write_manifest`. ``FileNotFoundError`` without a file, ``DatasetError`` for another."""
+    """Reads what `write_manifest` wrote. Raises ``FileNotFoundError`` without a file, `DatasetError` for another."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such manifest: {path}")
@@ -92,24 +94,12 @@ def read_manifest(path: str | Path) -> list[Verdict]:
     return [_verdict(path, line, fields) for line, fields in rows]
 
 
-def _verdict(path: Path, line: int, fields: list[str]) -> Verdict:
+def _verdict(path: Path, line: int, cells: list[str]) -> Verdict:
     try:
-        row = dict(zip(_COLUMNS, fields, strict=True))
+        row = dict(zip(_COLUMNS, cells, strict=True))
         if row["verdict"] not in ("ok", "bad"):
             raise DatasetError(f"{path}:{line}: verdict {row['verdict']!r} is neither ok nor bad")
-        return Verdict(
-            path=Path(row["path"]),
-            ok=row["verdict"] == "ok",
-            frames=int(row["frames"]),
-            fps=float(row["fps"]),
-            width=int(row["width"]),
-            height=int(row["height"]),
-            duration=float(row["duration"]),
-            codec=row["codec"],
-            reason=row["reason"],
-            bytes=int(row["bytes"]),
-            modified=int(row["modified"]),
-            decoder=row["decoder"],
-        )
+        figures = {name: kind(row[name]) for name, kind in _FIGURES.items()}
+        return Verdict(path=Path(row["path"]), ok=row["verdict"] == "ok", **figures)
     except ValueError as error:
         raise DatasetError(f"{path}:{line}: this line of the manifest cannot be read ({error})") from error

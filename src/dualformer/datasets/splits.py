@@ -1,4 +1,4 @@
-"""From what the user names, a folder, a CSV file, a benchmark or shards, to the videos to train on and to judge by."""
+"""Opens the videos to train on and to evaluate on: of a folder, a CSV file, a benchmark or shards."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -7,31 +7,18 @@ from typing import Literal
 
 import numpy as np
 
-from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
-from dualformer.datasets.csv_list import CsvTable, describe_filter, parse_row_filter, read_csv, select
-from dualformer.datasets.data_source import hash_csv, is_folder, listing_of, read_hashed_folder
+from dualformer.datasets.csv_list import CsvTable, describe_filter, select
+from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.manifest import read_manifest
-from dualformer.datasets.samples import SEPARATOR, DatasetError, MissingSample, VideoList, first_few
-from dualformer.datasets.shards.read_shards import find_shards
+from dualformer.datasets.samples import DatasetError, MissingSample, VideoList, first_few
 from dualformer.datasets.shards.storage import ShardCache
-from dualformer.datasets.stratify import deal
+from dualformer.datasets.stratify import stratified_sample
 from dualformer.files import write_csv
-
-__all__ = [
-    "Splits",
-    "open_all",
-    "open_splits",
-    "open_videos",
-    "parse_row_filter",
-    "read_bad",
-    "split_stratified",
-    "write_split",
-]
 
 _VAL_NAMES = ("val", "validation", "valid")
 
-Where = Mapping[str, tuple[str, ...]]
+RowFilter = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,41 +49,38 @@ class Splits:
 def open_splits(
     data: str | Path,
     *,
-    train_on: Where | None = None,
-    val_on: Where | None = None,
+    train_on: RowFilter | None = None,
+    val_on: RowFilter | None = None,
     val_fraction: float = 0.2,
     seed: int = 0,
     bad: Collection[Path] = (),
     cache: ShardCache | None = None,
     multi_label: bool = False,
 ) -> Splits:
-    """Training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards (folder or URL).
+    """Opens the training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards.
 
     A folder, a benchmark or shards: its train and val (or test, if there is no val). A CSV file: the rows of
     ``train_on`` and ``val_on`` (all others to train on where only ``val_on`` is given), or those that its column
     ``split`` names; benchmarks and shards have this column, too. Where that leaves no val, it is ``val_fraction`` of
     every class, drawn by ``seed``.
-    ``bad``: videos to leave out, from :func:`read_bad`. What a benchmark lists and is not there is left out, and told
+    ``bad``: videos to leave out, from `read_bad_videos`. What a benchmark lists and is not there is left out, and told
     in ``how``. ``cache``: where to keep shards of a URL. ``multi_label``: videos may have several labels, which a CSV
-    file alone can say; ``ValueError`` for any other data. Raises as ``read_folder``, ``read_csv``, ``read_benchmark``,
-    ``read_shards`` and ``select`` do.
+    file alone can say; ``ValueError`` for any other data. Raises as `read_folder`, `read_csv`, `read_benchmark`,
+    `read_shards` and `select` do.
     """
     bad = {path.resolve() for path in bad}
-    if multi_label:
-        _check_several(data)
-    if listing := listing_of(data, cache):
-        train, val, how = _listing_splits(listing, train_on, val_on)
-        train, val = _without(train, bad), _without(val, bad) if val else None
-    elif is_folder(data := Path(data)):
-        if train_on or val_on:
-            raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
-        found = {key: _without(videos, bad) for key, videos in read_hashed_folder(data).items()}
-        train, val, how = _folder_splits(data, found)
-    else:
-        table = read_csv(data, bad=bad, multi_label=multi_label)
-        digest = hash_csv(table, bad)
-        train, val, how = _csv_splits(table, train_on, val_on)
+    source = read_source(data, bad=bad, cache=cache, multi_label=multi_label)
+    if isinstance(source, CsvTable):
+        digest = hash_csv(source, bad)
+        train, val, how = _csv_splits(source, train_on, val_on)
         train, val = replace(train, manifest_hash=digest), replace(val, manifest_hash=digest) if val else None
+    else:
+        if isinstance(source, Listing):
+            train, val, how = _listing_splits(source, train_on, val_on)
+        else:
+            _refuse_rows(data, train_on or val_on)
+            train, val, how = _folder_splits(data, source)
+        train, val = _without(train, bad), _without(val, bad) if val else None
     if val is None:
         how = f"{how}; val is {val_fraction:.0%} of every class (seed {seed})"
         train, val = split_stratified(train, val_fraction, seed)
@@ -108,63 +92,63 @@ def open_splits(
 def open_videos(
     data: str | Path,
     *,
-    on: Where | None = None,
+    on: RowFilter | None = None,
     bad: Collection[Path] = (),
     missing: Literal["error", "wrong"] = "error",
     multi_label: bool = False,
 ) -> VideoList:
-    """One list to judge by: a folder's, benchmark's or shards' val (or test), else all of it; a CSV file's rows that
-    ``on`` chooses, or a benchmark's or shards' by ``{"split": ("test",)}``.
+    """Opens one list to evaluate on: a folder's, benchmark's or shards' val (or test), else all of it; a CSV file's
+    rows that ``on`` chooses, or a benchmark's or shards' by ``{"split": ("test",)}``.
 
-    A video that is listed and not there is a :class:`DatasetError`, or kept apart in ``missing`` of the list, to be
-    counted as wrong. ``multi_label`` is that of `open_splits`.
+    A video that is listed and not there is a `DatasetError`, or kept apart in ``missing`` of the list, to be counted as
+    wrong. ``multi_label`` is that of `open_splits`.
     """
-    if multi_label:
-        _check_several(data)
     bad = {path.resolve() for path in bad}
-    if listing := listing_of(data):
-        videos = _without(_chosen(listing, on) if on else _to_judge_by(listing.splits), bad)
-        if videos.missing and missing == "error":
-            raise DatasetError(
-                f"{videos.source}: {len(videos.missing)} of {len(videos) + len(videos.missing)} videos are missing "
-                f"({name_missing(videos.missing)}): get them, or count them as wrong with --missing wrong"
-            )
-    elif not is_folder(data := Path(data)):
-        table = read_csv(data, bad=bad, check_files=missing == "error", multi_label=multi_label)
-        videos = replace(select(table, on), manifest_hash=hash_csv(table, bad))
-        return videos if missing == "error" else _apart(table, videos)
-    elif on:
-        raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
+    source = read_source(data, bad=bad, check_files=missing == "error", multi_label=multi_label)
+    if isinstance(source, CsvTable):
+        videos = replace(select(source, on), manifest_hash=hash_csv(source, bad))
+        return videos if missing == "error" else _with_missing_apart(source, videos)
+    if isinstance(source, Listing):
+        videos = _chosen(source, on) if on else _to_evaluate_on(source.splits)
     else:
-        videos = _without(_to_judge_by(read_hashed_folder(data)), bad)
+        _refuse_rows(data, on)
+        videos = _to_evaluate_on(source)
+    videos = _without(videos, bad)
+    if videos.missing and missing == "error":
+        raise DatasetError(
+            f"{videos.source}: {len(videos.missing)} of {len(videos) + len(videos.missing)} videos are missing "
+            f"({name_missing(videos.missing)}): get them, or count them as wrong with `missing=wrong`"
+        )
     if len(videos) == 0 and not videos.missing:
         raise DatasetError(f"{videos.source}: every file in it is listed as bad")
     return videos
 
 
-def open_all(
+def open_all_splits(
     data: str | Path,
     *,
-    train_on: Where | None = None,
-    val_on: Where | None = None,
+    train_on: RowFilter | None = None,
+    val_on: RowFilter | None = None,
     val_fraction: float = 0.2,
     seed: int = 0,
     bad: Collection[Path] = (),
 ) -> tuple[dict[str, VideoList], str]:
-    """Every split, and how it came about: train and val of `open_splits`, and test where the data has one besides."""
+    """Opens train and val as `open_splits` does, and test where the data has one besides.
+
+    Returns the lists by split, and how they came about.
+    """
     splits = open_splits(data, train_on=train_on, val_on=val_on, val_fraction=val_fraction, seed=seed, bad=bad)
     lists = {"train": splits.train, "val": splits.val}
-    if listing := listing_of(data):
-        test = listing.splits.get("test")
-    elif is_folder(Path(data)):
-        test = read_hashed_folder(Path(data)).get("test")
+    bad = {path.resolve() for path in bad}
+    source = read_source(data, bad=bad)
+    if isinstance(source, CsvTable):
+        has_test = "split" in source.columns and any(row.values["split"] == "test" for row in source.rows)
+        test = select(source, {"split": ("test",)}) if has_test else None
     else:
-        table = read_csv(data, bad={path.resolve() for path in bad})
-        has_test = "split" in table.columns and any(row.values["split"] == "test" for row in table.rows)
-        test = select(table, {"split": ("test",)}) if has_test else None
+        test = (source.splits if isinstance(source, Listing) else source).get("test")
     if test is None:
         return lists, splits.how
-    test = replace(_without(test, {path.resolve() for path in bad}), manifest_hash=splits.train.manifest_hash)
+    test = replace(_without(test, bad), manifest_hash=splits.train.manifest_hash)
     used = {sample.path for videos in lists.values() for sample in videos.samples}
     if len(test) and not any(sample.path in used for sample in test.samples):
         lists["test"] = test
@@ -175,7 +159,7 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
     """Split into (train, val) class by class: ``fraction`` of each class for val, rounded, but at least one video each.
 
     The draw depends on the names of the files and ``seed``, not on the order in which they were found. Videos of
-    several labels are dealt by `deal`, which comes as near to that as their labels allow.
+    several labels are dealt by `stratified_sample`, which comes as near to that as their labels allow.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must lie between 0 and 1, not {fraction}")
@@ -191,7 +175,7 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
     chosen: set[int] = set()
     if videos.multi_label:
         labels = [videos.samples[i].labels for i in by_name]
-        dealt = deal(labels, len(videos.classes), fraction, np.random.default_rng(seed))
+        dealt = stratified_sample(labels, len(videos.classes), fraction, np.random.default_rng(seed))
         chosen = {by_name[place] for place in dealt}
     else:
         for label, members in by_class.items():
@@ -221,27 +205,23 @@ def write_split(path: str | Path, splits: Splits) -> None:
     write_csv(Path(path), header, rows)
 
 
-def read_bad(manifest_path: str | Path) -> set[Path]:
+def read_bad_videos(manifest_path: str | Path) -> set[Path]:
     """The videos that a manifest written by ``dualformer check`` calls bad, resolved."""
     return {verdict.path.resolve() for verdict in read_manifest(manifest_path) if not verdict.ok}
 
 
-def _check_several(data: str | Path) -> None:
-    """``ValueError`` for what is no CSV file."""
-    if find_shards(data) or parse_benchmark(str(data)) or Path(data).is_dir():
-        raise ValueError(
-            f"{data} gives each video one label: several are for a CSV file, whose column label holds them separated "
-            f"by {SEPARATOR}"
-        )
+def _refuse_rows(data: str | Path, rows: RowFilter | None) -> None:
+    if rows:
+        raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
 
 
-def _to_judge_by(found: Mapping[str, VideoList]) -> VideoList:
+def _to_evaluate_on(found: Mapping[str, VideoList]) -> VideoList:
     return next(found[key] for key in ("val", "test", "all", "train") if key in found)
 
 
-def _apart(table: CsvTable, videos: VideoList) -> VideoList:
+def _with_missing_apart(table: CsvTable, videos: VideoList) -> VideoList:
     """Files that are not there are moved to ``missing``."""
-    absent = {row.path: row.line for row in table.rows if not row.is_there}
+    absent = {row.path: row.line for row in table.rows if not row.exists}
     missing = tuple(
         MissingSample(path=s.path, label=s.label, others=s.others, listed=f"{table.path}:{absent[s.path]}")
         for s in videos.samples
@@ -251,11 +231,11 @@ def _apart(table: CsvTable, videos: VideoList) -> VideoList:
     return replace(videos, samples=there, missing=missing)
 
 
-def _chosen(listing: Listing, where: Where) -> VideoList:
-    """The videos of a benchmark's splits that ``where`` names; ``ValueError`` for anything else in it."""
-    if set(where) != {"split"}:
+def _chosen(listing: Listing, rows: RowFilter) -> VideoList:
+    """The videos of a benchmark's splits that ``rows`` names; ``ValueError`` for anything else in it."""
+    if set(rows) != {"split"}:
         raise ValueError(f"{listing.title} has the column split only, with {', '.join(listing.splits)}")
-    splits = where["split"]
+    splits = rows["split"]
     if unknown := [split for split in splits if split not in listing.splits]:
         raise ValueError(f"{listing.title} has no split={first_few(unknown)}: choose from {', '.join(listing.splits)}")
     parts = [listing.splits[split] for split in splits]
@@ -270,7 +250,7 @@ def _chosen(listing: Listing, where: Where) -> VideoList:
 
 
 def _listing_splits(
-    listing: Listing, train_on: Where | None, val_on: Where | None
+    listing: Listing, train_on: RowFilter | None, val_on: RowFilter | None
 ) -> tuple[VideoList, VideoList | None, str]:
     told = listing.describe()
     train = train_on or {"split": ("train",)}
@@ -286,7 +266,7 @@ def _without(videos: VideoList, bad: Collection[Path]) -> VideoList:
     return videos.subset(i for i, s in enumerate(videos.samples) if s.path.resolve() not in bad) if bad else videos
 
 
-def _folder_splits(data: Path, found: dict[str, VideoList]) -> tuple[VideoList, VideoList | None, str]:
+def _folder_splits(data: str | Path, found: dict[str, VideoList]) -> tuple[VideoList, VideoList | None, str]:
     if "all" in found:
         return found["all"], None, f"{data}: one folder per class, no train/ and val/"
     if "train" not in found:
@@ -301,7 +281,7 @@ def _folder_splits(data: Path, found: dict[str, VideoList]) -> tuple[VideoList, 
 
 
 def _csv_splits(
-    table: CsvTable, train_on: Where | None, val_on: Where | None
+    table: CsvTable, train_on: RowFilter | None, val_on: RowFilter | None
 ) -> tuple[VideoList, VideoList | None, str]:
     name = str(table.path)
     if train_on and val_on:

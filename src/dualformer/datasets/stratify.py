@@ -1,4 +1,4 @@
-"""Dealing videos of several labels to training and validation, so that both get their part of every label."""
+"""Draws validation videos of several labels, so that training and validation both get their part of every label."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def deal(labels: Sequence[tuple[int, ...]], classes: int, fraction: float, rng: np.random.Generator) -> set[int]:
-    """The places of the videos to validate on: about ``fraction`` of each class's.
+def stratified_sample(
+    labels: Sequence[tuple[int, ...]], classes: int, fraction: float, rng: np.random.Generator
+) -> set[int]:
+    """Returns the indices of the videos to validate on: about ``fraction`` of each class's.
 
-    Iterative stratification (Sechidis et al., 2011): always the label is dealt that is left on the fewest videos, and
+    Iterative stratification (Sechidis et al., 2011): always the label is next that is left on the fewest videos, and
     each of its videos goes to the side that still lacks more of it, or of the video's other labels, or of videos at
     all. Each side wants at least one video of every label that has two.
     """

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualformer.datasets.csv_list import read_csv
-from dualformer.datasets.data_source import hash_csv, listing_of, read_hashed_folder, rows_by_split
+from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
+from dualformer.datasets.benchmarks.listing import Listing
+from dualformer.datasets.csv_list import CsvTable
+from dualformer.datasets.data_source import hash_csv, read_source, rows_by_split
 from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.samples import DatasetError, MissingSample
+from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.video.file_slices import Media
 
 
@@ -25,34 +28,32 @@ class Survey:
 
 
 def survey(data: str | Path) -> Survey:
-    """Count a folder, a CSV file, a benchmark, shards or a single file. Raises as what reads them does."""
-    if listing := listing_of(data):
-        found = listing.splits
-        return Survey(
-            paths=tuple(sorted((s.file for videos in found.values() for s in videos.samples), key=str)),
-            description=listing.describe(),
-            manifest_hash=listing.manifest_hash,
-            missing=tuple(missing for videos in found.values() for missing in videos.missing),
-        )
-    data = Path(data)
-    paths = tuple(find_videos(data))
-    if data.is_file() and data.suffix.lower() != ".csv":
+    """Counts a folder, a CSV file, a benchmark, shards or a single file. Raises as what reads them does."""
+    brings_splits = find_shards(data) or parse_benchmark(data)
+    paths = () if brings_splits else tuple(find_videos(data))
+    if not brings_splits and Path(data).is_file() and Path(data).suffix.lower() != ".csv":
         return Survey(paths=paths, description="")
-    if data.is_file():
-        table = read_csv(data, check_files=False, multi_label=None)
-        counts = ", ".join(f"{split} {len(rows)}" for split, rows in rows_by_split(table.rows).items())
-        several = ", several labels a video" if table.multi_label else ""
-        described = f"{data}: {len(table.classes)} classes{several}, files: {counts}"
-        digest = hash_csv(table, ())
-        return Survey(paths=paths, description=described, manifest_hash=digest, multi_label=table.multi_label)
     try:
-        found = read_hashed_folder(data)
+        source = read_source(data, check_files=False, multi_label=None)
     except DatasetError as error:
+        if brings_splits or not Path(data).is_dir():
+            raise
         return Survey(paths=paths, description=f"not laid out to train on: {error}")
-    counts = ", ".join(f"{split} {len(videos)}" for split, videos in found.items())
-    classes = len(next(iter(found.values())).classes)
-    return Survey(
-        paths=paths,
-        description=f"{data}: {classes} classes, files: {counts}",
-        manifest_hash=next(iter(found.values())).manifest_hash,
-    )
+    if isinstance(source, Listing):
+        lists = source.splits.values()
+        return Survey(
+            paths=tuple(sorted((sample.file for videos in lists for sample in videos.samples), key=str)),
+            description=source.describe(),
+            manifest_hash=source.manifest_hash,
+            missing=tuple(missing for videos in lists for missing in videos.missing),
+        )
+    if isinstance(source, CsvTable):
+        splits, digest = rows_by_split(source.rows), hash_csv(source, ())
+        several, classes = source.multi_label, source.classes
+    else:
+        splits, first = source, next(iter(source.values()))
+        several, classes, digest = False, first.classes, first.manifest_hash
+    counts = ", ".join(f"{split} {len(videos)}" for split, videos in splits.items())
+    labels = ", several labels a video" if several else ""
+    described = f"{data}: {len(classes)} classes{labels}, files: {counts}"
+    return Survey(paths=paths, description=described, manifest_hash=digest, multi_label=several)

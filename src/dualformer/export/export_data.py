@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.datasets.samples import VideoList
-from dualformer.datasets.splits import Where, open_splits, open_videos
+from dualformer.datasets.splits import RowFilter, open_splits, open_videos
 from dualformer.evaluation.label_matching import match_classes
 from dualformer.export.calibration_clips import Clips, clips_of_files, clips_of_videos, drawn_videos, rendered_clips
 from dualformer.weights.card import Card
@@ -31,7 +31,7 @@ def open_material(
     *,
     int8: bool,
     data: str | None = None,
-    on: Where | None = None,
+    on: RowFilter | None = None,
     bad: Collection[Path] = (),
     val_fraction: float = 0.2,
     seed: int = 0,

@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
+from dualformer.datasets.csv_list import parse_row_filter
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
 from dualformer.datasets.samples import ArchivedSample, VideoList
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, remote_shards, room_for
 from dualformer.datasets.shards.storage import ShardCache
-from dualformer.datasets.splits import Splits, open_splits, parse_row_filter, read_bad
+from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
 from dualformer.training.settings.data_settings import RENDERED
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
@@ -67,7 +68,7 @@ def open_source(config: TrainConfig) -> Source:
 
 def file_source(config: TrainConfig) -> Source:
     """Labelled files of a folder, a CSV or a benchmark."""
-    bad = read_bad(Path(config.manifest)) if config.manifest else set()
+    bad = read_bad_videos(Path(config.manifest)) if config.manifest else set()
     splits = open_splits(
         config.data,
         train_on=parse_row_filter(config.train_on) if config.train_on else None,

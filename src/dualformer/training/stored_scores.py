@@ -171,7 +171,7 @@ class LabelledTokens(Dataset[dict[str, Any]]):
 
     def __init__(self, clips: TrainingClips, scores: ScoreFolder, grid: TokenGrid) -> None:
         scores.must_hold(clips.videos)
-        clips.tells_where = True
+        clips.return_geometry = True
         self._clips, self._scores, self._grid = clips, scores, grid
 
     def __len__(self) -> int:

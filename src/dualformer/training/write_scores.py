@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dualformer.datasets.clip_datasets import leave_signals_to_the_main_process
+from dualformer.datasets.clip_datasets import ignore_interrupts
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write, write_json
@@ -94,7 +94,7 @@ def write_scores(
         batch_size=None,
         num_workers=min(workers, len(todo)),
         collate_fn=_as_it_is,
-        worker_init_fn=leave_signals_to_the_main_process,
+        worker_init_fn=ignore_interrupts,
         generator=torch.Generator(),
     )
     for number, piece in stream:

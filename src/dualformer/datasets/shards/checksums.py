@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from dualformer.datasets.manifest import Verdict
-from dualformer.datasets.shards.read_shards import Place, index_of
+from dualformer.datasets.shards.read_shards import ShardLocation, load_index
 from dualformer.datasets.shards.storage import chunks, local_chunks
 
 
-def compare_shards(place: Place, *, progress: Callable[[int, int], None] | None = None) -> dict[str, str]:
+def damaged_shards(place: ShardLocation, *, progress: Callable[[int, int], None] | None = None) -> dict[str, str]:
     """File names of the shards that are not as they were written, and why. Reads all of them from start to end.
 
     ``progress`` is called with the number of shards read and their total. Raises as `read_shards` does.
     """
-    shards = index_of(place).shards
+    shards = load_index(place).shards
     damaged: dict[str, str] = {}
     for done, shard in enumerate(shards, 1):
         digest = hashlib.sha256()
@@ -26,7 +26,7 @@ def compare_shards(place: Place, *, progress: Callable[[int, int], None] | None 
     return damaged
 
 
-def condemn(verdicts: list[Verdict], damaged: Mapping[str, str]) -> list[Verdict]:
+def mark_damaged(verdicts: list[Verdict], damaged: Mapping[str, str]) -> list[Verdict]:
     """Verdicts on videos in shards, with those in damaged shards bad, even where they decode."""
 
     def judged(verdict: Verdict) -> Verdict:

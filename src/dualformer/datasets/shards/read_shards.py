@@ -22,7 +22,7 @@ PARTIAL = f"{INDEX}.partial"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ShardLocation:
     """Where shards are: a folder or a URL."""
 
     folder: Path
@@ -33,7 +33,7 @@ class Place:
         return self.url or str(self.folder)
 
 
-def find_shards(data: str | Path) -> Place | None:
+def find_shards(data: str | Path) -> ShardLocation | None:
     """Where the shards are that ``data`` names, or None for other data: a URL, a folder with an index of shards in it,
     the index itself, or anything behind ``shards:``.
     """
@@ -42,22 +42,22 @@ def find_shards(data: str | Path) -> Place | None:
     url = url_of(named)
     if url is not None:
         url = url.removesuffix(f"/{INDEX}").rstrip("/")
-        return Place(folder=Path(url), url=url)
+        return ShardLocation(folder=Path(url), url=url)
     path = Path(named).expanduser()
     folder = path.parent if path.name == INDEX else path
     if text != named or (folder / PARTIAL).is_file() or _is_index(folder / INDEX):
-        return Place(folder=folder.resolve())
+        return ShardLocation(folder=folder.resolve())
     return None
 
 
-def read_shards(place: Place, *, cache: ShardCache | None = None) -> Listing:
+def read_shards(place: ShardLocation, *, cache: ShardCache | None = None) -> Listing:
     """Every split, each with its videos in the order that they had before.
 
     ``cache``: where to keep shards of a URL; without it, each video is fetched when it is read.
     Raises ``FileNotFoundError`` where there is no index, :class:`DatasetError` for a damaged one, for a shard that is
     missing or has another size than it had, and for shards that are still being written.
     """
-    index = index_of(place)
+    index = load_index(place)
     _check_sizes(place, index)
     splits: dict[str, VideoList] = {}
     for split in SPLITS:
@@ -88,7 +88,7 @@ def _is_index(path: Path) -> bool:
         return FORMAT.encode() in file.read(200)
 
 
-def index_of(place: Place) -> Index:
+def load_index(place: ShardLocation) -> Index:
     """Raises ``FileNotFoundError`` where there is none, :class:`DatasetError` for a damaged one."""
     name = f"{place}/{INDEX}"
     if place.url:
@@ -104,7 +104,7 @@ def index_of(place: Place) -> Index:
     raise FileNotFoundError(f"no shards at {place}: there is no {INDEX}, which `dualformer shards` writes beside them")
 
 
-def _check_sizes(place: Place, index: Index) -> None:
+def _check_sizes(place: ShardLocation, index: Index) -> None:
     if place.url:
         found = sizes([f"{place.url}/{shard.file}" for shard in index.shards])
     else:
@@ -123,7 +123,7 @@ def _size(path: Path) -> int:
         raise DatasetError(f"{path}: this shard is missing: copy it here from where the others are from") from None
 
 
-def _file(place: Place, shard: Shard, cache: ShardCache | None) -> tuple[Path, RemoteShard | None]:
+def _file(place: ShardLocation, shard: Shard, cache: ShardCache | None) -> tuple[Path, RemoteShard | None]:
     file = place.folder / shard.file
     if place.url is None:
         return file, None

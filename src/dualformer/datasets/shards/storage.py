@@ -58,7 +58,7 @@ class ShardCache:
     def parse(cls, folder: str | Path | None, gigabytes: float) -> "ShardCache | None":
         """What options say. ``ValueError`` for no room."""
         if not gigabytes > 0:
-            raise ValueError(f"--shard-cache-gb must be more than 0, not {gigabytes}")
+            raise ValueError(f"`shard_cache_gb` must be more than 0, not {gigabytes}")
         return cls(folder=Path(folder).expanduser(), limit=int(gigabytes * 1e9)) if folder else None
 
 
@@ -117,7 +117,7 @@ def fetch(url: str, offset: int, size: int) -> bytes:
     if len(data) != size:
         raise StorageError(
             f"{url}: asked for {size} bytes from {offset} on, the server gave {len(data)}: it does not serve parts of "
-            "files, or the shard is truncated; keep whole shards here with --shard-cache, or upload it again"
+            "files, or the shard is truncated; keep whole shards here with `shard_cache`, or upload it again"
         )
     return data
 
@@ -173,7 +173,7 @@ def cached(shard: RemoteShard) -> Path:
                 _make_room(cache, target)
     except OSError as error:
         room = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space, or lower --shard-cache-gb" if room else "choose another --shard-cache"
+        remedy = "free some space, or lower `shard_cache_gb`" if room else "choose another `shard_cache`"
         raise StorageError(f"{cache.folder}: cannot keep shards here ({error.strerror or error}); {remedy}") from error
     return target
 

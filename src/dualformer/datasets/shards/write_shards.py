@@ -44,7 +44,7 @@ _AT_ONCE = 4 * 2**20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class WriteResult:
     """What a call did."""
 
     index: Path
@@ -87,7 +87,7 @@ def write_shards(
     size: int = 256 * 10**6,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Written:
+) -> WriteResult:
     """Write the videos of every split (train, val, test) into shards of about ``size`` bytes in the folder ``out``.
 
     ``made_from``: the data set in words. ``seed`` decides in which order the videos to train on lie in the shards.
@@ -332,12 +332,12 @@ class _Tar:
         self.place += len(data)
 
 
-def _written(out: Path, plans: list[_Plan], done: Mapping[str, Shard], found: int) -> Written:
+def _written(out: Path, plans: list[_Plan], done: Mapping[str, Shard], found: int) -> WriteResult:
     samples: dict[str, int] = {}
     for plan in plans:
         samples[plan.split] = samples.get(plan.split, 0) + len(plan.jobs)
     total = sum(shard.bytes for shard in done.values())
-    return Written(index=out / INDEX, shards=len(done), found=found, samples=samples, bytes=total)
+    return WriteResult(index=out / INDEX, shards=len(done), found=found, samples=samples, bytes=total)
 
 
 @contextmanager
@@ -346,7 +346,7 @@ def _told_of_the_video(sample: Sample) -> Iterator[None]:
         yield
     except OSError as error:
         raise DatasetError(
-            f"{sample.file}: it cannot be read ({error.strerror or error}); leave it out with --manifest"
+            f"{sample.file}: it cannot be read ({error.strerror or error}); leave it out with `manifest`"
         ) from error
 
 

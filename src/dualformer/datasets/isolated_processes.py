@@ -1,4 +1,4 @@
-"""One job after another in processes of their own, so that none of them can hang or crash the caller."""
+"""Runs jobs in worker processes with a time limit, so that no job can hang or crash the caller."""
 
 import contextlib
 import math
@@ -15,17 +15,17 @@ from typing import Any
 from dualformer.datasets.samples import DatasetError
 
 
-class Fate(Enum):
-    """What became of a job that gave no result."""
+class JobFailure(Enum):
+    """Why a job gave no result."""
 
-    TOO_LONG = "it took longer than its time"
-    DIED = "its process died"
+    TIMED_OUT = "it took longer than its time"
+    CRASHED = "its process died"
 
 
-def guarded(
+def run_isolated(
     work: Callable[[Any], Any], jobs: Sequence[Any], *, seconds_limit: float, workers: int | None = None
 ) -> Generator[tuple[int, Any], None, None]:
-    """(place of the job, ``work(job)`` or a :class:`Fate`) for every job, as they are done.
+    """Yields (index of the job, ``work(job)`` or a `JobFailure`) for every job, as they are done.
 
     A process whose job takes longer than ``seconds_limit``, or brings it down, is replaced. ``workers``: processes,
     None for one per core. They are spawned: ``work`` is a function of a module, and a script that calls this needs the
@@ -37,37 +37,37 @@ def guarded(
         raise ValueError(f"workers must be at least 1, not {workers}")
     waiting = list(reversed(range(len(jobs))))
     left = len(jobs)
-    crew = [_Worker(work) for _ in range(min(workers or _cores(), left))]
+    pool = [_Worker(work) for _ in range(min(workers or _cores(), left))]
     try:
         while left:
-            for worker in crew:
+            for worker in pool:
                 if worker.ready and worker.job is None and waiting:
-                    worker.give(waiting.pop(), jobs, seconds_limit)
-            patience = max(0.0, min(worker.deadline for worker in crew) - time.monotonic())
-            spoken = multiprocessing.connection.wait(
-                [worker.connection for worker in crew], None if patience == math.inf else patience
+                    worker.start(waiting.pop(), jobs, seconds_limit)
+            wait_seconds = max(0.0, min(worker.deadline for worker in pool) - time.monotonic())
+            answering = multiprocessing.connection.wait(
+                [worker.connection for worker in pool], None if wait_seconds == math.inf else wait_seconds
             )
-            for worker in list(crew):
-                if worker.connection in spoken:
-                    said = worker.hear()
-                    if said is _READY:
+            for worker in list(pool):
+                if worker.connection in answering:
+                    answer = worker.receive()
+                    if answer is _READY:
                         continue
                 elif time.monotonic() >= worker.deadline:
-                    said = Fate.TOO_LONG
+                    answer = JobFailure.TIMED_OUT
                 else:
                     continue
                 job = worker.job
                 worker.job, worker.deadline = None, math.inf
-                if isinstance(said, Fate):
+                if isinstance(answer, JobFailure):
                     worker.kill()
-                    crew.remove(worker)
+                    pool.remove(worker)
                     if waiting or job is None:
-                        crew.append(_Worker(work))
+                        pool.append(_Worker(work))
                 if job is not None:
                     left -= 1
-                    yield job, said
+                    yield job, answer
     finally:
-        for worker in crew:
+        for worker in pool:
             worker.kill()
 
 
@@ -76,35 +76,35 @@ _context = multiprocessing.get_context("spawn")  # a fork would copy whatever th
 
 
 class _Worker:
-    """A process that does one job after another, and what it is doing."""
+    """A process that does one job after another; ``job`` is the index of the present one."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
-        self.connection, theirs = _context.Pipe()
-        self.process = _context.Process(target=_serve, args=(theirs, work), daemon=True)
+        self.connection, remote_end = _context.Pipe()
+        self.process = _context.Process(target=_serve, args=(remote_end, work), daemon=True)
         self.process.start()
-        theirs.close()
+        remote_end.close()
         self.ready = False
         self.job: int | None = None
         self.deadline = math.inf
 
-    def give(self, job: int, jobs: Sequence[Any], seconds_limit: float) -> None:
+    def start(self, job: int, jobs: Sequence[Any], seconds_limit: float) -> None:
         self.job = job
         self.deadline = time.monotonic() + seconds_limit
-        with contextlib.suppress(BrokenPipeError):  # it has died meanwhile: hearing from it says so
+        with contextlib.suppress(BrokenPipeError):  # it has died meanwhile: `receive` says so
             self.connection.send(jobs[job])
 
-    def hear(self) -> Any:
-        """A result, that it is ready, or that it has died."""
+    def receive(self) -> Any:
+        """Returns a result, `_READY`, or that the process has died."""
         try:
-            said = self.connection.recv()
+            answer = self.connection.recv()
         except (EOFError, ConnectionResetError):
             if not self.ready:
                 raise DatasetError("the processes that check videos do not start: the lines above say why") from None
-            return Fate.DIED
+            return JobFailure.CRASHED
         if not self.ready:
             self.ready = True
             return _READY
-        return said
+        return answer
 
     def kill(self) -> None:
         self.process.kill()
