@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dualformer.cli.option_names import OptionNames
-from dualformer.cli.shared_options import Device, Json, at_least_one
+from dualformer.cli.shared_options import Device, Json, must
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 PARAMETERS = {"format": "backend"}
@@ -55,7 +55,7 @@ class Options:
             raise ValueError("name at least one model")
         if not self.seconds > 0:
             raise ValueError(f"--seconds must be more than 0, not {self.seconds:g}")
-        at_least_one(self, "rounds")
+        must("be at least 1", self, "rounds")
 
 
 def run(options: Options) -> int:

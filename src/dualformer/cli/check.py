@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from dualformer.cli.shared_options import Json, at_least_one, positive
+from dualformer.cli.shared_options import Json, must
 
 if TYPE_CHECKING:
     from dualformer.datasets.manifest import Verdict
@@ -32,8 +32,8 @@ class Options:
     json: Json = False
 
     def __post_init__(self) -> None:
-        positive(self, "seconds")
-        at_least_one(self, "workers")
+        must("be positive", self, "seconds")
+        must("be at least 1", self, "workers")
 
 
 def run(options: Options) -> int:

@@ -8,21 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dualformer.cli import shared_options as shared
 from dualformer.cli.option_names import OptionNames
-from dualformer.cli.shared_options import (
-    InferenceOptions,
-    Json,
-    LabelMap,
-    Manifest,
-    Views,
-    WeightsOrExport,
-    Workers,
-    at_least_one,
-    bad_files,
-    decoding_processes,
-    rows,
-    zero_or_more,
-)
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 PARAMETERS = {"anything": "compare_anything"}
@@ -30,8 +17,8 @@ PARAMETERS = {"anything": "compare_anything"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(InferenceOptions):
-    weights: Annotated[tyro.conf.Positional[WeightsOrExport], tyro.conf.arg(metavar="WEIGHTS")]
+class Options(shared.InferenceOptions):
+    weights: Annotated[tyro.conf.Positional[shared.WeightsOrExport], tyro.conf.arg(metavar="WEIGHTS")]
     data: str
     """A folder with one subfolder per class (its val/ or test/ where it has one), a CSV file (path,label,…), or a
     benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
@@ -41,14 +28,14 @@ class Options(InferenceOptions):
     val, or test where there is no val)."""
     missing: Literal["error", "wrong"] = "error"
     """What videos are that are listed and not there: an error, or counted as wrong."""
-    views: Views = DEFAULT_VIEWS
+    views: shared.Views = DEFAULT_VIEWS
     control: Literal["none", "one_frame", "shuffled"] = "none"
     """What the model goes by: one_frame repeats the middle frame of each clip, shuffled mixes the order of its frames.
     Accuracy that stays the same does not come from motion."""
     seed: int = 0
     """Of the mixed order."""
-    label_map: LabelMap = None
-    manifest: Manifest = None
+    label_map: shared.LabelMap = None
+    manifest: shared.Manifest = None
     out: Path | None = None
     """Folder of the files (default: that of --report, else evaluation, or evaluation-CONTROL, beside the weights
     file)."""
@@ -62,14 +49,14 @@ class Options(InferenceOptions):
     """Files figures.json of other evaluations of the same videos, for accuracy against cost on the page."""
     compare_anything: bool = False
     """Compare with evaluations of other videos or under another control, too."""
-    workers: Workers = None
+    workers: shared.Workers = None
     batch_size: int = 8
     """Views that go through the network at a time."""
-    json: Json = False
+    json: shared.Json = False
 
     def __post_init__(self) -> None:
-        at_least_one(self, "batch_size")
-        zero_or_more(self, "workers", "seed", "report_mistakes")
+        shared.must("be at least 1", self, "batch_size")
+        shared.must("be 0 or more", self, "workers", "seed", "report_mistakes")
         for name in ("report_views", "report_mistakes", "compare", "compare_anything"):
             if self.report is None and getattr(self, name) != getattr(type(self), name):
                 raise ValueError(f"`{name}` is for the page: say with --report where to write it")
@@ -96,14 +83,14 @@ def run(options: Options) -> int:
 
     views = Views.parse(options.views)
     choose_device(options.device)  # a wrong name shows at once
-    where = rows(options.on)
-    bad = bad_files(options.manifest)
+    where = shared.rows(options.on)
+    bad = shared.bad_files(options.manifest)
     label_map = read_label_map(options.label_map) if options.label_map else None
     several = open_card(options.weights).multi_label
     videos = open_videos(options.data, on=where, bad=bad, missing=options.missing, multi_label=several)
     model, card, device = open_on(options.weights, options.device)
     computing = compile_on(model, options.compile_mode, device=device) if options.compile_mode else model
-    workers = decoding_processes(options.workers)
+    workers = shared.decoding_processes(options.workers)
     plan = None
     if options.report is not None:
         judged = Judged(

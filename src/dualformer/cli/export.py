@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dualformer.cli.shared_options import (
-    Json,
-    LabelMap,
-    Manifest,
-    ValFraction,
-    Weights,
-    Workers,
-    at_least_one,
-    bad_files,
-    between_zero_and_one,
-    decoding_processes,
-    rows,
-    zero_or_more,
-)
+from dualformer.cli import shared_options as shared
 from dualformer.training.settings.data_settings import DataSettings
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
@@ -31,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    weights: Annotated[tyro.conf.Positional[Weights], tyro.conf.arg(metavar="WEIGHTS")]
+    weights: Annotated[tyro.conf.Positional[shared.Weights], tyro.conf.arg(metavar="WEIGHTS")]
     format: Literal["torch", "onnx", "openvino"]
     """torch: a .pt2 file for torch.export.load; onnx: an .onnx file for ONNX Runtime and others; openvino: a folder
     with model.xml and model.bin, the fastest on a CPU."""
@@ -46,9 +33,9 @@ class Options:
     part to train on, and its accuracy is measured on the part to validate on."""
     on: str | None = None
     """Rows of a CSV file to validate on, as in batch=B; split=test of a benchmark or shards."""
-    val_fraction: ValFraction = DataSettings.val_fraction
-    label_map: LabelMap = None
-    manifest: Manifest = None
+    val_fraction: shared.ValFraction = DataSettings.val_fraction
+    label_map: shared.LabelMap = None
+    manifest: shared.Manifest = None
     videos: tuple[Path, ...] = ()
     """Video or image files to run both sides on. Without them and without --data it is rendered clips."""
     clips: int = 8
@@ -64,15 +51,15 @@ class Options:
     tolerance: float | None = None
     """Largest difference of logits, as a part of the largest logit, up to which the model is written (default: 0.0001
     for fp32, 0.02 for bf16, 0.1 for int8)."""
-    workers: Workers = None
-    json: Json = False
+    workers: shared.Workers = None
+    json: shared.Json = False
 
     def __post_init__(self) -> None:
         if self.batch != "dynamic" and (not self.batch.isdecimal() or int(self.batch) < 1):
             raise ValueError(f"--batch must be dynamic or a number of at least 1, not {self.batch}")
-        at_least_one(self, "clips", "calibration_clips")
-        zero_or_more(self, "workers", "seed", "accuracy_videos", "tolerance")
-        between_zero_and_one(self, "val_fraction")
+        shared.must("be at least 1", self, "clips", "calibration_clips")
+        shared.must("be 0 or more", self, "workers", "seed", "accuracy_videos", "tolerance")
+        shared.must("lie between 0 and 1", self, "val_fraction")
         if self.precision == "int8" and self.data is None:
             raise ValueError(
                 "--precision int8 needs --data: ranges are found, and accuracy is measured, on your videos"
@@ -96,7 +83,7 @@ def run(options: Options) -> int:
     check_choice(options.format, options.precision, batch)
     views = Views.parse(options.views)
     label_map = read_label_map(options.label_map) if options.label_map else None
-    workers = decoding_processes(options.workers)
+    workers = shared.decoding_processes(options.workers)
     model, card = load_weights(options.weights)
     out = options.out or out_beside(options.weights, format=options.format, precision=options.precision)
     pre = card.preprocessing
@@ -111,8 +98,8 @@ def run(options: Options) -> int:
         card,
         int8=options.precision == "int8",
         data=options.data,
-        on=rows(options.on),
-        bad=bad_files(options.manifest),
+        on=shared.rows(options.on),
+        bad=shared.bad_files(options.manifest),
         val_fraction=options.val_fraction,
         seed=options.seed,
         label_map=label_map,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.cli.predict_folder import FolderOptions, named_files, predict_folder, ray_alone
-from dualformer.cli.shared_options import WeightsOrExport, at_least_one, positive
+from dualformer.cli.shared_options import WeightsOrExport, must
 
 _NOT_GIVEN = (None, False, ())
 
@@ -40,8 +40,8 @@ class Options(FolderOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_one(self, "top")
-        positive(self, "hop", "window", "shortest")
+        must("be at least 1", self, "top")
+        must("be positive", self, "hop", "window", "shortest")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must be a probability, not {self.threshold}")
         of_timelines = ("hop", "window", "threshold", "shortest", "background", "burn")
@@ -102,18 +102,71 @@ def run(options: Options) -> int:
 
 
 def _timelines(options: Options) -> int:
-    from dualformer.cli.predict_timeline import predict_timelines
+    """Writes what happens when, as one set of files for each video, called as it is; returns the exit code."""
+    import json
+    import sys
+    import time
 
-    return predict_timelines(
-        named_files(options.files),
-        lambda: options.load(options.weights, views=options.views),
-        options.out or Path("timeline"),
-        weights=options.weights,
-        burn=options.burn,
-        json=options.json,
-        window=options.window,
-        hop=options.hop,
-        threshold=0.5 if options.threshold is None else options.threshold,
-        shortest=options.shortest,
-        background=options.background,
-    )
+    from dualformer.cli.progress import Progress
+    from dualformer.inference.subtitles import as_json, clock, write_texts
+    from dualformer.inference.timeline_drawing import burn, draw_timeline
+    from dualformer.video.container import VideoError
+
+    files = named_files(options.files)
+    stems = [path.stem for path in files]
+    if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+        raise ValueError(
+            f"two videos are called {twice}, and so would their timelines be: name them one after the other"
+        )
+    recognizer = options.load(options.weights, views=options.views)
+    out = options.out or Path("timeline")
+    out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for path in files:
+        if not options.json:
+            print(f"timeline of {path} with {options.weights} on {recognizer.device}: {len(recognizer.labels)} classes")
+        begun = time.monotonic()
+        try:
+            with Progress("reading", "percent read", quiet=options.json) as progress:
+                timeline = recognizer.timeline(
+                    path,
+                    window=options.window,
+                    hop=options.hop,
+                    threshold=0.5 if options.threshold is None else options.threshold,
+                    shortest=options.shortest,
+                    background=options.background,
+                    progress=progress.percent(most=99),
+                )
+            written = write_texts(timeline, out, path.stem)
+            picture = out / f"{path.stem}.png"
+            draw_timeline(picture, timeline)
+            written.append(picture)
+            if options.burn:
+                film = out / f"{path.stem}.labels.mp4"
+                with Progress("burning in", "percent written", quiet=options.json) as progress:
+                    burn(timeline, film, progress=progress.percent())
+                written.append(film)
+        except VideoError as error:
+            failed += 1
+            if options.json:
+                print(json.dumps({"source": str(path), "error": error.reason}, ensure_ascii=False), flush=True)
+            else:
+                print(f"failed: {error}", file=sys.stderr, flush=True)
+            continue
+        seconds = time.monotonic() - begun
+        failed += timeline.error is not None
+        if options.json:
+            files_written = {"files": [str(file) for file in written]}
+            print(json.dumps({**as_json(timeline), **files_written}, ensure_ascii=False), flush=True)
+            continue
+        for segment in timeline.segments:
+            span = f"{clock(segment.start):>9} – {clock(segment.end):>9}"
+            print(f"{span}  {segment.probability:6.1%}  {segment.label}")
+        if timeline.error is not None:
+            print(f"failed: {path}: {timeline.error}; this is what comes before", file=sys.stderr, flush=True)
+        print(
+            f"{len(timeline.segments)} segments in {clock(timeline.seconds)}, of {timeline.clips} clips of "
+            f"{timeline.clip:.3g} s; took {seconds:.1f} s"
+        )
+        print(f"written: {', '.join(map(str, written))}")
+    return 1 if failed else 0

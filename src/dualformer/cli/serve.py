@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from dualformer.cli.shared_options import InferenceOptions, at_least_one
+from dualformer.cli.shared_options import InferenceOptions, must
 from dualformer.serving.limits import Limits
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
@@ -59,28 +59,19 @@ class Options(InferenceOptions):
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ValueError(f"--port must be 0 to 65535, not {self.port}")
-        at_least_one(self, "batch", "workers")
+        must("be at least 1", self, "batch", "workers")
         if not 0 <= self.batch_ms < math.inf:
             raise ValueError(f"--batch-ms must be a number of 0 or more, not {self.batch_ms}")
         if not 1 <= self.grace < math.inf:
             raise ValueError(f"--grace must be a number of at least 1, not {self.grace}")
         for name in ("max_mib", "decode_mib"):
             if not 1 / _MIB <= (value := getattr(self, name)) < math.inf:
-                raise ValueError(f"--{name.replace('_', '-')} must be a number of at least a byte, not {value}")
+                raise ValueError(f"`{name}` must be a number of at least a byte, not {value}")
         self.limits()
 
     def limits(self) -> Limits:
-        return Limits(
-            max_bytes=round(self.max_mib * _MIB),
-            max_seconds=self.max_seconds,
-            max_frames=self.max_frames,
-            max_pixels=self.max_pixels,
-            header_seconds=self.header_seconds,
-            upload_seconds=self.upload_seconds,
-            decode_seconds=self.decode_seconds,
-            decode_bytes=round(self.decode_mib * _MIB),
-            concurrency=self.concurrency,
-        )
+        same = {field.name: getattr(self, field.name) for field in fields(Limits) if hasattr(self, field.name)}
+        return Limits(**same, max_bytes=round(self.max_mib * _MIB), decode_bytes=round(self.decode_mib * _MIB))
 
     def token(self) -> str | None:
         """What clients must send; None: nothing."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from dualformer.cli.shared_options import Json, SplitOptions, bad_files, between_zero_and_one, rows, zero_or_more
+from dualformer.cli.shared_options import Json, SplitOptions, bad_files, rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,9 @@ class Options(SplitOptions):
     json: Json = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.size_mb > 0:
             raise ValueError(f"--size-mb must be more than 0, not {self.size_mb}")
-        between_zero_and_one(self, "val_fraction")
-        zero_or_more(self, "seed")
         if self.on and not self.judge:
             raise ValueError("--on says what to judge by: say --judge with it, or choose with --train-on and --val-on")
         if self.judge and (self.train_on or self.val_on):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -83,6 +84,10 @@ class SplitOptions:
     """Of that split."""
     manifest: Manifest = None
 
+    def __post_init__(self) -> None:
+        must("lie between 0 and 1", self, "val_fraction")
+        must("be 0 or more", self, "seed")
+
     def split(self) -> dict[str, Any]:
         """Returns these options as arguments of `open_splits` and `open_all_splits`."""
         return {
@@ -120,29 +125,17 @@ def decoding_processes(workers: int | None) -> int:
     return min(8, (os.cpu_count() or 1) - 1) if workers is None else workers
 
 
-def at_least_one(options: object, *names: str) -> None:
-    """Raises ``ValueError`` where a number that is set is less than 1."""
+_BOUNDS: dict[str, Callable[[float], bool]] = {
+    "be at least 1": lambda value: value >= 1,
+    "be positive": lambda value: value > 0,
+    "be 0 or more": lambda value: value >= 0,
+    "lie between 0 and 1": lambda value: 0 < value < 1,
+}
+
+
+def must(what: str, options: object, *names: str) -> None:
+    """Raises ``ValueError`` where an option that is set does not do ``what``, such as ``be at least 1``."""
     for name in names:
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1, not {value}")
-
-
-def positive(options: object, *names: str) -> None:
-    """Raises ``ValueError`` where a number that is set is 0 or less."""
-    for name in names:
-        if (value := getattr(options, name)) is not None and not value > 0:
-            raise ValueError(f"`{name}` must be positive, not {value}")
-
-
-def zero_or_more(options: object, *names: str) -> None:
-    """Raises ``ValueError`` where a number that is set is less than 0."""
-    for name in names:
-        if (value := getattr(options, name)) is not None and not value >= 0:
-            raise ValueError(f"`{name}` must be 0 or more, not {value}")
-
-
-def between_zero_and_one(options: object, *names: str) -> None:
-    """Raises ``ValueError`` where a number is not more than 0 and less than 1."""
-    for name in names:
-        if not 0 < (value := getattr(options, name)) < 1:
-            raise ValueError(f"`{name}` must lie between 0 and 1, not {value}")
+        value = getattr(options, name)
+        if value is not None and not _BOUNDS[what](value):
+            raise ValueError(f"`{name}` must {what}, not {value}")

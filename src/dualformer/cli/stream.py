@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from dualformer.cli.shared_options import InferenceOptions, WeightsOrExport, at_least_one, positive
+from dualformer.cli.shared_options import InferenceOptions, WeightsOrExport, must
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class Options(InferenceOptions):
     """Print one JSON object for each label, and for each time that the source is opened or lost, and nothing else."""
 
     def __post_init__(self) -> None:
-        positive(self, "hop", "seconds", "timeout")
+        must("be positive", self, "hop", "seconds", "timeout")
         if not self.give_up >= 0:
             raise ValueError(f"--give-up must not be negative, not {self.give_up}")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"--smoothing must be at least 0 and less than 1, not {self.smoothing}")
-        at_least_one(self, "top")
+        must("be at least 1", self, "top")
         if wrong := [text for text in self.option if "=" not in text]:
             raise ValueError(f"--option is written KEY=VALUE, not {wrong[0]!r}")
 

@@ -8,16 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dualformer.cli.shared_options import (
-    Device,
-    Json,
-    SplitOptions,
-    Workers,
-    at_least_one,
-    between_zero_and_one,
-    decoding_processes,
-    zero_or_more,
-)
+from dualformer.cli.shared_options import Device, Json, SplitOptions, Workers, decoding_processes, must
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +30,9 @@ class Options(SplitOptions):
     json: Json = False
 
     def __post_init__(self) -> None:
-        at_least_one(self, "topk", "batch_size")
-        zero_or_more(self, "workers", "seed")
-        between_zero_and_one(self, "val_fraction")
+        super().__post_init__()
+        must("be at least 1", self, "topk", "batch_size")
+        must("be 0 or more", self, "workers")
         if self.data == "rendered":
             raise ValueError("--data rendered has no files, and no clip comes twice: train on it with --teacher")
 

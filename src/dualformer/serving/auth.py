@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dualformer.serving.metrics import Metrics
-from dualformer.serving.request_error import RequestError
+from dualformer.serving.request_error import RequestError, quoted
 
 UNPROTECTED = frozenset({"/health", "/ready"})
 """Paths that need no token: orchestrators that probe a server have none."""
@@ -104,18 +104,13 @@ class _Exchange:
 def error_response(error: RequestError, scope: Scope) -> Response:
     """Returns the response to a refused request and writes a line to the log."""
     set_outcome(scope, error.code)
-    log_error(error, scope.get("client"), f" {scope['method']} {_quoted(scope['path'])}")
+    log_error(error, scope.get("client"), f" {scope['method']} {quoted(scope['path'])}")
     return JSONResponse(error.to_dict(), error.status, error.headers)
 
 
 def log_error(error: RequestError, client: tuple[str, int] | None, request: str = "") -> None:
     """Writes one line to the log, which nothing that a client has sent can break in two."""
     _log.info("refused %s%s %s %s: %s", client[0] if client else "-", request, error.status, error.code, error)
-
-
-def _quoted(path: str) -> str:
-    """Returns the path of a request on one line, cut after 100 characters."""
-    return repr(path if len(path) <= 100 else f"{path[:100]}…")
 
 
 def set_outcome(scope: Scope, outcome: str) -> None:

@@ -28,30 +28,27 @@ Code = Literal[
     "shutting_down",
 ]
 
-STATUS: dict[Code, int] = {
-    "bad_request": 400,
-    "unauthorized": 401,
-    "not_found": 404,
-    "method_not_allowed": 405,
-    "upload_too_slow": 408,
-    "file_too_large": 413,
-    "unsupported_body": 415,
-    "unsupported_file": 415,
-    "does_not_decode": 422,
-    "too_long": 422,
-    "too_many_frames": 422,
-    "too_many_pixels": 422,
-    "too_slow_to_decode": 422,
-    "too_much_memory": 422,
-    "decoder_died": 422,
-    "cannot_explain": 422,
-    "too_many_requests": 429,
-    "internal_error": 500,
-    "shutting_down": 503,
+_CODES: dict[int, tuple[Code, ...]] = {
+    400: ("bad_request",),
+    401: ("unauthorized",),
+    404: ("not_found",),
+    405: ("method_not_allowed",),
+    408: ("upload_too_slow",),
+    413: ("file_too_large",),
+    415: ("unsupported_body", "unsupported_file"),  # no video in a form
+    422: (  # a video, but none that is accepted
+        *("does_not_decode", "too_long", "too_many_frames", "too_many_pixels", "too_slow_to_decode"),
+        *("too_much_memory", "decoder_died", "cannot_explain"),
+    ),
+    429: ("too_many_requests",),
+    500: ("internal_error",),
+    503: ("shutting_down",),
 }
-"""415: what was sent is no video in a form. 422: it is a video, but none that is taken."""
+STATUS: dict[Code, int] = {code: status for status, codes in _CODES.items() for code in codes}
 assert set(STATUS) == set(get_args(Code))
 
+_MAX_QUOTED = 120
+"""Characters of a client's text in a message."""
 _RETRY_AFTER = {"too_many_requests": 1, "shutting_down": 5}
 """Seconds after which it is worth trying again."""
 
@@ -75,3 +72,8 @@ class RequestError(DualFormerError):
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON body of the response."""
         return {"error": {"code": self.code, "message": str(self)}}
+
+
+def quoted(text: str) -> str:
+    """Returns text of a client in quotes on one line, shortened, fit for an error message or the log."""
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")

@@ -16,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from dualformer.serving.limits import Limits
-from dualformer.serving.request_error import RequestError
+from dualformer.serving.request_error import RequestError, quoted
 
 FIELD = "video"
 _FORM_OVERHEAD = 64 * 1024
@@ -36,12 +36,12 @@ def parse_boundary(headers: Mapping[str, str], limits: Limits) -> bytes:
         raise _too_large(limits)
     encoding = headers.get("content-encoding", "identity")
     if encoding.strip().lower() not in ("", "identity"):
-        raise RequestError("unsupported_body", f"the body has Content-Encoding {_quoted(encoding)}: send it as it is")
+        raise RequestError("unsupported_body", f"the body has Content-Encoding {quoted(encoding)}: send it as it is")
     content_type = headers.get("content-type", "")
     how = f"send the file as field {FIELD!r} of multipart/form-data"
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
-        given = _quoted(content_type) if content_type else "none"
+        given = quoted(content_type) if content_type else "none"
         raise RequestError("unsupported_body", f"the body has Content-Type {given}: {how}")
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:  # RFC 2046
@@ -118,7 +118,7 @@ class _Form:
         if self._name is None:
             raise RequestError("bad_request", f"the form has no file in its field {self._field!r}: send one")
         if not self._written:
-            raise RequestError("bad_request", f"the file {_quoted(self._name)} is empty (0 bytes)")
+            raise RequestError("bad_request", f"the file {quoted(self._name)} is empty (0 bytes)")
         return self._name
 
     def _on_part(self) -> None:
@@ -146,7 +146,7 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         field, name = options.get(b"name", b""), options.get(b"filename")
         if field != self._field.encode() or name is None:
-            what = _quoted(field.decode("utf-8", "replace"))
+            what = quoted(field.decode("utf-8", "replace"))
             raise RequestError(
                 "bad_request", f"the form has a field {what}: send one file as {self._field!r}, and nothing else"
             )
@@ -168,9 +168,3 @@ def base_name(name: str) -> str:
     """Returns a client's name for a file as one short line, without folders of any operating system."""
     last = PurePosixPath(name.replace("\\", "/")).name
     return re.sub(r"[^\w .,()+\-\[\]]", "_", last)[-_MAX_NAME:].strip(" .") or "unnamed"
-
-
-def _quoted(text: str) -> str:
-    """Returns text of a client in quotes, shortened, fit for an error message."""
-    short = text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}…"
-    return repr(short)
