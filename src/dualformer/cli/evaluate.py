@@ -70,7 +70,7 @@ def run(options: Options) -> int:
     from dualformer.cli.progress import Progress
     from dualformer.datasets.splits import open_videos
     from dualformer.evaluation.evaluate import evaluate_views
-    from dualformer.evaluation.evaluation_folder import write_report
+    from dualformer.evaluation.evaluation_folder import folder_beside, write_report
     from dualformer.evaluation.evaluation_text import classes_text, figures_text
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.inference.device import choose_device, compile_on, open_on
@@ -108,7 +108,7 @@ def run(options: Options) -> int:
             compare=options.compare,
             anything=options.compare_anything,
         )
-    out = options.out or options.report or _beside(options.weights, options.control)
+    out = options.out or options.report or folder_beside(options.weights, options.control)
     for folder in (out, options.report or out):
         folder.mkdir(parents=True, exist_ok=True)  # now, and not when hours of work are to be written
     if not options.json:
@@ -172,13 +172,3 @@ def run(options: Options) -> int:
     else:
         print(f"next: compare with {again}   (the same without the control)")
     return 0
-
-
-def _beside(weights: str, control: str) -> Path:
-    from dualformer.weights.locate import TENSORS
-
-    folder = "evaluation" if control == "none" else f"evaluation-{control}"
-    path = Path(weights)
-    if not path.exists():
-        return Path(folder)  # from the hub: the report belongs here, not in the cache
-    return (path if (path / TENSORS).is_file() else path.parent) / folder

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from dualformer.datasets.samples import SEPARATOR, name_of
 from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
-from dualformer.evaluation.evaluate import Evaluation, apply_control
+from dualformer.evaluation.evaluate import Control, Evaluation, apply_control
 from dualformer.evaluation.metrics import ClassFigures, confusion_matrix, per_class
 from dualformer.files import write_csv, write_json
 from dualformer.scoring.multilabel import THRESHOLD, LabelFigures, per_label
 from dualformer.scoring.plots import draw_confusion
 from dualformer.video.clip_reader import read_views
+from dualformer.weights.locate import TENSORS
 
 _NAMED = 5  # classes that predictions.csv names for each video
 
@@ -40,6 +41,15 @@ class Report:
     confusion: Path | None
     """None where videos may have several labels: no class is taken for another there."""
     contact_sheet: Path
+
+
+def folder_beside(weights: str, control: Control) -> Path:
+    """Returns where a report goes unless told otherwise: beside the weights; of weights from the hub, here."""
+    folder = "evaluation" if control == "none" else f"evaluation-{control}"
+    path = Path(weights)
+    if not path.exists():
+        return Path(folder)
+    return (path if (path / TENSORS).is_file() else path.parent) / folder
 
 
 def write_report(
