@@ -13,12 +13,14 @@ from dualformer.datasets.rendered import HORIZONTAL, RenderedClips, Scene
 from dualformer.model.presets import create_model
 from dualformer.training.objective import ClipObjective, MotionObjective
 from dualformer.training.optimizer import parameter_groups, schedule
+from dualformer.training.settings.optimizer_settings import OptimizerSettings
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 
 PRE = Preprocessing(frames=16, stride=2, resize=64, crop=64, mean=KINETICS_MEAN, std=KINETICS_STD)
 SCENE = Scene(classes=HORIZONTAL, wrap=True)
 BATCH = 32
 LR = 1e-3
+SETTINGS = OptimizerSettings(backbone_lr=1.0, weight_decay=0.05)
 
 
 def accuracy(objective: ClipObjective, clips: DataLoader) -> float:
@@ -38,7 +40,7 @@ def main(count: int = 6400) -> None:
     for name, kind in (("with motion labels for every token", MotionObjective), ("without", ClipObjective)):
         model = create_model("dualformer_nano", clip=(16, 64, 64), num_classes=8, seed=0, dropout=0.0)
         objectives[name] = kind(model, PRE).train()
-        groups = parameter_groups(model, lr=LR, backbone_lr=1.0, weight_decay=0.05, extra=objectives[name].extra)
+        groups = parameter_groups(model, SETTINGS, lr=LR, extra=objectives[name].extra)
         optimizers[name] = torch.optim.AdamW(groups)
     train = DataLoader(RenderedClips(SCENE, count, seed=1, frames=16), batch_size=BATCH, drop_last=True, num_workers=1)
     val = DataLoader(RenderedClips(SCENE, 320, seed=2, frames=16), batch_size=BATCH)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dualformer.datasets.rendered import HORIZONTAL, PLACES, Difficulty, Scene, write_dataset
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.loop import LAST
 from dualformer.training.reporter import read_metrics
+from dualformer.training.run_folder import LAST
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.training.checkpoint import checkpoints
 from dualformer.training.reporter import METRICS
-from dualformer.training.train import CONFIG
+from dualformer.training.run_folder import CONFIG
 
 WEIGHTS = ("last.safetensors", "best.safetensors", "ema.safetensors")
 STARTS = 0.15

@@ -26,8 +26,8 @@ from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.evaluation.metrics import wilson_interval
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.loop import LAST
 from dualformer.training.reporter import Reporter, SilentReporter
+from dualformer.training.run_folder import LAST
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import load_weights

@@ -12,9 +12,9 @@ import torch
 
 import dualformer.weights
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.loop import LAST
 from dualformer.training.recipes import Recipe, find_recipe
 from dualformer.training.reporter import read_metrics
+from dualformer.training.run_folder import LAST
 from dualformer.training.train import train
 from dualformer.weights.locate import SHIPPED
 from dualformer.weights.safetensors_file import load_weights, save_weights

@@ -20,6 +20,7 @@ from dualformer.files import atomic_write
 from dualformer.model.presets import create_model
 from dualformer.training.objective import Batch, ClipObjective, make_objective
 from dualformer.training.optimizer import parameter_groups, schedule
+from dualformer.training.settings.optimizer_settings import OptimizerSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
@@ -29,6 +30,7 @@ TEACHER = "rendered"
 STUDENTS = {"token labels": TEACHER, "labels of clips only": None}
 SCENE = Scene(classes=HORIZONTAL, wrap=True)
 BATCH, LR, PARTS, HELD_OUT = 8, 1e-3, 4, 320
+SETTINGS = OptimizerSettings(backbone_lr=1.0, weight_decay=0.05)
 
 
 def student(teacher: str | None, pre: Preprocessing, seed: int) -> ClipObjective:
@@ -59,9 +61,7 @@ class Seed:
         self.seed, self.pre, self.steps = seed, pre, count // BATCH
         self.students = {name: student(teacher, pre, seed) for name, teacher in STUDENTS.items()}
         self.optimizers = {
-            name: torch.optim.AdamW(
-                parameter_groups(made.model, lr=LR, backbone_lr=1.0, weight_decay=0.05, extra=made.extra)
-            )
+            name: torch.optim.AdamW(parameter_groups(made.model, SETTINGS, lr=LR, extra=made.extra))
             for name, made in self.students.items()
         }
         self.done = 0

@@ -10,7 +10,8 @@ import pytest
 
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import Scene, write_dataset
-from dualformer.training.loop import Batch, Loop
+from dualformer.training.loop import Loop
+from dualformer.training.objective import Batch
 
 Capture = pytest.CaptureFixture[str]
 

@@ -16,9 +16,8 @@ from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training import loop, run_folder
 from dualformer.training.recipes import recipes
-from dualformer.training.run_folder import TrainResult
+from dualformer.training.run_folder import TrainResult, summarize
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.summary import summarize
 
 Capture = pytest.CaptureFixture[str]
 TINY = ("--frames", "4", "--size", "32", "--workers", "0", "--precision", "float32", "--accelerator", "cpu")

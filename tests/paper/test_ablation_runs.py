@@ -14,8 +14,8 @@ from dualformer.paper import ablation_runs
 from dualformer.paper.ablation_runs import Measured, mean_and_spread, run_rows
 from dualformer.paper.paper_tables import Row, select
 from dualformer.training import loop
-from dualformer.training.loop import TrainResult
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import read_card

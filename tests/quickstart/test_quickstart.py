@@ -11,8 +11,8 @@ from dualformer.evaluation.evaluate import evaluate
 from dualformer.inference.recognizer import Recognizer
 from dualformer.quickstart.config import QuickstartConfig
 from dualformer.quickstart.pipeline import CONTROLS, explain_example, quickstart
-from dualformer.training.loop import TrainingInterrupted
 from dualformer.training.reporter import Reporter
+from dualformer.training.signals import TrainingInterrupted
 from dualformer.weights.safetensors_file import load_weights
 
 

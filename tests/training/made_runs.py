@@ -21,10 +21,12 @@ from dualformer.model.network import DualFormer
 from dualformer.training import loop as loop_room
 from dualformer.training import run_folder
 from dualformer.training.distributed import Processes, is_first, open_fabric
-from dualformer.training.loop import Loop, LoopConfig, TrainResult
+from dualformer.training.feed import RunClips
+from dualformer.training.loop import Loop
 from dualformer.training.objective import ClipObjective
 from dualformer.training.reporter import Reporter, SilentReporter
-from dualformer.training.settings.mixing_settings import MixingSettings
+from dualformer.training.run_folder import TrainResult
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.container import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.safetensors_file import Card
@@ -46,6 +48,16 @@ PLAIN = Config(
     stages=(Stage(channels=32, depth=1, patch=(2, 4, 4)),), clip=(2, 16, 16), num_classes=3, dropout=0.0, drop_path=0.0
 )
 """Without a pyramid there is no BatchNorm, which would see the size of a batch."""
+
+SETTINGS: dict[str, Any] = {
+    "epochs": 4,
+    "lr": 1e-3,
+    "backbone_lr": 1.0,
+    "warmup_epochs": 0.0,
+    "precision": "float32",
+    "workers": 0,
+}
+"""What a run settles before its loop begins."""
 
 
 class Noise(Dataset[dict[str, Tensor]]):
@@ -90,7 +102,6 @@ def run(
     strategy: str = "auto",
     resume: bool = False,
     reporter: Reporter | None = None,
-    mixup: float = 0.0,
     broken: Sequence[int] = (),
     broken_val: Sequence[int] = (),
     plain: bool = False,
@@ -106,18 +117,19 @@ def run(
     fabric = open_fabric(Processes(devices, 1), accelerator="cpu", strategy=strategy)  # pyright: ignore[reportArgumentType]
     loop = Loop(
         ClipObjective(model, PRE),
-        clips or Noise(26, broken=broken),
-        Noise(7, broken=broken_val),
-        train_size=26,
+        RunClips(
+            train=clips or Noise(26, broken=broken),
+            val=Noise(7, broken=broken_val),
+            size=26,
+            name=lambda index: f"clip-{index}.mp4",
+        ),
+        TrainConfig(**(SETTINGS | settings | {"data": "noise", "out": str(out)})),
         card=Card(config=network, labels=("a", "b", "c"), preprocessing=PRE, provenance="a test", licence=""),
-        config=LoopConfig(**({"epochs": 4, "lr": 1e-3} | settings)),
-        out=out,
         fabric=fabric,
         reporter=(reporter or Reporter()) if is_first() else SilentReporter(),
-        augmentation=MixingSettings(mixup=mixup),
-        name=lambda index: f"clip-{index}.mp4",
-        watchers=[Losses(out.with_name(f"{out.name}.json"))],
+        fingerprint={},
     )
+    loop.watch(lambda: [Losses(out.with_name(f"{out.name}.json"))])
     try:
         with patch.object(run_folder, "draw_curves"), patch.object(loop_room, "draw_schedule"):  # longer than the runs
             if resume:

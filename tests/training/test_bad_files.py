@@ -12,8 +12,8 @@ from dualformer.datasets.manifest import find_videos, read_manifest, write_manif
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.splits import open_splits
 from dualformer.errors import DualFormerError
-from dualformer.training.loop import TrainResult
 from dualformer.training.reporter import Reporter, read_metrics
+from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.video.augmentation import Augmentation

@@ -18,10 +18,11 @@ from dualformer.training.distributed import ProcessGroup
 from dualformer.training.dry_run import dry_run
 from dualformer.training.losses import ClipLoss
 from dualformer.training.objective import ClipObjective, TaughtObjective, make_objective
+from dualformer.training.optimizer import Schedule
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
-from dualformer.training.train_step import LoopConfig, TrainStep
+from dualformer.training.train_step import TrainStep
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.safetensors_file import Card, save_weights
 
@@ -144,9 +145,10 @@ def stepped(batch_size: int) -> tuple[dict[str, torch.Tensor], Progress]:
     model = DualFormer(made_runs.PLAIN, seed=0)
     loss = ClipLoss(classes=3, class_weights=torch.tensor([0.2, 1.0, 5.0]))
     fabric = Fabric(accelerator="cpu", devices=1)
-    config = LoopConfig(epochs=1, batch_size=batch_size, accumulate=8 // batch_size, lr=1e-3, clip_grad=1e6)
+    sizes = {"epochs": 1, "batch_size": batch_size, "accumulate": 8 // batch_size, "clip_grad": 1e6}
+    config = TrainConfig(**(made_runs.SETTINGS | sizes), data="noise")
     objective = ClipObjective(model, made_runs.PRE, loss=loss)
-    stepper = TrainStep(objective, config, steps=1, warmup=0, fabric=fabric, ranks=ProcessGroup(fabric), name=None)
+    stepper = TrainStep(objective, config, Schedule.of(config, 8, world=1), fabric=fabric, ranks=ProcessGroup(fabric))
     stepper.begin_epoch()
     noise, progress = made_runs.Noise(8), Progress()
     items = [noise[0, i] | {"label": torch.tensor([0, 0, 0, 2, 1, 1, 2, 0][i])} for i in range(8)]

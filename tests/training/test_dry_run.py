@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from dualformer.datasets.rendered import Scene, write_dataset
-from dualformer.training.dry_run import dry_run
+from dualformer.training.dry_run import Timing, dry_run, time_reading
 from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.timing import Timing, time_reading
 from dualformer.training.train import train
 
 

@@ -6,6 +6,7 @@ import torch
 from dualformer.model.position import PositionEncoding
 from dualformer.model.presets import create_model
 from dualformer.training.optimizer import parameter_groups, schedule
+from dualformer.training.settings.optimizer_settings import OptimizerSettings
 
 
 def test_schedule_by_hand():
@@ -24,7 +25,7 @@ def test_schedule_without_warmup_starts_at_the_peak():
 def test_groups_hold_every_parameter_once_with_the_right_rate_and_decay():
     model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0)
     extra = torch.nn.Linear(4, 2)
-    groups = parameter_groups(model, lr=1e-2, backbone_lr=0.1, weight_decay=0.05, extra=extra)
+    groups = parameter_groups(model, OptimizerSettings(backbone_lr=0.1, weight_decay=0.05), lr=1e-2, extra=extra)
     found = [id(parameter) for group in groups for parameter in group["params"]]
     every = [id(parameter) for parameter in [*model.parameters(), *extra.parameters()]]
     assert sorted(found) == sorted(every)
@@ -44,7 +45,7 @@ def test_groups_hold_every_parameter_once_with_the_right_rate_and_decay():
 
 def test_layers_learn_slower_the_earlier_they_are():
     model = create_model("dualformer_tiny", clip=(4, 32, 32), num_classes=3, seed=0)
-    groups = parameter_groups(model, lr=1e-2, backbone_lr=0.5, weight_decay=0.05, layer_decay=0.8)
+    groups = parameter_groups(model, OptimizerSettings(backbone_lr=0.5, weight_decay=0.05, layer_decay=0.8), lr=1e-2)
     rates = {id(parameter): group["peak_lr"] for group in groups for parameter in group["params"]}
     assert set(rates) == {id(parameter) for parameter in model.parameters()}
     assert rates[id(model.get_parameter("head.weight"))] == 1e-2

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from dualformer.errors import DualFormerError
 from dualformer.model.presets import create_model
-from dualformer.training.loop import TrainResult
 from dualformer.training.reporter import CURVES, Reporter, SilentReporter, read_metrics
+from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.training.training_pictures import SCHEDULE

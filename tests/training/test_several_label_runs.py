@@ -19,8 +19,8 @@ from dualformer.inference.recognizer import Recognizer
 from dualformer.training.checkpoint import Progress
 from dualformer.training.dry_run import dry_run
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.run_folder import summarize
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.summary import summarize
 from dualformer.training.teacher import TeacherError, open_teacher
 from dualformer.training.train import train
 from dualformer.training.training_pictures import ConfusionCallback

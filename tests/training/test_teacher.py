@@ -13,9 +13,9 @@ from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.training.checkpoint import checkpoints
-from dualformer.training.loop import TrainResult
 from dualformer.training.objective import ClipObjective, MotionObjective, TaughtObjective, make_objective
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import NetworkTeacher, TeacherError, fit_clips, frame_places, match_classes
 from dualformer.training.token_labels import fit_map, top_distribution

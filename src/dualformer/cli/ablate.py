@@ -127,8 +127,8 @@ def _relations(options: Options) -> int:
     from dualformer.paper.relation_clips import TASKS
     from dualformer.paper.run_experiment import run_experiment
     from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS
-    from dualformer.training.loop import TrainingInterrupted
     from dualformer.training.reporter import Reporter
+    from dualformer.training.signals import TrainingInterrupted
 
     given = {name: getattr(options, name) for name in ("seed", "weight_decay", "precision", "accelerator", "jobs")}
     given |= {name: value for name in ("seeds", "model", "batch_size", "lr") if (value := getattr(options, name))}
@@ -166,8 +166,8 @@ def _train(options: Options, rows: list[Row]) -> int:
 
     from dualformer.paper.ablation_runs import RESULTS, run_rows
     from dualformer.paper.ablation_tables import measured_as_json, print_measured
-    from dualformer.training.loop import TrainingInterrupted
     from dualformer.training.reporter import Reporter
+    from dualformer.training.signals import TrainingInterrupted
 
     seeds = options.seeds or 3
     recipe = TrainConfig(**only(TrainConfig, options))

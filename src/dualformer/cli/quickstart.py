@@ -19,8 +19,8 @@ def run(options: Options) -> int:
     import sys
 
     from dualformer.quickstart.pipeline import quickstart
-    from dualformer.training.loop import TrainingInterrupted
     from dualformer.training.reporter import Reporter
+    from dualformer.training.signals import TrainingInterrupted
 
     reporter = Reporter(sys.stderr if options.json else sys.stdout)
     try:

@@ -89,8 +89,8 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
 
     from dualformer.errors import DualFormerError
     from dualformer.training.distributed import processes
-    from dualformer.training.loop import TrainingInterrupted
-    from dualformer.training.summary import summarize
+    from dualformer.training.run_folder import summarize
+    from dualformer.training.signals import TrainingInterrupted
     from dualformer.training.train import train
 
     recipe = _recipe(options)

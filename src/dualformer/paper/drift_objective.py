@@ -50,6 +50,8 @@ class DriftReader(nn.Module):
 class DriftObjective(ClipObjective):
     """Cross-entropy on the class, plus ``weight`` times the loss of a `DriftReader` on the last stage's features."""
 
+    clip_extra = False
+
     def __init__(self, model: DualFormer, preprocessing: Preprocessing, *, weight: float = 1.0) -> None:
         super().__init__(model, preprocessing)
         self.weight = weight

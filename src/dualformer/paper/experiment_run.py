@@ -22,10 +22,14 @@ from dualformer.model.network import DualFormer
 from dualformer.paper.drift_objective import DriftObjective
 from dualformer.paper.experiment import RESULT, Experiment, Run
 from dualformer.paper.relation_clips import RelationClips, RelationCurriculum, Relations
+from dualformer.training.build import augmentation_fingerprint
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.loop import Loop, LoopConfig
+from dualformer.training.feed import RunClips
+from dualformer.training.loop import Loop
 from dualformer.training.reporter import SilentReporter
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import FreshClips, OneView
+from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.weights.safetensors_file import Card
@@ -78,11 +82,29 @@ def train_and_test(experiment: Experiment, run: Run, *, heartbeat: Heartbeat | N
     curriculum = RelationCurriculum(experiment.train_length)
     per_epoch = curriculum.length // Experiment.EPOCHS
     assert experiment.precision != "auto"
+    settings = TrainConfig(
+        data=run.task,
+        out=str(folder),
+        epochs=Experiment.EPOCHS,
+        batch_size=experiment.batch_size,
+        lr=experiment.lr,
+        backbone_lr=1.0,
+        weight_decay=experiment.weight_decay,
+        warmup_epochs=Experiment.EPOCHS / 12,
+        precision=experiment.precision,
+        seed=run.seed,
+        workers=0,
+        save_minutes=1.0,
+        keep=1,
+    )
     loop = Loop(
         objective,
-        FreshClips(RelationClips(scene, curriculum.length, seed=run.seed, curriculum=curriculum), per_epoch),
-        OneView(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
-        train_size=per_epoch,
+        RunClips(
+            train=FreshClips(RelationClips(scene, curriculum.length, seed=run.seed, curriculum=curriculum), per_epoch),
+            val=OneView(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
+            size=per_epoch,
+        ),
+        settings,
         card=Card(
             config=network,
             labels=scene.classes,
@@ -90,28 +112,19 @@ def train_and_test(experiment: Experiment, run: Run, *, heartbeat: Heartbeat | N
             provenance=f"{run.key} of an experiment",
             licence="",
         ),
-        config=LoopConfig(
-            epochs=Experiment.EPOCHS,
-            batch_size=experiment.batch_size,
-            lr=experiment.lr,
-            weight_decay=experiment.weight_decay,
-            warmup_epochs=Experiment.EPOCHS / 12,
-            clip_extra=False,
-            precision=experiment.precision,
-            seed=run.seed,
-            save_minutes=1.0,
-            keep=1,
-        ),
-        out=folder,
         fabric=fabric,
         reporter=SilentReporter(),
-        fingerprint={"experiment": experiment.shared_settings(), "network": network.to_dict()},
+        fingerprint={
+            "experiment": experiment.shared_settings(),
+            "network": network.to_dict(),
+            "augmentation": augmentation_fingerprint(Augmentation(flip=0.0), settings),
+        },
     )
     try:
         if has_checkpoint(folder):
             loop.resume()
         if heartbeat:
-            loop.watch(lambda: [heartbeat.of(loop.steps)])
+            loop.watch(lambda: [heartbeat.of(loop.schedule.steps)])
         trained = loop.run()
     finally:
         loop.close()
@@ -119,7 +132,7 @@ def train_and_test(experiment: Experiment, run: Run, *, heartbeat: Heartbeat | N
         "task": run.task,
         "variant": run.variant,
         "seed": run.seed,
-        "steps": loop.steps,
+        "steps": loop.schedule.steps,
         "seconds": round(trained.seconds, 1),
         **_cost(network),
         **measure_accuracy(model, scene, experiment, device=fabric.device),

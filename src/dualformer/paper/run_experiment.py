@@ -21,8 +21,8 @@ from lightning_fabric import Fabric
 from dualformer.errors import DualFormerError
 from dualformer.paper.experiment import RESULT, Experiment, Run, open_results, runs_of, write_results
 from dualformer.paper.experiment_run import HEARTBEAT, Heartbeat, train_and_test
-from dualformer.training.loop import TrainingInterrupted
 from dualformer.training.reporter import Reporter, clock
+from dualformer.training.signals import TrainingInterrupted
 
 _LOG = "log.txt"
 

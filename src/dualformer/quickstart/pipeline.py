@@ -22,11 +22,11 @@ from dualformer.files import write_text
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.quickstart.config import QuickstartConfig
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.loop import TrainResult
 from dualformer.training.reporter import CURVES, Reporter, clock
+from dualformer.training.run_folder import CONFIG, TrainResult
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.train import CONFIG, train
+from dualformer.training.train import train
 from dualformer.weights.locate import resolve
 from dualformer.weights.safetensors_file import load_weights, read_card
 

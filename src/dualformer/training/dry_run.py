@@ -1,27 +1,25 @@
-"""What a run would do, without doing it: nothing is written."""
+"""`dry_run`: what a run would do and how long it would take, without doing it. Nothing is written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 
-from dualformer.datasets.clip_datasets import Batches, EpochSampler
-from dualformer.model.compiling import compile_network
-from dualformer.model.network import DualFormer
-from dualformer.training.batch_count import count_batches
-from dualformer.training.freezing import freeze, frozen_parts
-from dualformer.training.objective import ClipObjective, make_objective
-from dualformer.training.optimizer import parameter_groups
-from dualformer.training.precision import choose_precision
-from dualformer.training.prepare import Prepared, from_weights, prepare
+from dualformer.training.build import build_parts
+from dualformer.training.checkpoint import Progress
+from dualformer.training.distributed import ProcessGroup
+from dualformer.training.feed import Feed
+from dualformer.training.objective import Batch, ClipObjective
+from dualformer.training.prepare import prepare
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.timing import Timing, time_computing, time_reading
+from dualformer.training.train_step import TrainStep
 from dualformer.training.training_pictures import rates_over
-from dualformer.weights.resample import start_from
 
 SECONDS = 20.0
 """About how long to measure reading, and likewise computing."""
@@ -36,6 +34,42 @@ class Group:
     """At its peak."""
     weight_decay: float
     parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds for a batch on one device."""
+
+    start: float
+    """Until the first batch is there, which is read by workers that have just been started."""
+    read: float
+    """To read and change its clips, by all workers together."""
+    step: float
+    """Forward and backward pass and the optimizer's step."""
+    judge: float
+    """Forward pass of as many validation clips."""
+    clips: int
+    """Clips of the batch that was computed. Fewer than the run's, where those would have taken too long."""
+    memory: int | None
+    """Most bytes of the GPU's memory that tensors held; None on other devices."""
+
+    def run(self, *, batches: int, val_batches: float, epochs: int, workers: int) -> float:
+        """Seconds of a run whose epochs have so many batches on each device; writing weights down is not in it.
+
+        Workers read while others are computed. Those for validation are started anew in every epoch.
+        """
+        together = max if workers else lambda *seconds: sum(seconds)
+        judging = self.start + val_batches * together(self.read, self.judge)
+        return self.start + epochs * (batches * together(self.read, self.step) + judging)
+
+
+class Computing(NamedTuple):
+    """Seconds for a training step and for validating as many clips, and how that was measured; as in `Timing`."""
+
+    step: float
+    judge: float
+    clips: int
+    memory: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,115 +109,133 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
         raise ValueError("`dry_run` plans a new run: leave `resume=True` out")
     prepared = prepare(config)
     fabric = Fabric(accelerator=config.accelerator, devices=1)
-    source, world = prepared.source, prepared.processes.world
-    precision = choose_precision(prepared.config.precision, fabric.device)
-    config = prepared.config.replace(precision=precision.name)
-    assert config.batch_size and config.epochs and config.workers is not None
-    assert config.backbone_lr is not None and config.warmup_epochs is not None
-    batches = count_batches(
-        source.size,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        repeats=config.repeats,
-        mixes=config.mixes,
-        world=world,
+    lines: list[str] = []
+    parts = build_parts(prepared, fabric, say=lines.append)
+    settings, source, schedule = parts.settings, prepared.source, prepared.schedule
+    assert settings.workers is not None
+    ranks = ProcessGroup(fabric)
+    feed = Feed(
+        parts.clips,
+        settings,
+        classes=len(source.classes),
+        ranks=ranks,
+        device=fabric.device,
+        on_bad=lambda _: None,  # the run itself names what cannot be read
     )
-    steps_per_epoch = batches // config.accumulate
-    steps, warmup = steps_per_epoch * config.epochs, round(config.warmup_epochs * steps_per_epoch)
-    model = DualFormer(prepared.network, seed=config.seed)
-    model.set_grad_checkpointing(config.grad_checkpointing)
-    if config.compile != "no":
-        model = compile_network(model, config.compile, device=fabric.device)
-    lines = [*prepared.lines, f"computing on {fabric.device.type} in {precision.name}: {precision.reason}"]
-    if start := from_weights(config):
-        lines += [f"from {start}: {note}" for note in start_from(model, start, labels=source.classes)]
-    objective = make_objective(
-        config,
-        source.has_truth,
-        model,
-        prepared.preprocessing,
-        classes=source.classes,
-        counts=source.counts,
-        videos=source.size,
+    batch, start, read = time_reading(feed.loader, workers=settings.workers, seconds=seconds)
+    # Every batch makes a step, for the time of one.
+    step = TrainStep(parts.objective, settings.replace(accumulate=1), schedule, fabric=fabric, ranks=ranks)
+    computing = _time_computing(
+        step,
+        batch,
+        objective=parts.objective,
+        device=fabric.device,
+        batch_size=schedule.clips_per_batch // schedule.world,
+        seconds=seconds,
     )
-    freeze(frozen_parts(model, config.freeze, config.freeze_stages))
-    groups = parameter_groups(
-        model,
-        lr=prepared.lr,
-        backbone_lr=config.backbone_lr,
-        layer_decay=config.layer_decay,
-        weight_decay=config.weight_decay,
-        extra=objective.extra,
-    )
-    described = tuple(
-        Group(
-            name=group["name"],
-            lr=group["peak_lr"],
-            weight_decay=group["weight_decay"],
-            parameters=sum(parameter.numel() for parameter in group["params"]),
-        )
-        for group in groups
-    )
-    timing = _measure(prepared, config, objective, torch.optim.AdamW(groups), fabric, seconds)
+    timing = Timing(start=start, read=read, **computing._asdict())
     return Plan(
-        settings=config,
-        lines=(*lines, *objective.lines),
+        settings=settings,
+        lines=tuple(lines),
         counts=source.counts,
         videos=source.size,
         val_videos=source.val_size,
-        devices=world,
-        clips_per_step=prepared.clips_per_step,
-        batches=batches,
-        steps_per_epoch=steps_per_epoch,
-        steps=steps,
-        warmup=warmup,
-        rates=tuple(rates_over(steps, warmup, prepared.lr)),
-        groups=described,
+        devices=schedule.world,
+        clips_per_step=schedule.clips_per_step,
+        batches=schedule.batches,
+        steps_per_epoch=schedule.steps_per_epoch,
+        steps=schedule.steps,
+        warmup=schedule.warmup,
+        rates=tuple(rates_over(schedule.steps, schedule.warmup, schedule.lr)),
+        groups=tuple(
+            Group(
+                name=group["name"],
+                lr=group["peak_lr"],
+                weight_decay=group["weight_decay"],
+                parameters=sum(parameter.numel() for parameter in group["params"]),
+            )
+            for group in step.trained.optimizer.param_groups
+        ),
         timing=timing,
         seconds=timing.run(
-            batches=batches,
-            val_batches=source.val_size / (config.batch_size * world),
-            epochs=config.epochs,
-            workers=config.workers,
+            batches=schedule.batches,
+            val_batches=source.val_size / schedule.clips_per_batch,
+            epochs=schedule.epochs,
+            workers=settings.workers,
         ),
     )
 
 
-def _measure(
-    prepared: Prepared,
-    config: TrainConfig,
-    objective: ClipObjective,
-    optimizer: torch.optim.Optimizer,
-    fabric: Fabric,
-    seconds: float,
-) -> Timing:
-    source = prepared.source
-    assert config.batch_size and config.workers is not None
-    batches = Batches(
-        objective.feed(source.train(prepared.preprocessing, prepared.augmentation, prepared.mirrored)),
-        left_out=lambda _: None,  # the run itself names what cannot be read
-        batch_size=config.batch_size,
-        sampler=EpochSampler(source.size, seed=config.seed, repeats=config.repeats, order=source.order),
-        num_workers=config.workers,
-        drop_last=True,
-    )
-    batch, start, read = time_reading(batches, workers=config.workers, seconds=seconds)
-    objective.place(fabric.device)
+def time_reading(
+    batches: Iterable[Batch], *, workers: int, seconds: float, most: int = 64
+) -> tuple[Batch, float, float]:
+    """A batch, the seconds until it was there, and those for each once all workers are busy.
 
-    def autocast() -> AbstractContextManager[object]:
-        half = config.precision == "bfloat16"
-        return torch.autocast(fabric.device.type, torch.bfloat16) if half else nullcontext()
+    It stops after about ``seconds``.
+    """
+    started = time.perf_counter()
+    arrived: list[float] = []
+    first: Batch | None = None
+    for batch in itertools.islice(batches, most):
+        first = first or batch
+        arrived.append(time.perf_counter() - started)
+        if arrived[-1] > seconds and len(arrived) > workers:
+            break
+    assert first is not None
+    # Each worker starts up, and then reads a whole batch alone: the first round tells nothing of the rounds to come.
+    later = len(arrived) - max(1, workers)
+    if later >= max(1, workers):
+        return first, arrived[0], (arrived[-1] - arrived[-1 - later]) / later
+    return first, arrived[0], arrived[-1] / len(arrived)
 
-    if fabric.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(fabric.device)
-    step, judge, clips = time_computing(
-        objective,
-        batch,
-        fabric=fabric,
-        optimizer=optimizer,
-        autocast=autocast,
-        batch_size=config.batch_size,
-        seconds=seconds,
-    )
-    memory = torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else None
-    return Timing(start=start, read=read, step=step, judge=judge, clips=clips, memory=memory)
+
+def _time_computing(
+    step: TrainStep, batch: Batch, *, objective: ClipObjective, device: torch.device, batch_size: int, seconds: float
+) -> Computing:
+    """Times training steps and validation. The network is changed.
+
+    If a whole batch is likely to take more than ``seconds``, one clip stands for it.
+    """
+    progress = Progress()
+
+    def train(clips: Batch) -> None:
+        step.batch(clips, progress)
+
+    def judge(clips: Batch) -> None:
+        with torch.no_grad(), step.autocast():
+            objective(clips)
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    step.begin_epoch()
+    batch = {key: value.to(device) for key, value in batch.items()}
+    one = {key: value[:1] for key, value in batch.items()}
+    _seconds(device, lambda: train(one))  # the first pass sets things up
+    of_one = _seconds(device, lambda: train(one))
+    clips = min(len(batch["clip"]), batch_size)
+    if 2 * of_one * clips > seconds:
+        clips = 1
+    taken = {key: value[:clips] for key, value in batch.items()}
+    if clips > 1:
+        train(taken)  # and the first of this size: compilers begin anew
+    times = [_seconds(device, lambda: train(taken))]
+    while sum(times) < seconds / 2 and len(times) < 6:
+        times.append(_seconds(device, lambda: train(taken)))
+    objective.eval()
+    judging = min(_seconds(device, lambda: judge(taken)) for _ in range(2))
+    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return Computing(min(times) * batch_size / clips, judging * batch_size / clips, clips, memory)
+
+
+def _seconds(device: torch.device, work: Callable[[], None]) -> float:
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
+
+    wait()
+    started = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - started

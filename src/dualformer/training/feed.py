@@ -1,68 +1,94 @@
-"""From clips to the batches of an epoch: in order, mixed, on the device, without what cannot be read."""
+"""The batches of an epoch: clips in order, mixed, on the device, without files that cannot be read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import Batches, EpochSampler
+from dualformer.datasets.manifest import Verdict, read_manifest, write_manifest
+from dualformer.datasets.samples import DatasetError
 from dualformer.errors import DualFormerError
-from dualformer.training.bad_files import BadFiles
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
-from dualformer.training.settings.mixing_settings import MixingSettings
+from dualformer.training.reporter import Reporter
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.video.backend import decoder
+from dualformer.video.container import VideoError
+
+BAD_FILES = "bad_files.csv"
+"""The bad videos that a run met, as a manifest of ``dualformer check``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunClips:
+    """The clips that a run is trained and validated on."""
+
+    train: Dataset[dict[str, Any]]
+    """Indexed by (epoch, number), as `TrainingClips` is."""
+    val: Dataset[dict[str, Any]]
+    """Indexed by number: ``views`` and ``label``."""
+    size: int
+    """Clips of an epoch, but for repeats."""
+    order: Callable[[int], NDArray[np.int64]] | None = None
+    """The order of an epoch's clips, as `EpochSampler` takes it."""
+    name: Callable[[int], str] | None = None
+    """The video that the ``index`` of a training clip stands for."""
 
 
 class Feed:
-    """Batches of ``batch_size`` clips for each process: of every batch of all of them it has every world-th clip.
+    """Batches for each process: of every batch of all processes it has every world-th clip.
 
-    A clip that any process cannot read is reported to all of them. The sizes go together (`count_batches`).
+    A clip that any process cannot read is reported to all of them by ``on_bad``. The sizes go together (`Schedule.of`).
     """
 
     def __init__(
         self,
-        clips: Dataset[dict[str, Tensor]],
+        clips: RunClips,
+        settings: TrainConfig,
         *,
-        videos: int,
-        batch_size: int,
-        workers: int,
-        seed: int,
         classes: int,
-        augmentation: MixingSettings,
-        order: Callable[[int], NDArray[np.int64]] | None,
-        bad_files: BadFiles,
         ranks: ProcessGroup,
         device: torch.device,
+        on_bad: Callable[[DualFormerError], None],
     ) -> None:
-        self.clips_per_batch = batch_size * ranks.world
-        """Of all processes."""
-        self._augmentation, self._seed, self._classes = augmentation, seed, classes
-        self._bad_files, self._ranks, self._device = bad_files, ranks, device
+        assert settings.batch_size is not None and settings.workers is not None
+        self._settings, self._classes = settings, classes
+        self._on_bad, self._ranks, self._device = on_bad, ranks, device
         self._unreadable: list[DualFormerError] = []
+        self._clips_per_batch = settings.batch_size * ranks.world
         self._sampler = EpochSampler(
-            videos, seed=seed, rank=ranks.rank, world=ranks.world, repeats=augmentation.repeats, order=order
+            clips.size,
+            seed=settings.seed,
+            rank=ranks.rank,
+            world=ranks.world,
+            repeats=settings.repeats,
+            order=clips.order,
         )
-        self._loader = Batches(
-            clips,
+        self.loader = Batches(
+            clips.train,
             left_out=self._unreadable.append,
-            batch_size=batch_size,
+            batch_size=settings.batch_size,
             sampler=self._sampler,
-            num_workers=workers,
+            num_workers=settings.workers,
             drop_last=True,
             pin_memory=device.type == "cuda",
-            persistent_workers=workers > 0,  # what they have decoded stays in their memory
+            persistent_workers=settings.workers > 0,  # what they have decoded stays in their memory
         )
+        """Batches as they are read, of the first epoch."""
 
     def epoch(self, epoch: int, *, after: int = 0) -> Iterator[Batch]:
         """The batches of an epoch that follow the first ``after``."""
-        self._sampler.at(epoch, start=after * self.clips_per_batch)
-        batches, number = iter(self._loader), after
+        self._sampler.at(epoch, start=after * self._clips_per_batch)
+        batches, number = iter(self.loader), after
         while True:
             batch = failure = None
             try:
@@ -79,12 +105,12 @@ class Feed:
                 return
             batch = {key: value.to(self._device, non_blocking=True) for key, value in batch.items()}
             # Of a batch that has lost a clip to a bad file, not every clip has a partner.
-            if self._augmentation.mixes and read == self.clips_per_batch:
+            if self._settings.mixes and read == self._clips_per_batch:
                 batch = mix_batch(
                     batch,
-                    self._augmentation,
+                    self._settings,
                     classes=self._classes,
-                    seed=self._seed,
+                    seed=self._settings.seed,
                     epoch=epoch,
                     number=number,
                     world=self._ranks.world,
@@ -95,5 +121,46 @@ class Feed:
     def _report(self) -> None:
         for errors in self._ranks.gather(list(self._unreadable)):
             for error in errors:
-                self._bad_files(error)
+                self._on_bad(error)
         self._unreadable.clear()
+
+
+class BadFiles:
+    """Told of every clip that could not be read. Each video is named once, and written down in ``folder``.
+
+    Of several processes each is told of every one, and only that with ``writes`` writes them down.
+
+    A clip that is left out is missing from its batch; no other takes its place. More than one in twenty of ``videos``
+    (and more than three) is no accident: then ``DatasetError`` says so.
+    """
+
+    def __init__(self, folder: Path, videos: int, reporter: Reporter, *, writes: bool) -> None:
+        self._path, self._videos, self._reporter, self._writes = folder / BAD_FILES, videos, reporter, writes
+        self._told: set[str] = set()
+
+    def forget(self) -> None:
+        """A run begins."""
+        self._path.unlink(missing_ok=True)
+
+    def __call__(self, error: DualFormerError) -> None:
+        if str(error) in self._told:
+            return
+        self._told.add(str(error))
+        self._reporter.say(f"left out, as it cannot be read: {error}")
+        if self._writes and isinstance(error, VideoError):
+            known = read_manifest(self._path) if self._path.is_file() else []
+            verdict = Verdict(path=Path(error.path), ok=False, reason=error.reason, decoder=decoder())
+            write_manifest(self._path, [*(v for v in known if v.path != verdict.path.resolve()), verdict])
+        if len(self._told) > max(3, self._videos // 20):
+            raise DatasetError(
+                f"{len(self._told)} of {self._videos} videos cannot be read, the last of them {error}; find all such "
+                "files with `dualformer check`, and leave them out by giving its manifest with `manifest`"
+            )
+
+    def sum_up(self) -> None:
+        """At the end of a run."""
+        if self._told:
+            self._reporter.say(
+                f"{len(self._told)} of {self._videos} videos could not be read and were left out (they are listed in "
+                f"{self._path}); `dualformer check` finds all such files"
+            )

@@ -14,16 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
-from dualformer.training.bad_files import BadFiles
-from dualformer.training.batch_count import count_batches
 from dualformer.training.checkpoint import (
     Progress,
     checkpoints,
@@ -35,98 +29,69 @@ from dualformer.training.checkpoint import (
 )
 from dualformer.training.clip_preview import CLIPS, draw_clips
 from dualformer.training.distributed import ProcessGroup
-from dualformer.training.feed import Feed
+from dualformer.training.feed import BadFiles, Feed, RunClips
 from dualformer.training.objective import Batch, ClipObjective
+from dualformer.training.optimizer import Schedule
 from dualformer.training.reporter import Callback, Reporter, clock
-from dualformer.training.run_folder import AVERAGE, BEST, LAST, Record, TrainResult
-from dualformer.training.settings.mixing_settings import MixingSettings
+from dualformer.training.run_folder import Record, TrainResult
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.signals import Stop, TrainingInterrupted
-from dualformer.training.train_step import LoopConfig, NonFiniteLossError, TrainStep
+from dualformer.training.train_step import NonFiniteLossError, TrainStep
 from dualformer.training.training_pictures import SCHEDULE, draw_schedule
 from dualformer.training.validation import ValidationResult, judge, size
 from dualformer.weights.safetensors_file import Card
 
-__all__ = ["AVERAGE", "BEST", "LAST", "Batch", "Loop", "LoopConfig", "TrainResult", "TrainingInterrupted"]
+_DECISIVE = (
+    *("epochs", "accumulate", "backbone_lr", "layer_decay", "weight_decay", "warmup_epochs", "clip_grad", "ema"),
+    *("freeze", "freeze_stages", "precision", "seed"),
+)
+"""Settings that decide the result, besides those that the schedule, the data and the objective have a part in."""
 
 
 class Loop:
-    """Trains ``objective`` on ``train_clips``, validates on ``val_clips``, writes everything to ``out``.
+    """Trains ``objective`` on ``clips`` as ``settings`` say, which leave nothing open, and writes to their ``out``.
 
-    ``train_clips`` is indexed by (epoch, number), as `TrainingClips` is; ``val_clips`` gives ``views`` and ``label``.
-    An epoch has ``train_size`` clips, times the ``repeats`` of ``augmentation``, by which batches are mixed, too.
-    ``fingerprint`` holds what must be unchanged on resume; ``order`` is `EpochSampler`'s; ``name`` says what video the
-    ``index`` of a clip is; ``describe`` writes what else belongs into ``out``. Of several processes the first writes
-    and tells the ``watchers``.
+    ``card`` goes into the weights; ``fingerprint`` holds what must be unchanged on resume besides settings;
+    ``describe`` writes what else belongs into the folder. Of several processes the first writes and tells the
+    callbacks.
     """
 
     def __init__(
         self,
         objective: ClipObjective,
-        train_clips: Dataset[dict[str, Tensor]],
-        val_clips: Dataset[dict[str, Tensor]],
+        clips: RunClips,
+        settings: TrainConfig,
         *,
-        train_size: int,
         card: Card,
-        config: LoopConfig,
-        out: Path,
         fabric: Fabric,
         reporter: Reporter,
-        fingerprint: Mapping[str, Any] | None = None,
-        augmentation: MixingSettings | None = None,
-        order: Callable[[int], NDArray[np.int64]] | None = None,
-        name: Callable[[int], str] | None = None,
+        fingerprint: Mapping[str, Any],
         describe: Callable[[], None] = lambda: None,
-        watchers: Sequence[Callback] = (),
     ) -> None:
-        augmentation = augmentation or MixingSettings()
-        self.config, self.out, self.fabric, self.reporter = config, out, fabric, reporter
-        self.raw, self.val_clips, self.progress = objective, val_clips, Progress()
+        self.settings, self.out, self.fabric, self.reporter = settings, Path(settings.out), fabric, reporter
+        self.raw, self.val_clips, self.progress = objective, clips.val, Progress()
         self.ranks = ProcessGroup(fabric)
-        self.batches = count_batches(
-            train_size,
-            batch_size=config.batch_size,
-            accumulate=config.accumulate,
-            repeats=augmentation.repeats,
-            mixes=augmentation.mixes,
-            world=self.ranks.world,
-        )
-        self._bad_files = BadFiles(out, train_size, reporter, writes=self.ranks.first)
+        self.schedule = Schedule.of(settings, clips.size, world=self.ranks.world)
+        self._bad_files = BadFiles(self.out, clips.size, reporter, writes=self.ranks.first)
         self._feed = Feed(
-            train_clips,
-            videos=train_size,
-            batch_size=config.batch_size,
-            workers=config.workers,
-            seed=config.seed,
+            clips,
+            settings,
             classes=objective.model.config.num_classes,
-            augmentation=augmentation,
-            order=order,
-            bad_files=self._bad_files,
             ranks=self.ranks,
             device=fabric.device,
+            on_bad=self._bad_files,
         )
-        self.steps_per_epoch = self.batches // config.accumulate
-        self.steps = self.steps_per_epoch * config.epochs
-        self.clips_per_step = self._feed.clips_per_batch * config.accumulate
-        """Of all processes."""
-        self.warmup = round(config.warmup_epochs * self.steps_per_epoch)
         self.fingerprint = {
-            **(fingerprint or {}),
-            **config.decisive(),
-            "steps": self.steps,
-            "batch_size": self._feed.clips_per_batch,
+            **fingerprint,
+            **{name: getattr(settings, name) for name in _DECISIVE},
+            "lr": self.schedule.lr,
+            "clip_extra": objective.clip_extra,
+            "steps": self.schedule.steps,
+            "batch_size": self.schedule.clips_per_batch,
         }
-        self._stepper = TrainStep(
-            objective,
-            config,
-            steps=self.steps,
-            warmup=self.warmup,
-            fabric=fabric,
-            ranks=self.ranks,
-            name=name,
-        )
-        self._record = Record(out, card, describe=describe, decay=config.ema)
+        self._stepper = TrainStep(objective, settings, self.schedule, fabric=fabric, ranks=self.ranks, name=clips.name)
+        self._record = Record(self.out, card, describe=describe, decay=settings.ema)
         self._watchers: list[Callback] = []
-        self.watch(lambda: watchers)
         self._stop = Stop(patient=self.ranks.world > 1)
 
     def resume(self) -> None:
@@ -137,7 +102,7 @@ class Loop:
             self.fingerprint,
             ranks=self.ranks,
             device=self.fabric.device,
-            seed=self.config.seed,
+            seed=self.settings.seed,
             say=self.reporter.say,
         )
 
@@ -157,13 +122,13 @@ class Loop:
         try:
             with self._stop.listening():
                 if progress.step == 0:
-                    seed_random(self.config.seed, self.ranks.rank)
+                    seed_random(self.settings.seed, self.ranks.rank)
                     self.ranks.by_first(self._begin)
                     self.save()
                 if progress.batch and self._reached_limit():
                     # It had stopped here before: going back to the checkpoint forgot what followed it.
-                    self._end_epoch(progress.step * self.clips_per_step / max(1e-9, progress.seconds))
-                while progress.epoch < self.config.epochs and not self._reached_limit():
+                    self._end_epoch(progress.step * self.schedule.clips_per_step / max(1e-9, progress.seconds))
+                while progress.epoch < self.schedule.epochs and not self._reached_limit():
                     self._run_epoch()
         finally:
             for watcher in self._watchers:
@@ -185,7 +150,7 @@ class Loop:
             self.fingerprint,
             ranks=self.ranks,
             device=self.fabric.device,
-            keep=self.config.keep,
+            keep=self.settings.keep,
         )
 
     def _begin(self) -> None:
@@ -193,10 +158,10 @@ class Loop:
         forget_checkpoints(self.out)
         self._bad_files.forget()
         self._record.begin()
-        draw_schedule(self.out / SCHEDULE, self.steps, self.warmup, self._stepper.peak_rates)
+        draw_schedule(self.out / SCHEDULE, self.schedule.steps, self.schedule.warmup, self._stepper.peak_rates)
 
     def _run_epoch(self) -> None:
-        config, progress = self.config, self.progress
+        settings, progress = self.settings, self.progress
         self._stepper.begin_epoch()
         started = tick = last_save = time.monotonic()
         clips_per_second = 0.0
@@ -207,14 +172,14 @@ class Loop:
             now = time.monotonic()
             progress.seconds += now - tick
             tick = now
-            clips_per_second = count * self._feed.clips_per_batch / (now - started)
+            clips_per_second = count * self.schedule.clips_per_batch / (now - started)
             self._show(clips_per_second)
             if told is not None:
                 for watcher in self._watchers:
                     watcher.on_step(progress.step, {**told, "clips_per_second": clips_per_second})
-            ends = progress.batch == self.batches or self._reached_limit()
-            if progress.batch % config.accumulate == 0:
-                is_due = now - last_save >= 60 * config.save_minutes and not ends
+            ends = progress.batch == self.schedule.batches or self._reached_limit()
+            if progress.batch % settings.accumulate == 0:
+                is_due = now - last_save >= 60 * settings.save_minutes and not ends
                 if self._stop_or_save(is_due):
                     last_save = now
             if ends:
@@ -237,7 +202,7 @@ class Loop:
         if by_key or by_scheduler:
             self.save()
             how = "Ctrl-C" if by_key else "SIGTERM"
-            self.reporter.say(f"stopped by {how}; saved at step {self.progress.step} of {self.steps}")
+            self.reporter.say(f"stopped by {how}; saved at step {self.progress.step} of {self.schedule.steps}")
             raise TrainingInterrupted(how)
         if save:
             self.save()
@@ -245,7 +210,7 @@ class Loop:
 
     def _end_epoch(self, clips_per_second: float) -> None:
         progress, started = self.progress, time.monotonic()
-        complete = progress.batch == self.batches
+        complete = progress.batch == self.schedule.batches
         if not complete:  # `max_steps`: what follows is to look at; the run itself goes on from here
             self.save()
         self._restore_folder()
@@ -256,7 +221,7 @@ class Loop:
             "lr": self._stepper.rate,
             "train_loss": progress.loss_sum / weight,
             **progress.shares(several=self.raw.loss.multi_label),
-            "left_out": progress.batch * self._feed.clips_per_batch - progress.clips,
+            "left_out": progress.batch * self.schedule.clips_per_batch - progress.clips,
             "clips_per_second": clips_per_second,
             "seconds": progress.seconds,
             **{f"loss_{name}": total / weight for name, total in progress.parts.items()},
@@ -276,7 +241,7 @@ class Loop:
         self._say_epoch(epoch, is_best)
 
         def write() -> None:
-            last = progress.step == self.steps or self._reached_limit()
+            last = progress.step == self.schedule.steps or self._reached_limit()
             self._record.add(epoch, judged, networks, best=best if is_best else None, last=last)
             for watcher in self._watchers:
                 watcher.on_epoch(epoch, judged["val"].confusion)
@@ -289,12 +254,13 @@ class Loop:
             self.save()
 
     def _judge(self, networks: Mapping[str, DualFormer]) -> dict[str, ValidationResult]:
+        assert self.settings.batch_size is not None and self.settings.workers is not None
         return judge(
             networks,
             self.val_clips,
             self.raw.preprocessing,
-            batch_size=self.config.batch_size,
-            workers=self.config.workers,
+            batch_size=self.settings.batch_size,
+            workers=self.settings.workers,
             ranks=self.ranks,
             device=self.fabric.device,
             autocast=self._stepper.autocast,
@@ -319,10 +285,10 @@ class Loop:
 
     def _show(self, clips_per_second: float) -> None:
         progress = self.progress
-        left = (self.steps - progress.step) * self.clips_per_step / max(1e-9, clips_per_second)
+        left = (self.schedule.steps - progress.step) * self.schedule.clips_per_step / max(1e-9, clips_per_second)
         share = _share(progress.shares(several=self.raw.loss.multi_label), "train")
         self.reporter.progress(
-            f"epoch {progress.epoch + 1}/{self.config.epochs}  step {progress.step}/{self.steps}  "
+            f"epoch {progress.epoch + 1}/{self.schedule.epochs}  step {progress.step}/{self.schedule.steps}  "
             f"loss {progress.loss_sum / progress.weight:.3f}  {share}  "
             f"{clips_per_second:.1f} clips/s  {clock(left)} left"
         )
@@ -331,7 +297,7 @@ class Loop:
         lost = f"  {epoch['left_out']} clips left out" if epoch["left_out"] else ""
         average = f"  averaged: loss {epoch['ema_loss']:.3f}  {_share(epoch, 'ema')}" if "ema_loss" in epoch else ""
         self.reporter.progress(
-            f"epoch {epoch['epoch']}/{self.config.epochs}  loss {epoch['train_loss']:.3f}  "
+            f"epoch {epoch['epoch']}/{self.schedule.epochs}  loss {epoch['train_loss']:.3f}  "
             f"{_share(epoch, 'train')}  validation loss {epoch['val_loss']:.3f}  {_share(epoch, 'val')}"
             f"{average}{' (best)' if is_best else ''}{lost}  {epoch['clips_per_second']:.1f} clips/s  "
             f"{clock(self.progress.seconds)}",
@@ -339,7 +305,7 @@ class Loop:
         )
 
     def _reached_limit(self) -> bool:
-        return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
+        return self.settings.max_steps is not None and self.progress.step >= self.settings.max_steps
 
 
 def _share(epoch: Mapping[str, Any], name: str) -> str:

@@ -42,6 +42,10 @@ class Step(NamedTuple):
 class ClipObjective(nn.Module):
     """``loss`` of the clip's class, of its parts of several, or of its several classes; by default cross-entropy."""
 
+    clip_extra = True
+    """Whether the clipped norm is that of all gradients, or of the network's without those of ``extra``, which are then
+    left as they are: where those are much larger, they would decide how far the network goes at each step."""
+
     def __init__(self, model: DualFormer, preprocessing: Preprocessing, *, loss: ClipLoss | None = None) -> None:
         super().__init__()
         self.model = model

@@ -1,4 +1,4 @@
-"""What a run will be, before anything is written: its data, its network, and every setting that was left open."""
+"""A run before anything is written: its data, its network, and every setting that was left open, decided."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from dualformer.datasets.flip_map import describe_mirrored_labels
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Config
 from dualformer.model.presets import list_models, preset_config
-from dualformer.training.batch_count import count_batches
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.class_weights import BALANCED
 from dualformer.training.distributed import Processes, processes
+from dualformer.training.optimizer import Schedule
 from dualformer.training.propose import propose
-from dualformer.training.run_folder import LAST
+from dualformer.training.run_folder import CLASS_WEIGHTS, CONFIG, FLIP_MAP, LAST, NETWORK
 from dualformer.training.settings.augmentation_settings import Flip
 from dualformer.training.settings.data_settings import RENDERED
 from dualformer.training.settings.network_settings import RANDOM
-from dualformer.training.settings.optimizer_settings import PAPER_BATCH
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source, open_source
 from dualformer.video.augmentation import Augmentation
@@ -31,14 +30,6 @@ from dualformer.weights.locate import resolve
 from dualformer.weights.resample import of_images
 from dualformer.weights.resize_clip import video_config
 from dualformer.weights.safetensors_file import read_card
-
-CONFIG = "config.json"
-FLIP_MAP = "flip_map.json"
-"""The run's own copy of what `flip_map` says."""
-CLASS_WEIGHTS = "class_weights.csv"
-"""Likewise of a file of `class_weights`."""
-NETWORK = "network.json"
-"""The network of a run that trains a variant of a preset."""
 
 Variant = Callable[[Config], Config]
 """Another network for the same clips and classes."""
@@ -56,36 +47,12 @@ class Prepared:
     augmentation: Augmentation
     mirrored: tuple[int, ...] | None
     """For each class the label of its mirrored clips, as `TrainingClips` takes it."""
-    card: Card | None
-    """That of the starting weights, or of those that the run has made so far."""
     processes: Processes
+    schedule: Schedule
     varied: bool
     """Whether the network is a variant of what the config says."""
     lines: tuple[str, ...]
     """What there is to tell of it."""
-
-    @property
-    def clips_per_step(self) -> int:
-        """On all devices together."""
-        assert self.config.batch_size is not None
-        return self.config.batch_size * self.config.accumulate * self.processes.world
-
-    @property
-    def lr(self) -> float:
-        """The peak learning rate, with `scale_lr` done."""
-        assert self.config.lr is not None
-        return self.config.lr * self.config.lr_factor(self.clips_per_step)
-
-    @property
-    def rate(self) -> str:
-        """The learning rate, and how it follows the batch."""
-        share = f"{self.clips_per_step}/{PAPER_BATCH}"
-        how = {
-            "off": "not scaled with the batch",
-            "linear": f"{self.config.lr:g} × {share}",
-            "sqrt": f"{self.config.lr:g} × √({share})",
-        }
-        return f"{self.lr:g} ({how[self.config.scale_lr]})"
 
 
 def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
@@ -93,60 +60,21 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
 
     A run that is resumed has its own settings. Errors: as `train` says of settings that cannot work.
     """
-    out = Path(config.out)
-    where = None
-    if config.resume:
-        config, where = _settings_of_run(out, config)
-    elif has_begun(out):
-        raise ValueError(f"{out} already holds a run; go on with it by `resume=True`, or choose another `out`")
-    where = where or processes(config.devices, config.nodes, accelerator=config.accelerator)
-    config = config.replace(devices=where.devices, nodes=where.nodes)
+    config, where = _resumed(config) if config.resume else _begun(config)
     source = open_source(_of_one_process(config))
-    config = config.replace(shuffle=source.shuffle)
-    card = starting_card(config)
-    lines: list[str] = []
-    if not config.resume:
-        named = config.start
-        config, lines = propose(
-            config,
-            videos=source.size,
-            counts=source.counts,
-            val_videos=source.val_size,
-            val_counts=source.val_counts,
-            card=card,
-            ranks=where.world,
-        )
-        card = card if config.start == named else starting_card(config)
+    config, card, proposed = _proposed(config.replace(shuffle=source.shuffle), source, ranks=where.world)
     network, preprocessing = plan_network(config, classes=len(source.classes), variant=variant, card=card)
-    varied = (out / NETWORK).is_file() if config.resume else variant is not None
+    varied = (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
     flip = "off" if config.overfit else config.flip_for(source.classes)
     config = _closed(config, network, preprocessing, flip=flip, where=where)
     if config.data == RENDERED:  # how hard its clips are follows the epochs
         source = open_source(config)
     augmentation, mirrored = config.augmentation(source.classes), config.mirrored_labels(source.classes)
-    assert config.batch_size is not None
-    count_batches(  # what does not go together is refused before other processes are started
-        source.size,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        repeats=config.repeats,
-        mixes=config.mixes,
-        world=where.world,
-    )
+    # What does not go together is refused before other processes are started.
+    schedule = Schedule.of(config, source.size, world=where.world)
     if config.freeze_stages > len(network.stages):
         raise ValueError(f"`freeze_stages={config.freeze_stages}`: the network has {len(network.stages)} stages")
-    rate = f" at {preprocessing.fps:g} frames per second" if preprocessing.fps else ""
-    frozen = {"backbone": "; all but the classifier is frozen"}.get(
-        config.freeze, f"; the first {config.freeze_stages} stages are frozen" if config.freeze_stages else ""
-    )
-    model = (
-        f"model: {config.model or 'as in the starting weights'}{f', varied ({NETWORK})' if varied else ''}, starting "
-        f"from {'random weights' if config.start == RANDOM else config.start}{frozen}; clips of "
-        f"{preprocessing.frames} frames, stride {preprocessing.stride}{rate}, "
-        f"{preprocessing.crop}x{preprocessing.crop} pixels"
-    )
-    varied_how = [augmentation.describe(describe_mirrored_labels(mirrored) if mirrored else "")]
-    varied_how += config.describe_mixing()
+    how = [augmentation.describe(describe_mirrored_labels(mirrored) if mirrored else ""), *config.describe_mixing()]
     return Prepared(
         config=config,
         source=source,
@@ -154,14 +82,14 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
         preprocessing=preprocessing,
         augmentation=augmentation,
         mirrored=mirrored,
-        card=card,
         processes=where,
+        schedule=schedule,
         varied=varied,
         lines=(
             f"data: {source.description}",
-            *lines,
-            model,
-            f"augmentation (mirroring by `flip={flip}`): {'; '.join(varied_how)}",
+            *proposed,
+            _describe_model(config, preprocessing, varied=varied),
+            f"augmentation (mirroring by `flip={flip}`): {'; '.join(how)}",
         ),
     )
 
@@ -213,11 +141,20 @@ def from_weights(config: TrainConfig) -> str | None:
     return None if config.start == RANDOM else config.start
 
 
-def _settings_of_run(out: Path, asked: TrainConfig) -> tuple[TrainConfig, Processes]:
+def _begun(config: TrainConfig) -> tuple[TrainConfig, Processes]:
+    """The settings of a new run, with its processes."""
+    if has_begun(Path(config.out)):
+        raise ValueError(f"{config.out} already holds a run; go on with it by `resume=True`, or choose another `out`")
+    where = processes(config.devices, config.nodes, accelerator=config.accelerator)
+    return config.replace(devices=where.devices, nodes=where.nodes), where
+
+
+def _resumed(asked: TrainConfig) -> tuple[TrainConfig, Processes]:
     """The settings that the run in ``out`` was started with, but for those that do not change its result.
 
     Its batches are dealt to as many processes as are asked for. Errors: ``ValueError`` where that leaves a rest.
     """
+    out = Path(asked.out)
     if not (out / CONFIG).is_file():
         raise FileNotFoundError(f"{out}: no run to resume (there is no {CONFIG}); start it without `resume=True`")
     then = TrainConfig.load(out / CONFIG)
@@ -257,6 +194,39 @@ def _settings_of_run(out: Path, asked: TrainConfig) -> tuple[TrainConfig, Proces
     return settings, now
 
 
+def _proposed(config: TrainConfig, source: Source, *, ranks: int) -> tuple[TrainConfig, Card | None, list[str]]:
+    """A new run's settings with what the number of videos suggests, the card of the starting weights, and the reasons.
+
+    Of a run that is resumed the settings as they are, and the card of the weights that it has made so far.
+    """
+    card = starting_card(config)
+    if config.resume:
+        return config, card, []
+    proposed, lines = propose(
+        config,
+        videos=source.size,
+        counts=source.counts,
+        val_videos=source.val_size,
+        val_counts=source.val_counts,
+        card=card,
+        ranks=ranks,
+    )
+    return proposed, card if proposed.start == config.start else starting_card(proposed), lines
+
+
+def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) -> str:
+    """The line on network, starting weights and clips."""
+    rate = f" at {pre.fps:g} frames per second" if pre.fps else ""
+    frozen = f"; the first {config.freeze_stages} stages are frozen" if config.freeze_stages else ""
+    if config.freeze == "backbone":
+        frozen = "; all but the classifier is frozen"
+    return (
+        f"model: {config.model or 'as in the starting weights'}{f', varied ({NETWORK})' if varied else ''}, starting "
+        f"from {'random weights' if config.start == RANDOM else config.start}{frozen}; clips of "
+        f"{pre.frames} frames, stride {pre.stride}{rate}, {pre.crop}x{pre.crop} pixels"
+    )
+
+
 def _of_one_process(config: TrainConfig) -> TrainConfig:
     """The memory for decoded videos is that of all processes of a machine."""
     assert isinstance(config.devices, int)
@@ -267,7 +237,8 @@ def _closed(
     config: TrainConfig, network: Config, preprocessing: Preprocessing, *, flip: Flip, where: Processes
 ) -> TrainConfig:
     """``config`` with nothing left open."""
-    assert config.batch_size is not None and config.epochs is not None
+    batch_size, epochs = config.batch_size, config.epochs
+    assert batch_size is not None and epochs is not None
     config = config.replace(
         model=config.model or preset_of(network),
         frames=preprocessing.frames,
@@ -279,15 +250,11 @@ def _closed(
     )
     if config.overfit and not config.resume:
         most = max(1, config.overfit // where.world)
-        assert config.batch_size is not None
-        config = config.without_augmentation().replace(
-            drop_path=0.0, dropout=0.0, batch_size=min(config.batch_size, most)
-        )
+        config = config.without_augmentation().replace(drop_path=0.0, dropout=0.0, batch_size=min(batch_size, most))
     if config.backbone_lr is None:
         config = config.replace(backbone_lr=0.1 if from_weights(config) else 1.0)
     if config.warmup_epochs is None:
-        assert config.epochs is not None
-        config = config.replace(warmup_epochs=config.epochs / 12)
+        config = config.replace(warmup_epochs=epochs / 12)
     if config.workers is None:
         config = config.replace(workers=max(1, min(8, (os.cpu_count() or 1) // where.devices - 1)))
     return config

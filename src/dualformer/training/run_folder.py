@@ -1,8 +1,9 @@
-"""What a run leaves in its folder besides its checkpoints: weights, figures and curves."""
+"""The folder of a run, but for its checkpoints: settings, weights, metrics and curves, and the summary at its end."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -10,12 +11,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
+from dualformer.datasets.flip_map import read_flip_map
+from dualformer.datasets.shards.read_shards import find_shards
+from dualformer.datasets.splits import write_split
+from dualformer.files import write_text
+from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
+from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.checkpoint import CHECKPOINTS, Progress
-from dualformer.training.reporter import draw_curves, read_metrics, write_metrics
+from dualformer.training.class_weights import BALANCED, read_class_weights, write_class_weights
+from dualformer.training.propose import FEW_TO_JUDGE
+from dualformer.training.recipes import Recipe
+from dualformer.training.reporter import CURVES, clock, draw_curves, read_metrics, write_metrics
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.sources import Source
 from dualformer.training.validation import ValidationResult
+from dualformer.video.backend import decoder
 from dualformer.weights.safetensors_file import Card, save_weights
 
+CONFIG = "config.json"
+FLIP_MAP = "flip_map.json"
+"""The run's own copy of what `flip_map` says."""
+CLASS_WEIGHTS = "class_weights.csv"
+"""Likewise of a file of `class_weights`."""
+NETWORK = "network.json"
+"""The network of a run that trains a variant of a preset."""
+SPLIT = "split.csv"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 AVERAGE = "ema.safetensors"
@@ -119,3 +141,75 @@ class Record:
             assert self._decay is not None
             metrics["ema"] = self._decay
         save_weights(path, networks[name], dataclasses.replace(self.card, metrics=metrics))
+
+
+def settings_writer(config: TrainConfig, source: Source, network: Config | None) -> Callable[[], None]:
+    """Returns what writes the run's settings into its folder, and again should that be taken away.
+
+    ``network`` is that of a run that trains a variant. All files are read here.
+    """
+    out = Path(config.out)
+    variant = json.dumps(network.to_dict(), indent=2) + "\n" if network else None
+    flips = None
+    if config.flip_map is not None:
+        flips = json.dumps(read_flip_map(config.flip_map, source.classes), indent=2, ensure_ascii=False) + "\n"
+    weights = None
+    if config.class_weights not in (None, BALANCED):
+        weights = write_class_weights(read_class_weights(config.class_weights, source.classes))
+
+    def describe() -> None:
+        for path, text in ((out / NETWORK, variant), (out / FLIP_MAP, flips), (out / CLASS_WEIGHTS, weights)):
+            if text is None:
+                path.unlink(missing_ok=True)  # another run's
+            else:
+                write_text(path, text)
+        config.replace(resume=False).save(out / CONFIG, decoder=decoder())
+        if source.splits and not source.splits.overlapping:
+            write_split(out / SPLIT, source.splits)
+
+    return describe
+
+
+def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]:
+    """Lines for the end of a run, by its recipe if it had one."""
+    config = TrainConfig.load(result.out / CONFIG)
+    lines = [f"done in {clock(result.seconds)}: {_best(result)}; {result.clips_per_second:.1f} clips/s"]
+    if config.overfit:
+        lines.append(
+            "the videos are those that it was trained on: memorised is near 100 %, and nothing else was tested"
+        )
+    elif result.val_clips < FEW_TO_JUDGE and result.epochs > 1:
+        lines.append(
+            f"the best of {result.epochs} epochs, chosen by {result.val_clips} videos, looks better than it is: expect "
+            "less of other videos, and keep some apart that choose nothing"
+        )
+    if recipe and recipe.expected != "–":
+        lines.append(f"the recipe {recipe.name} gave {recipe.expected} % with its own data and views {recipe.views}")
+    lines.append(f"weights: {result.weights}   curves: {result.out / CURVES}")
+    if options := _to_judge_by(result, config):
+        options |= {"views": recipe.views} if recipe else {}
+        said = " ".join(f"--{name} {value}" for name, value in options.items())
+        lines.append(f"next: dualformer evaluate {result.weights} {said}")
+    lines.append(f"next: dualformer predict VIDEO --weights {result.weights}")
+    return lines
+
+
+def _best(result: TrainResult) -> str:
+    """What the best epoch got."""
+    epoch = f"in epoch {result.best_epoch} of {result.epochs}"
+    if result.best_map is not None:
+        return f"mean average precision {result.best_map:.1%} on {result.val_clips} validation videos {epoch}"
+    low, high = wilson_interval(round(result.best_top1 * result.val_clips), result.val_clips)
+    interval = f"95 % interval {low:.1%} to {high:.1%}"
+    return f"{result.best_top1:.1%} of {result.val_clips} validation videos right {epoch} ({interval})"
+
+
+def _to_judge_by(result: TrainResult, config: TrainConfig) -> dict[str, Any]:
+    """Options of `dualformer evaluate` for what the run was validated on; empty where there are none."""
+    chosen = config.train_on or config.val_on or config.manifest
+    if parse_benchmark(config.data) and not chosen:
+        return {"data": config.data}
+    # Not the folder or file itself: where val was drawn from it, it holds the training videos too.
+    if (result.out / SPLIT).is_file():
+        return {"data": result.out / SPLIT, "on": "split=val"}
+    return {"data": config.data} if find_shards(config.data) else {}

@@ -1,17 +1,16 @@
-"""Optimizer steps: what one of them does to the weights, however its clips are dealt to batches and processes."""
+"""Optimizer steps: forward and backward pass, clipping, AdamW, however clips are dealt to batches and processes."""
 
 from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from dualformer.datasets.samples import first_few
@@ -19,45 +18,11 @@ from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.training.batchnorm import over_all_processes
 from dualformer.training.checkpoint import Progress, Trained
-from dualformer.training.distributed import ProcessGroup, whole
+from dualformer.training.distributed import ProcessGroup, own_part, whole
 from dualformer.training.ema import Average, assembled
-from dualformer.training.freezing import freeze, frozen_parts, keep_still
-from dualformer.training.nonfinite import unusual_clips, why
 from dualformer.training.objective import Batch, ClipObjective, Step
-from dualformer.training.optimizer import parameter_groups, schedule
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """Numbers of the loop; `TrainConfig` explains them."""
-
-    epochs: int
-    batch_size: int
-    accumulate: int = 1
-    lr: float
-    """With `scale_lr` done."""
-    backbone_lr: float = 1.0
-    layer_decay: float = 1.0
-    weight_decay: float = 0.02
-    warmup_epochs: float = 0.0
-    clip_grad: float = 1.0
-    clip_extra: bool = True
-    """Whether the norm is that of all gradients, or of the network's without those of what learns beside it, which are
-    then left as they are: where those are much larger, they would decide how far the network goes at each step."""
-    ema: float | None = None
-    freeze: Literal["nothing", "backbone"] = "nothing"
-    freeze_stages: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
-    workers: int = 0
-    max_steps: int | None = None
-    save_minutes: float = 5.0
-    keep: int = 2
-
-    def decisive(self) -> dict[str, Any]:
-        """What decides the result, but for the batch, which several processes may share."""
-        free = ("batch_size", "workers", "max_steps", "save_minutes", "keep")
-        return {name: value for name, value in vars(self).items() if name not in free}
+from dualformer.training.optimizer import Schedule, freeze, keep_frozen, parameter_groups
+from dualformer.training.settings.train_config import TrainConfig
 
 
 class NonFiniteLossError(DualFormerError):
@@ -77,38 +42,30 @@ class _SoFar:
 class TrainStep:
     """Changes the weights of ``objective``, batch by batch, and counts in ``progress``.
 
-    ``steps`` and ``warmup`` are the schedule's; ``name`` says what video the ``index`` of a clip is.
+    ``name`` says what video the ``index`` of a clip is.
     """
 
     def __init__(
         self,
         objective: ClipObjective,
-        config: LoopConfig,
+        settings: TrainConfig,
+        schedule: Schedule,
         *,
-        steps: int,
-        warmup: int,
         fabric: Fabric,
         ranks: ProcessGroup,
-        name: Callable[[int], str] | None,
+        name: Callable[[int], str] | None = None,
     ) -> None:
-        self._config, self._steps, self._warmup = config, steps, warmup
+        assert settings.precision != "auto"
+        self._settings, self._schedule = settings, schedule
         self._fabric, self._ranks, self._name = fabric, ranks, name
         self._raw = objective
-        self._frozen = frozen_parts(objective.model, config.freeze, config.freeze_stages)
-        freeze(self._frozen)
+        self._frozen = freeze(objective.model, settings)
         if ranks.world > 1:
             over_all_processes(objective)
         self._objective = fabric.setup_module(objective)
-        groups = parameter_groups(
-            objective.model,
-            lr=config.lr,
-            backbone_lr=config.backbone_lr,
-            layer_decay=config.layer_decay,
-            weight_decay=config.weight_decay,
-            extra=objective.extra,
-        )
-        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999))
-        self._average = Average(objective.model, config.ema) if config.ema is not None else None
+        groups = parameter_groups(objective.model, settings, lr=schedule.lr, extra=objective.extra)
+        self._optimizer = torch.optim.AdamW(groups)
+        self._average = Average(objective.model, settings.ema) if settings.ema is not None else None
         self.trained = Trained(objective=objective, optimizer=self._optimizer, average=self._average)
         self._is_cut = any(isinstance(parameter, DTensor) for parameter in objective.parameters())
         self._so_far = _SoFar()
@@ -133,29 +90,29 @@ class TrainStep:
 
     def begin_epoch(self) -> None:
         self._objective.train()
-        keep_still(self._frozen)
+        keep_frozen(self._frozen)
         self._so_far = _SoFar()
 
     def batch(self, batch: Batch, progress: Progress) -> dict[str, float] | None:
         """Adds a batch's gradients; returns the step's figures, if it completes one. Errors: `NonFiniteLossError`."""
-        config, so_far = self._config, self._so_far
-        closes_step = (progress.batch + 1) % config.accumulate == 0
+        so_far, schedule = self._so_far, self._schedule
+        closes_step = (progress.batch + 1) % self._settings.accumulate == 0
         with self._fabric.no_backward_sync(self._objective, enabled=not closes_step):
             with self.autocast():
                 step: Step = self._objective(batch)
             # Added over batches and processes, clips count as they would in one batch, however few each has left. What
             # that makes of the mean is known when the step is complete.
             weight = float(len(step.logits)) if step.weight is None else float(step.weight)
-            self._fabric.backward(step.loss * (weight / (config.batch_size * config.accumulate)))
+            self._fabric.backward(step.loss * (weight / (schedule.clips_per_step // schedule.world)))
         loss = float(step.loss.detach())
         right, found, named = _right(step.logits, batch, multi_label=self._raw.loss.multi_label)
         parts = [float(part.detach()) * weight for part in step.parts.values()]
         loss_sum, weights, right, found, named, clips, *parts = self._ranks.total(
             loss * weight, weight, right, found, named, len(step.logits), *parts
         )
-        videos = unusual_clips(step.logits, batch.get("index"))
+        videos = _unusual_clips(step.logits, batch.get("index"))
         if not math.isfinite(loss_sum):
-            reason = why(batch, self._raw)
+            reason = _why(batch, self._raw)
             self._ranks.agree(
                 None if math.isfinite(loss) else self._no_number("loss", loss, progress, progress.batch, videos, reason)
             )
@@ -176,26 +133,25 @@ class TrainStep:
 
     def autocast(self) -> AbstractContextManager[object]:
         """For the forward pass."""
-        if self._config.precision == "float32":
+        if self._settings.precision == "float32":
             return nullcontext()
         return torch.autocast(self._fabric.device.type, torch.bfloat16)
 
     def _step(self, progress: Progress) -> dict[str, float]:
-        config, so_far = self._config, self._so_far
-        factor = schedule(progress.step, steps=self._steps, warmup=self._warmup)
+        so_far, factor = self._so_far, self._schedule.factor(progress.step)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
-        lost = config.batch_size * self._ranks.world * config.accumulate / so_far.weight
+        lost = self._schedule.clips_per_step / so_far.weight
         if lost != 1:
             for parameter in parameters:
                 if parameter.grad is not None:
                     parameter.grad.mul_(lost)
-        clipped = parameters if config.clip_extra else list(self._raw.model.parameters())
-        norm = float(whole(torch.nn.utils.clip_grad_norm_(clipped, config.clip_grad or math.inf)))
+        clipped = parameters if self._raw.clip_extra else list(self._raw.model.parameters())
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(clipped, self._settings.clip_grad or math.inf)))
         if not math.isfinite(norm):
             videos = [index for indices in self._ranks.gather(so_far.videos) for index in indices]
-            raise self._no_number("gradient's norm", norm, progress, progress.batch - 1, videos, why({}, self._raw))
+            raise self._no_number("gradient's norm", norm, progress, progress.batch - 1, videos, _why({}, self._raw))
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._average:
@@ -222,3 +178,29 @@ def _right(logits: Tensor, batch: Batch, *, multi_label: bool) -> tuple[float, f
     true, said = batch["target"] >= 0.5, logits.detach() >= 0
     right = true.gather(1, best[:, None]).sum()
     return float(right), float(2 * (true & said).sum()), float(true.sum() + said.sum())
+
+
+def _unusual_clips(logits: Tensor, indices: Tensor | None) -> list[int]:
+    """The videos of the clips whose logits are not finite; of all of a batch's, where it is not only some."""
+    if indices is None:
+        return []
+    bad = ~logits.detach().isfinite().all(dim=1)
+    return indices[bad].tolist() if bad.any() else indices.tolist()
+
+
+def _why(batch: Batch, objective: nn.Module) -> str:
+    """The cause of a loss or gradient that is not finite, and the remedy.
+
+    Statistics are no cause: the step itself may have spoilt them.
+    """
+    for key, tensor in batch.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            return f"the data's {key!r} holds values that are no numbers: look at them"
+    if broken := nonfinite_tensor(dict(objective.named_parameters())):
+        return f"weights were no numbers already ({broken}): start from others"
+    return "lower `lr`, or use `precision=float32`"
+
+
+def nonfinite_tensor(tensors: Mapping[str, Tensor]) -> str:
+    """Returns the name of the first tensor with values that are not finite; empty if there is none."""
+    return next((name for name, tensor in tensors.items() if not own_part(tensor.detach()).isfinite().all()), "")

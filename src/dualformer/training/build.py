@@ -1,0 +1,132 @@
+"""A run put together from what was prepared, for training and dry runs: network, objective, clips and loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from dualformer.datasets.benchmarks.find_benchmark import short_name
+from dualformer.errors import DualFormerError
+from dualformer.model.compiling import compile_network
+from dualformer.model.network import DualFormer
+from dualformer.training.checkpoint import has_checkpoint
+from dualformer.training.distributed import ProcessGroup
+from dualformer.training.feed import RunClips
+from dualformer.training.loop import Loop
+from dualformer.training.objective import ClipObjective, make_objective
+from dualformer.training.precision import choose_precision
+from dualformer.training.prepare import Prepared, from_weights
+from dualformer.training.reporter import Reporter
+from dualformer.training.run_folder import settings_writer
+from dualformer.training.settings.mixing_settings import MixingSettings
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train_step import nonfinite_tensor
+from dualformer.video.augmentation import Augmentation
+from dualformer.weights.resample import start_from
+from dualformer.weights.safetensors_file import Card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a run is made of, on the device."""
+
+    settings: TrainConfig
+    """With nothing left open."""
+    objective: ClipObjective
+    clips: RunClips
+
+
+def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None]) -> Parts:
+    """Chooses the precision, makes the network with its starting weights, the objective and the clips.
+
+    Each decision is told to ``say``. A run that goes on from a checkpoint does without starting weights. Errors: as
+    `start_from` and `make_objective`; ``DualFormerError`` for starting weights that are not finite.
+    """
+    settings, source = prepared.config, prepared.source
+    precision = ProcessGroup(fabric).from_first(lambda: choose_precision(settings.precision, fabric.device))
+    settings = settings.replace(precision=precision.name)
+    for line in prepared.lines:
+        say(line)
+    several = f", {prepared.processes} ({_strategy(fabric)})" if fabric.world_size > 1 else ""
+    say(f"computing on {fabric.device.type}{several} in {precision.name}: {precision.reason}")
+    model = DualFormer(prepared.network, seed=settings.seed)
+    model.set_grad_checkpointing(settings.grad_checkpointing)
+    if settings.compile != "no":
+        model = compile_network(model, settings.compile, device=fabric.device)
+    start = from_weights(settings)
+    if start and not goes_on(settings):
+        for note in start_from(model, start, labels=source.classes):
+            say(f"from {start}: {note}")
+        if broken := nonfinite_tensor(model.state_dict()):
+            raise DualFormerError(f"{start}: it holds values that are no numbers (in {broken}); start from others")
+    objective = make_objective(
+        settings,
+        source.has_truth,
+        model,
+        prepared.preprocessing,
+        classes=source.classes,
+        counts=source.counts,
+        videos=source.size,
+    )
+    objective.place(fabric.device)
+    for line in objective.lines:
+        say(line)
+    clips = RunClips(
+        train=objective.feed(source.train(prepared.preprocessing, prepared.augmentation, prepared.mirrored)),
+        val=source.val(prepared.preprocessing),
+        size=source.size,
+        order=source.order,
+        name=source.name,
+    )
+    return Parts(settings=settings, objective=objective, clips=clips)
+
+
+def build_loop(prepared: Prepared, fabric: Fabric, reporter: Reporter) -> Loop:
+    """Returns the loop of a run, with its folder and what a checkpoint must agree with. Errors: as `build_parts`."""
+    parts = build_parts(prepared, fabric, say=reporter.say)
+    settings, source, model = parts.settings, prepared.source, parts.objective.model
+    start = from_weights(settings)
+    starting = f", starting from {Path(start).name}" if start else ""
+    return Loop(
+        parts.objective,
+        parts.clips,
+        settings,
+        card=Card(
+            config=model.config,
+            labels=source.classes,
+            preprocessing=prepared.preprocessing,
+            provenance=f"trained by dualformer on {short_name(settings.data)}{starting}",
+            licence=settings.licence,
+            multi_label=settings.multi_label,
+        ),
+        fabric=fabric,
+        reporter=reporter,
+        fingerprint={
+            "data": source.fingerprint,
+            "model": model.config.to_dict(),
+            "augmentation": augmentation_fingerprint(prepared.augmentation, settings, mirrored=prepared.mirrored),
+            **parts.objective.fingerprint,
+        },
+        describe=settings_writer(settings, source, prepared.network if prepared.varied else None),
+    )
+
+
+def augmentation_fingerprint(
+    augmentation: Augmentation, mixing: MixingSettings, *, mirrored: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Returns how clips and batches are varied, as checkpoints keep it."""
+    mixed = {field.name: getattr(mixing, field.name) for field in fields(MixingSettings)}
+    return {**augmentation.to_dict(), "mirrored": mirrored, **mixed}
+
+
+def goes_on(settings: TrainConfig) -> bool:
+    """Whether the run goes on from a checkpoint."""
+    return settings.resume and has_checkpoint(Path(settings.out))
+
+
+def _strategy(fabric: Fabric) -> str:
+    return "weights cut into shares" if type(fabric.strategy).__name__ == "ModelParallelStrategy" else "DDP"
