@@ -123,7 +123,7 @@ def run(
             size=26,
             name=lambda index: f"clip-{index}.mp4",
         ),
-        TrainConfig(**(SETTINGS | settings | {"data": "noise", "out": str(out)})),
+        TrainConfig(**(SETTINGS | settings), data="noise", out=str(out)),
         card=Card(config=network, labels=("a", "b", "c"), preprocessing=PRE, provenance="a test", licence=""),
         fabric=fabric,
         reporter=(reporter or Reporter()) if is_first() else SilentReporter(),
