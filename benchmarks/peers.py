@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualformer.bench.bench_settings import Setting
-from dualformer.bench.interleave import percentile, take_turns
+from dualformer.bench.interleave import percentile, time_interleaved
 from dualformer.bench.machine_info import describe_machine, matmul_peak
-from dualformer.bench.prepared_network import noise, prepare
-from dualformer.bench.table import rows
+from dualformer.bench.prepared_network import prepare_network, random_views
+from dualformer.bench.table import markdown_table
 from dualformer.model.config import Size3, parse_clip
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import preset_config
@@ -133,13 +133,13 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
             cost = measure_cost(preset_config(OURS[name], clip=clip))
             macs, parameters = cost.linear + cost.attention + cost.convolution, cost.parameters
             setting = Setting(model=OURS[name], clip=clip, batch=options.batch, dtype=options.dtype, threads=threads)
-            works[name] = prepare(setting, device=options.device).run
+            works[name] = prepare_network(setting, device=options.device).run
         else:
             module, build = PEERS[name]
             model = build(imported[module], clip).eval()
             macs = multiply_adds(model, torch.zeros(1, 3, *clip))
             parameters = sum(parameter.numel() for parameter in model.parameters())
-            works[name] = peer(model.to(device), noise(clip, options.batch), options.dtype, device)
+            works[name] = peer(model.to(device), random_views(clip, options.batch), options.dtype, device)
         table[name] = {"model": name, "gmacs": macs / 1e9, "parameters": parameters}
     peaks: list[float] = []
 
@@ -149,7 +149,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     def progress(done: float, total: float) -> None:
         print(f"{done:.0f} of {total:.0f} s", file=sys.stderr, flush=True)
 
-    taken = take_turns(works, rounds=options.rounds, between=products, progress=progress)
+    taken = time_interleaved(works, rounds=options.rounds, between=products, progress=progress)
     for name, row in table.items():
         seconds = median(taken[name])
         row |= {
@@ -197,7 +197,7 @@ def main() -> None:
         ]
         for row in table
     ]
-    print("\n".join(rows(head, cells)))
+    print("\n".join(markdown_table(head, cells)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from dualformer.bench.table import rows
+from dualformer.bench.table import markdown_table
 from dualformer.cli import bench
 from dualformer.model.presets import preset_config
 from dualformer.paper.experiment import Experiment
@@ -83,7 +83,7 @@ def costs() -> str:
     """Every published cost of Tables 2 and 4 to 8 beside ours, and how many come out."""
     computed = [each for key, each in _computed().items() if not key.startswith("1/")]  # Table 1 has no figures
     head = ("row", "FLOPs, paper", "here", "difference", "params M, paper", "here", "difference")
-    text = rows(head, [_cost(each) for each in computed])
+    text = markdown_table(head, [_cost(each) for each in computed])
     agrees = [agree for each in computed for agree in each.agrees.values()]
     off = [f"`{each.row.key}` ({name})" for each in computed for name, agree in each.agrees.items() if not agree]
     verdict = f"{sum(agrees)} of {len(agrees)} published figures come out to the printed digit"
@@ -118,7 +118,7 @@ def _beside(published: float | None, ours: float, *, digits: int) -> tuple[str, 
 def ratios() -> str:
     """The paper's "times fewer", for all views of a video and for one."""
     head = ("than", "paper", "its GFLOPs, views", "ours, views", "times fewer", "for one view each")
-    return "\n".join(rows(head, [_ratio(ratio) for ratio in RATIOS]))
+    return "\n".join(markdown_table(head, [_ratio(ratio) for ratio in RATIOS]))
 
 
 def _ratio(ratio: Ratio) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def _ratio(ratio: Ratio) -> tuple[str, ...]:
 def speed(measured: dict[str, Any], *, date: str) -> str:
     """Time and share of the machine's peak of every network, from what ``dualformer bench --json`` prints."""
     head = ("network", "view", "batch", "computes in", "by", "GMACs", "median, ms", "95 % within, ms", "of the peak")
-    text = rows(head, [_speed(figures) for figures in measured["figures"]])
+    text = markdown_table(head, [_speed(figures) for figures in measured["figures"]])
     machine = measured["machine"]
     return "\n".join([*text, "", f"{date}, `{bench_command(measured)}`: {machine_words(machine)}."])
 
@@ -205,7 +205,7 @@ def directions(runs: Runs) -> str:
                 *(_direction(papers, less_than_base(runs, variant, task)) for task in tasks),
             )
         )
-    return "\n".join(rows(head, lines))
+    return "\n".join(markdown_table(head, lines))
 
 
 def _direction(papers: float, differences: Sequence[float]) -> str:
@@ -243,7 +243,7 @@ def differences(runs: Runs, task: str, pairs: Sequence[tuple[str, str]]) -> str:
         for base, other in pairs
         if {base, other} <= there
     ]
-    return "\n".join(rows(head, lines))
+    return "\n".join(markdown_table(head, lines))
 
 
 def less_than_base(runs: Runs, variant: str, task: str, *, base: str = _BASE) -> list[float]:
@@ -273,7 +273,7 @@ def kinds(runs: Runs, clips: int, *, less: bool = False) -> str:
             cells += ["" if name == _BASE else points(less_than_base(runs, name, task)) for task in tasks]
         seeds = ", ".join(dict.fromkeys(str(len(values)) for values in found if values))
         lines.append((name, *costs, *cells, seeds))
-    return "\n".join(rows(head, lines))
+    return "\n".join(markdown_table(head, lines))
 
 
 def _stuck(percents: Sequence[float], clips: int) -> str:
@@ -291,7 +291,7 @@ def controls(runs: Runs) -> str:
             values = [100 * run[name] for run in runs if run["task"] == task]
             spread = sum(values) / len(values), min(values), max(values)
             lines.append((task, words[name], str(len(values)), *(f"{value:.1f}" for value in spread)))
-    return "\n".join(rows(head, lines))
+    return "\n".join(markdown_table(head, lines))
 
 
 def source(settings: dict[str, Any], runs: Runs, *, date: str, machine: str, out: str = Experiment.out) -> str:

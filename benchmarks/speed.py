@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from dualformer.bench.bench_settings import Backend, Dtype, Setting
 from dualformer.bench.exports import make_exports
-from dualformer.bench.interleave import take_turns
+from dualformer.bench.interleave import time_interleaved
 from dualformer.bench.machine_info import describe_machine, matmul_peak
-from dualformer.bench.prepared_network import noise, prepare, preset_card
-from dualformer.bench.table import rows
+from dualformer.bench.prepared_network import prepare_network, preset_card, random_views
+from dualformer.bench.table import markdown_table
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.model.config import Size3, parse_clip
 from dualformer.model.cost import measure_cost
@@ -59,14 +59,14 @@ Answer = Callable[[], NDArray[np.float32]]
 
 def plain_side(weights: Path, clip: Size3, batch: int, dtype: str) -> Answer:
     model, card = load_weights(weights)
-    plain, views = PlainDualFormer.of(model).eval(), noise(clip, batch)
+    plain, views = PlainDualFormer.of(model).eval(), random_views(clip, batch)
     precision = "bfloat16" if dtype == "bfloat16" else "float32"
     pre, device = card.preprocessing, torch.device("cpu")
     return lambda: view_probabilities(plain, views, pre, device=device, batch_size=batch, precision=precision).numpy()
 
 
 def product_side(setting: Setting, exported: Path | None) -> Answer:
-    prepared = prepare(setting, device="cpu", exported=exported)
+    prepared = prepare_network(setting, device="cpu", exported=exported)
     return lambda: prepared.recognizer.predict_views(prepared.views)
 
 
@@ -124,7 +124,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> list[dict[s
     def progress(done: float, total: float) -> None:
         print(f"{name}: {done:.0f} of {total:.0f} s", file=sys.stderr, flush=True)
 
-    taken = take_turns(works, rounds=options.rounds, between=products, progress=progress)
+    taken = time_interleaved(works, rounds=options.rounds, between=products, progress=progress)
     middle = {key: median(times) for key, times in taken.items()}
     table = []
     for (batch, each), seconds in middle.items():
@@ -189,7 +189,7 @@ def main() -> None:
         )
     print()
     head = ["model", "batch", "side", "ms a clip", "times plain", "of peak", "batch 1 / this", "difference"]
-    print("\n".join(rows(head, [cells(row) for row in table])))
+    print("\n".join(markdown_table(head, [cells(row) for row in table])))
 
 
 if __name__ == "__main__":

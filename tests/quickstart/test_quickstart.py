@@ -9,7 +9,7 @@ import pytest
 from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.inference.recognizer import Recognizer
-from dualformer.quickstart.config import QuickstartConfig
+from dualformer.quickstart import QuickstartConfig
 from dualformer.quickstart.pipeline import CONTROLS, explain_example, quickstart
 from dualformer.training.reporter import Reporter
 from dualformer.training.signals import TrainingInterrupted
@@ -95,5 +95,5 @@ def test_a_folder_with_other_videos_is_left_alone(done: Path):
     with pytest.raises(ValueError, match="holds rendered videos with another"):
         quickstart(small(done, difficulty=1.0), reporter=Lines())
     assert (done / "report" / "figures.json").is_file() and (done / "run" / "best.safetensors").is_file()
-    with pytest.raises(ValueError, match="--epochs must be at least 1"):
+    with pytest.raises(ValueError, match="`epochs` must be at least 1"):
         small(done, epochs=0)

@@ -1,4 +1,4 @@
-"""What is to be measured: one network on one size of clip, in one way."""
+"""What is to be measured: one network on one size of clip, in one way; and the grid of them that a call asks for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dualformer.model.config import Size3
+import torch
+
+from dualformer.model.config import Config, Size3
+from dualformer.model.presets import list_models, preset_config
 from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
+from dualformer.weights.exported.exported_files import is_exported, read_export_card
+from dualformer.weights.keys import times
+from dualformer.weights.open_network import open_card
 
 Backend = Literal["eager", "compile", "torch", "onnx", "openvino"]
 """PyTorch as it is, or compiled; or the network as exported to one of three formats."""
@@ -44,31 +50,86 @@ class Setting:
     def __post_init__(self) -> None:
         for name in ("batch", "threads"):
             if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, not {getattr(self, name)}")
+                raise ValueError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         if min(self.clip) < 1:
-            raise ValueError(f"--clip needs at least 1 frame, row and column, not {'x'.join(map(str, self.clip))}")
+            raise ValueError(f"`clip` needs at least 1 frame, row and column, not {times(self.clip)}")
         if self.dtype not in _DTYPES[self.backend]:
-            raise ValueError(
-                f"--backend {self.backend} does not compute in {self.dtype}, but in {', '.join(_DTYPES[self.backend])}"
-            )
+            known = ", ".join(_DTYPES[self.backend])
+            raise ValueError(f"`backend={self.backend}` does not compute in {self.dtype}, but in {known}")
 
     def __str__(self) -> str:
-        clip = "x".join(map(str, self.clip))
-        return f"{self.model} {clip}, batch {self.batch}, {self.dtype}, {self.backend}, {self.threads} threads"
+        return (
+            f"{self.model} {times(self.clip)}, batch {self.batch}, {self.dtype}, {self.backend}, {self.threads} threads"
+        )
 
 
-def ways_of(backends: Sequence[Backend], dtypes: Sequence[Dtype]) -> tuple[list[tuple[Backend, Dtype]], list[str]]:
-    """Backends with the number formats that each of them computes in, and words for the pairs that there are not.
+def supported_dtypes(
+    backends: Sequence[Backend], dtypes: Sequence[Dtype]
+) -> tuple[list[tuple[Backend, Dtype]], list[str]]:
+    """Pairs of backends with the number formats that each of them computes in, and words for the other pairs.
 
-    Errors: ``ValueError`` if none is left.
+    Errors: ``ValueError`` if no pair is left.
     """
-    ways: list[tuple[Backend, Dtype]] = []
-    missing: list[str] = []
-    for backend, dtype in itertools.product(backends, dtypes):
-        if dtype in _DTYPES[backend]:
-            ways.append((backend, dtype))
+    pairs = list(itertools.product(backends, dtypes))
+    supported: list[tuple[Backend, Dtype]] = [(backend, dtype) for backend, dtype in pairs if dtype in _DTYPES[backend]]
+    unsupported = [f"{backend} in {dtype}" for backend, dtype in pairs if dtype not in _DTYPES[backend]]
+    if not supported:
+        raise ValueError(f"there is no {' and no '.join(unsupported)}: choose another `dtype` or `backend`")
+    return supported, unsupported
+
+
+def benchmark_grid(
+    models: Sequence[str],
+    *,
+    clips: Sequence[Size3] = (),
+    batches: Sequence[int] = (1,),
+    backends: Sequence[Backend] = ("eager",),
+    dtypes: Sequence[Dtype] = ("float32",),
+    threads: Sequence[int] = (),
+) -> tuple[list[Setting], list[str]]:
+    """Every combination, each once, and words for those that no backend supports.
+
+    Without ``clips``, each model's own; without ``threads``, as many as PyTorch takes. An exported model is one clip,
+    backend and number format. Errors: as `config_of` and `read_export_card`; ``ValueError`` where nothing is left, for
+    numbers below 1, or for clips that an exported model does not take.
+    """
+    settings: list[Setting] = []
+    pairs: list[tuple[Backend, Dtype]]
+    unsupported: list[str] = []
+    for model in models:
+        if is_exported(model):
+            card = read_export_card(model, check=False)
+            if other := [clip for clip in clips if clip != card.view]:
+                raise ValueError(
+                    f"{model} takes views of {times(card.view)} only, not of {times(other[0])}: leave `clip` out"
+                )
+            sizes = [card.view]
+            pairs = [
+                (backend, dtype)
+                for (backend, kind), (dtype, precision) in itertools.product(EXPORTED.items(), PRECISIONS.items())
+                if (kind, precision) == (card.format, card.precision)
+            ]
         else:
-            missing.append(f"{backend} in {dtype}")
-    if not ways:
-        raise ValueError(f"there is no {' and no '.join(missing)}: choose another --dtype or --backend")
-    return ways, missing
+            sizes = list(clips) or [config_of(model).clip]
+            pairs, unsupported = supported_dtypes(backends, dtypes)
+        settings += [
+            Setting(model=model, clip=clip, batch=batch, backend=backend, dtype=dtype, threads=count)
+            for clip, batch, (backend, dtype), count in itertools.product(
+                sizes, batches, pairs, threads or [torch.get_num_threads()]
+            )
+        ]
+    return list(dict.fromkeys(settings)), unsupported
+
+
+def config_of(model: str) -> Config:
+    """The config of a preset, of weights or of an exported model.
+
+    Errors: ``ValueError`` for what is neither; ``WeightsError`` for weights that cannot be read.
+    """
+    if model in list_models():
+        return preset_config(model)
+    try:
+        return open_card(model).config
+    except FileNotFoundError as error:
+        names = ", ".join(list_models())
+        raise ValueError(f"{model!r} is no weights file, folder or hub id, nor one of {names}") from error

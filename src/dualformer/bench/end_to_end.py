@@ -1,19 +1,18 @@
-"""From a video file to its label, and where the time goes."""
+"""Times the way from a video file to its label, and its parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
 
 from dualformer.bench.bench_settings import Setting
-from dualformer.bench.interleave import percentile, take_turns
-from dualformer.bench.prepared_network import Prepared
+from dualformer.bench.interleave import percentile, time_interleaved
+from dualformer.bench.prepared_network import PreparedNetwork
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.clip_reader import read_views
 from dualformer.video.container import FrameCountError
@@ -40,12 +39,9 @@ class EndToEnd:
     """Of the whole."""
     runs: int
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def measure_file(
-    ready: Mapping[Setting, Prepared],
+    ready: Mapping[Setting, PreparedNetwork],
     video: Path,
     *,
     rounds: int | None = None,
@@ -53,30 +49,30 @@ def measure_file(
     progress: Callable[[float, float], None] | None = None,
 ) -> list[EndToEnd]:
     """Every setting on one file, in turns; the file lies in the system's cache. Errors: as `Recognizer`."""
-    works: dict[tuple[Setting, str], Callable[[], object]] = {}
+    functions: dict[tuple[Setting, str], Callable[[], object]] = {}
     check_file(ready, video)
     for setting, prepared in ready.items():
         recognizer, pre = prepared.recognizer, prepared.recognizer.preprocessing
         clips, crops = recognizer.views.clips, recognizer.views.crops
         views = read_views(video, pre, clips=clips, crops=crops)
-        for part, work in (
+        for part, function in (
             ("decode", lambda recognizer=recognizer: _decode(video, recognizer)),
             ("read", lambda pre=pre, clips=clips, crops=crops: read_views(video, pre, clips=clips, crops=crops)),
             ("network", lambda recognizer=recognizer, views=views: recognizer.predict_views(views)),
             ("whole", lambda recognizer=recognizer: recognizer(video).top(1)),
         ):
-            works[setting, part] = _with_threads(setting.threads, work)
-    taken = take_turns(works, rounds=rounds, seconds=seconds, progress=progress)
+            functions[setting, part] = _with_threads(setting.threads, function)
+    taken = time_interleaved(functions, rounds=rounds, seconds=seconds, progress=progress)
     return [_parts(setting, str(ready[setting].recognizer.views), taken) for setting in ready]
 
 
-def check_file(ready: Mapping[Setting, Prepared], video: Path) -> None:
+def check_file(ready: Mapping[Setting, PreparedNetwork], video: Path) -> None:
     """Reads the file once. Errors: as `Recognizer`; ``ValueError`` for views that files are not cut to."""
     for setting, prepared in ready.items():
         pre = prepared.recognizer.preprocessing
         own = (pre.frames, pre.crop, pre.crop)
         if own != setting.clip:
-            raise ValueError(f"{setting.model} reads files as {times(own)}: measure them with that --clip")
+            raise ValueError(f"{setting.model} reads files as {times(own)}: measure them with that `clip`")
     read_views(video, next(iter(ready.values())).recognizer.preprocessing)
 
 
@@ -107,10 +103,10 @@ def _decode(video: Path, recognizer: Recognizer) -> None:
                 continue
 
 
-def _with_threads(count: int, work: Callable[[], object]) -> Callable[[], None]:
+def _with_threads(count: int, function: Callable[[], object]) -> Callable[[], None]:
     def run() -> None:
         if torch.get_num_threads() != count:
             torch.set_num_threads(count)
-        work()
+        function()
 
     return run

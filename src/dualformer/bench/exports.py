@@ -1,4 +1,4 @@
-"""The exported models that a measurement needs, made for the occasion."""
+"""Makes the exported models that a measurement needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dualformer.bench.bench_settings import EXPORTED, PRECISIONS, Setting
-from dualformer.bench.prepared_network import BenchError, network_of, noise
+from dualformer.bench.prepared_network import BenchError, network_of, random_views
 from dualformer.export.calibration_clips import Clips
 from dualformer.export.export_weights import SUFFIXES, check_choice, export_weights
 from dualformer.weights.card import Card
@@ -23,16 +23,13 @@ def make_exports(settings: Sequence[Setting], folder: Path, *, say: Callable[[st
     A model takes any batch, so that one serves several settings. It is made and calibrated on noise: how exact it is
     cannot be told from it. Errors: those of `export_weights`, and `BenchError` where an extra is not installed.
     """
-    made: dict[tuple[object, ...], Path] = {}
-    found: dict[Setting, Path] = {}
     wanted = [setting for setting in settings if setting.backend in EXPORTED]
-    for setting in wanted:
-        if not is_exported(setting.model):
-            check_backend(setting)
-    for setting in wanted:
-        if is_exported(setting.model):
-            found[setting] = Path(setting.model)
-            continue
+    found = {setting: Path(setting.model) for setting in wanted if is_exported(setting.model)}
+    missing = [setting for setting in wanted if setting not in found]
+    for setting in missing:
+        check_backend(setting)
+    made: dict[tuple[object, ...], Path] = {}
+    for setting in missing:
         key = (setting.model, setting.clip, setting.backend, setting.dtype)
         if key not in made:
             say(f"exporting {setting.model} for {setting.backend} in {setting.dtype}")
@@ -47,11 +44,11 @@ def check_backend(setting: Setting) -> None:
     try:
         check_choice(EXPORTED[setting.backend], PRECISIONS[setting.dtype])
     except WeightsError as error:
-        raise BenchError(str(error).replace("--format", "--backend")) from error
+        raise BenchError(str(error).replace("`format=", "`backend=")) from error
     _, height, width = setting.clip
     if height != width:
         raise ValueError(
-            f"--backend {setting.backend} takes square views only, not {height}x{width}: say another --clip"
+            f"`backend={setting.backend}` takes square views only, not {height}x{width}: say another `clip`"
         )
 
 
@@ -59,18 +56,20 @@ def _export(setting: Setting, out: Path) -> Path:
     model, card = network_of(setting)
     export_weights(
         model,
-        _cut(card, setting),
+        _cut_card(card, setting),
         out,
         format=EXPORTED[setting.backend],
         precision=PRECISIONS[setting.dtype],
-        clips=Clips(views=noise(setting.clip, 1), source="noise"),
-        calibration=Clips(views=noise(setting.clip, _CALIBRATION), source="noise") if setting.dtype == "int8" else None,
+        clips=Clips(views=random_views(setting.clip, 1), source="noise"),
+        calibration=Clips(views=random_views(setting.clip, _CALIBRATION), source="noise")
+        if setting.dtype == "int8"
+        else None,
         tolerance=float("inf"),
     )
     return out
 
 
-def _cut(card: Card, setting: Setting) -> Card:
+def _cut_card(card: Card, setting: Setting) -> Card:
     frames, side, _ = setting.clip
     pre = card.preprocessing
     if (pre.frames, pre.crop) == (frames, side):

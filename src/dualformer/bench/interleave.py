@@ -1,4 +1,4 @@
-"""Works that take turns, so that whatever else the machine does falls on all of them alike."""
+"""Times functions in turns, so that whatever else the machine does falls on all of them alike."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TypeVar
 
 Key = TypeVar("Key")
 
-_TURN = 0.2  # seconds that a turn lasts at least: the first run of a small network finds the caches of another one
+_TURN_SECONDS = 0.2  # at least: the first run of a small network finds the caches of another one
 
 
-def take_turns(
-    works: Mapping[Key, Callable[[], object]],
+def time_interleaved(
+    functions: Mapping[Key, Callable[[], object]],
     *,
     rounds: int | None = None,
     seconds: float = 20.0,
@@ -23,28 +23,28 @@ def take_turns(
     between: Callable[[], object] | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> dict[Key, list[float]]:
-    """Seconds of every run of every work: each runs in turn, and that again, for so many ``rounds``.
+    """Returns the seconds of every run of every function: each has its turn in each of ``rounds``.
 
-    Without ``rounds``, there are as many as fit into ``seconds``, but ``at_least`` so many. A work has run before its
-    first turn, which is not counted; where a turn is over in no time, it runs several times in it, and the first of
-    them is not counted either. Every work must end with what it computes, and on a GPU wait for it. ``between`` runs
-    after each round. ``progress`` is told the seconds that went by and those that it will have taken in all.
+    Without ``rounds``, there are as many as fit into ``seconds``, but ``at_least`` so many. A function has run before
+    its first turn, which is not counted; where a turn is over in no time, it runs several times in it, and the first of
+    them is not counted either. Every function must return when its result is there, and on a GPU wait for it.
+    ``between`` runs after each round. ``progress`` is told the seconds gone and those of all rounds.
 
     Errors: ``ValueError`` for nothing to do, or for fewer than one round.
     """
-    if not works:
+    if not functions:
         raise ValueError("there is nothing to measure")
     if rounds is not None and rounds < 1:
         raise ValueError(f"there must be at least 1 round, not {rounds}")
     begun = time.perf_counter()
-    for work in works.values():
-        work()
-    taken: dict[Key, list[float]] = {key: [] for key in works}
+    for function in functions.values():
+        function()
+    taken: dict[Key, list[float]] = {key: [] for key in functions}
     started = time.perf_counter()
     done = 0
     while True:
-        for key, work in works.items():
-            taken[key] += _turn(work)
+        for key, function in functions.items():
+            taken[key] += _time_turn(function)
         if between is not None:
             between()
         done += 1
@@ -57,17 +57,17 @@ def take_turns(
             return taken
 
 
-def _turn(work: Callable[[], object]) -> list[float]:
+def _time_turn(function: Callable[[], object]) -> list[float]:
     runs: list[float] = []
-    while not runs or sum(runs) < _TURN:
+    while not runs or sum(runs) < _TURN_SECONDS:
         begun = time.perf_counter()
-        work()
+        function()
         runs.append(time.perf_counter() - begun)
     return runs[1:] if len(runs) > 1 else runs
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least so many per cent of ``values`` do not exceed; the median is that of 50."""
+    """Returns the smallest value that at least ``percent`` of ``values`` do not exceed; of 50, the median."""
     if percent == 50:
         return statistics.median(values)
     ordered = sorted(values)

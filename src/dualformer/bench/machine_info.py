@@ -1,4 +1,4 @@
-"""The machine that figures come from: its description, and the fastest matrix product that PyTorch does on it.
+"""Describes the machine that figures come from, and finds the fastest matrix product that PyTorch does on it.
 
 A network is matrix products for the most part, so their peak is what its speed is held against. On a CPU it is that of
 oneDNN: in float32 PyTorch's own product goes through another library, which reaches less than half of it on AMD, but a
@@ -11,7 +11,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,12 +99,18 @@ def matmul_peak(
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"the peak of {dtype} is not measured; choose float32, bfloat16 or float16")
     device = torch.device(device)
+    with keep_threads(), torch.inference_mode():
+        torch.set_num_threads(threads or torch.get_num_threads())
+        sizes = _PRODUCTS if device.type == "cpu" else _GPU_PRODUCTS
+        return max(_rate(size, dtype, device, seconds / len(sizes)) for size in sizes)
+
+
+@contextmanager
+def keep_threads() -> Iterator[None]:
+    """Afterwards PyTorch computes with as many threads as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
     try:
-        with torch.inference_mode():
-            sizes = _PRODUCTS if device.type == "cpu" else _GPU_PRODUCTS
-            return max(_rate(size, dtype, device, seconds / len(sizes)) for size in sizes)
+        yield
     finally:
         torch.set_num_threads(before)
 

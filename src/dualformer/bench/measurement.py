@@ -1,4 +1,4 @@
-"""Settings measured against each other: in turns, in one process, and against the machine's matrix-multiply peak."""
+"""Measures settings in turns, in one process, against each other and the machine's matrix-multiply peak."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ import torch
 
 from dualformer.bench.bench_settings import EXPORTED, Dtype, Setting
 from dualformer.bench.end_to_end import EndToEnd, check_file, measure_file
-from dualformer.bench.interleave import percentile, take_turns
-from dualformer.bench.machine_info import Machine, describe_machine, matmul_peak
+from dualformer.bench.interleave import percentile, time_interleaved
+from dualformer.bench.machine_info import Machine, describe_machine, keep_threads, matmul_peak
 from dualformer.bench.peak_memory import peak_beyond_weights, peak_on_gpu
-from dualformer.bench.prepared_network import Prepared, prepare
+from dualformer.bench.prepared_network import PreparedNetwork, prepare_network
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.video.preprocessing import DEFAULT_VIEWS
-
-_Product = tuple[Dtype, int, torch.device]
 
 _PEAK_SECONDS = 0.2
 _PEAK_DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -80,7 +78,7 @@ class Measurement:
             "rounds": self.rounds,
             "figures": [figures.to_dict() for figures in self.figures],
             "video": self.video,
-            "files": [file.to_dict() for file in self.files],
+            "files": [asdict(file) for file in self.files],
         }
 
 
@@ -104,88 +102,70 @@ def measure(
     what is freed, for the rest of the process. ``video`` is a file to label as well, by so many ``views``, for as long
     again. ``say`` is told what is done, ``progress`` seconds gone and seconds in all.
 
-    Errors: as `make_exports`, `prepare` and `measure_file`; ``ValueError`` for no settings.
+    Errors: as `make_exports`, `prepare_network` and `measure_file`; ``ValueError`` for no settings.
     """
     if not settings:
         raise ValueError("there is nothing to measure")
-    threads_before = torch.get_num_threads()
     keep_freed = keep_freed and keep_freed_memory()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            exports: Mapping[Setting, Path] = {}
-            if any(setting.backend in EXPORTED for setting in settings):
-                from dualformer.bench.exports import make_exports  # here, because half of the package comes with it
+    with keep_threads(), tempfile.TemporaryDirectory() as folder:
+        exports: Mapping[Setting, Path] = {}
+        if any(setting.backend in EXPORTED for setting in settings):
+            from dualformer.bench.exports import make_exports  # here, because half of the package comes with it
 
-                exports = make_exports(settings, Path(folder), say=say)
-            say(f"making {len(settings)} networks ready")
-            ready = {
-                setting: prepare(setting, device=device, exported=exports.get(setting), views=views)
-                for setting in settings
-            }
-            return _measure(ready, exports, rounds, seconds, memory, keep_freed, video, say, progress)
-    finally:
-        torch.set_num_threads(threads_before)
+            exports = make_exports(settings, Path(folder), say=say)
+        say(f"making {len(settings)} networks ready")
+        ready = {
+            setting: prepare_network(setting, device=device, exported=exports.get(setting), views=views)
+            for setting in settings
+        }
+        products: dict[Setting, tuple[Dtype, int, torch.device]] = {
+            setting: (setting.dtype, setting.threads, prepared.recognizer.device) for setting, prepared in ready.items()
+        }
+        peaks = {product: list[float]() for product in products.values() if product[0] in _PEAK_DTYPES}
+        done = 0
 
+        def time_products() -> None:
+            nonlocal done
+            done += 1
+            for (dtype, threads, at), found in peaks.items():
+                found.append(matmul_peak(_PEAK_DTYPES[dtype], threads, at, seconds=_PEAK_SECONDS))
 
-def _measure(
-    ready: Mapping[Setting, Prepared],
-    exports: Mapping[Setting, Path],
-    rounds: int | None,
-    seconds: float,
-    memory: bool,
-    keep_freed: bool,
-    video: Path | None,
-    say: Callable[[str], None],
-    progress: Callable[[float, float], None] | None,
-) -> Measurement:
-    peaks: dict[_Product, list[float]] = {
-        _product(setting, prepared): [] for setting, prepared in ready.items() if setting.dtype in _PEAK_DTYPES
-    }
-    done = 0
-
-    def time_products() -> None:
-        nonlocal done
-        done += 1
-        for (dtype, threads, device), found in peaks.items():
-            found.append(matmul_peak(_PEAK_DTYPES[dtype], threads, device, seconds=_PEAK_SECONDS))
-
-    if video is not None:
-        check_file(ready, video)
-    say("running each in turn")
-    works = {setting: prepared.run for setting, prepared in ready.items()}
-    taken = take_turns(works, rounds=rounds, seconds=seconds, between=time_products, progress=progress)
-    files: Sequence[EndToEnd] = ()
-    if video is not None:
-        say(f"labelling {video} with each in turn")
-        files = measure_file(ready, video, rounds=rounds, seconds=seconds, progress=progress)
-    held: dict[Setting, int | None] = dict.fromkeys(ready)
-    if memory:
-        say("measuring memory, on a CPU each in a process of its own")
-        for setting, prepared in ready.items():
-            if prepared.recognizer.device.type == "cuda":
-                held[setting] = peak_on_gpu(prepared)
-            elif prepared.recognizer.device.type == "cpu":
-                held[setting] = peak_beyond_weights(setting, exports.get(setting), keep_freed=keep_freed)
-    figures = (
-        _figures(setting, prepared, taken[setting], held[setting], peaks.get(_product(setting, prepared)))
-        for setting, prepared in ready.items()
-    )
+        if video is not None:
+            check_file(ready, video)
+        say("running each in turn")
+        runs = {setting: prepared.run for setting, prepared in ready.items()}
+        taken = time_interleaved(runs, rounds=rounds, seconds=seconds, between=time_products, progress=progress)
+        files: Sequence[EndToEnd] = ()
+        if video is not None:
+            say(f"labelling {video} with each in turn")
+            files = measure_file(ready, video, rounds=rounds, seconds=seconds, progress=progress)
+        held: dict[Setting, int | None] = dict.fromkeys(ready)
+        if memory:
+            say("measuring memory, on a CPU each in a process of its own")
+            for setting, prepared in ready.items():
+                if prepared.recognizer.device.type == "cuda":
+                    held[setting] = peak_on_gpu(prepared)
+                elif prepared.recognizer.device.type == "cpu":
+                    held[setting] = peak_beyond_weights(setting, exports.get(setting), keep_freed=keep_freed)
     return Measurement(
         machine=describe_machine(),
         keeps_freed=keep_freed,
         rounds=done,
-        figures=tuple(figures),
+        figures=tuple(
+            _figures(setting, prepared, taken[setting], held[setting], peaks.get(products[setting]))
+            for setting, prepared in ready.items()
+        ),
         video=str(video) if video else None,
         files=tuple(files),
     )
 
 
-def _product(setting: Setting, prepared: Prepared) -> _Product:
-    return setting.dtype, setting.threads, prepared.recognizer.device
-
-
 def _figures(
-    setting: Setting, prepared: Prepared, taken: Sequence[float], memory: int | None, peaks: Sequence[float] | None
+    setting: Setting,
+    prepared: PreparedNetwork,
+    taken: Sequence[float],
+    memory: int | None,
+    peaks: Sequence[float] | None,
 ) -> Figures:
     cost, p50 = prepared.cost, median(taken)
     return Figures(

@@ -1,6 +1,6 @@
-"""The most memory that a forward pass takes beyond the weights.
+"""Measures the most memory that a forward pass takes beyond the weights.
 
-On a CPU it is measured in a process of its own: what other works have left behind in this one, and what they have
+On a CPU it is measured in a process of its own: what other networks have left behind in this one, and what they have
 raised its peak to, would count as well. The process sets up PyTorch with a network of a few tokens, loads the network,
 runs it three times, and says how much more it held at its peak than before it loaded the network, less the weights. So
 what is kept twice, in another number format or another order, counts. On a GPU PyTorch's allocator knows.
@@ -20,13 +20,11 @@ from pathlib import Path
 import torch
 
 from dualformer.bench.bench_settings import Setting
-from dualformer.bench.prepared_network import BenchError, Prepared, prepare
+from dualformer.bench.prepared_network import BenchError, PreparedNetwork, prepare_network
 from dualformer.inference.allocator import keep_freed_memory
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
-
-_RUNS = 3
 
 
 def peak_beyond_weights(setting: Setting, exported: Path | None = None, *, keep_freed: bool = False) -> int | None:
@@ -49,7 +47,7 @@ def peak_beyond_weights(setting: Setting, exported: Path | None = None, *, keep_
     return int(done.stdout)
 
 
-def peak_on_gpu(prepared: Prepared) -> int:
+def peak_on_gpu(prepared: PreparedNetwork) -> int:
     """Bytes that tensors take at most during a run, beyond those that are there before."""
     device = prepared.recognizer.device
     prepared.run()
@@ -61,26 +59,25 @@ def peak_on_gpu(prepared: Prepared) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def peak_of(ready: Callable[[], tuple[Callable[[], object], int]]) -> int:
-    """Bytes that this process, a fresh one on Linux, takes at most while what ``ready`` makes runs, less a number of
-    bytes that ``ready`` returns beside it.
-    """
-    _hand_back()
-    before = _resident("VmRSS")
-    run, stored = ready()
-    _hand_back()
+def peak_of(prepare: Callable[[], tuple[Callable[[], object], int]]) -> int:
+    """Bytes that this process, a fresh one on Linux, takes at most while the function runs that ``prepare`` returns,
+    less the bytes of weights that ``prepare`` returns beside it."""
+    _trim_heap()
+    before = _read_status("VmRSS")
+    run, weight_bytes = prepare()
+    _trim_heap()
     _CLEAR.write_text("5", encoding="ascii")  # the peak is now what is resident now
-    for _ in range(_RUNS):
+    for _ in range(3):
         run()
-    return max(0, _resident("VmHWM") - before - stored)
+    return max(0, _read_status("VmHWM") - before - weight_bytes)
 
 
-def _resident(field: str) -> int:
+def _read_status(field: str) -> int:
     with _STATUS.open(encoding="ascii") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
 
 
-def _hand_back() -> None:
+def _trim_heap() -> None:
     """Freed memory goes back to the system, where glibc keeps it."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -88,20 +85,20 @@ def _hand_back() -> None:
         trim(0)
 
 
-def _in_this_process(setting: Setting, exported: Path | None) -> int:
+def _peak_in_this_process(setting: Setting, exported: Path | None) -> int:
     # Libraries are loaded, threads started and their code made before anything counts. Those that run exported models
     # do much of it when they load the first one.
     small = Setting(model="dualformer_nano", clip=(2, 32, 32), threads=setting.threads)
     first = small if setting.dtype == "int8" else dataclasses.replace(small, dtype=setting.dtype)
-    prepare(first, device="cpu").run()
+    prepare_network(first, device="cpu").run()
     if exported is not None:
-        prepare(setting, device="cpu", exported=exported).run()
+        prepare_network(setting, device="cpu", exported=exported).run()
 
-    def ready() -> tuple[Callable[[], object], int]:
-        prepared = prepare(setting, device="cpu", exported=exported)
-        return prepared.run, prepared.stored + prepared.views.numel()
+    def load() -> tuple[Callable[[], object], int]:
+        prepared = prepare_network(setting, device="cpu", exported=exported)
+        return prepared.run, prepared.weight_bytes + prepared.views.numel()
 
-    return peak_of(ready)
+    return peak_of(load)
 
 
 if __name__ == "__main__":
@@ -109,4 +106,4 @@ if __name__ == "__main__":
     if asked["keep_freed"]:
         keep_freed_memory()
     wanted = Setting(**{**asked["setting"], "clip": tuple(asked["setting"]["clip"])})
-    print(_in_this_process(wanted, Path(asked["exported"]) if asked["exported"] else None))
+    print(_peak_in_this_process(wanted, Path(asked["exported"]) if asked["exported"] else None))

@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dualformer.bench.bench_settings import Setting
 from dualformer.bench.end_to_end import EndToEnd
-from dualformer.bench.measurement import Measurement
+from dualformer.bench.measurement import Figures, Measurement
 
-_HEAD = (
-    *("model", "clip", "batch", "dtype", "backend", "threads", "GMACs", "p50, ms", "p95, ms", "clips/s"),
-    *("memory, MB", "of peak"),
-)
-_FILE_HEAD = (
-    *(
-        "model",
-        "batch",
-        "dtype",
-        "backend",
-        "threads",
-        "views",
-        "decode, ms",
-        "preprocess, ms",
-        "network, ms",
-        "whole, ms",
-    ),
-    *("p95, ms", "videos/s"),
-)
+_SETTING_COLUMNS: dict[str, Callable[[Setting], str]] = {
+    "model": lambda setting: setting.model,
+    "clip": lambda setting: "×".join(map(str, setting.clip)),
+    "batch": lambda setting: str(setting.batch),
+    "dtype": lambda setting: setting.dtype,
+    "backend": lambda setting: setting.backend,
+    "threads": lambda setting: str(setting.threads),
+}
+_COLUMNS: dict[str, Callable[[Figures], str]] = {
+    "GMACs": lambda figures: f"{figures.macs / 1e9:.2f}",
+    "p50, ms": lambda figures: _ms(figures.p50),
+    "p95, ms": lambda figures: _ms(figures.p95),
+    "clips/s": lambda figures: f"{figures.clips_per_second:.3g}",
+    "memory, MB": lambda figures: "–" if figures.memory is None else f"{figures.memory / 1e6:.0f}",
+    "of peak": lambda figures: "–" if figures.share is None else f"{figures.share:.0%}",
+}
+_FILE_COLUMNS: dict[str, Callable[[EndToEnd], str]] = {
+    "views": lambda file: file.views,
+    "decode, ms": lambda file: _part(file, file.decode),
+    "preprocess, ms": lambda file: _part(file, file.preprocess),
+    "network, ms": lambda file: _part(file, file.network),
+    "whole, ms": lambda file: _ms(file.whole),
+    "p95, ms": lambda file: _ms(file.p95),
+    "videos/s": lambda file: f"{1 / file.whole:.3g}",
+}
 
 
-def markdown(measured: Measurement, *, command: str) -> str:
+def to_markdown(measured: Measurement, *, command: str) -> str:
     """Machine, command, and one or two tables. Memory is in 10⁶ bytes."""
     devices = " and ".join(dict.fromkeys(figures.device for figures in measured.figures))
     allocator = ", the allocator keeps freed memory" if measured.keeps_freed else ""
+    cells = [
+        [*(show(row.setting) for show in _SETTING_COLUMNS.values()), *(show(row) for show in _COLUMNS.values())]
+        for row in measured.figures
+    ]
     lines = [
         f"Machine: {measured.machine}{allocator}.",
         f"Command: `{command}`, on {devices}, {measured.rounds} rounds in turn.",
         "",
-        *rows(_HEAD, [_row(measured, number) for number in range(len(measured.figures))]),
+        *markdown_table([*_SETTING_COLUMNS, *_COLUMNS], cells),
     ]
     peaks = {(f.setting.dtype, f.setting.threads, f.device): f.peak for f in measured.figures if f.peak is not None}
     if peaks:
@@ -47,13 +57,18 @@ def markdown(measured: Measurement, *, command: str) -> str:
         )
         lines += ["", f"Matrix-multiply peak: {'; '.join(told)}."]
     if measured.files:
-        cells = [_file_row(file) for file in measured.files]
-        lines += ["", f"From the file {measured.video} to its label:", "", *rows(_FILE_HEAD, cells)]
+        columns = {name: show for name, show in _SETTING_COLUMNS.items() if name != "clip"}
+        cells = [
+            [*(show(row.setting) for show in columns.values()), *(show(row) for show in _FILE_COLUMNS.values())]
+            for row in measured.files
+        ]
+        table = markdown_table([*columns, *_FILE_COLUMNS], cells)
+        lines += ["", f"From the file {measured.video} to its label:", "", *table]
     return "\n".join(lines) + "\n"
 
 
-def rows(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table with columns of even width; the first column is flush left, the others as their cells are."""
+def markdown_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table with columns of even width, all flush left."""
     table = [tuple(head), *map(tuple, cells)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
@@ -62,45 +77,8 @@ def rows(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
-def _row(measured: Measurement, number: int) -> tuple[str, ...]:
-    figures = measured.figures[number]
-    setting = figures.setting
-    return (
-        setting.model,
-        _clip(setting),
-        str(setting.batch),
-        setting.dtype,
-        setting.backend,
-        str(setting.threads),
-        f"{figures.macs / 1e9:.2f}",
-        _ms(figures.p50),
-        _ms(figures.p95),
-        f"{figures.clips_per_second:.3g}",
-        "–" if figures.memory is None else f"{figures.memory / 1e6:.0f}",
-        "–" if figures.share is None else f"{figures.share:.0%}",
-    )
-
-
-def _file_row(file: EndToEnd) -> tuple[str, ...]:
-    setting = file.setting
-    total = file.decode + file.preprocess + file.network
-    parts = (f"{_ms(part)} ({part / total:.0%})" for part in (file.decode, file.preprocess, file.network))
-    return (
-        setting.model,
-        str(setting.batch),
-        setting.dtype,
-        setting.backend,
-        str(setting.threads),
-        file.views,
-        *parts,
-        _ms(file.whole),
-        _ms(file.p95),
-        f"{1 / file.whole:.3g}",
-    )
-
-
-def _clip(setting: Setting) -> str:
-    return "×".join(map(str, setting.clip))
+def _part(file: EndToEnd, seconds: float) -> str:
+    return f"{_ms(seconds)} ({seconds / (file.decode + file.preprocess + file.network):.0%})"
 
 
 def _ms(seconds: float) -> str:

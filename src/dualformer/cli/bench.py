@@ -61,15 +61,15 @@ class Options:
 def run(options: Options) -> int:
     import json
 
-    from dualformer.bench.grid import plan
+    from dualformer.bench.bench_settings import benchmark_grid
     from dualformer.bench.machine_info import describe_machine
     from dualformer.bench.measurement import measure
-    from dualformer.bench.table import markdown
+    from dualformer.bench.table import to_markdown
     from dualformer.cli.progress import Progress
     from dualformer.files import write_text
     from dualformer.model.config import parse_clip
 
-    settings, left_out = plan(
+    settings, left_out = benchmark_grid(
         options.models,
         clips=[parse_clip(clip) for clip in options.clip],
         batches=options.batch,
@@ -95,7 +95,7 @@ def run(options: Options) -> int:
             say=progress.say,
             progress=lambda done, total: progress.show(round(done), max(1, round(total))),
         )
-    text = markdown(measured, command=command_of(options))
+    text = to_markdown(measured, command=command_of(options))
     print(json.dumps(measured.to_dict()) if options.json else f"\n{text}")
     if options.out is not None:
         write_text(options.out, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dualformer.cli.shared_options import only
-from dualformer.quickstart.config import QuickstartConfig
+from dualformer.quickstart import QuickstartConfig
 
 
 @dataclass(frozen=True, kw_only=True)

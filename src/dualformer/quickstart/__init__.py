@@ -1,6 +1,37 @@
 """From nothing to a trained and tested recogniser: every room of the house used once, on data that it makes itself.
 
 Videos of eight motions are rendered as files, which differ in nothing but how things move. A nano network learns them,
-starting from the weights that come with the package; another one learns from scratch, for comparison. Both are judged
+starting from the weights that come with the package; another one learns from scratch, for comparison. Both are tested
 on files that neither saw, and so are two controls that take the motion away: whoever passes those cheats.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig:
+    """What is made and how long it is trained on. The defaults take a few minutes on two cores."""
+
+    out: str = "quickstart"
+    """Folder for videos, training runs and the report."""
+    train_videos: int = 40
+    """Rendered videos of each class to train on."""
+    val_videos: int = 5
+    """Of each class, to choose the best epoch by."""
+    test_videos: int = 25
+    """Of each class, to judge by in the end."""
+    difficulty: float = 0.7
+    """0 is one bright actor on a flat background, 1 is textured, faint, noisy and shaken."""
+    epochs: int = 5
+    start: str = "rendered"
+    """Weights to start from."""
+    scratch: bool = True
+    """Train a second network from random weights, with the same videos and as many steps."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train_videos", "val_videos", "test_videos", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, not {getattr(self, name)}")

@@ -20,7 +20,7 @@ from dualformer.explain.explain_video import explain_video
 from dualformer.explain.gradcam import CaptumMissingError
 from dualformer.files import write_text
 from dualformer.inference.recognizer import Prediction, Recognizer
-from dualformer.quickstart.config import QuickstartConfig
+from dualformer.quickstart import QuickstartConfig
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.reporter import CURVES, Reporter, clock
 from dualformer.training.run_folder import CONFIG, TrainResult
@@ -66,28 +66,28 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
             scratch = _train(config, out / "scratch", start=None, reporter=reporter)
     test = open_videos(out / "videos" / "test")
     with _step(reporter, seconds, "test", f"4/5 testing on {len(test)} videos that were not trained on"):
-        judged = _judge(trained.weights, test)
-        controls = {control: _judge(trained.weights, test, control=control) for control in CONTROLS}
-        judged_scratch = _judge(scratch.weights, test) if scratch else None
+        evaluation = _evaluate(trained.weights, test)
+        controls = {control: _evaluate(trained.weights, test, control=control) for control in CONTROLS}
+        scratch_evaluation = _evaluate(scratch.weights, test) if scratch else None
     with _step(reporter, seconds, "report", f"5/5 labelling one of them and writing the report to {report}"):
         file = test.samples[0].path
         recognizer = Recognizer.load(trained.weights, views="1x1")
         example = recognizer(file)
         figures = {
-            "top1": judged.figures["top1"],
+            "top1": evaluation.figures["top1"],
             "chance": 1 / len(test.classes),
             "controls": {name: control.figures["top1"] for name, control in controls.items()},
-            "from_scratch_top1": judged_scratch.figures["top1"] if judged_scratch else None,
+            "from_scratch_top1": scratch_evaluation.figures["top1"] if scratch_evaluation else None,
             "started_from": read_card(resolve(config.start)).provenance,
             "training_clips_per_second": trained.clips_per_second,
             "example": {"file": str(file), "top": example.top(3)},
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
         }
-        extra = {key: value for key, value in figures.items() if key not in judged.figures}
-        written = write_report(report, judged, extra=extra, rows=8)
+        extra = {key: value for key, value in figures.items() if key not in evaluation.figures}
+        written = write_report(report, evaluation, extra=extra, rows=8)
         shutil.copyfile(out / "run" / CURVES, report / CURVES)
         explained = explain_example(recognizer, file, report, reporter)
-        write_text(report / "README.md", _page(config, figures, judged, len(test), explained))
+        write_text(report / "README.md", _report_text(config, figures, evaluation, len(test), explained))
     figures = json.loads(written.figures.read_text())
     return QuickstartResult(report=report, weights=trained.weights, figures=figures, example=example)
 
@@ -130,7 +130,7 @@ def _train(config: QuickstartConfig, folder: Path, *, start: str | None, reporte
     return train(settings, reporter=reporter)
 
 
-def _judge(weights: Path, test: VideoList, *, control: Control = "none") -> Evaluation:
+def _evaluate(weights: Path, test: VideoList, *, control: Control = "none") -> Evaluation:
     model, card = load_weights(weights)
     return evaluate(model, card, test, views="1x1", batch_size=16, control=control)
 
@@ -147,8 +147,8 @@ def explain_example(recognizer: Recognizer, file: Path, report: Path, reporter: 
     return explanation.save(report)["gif"]
 
 
-def _page(
-    config: QuickstartConfig, figures: Mapping[str, Any], judged: Evaluation, videos: int, explained: Path | None
+def _report_text(
+    config: QuickstartConfig, figures: Mapping[str, Any], evaluation: Evaluation, videos: int, explained: Path | None
 ) -> str:
     """The report's text, in Markdown."""
     scratch = figures["from_scratch_top1"]
@@ -157,7 +157,7 @@ def _page(
         *([("trained from random weights, as long", scratch)] if scratch is not None else []),
         ("control: each clip is its middle frame, repeated", figures["controls"]["one_frame"]),
         ("control: each clip's frames are shuffled", figures["controls"]["shuffled"]),
-        (f"guessing among {len(judged.classes)} classes", figures["chance"]),
+        (f"guessing among {len(evaluation.classes)} classes", figures["chance"]),
     ]
     shown = f"what speaks for {figures['example']['top'][0][0]}, by Grad-CAM"
     gradcam = f"![{shown}]({explained.name})\n" if explained else ""

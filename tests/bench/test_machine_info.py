@@ -28,7 +28,7 @@ def test_a_description_names_what_speed_depends_on(monkeypatch: pytest.MonkeyPat
 
 def test_the_commit_is_that_of_the_checkout_which_the_package_is_part_of() -> None:
     folder = Path(machine_info.__file__).parent
-    known = subprocess.run(["git", "ls-files", "--error-unmatch", "machine.py"], cwd=folder, capture_output=True)
+    known = subprocess.run(["git", "ls-files", "--error-unmatch", "machine_info.py"], cwd=folder, capture_output=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True)
     commit = describe_machine().commit
     if known.returncode:
@@ -40,8 +40,8 @@ def test_the_commit_is_that_of_the_checkout_which_the_package_is_part_of() -> No
 
 def test_a_package_in_a_foreign_checkout_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    (tmp_path / "machine.py").touch()
-    monkeypatch.setattr(machine_info, "__file__", str(tmp_path / "machine.py"))
+    (tmp_path / "machine_info.py").touch()
+    monkeypatch.setattr(machine_info, "__file__", str(tmp_path / "machine_info.py"))
     assert describe_machine().commit is None
 
 

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from dualformer.bench import measurement as module
-from dualformer.bench.bench_settings import Setting
+from dualformer.bench.bench_settings import Setting, benchmark_grid
 from dualformer.bench.end_to_end import EndToEnd, measure_file
 from dualformer.bench.exports import make_exports
-from dualformer.bench.grid import plan
 from dualformer.bench.measurement import Figures, Measurement, measure
-from dualformer.bench.prepared_network import BenchError, noise, prepare
-from dualformer.bench.table import markdown, rows
+from dualformer.bench.prepared_network import BenchError, prepare_network, random_views
+from dualformer.bench.table import markdown_table, to_markdown
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import create_model, preset_config
@@ -60,7 +59,7 @@ def test_figures_follow_from_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
         return {NANO: [0.5, 0.25, 4.0], BF16: [0.125] * 20}
 
     peaks = iter((1e9, 4e9, 3e9, 8e9))  # float32, bfloat16, and again
-    monkeypatch.setattr(module, "take_turns", turns)
+    monkeypatch.setattr(module, "time_interleaved", turns)
     monkeypatch.setattr(module, "matmul_peak", lambda dtype, threads, device, seconds: next(peaks))
     measured = measure([NANO, BF16], device="cpu", memory=False)
     one, two = measured.figures
@@ -85,9 +84,9 @@ def test_threads_are_as_before_and_nothing_is_refused() -> None:
 
 def test_what_is_timed_is_what_prediction_computes(weights: Path) -> None:
     setting = Setting(model=str(weights), clip=(4, 32, 32), batch=3)
-    prepared = prepare(setting, device="cpu")
+    prepared = prepare_network(setting, device="cpu")
     assert prepared.views.shape == (3, 4, 32, 32, 3) and prepared.views.dtype == torch.uint8
-    assert torch.equal(prepared.views[:2], noise((4, 32, 32), 3)[:2])
+    assert torch.equal(prepared.views[:2], random_views((4, 32, 32), 3)[:2])
     sizes: list[int] = []
     prepared.recognizer.model.register_forward_pre_hook(lambda network, inputs: sizes.append(len(inputs[0])))
     prepared.run()
@@ -96,7 +95,7 @@ def test_what_is_timed_is_what_prediction_computes(weights: Path) -> None:
     np.testing.assert_allclose(prepared.recognizer.predict_views(prepared.views), own, atol=1e-6)
     network = prepared.recognizer.model
     tensors = {tensor.data_ptr(): tensor for tensor in [*network.parameters(), *network.buffers()]}
-    assert prepared.stored == sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    assert prepared.weight_bytes == sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def test_an_exported_model_is_made_once_and_answers_as_its_weights(weights: Path, tmp_path: Path) -> None:
@@ -107,44 +106,44 @@ def test_an_exported_model_is_made_once_and_answers_as_its_weights(weights: Path
     exports = make_exports([*settings, NANO], tmp_path, say=said.append)
     assert said == [f"exporting {weights} for torch in float32"]
     assert set(exports) == set(settings) and len(set(exports.values())) == 1
-    prepared = prepare(settings[1], device="cpu", exported=exports[settings[1]])
+    prepared = prepare_network(settings[1], device="cpu", exported=exports[settings[1]])
     expected = Recognizer.load(weights, device="cpu").predict_views(prepared.views)
     np.testing.assert_allclose(prepared.recognizer.predict_views(prepared.views), expected, atol=1e-5)
     # An exported model that is named is taken as it is.
-    [named], _ = plan([str(exports[settings[0]])], backends=["eager"], dtypes=["bfloat16"])
+    [named], _ = benchmark_grid([str(exports[settings[0]])], backends=["eager"], dtypes=["bfloat16"])
     assert (named.clip, named.backend, named.dtype) == ((6, 48, 48), "torch", "float32")
-    with pytest.raises(ValueError, match="takes views of 6x48x48 only, not of 4x32x32: leave --clip out"):
-        plan([str(exports[settings[0]])], clips=[(4, 32, 32)])
+    with pytest.raises(ValueError, match="takes views of 6x48x48 only, not of 4x32x32: leave `clip` out"):
+        benchmark_grid([str(exports[settings[0]])], clips=[(4, 32, 32)])
     assert make_exports([named], tmp_path / "none", say=said.append) == {named: exports[settings[0]]}
     assert len(said) == 1
 
 
 def test_no_exported_model_takes_oblong_views(weights: Path, tmp_path: Path) -> None:
     oblong = Setting(model=str(weights), clip=(4, 32, 48), backend="torch")
-    with pytest.raises(ValueError, match="--backend torch takes square views only, not 32x48"):
+    with pytest.raises(ValueError, match="`backend=torch` takes square views only, not 32x48"):
         make_exports([oblong], tmp_path, say=lambda line: None)
 
 
 def test_a_backend_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def missing(*choice: object) -> None:
-        raise WeightsError("--format openvino: OpenVINO is not installed (No module): pip install 'dualformer[export]'")
+        raise WeightsError("`format=openvino`: OpenVINO is not installed (No module): pip install 'dualformer[export]'")
 
     monkeypatch.setattr("dualformer.bench.exports.check_choice", missing)
     setting = Setting(model="dualformer_nano", clip=(4, 32, 32), backend="openvino")
-    with pytest.raises(BenchError, match=r"^--backend openvino: OpenVINO is not installed .*pip install"):
+    with pytest.raises(BenchError, match=r"^`backend=openvino`: OpenVINO is not installed .*pip install"):
         make_exports([setting], tmp_path, say=lambda line: None)
 
 
 def test_a_file_is_labelled_part_by_part(weights: Path, video: Path) -> None:
     setting = Setting(model=str(weights), clip=(4, 32, 32), threads=1)
-    ready = {setting: prepare(setting, device="cpu", views="2x3")}
+    ready = {setting: prepare_network(setting, device="cpu", views="2x3")}
     [measured] = measure_file(ready, video, rounds=1)
     assert measured.setting == setting and measured.views == "2x3"
     assert min(measured.decode, measured.network, measured.whole) > 0
     assert measured.preprocess >= 0 and measured.p95 >= measured.whole and measured.runs >= 1
     other = Setting(model=str(weights), clip=(8, 32, 32))
-    with pytest.raises(ValueError, match="reads files as 4x32x32: measure them with that --clip"):
-        measure_file({other: prepare(other, device="cpu")}, video, rounds=1)
+    with pytest.raises(ValueError, match="reads files as 4x32x32: measure them with that `clip`"):
+        measure_file({other: prepare_network(other, device="cpu")}, video, rounds=1)
 
 
 def test_a_table_and_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +156,7 @@ def test_a_table_and_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Measurement(
         machine=machine, keeps_freed=True, rounds=7, figures=(figures,), video="clip.mp4", files=(file,)
     )
-    text = markdown(measured, command="dualformer bench dualformer_nano")
+    text = to_markdown(measured, command="dualformer bench dualformer_nano")
     lines = text.splitlines()
     assert lines[0] == f"Machine: {machine}, the allocator keeps freed memory."
     assert "`dualformer bench dualformer_nano`, on cpu, 7 rounds" in lines[1]
@@ -189,7 +188,7 @@ def test_a_table_and_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_columns_are_even() -> None:
-    assert rows(["a", "long"], [["wide cell", "b"]]) == [
+    assert markdown_table(["a", "long"], [["wide cell", "b"]]) == [
         "| a         | long |",
         "|-----------|------|",
         "| wide cell | b    |",

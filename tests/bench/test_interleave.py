@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dualformer.bench import interleave
-from dualformer.bench.interleave import percentile, take_turns
+from dualformer.bench.interleave import percentile, time_interleaved
 
 
 class Clock:
@@ -31,26 +31,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_each_runs_once_before_it_counts_and_then_in_turn(clock: Clock) -> None:
     works = {"a": lambda: clock.work("a", 9.0, 1.0, 2.0), "b": lambda: clock.work("b", 9.0, 4.0)}
     betweens: list[int] = []
-    taken = take_turns(works, rounds=3, between=lambda: betweens.append(len(clock.ran)))
+    taken = time_interleaved(works, rounds=3, between=lambda: betweens.append(len(clock.ran)))
     assert clock.ran == ["a", "b"] * 4
     assert taken == {"a": [1.0, 2.0, 2.0], "b": [4.0, 4.0, 4.0]}
     assert betweens == [4, 6, 8]
 
 
 def test_what_is_over_in_no_time_runs_several_times_a_turn_and_the_first_does_not_count(clock: Clock) -> None:
-    taken = take_turns({"a": lambda: clock.work("a", 9.0, 0.125, 0.0625)}, rounds=1)
+    taken = time_interleaved({"a": lambda: clock.work("a", 9.0, 0.125, 0.0625)}, rounds=1)
     # 0.125 + 0.0625 is less than a turn, with another 0.0625 it is more.
     assert taken == {"a": [0.0625, 0.0625]}
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(10.0, 5), (1.0, 3), (0.001, 3), (10_000.0, 200)])
 def test_there_are_as_many_rounds_as_fit_but_three(clock: Clock, seconds: float, expected: int) -> None:
-    assert len(take_turns({"a": lambda: clock.work("a", 2.0)}, seconds=seconds)["a"]) == expected
+    assert len(time_interleaved({"a": lambda: clock.work("a", 2.0)}, seconds=seconds)["a"]) == expected
 
 
 def test_progress_ends_where_it_said(clock: Clock) -> None:
     told: list[tuple[float, float]] = []
-    take_turns(
+    time_interleaved(
         {"a": lambda: clock.work("a", 5.0, 2.0)}, rounds=3, progress=lambda done, total: told.append((done, total))
     )
     assert told == [(7.0, 11.0), (9.0, 11.0), (11.0, 11.0)]
@@ -58,9 +58,9 @@ def test_progress_ends_where_it_said(clock: Clock) -> None:
 
 def test_wrong_calls() -> None:
     with pytest.raises(ValueError, match="nothing to measure"):
-        take_turns({})
+        time_interleaved({})
     with pytest.raises(ValueError, match="at least 1 round, not 0"):
-        take_turns({"a": lambda: None}, rounds=0)
+        time_interleaved({"a": lambda: None}, rounds=0)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dualformer.bench.bench_settings import Setting, ways_of
-from dualformer.bench.grid import plan
+from dualformer.bench.bench_settings import Setting, benchmark_grid, supported_dtypes
 
 
 def test_every_combination_once_in_order() -> None:
-    settings, missing = plan(
+    settings, missing = benchmark_grid(
         ["dualformer_nano", "dualformer_nano"],
         clips=[(4, 32, 32), (8, 32, 32)],
         batches=[1, 2],
@@ -30,24 +29,24 @@ def test_every_combination_once_in_order() -> None:
 
 
 def test_without_sizes_each_model_is_measured_on_its_own() -> None:
-    settings, _ = plan(["dualformer_nano", "dualformer_tiny"])
+    settings, _ = benchmark_grid(["dualformer_nano", "dualformer_tiny"])
     assert [s.clip for s in settings] == [(16, 112, 112), (32, 224, 224)]
     assert {s.threads for s in settings} == {torch.get_num_threads()}
 
 
 def test_ways_that_there_are_not() -> None:
-    assert ways_of(["eager", "onnx"], ["bfloat16"]) == ([("eager", "bfloat16")], ["onnx in bfloat16"])
+    assert supported_dtypes(["eager", "onnx"], ["bfloat16"]) == ([("eager", "bfloat16")], ["onnx in bfloat16"])
     with pytest.raises(ValueError, match="there is no eager in int8 and no torch in int8: choose another"):
-        ways_of(["eager", "torch"], ["int8"])
+        supported_dtypes(["eager", "torch"], ["int8"])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch": 0}, "--batch must be at least 1, not 0"),
-        ({"threads": 0}, "--threads must be at least 1, not 0"),
-        ({"clip": (0, 32, 32)}, "--clip needs at least 1 frame, row and column, not 0x32x32"),
-        ({"dtype": "int8"}, "--backend eager does not compute in int8, but in float32, bfloat16"),
+        ({"batch": 0}, "`batch` must be at least 1, not 0"),
+        ({"threads": 0}, "`threads` must be at least 1, not 0"),
+        ({"clip": (0, 32, 32)}, "`clip` needs at least 1 frame, row and column, not 0x32x32"),
+        ({"dtype": "int8"}, "`backend=eager` does not compute in int8, but in float32, bfloat16"),
     ],
 )
 def test_wrong_settings(changes: dict[str, object], message: str) -> None:
@@ -57,4 +56,4 @@ def test_wrong_settings(changes: dict[str, object], message: str) -> None:
 
 def test_an_unknown_model_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'dualformer_huge' is no weights file.*dualformer_nano"):
-        plan(["dualformer_huge"])
+        benchmark_grid(["dualformer_huge"])
