@@ -12,7 +12,6 @@ from dualformer.cli.main import main
 from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.inference.recognizer import Recognizer
-from dualformer.training.exported_teacher import open_exported
 from dualformer.training.teacher import TeacherError, open_teacher
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
@@ -113,14 +112,14 @@ def test_a_teacher_with_a_card_knows_its_classes(made: Made, kind: ExportFormat)
     assert f"({kind}, fp32) of 6 classes matched by name, 3 of them not in the data" in teacher.lines[0]
     assert len(teacher.lines) == 1 and teacher.digest == made.reports[kind, "fp32"].digest
     with pytest.raises(TeacherError, match="it does not know 'fly' of the 2 classes"):
-        open_exported(path, classes=("up", "fly"), clips=PRE)
+        open_teacher(str(path), tokens=False, classes=("up", "fly"), clips=PRE)
     with pytest.raises(ValueError, match="which knows whole clips only: say --distill clip"):
         open_teacher(str(path), classes=classes, clips=PRE, tokens=True)
 
 
 def test_a_teacher_with_a_card_is_shown_clips_of_its_size(made: Made) -> None:
     path = made.reports["torch", "fp32"].path
-    teacher = open_exported(path, classes=LABELS, clips=kinetics(frames=8, stride=1, size=18))
+    teacher = open_teacher(str(path), tokens=False, classes=LABELS, clips=kinetics(frames=8, stride=1, size=18))
     clips = torch.randint(0, 256, (2, 8, 18, 18, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     said = teacher(clips, tokens=False).clip
     frames = clips[:, [1, 3, 5, 7]].flatten(0, 1).permute(0, 3, 1, 2).float()

@@ -18,13 +18,13 @@ from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingCli
 from dualformer.datasets.splits import open_splits
 from dualformer.errors import DualFormerError
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.clip_preview import CLIPS, draw_clips
 from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
 from dualformer.training.reporter import Reporter, SilentReporter
 from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
+from dualformer.training.training_pictures import CLIPS, draw_clips
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import kinetics
 

@@ -13,11 +13,10 @@ from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.training.checkpoint import Progress
-from dualformer.training.class_weights import class_weights, read_class_weights, write_class_weights
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.dry_run import dry_run
-from dualformer.training.losses import ClipLoss
-from dualformer.training.objective import ClipObjective, TaughtObjective, make_objective
+from dualformer.training.losses import ClipLoss, compute_class_weights, format_class_weights, read_class_weights
+from dualformer.training.objective import ClipObjective, DistillationObjective, make_objective
 from dualformer.training.optimizer import Schedule
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
@@ -49,23 +48,23 @@ def weights_file(folder: Path, text: str) -> Path:
 
 
 def test_balanced_is_videos_over_classes_times_count():
-    weights, line = class_weights("balanced", CLASSES, counts=COUNTS, videos=10, multi_label=False)
+    weights, line = compute_class_weights("balanced", CLASSES, counts=COUNTS, videos=10, multi_label=False)
     assert weights == {"left": 10 / 18, "right": 10 / 9, "up": 10 / 3}
     assert sum(COUNTS[name] * weight for name, weight in weights.items()) == pytest.approx(10)
     assert line == "class weights: videos over 3 classes x those of the class: left 0.556, right 1.11, up 3.33"
 
 
 def test_balanced_of_several_labels_is_negatives_over_positives():
-    weights, line = class_weights("balanced", CLASSES, counts=COUNTS, videos=8, multi_label=True)
+    weights, line = compute_class_weights("balanced", CLASSES, counts=COUNTS, videos=8, multi_label=True)
     assert weights == {"left": 2 / 6, "right": 5 / 3, "up": 7.0}
     assert line == "class weights: videos without the class over those with it: left 0.333, right 1.67, up 7"
     with pytest.raises(DatasetError, match="every video to train on has the label 'left'"):
-        class_weights("balanced", CLASSES, counts=COUNTS, videos=6, multi_label=True)
+        compute_class_weights("balanced", CLASSES, counts=COUNTS, videos=6, multi_label=True)
 
 
 def test_many_classes_are_told_by_their_extremes():
     counts = {f"c{i:02}": i + 1 for i in range(20)}
-    _, line = class_weights("balanced", tuple(counts), counts=counts, videos=210, multi_label=False)
+    _, line = compute_class_weights("balanced", tuple(counts), counts=counts, videos=210, multi_label=False)
     assert line.endswith(": from 0.525 ('c19') to 10.5 ('c00')")
 
 
@@ -73,7 +72,7 @@ def test_a_file_is_read_in_the_order_of_the_classes_and_written_back(tmp_path: P
     path = weights_file(tmp_path, "\ufeffclass,weight\nup, 2.5\n\nleft,1\nright,0.1\n")
     weights = read_class_weights(path, CLASSES)
     assert list(weights.items()) == [("left", 1.0), ("right", 0.1), ("up", 2.5)]
-    path.write_text(write_class_weights(weights))
+    path.write_text(format_class_weights(weights))
     assert read_class_weights(path, CLASSES) == weights
 
 
@@ -210,7 +209,7 @@ def test_what_a_teacher_says_counts_alike(tmp_path: Path):
     )
     student = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0)
     objective = make_objective(config, False, student, pre, classes=CLASSES, counts=COUNTS, videos=10).eval()
-    assert isinstance(objective, TaughtObjective) and isinstance(objective.loss, ClipLoss)
+    assert isinstance(objective, DistillationObjective) and isinstance(objective.loss, ClipLoss)
     objective.place(torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     clips = torch.randint(0, 256, (4, 4, 32, 32, 3), dtype=torch.uint8, generator=generator)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from dualformer.datasets.clip_datasets import EpochSampler
 from dualformer.model.network import DualFormer
-from dualformer.training.batchnorm import GlobalBatchNorm3d, over_all_processes
-from dualformer.training.objective import Batch, ClipObjective, Step
+from dualformer.training.distributed import SyncBatchNorm3d, convert_sync_batchnorm
+from dualformer.training.objective import Batch, ClipObjective, ObjectiveOutput
 from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.preprocessing import Preprocessing
@@ -69,7 +69,7 @@ class Beside(ClipObjective):
         self.extra = nn.Linear(1, 1)
         self.pull = pull
 
-    def forward(self, batch: Batch) -> Step:
+    def forward(self, batch: Batch) -> ObjectiveOutput:
         step = super().forward(batch)
         assert self.extra is not None
         return step._replace(loss=step.loss + self.pull * self.extra(torch.ones(1)).sum())
@@ -123,8 +123,8 @@ def test_frozen_stages_stay_and_the_others_learn(tmp_path: Path):
 def test_batchnorm_over_all_processes_is_the_usual_one_in_one_process():
     network = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4))
     names = list(network.state_dict())
-    assert over_all_processes(network) == 1
-    assert isinstance(network[1], GlobalBatchNorm3d) and list(network.state_dict()) == names
+    assert convert_sync_batchnorm(network) == 1
+    assert isinstance(network[1], SyncBatchNorm3d) and list(network.state_dict()) == names
     usual = nn.BatchNorm3d(4)
     x = torch.randn(2, 4, 3, 3, 3)
     assert torch.equal(network[1](x), usual(x))

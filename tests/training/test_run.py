@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 
 from dualformer.errors import DualFormerError
 from dualformer.model.presets import create_model
-from dualformer.training.reporter import CURVES, Reporter, SilentReporter, read_metrics
+from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
-from dualformer.training.training_pictures import SCHEDULE
+from dualformer.training.training_pictures import CURVES, SCHEDULE
 from dualformer.video.backend import decoder
 from dualformer.weights.safetensors_file import load_weights, read_card, save_weights
 

@@ -11,9 +11,8 @@ import torch
 from matplotlib.image import imread
 
 from dualformer.errors import DualFormerError
-from dualformer.training.reporter import Callback, draw_curves
-from dualformer.training.tensorboard import TensorBoardCallback
-from dualformer.training.training_pictures import ConfusionCallback, draw_schedule, rates_over
+from dualformer.training.callbacks import Callback, ConfusionCallback, TensorBoardCallback
+from dualformer.training.training_pictures import draw_curves, draw_schedule, rates_over
 
 EPOCH = {"epoch": 1, "step": 4, "lr": 0.5, "train_loss": 1.0, "train_top1": 0.5, "val_loss": 1.5, "val_top1": 0.25}
 
@@ -98,7 +97,7 @@ def test_event_files_hold_every_number_of_steps_and_epochs(tmp_path: Path) -> No
 
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(DualFormerError, match=r"--tensorboard: .*; pip install 'dualformer\[log\]'$"):
+    with pytest.raises(DualFormerError, match=r"`tensorboard=True`: .*; pip install 'dualformer\[log\]'$"):
         TensorBoardCallback(tmp_path)
 
 

@@ -16,6 +16,7 @@ from dualformer.datasets.splits import open_videos
 from dualformer.errors import DualFormerError
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.inference.recognizer import Recognizer
+from dualformer.training.callbacks import ConfusionCallback
 from dualformer.training.checkpoint import Progress
 from dualformer.training.dry_run import dry_run
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
@@ -23,7 +24,6 @@ from dualformer.training.run_folder import summarize
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import TeacherError, open_teacher
 from dualformer.training.train import train
-from dualformer.training.training_pictures import ConfusionCallback
 from dualformer.training.validation import ValidationResult
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics

@@ -17,22 +17,22 @@ from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.datasets.splits import open_splits
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, preset_config
-from dualformer.training.objective import TaughtObjective, make_objective
-from dualformer.training.reporter import SilentReporter
-from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.stored_scores import (
+from dualformer.training.objective import DistillationObjective, make_objective
+from dualformer.training.read_teacher_scores import (
     SCORES,
     ScoreFolder,
     ScoresCard,
     TokenGrid,
-    axis_weights,
+    interpolation_weights,
     read_scores,
     score_file,
 )
+from dualformer.training.reporter import SilentReporter
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import TeacherError
 from dualformer.training.token_labels import top_distribution
 from dualformer.training.train import train
-from dualformer.training.write_scores import Written, write_scores
+from dualformer.training.write_teacher_scores import WrittenScores, write_scores
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_covering_clips, read_views
 from dualformer.video.preprocessing import Preprocessing
@@ -85,7 +85,7 @@ def teach(
     topk: int = 6,
     workers: int = 0,
     at_once: int = 4,
-) -> Written:
+) -> WrittenScores:
     path, model, card = teacher
     return write_scores(model, card, videos, out, teacher=path, topk=topk, workers=workers, at_once=at_once)
 
@@ -117,7 +117,7 @@ def test_of_an_uncut_clip_stored_scores_are_those_on_the_fly(videos: VideoList, 
         item = clips[0, number]
         assert item["box"].tolist() == [0.0, 0.0, 1.0, 1.0] and not item["flip"]
         where = {name: item[name] for name in ("box", "times", "flip")}
-        stored = folder.labels(videos.samples[number], grid(), **where)
+        stored = folder.token_targets(videos.samples[number], grid(), **where)
         assert stored.shape == (8, 3, 3, 4)
         expected = on_the_fly(item["clip"][None], teacher, 4)
         assert torch.allclose(stored, expected, atol=5e-3)
@@ -126,15 +126,15 @@ def test_of_an_uncut_clip_stored_scores_are_those_on_the_fly(videos: VideoList, 
 
 
 def test_an_objective_learns_the_same_from_both(videos: VideoList, teacher, scores: Path):
-    def made(**how: str) -> TaughtObjective:
+    def made(**how: str) -> DistillationObjective:
         config = TrainConfig(data="videos", **how)  # type: ignore[arg-type]
         model = create_model("dualformer_nano", clip=(FRAMES, SIZE, SIZE), num_classes=4, seed=0)
         objective = make_objective(config, False, model, PRE, classes=CLASSES)
-        assert isinstance(objective, TaughtObjective)
+        assert isinstance(objective, DistillationObjective)
         return objective.eval()
 
     stored, asked = made(teacher_scores=str(scores)), made(teacher=teacher[0])
-    clips = stored.feed(TrainingClips(videos, PRE, seed=0, augmentation=WHOLE))
+    clips = stored.wrap_clips(TrainingClips(videos, PRE, seed=0, augmentation=WHOLE))
     item = clips[0, 3]
     assert set(item) == {"clip", "label", "index", "token_target"}
     batch = {"clip": item["clip"][None], "label": torch.tensor([item["label"]])}
@@ -147,18 +147,18 @@ def test_an_objective_learns_the_same_from_both(videos: VideoList, teacher, scor
 
 def test_a_mirrored_clip_has_mirrored_labels_and_swapped_classes(videos: VideoList, teacher, scores: Path):
     folder, sample = ScoreFolder(scores, CLASSES, topk=6, rest="none"), videos.samples[0]
-    plain = folder.labels(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=False)
-    flipped = folder.labels(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=True)
+    plain = folder.token_targets(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=False)
+    flipped = folder.token_targets(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=True)
     assert torch.allclose(flipped, plain.flip(2), atol=1e-6)
     assert not torch.allclose(flipped, plain, atol=1e-2)
     # down, left, right, up: left and right change places.
-    swapped = folder.labels(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=True, mirrored=(0, 2, 1, 3))
+    swapped = folder.token_targets(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=True, mirrored=(0, 2, 1, 3))
     assert torch.allclose(swapped, plain.flip(2)[..., [0, 2, 1, 3]], atol=1e-6)
     assert torch.equal(
-        folder.labels(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=False, mirrored=(0, 2, 1, 3)), plain
+        folder.token_targets(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=False, mirrored=(0, 2, 1, 3)), plain
     )
     # A class that becomes none: the others share what was said of it.
-    fewer = folder.labels(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=True, mirrored=(0, 2, 1, -1))
+    fewer = folder.token_targets(sample, grid(), box=(0, 0, 1, 1), times=times(), flip=True, mirrored=(0, 2, 1, -1))
     assert fewer[..., 3].abs().max() == 0 and torch.allclose(fewer.sum(dim=-1), torch.ones(8, 3, 3))
     assert torch.allclose(fewer[..., :3] * swapped[..., :3].sum(-1, keepdim=True), swapped[..., :3], atol=1e-6)
 
@@ -218,7 +218,7 @@ def test_labels_of_a_crop_are_exact_on_a_linear_field(linear: tuple[ScoreFolder,
     folder, sample = linear
     config = preset_config("dualformer_nano", clip=(8, 96, 128))
     tokens = TokenGrid(config, (8, 96, 128))  # 4 x 3 x 4 tokens
-    target = folder.labels(sample, tokens, box=box, times=times(8, 0.7, 8), flip=flip)
+    target = folder.token_targets(sample, tokens, box=box, times=times(8, 0.7, 8), flip=flip)
     seconds = 0.7 + (np.arange(4) * 2 + 0.5) / 8
     y = box[0] + box[2] * (np.arange(3) + 0.5) / 3
     x = box[1] + box[3] * (np.arange(4) + 0.5) / 4
@@ -242,14 +242,14 @@ def test_weights_along_an_axis():
     one = np.ones(1)
 
     def weights(centre: float, length: float) -> list[float]:
-        return axis_weights(np.array([centre]), length * one, at)[0].tolist()
+        return interpolation_weights(np.array([centre]), length * one, at)[0].tolist()
 
     assert weights(1.0, 1.0) == [0, 1, 0, 0]
     assert weights(1.25, 0.5) == pytest.approx([0, 0.75, 0.25, 0])
     assert weights(-2.0, 1.0) == [1, 0, 0, 0] and weights(9.0, 1.0) == [0, 0, 0, 1]
     assert weights(0.5, 2.0) == pytest.approx([0.5, 0.5, 0, 0])  # neighbours averaged
     assert weights(1.5, 4.0) == pytest.approx([0.2, 0.3, 0.3, 0.2], abs=0.06)
-    assert axis_weights(np.array([0.3, 0.9]), np.ones(2), np.array([0.5])).tolist() == [[1], [1]]
+    assert interpolation_weights(np.array([0.3, 0.9]), np.ones(2), np.array([0.5])).tolist() == [[1], [1]]
 
 
 def test_a_long_video_is_covered_without_gap_or_overlap(tmp_path: Path, teacher):
@@ -333,7 +333,7 @@ def test_a_video_that_does_not_decode_is_named_and_left_out(videos: VideoList, t
         taught = teach(broken, teacher, tmp_path / f"out{workers}", workers=workers)
         assert taught.videos == 3 and [str(error).split(":")[0] for error in taught.bad] == [str(bad)]
     with pytest.raises(DatasetError, match=r"no scores of 1 of 4 videos \(.*bad\.mp4\): go on with dualformer teach"):
-        ScoreFolder(tmp_path / "out0", CLASSES, topk=5, rest="none").must_hold(broken)
+        ScoreFolder(tmp_path / "out0", CLASSES, topk=5, rest="none").check_complete(broken)
 
 
 def test_what_cannot_be_used_is_said(videos: VideoList, teacher, scores: Path, tmp_path: Path):
@@ -343,7 +343,7 @@ def test_what_cannot_be_used_is_said(videos: VideoList, teacher, scores: Path, t
     with pytest.raises(DatasetError, match="not stored scores of this version"):
         ScoreFolder(tmp_path, CLASSES, topk=5, rest="none")
     assert teach(videos.subset([0]), teacher, tmp_path / "two", topk=2).videos == 1
-    with pytest.raises(ValueError, match="--teacher-topk 5 is more than the 2 scores a token"):
+    with pytest.raises(ValueError, match="`teacher_topk=5` is more than the 2 scores a token"):
         ScoreFolder(tmp_path / "two", CLASSES, topk=5, rest="none")
     with pytest.raises(TeacherError, match="it does not know 'jump' of the 2 classes"):
         ScoreFolder(scores, ("left", "jump"), topk=5, rest="none")
@@ -358,7 +358,7 @@ def test_what_cannot_be_used_is_said(videos: VideoList, teacher, scores: Path, t
     config = TrainConfig(data="videos", teacher_scores=str(scores))
     with pytest.raises(ValueError, match="`teacher_scores` do not follow `mixup`, `cutmix` and `randaugment`"):
         make_objective(config.replace(mixup=0.8), False, model, PRE, classes=CLASSES)
-    with pytest.raises(ValueError, match="--data rendered has none: give the --teacher itself"):
+    with pytest.raises(ValueError, match="`data=rendered` has none: give the `teacher` itself"):
         make_objective(config, True, model, PRE, classes=CLASSES)
 
 
@@ -368,7 +368,7 @@ def test_damaged_scores_are_named(videos: VideoList, teacher, tmp_path: Path):
     path.write_bytes(path.read_bytes()[:100])
     folder = ScoreFolder(tmp_path / "out", CLASSES, topk=5, rest="none")
     with pytest.raises(DatasetError, match=r"stored scores that cannot be read .*: delete the file and go on with"):
-        folder.labels(videos.samples[0], grid(), box=(0, 0, 1, 1), times=times(), flip=False)
+        folder.token_targets(videos.samples[0], grid(), box=(0, 0, 1, 1), times=times(), flip=False)
 
 
 def test_taught_and_trained_by_the_command_line(

@@ -13,11 +13,11 @@ from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.training.checkpoint import checkpoints
-from dualformer.training.objective import ClipObjective, MotionObjective, TaughtObjective, make_objective
+from dualformer.training.objective import ClipObjective, DistillationObjective, MotionObjective, make_objective
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.teacher import NetworkTeacher, TeacherError, fit_clips, frame_places, match_classes
+from dualformer.training.teacher import NetworkTeacher, TeacherError, fit_clips, frame_indices, match_classes
 from dualformer.training.token_labels import fit_map, top_distribution
 from dualformer.training.train import train
 from dualformer.video.preprocessing import Preprocessing
@@ -76,9 +76,9 @@ def batch(count: int = 2) -> dict[str, torch.Tensor]:
     return {"clip": clips(count), "label": torch.arange(count) % len(CLASSES)}
 
 
-def objective(config: TrainConfig, model: DualFormer | None = None, pre: Preprocessing = PRE) -> TaughtObjective:
+def objective(config: TrainConfig, model: DualFormer | None = None, pre: Preprocessing = PRE) -> DistillationObjective:
     made = make_objective(config, False, model or student(), pre, classes=CLASSES)
-    assert isinstance(made, TaughtObjective)
+    assert isinstance(made, DistillationObjective)
     return made
 
 
@@ -235,7 +235,7 @@ def test_a_run_is_not_resumed_with_another_teacher(taught_settings: TrainConfig,
     [
         ({"teacher": "nowhere.safetensors"}, FileNotFoundError, "nowhere.safetensors: no such weights file"),
         ({"teacher": "nowhere.onnx", "distill": "clip"}, FileNotFoundError, "nowhere.onnx: there is no such exported"),
-        ({"teacher": "nowhere.onnx"}, ValueError, "nowhere.onnx is an exported model"),
+        ({"teacher": "nowhere.onnx"}, ValueError, "nowhere.onnx` is an exported model"),
         ({"teacher_scores": "nowhere"}, FileNotFoundError, "make them with dualformer teach"),
     ],
 )
@@ -300,10 +300,10 @@ def test_a_teacher_of_other_clips_is_shown_the_same_ones_fitted_to_its_own(tmp_p
 
 
 def test_frames_are_repeated_or_left_out_evenly():
-    assert frame_places(4, 8) == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert frame_places(8, 4) == [1, 3, 5, 7]
-    assert frame_places(9, 3) == [1, 4, 7]
-    assert frame_places(3, 1) == [1]
+    assert frame_indices(4, 8) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert frame_indices(8, 4) == [1, 3, 5, 7]
+    assert frame_indices(9, 3) == [1, 4, 7]
+    assert frame_indices(3, 1) == [1]
     same = fit_clips(clips(), PRE, (4, 32, 32))
     assert torch.equal(same, normalize(clips(), PRE))
 

@@ -10,10 +10,9 @@ from torch.nn import functional as F
 
 from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.network import DualFormer
-from dualformer.training.exported_teacher import open_exported
 from dualformer.training.objective import make_objective
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.teacher import TeacherError
+from dualformer.training.teacher import TeacherError, open_teacher
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.weights.errors import WeightsError
@@ -48,7 +47,7 @@ def export(model: nn.Module, path: Path, *, batch: int | None, size: Size3 = (4,
 @pytest.mark.parametrize("batch", [None, 2])
 def test_a_program_teaches_what_its_network_says(network: DualFormer, tmp_path: Path, batch: int | None):
     path = export(network, tmp_path / "teacher.pt2", batch=batch)
-    teacher = open_exported(Path(path), classes=CLASSES, clips=PRE)
+    teacher = open_teacher(str(path), tokens=False, classes=CLASSES, clips=PRE)
     teacher.place(torch.device("cpu"))
     said = teacher(clips(), tokens=False)
     assert said.tokens is None and not said.clip.requires_grad
@@ -69,14 +68,14 @@ def test_a_student_learns_from_a_program_at_clip_level_only(network: DualFormer,
     assert step.parts["teacher"].item() == pytest.approx(expected.item(), rel=1e-4)
     step.loss.backward()
     assert set(objective.state_dict()) == {f"model.{key}" for key in student.state_dict()}
-    with pytest.raises(ValueError, match=r"teacher\.pt2 is an exported model, .*: say --distill clip"):
+    with pytest.raises(ValueError, match=r"teacher\.pt2` is an exported model, .*: say `distill=clip`"):
         make_objective(config.replace(distill="both"), False, student, PRE, classes=CLASSES)
 
 
 def test_clips_are_fitted_to_the_size_that_a_program_takes(tmp_path: Path):
     network = small(clip=(2, 48, 48))
     path = export(network, tmp_path / "teacher.pt2", batch=None, size=(2, 48, 48))
-    teacher = open_exported(Path(path), classes=CLASSES, clips=PRE)
+    teacher = open_teacher(str(path), tokens=False, classes=CLASSES, clips=PRE)
     video = normalize(clips()[:, [1, 3]], PRE)
     frames = F.interpolate(video.transpose(1, 2).flatten(0, 1), (48, 48), mode="bilinear", antialias=True)
     with torch.no_grad():
@@ -101,7 +100,7 @@ class Whole(nn.Module):
 
 def test_what_is_no_teacher_is_said(network: DualFormer, tmp_path: Path):
     def opened(path: str | Path) -> None:
-        open_exported(Path(path), classes=CLASSES, clips=PRE)
+        open_teacher(str(path), tokens=False, classes=CLASSES, clips=PRE)
 
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt2: there is no such exported model"):
         opened(tmp_path / "nowhere.pt2")
@@ -128,7 +127,7 @@ def test_onnx_without_its_runtime_is_one_line(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "teacher.onnx").write_bytes(b"\x08\x07")  # a message that says no more than its version
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(WeightsError, match=r"ONNX Runtime is not installed .*: pip install 'dualformer\[export\]'"):
-        open_exported(tmp_path / "teacher.onnx", classes=CLASSES, clips=PRE)
+        open_teacher(str(tmp_path / "teacher.onnx"), tokens=False, classes=CLASSES, clips=PRE)
 
 
 @pytest.mark.parametrize("batch", [None, 2])
@@ -138,14 +137,14 @@ def test_an_onnx_model_teaches_what_its_network_says(network: DualFormer, tmp_pa
     path = tmp_path / "teacher.onnx"
     dynamic = None if batch else ({0: torch.export.Dim("batch")},)
     torch.onnx.export(network, (torch.zeros(2, 3, 4, 32, 32),), path, dynamo=True, dynamic_shapes=dynamic)
-    teacher = open_exported(path, classes=CLASSES, clips=PRE)
+    teacher = open_teacher(str(path), tokens=False, classes=CLASSES, clips=PRE)
     teacher.place(torch.device("cpu"))
     with torch.no_grad():
         expected = network(normalize(clips(), PRE))
     assert torch.allclose(teacher(clips(), tokens=False).clip, expected, atol=1e-5)
     (tmp_path / "garbage.onnx").write_bytes(b"garbage")
     with pytest.raises(WeightsError, match=r"garbage\.onnx: not an ONNX model, or a damaged one"):
-        open_exported(tmp_path / "garbage.onnx", classes=CLASSES, clips=PRE)
+        open_teacher(str(tmp_path / "garbage.onnx"), tokens=False, classes=CLASSES, clips=PRE)
     (tmp_path / "garbage.onnx").write_bytes(b"\x08\x07")
     with pytest.raises(WeightsError, match=r"garbage\.onnx: ONNX Runtime cannot read it"):
-        open_exported(tmp_path / "garbage.onnx", classes=CLASSES, clips=PRE)
+        open_teacher(str(tmp_path / "garbage.onnx"), tokens=False, classes=CLASSES, clips=PRE)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dualformer.training.token_labels import clip_loss, fit_map, spread, token_loss, top_distribution
+from dualformer.training.losses import distillation_loss, token_loss
+from dualformer.training.token_labels import fit_map, spread, top_distribution
 
 # exp of 3, 2.5, 2, 1, 0.5: 20.0855, 12.1825, 7.3891, 2.7183, 1.6487, together 44.0241.
 SCORES = [2.0, -1.0, 3.0, 0.5, 2.5, -4.0, 1.0, 0.2]
@@ -71,5 +72,5 @@ def test_losses_by_hand():
     student, teacher = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])
     p, q = F.softmax(teacher[0] / 2, dim=0).tolist(), F.softmax(student[0] / 2, dim=0).tolist()
     divergence = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
-    assert clip_loss(student, teacher, 2.0).item() == pytest.approx(4 * divergence, rel=1e-5)
-    assert clip_loss(student, student, 3.0).item() == pytest.approx(0)
+    assert distillation_loss(student, teacher, 2.0).item() == pytest.approx(4 * divergence, rel=1e-5)
+    assert distillation_loss(student, student, 3.0).item() == pytest.approx(0)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
-from dualformer.training.objective import Batch, ClipObjective, Step
+from dualformer.training.objective import Batch, ClipObjective, ObjectiveOutput
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
@@ -59,11 +59,11 @@ class DriftObjective(ClipObjective):
         tokens = model.config.map_sizes(clip)[-1][1]
         self.extra = DriftReader(model.num_features, clip=clip, tokens=tokens)
 
-    def forward(self, batch: Batch) -> Step:
+    def forward(self, batch: Batch) -> ObjectiveOutput:
         features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))
         logits = self.model.forward_head(features).float()
         clip_loss = self.classification_loss(logits, batch)
         assert self.extra is not None
         with torch.autocast(features.device.type, enabled=False):
             drift_loss = self.extra(features.float(), batch["drifts"])
-        return Step(clip_loss + self.weight * drift_loss, logits, {"clip": clip_loss, "drifts": drift_loss})
+        return ObjectiveOutput(clip_loss + self.weight * drift_loss, logits, {"clip": clip_loss, "drifts": drift_loss})

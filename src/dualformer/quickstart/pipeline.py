@@ -22,11 +22,12 @@ from dualformer.files import write_text
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.quickstart import QuickstartConfig
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.reporter import CURVES, Reporter, clock
+from dualformer.training.reporter import Reporter, clock
 from dualformer.training.run_folder import CONFIG, TrainResult
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
+from dualformer.training.training_pictures import CURVES
 from dualformer.weights.locate import resolve
 from dualformer.weights.safetensors_file import load_weights, read_card
 

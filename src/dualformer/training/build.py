@@ -76,7 +76,7 @@ def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None
     for line in objective.lines:
         say(line)
     clips = RunClips(
-        train=objective.feed(source.train(prepared.preprocessing, prepared.augmentation, prepared.mirrored)),
+        train=objective.wrap_clips(source.train(prepared.preprocessing, prepared.augmentation, prepared.mirrored)),
         val=source.val(prepared.preprocessing),
         size=source.size,
         order=source.order,

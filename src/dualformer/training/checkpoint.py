@@ -220,7 +220,7 @@ def load_checkpoint(
     """
     found = checkpoints(folder)
     if not found:
-        raise FileNotFoundError(f"{folder}: there is no checkpoint to resume from; start without --resume")
+        raise FileNotFoundError(f"{folder}: there is no checkpoint to resume from; start without `resume`")
     skipped: list[str] = []
     for path in found:
         content, damage = _put_back(path, trained, fingerprint)
@@ -271,7 +271,7 @@ def _must_be_same(path: Path, then: dict[str, Any], fingerprint: Mapping[str, An
     if differing := sorted(key for key in {*now, *then} if now.get(key) != then.get(key)):
         raise DualFormerError(
             f"{path}: the run was started with another {', '.join(differing)}; resume it as it was, or start anew with "
-            "another --out"
+            "another `out`"
         )
 
 
@@ -306,7 +306,7 @@ def _save_shares(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]
             save_shares(tensors, checkpoint_id=temporary, no_dist=not dist.is_initialized())
         except (CheckpointException, OSError, RuntimeError) as error:
             failure = DualFormerError(
-                f"{path}: could not be written ({_first_line(error)}); see that the disk has room, then --resume"
+                f"{path}: could not be written ({_first_line(error)}); see that the disk has room, then `resume`"
             )
         ranks.agree(failure)
         ranks.by_first(end)

@@ -1,4 +1,4 @@
-"""Several processes as one run: who starts them, how they share the network, and how they agree.
+"""Several processes as one run: starting them, sharding the network, and exchanging what one knows with all.
 
 Every process runs the same program on its own part of each batch. Where one of them knows something that the others
 must act on (a video that cannot be read, Ctrl-C, a full disk), all of them learn it at the same place, so that none is
@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -60,33 +60,33 @@ def processes(
     accelerator: str = "auto",
     otherwise: Processes = Processes(1, 1),  # noqa: B008 (immutable)
 ) -> Processes:
-    """What is asked for, or what torchrun or SLURM started, or ``otherwise``.
+    """Returns the processes that are asked for, or that torchrun or SLURM started, or ``otherwise``.
 
     Errors: ``ValueError`` where the two differ, or the machine has not that many devices.
     """
     gpus = torch.cuda.device_count() if accelerator in ("auto", "cuda") else 0
     if accelerator == "cuda" and not gpus:
-        raise ValueError("--accelerator cuda: PyTorch finds no CUDA device here; leave it out, or see nvidia-smi")
+        raise ValueError("`accelerator=cuda`: PyTorch finds no CUDA device here; leave it out, or see nvidia-smi")
     if devices == "all":
         devices = max(1, gpus)
-    started = _started(nodes)
+    started = _started_by_launcher(nodes)
     base = started or otherwise
     asked = Processes(devices if devices is not None else base.devices, nodes if nodes is not None else base.nodes)
     if started is not None and started != asked:
         raise ValueError(
-            f"--devices and --nodes ask for {asked}, and {started} were started: leave both out, or start as many"
+            f"`devices` and `nodes` ask for {asked}, and {started} were started: leave both out, or start as many"
         )
     if gpus and asked.devices > gpus:
-        raise ValueError(f"--devices {asked.devices}: there are {gpus} GPUs here; ask for fewer, or --accelerator cpu")
+        raise ValueError(f"`devices={asked.devices}`: there are {gpus} GPUs here; ask for fewer, or `accelerator=cpu`")
     if asked.world > 1 and (accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available())):
-        raise ValueError("--devices: several processes cannot share mps; leave it out, or say --accelerator cpu")
+        raise ValueError("`devices`: several processes cannot share mps; leave it out, or say `accelerator=cpu`")
     if asked.world > 1 and started is None and hasattr(sys, "ps1"):
-        raise ValueError("--devices: each process runs the same program, which an interactive session is not")
+        raise ValueError("`devices`: each process runs the same program, which an interactive session is not")
     return asked
 
 
 def is_first() -> bool:
-    """Whether this process is the one that prints and writes; also after a run, and before it."""
+    """Returns whether this process is the one that prints and writes; also after a run, and before it."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank() == 0
     if TorchElasticEnvironment.detect():
@@ -97,7 +97,7 @@ def is_first() -> bool:
 
 
 def open_fabric(where: Processes, *, accelerator: str, strategy: Literal["auto", "ddp", "fsdp"]) -> Fabric:
-    """Starts the processes that are not there yet and connects them, until the program ends.
+    """Starts the processes that are not there yet and connects all of them, until the program ends.
 
     Connecting anew for another run could bring one process to what another is just about to close.
     """
@@ -120,7 +120,7 @@ def open_fabric(where: Processes, *, accelerator: str, strategy: Literal["auto",
 
 
 def shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Cuts a network into shares, one for each process, half by half: only one half at a time is ever whole."""
+    """Shards a network over the processes, by half blocks: only one of them at a time is ever whole."""
     from torch.distributed.fsdp import fully_shard
 
     for half in [module for module in objective.modules() if isinstance(module, SubBlock)]:
@@ -129,13 +129,13 @@ def shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
     return objective
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor of which each process may hold a share. All of them call it."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Returns all of a tensor of which each process may hold a shard. All of them call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def own_part(tensor: Tensor) -> Tensor:
-    """The share that this process holds; what is written into it is written into ``tensor``."""
+def local_tensor(tensor: Tensor) -> Tensor:
+    """Returns the shard that this process holds; what is written into it is written into ``tensor``."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
@@ -146,7 +146,7 @@ class ProcessGroup:
     """
 
     def __init__(self, fabric: Fabric) -> None:
-        self.rank, self.world, self._device = fabric.global_rank, fabric.world_size, fabric.device
+        self.rank, self.world, self.device = fabric.global_rank, fabric.world_size, fabric.device
 
     @property
     def first(self) -> bool:
@@ -156,7 +156,7 @@ class ProcessGroup:
         """Each value, summed over the processes."""
         if self.world == 1:
             return list(values)
-        sums = torch.tensor(values, dtype=torch.float64, device=self._device)
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(sums)
         return sums.tolist()
 
@@ -164,7 +164,7 @@ class ProcessGroup:
         """A tensor of whole numbers, summed over the processes."""
         if self.world == 1:
             return counts
-        sums = counts.to(self._device)
+        sums = counts.to(self.device)
         dist.all_reduce(sums)
         return sums.to(counts.device)
 
@@ -204,8 +204,63 @@ class ProcessGroup:
         self.agree(failure)
 
 
-def _started(nodes: int | None) -> Processes | None:
-    """The processes that somebody else has started, of which this is one."""
+class SyncBatchNorm3d(nn.BatchNorm3d):
+    """In training, mean and variance are those of all processes' values; PyTorch's own does that on GPUs only.
+
+    Processes may hold different numbers of clips: every value counts once.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (BatchNorm's name)
+        """B C T H W → the same, normalised in float32."""
+        if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            x = input.float()
+            axes, shape = (0, 2, 3, 4), (1, -1, 1, 1, 1)
+            count = torch.tensor(float(x.numel() // x.shape[1]), device=x.device)
+            dist.all_reduce(count)
+            mean = _AllSum.apply(x.sum(axes)) / count
+            centred = x - mean.view(shape)
+            variance = _AllSum.apply(centred.square().sum(axes)) / count
+            self._update_running_statistics(mean.detach(), variance.detach() * (count / (count - 1).clamp_min(1)))
+            normal = centred * (variance + self.eps).rsqrt().view(shape)
+            return (normal * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+    @torch.no_grad()
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+class _AllSum(torch.autograd.Function):
+    """The sum over all processes; each of them has all the losses' gradients to pass on, hence their sum."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def convert_sync_batchnorm(module: nn.Module) -> int:
+    """Makes every BatchNorm in ``module`` one over the batch of all processes, and returns how many there are."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm3d)]
+    for norm in norms:
+        norm.__class__ = SyncBatchNorm3d  # same parameters, buffers and names
+    return len(norms)
+
+
+def _started_by_launcher(nodes: int | None) -> Processes | None:
+    """Returns the processes that another program has started, of which this is one."""
     if TorchElasticEnvironment.detect():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         return Processes(devices, int(os.environ["WORLD_SIZE"]) // devices)

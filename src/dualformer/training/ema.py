@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
-from dualformer.training.distributed import own_part, whole
+from dualformer.training.distributed import full_tensor, local_tensor
 
 
 def decay_at(step: int, decay: float) -> float:
@@ -33,7 +33,7 @@ class Average:
         """After optimizer ``step``, from 0."""
         share = 1 - decay_at(step, self.decay)
         for name, tensor in model.state_dict().items():
-            average, now = own_part(self.tensors[name]), own_part(tensor)
+            average, now = local_tensor(self.tensors[name]), local_tensor(tensor)
             if average.is_floating_point():
                 average.lerp_(now, share)
             else:
@@ -44,5 +44,5 @@ def assembled(config: Config, tensors: dict[str, Tensor]) -> DualFormer:
     """A network in eval mode with ``tensors`` for weights, not copied where they are whole. All processes call it."""
     with torch.device("meta"):
         model = DualFormer(config, seed=0)
-    model.load_state_dict({name: whole(tensor) for name, tensor in tensors.items()}, assign=True)
+    model.load_state_dict({name: full_tensor(tensor) for name, tensor in tensors.items()}, assign=True)
     return model.eval()

@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
+from dualformer.training.callbacks import Callback
 from dualformer.training.checkpoint import (
     Progress,
     checkpoints,
@@ -27,18 +28,17 @@ from dualformer.training.checkpoint import (
     seed_random,
     tidy,
 )
-from dualformer.training.clip_preview import CLIPS, draw_clips
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.feed import BadFiles, Feed, RunClips
 from dualformer.training.objective import Batch, ClipObjective
 from dualformer.training.optimizer import Schedule
-from dualformer.training.reporter import Callback, Reporter, clock
+from dualformer.training.reporter import Reporter, clock
 from dualformer.training.run_folder import Record, TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.signals import Stop, TrainingInterrupted
 from dualformer.training.train_step import NonFiniteLossError, TrainStep
-from dualformer.training.training_pictures import SCHEDULE, draw_schedule
-from dualformer.training.validation import ValidationResult, judge, size
+from dualformer.training.training_pictures import CLIPS, SCHEDULE, draw_clips, draw_schedule
+from dualformer.training.validation import ValidationResult, size, validate
 from dualformer.weights.safetensors_file import Card
 
 _DECISIVE = (
@@ -255,14 +255,13 @@ class Loop:
 
     def _judge(self, networks: Mapping[str, DualFormer]) -> dict[str, ValidationResult]:
         assert self.settings.batch_size is not None and self.settings.workers is not None
-        return judge(
+        return validate(
             networks,
             self.val_clips,
             self.raw.preprocessing,
             batch_size=self.settings.batch_size,
             workers=self.settings.workers,
             ranks=self.ranks,
-            device=self.fabric.device,
             autocast=self._stepper.autocast,
             multi_label=self.raw.loss.multi_label,
         )

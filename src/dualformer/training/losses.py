@@ -1,10 +1,22 @@
-"""How far a network's scores of a clip are from its labels: one class a clip, parts of several, or several at once."""
+"""Losses of a training step, on clips and on tokens, and what each class counts for in them."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dualformer.datasets.samples import DatasetError, first_few
+from dualformer.files import csv_text, read_csv_table
+
+BALANCED = "balanced"
+"""What ``class_weights`` says for weights by the number of videos."""
+_HEADER = ("class", "weight")
+_MOST_NAMED = 12
 
 
 class ClipLoss(nn.Module):
@@ -64,7 +76,7 @@ class ClipLoss(nn.Module):
         return total / weights.sum()
 
     def clip_weights(self, target: Tensor) -> Tensor | None:
-        """What each clip of a batch counts for, B; None where all count alike."""
+        """Returns what each clip of a batch counts for, B; None where all count alike."""
         if self.class_weights is None or self.multi_label:
             return None
         return self.class_weights[target] if target.dim() == 1 else target @ self.class_weights
@@ -74,5 +86,102 @@ class ClipLoss(nn.Module):
 
 
 def mean_over_clips(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """The mean of a loss for each clip, B, by what the clips count for, B (None: all alike)."""
+    """Returns the mean of a loss for each clip, B, by what the clips count for, B (None: all alike)."""
     return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+
+
+def token_loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Returns the cross-entropy of logits B T H W C against distributions of the same shape, the mean over all tokens.
+
+    ``weights``: what each clip counts for, B; None: all count alike.
+    """
+    losses = -(target * logits.log_softmax(dim=-1)).sum(dim=-1)
+    return losses.mean() if weights is None else mean_over_clips(losses.flatten(1).mean(dim=1), weights)
+
+
+def distillation_loss(
+    logits: Tensor, teacher_logits: Tensor, temperature: float, weights: Tensor | None = None
+) -> Tensor:
+    """Returns the Kullback-Leibler divergence of the student's softmax from the teacher's (logits B C), the mean over
+    clips.
+
+    Both logits are divided by the temperature; its square keeps the gradient's size (Hinton et al., 2015). ``weights``:
+    what each clip counts for, B; None: all count alike.
+    """
+    student = (logits / temperature).log_softmax(dim=1)
+    teacher = (teacher_logits / temperature).log_softmax(dim=1)
+    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+    return temperature**2 * mean_over_clips(divergence, weights)
+
+
+def compute_class_weights(
+    how: str, classes: tuple[str, ...], *, counts: Mapping[str, int], videos: int, multi_label: bool
+) -> tuple[dict[str, float], str]:
+    """Returns a weight for each class, in their order, as ``how`` says (`BALANCED`, or a file), and a line about them.
+
+    ``counts``: videos of each class among the ``videos`` to train on. Errors: as `read_class_weights`, and
+    ``DatasetError`` for a class that cannot be balanced.
+    """
+    if how != BALANCED:
+        weights = read_class_weights(how, classes)
+        return weights, f"class weights of {how}: {_in_words(weights)}"
+    if multi_label:
+        weights = {name: _positive_weight(name, counts[name], videos) for name in classes}
+        return weights, f"class weights: videos without the class over those with it: {_in_words(weights)}"
+    weights = {name: videos / (len(classes) * counts[name]) for name in classes}
+    return weights, f"class weights: videos over {len(classes)} classes x those of the class: {_in_words(weights)}"
+
+
+def read_class_weights(path: str | Path, classes: tuple[str, ...]) -> dict[str, float]:
+    """Reads a CSV file with the header ``class,weight`` and a line for each of ``classes``; returns them in order.
+
+    Raises ``FileNotFoundError``, and ``DatasetError`` with the place of what is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file of class weights: {path} (or say `class_weights={BALANCED}`)")
+    found: dict[str, float] = {}
+    wrong_header = f"class weights start with the header {','.join(_HEADER)}"
+    rows = read_csv_table(
+        path, _HEADER, DatasetError, wrong_header=wrong_header, wrong_row="expected a class and its weight"
+    )
+    for place, (name, weight) in rows:
+        if name not in classes:
+            raise DatasetError(f"{place}: {name!r} is none of the {len(classes)} classes: write it as they are")
+        if name in found:
+            raise DatasetError(f"{place}: class {name!r} is there twice: keep one line")
+        found[name] = _number(weight, place)
+    if missing := [name for name in classes if name not in found]:
+        raise DatasetError(f"{path}: no weight for class {first_few(map(repr, missing))}: add a line (1 is usual)")
+    return {name: found[name] for name in classes}
+
+
+def format_class_weights(weights: Mapping[str, float]) -> str:
+    """Returns the text of a file that `read_class_weights` reads back the same."""
+    return csv_text(_HEADER, ((name, repr(weight)) for name, weight in weights.items()))
+
+
+def _number(text: str, place: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise DatasetError(f"{place}: a weight is a number more than 0, not {text!r}")
+    return weight
+
+
+def _positive_weight(name: str, count: int, videos: int) -> float:
+    if count >= videos:
+        raise DatasetError(
+            f"`class_weights={BALANCED}`: every video to train on has the label {name!r}, so there is nothing to tell "
+            "it from: add videos without it, or leave the label out"
+        )
+    return (videos - count) / count
+
+
+def _in_words(weights: Mapping[str, float]) -> str:
+    if len(weights) <= _MOST_NAMED:
+        return ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items())
+    low, high = min(weights, key=lambda name: weights[name]), max(weights, key=lambda name: weights[name])
+    return f"from {weights[low]:.3g} ({low!r}) to {weights[high]:.3g} ({high!r})"

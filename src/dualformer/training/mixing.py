@@ -58,9 +58,9 @@ def mix_batch(
 def check_pairs(count: int, world: int = 1, repeats: int = 1) -> None:
     """``ValueError`` unless ``count`` clips on each of ``world`` ranks can be mixed, each with another video's."""
     if count * world < 2 * repeats:
-        raise ValueError(f"--mixup and --cutmix need two videos in a batch: {2 * repeats} clips, not {count * world}")
+        raise ValueError(f"`mixup` and `cutmix` need two videos in a batch: {2 * repeats} clips, not {count * world}")
     if world > 1 and count % 2:
-        raise ValueError(f"--mixup and --cutmix need an even number of clips on each of {world} ranks, not {count}")
+        raise ValueError(f"`mixup` and `cutmix` need an even number of clips on each of {world} ranks, not {count}")
 
 
 def apply_mix(batch: Batch, mix: Mix, classes: int) -> Batch:

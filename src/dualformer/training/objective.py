@@ -1,4 +1,4 @@
-"""What a training step makes smaller: a model and its loss as one module, so that every strategy can wrap it whole."""
+"""Training objectives: a model and its loss as one module, so that every distributed strategy can wrap it whole."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from torch.utils.data import Dataset
 from dualformer.datasets.clip_datasets import TrainingClips
 from dualformer.model.heads import TokenHead
 from dualformer.model.network import DualFormer
-from dualformer.training.class_weights import class_weights
-from dualformer.training.losses import ClipLoss
+from dualformer.training.losses import ClipLoss, compute_class_weights, distillation_loss, token_loss
+from dualformer.training.read_teacher_scores import ClipsWithTokenTargets, ScoreFolder, TokenGrid
 from dualformer.training.settings.teacher_settings import TeacherSettings
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.stored_scores import LabelledTokens, ScoreFolder, TokenGrid
 from dualformer.training.teacher import Teacher, open_teacher
-from dualformer.training.token_labels import clip_loss, fit_map, token_loss, top_distribution
+from dualformer.training.token_labels import fit_map, top_distribution
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
@@ -29,8 +28,8 @@ clips of several labels one of zeros and ones;
 rendered clips bring their truth as well, and those with stored scores a ``token_target`` B T H W classes."""
 
 
-class Step(NamedTuple):
-    """What a batch gave: the loss to differentiate, the logits B classes, the parts of the loss by name."""
+class ObjectiveOutput(NamedTuple):
+    """The loss of a batch, to be differentiated, the logits B classes, and the parts of the loss by name."""
 
     loss: Tensor
     logits: Tensor
@@ -53,32 +52,32 @@ class ClipObjective(nn.Module):
         self.loss = loss or ClipLoss(classes=model.config.num_classes)
         self.extra: nn.Module | None = None
         self.lines: list[str] = []
-        """What to tell of it as a run begins."""
+        """What to report about it when a run begins."""
         self.fingerprint: Mapping[str, Any] = {}
         """What must be the same when a run is resumed."""
 
     def place(self, device: torch.device) -> None:
         """Moves what belongs to no module to where the batches will be; to be called once, before training."""
 
-    def feed(self, clips: Dataset[dict[str, Any]]) -> Dataset[dict[str, Any]]:
-        """The training clips, with what this objective needs besides in every item."""
+    def wrap_clips(self, clips: Dataset[dict[str, Any]]) -> Dataset[dict[str, Any]]:
+        """Returns the training clips with whatever else this objective needs in every item."""
         return clips
 
-    def forward(self, batch: Batch) -> Step:
+    def forward(self, batch: Batch) -> ObjectiveOutput:
         logits = self.model(normalize(batch["clip"], self.preprocessing)).float()
         weights = self.clip_weights(batch)
-        return Step(self.classification_loss(logits, batch), logits, {}, _together(weights))
+        return ObjectiveOutput(self.classification_loss(logits, batch), logits, {}, _total(weights))
 
     def classification_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return self.loss(logits, _target(batch))
 
     def clip_weights(self, batch: Batch) -> Tensor | None:
-        """What each clip counts for, B; None where all count alike."""
+        """Returns what each clip counts for, B; None where all count alike."""
         return self.loss.clip_weights(_target(batch))
 
 
 class MotionObjective(ClipObjective):
-    """Cross-entropy on the class, plus what the renderer knows: what moves where, at every token of the last stage.
+    """Cross-entropy on the class, plus the motion that the renderer knows, at every token of the last stage.
 
     A linear layer reads from each token, for each of its 2 × 2 quarters, how much of it the actor covers and the
     actor's velocity there. The squared error is divided by the targets' variance, so 1 is what a constant gives.
@@ -96,7 +95,7 @@ class MotionObjective(ClipObjective):
         nn.init.zeros_(self.extra.weight)  # the loss starts at 1, whatever the features
         nn.init.zeros_(self.extra.bias)
 
-    def forward(self, batch: Batch) -> Step:
+    def forward(self, batch: Batch) -> ObjectiveOutput:
         features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))
         logits = self.model.forward_head(features).float()
         clip_loss = self.classification_loss(logits, batch)
@@ -104,15 +103,17 @@ class MotionObjective(ClipObjective):
         motion = self.extra(features.permute(0, 2, 3, 4, 1)).float()
         target = motion_targets(batch["moving"], batch["velocity"], features.shape[2:], self.QUARTERS)
         motion_loss = F.mse_loss(motion, target) / target.var().clamp_min(1e-6)
-        return Step(clip_loss + self.weight * motion_loss, logits, {"clip": clip_loss, "motion": motion_loss})
+        return ObjectiveOutput(
+            clip_loss + self.weight * motion_loss, logits, {"clip": clip_loss, "motion": motion_loss}
+        )
 
 
-class TaughtObjective(ClipObjective):
-    """Cross-entropy on the class, plus what a teacher says: token labelling, distillation, or both.
+class DistillationObjective(ClipObjective):
+    """Cross-entropy on the class, plus a teacher's scores: token labelling, distillation of clips, or both.
 
-    The teacher is asked about every clip as it is (cropped, mirrored, mixed), or its stored ``scores`` are looked up
-    where the clip was cut. It is no part of this module: neither trained, nor put into training mode, nor saved.
-    Where clips do not count alike, they do not in what is learnt from the teacher either.
+    The teacher scores every clip as it is (cropped, mirrored, mixed), or its stored ``scores`` are looked up where the
+    clip was cut. It is no part of this module: neither trained, nor put into training mode, nor saved. Where clips do
+    not count alike, they do not in what is learnt from the teacher either.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class TaughtObjective(ClipObjective):
     ) -> None:
         super().__init__(model, preprocessing, loss=loss)
         if (teacher is None) == (scores is None):
-            raise ValueError("an objective is taught by a teacher or by stored scores: give one of them")
+            raise ValueError("an objective learns from a teacher or from stored scores: give one of them")
         self.options, self.teacher, self._scores = options, teacher, scores
         if options.distill != "clip":
             with torch.random.fork_rng(devices=[]):  # the same head for the same seed, whatever was drawn before
@@ -136,46 +137,45 @@ class TaughtObjective(ClipObjective):
                 self.extra = TokenHead(model.num_features, model.config.num_classes)
         digest = teacher.digest if teacher else scores.card.digest if scores else ""
         self.fingerprint = {"teacher": [digest, scores is not None, *(getattr(options, name) for name in _DECISIVE)]}
-        self.lines = [*(teacher.lines if teacher else ()), *([scores.line] if scores else ()), _lesson(options)]
+        self.lines = [*(teacher.lines if teacher else ()), *([scores.line] if scores else ()), _describe(options)]
 
     def place(self, device: torch.device) -> None:
         if self.teacher is not None:
             self.teacher.place(device)
 
-    def feed(self, clips: Dataset[dict[str, Any]]) -> Dataset[dict[str, Any]]:
+    def wrap_clips(self, clips: Dataset[dict[str, Any]]) -> Dataset[dict[str, Any]]:
         if self._scores is None:
             return clips
         if not isinstance(clips, TrainingClips):
-            raise ValueError("--teacher-scores are of videos in files, and these clips are not cut from any")
+            raise ValueError("`teacher_scores` are of videos in files, and these clips are not cut from any")
         config, pre = self.model.config, self.preprocessing
-        return LabelledTokens(clips, self._scores, TokenGrid(config, (pre.frames, pre.crop, pre.crop)))
+        return ClipsWithTokenTargets(clips, self._scores, TokenGrid(config, (pre.frames, pre.crop, pre.crop)))
 
-    def forward(self, batch: Batch) -> Step:
+    def forward(self, batch: Batch) -> ObjectiveOutput:
         features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))
         logits = self.model.forward_head(features).float()
         parts, weights = {"clip": self.classification_loss(logits, batch)}, self.clip_weights(batch)
         options, extra = self.options, self.extra
-        taught = self.teacher(batch["clip"], tokens=extra is not None) if self.teacher else None
+        scores = self.teacher(batch["clip"], tokens=extra is not None) if self.teacher else None
         if extra is not None:
             target = batch.get("token_target")
-            if taught is not None:
-                assert taught.tokens is not None
-                maps = fit_map(taught.tokens, (features.shape[2], features.shape[3], features.shape[4]))
+            if scores is not None:
+                assert scores.tokens is not None
+                maps = fit_map(scores.tokens, (features.shape[2], features.shape[3], features.shape[4]))
                 target = top_distribution(maps, options.teacher_topk, rest=options.teacher_rest)
             assert target is not None  # stored scores come with the clips
             parts["tokens"] = token_loss(extra(features).float(), target, weights)
         if options.distill != "tokens":
-            assert taught is not None
-            parts["teacher"] = clip_loss(logits, taught.clip, options.temperature, weights)
-        lessons = [loss for name, loss in parts.items() if name != "clip"]
-        loss = torch.stack(lessons).mean()
-        return Step(torch.lerp(parts["clip"], loss, options.distill_weight), logits, parts, _together(weights))
+            assert scores is not None
+            parts["teacher"] = distillation_loss(logits, scores.clip, options.temperature, weights)
+        loss = torch.stack([loss for name, loss in parts.items() if name != "clip"]).mean()
+        return ObjectiveOutput(torch.lerp(parts["clip"], loss, options.distill_weight), logits, parts, _total(weights))
 
 
 _DECISIVE = ("distill", "distill_weight", "temperature", "teacher_topk", "teacher_rest")
 
 
-def _lesson(options: TeacherSettings) -> str:
+def _describe(options: TeacherSettings) -> str:
     topk = f"its {options.teacher_topk} likeliest classes of every token"
     if options.teacher_rest == "zero":
         topk += " (the others' scores zero, as in the authors' code)"
@@ -194,16 +194,16 @@ def make_objective(
     counts: Mapping[str, int] | None = None,
     videos: int = 0,
 ) -> ClipObjective:
-    """What a run makes smaller: taught where there is a teacher, else by the renderer's truth where there is one.
+    """Makes the objective of a run: with a teacher if it has one, else with the renderer's truth if the data has it.
 
     ``counts``: how many of the ``videos`` to train on have each class. Errors: as `open_teacher`, `ScoreFolder` and
-    `class_weights`; ``ValueError`` for stored scores of clips that have no files.
+    `compute_class_weights`; ``ValueError`` for stored scores of clips that have no files.
     """
     weights, line = None, ""
     if config.class_weights:
         if counts is None:
-            raise ValueError("--class-weights needs to know how many videos there are of each class")
-        weights, line = class_weights(
+            raise ValueError("`class_weights` needs to know how many videos there are of each class")
+        weights, line = compute_class_weights(
             config.class_weights, tuple(classes), counts=counts, videos=videos, multi_label=config.multi_label
         )
     loss = ClipLoss(
@@ -240,7 +240,7 @@ def _objective(
     if config.teacher:
         teacher = open_teacher(config.teacher, classes=classes, clips=preprocessing, tokens=config.distill != "clip")
     elif source_has_truth:
-        raise ValueError("--teacher-scores are of files, and --data rendered has none: give the --teacher itself")
+        raise ValueError("`teacher_scores` are of files, and `data=rendered` has none: give the `teacher` itself")
     else:
         assert config.teacher_scores is not None
         scores = ScoreFolder(config.teacher_scores, classes, topk=config.teacher_topk, rest=config.teacher_rest)
@@ -249,14 +249,8 @@ def _objective(
                 "`teacher_scores` do not follow `mixup`, `cutmix` and `randaugment`, which move what is in a clip: "
                 "leave them out, or give the `teacher` itself"
             )
-    return TaughtObjective(
-        model,
-        preprocessing,
-        config,
-        teacher=teacher,
-        scores=scores,
-        loss=loss,
-        seed=config.seed,
+    return DistillationObjective(
+        model, preprocessing, config, teacher=teacher, scores=scores, loss=loss, seed=config.seed
     )
 
 
@@ -264,14 +258,15 @@ def _target(batch: Batch) -> Tensor:
     return batch.get("target", batch["label"])
 
 
-def _together(weights: Tensor | None) -> Tensor | None:
+def _total(weights: Tensor | None) -> Tensor | None:
     return None if weights is None else weights.sum()
 
 
 def motion_targets(moving: Tensor, velocity: Tensor, tokens: torch.Size, quarters: int) -> Tensor:
-    """``moving`` B T h w, ``velocity`` B T h w 2 (pixels per frame) → B T' H' W' (quarters² · 3), T' H' W' of tokens.
+    """Returns what each quarter of a token shows, B T' H' W' (quarters² · 3), for T' H' W' ``tokens``.
 
-    Averages over each quarter of a token: what part of it the actor covers, and that part's velocity divided by 3.
+    That is the part of it that the actor covers, and that part's velocity divided by 3. ``moving`` B T h w,
+    ``velocity`` B T h w 2 (pixels per frame).
     """
     t, h, w = tokens
     cells = torch.cat([moving[..., None], velocity * moving[..., None] / 3], dim=-1).permute(0, 4, 1, 2, 3)

@@ -13,8 +13,8 @@ from dualformer.errors import DualFormerError
 from dualformer.model.config import Config
 from dualformer.model.presets import list_models, preset_config
 from dualformer.training.checkpoint import has_begun
-from dualformer.training.class_weights import BALANCED
 from dualformer.training.distributed import Processes, processes
+from dualformer.training.losses import BALANCED
 from dualformer.training.optimizer import Schedule
 from dualformer.training.propose import propose
 from dualformer.training.run_folder import CLASS_WEIGHTS, CONFIG, FLIP_MAP, LAST, NETWORK

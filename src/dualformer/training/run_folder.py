@@ -20,12 +20,13 @@ from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.checkpoint import CHECKPOINTS, Progress
-from dualformer.training.class_weights import BALANCED, read_class_weights, write_class_weights
+from dualformer.training.losses import BALANCED, format_class_weights, read_class_weights
 from dualformer.training.propose import FEW_TO_JUDGE
 from dualformer.training.recipes import Recipe
-from dualformer.training.reporter import CURVES, clock, draw_curves, read_metrics, write_metrics
+from dualformer.training.reporter import clock, read_metrics, write_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source
+from dualformer.training.training_pictures import CURVES, draw_curves
 from dualformer.training.validation import ValidationResult
 from dualformer.video.backend import decoder
 from dualformer.weights.safetensors_file import Card, save_weights
@@ -155,7 +156,7 @@ def settings_writer(config: TrainConfig, source: Source, network: Config | None)
         flips = json.dumps(read_flip_map(config.flip_map, source.classes), indent=2, ensure_ascii=False) + "\n"
     weights = None
     if config.class_weights not in (None, BALANCED):
-        weights = write_class_weights(read_class_weights(config.class_weights, source.classes))
+        weights = format_class_weights(read_class_weights(config.class_weights, source.classes))
 
     def describe() -> None:
         for path, text in ((out / NETWORK, variant), (out / FLIP_MAP, flips), (out / CLASS_WEIGHTS, weights)):

@@ -1,6 +1,7 @@
-"""A frozen network that says what is in the clips another one is trained on.
+"""Teachers: frozen networks that score the clips another one is trained on.
 
-A teacher is no module: what holds it neither trains it, puts it into training mode, nor saves it.
+They are DualFormers, or exported models, whose insides are not seen. A teacher is no module: what holds it neither
+trains it, puts it into training mode, nor saves it.
 """
 
 from __future__ import annotations
@@ -15,25 +16,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dualformer.datasets.samples import first_few
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize, resize
 from dualformer.weights.card import Card
-from dualformer.weights.exported.exported_files import is_exported
+from dualformer.weights.exported.exported_files import has_card, is_exported, parts
+from dualformer.weights.exported.exported_network import load_exported
+from dualformer.weights.exported.runtime import Shape, open_runtime
 from dualformer.weights.locate import resolve
 from dualformer.weights.safetensors_file import load_weights
-
-_MOST_NAMED = 3
 
 
 class TeacherError(DualFormerError):
     """A teacher that cannot teach these clips or classes. The message names it and the remedy."""
 
 
-class Taught(NamedTuple):
-    """Logits of a batch in the order of the student's classes."""
+class TeacherOutput(NamedTuple):
+    """Scores (logits) of a batch in the order of the student's classes."""
 
     clip: Tensor
     """B C"""
@@ -42,19 +44,25 @@ class Taught(NamedTuple):
 
 
 class Teacher(ABC):
-    """Says what is in clips. ``lines``: what to tell of it; ``digest``: of its file."""
+    """Scores clips. ``lines``: what to report about it; ``digest``: of its file."""
 
     def __init__(self, name: str, digest: str) -> None:
         self.name, self.digest = name, digest
         self.lines: list[str] = []
+        self._order: Tensor | None = None
+        """The place of each of the student's classes among the teacher's; None: they are the same."""
 
     @abstractmethod
     def place(self, device: torch.device) -> None:
         """Moves it to the device on which clips will come."""
 
     @abstractmethod
-    def __call__(self, clips: Tensor, *, tokens: bool) -> Taught:
-        """Clips uint8 B T H W 3, on its device. Gives no gradients."""
+    def __call__(self, clips: Tensor, *, tokens: bool) -> TeacherOutput:
+        """Scores clips uint8 B T H W 3, on its device, without gradients; ``tokens``: each token as well."""
+
+    def _reorder(self, scores: Tensor) -> Tensor:
+        scores = scores.float()
+        return scores if self._order is None else scores[..., self._order.to(scores.device)]
 
 
 class NetworkTeacher(Teacher):
@@ -75,59 +83,144 @@ class NetworkTeacher(Teacher):
         self.pre = card.preprocessing
         self._order, note = match_classes(card.labels, card.config.num_classes, classes, name)
         self.lines.append(f"teacher: {name}, {card.config.num_classes} classes{note}")
-        if fitted := how_fitted(self.pre, clips):
+        if fitted := describe_fitting(self.pre, clips):
             self.lines.append(f"teacher: {fitted}")
 
     def place(self, device: torch.device) -> None:
         self.model.to(device)
 
     @torch.no_grad()
-    def __call__(self, clips: Tensor, *, tokens: bool) -> Taught:
+    def __call__(self, clips: Tensor, *, tokens: bool) -> TeacherOutput:
         pre = self.pre
         features = self.model.forward_features(fit_clips(clips, pre, (pre.frames, pre.crop, pre.crop)))
-        logits = self._in_order(self.model.forward_head(features))
-        return Taught(logits, self._in_order(self.model.token_scores(features)) if tokens else None)
+        logits = self._reorder(self.model.forward_head(features))
+        return TeacherOutput(logits, self._reorder(self.model.token_scores(features)) if tokens else None)
 
-    def _in_order(self, scores: Tensor) -> Tensor:
-        scores = scores.float()
-        return scores if self._order is None else scores[..., self._order.to(scores.device)]
+
+class ExportedTeacher(Teacher):
+    """An exported model with the card that ``dualformer export`` writes. It takes 8-bit clips and normalises them."""
+
+    def __init__(self, path: Path, *, classes: Sequence[str], clips: Preprocessing) -> None:
+        self._network = load_exported(path)
+        card = self._network.card
+        # The digest in a card is that of everything in the model.
+        super().__init__(str(path), self._network.about.digest)
+        _check_card(card, str(path))
+        self._order, note = match_classes(card.labels, card.config.num_classes, classes, self.name)
+        self.lines.append(
+            f"teacher: {path}, an exported model ({self._network.format}, {self._network.precision}) of "
+            f"{card.config.num_classes} classes{note}"
+        )
+        if fitted := describe_fitting(card.preprocessing, clips):
+            self.lines.append(f"teacher: {fitted}")
+
+    def place(self, device: torch.device) -> None:
+        if self._network.runs_on(device):
+            self._network.place(device)
+
+    @torch.no_grad()
+    def __call__(self, clips: Tensor, *, tokens: bool) -> TeacherOutput:
+        assert not tokens
+        return TeacherOutput(
+            self._reorder(self._network(fit_uint8_clips(clips, self._network.about.view)).to(clips.device)), None
+        )
+
+
+class ForeignTeacher(Teacher):
+    """An exported model of others, which takes B 3 T H W and gives B classes.
+
+    Lengths that its input fixes are kept to: clips are resized, frames repeated or left out, batches cut. Clips are
+    normalised as the student's are, as nothing says how else.
+    """
+
+    def __init__(self, path: Path, *, classes: Sequence[str], clips: Preprocessing) -> None:
+        super().__init__(str(path), file_digest(path))
+        self._runtime = open_runtime(path)
+        shape = self._runtime.shape
+        if len(shape) != 5 or shape[1] not in (None, 3) or self._runtime.dtype != torch.float32:
+            kind = "" if self._runtime.dtype == torch.float32 else f" of {self._runtime.dtype}"
+            raise TeacherError(
+                f"{path}: its input is {_shape_text(shape)}{kind}, and clips are B 3 T H W: export it so"
+            )
+        own = (clips.frames, clips.crop, clips.crop)
+        wanted = [fixed or length for fixed, length in zip(shape[2:], own, strict=True)]
+        self._size: Size3 = (wanted[0], wanted[1], wanted[2])
+        self._fixed_batch = shape[0]
+        self._pre = clips
+        count = self._logits(torch.zeros((1, *self._size, 3), dtype=torch.uint8)).shape[1]
+        _, note = match_classes((), count, classes, self.name)
+        self.lines.append(f"teacher: {path}, an exported model of {count} classes{note}")
+        fitted = "" if self._size == own else f" fitted to {_shape_text(self._size)} (frames, height, width) and"
+        self.lines.append(f"teacher: it is shown the same clips,{fitted} normalised as the student's are")
+
+    def place(self, device: torch.device) -> None:
+        if self._runtime.runs_on(device):
+            self._runtime.place(device)
+
+    @torch.no_grad()
+    def __call__(self, clips: Tensor, *, tokens: bool) -> TeacherOutput:
+        assert not tokens
+        return TeacherOutput(self._logits(clips).to(clips.device), None)
+
+    def _logits(self, clips: Tensor) -> Tensor:
+        video = fit_clips(clips, self._pre, self._size)
+        rows: list[Tensor] = []
+        for part in video.split(self._fixed_batch or len(video)):
+            missing = (self._fixed_batch or len(part)) - len(part)
+            filled = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+            scores = self._runtime.run(filled.to(self._runtime.device))
+            if scores.dim() != 2 or len(scores) != len(filled):
+                raise TeacherError(
+                    f"{self.name}: it gives {_shape_text(tuple(scores.shape))} for {len(filled)} clips, and not one "
+                    "row of class scores for each: export it so"
+                )
+            rows.append(scores[: len(part)].float())
+        return torch.cat(rows)
 
 
 def open_teacher(path_or_hub_id: str, *, classes: Sequence[str], clips: Preprocessing, tokens: bool) -> Teacher:
-    """The teacher for a student with these classes and ``clips``; ``tokens``: scores of tokens are wanted.
+    """Opens the teacher of a student with these classes and ``clips``; ``tokens``: whether tokens are to be scored.
 
-    Errors: ``FileNotFoundError``; ``WeightsError`` for a file that cannot be read; `TeacherError` for one with other
-    classes; ``ValueError`` where an exported model is asked for tokens.
+    Errors: ``FileNotFoundError``; ``WeightsError`` for a file that cannot be read, or an export that was changed since;
+    `TeacherError` for one that takes no clips or has other classes; ``ValueError`` where an exported model is asked for
+    tokens.
     """
     if is_exported(path_or_hub_id):
         if tokens:
             raise ValueError(
-                f"--teacher {path_or_hub_id} is an exported model, which knows whole clips only: say --distill clip, "
+                f"`teacher={path_or_hub_id}` is an exported model, which knows whole clips only: say `distill=clip`, "
                 "or give the weights that it was made from"
             )
-        from dualformer.training.exported_teacher import open_exported  # here: it loads what exports need
-
-        return open_exported(Path(path_or_hub_id), classes=classes, clips=clips)
+        path = Path(path_or_hub_id)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such exported model")
+        if path.is_dir():
+            parts(path)
+        return (ExportedTeacher if has_card(path) else ForeignTeacher)(path, classes=classes, clips=clips)
     path = resolve(path_or_hub_id)
     model, card = load_weights(path_or_hub_id)
+    _check_card(card, path_or_hub_id)
+    return NetworkTeacher(model, card, name=path_or_hub_id, digest=file_digest(path), classes=classes, clips=clips)
+
+
+def _check_card(card: Card, teacher: str) -> None:
     if not card.config.num_classes:
-        raise TeacherError(f"{path_or_hub_id}: a network without a classifier teaches nothing: give one with classes")
-    check_labels(card, path_or_hub_id)
-    return NetworkTeacher(model, card, name=path_or_hub_id, digest=digest_of(path), classes=classes, clips=clips)
+        raise TeacherError(f"{teacher}: a network without a classifier teaches nothing: give one with classes")
+    check_single_label(card, teacher)
 
 
-def check_labels(card: Card, teacher: str) -> None:
-    """`TeacherError` where its classes do not share one label among them."""
+def check_single_label(card: Card, teacher: str) -> None:
+    """Raises `TeacherError` for a teacher whose classes do not share one label among them."""
     if card.multi_label:
         raise TeacherError(
-            f"{teacher}: it was trained with --multi-label, and what is learnt are parts of one label: give weights of "
-            "one label a video"
+            f"{teacher}: it was trained with `multi_label=True`, and what is learnt are parts of one label: give "
+            "weights of one label a video"
         )
 
 
 def match_classes(names: Sequence[str], count: int, classes: Sequence[str], teacher: str) -> tuple[Tensor | None, str]:
-    """For each of the student's ``classes`` its place among the teacher's ``count`` (None: they are the same), and a
-    remark on it. A teacher without ``names`` must have as many classes; what else it knows is left out.
+    """Returns the place of each of the student's ``classes`` among the teacher's ``count`` (None: they are the same),
+    and a remark on it. A teacher without ``names`` must have as many classes; what else it knows is left out.
 
     Errors: `TeacherError`.
     """
@@ -139,11 +232,9 @@ def match_classes(names: Sequence[str], count: int, classes: Sequence[str], teac
             )
         return None, ", taken to be those of the data in the same order, as it does not name them"
     if unknown := [name for name in classes if name not in set(names)]:
-        some = ", ".join(map(repr, unknown[:_MOST_NAMED]))
-        more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
         raise TeacherError(
-            f"{teacher}: it does not know {some}{more} of the {len(classes)} classes of the data: take a teacher that "
-            "was trained on them"
+            f"{teacher}: it does not know {first_few(map(repr, unknown))} of the {len(classes)} classes of the data: "
+            "take a teacher that was trained on them"
         )
     if tuple(names) == tuple(classes):
         return None, ""
@@ -160,7 +251,7 @@ def fit_clips(clips: Tensor, pre: Preprocessing, size: Size3) -> Tensor:
     """
     frames, height, width = clips.shape[1:4]
     if frames != size[0]:
-        clips = clips[:, frame_places(frames, size[0])]
+        clips = clips[:, frame_indices(frames, size[0])]
     video = normalize(clips, pre)
     if (height, width) == size[1:]:
         return video
@@ -169,20 +260,20 @@ def fit_clips(clips: Tensor, pre: Preprocessing, size: Size3) -> Tensor:
     return flat.unflatten(0, (len(clips), size[0])).transpose(1, 2)
 
 
-def fit_pixels(clips: Tensor, size: Size3) -> Tensor:
+def fit_uint8_clips(clips: Tensor, size: Size3) -> Tensor:
     """Clips uint8 B T H W 3 → uint8 B T' H' W' 3 of ``size``, for an exported model, which normalises them itself."""
     if clips.shape[1] != size[0]:
-        clips = clips[:, frame_places(clips.shape[1], size[0])]
+        clips = clips[:, frame_indices(clips.shape[1], size[0])]
     return torch.stack([resize(clip, size[1], size[2]) for clip in clips])
 
 
-def frame_places(have: int, want: int) -> list[int]:
-    """Which of ``have`` frames to show where ``want`` are needed: those in the middle of each of as many parts."""
+def frame_indices(have: int, want: int) -> list[int]:
+    """Returns which of ``have`` frames to show where ``want`` are needed: the middle one of each of as many parts."""
     return [(2 * i + 1) * have // (2 * want) for i in range(want)]
 
 
-def how_fitted(own: Preprocessing, clips: Preprocessing) -> str:
-    """What is done to a student's clips for a teacher that was trained on others, in words; empty: nothing."""
+def describe_fitting(own: Preprocessing, clips: Preprocessing) -> str:
+    """Returns in words what is done to a student's clips for a teacher trained on others; empty if nothing is."""
     changes: list[str] = []
     if own.frames != clips.frames:
         more = own.frames > clips.frames
@@ -193,13 +284,13 @@ def how_fitted(own: Preprocessing, clips: Preprocessing) -> str:
         changes.append("normalised in its own way")
     apart = ""
     if (own.stride, own.fps) != (clips.stride, clips.fps):
-        apart = f"; it was trained on frames {_apart(own)} apart, and these are {_apart(clips)}"
+        apart = f"; it was trained on frames {_spacing(own)} apart, and these are {_spacing(clips)}"
     what = f"it is shown the same clips, {', '.join(changes)}" if changes else "it is shown the same clips"
     return what + apart if changes or apart else ""
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(2**20):
@@ -207,5 +298,9 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _apart(pre: Preprocessing) -> str:
+def _spacing(pre: Preprocessing) -> str:
     return f"{pre.stride}" if pre.fps is None else f"{pre.stride}/{pre.fps:g} s"
+
+
+def _shape_text(shape: Shape) -> str:
+    return "x".join("?" if length is None else str(length) for length in shape)

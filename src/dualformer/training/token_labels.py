@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dualformer.model.config import Size3
-from dualformer.training.losses import mean_over_clips
 from dualformer.training.settings.teacher_settings import Rest
 
 
@@ -48,24 +47,3 @@ def fit_map(scores: Tensor, size: Size3) -> Tensor:
     if (t, h, w) != size:
         maps = F.interpolate(maps, size=size, mode="trilinear", align_corners=False)
     return maps.permute(0, 2, 3, 4, 1)
-
-
-def token_loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy B T H W C against distributions of the same shape, the mean over all tokens.
-
-    ``weights``: what each clip counts for, B; None: all count alike.
-    """
-    losses = -(target * logits.log_softmax(dim=-1)).sum(dim=-1)
-    return losses.mean() if weights is None else mean_over_clips(losses.flatten(1).mean(dim=1), weights)
-
-
-def clip_loss(logits: Tensor, taught: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
-    """Kullback-Leibler divergence of the student's softmax from the teacher's, logits B C, the mean over clips.
-
-    Both logits are divided by the temperature; its square keeps the gradient's size (Hinton et al., 2015). ``weights``:
-    what each clip counts for, B; None: all count alike.
-    """
-    student = (logits / temperature).log_softmax(dim=1)
-    teacher = (taught / temperature).log_softmax(dim=1)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
-    return temperature**2 * mean_over_clips(divergence, weights)

@@ -10,14 +10,13 @@ from lightning_fabric import Fabric
 
 from dualformer.errors import DualFormerError
 from dualformer.training.build import build_loop, goes_on
+from dualformer.training.callbacks import Callback, ConfusionCallback, TensorBoardCallback
 from dualformer.training.distributed import ProcessGroup, is_first, open_fabric
 from dualformer.training.loop import Loop
 from dualformer.training.prepare import Variant, prepare
-from dualformer.training.reporter import Callback, Reporter, SilentReporter
+from dualformer.training.reporter import Reporter, SilentReporter
 from dualformer.training.run_folder import CONFIG, TrainResult
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.tensorboard import TensorBoardCallback
-from dualformer.training.training_pictures import ConfusionCallback
 from dualformer.video.backend import decoder
 
 

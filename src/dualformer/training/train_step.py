@@ -16,11 +16,10 @@ from torch.distributed.tensor import DTensor
 from dualformer.datasets.samples import first_few
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
-from dualformer.training.batchnorm import over_all_processes
 from dualformer.training.checkpoint import Progress, Trained
-from dualformer.training.distributed import ProcessGroup, own_part, whole
+from dualformer.training.distributed import ProcessGroup, convert_sync_batchnorm, full_tensor, local_tensor
 from dualformer.training.ema import Average, assembled
-from dualformer.training.objective import Batch, ClipObjective, Step
+from dualformer.training.objective import Batch, ClipObjective, ObjectiveOutput
 from dualformer.training.optimizer import Schedule, freeze, keep_frozen, parameter_groups
 from dualformer.training.settings.train_config import TrainConfig
 
@@ -61,7 +60,7 @@ class TrainStep:
         self._raw = objective
         self._frozen = freeze(objective.model, settings)
         if ranks.world > 1:
-            over_all_processes(objective)
+            convert_sync_batchnorm(objective)
         self._objective = fabric.setup_module(objective)
         groups = parameter_groups(objective.model, settings, lr=schedule.lr, extra=objective.extra)
         self._optimizer = torch.optim.AdamW(groups)
@@ -99,7 +98,7 @@ class TrainStep:
         closes_step = (progress.batch + 1) % self._settings.accumulate == 0
         with self._fabric.no_backward_sync(self._objective, enabled=not closes_step):
             with self.autocast():
-                step: Step = self._objective(batch)
+                step: ObjectiveOutput = self._objective(batch)
             # Added over batches and processes, clips count as they would in one batch, however few each has left. What
             # that makes of the mean is known when the step is complete.
             weight = float(len(step.logits)) if step.weight is None else float(step.weight)
@@ -148,7 +147,7 @@ class TrainStep:
                 if parameter.grad is not None:
                     parameter.grad.mul_(lost)
         clipped = parameters if self._raw.clip_extra else list(self._raw.model.parameters())
-        norm = float(whole(torch.nn.utils.clip_grad_norm_(clipped, self._settings.clip_grad or math.inf)))
+        norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(clipped, self._settings.clip_grad or math.inf)))
         if not math.isfinite(norm):
             videos = [index for indices in self._ranks.gather(so_far.videos) for index in indices]
             raise self._no_number("gradient's norm", norm, progress, progress.batch - 1, videos, _why({}, self._raw))
@@ -203,4 +202,4 @@ def _why(batch: Batch, objective: nn.Module) -> str:
 
 def nonfinite_tensor(tensors: Mapping[str, Tensor]) -> str:
     """Returns the name of the first tensor with values that are not finite; empty if there is none."""
-    return next((name for name, tensor in tensors.items() if not own_part(tensor.detach()).isfinite().all()), "")
+    return next((name for name, tensor in tensors.items() if not local_tensor(tensor.detach()).isfinite().all()), "")

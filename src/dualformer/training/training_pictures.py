@@ -1,24 +1,70 @@
-"""Pictures of a run besides its curves: the learning rate ahead of it, and who is taken for whom after an epoch."""
+"""Pictures of a run: its curves, the learning rate ahead of it, and the clips of its first batch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from dualformer.files import atomic_write
+from dualformer.training.objective import Batch
 from dualformer.training.optimizer import schedule
 
+CLIPS = "clips.png"
+CURVES = "curves.png"
 SCHEDULE = "learning-rate.png"
-CONFUSION = "confusion"
-"""The folder of the confusion matrices in that of the run."""
 
-_POINTS = 400  # as many as the picture can tell apart
+_POINTS = 400  # as many as a picture of the learning rate can tell apart
+_MOST_CLIPS, _MOST_FRAMES = 16, 8
+_SIDE = 112
+_GAP = 4
+_TEXT = 190
+
+
+def draw_curves(folder: Path, epochs: list[dict[str, Any]]) -> None:
+    """Draws ``folder/curves.png``: loss and accuracy over the epochs, training and validation, and the learning rate.
+
+    Where clips may have several labels, F1 takes the place of accuracy, beside the mean average precision.
+    """
+    from matplotlib.figure import Figure  # takes half a second to import: after the checks, before the long work
+
+    from dualformer.scoring.plots import save_figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    numbers = [epoch["epoch"] for epoch in epochs]
+    marker = "o" if len(numbers) == 1 else None
+    lines = {"train": ("training", "--"), "val": ("validation", "-"), "ema": ("validation, averaged weights", "-.")}
+    several = "val_map" in epochs[0]
+    for axes, key, scale in ((loss, "loss", 1), (accuracy, "f1" if several else "top1", 100)):
+        for split, (label, style) in lines.items():
+            if (name := f"{split}_{key}") in epochs[0]:
+                axes.plot(numbers, [scale * epoch[name] for epoch in epochs], style, label=label, marker=marker)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    for name, label, style in (("val_map", "validation, mAP", "-"), ("ema_map", "averaged weights, mAP", "-.")):
+        if name in epochs[0]:
+            means = [100 * epoch[name] for epoch in epochs]
+            accuracy.plot(numbers, means, style, color="black", label=label, marker=marker)
+    loss.set_ylabel("cross-entropy of yes and no" if several else "cross-entropy")
+    loss.set_ylim(bottom=0)
+    accuracy.set_ylabel("F1 and mean average precision, %" if several else "top-1 accuracy, %")
+    accuracy.set_ylim(0, 100)
+    accuracy.legend(loc="lower right")
+    rate = loss.twinx()
+    rate.plot(numbers, [epoch["lr"] for epoch in epochs], ":", color="grey", marker=marker)
+    rate.set_ylabel("learning rate (dotted)", color="grey")
+    rate.set_ylim(bottom=0)
+    save_figure(folder / CURVES, figure)
 
 
 def draw_schedule(path: Path, steps: int, warmup: int, groups: Mapping[str, float]) -> None:
-    """A PNG of the learning rate at every step of a run. ``groups``: the peak rate of each parameter group."""
+    """Draws a PNG of the learning rate at every step of a run. ``groups``: the peak rate of each parameter group."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # takes half a second to import: not where no picture is drawn
 
@@ -55,41 +101,46 @@ def draw_schedule(path: Path, steps: int, warmup: int, groups: Mapping[str, floa
 
 
 def rates_over(steps: int, warmup: int, peak: float) -> list[tuple[int, float]]:
-    """Step and learning rate at 0, 10, …, 100 % of a run; the last is its last step."""
+    """Returns step and learning rate at 0, 10, …, 100 % of a run; the last is its last step."""
     shown = [min(steps - 1, steps * tenth // 10) for tenth in range(11)]
     return [(step, peak * schedule(step, steps=steps, warmup=warmup)) for step in shown]
 
 
-class ConfusionCallback:
-    """A watcher that draws the validation set's confusion matrix after every ``every``-th epoch.
+def draw_clips(path: Path, batch: Batch, classes: tuple[str, ...]) -> None:
+    """Draws a PNG with up to 8 frames, evenly spread, of each of the first 16 clips of a batch (B T H W 3, uint8).
 
-    The pictures are ``confusion/epoch-0012.png`` in ``out``; ``labels`` are the classes in order.
+    Beside each row are its classes; of a mixed clip the largest, with their parts.
     """
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
 
-    def __init__(self, out: Path, labels: tuple[str, ...], every: int) -> None:
-        assert every > 0
-        self.folder, self.labels, self.every = out / CONFUSION, labels, every
+    clips = batch["clip"][:_MOST_CLIPS].cpu()
+    shown = np.unique(np.linspace(0, clips.shape[1] - 1, min(_MOST_FRAMES, clips.shape[1])).round().astype(int))
+    pitch = _SIDE + _GAP
+    picture = Image.new("RGB", (_TEXT + len(shown) * pitch, _GAP + len(clips) * pitch), "white")
+    pen = ImageDraw.Draw(picture)
+    # matplotlib's own: it has more alphabets than the one that Pillow brings.
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 13)
+    for row, clip in enumerate(clips):
+        top = _GAP + row * pitch
+        for line, text in enumerate(_caption(batch, row, classes)[:6]):
+            pen.text((_GAP, top + 4 + 17 * line), text, fill="black", font=font)
+        for column, frame in enumerate(shown.tolist()):
+            small = Image.fromarray(clip[frame].numpy()).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+            picture.paste(small, (_TEXT + column * pitch, top))
+    atomic_write(path, lambda temporary: picture.save(temporary, format="png"))
 
-    def on_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Nothing: a confusion matrix is of a validation."""
 
-    def on_epoch(self, epoch: Mapping[str, Any], confusion: Tensor | None) -> None:
-        number = int(epoch["epoch"])
-        if number % self.every or confusion is None:
-            return
-        from dualformer.scoring.plots import draw_confusion
-
-        matrix = confusion.cpu().numpy()
-        total, right = int(matrix.sum()), int(matrix.trace())
-        title = f"epoch {number}: {right} of {total} validation videos right ({right / max(1, total):.1%})"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draw_confusion(self.folder / f"epoch-{number:04d}.png", matrix, self.labels, title=title)
-
-    def close(self) -> None:
-        """Nothing is held open."""
+def _caption(batch: Batch, row: int, classes: tuple[str, ...]) -> list[str]:
+    target: Tensor | None = batch.get("target")
+    if target is None:
+        return wrap(classes[int(batch["label"][row])], 24)
+    parts, labels = target[row].topk(min(6, len(classes)))
+    named = [(part, classes[label]) for part, label in zip(parts.tolist(), labels.tolist(), strict=True) if part > 0]
+    return [line for part, name in named for line in wrap(name if part == 1 else f"{part:.0%} {name}", 24)]
 
 
 def _together(names: list[str]) -> str:
-    """``head`` of "head" and "head, no decay"."""
+    """Returns ``head`` for "head" and "head, no decay"."""
     parts = list(dict.fromkeys(name.removesuffix(", no decay") for name in names))
     return ", ".join(parts) if len(parts) <= 3 else f"{parts[0]} to {parts[-1]}"

@@ -1,4 +1,4 @@
-"""Writing down what a teacher says of every token of every video, once, for trainings to come.
+"""Writes a teacher's scores of every token of every video to disk, once, for trainings to come.
 
 Frames are shrunk as for a test, and not cut; clips of the teacher's length follow one another over the whole video.
 The network takes frames of any shape, so that one pass sees all of a frame, and no seams are left.
@@ -26,8 +26,8 @@ from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write, write_json
 from dualformer.model.network import DualFormer
 from dualformer.scoring.view_scores import Precision
-from dualformer.training.stored_scores import SCORES, ScoresCard, TokenGrid, same_key, score_file, video_key
-from dualformer.training.teacher import TeacherError, check_labels, digest_of, match_classes
+from dualformer.training.read_teacher_scores import SCORES, ScoresCard, TokenGrid, score_file, videos_by_key
+from dualformer.training.teacher import TeacherError, check_single_label, file_digest, match_classes
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import read_covering_clips
 from dualformer.video.preprocessing import Preprocessing
@@ -37,8 +37,8 @@ from dualformer.weights.safetensors_file import Card
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """What a call has written. ``found`` of the ``videos`` were there already; ``bad`` could not be decoded."""
+class WrittenScores:
+    """What `write_scores` has written. ``found`` of the ``videos`` were there already; ``bad`` do not decode."""
 
     videos: int
     found: int
@@ -60,8 +60,8 @@ def write_scores(
     workers: int = 0,
     precision: Precision = "float32",
     progress: Callable[[int, int], None] | None = None,
-) -> Written:
-    """Scores of ``videos`` by ``model``, in eval mode and on its device, into ``out``; what is there already is kept.
+) -> WrittenScores:
+    """Writes scores of ``videos`` by ``model``, in eval mode and on its device, into ``out``; those there are kept.
 
     ``teacher``: where the weights are from, a path or a hub id. ``topk``: classes kept for each token. ``at_once``:
     clips that go through the network together. ``workers``: processes that decode, 0 does it in this one.
@@ -70,14 +70,14 @@ def write_scores(
     """
     if topk < 1 or at_once < 1 or workers < 0:
         raise ValueError(f"topk and at_once must be 1 or more, workers 0 or more: not {topk}, {at_once}, {workers}")
-    check_labels(card, teacher)
+    check_single_label(card, teacher)
     match_classes(card.labels, card.config.num_classes, videos.classes, teacher)
     out = Path(out)
-    _claim(
+    _open_folder(
         out,
         ScoresCard(
             teacher=teacher,
-            digest=digest_of(resolve(teacher)),
+            digest=file_digest(resolve(teacher)),
             classes=card.labels,
             count=card.config.num_classes,
             topk=min(topk, card.config.num_classes),
@@ -89,31 +89,30 @@ def write_scores(
     begun, done, clips, written = time.monotonic(), 0, 0, 0
     bad: list[DualFormerError] = []
     parts: dict[int, list[_Part]] = {}
-    stream = DataLoader(
-        _Stream(todo, card.preprocessing, at_once),
+    loader = DataLoader(
+        _VideoClips(todo, card.preprocessing, at_once),
         batch_size=None,
         num_workers=min(workers, len(todo)),
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         worker_init_fn=ignore_interrupts,
         generator=torch.Generator(),
     )
-    for number, piece in stream:
+    for number, piece in loader:
         if isinstance(piece, tuple):
-            parts.setdefault(number, []).append(
-                _judge(model, card.preprocessing, *piece, topk=topk, precision=precision)
-            )
+            scores = _score_clips(model, card.preprocessing, *piece, topk=topk, precision=precision)
+            parts.setdefault(number, []).append(scores)
             clips += len(piece[0])
             continue
         if isinstance(piece, DualFormerError):
             bad.append(piece)
             parts.pop(number, None)
         else:
-            written += _write(score_file(out, todo[number]), parts.pop(number))
+            written += _write_file(score_file(out, todo[number]), parts.pop(number))
         done += 1
         if progress is not None:
             progress(found + done, found + len(todo))
     seconds = time.monotonic() - begun
-    return Written(
+    return WrittenScores(
         videos=found + len(todo) - len(bad), found=found, clips=clips, bytes=written, seconds=seconds, bad=bad
     )
 
@@ -133,7 +132,7 @@ _Piece = tuple[Tensor, NDArray[np.float64]] | DualFormerError | None
 """Clips (n, T, h, w, 3) with their times (n, T); or why the video gives none; or None, when it is at its end."""
 
 
-class _Stream(IterableDataset[tuple[int, _Piece]]):
+class _VideoClips(IterableDataset[tuple[int, _Piece]]):
     """Pieces of videos with the videos' numbers, those of a video in order. Each worker reads its own videos."""
 
     def __init__(self, videos: list[Sample], pre: Preprocessing, at_once: int) -> None:
@@ -155,12 +154,12 @@ class _Stream(IterableDataset[tuple[int, _Piece]]):
             yield DatasetError(f"{sample.path}: it cannot be read ({error.strerror or error})")
 
 
-def _as_it_is(piece: Any) -> Any:
+def _identity(piece: Any) -> Any:
     return piece
 
 
 @torch.no_grad()
-def _judge(
+def _score_clips(
     model: DualFormer,
     pre: Preprocessing,
     clips: Tensor,
@@ -188,8 +187,8 @@ def _judge(
     )
 
 
-def _write(path: Path, parts: list[_Part]) -> int:
-    """The file of a video, and its size. Where clips overlap, the earlier one is kept."""
+def _write_file(path: Path, parts: list[_Part]) -> int:
+    """Writes the file of a video and returns its size in bytes. Where clips overlap, the earlier one is kept."""
     times = np.concatenate([part.times for part in parts])
     before = np.maximum.accumulate(np.concatenate([[-np.inf], times[:-1]]))
     kept = torch.from_numpy(times > before)
@@ -204,8 +203,8 @@ def _write(path: Path, parts: list[_Part]) -> int:
     return path.stat().st_size
 
 
-def _claim(out: Path, card: ScoresCard) -> None:
-    """Makes ``out`` the folder of these scores, or finds that it is; otherwise says what differs."""
+def _open_folder(out: Path, card: ScoresCard) -> None:
+    """Makes ``out`` the folder of these scores. Raises ``DatasetError`` where it has others, with what differs."""
     if not (out / SCORES).is_file():
         if out.exists() and any(out.iterdir()):
             raise ValueError(f"{out} is not empty and holds no scores: choose a new or empty folder")
@@ -222,11 +221,7 @@ def _claim(out: Path, card: ScoresCard) -> None:
 
 
 def _missing(out: Path, videos: VideoList) -> tuple[list[Sample], int]:
-    """Each video once that has no scores yet, and how many have."""
-    named: dict[str, Sample] = {}
-    for sample in videos.samples:
-        other = named.setdefault(video_key(sample), sample)
-        if other.path != sample.path:
-            raise same_key(other, sample)
-    todo = [sample for sample in named.values() if not score_file(out, sample).is_file()]
-    return todo, len(named) - len(todo)
+    """Returns each video that has no scores yet once, and how many have."""
+    every = videos_by_key(videos)
+    todo = [sample for sample in every.values() if not score_file(out, sample).is_file()]
+    return todo, len(every) - len(todo)

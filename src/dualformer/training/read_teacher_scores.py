@@ -1,8 +1,8 @@
-"""What a teacher says of every token, computed once and kept on disk; and labels for the tokens of clips cut from it.
+"""Reads a teacher's scores of every token from disk, and makes from them the targets for the tokens of training clips.
 
-A folder holds ``scores.json``, which says who taught and how, and a file for every video: the highest scores of each
-token (float16) with their classes, the seconds that the tokens lie at, and where in the frame. The frames were not
-cut, so that a clip finds its labels by where and when it was cut itself.
+A folder holds ``scores.json``, which names the teacher and its settings, and a file for every video: the highest scores
+of each token (float16) with their classes, the seconds that the tokens lie at, and where in the frame. The frames were
+not cropped, so that a clip finds its targets by where and when it was cut itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _POINTS = 8  # at which a token that is larger than those on disk looks
 
 @dataclass(frozen=True, kw_only=True)
 class ScoresCard:
-    """Who said what is in a folder of scores, and how. ``digest``: of the teacher's file."""
+    """What a folder of scores was made with. ``digest``: of the teacher's file."""
 
     teacher: str
     digest: str
@@ -50,7 +50,7 @@ class ScoresCard:
 
     @classmethod
     def read(cls, folder: Path) -> ScoresCard:
-        """Errors: ``FileNotFoundError``, ``DatasetError``."""
+        """Reads the card of a folder. Errors: ``FileNotFoundError``, ``DatasetError``."""
         path = folder / SCORES
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no stored scores there; make them with dualformer teach")
@@ -76,7 +76,7 @@ class ScoreFolder:
         topk = min(topk, self.card.count)
         if topk > self.card.topk:
             raise ValueError(
-                f"--teacher-topk {topk} is more than the {self.card.topk} scores a token that {self.folder} keeps"
+                f"`teacher_topk={topk}` is more than the {self.card.topk} scores a token that {self.folder} keeps"
             )
         self._topk, self._count = topk, len(classes)
         self._rest: Rest = rest
@@ -86,21 +86,17 @@ class ScoreFolder:
             self._label = torch.full((self.card.count,), -1).scatter(0, order, torch.arange(self._count))
         self.line = f"teacher: scores of {self.card.teacher} in {self.folder}, {self.card.count} classes{note}"
 
-    def must_hold(self, videos: VideoList) -> None:
-        """``DatasetError`` where a video has no scores, or shares them with another one."""
-        named: dict[str, Sample] = {}
-        for sample in videos.samples:
-            other = named.setdefault(video_key(sample), sample)
-            if other.path != sample.path:
-                raise same_key(other, sample)
+    def check_complete(self, videos: VideoList) -> None:
+        """Raises ``DatasetError`` where a video has no scores, or shares them with another one."""
+        videos_by_key(videos)
         absent = [sample.path for sample in videos.samples if not score_file(self.folder, sample).is_file()]
         if absent:
             raise DatasetError(
                 f"{self.folder}: no scores of {len(absent)} of {len(videos)} videos ({first_few(absent)}): go on with "
-                "dualformer teach, and leave out files that do not decode with --manifest"
+                "dualformer teach, and leave out files that do not decode with a `manifest`"
             )
 
-    def labels(
+    def token_targets(
         self,
         sample: Sample,
         grid: TokenGrid,
@@ -110,18 +106,17 @@ class ScoreFolder:
         flip: bool,
         mirrored: Sequence[int] | None = None,
     ) -> Tensor:
-        """The distribution T H W classes for each token of a clip that was cut at ``box`` (top, left, height, width as
-        parts of the frame) and ``times`` (T,), and then mirrored if ``flip``.
+        """Returns a distribution T H W classes for each token of a clip that was cut at ``box`` (top, left, height,
+        width as parts of the frame) and ``times`` (T,), and then mirrored if ``flip``.
 
-        What the stored tokens say is interpolated between their centres in space and time, and averaged where a
-        student's token is larger. ``mirrored``: which class each becomes in a mirror (-1: none, what is said of it is
-        shared out among the others).
+        Stored scores are interpolated between the centres of their tokens in space and time, and averaged where a
+        student's token is larger. ``mirrored``: which class each becomes in a mirror (-1: none, its part is shared out
+        among the others).
         """
         stored = read_scores(score_file(self.folder, sample))
-        at, lasting = grid.in_time(times)
-        frames = axis_weights(at, lasting, stored["times"].numpy())
-        rows = axis_weights(*grid.along(1, box[0], box[2]), stored["rows"].numpy())
-        columns = axis_weights(*grid.along(2, box[1], box[3], flip=flip), stored["columns"].numpy())
+        frames = interpolation_weights(*grid.in_time(times), stored["times"].numpy())
+        rows = interpolation_weights(*grid.along(1, box[0], box[2]), stored["rows"].numpy())
+        columns = interpolation_weights(*grid.along(2, box[1], box[3], flip=flip), stored["columns"].numpy())
         used = np.flatnonzero(frames.any(axis=0))
         first, last = int(used[0]), int(used[-1]) + 1
         values = stored["values"][first:last, ..., : self._topk].float()
@@ -133,7 +128,7 @@ class ScoreFolder:
         if flip and mirrored is not None:
             partner = torch.as_tensor(mirrored)
             target = target[..., partner.clamp_min(0)] * (partner >= 0)
-        # Of a token that names other classes only, neighbours speak; without any, it is all zeros and teaches nothing.
+        # A token with scores of other classes only takes its neighbours'; without any, it is all zeros.
         return target / target.sum(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
@@ -166,11 +161,11 @@ class TokenGrid:
         return start + length * (1 - centres if flip else centres), length * (ends - starts) / self._clip[axis]
 
 
-class LabelledTokens(Dataset[dict[str, Any]]):
-    """Training clips, each with ``token_target`` T H W classes: what the stored scores say where it was cut."""
+class ClipsWithTokenTargets(Dataset[dict[str, Any]]):
+    """Training clips, each with ``token_target`` T H W classes from the stored scores of where it was cut."""
 
     def __init__(self, clips: TrainingClips, scores: ScoreFolder, grid: TokenGrid) -> None:
-        scores.must_hold(clips.videos)
+        scores.check_complete(clips.videos)
         clips.return_geometry = True
         self._clips, self._scores, self._grid = clips, scores, grid
 
@@ -181,14 +176,14 @@ class LabelledTokens(Dataset[dict[str, Any]]):
         item = self._clips[key]
         where = {name: item.pop(name) for name in ("box", "times", "flip")}
         sample = self._clips.videos.samples[item["index"]]
-        target = self._scores.labels(sample, self._grid, mirrored=self._clips.mirrored, **where)
+        target = self._scores.token_targets(sample, self._grid, mirrored=self._clips.mirrored, **where)
         return item | {"token_target": target}
 
 
-def axis_weights(
+def interpolation_weights(
     centres: NDArray[np.float64], lengths: NDArray[np.float64], positions: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Weights (m, n) of n values at increasing ``positions`` for m tokens, the sum of each row being 1.
+    """Returns weights (m, n) of n values at increasing ``positions`` for m tokens, the sum of each row being 1.
 
     Linear between positions, the ends held. A token that is longer than the positions lie apart takes the mean over
     what it is longer: twice as long, it is the mean of the two values in it.
@@ -207,26 +202,31 @@ def axis_weights(
 
 
 def video_key(sample: Sample) -> str:
-    """What a video is known by among the scores: the end of its path, so that a data set may move."""
+    """Returns the name of a video among the scores: the end of its path, so that a data set may move."""
     place = Path(sample.original) if isinstance(sample, ArchivedSample) else sample.path.absolute()
     return "/".join(place.parts[-3:])
 
 
 def score_file(folder: Path, sample: Sample) -> Path:
-    """Where the scores of a video are."""
+    """Returns the file of a video's scores."""
     name = hashlib.sha256(video_key(sample).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return folder / name[:2] / f"{name}.safetensors"
 
 
-def same_key(one: Sample, other: Sample) -> DatasetError:
-    """Two videos that the scores cannot tell apart."""
-    return DatasetError(
-        f"{one.path} and {other.path} are both kept as {video_key(one)!r} among the scores: rename a folder of one"
-    )
+def videos_by_key(videos: VideoList) -> dict[str, Sample]:
+    """Returns each video once, by `video_key`. Raises ``DatasetError`` for two that the scores cannot tell apart."""
+    found: dict[str, Sample] = {}
+    for sample in videos.samples:
+        other = found.setdefault(key := video_key(sample), sample)
+        if other.path != sample.path:
+            raise DatasetError(
+                f"{other.path} and {sample.path} are both kept as {key!r} among the scores: rename a folder of one"
+            )
+    return found
 
 
 def read_scores(path: Path) -> dict[str, Tensor]:
-    """``values`` and ``classes`` (n, h, w, k), ``times`` (n,), ``rows`` (h,), ``columns`` (w,) of a file."""
+    """Reads ``values`` and ``classes`` (n, h, w, k), ``times`` (n,), ``rows`` (h,), ``columns`` (w,) of a file."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
