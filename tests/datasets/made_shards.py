@@ -33,14 +33,14 @@ def pack(data: Path | str, out: Path, *, size: int = 20_000, seed: int = 0) -> W
     return write_shards(open_all_splits(data)[0], out, made_from="test", size=size, seed=seed)
 
 
-def absolute_location(data: Path | str) -> ShardLocation:
+def location_of(data: Path | str) -> ShardLocation:
     place = find_shards(data)
     assert place is not None
     return place
 
 
 def index_in(data: Path | str) -> Index:
-    return load_index(absolute_location(data))
+    return load_index(location_of(data))
 
 
 class Requests(list[tuple[str, str]]):

@@ -18,7 +18,7 @@ from dualformer.datasets.shards.checksums import damaged_shards, mark_damaged
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, room_for
-from dualformer.datasets.shards.storage import ShardCache, StorageError, cached, url_of
+from dualformer.datasets.shards.storage import ShardCache, StorageError, cached_shard, url_of
 from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
 from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
@@ -38,7 +38,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "_PAUSES", (0.0, 0.0, 0.0))
-    storage.fetch.cache_clear()
+    storage.fetch_range.cache_clear()
 
 
 def clips_of(data: str | Path, cache: ShardCache | None = None) -> TrainingClips:
@@ -183,11 +183,11 @@ def test_check_reads_a_url(shards: Path, tmp_path: Path) -> None:
         assert place is not None
         damaged = damaged_shards(place)
         assert list(damaged) == ["train-000000.tar"]
-        condemned = mark_damaged(verdicts, damaged)
+        marked = mark_damaged(verdicts, damaged)
         in_it = len(index_in(copy).shards[0].entries)
-        assert sum(not verdict.ok for verdict in condemned) == in_it > 1
-        write_manifest(tmp_path / "manifest.csv", condemned)
-        assert [v.location for v in read_manifest(tmp_path / "manifest.csv")] == [v.location for v in condemned]
+        assert sum(not verdict.ok for verdict in marked) == in_it > 1
+        write_manifest(tmp_path / "manifest.csv", marked)
+        assert [v.location for v in read_manifest(tmp_path / "manifest.csv")] == [v.location for v in marked]
         os.chdir(tmp_path)
         assert len(open_splits(url, bad=read_bad_videos(tmp_path / "manifest.csv")).train) == 12 - in_it
 
@@ -230,7 +230,7 @@ def test_a_cache_that_cannot_be_written_is_named(shards: Path, tmp_path: Path) -
         piece = splits.train.samples[0].file
         assert isinstance(piece, storage.RemoteFileSlice)
         with pytest.raises(StorageError, match=r"file: cannot keep shards here .*; choose another `shard_cache`"):
-            cached(piece.shard)
+            cached_shard(piece.shard)
     with pytest.raises(ValueError, match="`shard_cache_gb` must be more than 0, not 0"):
         ShardCache.parse("here", 0)
     assert ShardCache.parse(None, 1) is None

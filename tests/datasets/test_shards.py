@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_shards import absolute_location, index_in, make_videos, pack
+from made_shards import index_in, location_of, make_videos, pack
 from PIL import Image
 
 from dualformer.datasets.clip_datasets import ViewClips
@@ -319,9 +319,9 @@ def test_damage_is_named_with_its_remedy(shards: Path, tmp_path: Path) -> None:
     flipped[len(whole) // 2] ^= 1
     shard.write_bytes(flipped)
     open_splits(copy)
-    damaged = damaged_shards(absolute_location(copy))
+    damaged = damaged_shards(location_of(copy))
     assert damaged == {"train-000001.tar": "its checksum is not that of the shard that was written: copy it again"}
-    assert damaged_shards(absolute_location(shards)) == {}
+    assert damaged_shards(location_of(shards)) == {}
 
 
 @pytest.mark.parametrize(
@@ -344,10 +344,10 @@ def test_an_index_of_another_version_or_a_damaged_one(
     assert change[0] in text
     (copy / INDEX).write_text(text.replace(*change, 1))
     if message is None:
-        assert read_shards(absolute_location(copy)).classes == ("clap", "jump", "wave")
+        assert read_shards(location_of(copy)).classes == ("clap", "jump", "wave")
         return
     with pytest.raises(DatasetError, match=message) as caught:
-        read_shards(absolute_location(copy))
+        read_shards(location_of(copy))
     assert str(caught.value).startswith(f"{copy / INDEX}: ") and "\n" not in str(caught.value)
 
 
@@ -357,7 +357,7 @@ def test_an_index_that_lacks_samples(shards: Path, tmp_path: Path) -> None:
     del data["shards"][2]
     (copy / INDEX).write_text(json.dumps(data))
     with pytest.raises(DatasetError, match="samples of train are missing or there twice"):
-        read_shards(absolute_location(copy))
+        read_shards(location_of(copy))
 
 
 def test_what_is_taken_for_shards(videos: Path, shards: Path, tmp_path: Path) -> None:

@@ -1,23 +1,23 @@
-"""Shards against their checksums."""
+"""Compares shards with their checksums."""
 
 import hashlib
 from collections.abc import Callable, Mapping
 
 from dualformer.datasets.manifest import Verdict
 from dualformer.datasets.shards.read_shards import ShardLocation, load_index
-from dualformer.datasets.shards.storage import chunks, local_chunks
+from dualformer.datasets.shards.storage import read_chunks
 
 
-def damaged_shards(place: ShardLocation, *, progress: Callable[[int, int], None] | None = None) -> dict[str, str]:
-    """File names of the shards that are not as they were written, and why. Reads all of them from start to end.
+def damaged_shards(at: ShardLocation, *, progress: Callable[[int, int], None] | None = None) -> dict[str, str]:
+    """Reads all shards and returns the file names of those that are not as they were written, with the reason.
 
     ``progress`` is called with the number of shards read and their total. Raises as `read_shards` does.
     """
-    shards = load_index(place).shards
+    shards = load_index(at).shards
     damaged: dict[str, str] = {}
     for done, shard in enumerate(shards, 1):
         digest = hashlib.sha256()
-        for part in chunks(f"{place.url}/{shard.file}") if place.url else local_chunks(place.folder / shard.file):
+        for part in read_chunks(f"{at.url}/{shard.file}" if at.url else at.folder / shard.file):
             digest.update(part)
         if digest.hexdigest() != shard.sha256:
             damaged[shard.file] = "its checksum is not that of the shard that was written: copy it again"
@@ -27,7 +27,7 @@ def damaged_shards(place: ShardLocation, *, progress: Callable[[int, int], None]
 
 
 def mark_damaged(verdicts: list[Verdict], damaged: Mapping[str, str]) -> list[Verdict]:
-    """Verdicts on videos in shards, with those in damaged shards bad, even where they decode."""
+    """Returns the verdicts with videos in damaged shards bad, even where they decode."""
 
     def judged(verdict: Verdict) -> Verdict:
         shard = verdict.path.parent.name

@@ -1,24 +1,24 @@
-"""A folder or URL of shards as a data set: the lists of videos that the shards were made from, in the same order."""
+"""Reads a folder or URL of shards as a data set: the same lists of videos that the shards were made from."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.datasets.benchmarks.listing import Listing
-from dualformer.datasets.samples import ArchivedSample, DatasetError, MissingSample, VideoList
+from dualformer.datasets.samples import ArchivedSample, DatasetError, VideoList
 from dualformer.datasets.shards.shard_index import FORMAT, INDEX, SPLITS, Entry, Index, Shard, read_index
 from dualformer.datasets.shards.storage import (
     RemoteFileSlice,
     RemoteShard,
     ShardCache,
-    read_text,
-    sizes,
+    read_remote_text,
+    remote_sizes,
     url_of,
 )
 from dualformer.video.file_slices import FileSlice, LocalFileSlice
 
 PREFIX = "shards:"
 PARTIAL = f"{INDEX}.partial"
-"""What lies in place of the index while shards are being written."""
+"""The file in place of the index while shards are being written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class ShardLocation:
 
 
 def find_shards(data: str | Path) -> ShardLocation | None:
-    """Where the shards are that ``data`` names, or None for other data: a URL, a folder with an index of shards in it,
-    the index itself, or anything behind ``shards:``.
+    """Returns where the shards are that ``data`` names, or None for other data.
+
+    Shards are named by a URL, a folder with an index of shards in it, the index itself, or anything behind ``shards:``.
     """
     text = str(data)
     named = text.removeprefix(PREFIX)
@@ -50,35 +51,31 @@ def find_shards(data: str | Path) -> ShardLocation | None:
     return None
 
 
-def read_shards(place: ShardLocation, *, cache: ShardCache | None = None) -> Listing:
-    """Every split, each with its videos in the order that they had before.
+def read_shards(at: ShardLocation, *, cache: ShardCache | None = None) -> Listing:
+    """Reads every split, each with its videos in the order that they had before.
 
     ``cache``: where to keep shards of a URL; without it, each video is fetched when it is read.
-    Raises ``FileNotFoundError`` where there is no index, :class:`DatasetError` for a damaged one, for a shard that is
+    Raises ``FileNotFoundError`` where there is no index, `DatasetError` for a damaged one, for a shard that is
     missing or has another size than it had, and for shards that are still being written.
     """
-    index = load_index(place)
-    _check_sizes(place, index)
+    index = load_index(at)
+    _check_sizes(at, index)
     splits: dict[str, VideoList] = {}
     for split in SPLITS:
         found = [(shard, entry) for shard in index.shards if shard.split == split for entry in shard.entries]
-        missing = tuple(
-            MissingSample(path=Path(absent.name), label=absent.label, listed=absent.listed)
-            for absent in index.missing
-            if absent.split == split
-        )
+        missing = index.missing.get(split, ())
         if not found and not missing:
             continue
-        files = {shard.file: _file(place, shard, cache) for shard in index.shards if shard.split == split}
+        files = {shard.file: _file(at, shard, cache) for shard in index.shards if shard.split == split}
         found.sort(key=lambda pair: pair[1].place)
         splits[split] = VideoList(
             classes=index.classes,
             samples=tuple(_sample(entry, *files[shard.file]) for shard, entry in found),
-            source=f"shards {place}, {split}",
+            source=f"shards {at}, {split}",
             missing=missing,
             manifest_hash=index.manifest_hash,
         )
-    return Listing(title=f"shards {place}", classes=index.classes, splits=splits, notes=(f"from {index.made_from}",))
+    return Listing(title=f"shards {at}", classes=index.classes, splits=splits, notes=(f"from {index.made_from}",))
 
 
 def _is_index(path: Path) -> bool:
@@ -88,31 +85,31 @@ def _is_index(path: Path) -> bool:
         return FORMAT.encode() in file.read(200)
 
 
-def load_index(place: ShardLocation) -> Index:
-    """Raises ``FileNotFoundError`` where there is none, :class:`DatasetError` for a damaged one."""
-    name = f"{place}/{INDEX}"
-    if place.url:
+def load_index(at: ShardLocation) -> Index:
+    """Reads the index of shards. Raises ``FileNotFoundError`` where there is none, `DatasetError` for a damaged one."""
+    name = f"{at}/{INDEX}"
+    if at.url:
         try:
-            return read_index(read_text(name), name)
+            return read_index(read_remote_text(name), name)
         except FileNotFoundError:
-            raise FileNotFoundError(f"no shards at {place}: there is no {INDEX}") from None
-    path = place.folder / INDEX
+            raise FileNotFoundError(f"no shards at {at}: there is no {INDEX}") from None
+    path = at.folder / INDEX
     if path.is_file():
         return read_index(path.read_text("utf-8", "replace"), name)
-    if (place.folder / PARTIAL).is_file():
-        raise DatasetError(f"{place}: these shards are not complete: give the command again that writes them")
-    raise FileNotFoundError(f"no shards at {place}: there is no {INDEX}, which `dualformer shards` writes beside them")
+    if (at.folder / PARTIAL).is_file():
+        raise DatasetError(f"{at}: these shards are not complete: give the command again that writes them")
+    raise FileNotFoundError(f"no shards at {at}: there is no {INDEX}, which `dualformer shards` writes beside them")
 
 
-def _check_sizes(place: ShardLocation, index: Index) -> None:
-    if place.url:
-        found = sizes([f"{place.url}/{shard.file}" for shard in index.shards])
+def _check_sizes(at: ShardLocation, index: Index) -> None:
+    if at.url:
+        found = remote_sizes([f"{at.url}/{shard.file}" for shard in index.shards])
     else:
-        found = [_size(place.folder / shard.file) for shard in index.shards]
+        found = [_size(at.folder / shard.file) for shard in index.shards]
     for shard, size in zip(index.shards, found, strict=True):
         if size not in (shard.bytes, -1):  # a server need not tell
             raise DatasetError(
-                f"{place}/{shard.file}: {size} bytes, where {shard.bytes} were written: copy this shard again"
+                f"{at}/{shard.file}: {size} bytes, where {shard.bytes} were written: copy this shard again"
             )
 
 
@@ -123,11 +120,11 @@ def _size(path: Path) -> int:
         raise DatasetError(f"{path}: this shard is missing: copy it here from where the others are from") from None
 
 
-def _file(place: ShardLocation, shard: Shard, cache: ShardCache | None) -> tuple[Path, RemoteShard | None]:
-    file = place.folder / shard.file
-    if place.url is None:
+def _file(at: ShardLocation, shard: Shard, cache: ShardCache | None) -> tuple[Path, RemoteShard | None]:
+    file = at.folder / shard.file
+    if at.url is None:
         return file, None
-    url = f"{place.url}/{shard.file}"
+    url = f"{at.url}/{shard.file}"
     return file, RemoteShard(url=url, bytes=shard.bytes, sha256=shard.sha256, cache=cache)
 
 

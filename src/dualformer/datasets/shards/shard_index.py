@@ -1,11 +1,12 @@
-"""The index of shards: a JSON file beside them that says what they hold, and where in them each video lies."""
+"""The index of shards: a JSON file beside them with what they hold and the offset of each video."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.samples import DatasetError, MissingSample
 
 INDEX = "index.json"
 FORMAT = "dualformer shards"
@@ -29,7 +30,16 @@ class Entry:
     fps: float | None = None
 
 
-_ENTRY = tuple(field.name for field in fields(Entry))
+_ENTRY: dict[str, Callable[[Any], Any]] = {
+    "member": str,
+    "offset": int,
+    "size": int,
+    "label": int,
+    "place": int,
+    "name": str,
+    "fps": lambda rate: None if rate is None else float(rate),
+}
+"""How the fields of an entry, in their order in the file, are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +54,13 @@ class Shard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Absent:
-    """A video that the data set listed and did not have. ``listed``: FILE:LINE."""
-
-    split: str
-    label: int
-    name: str
-    listed: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Index:
     """What a folder of shards holds."""
 
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
-    missing: tuple[Absent, ...] = ()
+    missing: Mapping[str, tuple[MissingSample, ...]]
+    """Videos of each split that the data set listed and did not have."""
     made_from: str
     """The data set in words."""
     manifest_hash: str
@@ -68,7 +69,7 @@ class Index:
     """Equal for the same videos written in the same way."""
 
     def to_json(self) -> str:
-        """One line for each video: large, but to be read by people, too."""
+        """Returns the file's text, a line for each video: large, but to be read by people, too."""
         head = {
             "format": FORMAT,
             "version": VERSION,
@@ -76,8 +77,12 @@ class Index:
             "manifest_hash": self.manifest_hash,
             "plan": self.plan,
             "classes": self.classes,
-            "missing": [asdict(absent) for absent in self.missing],
-            "entries": _ENTRY,
+            "missing": [
+                {"split": split, "label": one.label, "name": one.name, "listed": one.listed}
+                for split, missing in self.missing.items()
+                for one in missing
+            ],
+            "entries": list(_ENTRY),
         }
         start = json.dumps(head, indent=1).removesuffix("\n}")
         return f'{start},\n "shards": [\n{_lines(shard_to_json(shard) for shard in self.shards)}\n]\n}}\n'
@@ -91,7 +96,7 @@ def shard_to_json(shard: Shard) -> str:
 
 
 def shard_from_json(data: Mapping[str, Any]) -> Shard:
-    """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for what is no shard."""
+    """Reads what `shard_to_json` wrote. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
     entries = tuple(_entry(row) for row in data["entries"])
     if len(entries) != data["samples"]:
         raise ValueError(f"{data['file']} lists {len(entries)} of {data['samples']} samples")
@@ -104,10 +109,10 @@ def shard_from_json(data: Mapping[str, Any]) -> Shard:
     )
 
 
-def read_index(text: str, where: str) -> Index:
-    """The inverse of :meth:`Index.to_json`. ``where`` is what messages call it.
+def read_index(text: str, location: str) -> Index:
+    """Reads what `Index.to_json` wrote. ``location`` is the file's name in messages.
 
-    Raises :class:`DatasetError` for anything else, an index of another version and one that contradicts itself.
+    Raises `DatasetError` for anything else, an index of another version and one that contradicts itself.
     """
     try:
         data = json.loads(text)
@@ -115,13 +120,13 @@ def read_index(text: str, where: str) -> Index:
             raise ValueError(f"it does not say {FORMAT!r}")
         if data["version"] != VERSION:
             raise DatasetError(
-                f"{where}: written by another version of dualformer (its layout is {data['version']}, this one reads "
-                f"{VERSION}): write the shards anew with `dualformer shards`, or read them with that version"
+                f"{location}: written by another version of dualformer (its layout is {data['version']}, this one "
+                f"reads {VERSION}): write the shards anew with `dualformer shards`, or read them with that version"
             )
         index = Index(
             classes=tuple(map(str, data["classes"])),
             shards=tuple(map(shard_from_json, data["shards"])),
-            missing=tuple(Absent(**absent) for absent in data["missing"]),
+            missing=_missing(data["missing"]),
             made_from=str(data["made_from"]),
             manifest_hash=str(data["manifest_hash"]),
             plan=str(data["plan"]),
@@ -130,7 +135,8 @@ def read_index(text: str, where: str) -> Index:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DatasetError(
-            f"{where}: this is no index of shards, or a damaged one ({what}): copy it again from where they were made"
+            f"{location}: this is no index of shards, or a damaged one ({what}): copy it again from where they were "
+            "made"
         ) from error
     return index
 
@@ -139,17 +145,16 @@ def _lines(parts: Iterable[str]) -> str:
     return ",\n".join(parts)
 
 
-def _entry(row: Any) -> Entry:
-    member, offset, size, label, place, name, fps = row
-    return Entry(
-        member=str(member),
-        offset=int(offset),
-        size=int(size),
-        label=int(label),
-        place=int(place),
-        name=str(name),
-        fps=None if fps is None else float(fps),
-    )
+def _missing(rows: list[dict[str, Any]]) -> dict[str, tuple[MissingSample, ...]]:
+    found: dict[str, list[MissingSample]] = {}
+    for row in rows:
+        one = MissingSample(path=Path(row["name"]), label=row["label"], listed=row["listed"])
+        found.setdefault(row["split"], []).append(one)
+    return {split: tuple(missing) for split, missing in found.items()}
+
+
+def _entry(row: list[Any]) -> Entry:
+    return Entry(**{name: read(value) for (name, read), value in zip(_ENTRY.items(), row, strict=True)})
 
 
 def _check(index: Index) -> None:

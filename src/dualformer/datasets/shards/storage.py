@@ -1,4 +1,4 @@
-"""Where shards are: a folder, or anything that fsspec reaches (``s3://``, ``gs://``, ``hf://``, ``https://``, …).
+"""Reads shards from a folder, or from anything that fsspec reaches (``s3://``, ``gs://``, ``hf://``, ``https://``, …).
 
 Of a shard elsewhere, each video is fetched by a request for its bytes alone; or the shard is fetched once, and kept in
 a local folder of limited size. What fails on the way is tried again before a run gives up.
@@ -29,7 +29,7 @@ from dualformer.video.file_slices import FileSlice, SliceReader
 
 _T = TypeVar("_T")
 _PAUSES = (1.0, 4.0, 15.0)  # seconds before it is tried again
-_AT_ONCE = 8 * 2**20  # bytes
+_CHUNK_BYTES = 8 * 2**20  # bytes
 _CACHED = re.compile(r"[0-9a-f]{16}-.+\.tar")
 _URL = re.compile(r"(?P<kind>[A-Za-z][\w+.-]+(?:::[A-Za-z][\w+.-]+)*):/+(?P<rest>.*)", re.DOTALL)
 # Errors of the packages that fsspec speaks through and does not translate. Only one that is loaded can raise any.
@@ -56,7 +56,7 @@ class ShardCache:
 
     @classmethod
     def parse(cls, folder: str | Path | None, gigabytes: float) -> "ShardCache | None":
-        """What options say. ``ValueError`` for no room."""
+        """Returns the cache that options describe. Raises ``ValueError`` for no room."""
         if not gigabytes > 0:
             raise ValueError(f"`shard_cache_gb` must be more than 0, not {gigabytes}")
         return cls(folder=Path(folder).expanduser(), limit=int(gigabytes * 1e9)) if folder else None
@@ -84,16 +84,16 @@ class RemoteFileSlice(FileSlice):
 
     def open_unbuffered(self) -> SliceReader:
         if self.shard.cache is None:
-            return SliceReader(io.BytesIO(fetch(self.shard.url, self.offset, self.size)), 0, self.size)
+            return SliceReader(io.BytesIO(fetch_range(self.shard.url, self.offset, self.size)), 0, self.size)
         for _ in range(10):
-            copy = cached(self.shard)
+            copy = cached_shard(self.shard)
             with contextlib.suppress(FileNotFoundError):  # another process made room just now
                 return SliceReader(copy.open("rb", buffering=0), self.offset, self.size)
         raise StorageError(f"{self.shard.cache.folder}: shards are thrown out before they are read: allow it more room")
 
 
 def url_of(data: str | Path) -> str | None:
-    """``data`` as a URL, if it is one: also one that went through `Path`, which makes one slash of two."""
+    """Returns ``data`` as a URL, if it is one: also one that went through `Path`, which makes one slash of two."""
     found = _URL.fullmatch(str(data))
     if found is None:
         return None
@@ -102,16 +102,16 @@ def url_of(data: str | Path) -> str | None:
     return f"{found['kind']}://{found['rest']}" if known.issuperset(kinds) else None
 
 
-def read_text(url: str) -> str:
-    """A small file as a whole. ``FileNotFoundError`` where there is none; :class:`StorageError`."""
-    return _try(url, lambda: _system(url).cat_file(_path(url))).decode("utf-8", "replace")
+def read_remote_text(url: str) -> str:
+    """Reads a small file. Raises ``FileNotFoundError`` where there is none, and `StorageError`."""
+    return _retry(url, lambda: _filesystem(url).cat_file(_path(url))).decode("utf-8", "replace")
 
 
 @lru_cache(maxsize=1)  # a video that is opened a second time was the last one that was read
-def fetch(url: str, offset: int, size: int) -> bytes:
-    """``size`` bytes from ``offset`` on, by one request. Raises :class:`StorageError`."""
+def fetch_range(url: str, offset: int, size: int) -> bytes:
+    """Reads ``size`` bytes from ``offset`` on, by one request. Raises `StorageError`."""
     try:
-        data = _try(url, lambda: _system(url).cat_file(_path(url), start=offset, end=offset + size))
+        data = _retry(url, lambda: _filesystem(url).cat_file(_path(url), start=offset, end=offset + size))
     except FileNotFoundError as error:
         raise StorageError(f"no such shard any more: {url}") from error
     if len(data) != size:
@@ -122,55 +122,56 @@ def fetch(url: str, offset: int, size: int) -> bytes:
     return data
 
 
-def sizes(urls: list[str]) -> list[int]:
-    """Bytes of each file. Raises :class:`StorageError`, naming the first that is not there."""
+def remote_sizes(urls: list[str]) -> list[int]:
+    """Returns the bytes of each file. Raises `StorageError`, naming the first that is not there."""
     if not urls:
         return []
     try:
-        found = _try(urls[0], lambda: _system(urls[0]).sizes([_path(url) for url in urls]))
+        found = _retry(urls[0], lambda: _filesystem(urls[0]).sizes([_path(url) for url in urls]))
     except FileNotFoundError:
-        missing = next((url for url in urls if not _exists(url)), urls[0])
+        missing = next((url for url in urls if not _is_there(url)), urls[0])
         raise StorageError(f"{missing}: this shard is missing: upload it from where it was made") from None
     return [-1 if size is None else int(size) for size in found]
 
 
-def _exists(url: str) -> bool:
-    return _try(url, lambda: _system(url).exists(_path(url)))
+def _is_there(url: str) -> bool:
+    return _retry(url, lambda: _filesystem(url).exists(_path(url)))
 
 
-def chunks(url: str) -> Iterator[bytes]:
-    """A file from its start to its end. Raises :class:`StorageError`."""
+def read_chunks(location: str | Path) -> Iterator[bytes]:
+    """Yields a local file or the file at a URL from its start to its end. Raises `StorageError` for the latter."""
+    if isinstance(location, Path):
+        with location.open("rb") as file:
+            while data := file.read(_CHUNK_BYTES):
+                yield data
+        return
     try:
-        with _try(url, lambda: _system(url).open(_path(url), "rb", block_size=_AT_ONCE)) as file:
-            while data := _try(url, lambda: file.read(_AT_ONCE)):
+        with _retry(
+            location, lambda: _filesystem(location).open(_path(location), "rb", block_size=_CHUNK_BYTES)
+        ) as file:
+            while data := _retry(location, lambda: file.read(_CHUNK_BYTES)):
                 yield data
     except FileNotFoundError as error:
-        raise StorageError(f"no such shard: {url}") from error
+        raise StorageError(f"no such shard: {location}") from error
 
 
-def local_chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while data := file.read(_AT_ONCE):
-            yield data
+def cached_shard(shard: RemoteShard) -> Path:
+    """Returns the local copy of a shard, fetched if need be; processes that want the same one wait for each other.
 
-
-def cached(shard: RemoteShard) -> Path:
-    """The local copy of a shard, fetched if it is not there; processes that want the same one wait for each other.
-
-    Raises :class:`StorageError`, also where what comes is not what the index promises.
+    Raises `StorageError`, also where what comes is not what the index promises.
     """
     cache = shard.cache
     assert cache is not None
     # By content: the copy of a shard that was written anew is not taken for it.
     target = cache.folder / f"{shard.sha256[:16]}-{shard.url.rsplit('/', 1)[1]}"
     try:
-        if _touch(target):
+        if _mark_used(target):
             return target
         (cache.folder / "locks").mkdir(parents=True, exist_ok=True)
         with FileLock(cache.folder / "locks" / f"{target.name}.lock"):
-            if not _touch(target):
-                _fetch_whole(shard, target)
-                _make_room(cache, target)
+            if not _mark_used(target):
+                _fetch_shard(shard, target)
+                _evict_oldest(cache, target)
     except OSError as error:
         room = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "free some space, or lower `shard_cache_gb`" if room else "choose another `shard_cache`"
@@ -178,12 +179,12 @@ def cached(shard: RemoteShard) -> Path:
     return target
 
 
-def _fetch_whole(shard: RemoteShard, target: Path) -> None:
+def _fetch_shard(shard: RemoteShard, target: Path) -> None:
     partial = target.with_name(f".{target.name}.partial")
     try:
         digest = hashlib.sha256()
         with partial.open("wb") as file:
-            for part in chunks(shard.url):
+            for part in read_chunks(shard.url):
                 file.write(part)
                 digest.update(part)
             file.flush()
@@ -195,7 +196,7 @@ def _fetch_whole(shard: RemoteShard, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _make_room(cache: ShardCache, keep: Path) -> None:
+def _evict_oldest(cache: ShardCache, keep: Path) -> None:
     kept: list[tuple[float, int, Path]] = []
     for path in cache.folder.iterdir():
         if _CACHED.fullmatch(path.name):
@@ -211,8 +212,8 @@ def _make_room(cache: ShardCache, keep: Path) -> None:
             total -= size
 
 
-def _touch(path: Path) -> bool:
-    """Mark as used now; False if it is not there."""
+def _mark_used(path: Path) -> bool:
+    """Marks a file as used now; False if it is not there."""
     try:
         os.utime(path)
     except FileNotFoundError:
@@ -220,7 +221,7 @@ def _touch(path: Path) -> bool:
     return True
 
 
-def _system(url: str) -> Any:
+def _filesystem(url: str) -> Any:
     # Anew each time: fsspec keeps them, but for each process its own, as connections do not live through a fork.
     try:
         return fsspec.core.url_to_fs(url)[0]
@@ -236,9 +237,9 @@ def _path(url: str) -> str:
     return fsspec.core.url_to_fs(url)[1]
 
 
-def _try(url: str, work: Callable[[], _T]) -> _T:
-    """``work()``, again after a while if it fails for a reason that may pass."""
-    _system(url)  # from here on, the package is loaded whose errors may come
+def _retry(url: str, work: Callable[[], _T]) -> _T:
+    """Returns ``work()``, tried again after a while if it fails for a reason that may pass."""
+    _filesystem(url)  # from here on, the package is loaded whose errors may come
     foreign = tuple(getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules)
     for pause in (*_PAUSES, None):
         try:

@@ -1,4 +1,4 @@
-"""Writing shards: which video goes where is decided first, then one tar file after another is written as a whole.
+"""Writes shards: which video goes where is decided first, then one tar file after another is written as a whole.
 
 Videos go in as they are, byte for byte. Those to train on are shuffled, so that every shard is a fair sample of the
 data set; those to judge by stay in their order, which is the order that they are read in.
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ from dualformer.datasets.shards.read_shards import PARTIAL
 from dualformer.datasets.shards.shard_index import (
     INDEX,
     VERSION,
-    Absent,
     Entry,
     Index,
     Shard,
@@ -40,25 +40,26 @@ from dualformer.video.file_slices import Media, is_frame_folder, media_path, med
 from dualformer.video.frame_patterns import frame_images
 
 _BLOCK = tarfile.BLOCKSIZE
-_AT_ONCE = 4 * 2**20  # bytes
+_CHUNK_BYTES = 4 * 2**20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteResult:
-    """What a call did."""
+    """What a call of `write_shards` did."""
 
     index: Path
     shards: int
-    """All that there are now, and those that an earlier call had written."""
+    """All that there are now."""
     found: int
+    """Those that an earlier call had written."""
     samples: Mapping[str, int]
     """Videos of each split."""
     bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A video to be written."""
+class _Member:
+    """A video to be written. ``place`` is its number in the list of its split."""
 
     sample: Sample
     place: int
@@ -66,17 +67,15 @@ class _Job:
     size: int
 
 
-class _SizeChanged(Exception):
-    """A file that is not as large as it was."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """A shard to be written."""
-
+class _PlannedShard:
     file: str
     split: str
-    jobs: tuple[_Job, ...]
+    members: tuple[_Member, ...]
+
+
+class _SizeChangedError(Exception):
+    """A file that is not as large as it was."""
 
 
 def write_shards(
@@ -88,12 +87,12 @@ def write_shards(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> WriteResult:
-    """Write the videos of every split (train, val, test) into shards of about ``size`` bytes in the folder ``out``.
+    """Writes the videos of every split (train, val, test) into shards of about ``size`` bytes in the folder ``out``.
 
     ``made_from``: the data set in words. ``seed`` decides in which order the videos to train on lie in the shards.
     ``progress`` is called with the number of bytes done and their total. Goes on where an earlier call with the same
     arguments stopped.
-    Raises ``ValueError`` for a folder that holds anything else, and :class:`DatasetError` where a video cannot be read,
+    Raises ``ValueError`` for a folder that holds anything else, and `DatasetError` where a video cannot be read,
     changes while it is read, or the disk is full: then the shards that are complete stay.
     """
     if url_of(out) is not None:
@@ -101,71 +100,72 @@ def write_shards(
     if size < 1:
         raise ValueError(f"the size of a shard must be positive, not {size} bytes")
     out = Path(out)
-    missing = _absent(lists)
-    plans = _plans(lists, size, seed)
-    plan = _fingerprint(lists, plans, missing)
-    done = _found(out, plan)
+    shards = _plan_shards(lists, size, seed)
+    plan = _fingerprint(lists, shards)
+    done = _written_before(out, plan)
     found = len(done)
-    if (out / INDEX).is_file() and found == len(plans):
-        return _written(out, plans, done, found)
-    there = sum(job.size for one in plans if one.file in done for job in one.jobs)
-    total = sum(job.size for one in plans for job in one.jobs)
+    copied = sum(member.size for shard in shards if shard.file in done for member in shard.members)
+    total = sum(member.size for shard in shards for member in shard.members)
 
-    def copied(count: int) -> None:
-        nonlocal there
-        there += count
+    def count(size: int) -> None:
+        nonlocal copied
+        copied += size
         if progress is not None:
-            progress(there, total)
+            progress(copied, total)
 
-    classes = next(iter(lists.values())).classes
-    with _told_of_the_disk(out):
-        out.mkdir(parents=True, exist_ok=True)
-        # What a crash left of a last line is gone with this.
-        write_text(out / PARTIAL, "".join(f"{line}\n" for line in (plan, *map(_one_line, done.values()))))
-        with (out / PARTIAL).open("a", encoding="utf-8", newline="\n") as record:
-            for one in plans:
-                if one.file not in done:
-                    done[one.file] = _write_shard(out / one.file, one, classes, copied)
-                    record.write(f"{_one_line(done[one.file])}\n")
-                    record.flush()
-                    os.fsync(record.fileno())
-        index = Index(
-            classes=classes,
-            shards=tuple(done[one.file] for one in plans),
-            missing=missing,
-            made_from=made_from,
-            manifest_hash=next(iter(lists.values())).manifest_hash,
-            plan=plan,
-        )
-        write_text(out / INDEX, index.to_json())
-        (out / PARTIAL).unlink()
-    return _written(out, plans, done, found)
+    if not (out / INDEX).is_file() or found < len(shards):
+        first = next(iter(lists.values()))
+        with _name_disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            # What a crash left of a last line is gone with this.
+            write_text(out / PARTIAL, "".join(f"{line}\n" for line in (plan, *map(_one_line, done.values()))))
+            with (out / PARTIAL).open("a", encoding="utf-8", newline="\n") as record:
+                for shard in shards:
+                    if shard.file not in done:
+                        done[shard.file] = _write_shard(out / shard.file, shard, first.classes, count)
+                        record.write(f"{_one_line(done[shard.file])}\n")
+                        record.flush()
+                        os.fsync(record.fileno())
+            index = Index(
+                classes=first.classes,
+                shards=tuple(done[shard.file] for shard in shards),
+                missing={split: videos.missing for split, videos in lists.items()},
+                made_from=made_from,
+                manifest_hash=first.manifest_hash,
+                plan=plan,
+            )
+            write_text(out / INDEX, index.to_json())
+            (out / PARTIAL).unlink()
+    samples: Counter[str] = Counter()
+    for shard in shards:
+        samples[shard.split] += len(shard.members)
+    size = sum(shard.bytes for shard in done.values())
+    return WriteResult(index=out / INDEX, shards=len(done), found=found, samples=dict(samples), bytes=size)
 
 
-def _plans(lists: Mapping[str, VideoList], size: int, seed: int) -> list[_Plan]:
+def _plan_shards(lists: Mapping[str, VideoList], size: int, seed: int) -> list[_PlannedShard]:
     names = _names(lists)
-    plans: list[_Plan] = []
+    shards: list[_PlannedShard] = []
     for split, videos in lists.items():
-        jobs = [
-            _Job(sample=sample, place=place, name=names[split][place], size=sum(size for _, size in _parts(sample)))
+        members = [
+            _Member(sample=sample, place=place, name=names[split][place], size=sum(size for _, size in _parts(sample)))
             for place, sample in enumerate(videos.samples)
         ]
         if split == "train":
-            order = np.random.default_rng([seed, len(jobs)]).permutation(len(jobs))
-            jobs = [jobs[i] for i in order.tolist()]
-        room = [job.size + 6 * _BLOCK for job in jobs]
-        starts = np.cumsum([0, *room])
+            order = np.random.default_rng([seed, len(members)]).permutation(len(members))
+            members = [members[i] for i in order.tolist()]
+        starts = np.cumsum([0, *(member.size + 6 * _BLOCK for member in members)])
         # Equally large ones, and not a small one at the end.
         count = -(-int(starts[-1]) // size)
         which = starts[:-1] * count // max(1, int(starts[-1]))
         for number, shard in enumerate(np.unique(which)):
-            members = tuple(job for job, own in zip(jobs, which, strict=True) if own == shard)
-            plans.append(_Plan(file=f"{split}-{number:06d}.tar", split=split, jobs=members))
-    return plans
+            own = tuple(member for member, its in zip(members, which, strict=True) if its == shard)
+            shards.append(_PlannedShard(file=f"{split}-{number:06d}.tar", split=split, members=own))
+    return shards
 
 
 def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
-    """What to call the videos of each split: their paths below the folder that all of them have in common."""
+    """Returns names for the videos of each split: their paths below the folder that all of them have in common."""
     paths = {
         split: [Path(s.original) if isinstance(s, ArchivedSample) else s.path.absolute() for s in videos.samples]
         for split, videos in lists.items()
@@ -179,33 +179,25 @@ def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
     }
 
 
-def _absent(lists: Mapping[str, VideoList]) -> tuple[Absent, ...]:
-    return tuple(
-        Absent(split=split, label=one.label, name=one.name, listed=one.listed)
-        for split, videos in lists.items()
-        for one in videos.missing
-    )
-
-
 def _parts(sample: Sample) -> list[tuple[Media, int]]:
-    """The files of a sample, itself or its frames, and their bytes."""
-    with _told_of_the_video(sample):
+    """Returns the files of a sample, itself or its frames, and their bytes."""
+    with _name_read_errors(sample):
         parts = frame_images(sample.file) if is_frame_folder(sample.file) else [sample.file]
         return [(part, media_size(part)) for part in parts]
 
 
-def _fingerprint(lists: Mapping[str, VideoList], plans: list[_Plan], missing: tuple[Absent, ...]) -> str:
+def _fingerprint(lists: Mapping[str, VideoList], shards: list[_PlannedShard]) -> str:
     what = [
         VERSION,
         [[split, videos.classes, videos.manifest_hash] for split, videos in lists.items()],
-        [[one.file, [[j.name, j.place, j.size, j.sample.label, j.sample.fps] for j in one.jobs]] for one in plans],
-        [[one.split, one.label, one.name, one.listed] for one in missing],
+        [[s.file, [[m.name, m.place, m.size, m.sample.label, m.sample.fps] for m in s.members]] for s in shards],
+        [[split, one.label, one.name, one.listed] for split, videos in lists.items() for one in videos.missing],
     ]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
-def _found(out: Path, plan: str) -> dict[str, Shard]:
-    """The shards that an earlier call has written. ``ValueError`` where the folder is not for this one."""
+def _written_before(out: Path, plan: str) -> dict[str, Shard]:
+    """Returns the shards that an earlier call wrote. Raises ``ValueError`` where the folder is not for this one."""
     if not out.exists():
         return {}
     if not out.is_dir():
@@ -240,86 +232,81 @@ def _one_line(shard: Shard) -> str:
     return shard_to_json(shard).replace("\n", "")
 
 
-def _write_shard(path: Path, plan: _Plan, classes: tuple[str, ...], copied: Callable[[int], None]) -> Shard:
+def _write_shard(path: Path, plan: _PlannedShard, classes: tuple[str, ...], count: Callable[[int], None]) -> Shard:
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
-            tar = _Tar(file)
-            entries = tuple(_add(tar, job, classes, copied) for job in plan.jobs)
+            tar = _TarWriter(file)
+            entries = tuple(_add(tar, member, classes, count) for member in plan.members)
             tar.end()
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return Shard(file=path.name, split=plan.split, bytes=tar.place, sha256=tar.digest.hexdigest(), entries=entries)
+    return Shard(file=path.name, split=plan.split, bytes=tar.size, sha256=tar.digest.hexdigest(), entries=entries)
 
 
-def _add(tar: "_Tar", job: _Job, classes: tuple[str, ...], copied: Callable[[int], None]) -> Entry:
-    """One video into a shard, and its label beside it, as other programs look for it."""
-    key, sample = f"{job.place:09d}", job.sample
+def _add(tar: "_TarWriter", member: _Member, classes: tuple[str, ...], count: Callable[[int], None]) -> Entry:
+    """Writes a video into a shard, and its label beside it, as other programs look for it."""
+    key, sample, size = f"{member.place:09d}", member.sample, member.size
     try:
         if is_frame_folder(sample.file):
-            offset, member = tar.place, f"{key}.{sample.path.name}"
-            for part, size in _parts(sample):
-                tar.add(f"{key}.{media_path(part).name}", size, _bytes_of(part, sample, copied))
-            size = tar.place - offset
+            offset, file = tar.size, f"{key}.{sample.path.name}"
+            for part, part_size in _parts(sample):
+                tar.add(f"{key}.{media_path(part).name}", part_size, _bytes_of(part, sample, count))
+            size = tar.size - offset
         else:
-            size, member = job.size, key + _suffix(sample.path)
-            offset = tar.add(member, size, _bytes_of(sample.file, sample, copied))
-    except _SizeChanged:
+            file = key + _suffix(sample.path)
+            offset = tar.add(file, size, _bytes_of(sample.file, sample, count))
+    except _SizeChangedError:
         raise DatasetError(
             f"{sample.file}: it is not as large as a moment ago: give the command again when nothing writes to it"
         ) from None
-    about = {"label": sample.label, "class": classes[sample.label], "name": job.name, "index": job.place}
+    label = sample.label
+    about = {"label": label, "class": classes[label], "name": member.name, "index": member.place}
     about |= {} if sample.fps is None else {"fps": sample.fps}
-    for end, text in (("cls", str(sample.label)), ("json", json.dumps(about))):
-        tar.add(f"{key}.{end}", len(text), iter((text.encode("ascii"),)))
-    return Entry(
-        member=member,
-        offset=offset,
-        size=size,
-        label=sample.label,
-        place=job.place,
-        name=job.name,
-        fps=sample.fps,
-    )
+    for ending, text in (("cls", str(label)), ("json", json.dumps(about))):
+        tar.add(f"{key}.{ending}", len(text), iter((text.encode("ascii"),)))
+    named = {"place": member.place, "name": member.name, "fps": sample.fps}
+    return Entry(member=file, offset=offset, size=size, label=label, **named)
 
 
 def _suffix(path: Path) -> str:
-    """The end of a member's name; programs that read WebDatasets know by it what is inside."""
+    """Returns the end of a member's name; programs that read WebDatasets know by it what is inside."""
     return path.suffix if re.fullmatch(r"\.[A-Za-z0-9]+", path.suffix) else ".video"
 
 
-def _bytes_of(part: Media, sample: Sample, copied: Callable[[int], None]) -> Iterator[bytes]:
-    with _told_of_the_video(sample), part.open("rb") as file:
-        while data := file.read(_AT_ONCE):
-            copied(len(data))
+def _bytes_of(part: Media, sample: Sample, count: Callable[[int], None]) -> Iterator[bytes]:
+    with _name_read_errors(sample), part.open("rb") as file:
+        while data := file.read(_CHUNK_BYTES):
+            count(len(data))
             yield data
 
 
-class _Tar:
-    """A tar file as it is written: where it has got to, and the checksum so far."""
+class _TarWriter:
+    """Writes a tar file; ``size`` and ``digest`` are those of what is written so far."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.place = 0
+        self.size = 0
         self.digest = hashlib.sha256()
 
     def add(self, name: str, size: int, parts: Iterator[bytes]) -> int:
-        """Where the member's bytes begin. Owner and time are left out: the same videos make the same file."""
+        """Writes a member of ``size`` bytes and returns where they begin.
+
+        Owner and time are left out: the same videos make the same file.
+        """
         member = tarfile.TarInfo(name)
         member.size = size
         self._write(member.tobuf(tarfile.GNU_FORMAT))
-        start = self.place
-        came = 0
+        start = self.size
         for data in parts:
-            came += len(data)
-            if came > size:
-                break
+            if self.size + len(data) > start + size:
+                raise _SizeChangedError
             self._write(data)
-        if came != size:
-            raise _SizeChanged
+        if self.size != start + size:
+            raise _SizeChangedError
         self._write(bytes(-size % _BLOCK))
         return start
 
@@ -329,19 +316,11 @@ class _Tar:
     def _write(self, data: bytes) -> None:
         self._file.write(data)
         self.digest.update(data)
-        self.place += len(data)
-
-
-def _written(out: Path, plans: list[_Plan], done: Mapping[str, Shard], found: int) -> WriteResult:
-    samples: dict[str, int] = {}
-    for plan in plans:
-        samples[plan.split] = samples.get(plan.split, 0) + len(plan.jobs)
-    total = sum(shard.bytes for shard in done.values())
-    return WriteResult(index=out / INDEX, shards=len(done), found=found, samples=samples, bytes=total)
+        self.size += len(data)
 
 
 @contextmanager
-def _told_of_the_video(sample: Sample) -> Iterator[None]:
+def _name_read_errors(sample: Sample) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -351,7 +330,7 @@ def _told_of_the_video(sample: Sample) -> Iterator[None]:
 
 
 @contextmanager
-def _told_of_the_disk(out: Path) -> Iterator[None]:
+def _name_disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, FileWriteError) as raised:
