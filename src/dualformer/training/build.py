@@ -47,7 +47,7 @@ def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None
     `start_from` and `make_objective`; ``DualFormerError`` for starting weights that are not finite.
     """
     settings, source = prepared.config, prepared.source
-    precision = ProcessGroup(fabric).from_first(lambda: choose_precision(settings.precision, fabric.device))
+    precision = ProcessGroup(fabric).broadcast(lambda: choose_precision(settings.precision, fabric.device))
     settings = settings.replace(precision=precision.name)
     for line in prepared.lines:
         say(line)

@@ -187,17 +187,17 @@ def save_checkpoint(
     content = {
         "progress": asdict(progress),
         "fingerprint": json.dumps(dict(fingerprint), sort_keys=True),
-        "random": ranks.gather(_random_state(device)),
+        "random": ranks.all_gather(_random_state(device)),
     }
     place, tensors = folder / CHECKPOINTS, trained.tensors()
     if any(isinstance(tensor, DTensor) for tensor in tensors.values()):
         _save_shares(place / _name(progress.step), tensors, content, ranks)
     else:
         path = place / f"{_name(progress.step)}.pt"
-        ranks.by_first(
+        ranks.run_on_first(
             lambda: atomic_write(path, lambda temporary: torch.save({"tensors": tensors, **content}, temporary))
         )
-    if ranks.first:
+    if ranks.is_first:
         for old in checkpoints(folder)[keep:]:
             _remove(old)
 
@@ -225,7 +225,7 @@ def load_checkpoint(
     for path in found:
         content, damage = _put_back(path, trained, fingerprint)
         # A file system may show a file to one machine and not yet to another.
-        if damage := next((said for said in ranks.gather(damage) if said), ""):
+        if damage := next((said for said in ranks.all_gather(damage) if said), ""):
             skipped.append(f"{path}: not a readable checkpoint ({damage})")
             continue
         for reason in skipped:
@@ -300,7 +300,7 @@ def _save_shares(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]
             temporary.replace(path)
 
     try:
-        ranks.by_first(begin)
+        ranks.run_on_first(begin)
         failure = None
         try:
             save_shares(tensors, checkpoint_id=temporary, no_dist=not dist.is_initialized())
@@ -308,10 +308,10 @@ def _save_shares(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]
             failure = DualFormerError(
                 f"{path}: could not be written ({_first_line(error)}); see that the disk has room, then `resume`"
             )
-        ranks.agree(failure)
-        ranks.by_first(end)
+        ranks.raise_if_any(failure)
+        ranks.run_on_first(end)
     finally:
-        if ranks.first:
+        if ranks.is_first:
             _remove(temporary)
 
 
@@ -324,9 +324,9 @@ def _restore_random_state(
     content: dict[str, Any], ranks: ProcessGroup, device: torch.device, seed: int, say: Callable[[str], None]
 ) -> None:
     states = content["random"]
-    if len(states) != ranks.world:
+    if len(states) != ranks.world_size:
         seed_random(seed, ranks.rank, content["progress"]["step"])
-        say(f"saved by {len(states)} and resumed by {ranks.world} processes: what is dropped out is drawn anew")
+        say(f"saved by {len(states)} and resumed by {ranks.world_size} processes: what is dropped out is drawn anew")
         return
     torch.set_rng_state(states[ranks.rank]["cpu"])
     if device.type == "cuda" and "cuda" in states[ranks.rank]:

@@ -140,68 +140,68 @@ def local_tensor(tensor: Tensor) -> Tensor:
 
 
 class ProcessGroup:
-    """The processes of a run, as one of them sees them. Every method is called by all, in the same order.
+    """The processes of a run and their collective operations: all processes call each method, in the same order.
 
-    One process alone agrees with itself at once, and pays nothing for it.
+    For one process alone they cost nothing.
     """
 
     def __init__(self, fabric: Fabric) -> None:
-        self.rank, self.world, self.device = fabric.global_rank, fabric.world_size, fabric.device
+        self.rank, self.world_size, self.device = fabric.global_rank, fabric.world_size, fabric.device
 
     @property
-    def first(self) -> bool:
+    def is_first(self) -> bool:
         return self.rank == 0
 
-    def total(self, *values: float) -> list[float]:
-        """Each value, summed over the processes."""
-        if self.world == 1:
+    def all_reduce(self, *values: float) -> list[float]:
+        """Returns each value summed over the processes."""
+        if self.world_size == 1:
             return list(values)
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(sums)
         return sums.tolist()
 
-    def total_counts(self, counts: Tensor) -> Tensor:
-        """A tensor of whole numbers, summed over the processes."""
-        if self.world == 1:
+    def all_reduce_counts(self, counts: Tensor) -> Tensor:
+        """Returns a tensor of whole numbers summed over the processes."""
+        if self.world_size == 1:
             return counts
         sums = counts.to(self.device)
         dist.all_reduce(sums)
         return sums.to(counts.device)
 
-    def gather(self, thing: T) -> list[T]:
-        """What each process has, in their order."""
-        if self.world == 1:
+    def all_gather(self, thing: T) -> list[T]:
+        """Returns what each process passes, in their order."""
+        if self.world_size == 1:
             return [thing]
-        things: list[T | None] = [None] * self.world
+        things: list[T | None] = [None] * self.world_size
         dist.all_gather_object(things, thing)
         return things  # pyright: ignore[reportReturnType]  # all are filled by now
 
-    def from_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, for all."""
-        things = [make() if self.first else None]
-        if self.world > 1:
+    def broadcast(self, make: Callable[[], T]) -> T:
+        """Returns, in all processes, what ``make`` returns in the first."""
+        things = [make() if self.is_first else None]
+        if self.world_size > 1:
             dist.broadcast_object_list(things, src=0)
         return things[0]  # pyright: ignore[reportReturnType]
 
-    def wait(self) -> None:
-        """Until all are here."""
-        self.total(0.0)
+    def barrier(self) -> None:
+        """Waits until all processes are here."""
+        self.all_reduce(0.0)
 
-    def agree(self, failure: DualFormerError | None) -> None:
-        """If any process failed, all fail: with their own error, or with the first other one's words."""
-        if self.total(float(failure is not None))[0]:
-            said = [message for message in self.gather(failure and str(failure)) if message]
-            raise failure or DualFormerError(said[0])
+    def raise_if_any(self, failure: DualFormerError | None) -> None:
+        """Raises in all processes if any has a failure: their own, or one with the first other one's message."""
+        if self.all_reduce(float(failure is not None))[0]:
+            messages = [message for message in self.all_gather(failure and str(failure)) if message]
+            raise failure or DualFormerError(messages[0])
 
-    def by_first(self, work: Callable[[], object]) -> None:
-        """Has the first process do some ``work``. If it fails, all fail."""
+    def run_on_first(self, work: Callable[[], object]) -> None:
+        """Calls ``work`` in the first process. If it fails, all fail."""
         failure = None
-        if self.first:
+        if self.is_first:
             try:
                 work()
             except DualFormerError as error:
                 failure = error
-        self.agree(failure)
+        self.raise_if_any(failure)
 
 
 class SyncBatchNorm3d(nn.BatchNorm3d):

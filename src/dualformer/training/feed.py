@@ -64,12 +64,12 @@ class Feed:
         self._settings, self._classes = settings, classes
         self._on_bad, self._ranks, self._device = on_bad, ranks, device
         self._unreadable: list[DualFormerError] = []
-        self._clips_per_batch = settings.batch_size * ranks.world
+        self._clips_per_batch = settings.batch_size * ranks.world_size
         self._sampler = EpochSampler(
             clips.size,
             seed=settings.seed,
             rank=ranks.rank,
-            world=ranks.world,
+            world=ranks.world_size,
             repeats=settings.repeats,
             order=clips.order,
         )
@@ -96,11 +96,11 @@ class Feed:
             except DualFormerError as error:
                 failure = error
             read = len(batch["clip"]) if batch else 0
-            read, failed, unreadable = self._ranks.total(read, failure is not None, len(self._unreadable))
+            read, failed, unreadable = self._ranks.all_reduce(read, failure is not None, len(self._unreadable))
             if unreadable:
                 self._report()
             if failed:
-                self._ranks.agree(failure)
+                self._ranks.raise_if_any(failure)
             if batch is None:
                 return
             batch = {key: value.to(self._device, non_blocking=True) for key, value in batch.items()}
@@ -113,13 +113,13 @@ class Feed:
                     seed=self._settings.seed,
                     epoch=epoch,
                     number=number,
-                    world=self._ranks.world,
+                    world=self._ranks.world_size,
                 )
             number += 1
             yield batch
 
     def _report(self) -> None:
-        for errors in self._ranks.gather(list(self._unreadable)):
+        for errors in self._ranks.all_gather(list(self._unreadable)):
             for error in errors:
                 self._on_bad(error)
         self._unreadable.clear()

@@ -71,8 +71,8 @@ class Loop:
         self.settings, self.out, self.fabric, self.reporter = settings, Path(settings.out), fabric, reporter
         self.raw, self.val_clips, self.progress = objective, clips.val, Progress()
         self.ranks = ProcessGroup(fabric)
-        self.schedule = Schedule.of(settings, clips.size, world=self.ranks.world)
-        self._bad_files = BadFiles(self.out, clips.size, reporter, writes=self.ranks.first)
+        self.schedule = Schedule.of(settings, clips.size, world=self.ranks.world_size)
+        self._bad_files = BadFiles(self.out, clips.size, reporter, writes=self.ranks.is_first)
         self._feed = Feed(
             clips,
             settings,
@@ -92,7 +92,7 @@ class Loop:
         self._stepper = TrainStep(objective, settings, self.schedule, fabric=fabric, ranks=self.ranks, name=clips.name)
         self._record = Record(self.out, card, describe=describe, decay=settings.ema)
         self._watchers: list[Callback] = []
-        self._stop = Stop(patient=self.ranks.world > 1)
+        self._stop = Stop(patient=self.ranks.world_size > 1)
 
     def resume(self) -> None:
         """Goes back to the newest checkpoint in ``out``, and forgets what was logged after it."""
@@ -110,11 +110,11 @@ class Loop:
             tidy(self.out)
             self._record.go_back(self.progress.epoch)
 
-        self.ranks.by_first(go_back)
+        self.ranks.run_on_first(go_back)
 
     def watch(self, make: Callable[[], Sequence[Callback]]) -> None:
         """Has the first process make watchers, and tells them from now on."""
-        self.ranks.by_first(lambda: self._watchers.extend(make()))
+        self.ranks.run_on_first(lambda: self._watchers.extend(make()))
 
     def run(self) -> TrainResult:
         """Trains to the end. Raises `TrainingInterrupted` after saving when Ctrl-C or SIGTERM comes."""
@@ -123,7 +123,7 @@ class Loop:
             with self._stop.listening():
                 if progress.step == 0:
                     seed_random(self.settings.seed, self.ranks.rank)
-                    self.ranks.by_first(self._begin)
+                    self.ranks.run_on_first(self._begin)
                     self.save()
                 if progress.batch and self._reached_limit():
                     # It had stopped here before: going back to the checkpoint forgot what followed it.
@@ -134,7 +134,7 @@ class Loop:
             for watcher in self._watchers:
                 watcher.close()
         self._bad_files.sum_up()
-        return self.ranks.from_first(lambda: self._record.result(progress, val_clips=size(self.val_clips)))
+        return self.ranks.broadcast(lambda: self._record.result(progress, val_clips=size(self.val_clips)))
 
     def close(self) -> None:
         """To be called when there is no more to do with it."""
@@ -196,8 +196,8 @@ class Loop:
 
     def _stop_or_save(self, is_due: bool) -> bool:
         """Between steps: stops if any process was asked to, saves if it is time. Returns whether it saved."""
-        by_key, by_scheduler, save = self.ranks.total(
-            self._stop.by_key, self._stop.by_scheduler, self.ranks.first and is_due
+        by_key, by_scheduler, save = self.ranks.all_reduce(
+            self._stop.by_key, self._stop.by_scheduler, self.ranks.is_first and is_due
         )
         if by_key or by_scheduler:
             self.save()
@@ -247,7 +247,7 @@ class Loop:
                 watcher.on_epoch(epoch, judged["val"].confusion)
 
         # The checkpoint comes last: a run that dies in between does the epoch's end once more, with the same result.
-        self.ranks.by_first(write)
+        self.ranks.run_on_first(write)
         progress.seconds += time.monotonic() - started
         if complete:
             progress.start_epoch(progress.epoch + 1)
@@ -269,17 +269,17 @@ class Loop:
     def _restore_folder(self) -> None:
         """A run whose folder was deleted or moved goes on in a new one."""
         progress = self.progress
-        if not self.ranks.total(self.ranks.first and self._record.is_gone())[0]:
+        if not self.ranks.all_reduce(self.ranks.is_first and self._record.is_gone())[0]:
             return
         progress.best_top1, progress.best_loss, progress.best_epoch = -1.0, math.inf, -1
         progress.best_map = None
-        self.ranks.by_first(self._record.write_again)
+        self.ranks.run_on_first(self._record.write_again)
         self.reporter.say(
             f"{self.out} was deleted or moved: the run goes on in a new one; what was the best epoch's is in the old"
         )
 
     def _show_clips(self, batch: Batch) -> None:
-        self.ranks.by_first(lambda: draw_clips(self.out / CLIPS, batch, self._record.card.labels))
+        self.ranks.run_on_first(lambda: draw_clips(self.out / CLIPS, batch, self._record.card.labels))
         self.reporter.say(f"clips of the first batch, as the network sees them: {self.out / CLIPS}")
 
     def _show(self, clips_per_second: float) -> None:

@@ -43,7 +43,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
             result = _run(loop, prepared.source.classes)
         finally:
             loop.close()
-        ProcessGroup(fabric).wait()
+        ProcessGroup(fabric).barrier()
         return result
     except (RuntimeError, dist.DistError) as error:
         if isinstance(error, DualFormerError) or not _lost_another(error, fabric):

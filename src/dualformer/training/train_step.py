@@ -59,7 +59,7 @@ class TrainStep:
         self._fabric, self._ranks, self._name = fabric, ranks, name
         self._raw = objective
         self._frozen = freeze(objective.model, settings)
-        if ranks.world > 1:
+        if ranks.world_size > 1:
             convert_sync_batchnorm(objective)
         self._objective = fabric.setup_module(objective)
         groups = parameter_groups(objective.model, settings, lr=schedule.lr, extra=objective.extra)
@@ -83,7 +83,7 @@ class TrainStep:
         """No more steps. DDP's wrapper is let go of while the processes are still connected: it holds on to their
         group, and were it the last to do so, it would wait in its end for a thread that waits for Python's lock (seen
         in one of eight runs)."""
-        if self._ranks.world > 1:
+        if self._ranks.world_size > 1:
             del self._objective
             gc.collect()
 
@@ -106,13 +106,13 @@ class TrainStep:
         loss = float(step.loss.detach())
         right, found, named = _right(step.logits, batch, multi_label=self._raw.loss.multi_label)
         parts = [float(part.detach()) * weight for part in step.parts.values()]
-        loss_sum, weights, right, found, named, clips, *parts = self._ranks.total(
+        loss_sum, weights, right, found, named, clips, *parts = self._ranks.all_reduce(
             loss * weight, weight, right, found, named, len(step.logits), *parts
         )
         videos = _unusual_clips(step.logits, batch.get("index"))
         if not math.isfinite(loss_sum):
             reason = _why(batch, self._raw)
-            self._ranks.agree(
+            self._ranks.raise_if_any(
                 None if math.isfinite(loss) else self._no_number("loss", loss, progress, progress.batch, videos, reason)
             )
         so_far.videos += videos
@@ -149,7 +149,7 @@ class TrainStep:
         clipped = parameters if self._raw.clip_extra else list(self._raw.model.parameters())
         norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(clipped, self._settings.clip_grad or math.inf)))
         if not math.isfinite(norm):
-            videos = [index for indices in self._ranks.gather(so_far.videos) for index in indices]
+            videos = [index for indices in self._ranks.all_gather(so_far.videos) for index in indices]
             raise self._no_number("gradient's norm", norm, progress, progress.batch - 1, videos, _why({}, self._raw))
         self._optimizer.step()
         self._optimizer.zero_grad()

@@ -60,7 +60,7 @@ def validate(
     autocast: Callable[[], AbstractContextManager[object]],
     multi_label: bool = False,
 ) -> dict[str, ValidationResult]:
-    """Validates every network on all ``clips``, which are read once: each process takes those ``ranks.world`` apart.
+    """Validates every network on all ``clips``, which are read once, by one process each.
 
     The loss is that of the mean probabilities of a clip's views. Counts of all processes are added up, so that uneven
     parts do not matter. ``multi_label``: clips have a ``target``. The networks keep their mode.
@@ -86,7 +86,7 @@ def validate(
     finally:
         for module, was_training in modes:
             module.training = was_training
-    ranks.agree(failure)
+    ranks.raise_if_any(failure)
     return {name: total.result(ranks) for name, total in totals.items()}
 
 
@@ -105,8 +105,8 @@ class _SingleLabelTotals:
         self._confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)
 
     def result(self, ranks: ProcessGroup) -> ValidationResult:
-        loss, top5 = ranks.total(self._loss, self._top5)
-        confusion = ranks.total_counts(self._confusion).view(self._classes, self._classes)
+        loss, top5 = ranks.all_reduce(self._loss, self._top5)
+        confusion = ranks.all_reduce_counts(self._confusion).view(self._classes, self._classes)
         total = int(confusion.sum())
         return ValidationResult(
             loss=loss / total,
@@ -129,7 +129,7 @@ class _MultiLabelTotals:
 
     def result(self, ranks: ProcessGroup) -> ValidationResult:
         # A process may have had no clip at all.
-        parts = [part for own in ranks.gather(list(zip(self._scores, self._targets, strict=True))) for part in own]
+        parts = [part for own in ranks.all_gather(list(zip(self._scores, self._targets, strict=True))) for part in own]
         scores, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         loss = F.binary_cross_entropy(scores, targets)
         right = targets.gather(1, scores.argmax(dim=1, keepdim=True))
@@ -143,9 +143,9 @@ class _MultiLabelTotals:
 
 
 def _own_clips(clips: Dataset[dict[str, Tensor]], ranks: ProcessGroup) -> Dataset[dict[str, Tensor]]:
-    if ranks.world == 1:
+    if ranks.world_size == 1:
         return clips
-    return Subset(clips, range(ranks.rank, size(clips), ranks.world))
+    return Subset(clips, range(ranks.rank, size(clips), ranks.world_size))
 
 
 def size(clips: Dataset[dict[str, Tensor]]) -> int:
