@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_runs import RecordingReporter
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -20,7 +21,7 @@ from dualformer.errors import DualFormerError
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
-from dualformer.training.reporter import Reporter, SilentReporter
+from dualformer.training.reporter import SilentReporter
 from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
@@ -174,22 +175,8 @@ def test_killed_with_everything_on_and_resumed_gives_the_same_bits(everything: T
     assert_same_weights(whole, tmp_path / "killed")
 
 
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        pass
-
-
 def test_a_run_says_what_it_does_and_shows_it(everything: TrainConfig):
-    lines = Lines()
+    lines = RecordingReporter()
     train(everything.replace(max_steps=1), reporter=lines)
     said = next(line for line in lines.lines if line.startswith("augmentation"))
     assert said == (
@@ -223,7 +210,7 @@ def test_resume_refuses_another_augmentation(everything: TrainConfig):
 
 
 def test_overfit_shows_clips_as_they_are(everything: TrainConfig):
-    lines = Lines()
+    lines = RecordingReporter()
     train(everything.replace(overfit=4, max_steps=1), reporter=lines)
     said = next(line for line in lines.lines if line.startswith("augmentation"))
     assert said == "augmentation (mirroring by `flip=off`): random crops of 100% of the frame; not mirrored"

@@ -6,6 +6,7 @@ import made_runs
 import pytest
 import torch
 from lightning_fabric import Fabric
+from made_runs import RecordingReporter
 from safetensors.torch import load_file
 
 from dualformer.datasets.samples import DatasetError
@@ -18,7 +19,7 @@ from dualformer.training.dry_run import dry_run
 from dualformer.training.losses import ClipLoss, compute_class_weights, format_class_weights, read_class_weights
 from dualformer.training.objective import ClipObjective, DistillationObjective, make_objective
 from dualformer.training.optimizer import Schedule
-from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.training.train_step import TrainStep
@@ -27,18 +28,6 @@ from dualformer.weights.safetensors_file import Card, save_weights
 
 CLASSES = ("left", "right", "up")
 COUNTS = {"left": 6, "right": 3, "up": 1}
-
-
-class Lines(Reporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        pass
 
 
 def weights_file(folder: Path, text: str) -> Path:
@@ -98,7 +87,7 @@ def test_mistakes_in_a_file_name_their_line(text: str, message: str, tmp_path: P
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"no such file of class weights: .*none.* balanced"):
+    with pytest.raises(FileNotFoundError, match=r"no such file of class weights: .*none.*`class_weights=balanced`"):
         read_class_weights(tmp_path / "none.csv", CLASSES)
     (tmp_path / "weights.csv").write_bytes(b"class,weight\n\xff,1\n")
     with pytest.raises(DatasetError, match="not UTF-8"):
@@ -121,7 +110,7 @@ def uneven(settings: TrainConfig, tmp_path: Path) -> TrainConfig:
 
 
 def test_a_run_says_its_weights_and_learns_by_them(settings: TrainConfig, tmp_path: Path):
-    settings, reporter = uneven(settings, tmp_path), Lines()
+    settings, reporter = uneven(settings, tmp_path), RecordingReporter()
     plain = train(settings, reporter=SilentReporter())
     config = settings.replace(out=str(tmp_path / "balanced"), class_weights="balanced")
     balanced = train(config, reporter=reporter)
@@ -163,8 +152,8 @@ def stepped(batch_size: int) -> tuple[dict[str, torch.Tensor], Progress]:
 
 def _states(stepper: TrainStep) -> dict[str, dict[str, torch.Tensor]]:
     return {
-        f"gradient of {name}": stepper.trained.optimizer.state[parameter]
-        for name, parameter in stepper.trained.objective.named_parameters()
+        f"gradient of {name}": stepper.state.optimizer.state[parameter]
+        for name, parameter in stepper.state.objective.named_parameters()
     }
 
 

@@ -4,28 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_runs import RecordingReporter
 
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import PLACES, Scene, write_dataset
 from dualformer.inference.recognizer import Recognizer
-from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import load_weights
-
-
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +44,7 @@ def settings_for(data: Path | str, out: Path, **changes) -> TrainConfig:
 
 
 def test_a_network_of_one_frame_learns_from_an_image_folder(pictures: Path, tmp_path: Path) -> None:
-    lines = Lines()
+    lines = RecordingReporter()
     result = train(settings_for(pictures, tmp_path / "run", epochs=3, batch_size=8), reporter=lines)
     assert any("3 classes, 72 images to train on (24 a class), 24 to validate on" in line for line in lines.lines)
     assert any("clips of 1 frames" in line for line in lines.lines)
@@ -85,7 +72,7 @@ def test_an_image_run_resumes_to_the_same_bits(pictures: Path, tmp_path: Path) -
 
 
 def test_a_network_of_one_frame_trains_on_videos(videos: Path, tmp_path: Path) -> None:
-    lines = Lines()
+    lines = RecordingReporter()
     result = train(settings_for(videos, tmp_path / "run", size=32, batch_size=4), reporter=lines)
     assert any("12 videos to train on" in line for line in lines.lines)
     assert len(read_metrics(result.out)) == 1
@@ -93,7 +80,7 @@ def test_a_network_of_one_frame_trains_on_videos(videos: Path, tmp_path: Path) -
 
 
 def test_rendered_pictures_in_memory_bring_their_truth(tmp_path: Path) -> None:
-    lines = Lines()
+    lines = RecordingReporter()
     config = settings_for("rendered", tmp_path / "run", size=32, rendered_clips=16, batch_size=8)
     result = train(config, reporter=lines)
     assert any("rendered pictures: 9 classes, 16 new clips an epoch" in line for line in lines.lines)

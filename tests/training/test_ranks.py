@@ -9,12 +9,12 @@ from pathlib import Path
 
 import made_runs
 import pytest
-from made_runs import CONFIG
+from made_runs import CONFIG, RecordingReporter
 from safetensors.torch import load_file
 
 from dualformer.training.checkpoint import checkpoints
 from dualformer.training.distributed import Processes, processes
-from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import load_weights
@@ -135,17 +135,6 @@ def command(settings: TrainConfig, *extra: str) -> list[str]:
     ]
 
 
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def test_a_signal_to_one_process_stops_both_and_one_goes_on(settings: TrainConfig):
     run = subprocess.Popen(
         [
@@ -172,7 +161,7 @@ def test_a_signal_to_one_process_stops_both_and_one_goes_on(settings: TrainConfi
     assert any("computing on cpu, 2 processes (DDP) in float32" in line for line in lines)
     assert any("steps of 4 clips" in line and "learning rate 6.25e-05 (0.001 × 4/64)" in line for line in lines)
     step = int(checkpoints(Path(settings.out))[0].name[5:12])
-    reporter = Lines()
+    reporter = RecordingReporter()
     train(TrainConfig(out=settings.out, resume=True, devices=1, max_steps=step + 2), reporter=reporter)
     assert any("saved by 2 and resumed by 1 processes" in line for line in reporter.lines)
     assert any("steps of 4 clips" in line for line in reporter.lines)

@@ -10,31 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_runs import RecordingReporter
 from safetensors.torch import load_file
 
 from dualformer.errors import DualFormerError
 from dualformer.model.presets import create_model
-from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.training.training_pictures import CURVES, SCHEDULE
 from dualformer.video.backend import decoder
 from dualformer.weights.safetensors_file import load_weights, read_card, save_weights
-
-
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        self.lines.append(line)
 
 
 def run(settings: TrainConfig, **changes: object) -> TrainResult:
@@ -119,7 +106,7 @@ def test_a_signal_saves_stops_and_says_how_to_go_on(settings: TrainConfig, numbe
 
 def test_a_resumed_run_says_that_another_decoder_reads_its_videos(settings: TrainConfig):
     run(settings, max_steps=1)
-    lines = Lines()
+    lines = RecordingReporter()
     config = Path(settings.out) / "config.json"
     config.write_text(config.read_text().replace(decoder(), "PyAV 9, FFmpeg 4"))
     train(settings.replace(resume=True), reporter=lines)
@@ -152,7 +139,7 @@ def test_starting_from_weights_with_other_classes_makes_a_new_head_and_says_so(s
     model.reset_classifier(5, seed=0)
     labels = ("a", "b", "c", "d", "e")
     save_weights(start, model, type(card)(**vars(card) | {"config": model.config, "labels": labels, "metrics": {}}))
-    lines = Lines()
+    lines = RecordingReporter()
     out = tmp_path / "second"
     train(settings.replace(out=str(out), start=str(start), frames=None, size=None, max_steps=1), reporter=lines)
     assert any("classifier: 5 → 2 classes" in line for line in lines.lines), lines.lines
@@ -215,7 +202,7 @@ def test_impossible_numbers_are_named_by_their_option(changes, message: str):
 
 
 def test_training_on_rendered_videos_uses_the_truth_and_never_repeats_a_clip(settings: TrainConfig):
-    lines = Lines()
+    lines = RecordingReporter()
     train(settings.replace(data="rendered", frames=8, rendered_clips=8, epochs=1, batch_size=8), reporter=lines)
     assert any("16 classes, 8 new clips an epoch, from plain to hard" in line for line in lines.lines)
     _, card = load_weights(Path(settings.out) / "last.safetensors")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_runs import RecordingReporter
 from safetensors.torch import load_file
 
 from dualformer.cli.main import main
@@ -19,7 +20,7 @@ from dualformer.inference.recognizer import Recognizer
 from dualformer.training.callbacks import ConfusionCallback
 from dualformer.training.checkpoint import Progress
 from dualformer.training.dry_run import dry_run
-from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.run_folder import summarize
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import TeacherError, open_teacher
@@ -30,18 +31,6 @@ from dualformer.video.preprocessing import kinetics
 from dualformer.weights.safetensors_file import load_weights, read_card
 
 CLASSES = ("dark", "fast", "left", "square")
-
-
-class Lines(Reporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        self.lines.append(line)
 
 
 def moving(labels: set[str], seed: int) -> np.ndarray:
@@ -95,7 +84,7 @@ def run(config: TrainConfig, **changes: object):
 
 
 def test_a_run_is_judged_by_mean_average_precision(several: TrainConfig, data: Path, drawn: None):
-    reporter = Lines()
+    reporter = RecordingReporter()
     result = train(several, reporter=reporter)
     said = "\n".join(reporter.lines)
     assert "several labels a video: yes or no for every class" in said

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_runs import RecordingReporter
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -14,7 +15,7 @@ from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.training.checkpoint import checkpoints
 from dualformer.training.objective import ClipObjective, DistillationObjective, MotionObjective, make_objective
-from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import NetworkTeacher, TeacherError, fit_clips, frame_indices, match_classes
@@ -27,20 +28,6 @@ from dualformer.weights.safetensors_file import save_weights
 
 PRE = Preprocessing(frames=4, stride=2, resize=32, crop=32, mean=(100.0, 110.0, 120.0), std=(50.0, 51.0, 52.0))
 CLASSES = ("left", "right", "up", "down", "still", "round")
-
-
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        self.lines.append(line)
 
 
 def save_teacher(
@@ -196,7 +183,7 @@ def test_a_run_with_a_teacher_leaves_a_plain_student_and_resumes_to_the_same_bit
     taught_settings: TrainConfig, tmp_path: Path
 ):
     before = (tmp_path / "teacher.safetensors").read_bytes()
-    lines = Lines()
+    lines = RecordingReporter()
     result = train(taught_settings, reporter=lines)
     said = [line for line in lines.lines if "teacher" in line]
     assert "2 classes matched by name" in said[0]
@@ -248,7 +235,7 @@ def test_a_teacher_that_is_not_there_stops_a_run_before_anything_is_written(
 
 
 def test_rendered_clips_are_taught_by_a_teacher_that_knows_their_classes(settings: TrainConfig):
-    lines = Lines()
+    lines = RecordingReporter()
     changes = {"data": "rendered", "frames": 8, "rendered_clips": 8, "epochs": 1, "batch_size": 8}
     train(settings.replace(**changes, teacher="rendered"), reporter=lines)
     assert any(line.startswith("teacher: rendered, 16 classes") for line in lines.lines)

@@ -1,7 +1,7 @@
 """The checkpoints of a run: everything that decides its next bits, written atomically, read back exactly.
 
-A checkpoint is a file, ``checkpoints/step-0000123.pt``, or a folder of that name to which each process of a run that
-is cut into shares has written its own. Either can be read by any number of processes, cut or not.
+A checkpoint is a file, ``checkpoints/step-0000123.pt``, or a folder of that name to which each process of a sharded run
+has written its shard. Either can be read by any number of processes, sharded or not.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.state_dict_loader import load as load_shares
-from torch.distributed.checkpoint.state_dict_saver import save as save_shares
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
@@ -39,7 +39,7 @@ CHECKPOINTS = "checkpoints"
 _NAME = re.compile(r"step-(\d{7,})(\.pt)?")
 _TEMPORARY = re.compile(r"\..+\.tmp")
 _RUN = "run.pt"
-"""In a folder of shares: what is not cut."""
+"""In a folder of shards: what is not sharded."""
 
 
 @dataclass(kw_only=True)
@@ -72,7 +72,7 @@ class Progress:
 
     @property
     def best_rank(self) -> tuple[float, float]:
-        """To be compared with `ValidationResult.rank`."""
+        """The best epoch's `ValidationResult.rank`."""
         return self.best_top1 if self.best_map is None else self.best_map, -self.best_loss
 
     def add(
@@ -86,7 +86,7 @@ class Progress:
         found: float = 0.0,
         named: float = 0.0,
     ) -> None:
-        """A batch, of all processes."""
+        """Adds a batch, of all processes."""
         self.loss_sum += loss_sum
         self.weight += weight
         self.correct += correct
@@ -98,7 +98,7 @@ class Progress:
         self.batch += 1
 
     def shares(self, *, several: bool) -> dict[str, float]:
-        """How right the epoch's training clips were so far; ``several``: they may have several labels."""
+        """Returns the accuracy of the epoch's training clips so far, and F1 if they may have ``several`` labels."""
         right = {"train_top1": self.correct / max(1, self.clips)}
         return right | ({"train_f1": self.found / max(1.0, self.named)} if several else {})
 
@@ -109,15 +109,15 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a run changes."""
+class TrainingState:
+    """What training changes: the tensors of the objective, of the optimizer and of the averaged weights."""
 
     objective: nn.Module
     optimizer: Optimizer
     average: Average | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name; shares where the objective is cut. What is filled in is filled in there."""
+        """Returns all tensors by name, themselves and not copies; shards where the objective is sharded."""
         found = {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
         for name, parameter in self.objective.named_parameters():
             for key, tensor in self.optimizer.state.get(parameter, {}).items():
@@ -126,8 +126,8 @@ class Trained:
             found |= {f"average/{name}": tensor for name, tensor in self.average.tensors.items()}
         return found
 
-    def make_room(self, names: set[str]) -> None:
-        """Optimizer state for those parameters alone that have some among ``names``, as of AdamW."""
+    def allocate(self, names: set[str]) -> None:
+        """Makes empty AdamW state for those parameters alone that have some among ``names``."""
         self.optimizer.state.clear()
         for name, parameter in self.objective.named_parameters():
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer/{name}/{key}" in names]
@@ -138,29 +138,29 @@ class Trained:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """A run's checkpoints, the newest first."""
-    found = [(int(match[1]), path) for path in (folder / CHECKPOINTS).glob("step-*") if (match := _named(path))]
+    """Returns a run's checkpoints, the newest first."""
+    found = [(int(match[1]), path) for path in (folder / CHECKPOINTS).glob("step-*") if (match := _match(path))]
     return [path for _, path in sorted(found, reverse=True)]
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether there is a run to go on with."""
+    """Returns whether there is a run to go on with."""
     return bool(checkpoints(folder))
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run in ``folder`` has got further than its first weights."""
+    """Returns whether a run in ``folder`` has got further than its first weights."""
     return any(path.name.split(".")[0] != _name(0) for path in checkpoints(folder))
 
 
-def forget_checkpoints(folder: Path) -> None:
-    """A run begins: no checkpoints, and a place for them."""
+def remove_checkpoints(folder: Path) -> None:
+    """Removes a run's checkpoints and makes an empty folder for them."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    with _in_one_line(folder / CHECKPOINTS):
+    with _write_errors(folder / CHECKPOINTS):
         (folder / CHECKPOINTS).mkdir(parents=True)
 
 
-def tidy(folder: Path) -> None:
+def remove_unfinished(folder: Path) -> None:
     """Removes what a run that was killed has left half-written."""
     for place in (folder, folder / CHECKPOINTS):
         for path in place.glob(".*.tmp"):
@@ -170,7 +170,7 @@ def tidy(folder: Path) -> None:
 
 def save_checkpoint(
     folder: Path,
-    trained: Trained,
+    state: TrainingState,
     progress: Progress,
     fingerprint: Mapping[str, Any],
     *,
@@ -189,9 +189,9 @@ def save_checkpoint(
         "fingerprint": json.dumps(dict(fingerprint), sort_keys=True),
         "random": ranks.all_gather(_random_state(device)),
     }
-    place, tensors = folder / CHECKPOINTS, trained.tensors()
+    place, tensors = folder / CHECKPOINTS, state.tensors()
     if any(isinstance(tensor, DTensor) for tensor in tensors.values()):
-        _save_shares(place / _name(progress.step), tensors, content, ranks)
+        _save_shards(place / _name(progress.step), tensors, content, ranks)
     else:
         path = place / f"{_name(progress.step)}.pt"
         ranks.run_on_first(
@@ -204,7 +204,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path,
-    trained: Trained,
+    state: TrainingState,
     fingerprint: Mapping[str, Any],
     *,
     ranks: ProcessGroup,
@@ -212,9 +212,9 @@ def load_checkpoint(
     seed: int,
     say: Callable[[str], None],
 ) -> Progress:
-    """Puts the newest readable checkpoint back, random state included, and says where the run was.
+    """Restores the newest readable checkpoint, random state included, and returns where the run was.
 
-    Where as many processes go on as there were, each gets its random state back; else they draw new ones from ``seed``.
+    As many processes as there were get their random states back; others draw new ones from ``seed``.
     Errors: ``FileNotFoundError`` without a checkpoint; ``DualFormerError`` if all are damaged, or if the run was made
     with other settings (they are named).
     """
@@ -223,9 +223,9 @@ def load_checkpoint(
         raise FileNotFoundError(f"{folder}: there is no checkpoint to resume from; start without `resume`")
     skipped: list[str] = []
     for path in found:
-        content, damage = _put_back(path, trained, fingerprint)
+        content, damage = _read(path, state, fingerprint)
         # A file system may show a file to one machine and not yet to another.
-        if damage := next((said for said in ranks.all_gather(damage) if said), ""):
+        if damage := next(filter(None, ranks.all_gather(damage)), ""):
             skipped.append(f"{path}: not a readable checkpoint ({damage})")
             continue
         for reason in skipped:
@@ -236,24 +236,24 @@ def load_checkpoint(
 
 
 def seed_random(seed: int, rank: int, step: int = 0) -> None:
-    """PyTorch's generator for a process that begins or goes on at ``step`` with no state of its own."""
+    """Seeds PyTorch's generator of a process that begins or goes on at ``step`` without a state of its own."""
     first = rank == step == 0
     torch.manual_seed(seed if first else int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def _put_back(path: Path, trained: Trained, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """What a checkpoint says besides its tensors, which are put where they belong; or what is wrong with it."""
+def _read(path: Path, state: TrainingState, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Copies a checkpoint's tensors into ``state`` and returns the rest of it, and what is wrong with it or ""."""
     try:
         content = torch.load(path / _RUN if path.is_dir() else path, map_location="cpu", weights_only=True)
-        _must_be_same(path, json.loads(content["fingerprint"]), fingerprint)
+        _check_fingerprint(path, json.loads(content["fingerprint"]), fingerprint)
         if path.is_dir():
-            trained.make_room(set(FileSystemReader(path).read_metadata().state_dict_metadata))
+            state.allocate(set(FileSystemReader(path).read_metadata().state_dict_metadata))
             with warnings.catch_warnings():  # one process may read what several have written
                 warnings.simplefilter("ignore", UserWarning)
-                load_shares(trained.tensors(), checkpoint_id=path, no_dist=not dist.is_initialized())
+                load_shards(state.tensors(), checkpoint_id=path, no_dist=not dist.is_initialized())
         else:
-            trained.make_room(set(content["tensors"]))
-            for name, tensor in trained.tensors().items():
+            state.allocate(set(content["tensors"]))
+            for name, tensor in state.tensors().items():
                 _fill(tensor, content["tensors"][name])
         Progress(**content["progress"])
         return content, ""
@@ -266,7 +266,7 @@ def _put_back(path: Path, trained: Trained, fingerprint: Mapping[str, Any]) -> t
         return {}, _first_line(error)
 
 
-def _must_be_same(path: Path, then: dict[str, Any], fingerprint: Mapping[str, Any]) -> None:
+def _check_fingerprint(path: Path, then: dict[str, Any], fingerprint: Mapping[str, Any]) -> None:
     now = json.loads(json.dumps(dict(fingerprint), sort_keys=True))
     if differing := sorted(key for key in {*now, *then} if now.get(key) != then.get(key)):
         raise DualFormerError(
@@ -284,18 +284,18 @@ def _fill(tensor: Tensor, saved: Tensor) -> None:
     tensor.copy_(saved)
 
 
-def _save_shares(path: Path, tensors: dict[str, Tensor], content: dict[str, Any], ranks: ProcessGroup) -> None:
-    """Each process writes what it holds into a folder that takes its name when all are done."""
+def _save_shards(path: Path, tensors: dict[str, Tensor], content: dict[str, Any], ranks: ProcessGroup) -> None:
+    """Has each process write its shard into a folder that takes its name when all are done."""
     temporary = path.with_name(f".{path.name}.tmp")
 
     def begin() -> None:
-        with _in_one_line(path):
+        with _write_errors(path):
             _remove(temporary)
             temporary.mkdir(parents=True)
 
     def end() -> None:
         atomic_write(temporary / _RUN, lambda file: torch.save(content, file))
-        with _in_one_line(path):
+        with _write_errors(path):
             _remove(path)  # of the same step: the end of an epoch in which the run was stopped at its last batch
             temporary.replace(path)
 
@@ -303,7 +303,7 @@ def _save_shares(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]
         ranks.run_on_first(begin)
         failure = None
         try:
-            save_shares(tensors, checkpoint_id=temporary, no_dist=not dist.is_initialized())
+            save_shards(tensors, checkpoint_id=temporary, no_dist=not dist.is_initialized())
         except (CheckpointException, OSError, RuntimeError) as error:
             failure = DualFormerError(
                 f"{path}: could not be written ({_first_line(error)}); see that the disk has room, then `resume`"
@@ -337,7 +337,7 @@ def _name(step: int) -> str:
     return f"step-{step:07d}"
 
 
-def _named(path: Path) -> re.Match[str] | None:
+def _match(path: Path) -> re.Match[str] | None:
     return _NAME.fullmatch(path.name)
 
 
@@ -350,7 +350,7 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _in_one_line(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -154,7 +154,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
                 weight_decay=group["weight_decay"],
                 parameters=sum(parameter.numel() for parameter in group["params"]),
             )
-            for group in step.trained.optimizer.param_groups
+            for group in step.state.optimizer.param_groups
         ),
         timing=timing,
         seconds=timing.run(

@@ -22,11 +22,11 @@ from dualformer.training.callbacks import Callback
 from dualformer.training.checkpoint import (
     Progress,
     checkpoints,
-    forget_checkpoints,
     load_checkpoint,
+    remove_checkpoints,
+    remove_unfinished,
     save_checkpoint,
     seed_random,
-    tidy,
 )
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.feed import BadFiles, Feed, RunClips
@@ -98,7 +98,7 @@ class Loop:
         """Goes back to the newest checkpoint in ``out``, and forgets what was logged after it."""
         self.progress = load_checkpoint(
             self.out,
-            self._stepper.trained,
+            self._stepper.state,
             self.fingerprint,
             ranks=self.ranks,
             device=self.fabric.device,
@@ -107,7 +107,7 @@ class Loop:
         )
 
         def go_back() -> None:
-            tidy(self.out)
+            remove_unfinished(self.out)
             self._record.go_back(self.progress.epoch)
 
         self.ranks.run_on_first(go_back)
@@ -145,7 +145,7 @@ class Loop:
         self._restore_folder()
         save_checkpoint(
             self.out,
-            self._stepper.trained,
+            self._stepper.state,
             self.progress,
             self.fingerprint,
             ranks=self.ranks,
@@ -154,8 +154,8 @@ class Loop:
         )
 
     def _begin(self) -> None:
-        tidy(self.out)
-        forget_checkpoints(self.out)
+        remove_unfinished(self.out)
+        remove_checkpoints(self.out)
         self._bad_files.forget()
         self._record.begin()
         draw_schedule(self.out / SCHEDULE, self.schedule.steps, self.schedule.warmup, self._stepper.peak_rates)

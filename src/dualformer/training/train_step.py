@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from dualformer.datasets.samples import first_few
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
-from dualformer.training.checkpoint import Progress, Trained
+from dualformer.training.checkpoint import Progress, TrainingState
 from dualformer.training.distributed import ProcessGroup, convert_sync_batchnorm, full_tensor, local_tensor
 from dualformer.training.ema import Average, assembled
 from dualformer.training.objective import Batch, ClipObjective, ObjectiveOutput
@@ -65,7 +65,7 @@ class TrainStep:
         groups = parameter_groups(objective.model, settings, lr=schedule.lr, extra=objective.extra)
         self._optimizer = torch.optim.AdamW(groups)
         self._average = Average(objective.model, settings.ema) if settings.ema is not None else None
-        self.trained = Trained(objective=objective, optimizer=self._optimizer, average=self._average)
+        self.state = TrainingState(objective=objective, optimizer=self._optimizer, average=self._average)
         self._is_cut = any(isinstance(parameter, DTensor) for parameter in objective.parameters())
         self._so_far = _SoFar()
 
