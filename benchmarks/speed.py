@@ -4,7 +4,7 @@
     python benchmarks/speed.py --models dualformer_small dualformer_base --batches 1
     python benchmarks/speed.py --batches 1 --allocator tuned    # both sides with freed memory kept
 
-The plain network is `plain.py`: what the released code computes, as most code would write it. The other sides are what
+`plain_network.py` is what the released code computes, as most code would write it. The other sides are what
 `dualformer predict` runs. Everything is timed from 8-bit views to probabilities. "Of peak" is 2 x multiply-adds / time,
 against the fastest matrix product of the same number format in the same rounds. "Difference" is the largest one
 between the logarithms of probabilities and those of the plain network in float32; the classifier's random weights are
@@ -39,7 +39,7 @@ from dualformer.model.cost import measure_cost
 from dualformer.model.presets import create_model
 from dualformer.scoring.view_scores import view_probabilities
 from dualformer.weights.safetensors_file import load_weights, save_weights
-from plain import PlainDualFormer
+from plain_network import PlainDualFormer
 
 SIDES: dict[str, tuple[Backend, Dtype] | None] = {
     "plain float32": None,

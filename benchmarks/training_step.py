@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from dualformer.bench.interleave import time_interleaved
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.model.config import parse_clip
 from dualformer.model.presets import create_model
-from plain import PlainDualFormer
+from own_process import FREED_MEMORY_RETURNS, reset_peak, resident_mib, run_side
+from plain_network import PlainDualFormer
 
 SIDES = ("plain float32", "ours float32", "ours bfloat16")
 
@@ -54,15 +51,10 @@ def stepper(side: str, name: str, clip: str, batch: int) -> Callable[[], float]:
 def peak(side: str, name: str, clip: str, batch: int) -> dict[str, float]:
     """MiB of one step in this process (Linux), and its loss."""
     step = stepper(side, name, clip, batch)
-    before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = resident_mib()
+    reset_peak()
     loss = step()
-    return {"mib": _resident("VmHWM") - before, "loss": loss}
-
-
-def _resident(field: str) -> float:
-    with Path("/proc/self/status").open(encoding="ascii") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
+    return {"mib": resident_mib("VmHWM") - before, "loss": loss}
 
 
 def main() -> None:
@@ -79,25 +71,9 @@ def main() -> None:
     if options.one:
         print(json.dumps(peak(options.one, options.model, options.clip, options.batch)))
         return
-    peaks: dict[str, dict[str, float]] = {}
-    for side in SIDES:
-        arguments = ["--model", options.model, "--clip", options.clip, "--batch", str(options.batch), "--one", side]
-        done = subprocess.run(
-            [sys.executable, __file__, *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**17)},
-        )
-        peaks[side] = json.loads(done.stdout)
+    peaks = {side: run_side(side, options, "model clip batch", FREED_MEMORY_RETURNS) for side in SIDES}
     steps = {side: stepper(side, options.model, options.clip, options.batch) for side in SIDES}
-    times: dict[str, list[float]] = {side: [] for side in SIDES}
-    for number in range(options.rounds + 1):
-        for side, step in steps.items():
-            begin = time.perf_counter()
-            step()
-            if number:  # the first one warms up
-                times[side].append(time.perf_counter() - begin)
+    times = time_interleaved(steps, rounds=options.rounds)
     print(
         f"{options.model}, clips of {options.clip}, batch {options.batch}, {torch.get_num_threads()} threads, median "
         f"of {options.rounds}, allocator {'keeps what is freed' if options.keep_freed else 'as the system has it'}\n"

@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
 import torch
 
 from dualformer.model.config import parse_clip
 from dualformer.model.presets import create_model
-from plain import PlainDualFormer
+from own_process import reset_peak, resident_mib, run_side
+from plain_network import PlainDualFormer
 
 SIDES = ("plain", "ours")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -34,15 +32,10 @@ def working_set(side: str, name: str, clip: str, batch: int, dtype: str) -> floa
     video = torch.randn((batch, 3, *parse_clip(clip)), dtype=DTYPES[dtype])
     with torch.no_grad():
         create_model("dualformer_nano", clip=(2, 32, 32)).eval()(torch.zeros((1, 3, 2, 32, 32)))
-        before = _resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = resident_mib()
+        reset_peak()
         network(video)
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> float:
-    with Path("/proc/self/status").open(encoding="ascii") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
+    return resident_mib("VmHWM") - before
 
 
 def main() -> None:
@@ -60,14 +53,7 @@ def main() -> None:
     measured: dict[str, list[float]] = {side: [] for side in SIDES}
     for _ in range(options.rounds):
         for side, figures in measured.items():
-            arguments = ["--model", options.model, "--clip", options.clip, "--batch", str(options.batch)]
-            done = subprocess.run(
-                [sys.executable, __file__, *arguments, "--dtype", options.dtype, "--one", side],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            figures.append(json.loads(done.stdout))
+            figures.append(run_side(side, options, "model clip batch dtype"))
     middle = {side: statistics.median(figures) for side, figures in measured.items()}
     print(
         f"{options.model}, clips of {options.clip}, batch {options.batch}, {options.dtype}, {torch.get_num_threads()} "

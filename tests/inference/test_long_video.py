@@ -1,4 +1,4 @@
-"""`dualformer predict` on long videos: memory does not follow their length. `benchmarks/long_video.py` makes hours."""
+"""`dualformer predict` on long videos: memory does not follow their length (`benchmarks/long_video_memory.py`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "long_video.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "long_video_memory.py"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from /proc, which only Linux has")

@@ -152,7 +152,7 @@ def test_training_decides_nothing_by_values() -> None:
 
 @pytest.fixture(scope="module")
 def plain() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plain", ROOT / "benchmarks" / "plain.py")
+    spec = importlib.util.spec_from_file_location("plain_network", ROOT / "benchmarks" / "plain_network.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -24,9 +24,15 @@ from dualformer.datasets.samples import VideoList
 from dualformer.evaluation.evaluate import Evaluation, evaluate
 from dualformer.model.config import Config, Stage
 from dualformer.model.network import DualFormer
-from dualformer.report.mistake_clips import MistakeClip, fine_stage, mistake_clips, small_video, why_not_explained
-from dualformer.report.page import render
-from dualformer.report.report_data import figures_of_report, gather
+from dualformer.report.mistake_clips import (
+    MistakeClip,
+    encode_small_video,
+    gradcam_stage,
+    mistake_clips,
+    why_not_explained,
+)
+from dualformer.report.page import render_page
+from dualformer.report.report_data import report_details, report_figures
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.exported.exported_network import ExportedNetwork
@@ -217,8 +223,8 @@ def test_without_captum_clips_are_plain_and_the_page_says_how_to_get_it(
 
 
 def rendered(evaluation: Evaluation, clips: list[MistakeClip], *, not_explained: str | None = None) -> str:
-    figures = {**evaluation.figures, **figures_of_report([evaluation]), "weights": "w", "data": "d"}
-    return render(figures, gather(evaluation, figures), clips, not_explained=not_explained)
+    figures = {**evaluation.figures, **report_figures([evaluation]), "weights": "w", "data": "d"}
+    return render_page(figures, report_details(evaluation, figures), clips, not_explained=not_explained)
 
 
 def test_very_many_classes_have_a_picture_and_a_table_of_pairs(evaluation: Evaluation) -> None:
@@ -266,14 +272,14 @@ def test_without_a_mistake_it_says_so(evaluation: Evaluation) -> None:
 
 def test_a_clip_is_as_small_as_it_must_be_or_left_out(evaluation: Evaluation) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 128, 128, 3), dtype=np.uint8)
-    good = small_video(noise, 25, 2**22)
+    good = encode_small_video(noise, 25, 2**22)
     assert good is not None
-    small = small_video(noise, 25, len(good) // 2)
+    small = encode_small_video(noise, 25, len(good) // 2)
     assert small is not None and len(small) <= len(good) // 2
     with av.open(io.BytesIO(small)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 50  # at most 64, and shown for twice as long
         assert container.streams.video[0].average_rate == pytest.approx(12.5)
-    assert small_video(noise, 25, 100) is None
+    assert encode_small_video(noise, 25, 100) is None
     clip = MistakeClip(
         path="p", label="a", said="b", kind="wrong", probability=0.5, label_probability=0.1, clip_probability=None,
         stage=None, video=None,
@@ -282,9 +288,9 @@ def test_a_clip_is_as_small_as_it_must_be_or_left_out(evaluation: Evaluation) ->
 
 
 def test_the_map_is_fine_enough_to_say_where(model: DualFormer) -> None:
-    assert [fine_stage(model, kinetics(frames=4, size=size)) for size in (32, 64, 112, 224)] == [2, 2, 3, 4]
+    assert [gradcam_stage(model, kinetics(frames=4, size=size)) for size in (32, 64, 112, 224)] == [2, 2, 3, 4]
     one = DualFormer(Config(stages=(Stage(channels=32, depth=1, patch=(2, 4, 4)),), clip=(4, 32, 32), num_classes=2))
-    assert fine_stage(one, kinetics(frames=4, size=32)) == 1
+    assert gradcam_stage(one, kinetics(frames=4, size=32)) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ import pytest
 
 from dualformer.report.report_data import distinct_names
 from dualformer.report.report_plan import (
-    Judged,
+    EvaluationConditions,
     ReportError,
-    cost_in_words,
+    describe_cost,
     read_results,
     read_training_log,
     views_of_report,
 )
 
-OURS = Judged(videos=12, manifest_hash="abc", control="none", multi_label=False)
+OURS = EvaluationConditions(videos=12, manifest_hash="abc", control="none", multi_label=False)
 FIGURES: dict[str, Any] = {
     "top1": 0.5,
     "top1_interval": [0.2, 0.8],
@@ -47,7 +47,10 @@ def test_result_files_and_their_folders_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"manifest_hash": "def"}, "of other data (manifest def, here abc): leave it out, or .*--compare-anything"),
+        (
+            {"manifest_hash": "def"},
+            "of other data (manifest def, here abc): leave it out, or .*`compare_anything=True`",
+        ),
         ({"videos": 11}, "of 13 videos of the data, here there are 12"),
         ({"control": "shuffled"}, "under the control shuffled, here it is none"),
     ],
@@ -57,7 +60,7 @@ def test_other_evaluations_are_refused_unless_asked_for(tmp_path: Path, changes:
     with pytest.raises(ReportError, match=message.replace("(", r"\(").replace(")", r"\)")) as raised:
         read_results([file], OURS)
     assert str(raised.value).startswith(f"{file}: ") and "\n" not in str(raised.value)
-    assert read_results([file], OURS, anything=True)[0]["file"] == str(file)
+    assert read_results([file], OURS, compare_anything=True)[0]["file"] == str(file)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ def test_files_that_cannot_be_compared_are_refused_whatever_is_asked(
 ) -> None:
     file = written(tmp_path, **changes)
     with pytest.raises(ReportError, match=message):
-        read_results([file], OURS, anything=True)
+        read_results([file], OURS, compare_anything=True)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_the_views_of_a_report_begin_with_its_own() -> None:
     assert named("4x1", "4x3", "4x1", "4x3") == ["4x1", "4x3"]
     with pytest.raises(ValueError, match="as in 4x1"):
         named("4x1", "4x2")
-    said = cost_in_words(views_of_report("4x1", ["4x3", "1x1"]))
+    said = describe_cost(views_of_report("4x1", ["4x3", "1x1"]))
     assert (
         said.startswith("accuracy against views (1x1 4x1 4x3): 13 views of each video") and "4x1 alone takes 4" in said
     )

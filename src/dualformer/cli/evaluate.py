@@ -73,11 +73,12 @@ def run(options: Options) -> int:
     from dualformer.evaluation.evaluation_folder import folder_beside, write_report
     from dualformer.evaluation.evaluation_text import classes_text, figures_text
     from dualformer.evaluation.label_matching import read_label_map
+    from dualformer.files import write_text
     from dualformer.inference.device import choose_device, compile_on, open_on
     from dualformer.report.mistake_clips import mistake_clips, why_not_explained
-    from dualformer.report.page import PAGE, write_page
-    from dualformer.report.report_data import figures_of_report, gather
-    from dualformer.report.report_plan import Judged, cost_in_words, plan_report
+    from dualformer.report.page import PAGE, render_page
+    from dualformer.report.report_data import report_details, report_figures
+    from dualformer.report.report_plan import EvaluationConditions, describe_cost, plan_report
     from dualformer.video.views import Views
     from dualformer.weights.open_network import open_card
 
@@ -93,7 +94,7 @@ def run(options: Options) -> int:
     workers = shared.decoding_processes(options.workers)
     plan = None
     if options.report is not None:
-        judged = Judged(
+        conditions = EvaluationConditions(
             videos=len(videos) + len(videos.missing),
             manifest_hash=videos.manifest_hash,
             control=options.control,
@@ -102,11 +103,11 @@ def run(options: Options) -> int:
         plan = plan_report(
             options.weights,
             card,
-            judged,
+            conditions,
             views=views,
-            wanted=options.report_views,
+            report_views=options.report_views,
             compare=options.compare,
-            anything=options.compare_anything,
+            compare_anything=options.compare_anything,
         )
     out = options.out or options.report or folder_beside(options.weights, options.control)
     for folder in (out, options.report or out):
@@ -121,7 +122,7 @@ def run(options: Options) -> int:
             flush=True,
         )
         if plan and len(plan.views) > 1:
-            print(cost_in_words(plan.views), flush=True)
+            print(describe_cost(plan.views), flush=True)
     with Progress("evaluating", "videos", quiet=options.json) as progress:
         evaluation, *others = evaluate_views(
             computing,
@@ -138,7 +139,7 @@ def run(options: Options) -> int:
         )
     command = OptionNames(Options).command("evaluate", options, leave_out=("json",))
     extra = {"weights": options.weights, "data": options.data, "command": command}
-    extra |= figures_of_report([evaluation, *others]) if plan else {}
+    extra |= report_figures([evaluation, *others]) if plan else {}
     write_report(out, evaluation, extra=extra)
     figures = {**evaluation.figures, **extra}
     page = None
@@ -147,22 +148,18 @@ def run(options: Options) -> int:
             mistakes = mistake_clips(
                 evaluation, model, card, most=options.report_mistakes, device=device, progress=progress.show
             )
-        page = write_page(
-            options.report / PAGE,
-            figures,
-            gather(evaluation, figures, log=plan.log, epoch=plan.epoch, compared=plan.others),
-            mistakes,
-            not_explained=why_not_explained(model),
-        )
+        details = report_details(evaluation, figures, log=plan.log, epoch=plan.epoch, compared=plan.others)
+        page = options.report / PAGE
+        write_text(page, render_page(figures, details, mistakes, not_explained=why_not_explained(model)))
     if options.json:
-        where_to = {"report": str(out)} | ({"page": str(page.path)} if page else {})
+        where_to = {"report": str(out)} | ({"page": str(page)} if page else {})
         print(json.dumps({**figures, **where_to}, indent=2, ensure_ascii=False))
         return 0
     print("\n".join([*figures_text(evaluation), *classes_text(evaluation)]))
     confusion = "" if several else "confusion.png, "
     print(f"report: {out}   (figures.json, per_class.csv, predictions.csv, {confusion}contact_sheet.png)")
     if page:
-        print(f"page: {page.path}   ({page.size / 1e6:.1f} MB: open it in a browser, pass it on as it is)")
+        print(f"page: {page}   ({page.stat().st_size / 1e6:.1f} MB: open it in a browser, pass it on as it is)")
     if several:
         print("there is no confusion matrix: with several labels a video, no class is taken for another")
     on = f" --on '{options.on}'" if options.on else ""

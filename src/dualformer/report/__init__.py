@@ -1,5 +1,5 @@
 """An evaluation as one HTML page that needs nothing else: no network, no other file.
 
-Import from its modules: ``plan`` says what is evaluated for it and is checked beforehand, ``content`` gathers what it
-shows, ``clips`` makes its videos, ``page`` writes it.
+``report_plan`` checks beforehand what the page asks for, ``report_data`` makes its data, ``mistake_clips`` its videos,
+``report_charts`` its charts, and ``page`` the text.
 """

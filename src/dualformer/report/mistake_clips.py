@@ -117,7 +117,7 @@ def mistake_clips(
     return found
 
 
-def fine_stage(model: DualFormer, pre: Preprocessing) -> int:
+def gradcam_stage(model: DualFormer, pre: Preprocessing) -> int:
     """The last stage whose map says where things are, counted from 1; the first, which knows edges only, where there is
     no other."""
     sizes = model.config.map_sizes((pre.frames, pre.crop, pre.crop))
@@ -145,7 +145,7 @@ def _mistake(evaluation: Evaluation, index: int, explainer: Recognizer | None, m
     else:
         network = explainer.network
         assert isinstance(network, DualFormer)
-        stage = fine_stage(network, pre)
+        stage = gradcam_stage(network, pre)
         explanation = explain_video(explainer, view, label=classes[said], stage=stage)
         clip_probability = explanation.probability
         left, right = (
@@ -161,11 +161,11 @@ def _mistake(evaluation: Evaluation, index: int, explainer: Recognizer | None, m
         label_probability=label_probability,
         clip_probability=clip_probability,
         stage=stage,
-        video=small_video(film, _rate(media, rate, pre), most_bytes),
+        video=encode_small_video(film, _rate(media, rate, pre), most_bytes),
     )
 
 
-def small_video(film: NDArray[np.uint8], rate: float, most_bytes: int) -> bytes | None:
+def encode_small_video(film: NDArray[np.uint8], rate: float, most_bytes: int) -> bytes | None:
     """Frames (T, H, W, 3) as an MP4 of at most ``most_bytes``, as good as that allows; None where nothing does.
 
     Of very many frames some are left out, and the others shown for longer.

@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it. Nothing in it asks the network for anything, and its policy says so.
+"""Renders the page: HTML with everything in it. It asks the network for nothing, and its policy says so.
 
 Numbers are formatted from the very data that stands in it as JSON: ``figures``, which is figures.json, and ``details``.
 Names of classes and files come from outside; the templates escape all of them.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dualformer.files import write_text
 from dualformer.report.mistake_clips import MistakeClip
 from dualformer.report.report_charts import (
     MOST_NAMED,
@@ -35,42 +33,18 @@ PAGE = "report.html"
 _FOLDER = Path(__file__).parent
 
 
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """What was written."""
-
-    path: Path
-    size: int
-    """Bytes."""
-
-
-def write_page(
-    path: Path,
-    figures: Mapping[str, Any],
-    details: Mapping[str, Any],
-    mistakes: Sequence[MistakeClip],
-    *,
-    not_explained: str | None = None,
-) -> Page:
-    """Writes the page whole or not at all.
-
-    ``figures``: what stands in figures.json; ``details``: what `content.gather` gathered. ``not_explained``: why the
-    clips of the ``mistakes`` have no map, in a sentence.
-    Errors: `FileWriteError` if the file cannot be written.
-    """
-    text = render(figures, details, mistakes, not_explained=not_explained)
-    write_text(path, text)
-    return Page(path=path, size=len(text.encode()))
-
-
-def render(
+def render_page(
     figures: Mapping[str, Any],
     details: Mapping[str, Any],
     mistakes: Sequence[MistakeClip],
     *,
     not_explained: str | None = None,
 ) -> str:
-    """The text of the page."""
+    """Returns the text of the page.
+
+    ``figures``: what stands in figures.json; ``details``: what `report_details` returned. ``not_explained``: why the
+    clips of the ``mistakes`` have no map, in a sentence.
+    """
     environment = template_environment()
 
     def figure(key: str) -> Markup:
@@ -79,9 +53,10 @@ def render(
 
     style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     details = {**details, "mistakes": [each.to_dict() for each in mistakes]}
+    confusion = details["confusion"]
     with chart_style():
         charts = {
-            "confusion": _confusion(details),
+            "confusion": confusion and confusion_chart(confusion["cells"], details["classes"]),
             "training": training_charts(details),
             "calibration": calibration_chart(figures, details),
             "coverage": coverage_chart(details),
@@ -116,7 +91,7 @@ def template_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {each.__name__: each for each in (share, interval, nats, gmacs, millions, count)}
+    environment.filters |= _FILTERS
     return environment
 
 
@@ -126,54 +101,29 @@ def as_json(data: Mapping[str, Any]) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def share(value: float | None) -> str:
-    """``91.0%``"""
-    return "–" if value is None else f"{value:.1%}"
-
-
-def interval(bounds: Sequence[float] | None) -> str:
-    """``85.2% to 94.6%``"""
-    return "–" if bounds is None else f"{bounds[0]:.1%} to {bounds[1]:.1%}"
-
-
-def nats(value: float) -> str:
-    """A cross-entropy or a calibration error."""
-    return f"{value:.3f}"
-
-
-def nats_interval(bounds: Sequence[float]) -> str:
-    """Likewise from and to."""
-    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"
-
-
-def gmacs(value: float) -> str:
-    """Three digits or so of 10⁹ multiply-adds."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def millions(value: int) -> str:
-    """Parameters."""
-    return f"{value / 1e6:.2f} M"
-
-
-def count(value: int) -> str:
-    """``1,234``"""
-    return f"{value:,}"
-
-
-_FORMATS: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("top1", "top5", "mean_class_accuracy", "majority_class"), share),
-    **dict.fromkeys(("mean_average_precision", "chance", "micro_f1", "macro_f1"), share),
-    **dict.fromkeys(("top1_interval", "top5_interval", "mean_class_accuracy_interval"), interval),
-    "mean_average_precision_interval": interval,
-    **dict.fromkeys(("cross_entropy", "calibration_error"), nats),
-    "cross_entropy_interval": nats_interval,
-    **dict.fromkeys(("gmacs", "gmacs_per_view"), gmacs),
-    "parameters": millions,
-    **dict.fromkeys(("videos", "missing"), count),
-    **dict.fromkeys(("clips_per_second", "seconds"), "{:.1f}".format),
-    **dict.fromkeys(("labels", "labels_named"), "{:.2f}".format),
+_FILTERS: dict[str, Callable[[Any], str]] = {
+    "percent": lambda value: "–" if value is None else f"{value:.1%}",
+    "interval": lambda bounds: "–" if bounds is None else f"{bounds[0]:.1%} to {bounds[1]:.1%}",
+    "decimal": "{:.3f}".format,
+    "decimal_interval": lambda bounds: f"{bounds[0]:.3f} to {bounds[1]:.3f}",
+    "gmacs": lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}",
+    "millions": lambda value: f"{value / 1e6:.2f} M",
+    "count": "{:,}".format,
+    "tenths": "{:.1f}".format,
+    "hundredths": "{:.2f}".format,
 }
+_FIGURES_OF_FILTERS = {
+    "percent": "top1 top5 mean_class_accuracy majority_class mean_average_precision chance micro_f1 macro_f1",
+    "interval": "top1_interval top5_interval mean_class_accuracy_interval mean_average_precision_interval",
+    "decimal": "cross_entropy calibration_error",
+    "decimal_interval": "cross_entropy_interval",
+    "gmacs": "gmacs gmacs_per_view",
+    "millions": "parameters",
+    "count": "videos missing",
+    "tenths": "clips_per_second seconds",
+    "hundredths": "labels labels_named",
+}
+_FORMATS = {key: _FILTERS[name] for name, keys in _FIGURES_OF_FILTERS.items() for key in keys.split()}
 """How figures are shown; the others as they are."""
 
 
@@ -187,8 +137,3 @@ def _policy(style: str, script: str) -> str:
         f"default-src 'none'; style-src {hashed(style)}; script-src {hashed(script)}; img-src data:; media-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _confusion(details: Mapping[str, Any]) -> Markup | None:
-    confusion = details["confusion"]
-    return None if confusion is None else confusion_chart(confusion["cells"], details["classes"])

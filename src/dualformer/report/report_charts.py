@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from dualformer.report.report_plan import main_figure
+from dualformer.report.report_plan import headline_metric
 from dualformer.report.svg_charts import (
     DASHED,
     FAINT,
@@ -48,7 +48,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def headline_strip(figures: Mapping[str, Any]) -> dict[str, Any] | None:
     """The main figure with its interval, beside what takes no skill: arguments of the template's ``strip``."""
     several = "top1" not in figures
-    main = main_figure(several)
+    main = headline_metric(several)
     if f"{main}_interval" not in figures:
         return None
     reference = figures["chance" if several else "majority_class"]
@@ -146,7 +146,7 @@ def views_chart(figures: Mapping[str, Any]) -> Chart | None:
     rows = [{**each, "count": Views.parse(each["views"])} for each in figures.get("by_views", ())]
     if len(rows) < 2:
         return None
-    main = main_figure("top1" not in figures)
+    main = headline_metric("top1" not in figures)
     axes = new_axes("clips of a video", NAMES[main])
     clips = [each["count"].clips for each in rows]
     all_crops = sorted({each["count"].crops for each in rows})
@@ -169,7 +169,7 @@ def compared_chart(details: Mapping[str, Any]) -> Chart | None:
     """Accuracy by cost, on a logarithmic axis (Fig. 1 of the paper)."""
     if (rows := details["compared"]) is None:
         return None
-    main = NAMES[main_figure(details["multi_label"])]
+    main = NAMES[headline_metric(details["multi_label"])]
     axes = new_axes("GFLOPs a video (10⁹ multiply-adds, all views)", main)
     for number, row in enumerate(rows):
         words = f"{row['name']}, {row['views']}: {row['value']:.1%}"

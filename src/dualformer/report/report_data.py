@@ -13,7 +13,7 @@ from dualformer.evaluation.calibration import calibration_bins, errors_among_sur
 from dualformer.evaluation.evaluate import Evaluation
 from dualformer.evaluation.evaluation_folder import class_figures, label_figures, surest_mistakes
 from dualformer.evaluation.metrics import confusion_matrix
-from dualformer.report.report_plan import main_figure
+from dualformer.report.report_plan import headline_metric
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.scoring.multilabel import mean_precision_interval
 
@@ -28,7 +28,7 @@ _POINTS = 200
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
-def figures_of_report(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+def report_figures(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """What a report adds to the figures of the first evaluation: all of them ``by_views``, from few views to many.
 
     Where videos may have several labels, the intervals of mean average precision besides: they take a while.
@@ -48,7 +48,7 @@ def figures_of_report(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     return more | {"by_views": sorted(found, key=_crops_and_clips)}
 
 
-def gather(
+def report_details(
     evaluation: Evaluation,
     figures: Mapping[str, Any],
     *,
@@ -56,7 +56,7 @@ def gather(
     epoch: int | None = None,
     compared: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Ready for JSON. ``figures``: those of the evaluation with `figures_of_report`. ``log``: the epochs of the
+    """Ready for JSON. ``figures``: those of the evaluation with `report_figures`. ``log``: the epochs of the
     training, ``epoch`` the one that the weights are of. ``compared``: figures of other evaluations with their file.
     """
     several = evaluation.targets is not None
@@ -139,7 +139,7 @@ def _compared(
     """This evaluation and the others, each with what it costs; None where there are no others."""
     if not others:
         return None
-    main = main_figure(multi_label)
+    main = headline_metric(multi_label)
     rows = [
         {
             "file": each.get("file"),

@@ -1,6 +1,6 @@
-"""What a report asks for beyond an evaluation: other numbers of views, the log of the training, other result files.
+"""Reads and checks what a report takes beyond an evaluation, before hours of evaluation begin.
 
-It is read and checked before hours of evaluation begin.
+That is other numbers of views, the log of the training, and figures of other evaluations.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FIGURES = "figures.json"
 
 
 class ReportError(DualFormerError):
-    """What a report cannot be made of. The message names the file and the remedy."""
+    """A file that a report cannot be made of. The message names the file and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """What a result file to compare with must agree in."""
+class EvaluationConditions:
+    """What the evaluations that a report compares must have in common."""
 
     videos: int
     """Missing ones included."""
@@ -56,33 +56,36 @@ class ReportPlan:
 def plan_report(
     weights: str | Path,
     card: Card,
-    judged: Judged,
+    conditions: EvaluationConditions,
     *,
     views: Views | str,
-    wanted: Sequence[Views | str] | None = None,
+    report_views: Sequence[Views | str] | None = None,
     compare: Sequence[Path] = (),
-    anything: bool = False,
+    compare_anything: bool = False,
 ) -> ReportPlan:
-    """``views``, ``wanted``: see `views_of_report`; ``compare``, ``anything``: see `read_results`. Errors: theirs."""
+    """Reads the log beside ``weights`` and the result files ``compare``, and parses the views.
+
+    Errors: as `views_of_report`, `read_training_log` and `read_results`.
+    """
     log, epoch = read_training_log(weights), card.metrics.get("epoch")
     known = log is not None and any(each["epoch"] == epoch for each in log)
     return ReportPlan(
-        views=views_of_report(views, wanted),
+        views=views_of_report(views, report_views),
         log=log,
         epoch=int(epoch) if known and epoch is not None else None,
-        others=read_results(compare, judged, anything=anything),
+        others=read_results(compare, conditions, compare_anything=compare_anything),
     )
 
 
-def views_of_report(views: Views | str, wanted: Sequence[Views | str] | None = None) -> tuple[Views, ...]:
-    """The numbers of views that are compared, ``views`` first: those ``wanted``, by default those that cost little."""
+def views_of_report(views: Views | str, report_views: Sequence[Views | str] | None = None) -> tuple[Views, ...]:
+    """The numbers of views that are compared: ``views``, then ``report_views``, by default those that cost little."""
     main = Views.parse(views)
-    others = cheap_views(main) if wanted is None else map(Views.parse, wanted)
+    others = cheap_views(main) if report_views is None else map(Views.parse, report_views)
     return tuple(dict.fromkeys((main, *others)))
 
 
-def cost_in_words(views: Sequence[Views]) -> str:
-    """What the first of ``views`` takes by itself, and all of them together."""
+def describe_cost(views: Sequence[Views]) -> str:
+    """A sentence: what the first of ``views`` costs by itself, and all of them together."""
     alone, together = views[0].count, needed_views(views)
     named = " ".join(map(str, sorted(views, key=lambda each: (each.crops, each.clips))))
     return (
@@ -118,11 +121,13 @@ def read_training_log(weights: str | Path) -> list[dict[str, Any]] | None:
     return epochs or None
 
 
-def read_results(paths: Sequence[Path], judged: Judged, *, anything: bool = False) -> list[dict[str, Any]]:
+def read_results(
+    paths: Sequence[Path], conditions: EvaluationConditions, *, compare_anything: bool = False
+) -> list[dict[str, Any]]:
     """The figures of other evaluations, each with its ``file``: figures.json files, or the folders that they lie in.
 
     Raises ``FileNotFoundError``, and :class:`ReportError` for what is no such file, is from before there were costs in
-    it, or, unless ``anything`` is accepted, is of other videos or under another control. Accuracy and average precision
+    it, or, without ``compare_anything``, is of other videos or under another control. Accuracy and average precision
     are never compared.
     """
     found: list[dict[str, Any]] = []
@@ -131,18 +136,18 @@ def read_results(paths: Sequence[Path], judged: Judged, *, anything: bool = Fals
         if not file.is_file():
             raise FileNotFoundError(f"no such result file: {file}")
         figures = _read_figures(file)
-        main = main_figure(judged.multi_label)
+        main = headline_metric(conditions.multi_label)
         if main not in figures:
-            kinds = ("one label", "several labels") if judged.multi_label else ("several labels", "one label")
+            kinds = ("one label", "several labels") if conditions.multi_label else ("several labels", "one label")
             raise ReportError(f"{file}: its videos have {kinds[0]} each, these {kinds[1]}: leave it out")
-        if not anything:
-            _check_same(file, figures, judged)
+        if not compare_anything:
+            _check_same(file, figures, conditions)
         found.append({**figures, "file": str(file)})
     return found
 
 
-def main_figure(multi_label: bool) -> str:
-    """What weights are compared by."""
+def headline_metric(multi_label: bool) -> str:
+    """Name of the figure that weights are compared by."""
     return "mean_average_precision" if multi_label else "top1"
 
 
@@ -166,15 +171,15 @@ def _read_figures(file: Path) -> dict[str, Any]:
     return figures
 
 
-def _check_same(file: Path, figures: Mapping[str, Any], judged: Judged) -> None:
-    remedy = "leave it out, or compare all the same with --compare-anything"
-    theirs, ours = figures.get("manifest_hash", ""), judged.manifest_hash
+def _check_same(file: Path, figures: Mapping[str, Any], conditions: EvaluationConditions) -> None:
+    remedy = "leave it out, or compare all the same with `compare_anything=True`"
+    theirs, ours = figures.get("manifest_hash", ""), conditions.manifest_hash
     if theirs != ours:
         raise ReportError(f"{file}: it is of other data (manifest {theirs or 'none'}, here {ours or 'none'}): {remedy}")
-    if (count := figures["videos"] + figures.get("missing", 0)) != judged.videos:
-        raise ReportError(f"{file}: it is of {count} videos of the data, here there are {judged.videos}: {remedy}")
-    if (control := figures.get("control", "none")) != judged.control:
-        raise ReportError(f"{file}: it is under the control {control}, here it is {judged.control}: {remedy}")
+    if (count := figures["videos"] + figures.get("missing", 0)) != conditions.videos:
+        raise ReportError(f"{file}: it is of {count} videos of the data, here there are {conditions.videos}: {remedy}")
+    if (control := figures.get("control", "none")) != conditions.control:
+        raise ReportError(f"{file}: it is under the control {control}, here it is {conditions.control}: {remedy}")
 
 
 def _is_number(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """Peak memory of `dualformer predict` on videos of 1, 10 and 60 minutes, each in a process of its own.
 
-    python benchmarks/long_video.py                      # 320x240 at 30 frames a second: about 5 minutes on two cores
-    python benchmarks/long_video.py --minutes 1 180 --size 160x120 --mbit 2 --weights WEIGHTS.safetensors
+    python benchmarks/long_video_memory.py  # 320x240 at 30 frames a second: about 5 minutes on two cores
+    python benchmarks/long_video_memory.py --minutes 1 180 --size 160x120 --mbit 2 --weights WEIGHTS.safetensors
 
 A film is one minute of moving noise, encoded once and its packets written again and again, so that an hour is made in
 seconds. ``--mbit`` is how dense the noise is: an hour of 4 Mbit/s does not fit into what the reader keeps of a short
@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+
+from own_process import run_dualformer
 
 FPS = 30
 
@@ -54,19 +53,6 @@ def make_film(path: Path, minutes: int, size: tuple[int, int], mbit: float, seco
                 container.mux(packet)
 
 
-def peak_of_predict(film: Path, weights: str, views: str) -> tuple[float, float]:
-    """(MiB at the peak, seconds) of a process that predicts."""
-    code = (
-        "import sys; from dualformer.cli.main import main; code = main(sys.argv[1:]);"
-        "lines = open('/proc/self/status', encoding='ascii').read().splitlines();"
-        "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')), file=sys.stderr); sys.exit(code)"
-    )
-    arguments = ["predict", str(film), "--weights", weights, "--views", views, "--json", "--device", "cpu"]
-    begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    return int(done.stderr.split()[-1]) / 1024, time.perf_counter() - begun
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", nargs="+", type=int, default=[1, 10, 60])
@@ -87,7 +73,8 @@ def main() -> None:
             film = Path(folder) / f"{minutes}.mp4"
             make_film(film, minutes, (width, height), options.mbit)
             for views in options.views:
-                peak, seconds = peak_of_predict(film, options.weights, views)
+                arguments = ("--weights", options.weights, "--views", views, "--json", "--device", "cpu")
+                _, peak, seconds = run_dualformer("predict", str(film), *arguments)
                 added = peak - shortest.setdefault(views, peak)
                 frames, size = minutes * 60 * FPS, film.stat().st_size / 1e6
                 if options.json:

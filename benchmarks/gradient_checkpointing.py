@@ -1,6 +1,6 @@
 """Peak memory and time of a training step with and without gradient checkpointing, each step in a process of its own.
 
-    python benchmarks/checkpointing.py --model dualformer_tiny --clip 32x224x224 --rounds 3
+    python benchmarks/gradient_checkpointing.py --model dualformer_tiny --clip 32x224x224 --rounds 3
 
 Both sides run in turn. Memory is the process's peak above what it held when the model and the clip were ready, so that
 PyTorch itself does not count; gradients and the optimizer's state do. By default glibc is told to hand freed tensors
@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 
 from dualformer.model.config import parse_clip
 from dualformer.model.presets import create_model
+from own_process import FREED_MEMORY_RETURNS, resident_mib, run_side
 
 
 def step(name: str, clip: str, batch: int, checkpointing: bool) -> dict[str, float]:
@@ -31,19 +29,13 @@ def step(name: str, clip: str, batch: int, checkpointing: bool) -> dict[str, flo
     optimizer = torch.optim.AdamW(model.parameters())
     video = torch.randn((batch, 3, *parse_clip(clip)), generator=torch.Generator().manual_seed(0))
     labels = torch.arange(batch)
-    before = _memory("VmRSS")
+    before = resident_mib()
     torch.manual_seed(0)
     begin = time.perf_counter()
     torch.nn.functional.cross_entropy(model(video), labels).backward()
     norm = float(torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
     optimizer.step()
-    return {"seconds": time.perf_counter() - begin, "mib": _memory("VmHWM") - before, "norm": norm}
-
-
-def _memory(field: str) -> float:
-    """A line of this process's memory (Linux) in MiB: VmRSS is now, VmHWM the peak."""
-    with Path("/proc/self/status").open(encoding="ascii") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
+    return {"seconds": time.perf_counter() - begin, "mib": resident_mib("VmHWM") - before, "norm": norm}
 
 
 def main() -> None:
@@ -58,19 +50,11 @@ def main() -> None:
     if options.one:
         print(json.dumps(step(options.model, options.clip, options.batch, options.one == "checkpointed")))
         return
-    allocator = {} if options.keep_freed else {"MALLOC_MMAP_THRESHOLD_": str(2**17)}
+    allocator = {} if options.keep_freed else FREED_MEMORY_RETURNS
     measured: dict[str, list[dict[str, float]]] = {"plain": [], "checkpointed": []}
     for _ in range(options.rounds):
         for side, steps in measured.items():
-            arguments = ["--model", options.model, "--clip", options.clip, "--batch", str(options.batch), "--one", side]
-            done = subprocess.run(
-                [sys.executable, __file__, *arguments],
-                check=True,
-                capture_output=True,
-                text=True,
-                env=os.environ | allocator,
-            )
-            steps.append(json.loads(done.stdout))
+            steps.append(run_side(side, options, "model clip batch", allocator))
             print(f"{side}: {steps[-1]['seconds']:.1f} s, {steps[-1]['mib']:.0f} MiB", file=sys.stderr, flush=True)
     middle = {
         side: {key: statistics.median(s[key] for s in steps) for key in steps[0]} for side, steps in measured.items()

@@ -1,27 +1,19 @@
 """Peak memory of `dualformer predict --timeline` on films of 1, 10 and 60 minutes, each in a process of its own.
 
-    python benchmarks/timeline.py                        # 320x240 at 30 frames a second: some 10 minutes on two cores
-    python benchmarks/timeline.py --minutes 1 60 --size 1280x720 --weights WEIGHTS.safetensors
+    python benchmarks/timeline_memory.py  # 320x240 at 30 frames a second: some 10 minutes on two cores
+    python benchmarks/timeline_memory.py --minutes 1 60 --size 1280x720 --weights WEIGHTS.safetensors
 
-The films are those of long_video.py. Beside the peak of the whole process stands what the film adds to that of the
-shortest one. Linux only (/proc).
+The films are those of long_video_memory.py. Beside the peak of the whole process stands what the film adds to that of
+the shortest one. Linux only (/proc).
 """
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-from long_video import FPS, make_film
-
-CODE = (
-    "import sys; from dualformer.cli.main import main; code = main(sys.argv[1:]);"
-    "lines = open('/proc/self/status', encoding='ascii').read().splitlines();"
-    "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')), file=sys.stderr); sys.exit(code)"
-)
+from long_video_memory import FPS, make_film
+from own_process import run_dualformer
 
 
 def main() -> None:
@@ -43,12 +35,9 @@ def main() -> None:
             arguments = ["predict", str(film), "--timeline", "--out", folder, "--json", "--device", "cpu"]
             arguments += ["--weights", options.weights, *(["--burn"] if options.burn else [])]
             arguments += ["--hop", str(options.hop)] if options.hop else []
-            begun = time.perf_counter()
-            done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True)
-            seconds = time.perf_counter() - begun
-            peak = int(done.stderr.split()[-1]) / 1024
+            printed, peak, seconds = run_dualformer(*arguments)
             shortest = peak if shortest is None else shortest
-            clips, size = json.loads(done.stdout)["clips"], film.stat().st_size / 1e6
+            clips, size = json.loads(printed)["clips"], film.stat().st_size / 1e6
             print(
                 f"| {minutes} | {minutes * 60 * FPS:,} | {size:.0f} | {clips:,} | {seconds:.1f} | {peak:.0f} "
                 f"| {peak - shortest:+.1f} |",

@@ -1,9 +1,9 @@
 """Video models of other libraries beside ours: the same views, in turns in the same process, random weights throughout.
 
     pip install -c constraints.txt transformers
-    python benchmarks/peers.py                                        # 32x224x224, float32: some minutes on two cores
-    python benchmarks/peers.py --clip 16x224x224 --dtype bfloat16 --rounds 3
-    python benchmarks/peers.py --models DualFormer-T VideoMAE-B
+    python benchmarks/peer_models.py  # 32x224x224, float32: some minutes on two cores
+    python benchmarks/peer_models.py --clip 16x224x224 --dtype bfloat16 --rounds 3
+    python benchmarks/peer_models.py --models DualFormer-T VideoMAE-B
 
 Nothing is downloaded: models are built from their configs, for 400 classes. A library that does not import is named
 with its error, and its models are left out. Every model gets 8-bit views, which the same function normalises, and runs

@@ -1,7 +1,7 @@
 """A film of 30 frames a second played in real time to a network that cannot follow: how late, how many dropped.
 
-    python benchmarks/stream.py                          # five minutes
-    python benchmarks/stream.py --minutes 1 --slow 0     # as fast as the network is
+    python benchmarks/stream_lateness.py                          # five minutes
+    python benchmarks/stream_lateness.py --minutes 1 --slow 0     # as fast as the network is
 
 ``--slow`` holds every answer back until it has taken so many clip lengths. A line for every half minute: the worst
 latency, from the moment that a clip's last frame was due to its label, in clip lengths as well; frames dropped and
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dualformer.inference.recognizer import Recognizer
-from long_video import FPS, make_film
+from long_video_memory import FPS, make_film
 
 
 class Slow(nn.Module):
