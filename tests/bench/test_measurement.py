@@ -21,8 +21,9 @@ from dualformer.model.cost import measure_cost
 from dualformer.model.presets import create_model, preset_config
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
+from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.safetensors_file import save_weights
 
 NANO = Setting(model="dualformer_nano", clip=(4, 32, 32))
 BF16 = Setting(model="dualformer_nano", clip=(4, 32, 32), batch=2, dtype="bfloat16")

@@ -9,9 +9,10 @@ from dualformer.cli.main import main
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import Preprocessing, kinetics
-from dualformer.weights.release import to_release
+from dualformer.weights.card import Card
+from dualformer.weights.release import release_state
 from dualformer.weights.resize_clip import inflate
-from dualformer.weights.safetensors_file import Card, load_weights, read_card, save_weights
+from dualformer.weights.safetensors_file import load_weights, read_card, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def model() -> DualFormer:
 
 @pytest.fixture
 def release(tmp_path: Path, model: DualFormer) -> Path:
-    torch.save({"state_dict": to_release(model)}, tmp_path / "release.pth")
+    torch.save({"state_dict": release_state(model)}, tmp_path / "release.pth")
     return tmp_path / "release.pth"
 
 

@@ -17,7 +17,8 @@ from dualformer.model.presets import create_model
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import save_weights
 
 CLASSES = ("blink", "down", "left", "right", "round", "up")
 

@@ -10,8 +10,9 @@ from dualformer.cli.main import main
 from dualformer.model.config import Config, Stage
 from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import kinetics
+from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_files import read_export_card
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.safetensors_file import save_weights
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from dualformer.cli.main import main
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import save_weights
 
 
 def test_a_preset(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ from dualformer.cli.main import VERBS, main, usage
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import save_weights
 
 Capture = pytest.CaptureFixture[str]
 

@@ -10,8 +10,9 @@ import torch
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.release import to_release
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.release import release_state
+from dualformer.weights.safetensors_file import save_weights
 
 CLASSES = ("clap", "jump", "wave")
 VIDEOS_PER_CLASS = 8
@@ -42,7 +43,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save_weights(root / "runs" / "train" / "best.safetensors", model, card)
     tiny = create_model("dualformer_tiny", num_classes=len(CLASSES), seed=0)
-    torch.save({"state_dict": to_release(tiny)}, root / "RELEASED.pth")
+    torch.save({"state_dict": release_state(tiny)}, root / "RELEASED.pth")
     (root / "LABELS.txt").write_text("\n".join(CLASSES) + "\n")
     return root
 

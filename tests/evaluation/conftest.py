@@ -10,7 +10,7 @@ from dualformer.datasets.splits import open_videos
 from dualformer.model.network import DualFormer
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 CLASSES = ("blink", "down", "left", "right", "round", "up")
 

@@ -15,7 +15,7 @@ from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import read_views
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 
 def test_evaluation_gives_what_prediction_gives(model: DualFormer, card: Card, videos: VideoList) -> None:

@@ -15,7 +15,7 @@ from dualformer.evaluation.evaluate import Evaluation, evaluate
 from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, write_report
 from dualformer.model.network import DualFormer
 from dualformer.video.clip_reader import read_views
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.video.clip_reader import read_views
 from dualformer.video.transforms import normalize
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 
 @pytest.fixture(scope="module")

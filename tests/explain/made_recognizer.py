@@ -5,7 +5,7 @@ import pytest
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 LABELS = ("up", "down", "left", "right", "still")
 

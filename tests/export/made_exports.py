@@ -10,8 +10,8 @@ from dualformer.export.export_weights import ExportReport
 from dualformer.model.config import Config, Scale, Stage
 from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import Preprocessing
+from dualformer.weights.card import Card
 from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
-from dualformer.weights.safetensors_file import Card
 
 LABELS = ("blink", "down", "left", "right", "round", "up")
 PRE = Preprocessing(frames=4, stride=2, resize=40, crop=36, mean=(100.0, 110.0, 120.0), std=(50.0, 51.0, 52.0))

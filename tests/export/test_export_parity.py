@@ -16,9 +16,10 @@ from dualformer.export.parity import TOLERANCES, compare
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
+from dualformer.weights.card import Card
 from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
 from dualformer.weights.exported.exported_network import load_exported
-from dualformer.weights.safetensors_file import Card, load_weights
+from dualformer.weights.safetensors_file import load_weights
 
 ids = "-".join
 

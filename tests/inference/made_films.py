@@ -16,7 +16,7 @@ from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 COLOURS = ("red", "green", "blue", "black")
 

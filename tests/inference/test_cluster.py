@@ -23,7 +23,8 @@ from dualformer.inference.tables import Row
 from dualformer.model.presets import create_model
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import save_weights
 
 FILES = 24
 

@@ -25,7 +25,7 @@ from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 COLUMNS: Columns = {"label": "text", "probability": "number"}
 

@@ -20,7 +20,8 @@ from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.pyav_reader import PyAVReader
 from dualformer.video.views import Views, views_of_frames
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import save_weights
 
 LABELS = ("up", "down", "left", "right", "round", "still", "blink")
 

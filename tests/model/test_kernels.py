@@ -20,8 +20,9 @@ from dualformer.model.kernels.linear import Linear
 from dualformer.model.maps import watch_attention
 from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.release import to_release
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.release import release_state
+from dualformer.weights.safetensors_file import save_weights
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -230,4 +231,4 @@ def test_what_a_folded_network_refuses(trained: DualFormer, tmp_path: object) ->
     with pytest.raises(ValueError, match="save it before fold"):
         save_weights(f"{tmp_path}/folded.safetensors", folded, card)
     with pytest.raises(ValueError, match="convert it before fold"):
-        to_release(folded)
+        release_state(folded)

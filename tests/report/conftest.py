@@ -16,7 +16,8 @@ from dualformer.datasets.splits import open_videos
 from dualformer.model.network import DualFormer
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import save_weights
 
 SCRIPT = "<script>alert(1)</script>"
 CLASSES = (SCRIPT, "\"quoted\" & 'single'", "</style><b>bold", "left", "right", "{{ 7 * 7 }}")

@@ -34,10 +34,10 @@ from dualformer.report.mistake_clips import (
 from dualformer.report.page import render_page
 from dualformer.report.report_data import report_details, report_figures
 from dualformer.video.preprocessing import kinetics
+from dualformer.weights.card import Card
 from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.exported.runtime import Runtime
-from dualformer.weights.safetensors_file import Card
 
 SCRIPT = "<script>alert(1)</script>"
 

@@ -16,7 +16,7 @@ from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import Preprocessing, kinetics
 from dualformer.video.views import Views
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 ALL = tuple(map(Views.parse, ("4x1", "1x1", "2x1", "3x1", "1x3", "4x3", "7x1")))
 

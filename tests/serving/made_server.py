@@ -32,10 +32,10 @@ from dualformer.serving.service import Service
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
+from dualformer.weights.card import Card
 from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.exported.runtime import Runtime
-from dualformer.weights.safetensors_file import Card
 
 LABELS = ("up", "down", "left", "right", "still")
 WAIT = 30.0

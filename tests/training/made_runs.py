@@ -29,7 +29,7 @@ from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.container import VideoError
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 PRE = Preprocessing(frames=2, resize=16, crop=16, mean=(128.0, 128.0, 128.0), std=(64.0, 64.0, 64.0))
 SCALES = (Scale(grid=(1, 2, 2), function="depthwise"), Scale(grid=(1, 2, 2), function="depthwise", factorised=True))

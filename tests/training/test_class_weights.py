@@ -24,7 +24,8 @@ from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.training.train_step import TrainStep
 from dualformer.video.preprocessing import kinetics
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import save_weights
 
 CLASSES = ("left", "right", "up")
 COUNTS = {"left": 6, "right": 3, "up": 1}

@@ -14,9 +14,11 @@ from huggingface_hub.errors import HfHubHTTPError
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
+from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.hub import load_from_folder, push_to_hub, save_to_folder
-from dualformer.weights.safetensors_file import Card, load_model, load_weights, resolve
+from dualformer.weights.locate import resolve_weights
+from dualformer.weights.safetensors_file import load_model, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_round_trip(folder: Path, model: DualFormer, card: Card) -> None:
     for key, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], tensor), key
     assert load_weights(folder)[1] == card
-    assert resolve(folder) == folder / "model.safetensors"
+    assert resolve_weights(folder) == folder / "model.safetensors"
     with pytest.raises(FileNotFoundError):
         load_from_folder(folder / "none")
 

@@ -14,17 +14,10 @@ from dualformer.files import FileWriteError, atomic_write
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import transfer
-from dualformer.weights.label_file import read_labels
-from dualformer.weights.safetensors_file import (
-    Card,
-    WeightsError,
-    load_model,
-    load_state,
-    load_weights,
-    read_card,
-    resolve,
-    save_weights,
-)
+from dualformer.weights.card import Card, read_labels
+from dualformer.weights.errors import WeightsError
+from dualformer.weights.locate import resolve_weights
+from dualformer.weights.safetensors_file import load_model, load_state, load_weights, read_card, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +202,9 @@ def test_long_lists_are_cut_and_counted(path: Path, card: Card, model: DualForme
 def test_what_is_no_weights(tmp_path: Path) -> None:
     for wrong in ("nothing", "runs/best.safetensors", "a/b/c", str(tmp_path / "none")):
         with pytest.raises(FileNotFoundError, match="no such weights file or folder"):
-            resolve(wrong)
+            resolve_weights(wrong)
     with pytest.raises(WeightsError, match=r"there is no model\.safetensors in it"):
-        resolve(tmp_path)
+        resolve_weights(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such weights file"):
         read_card(tmp_path / "none")
 

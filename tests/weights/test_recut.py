@@ -14,10 +14,11 @@ from dualformer.model.kernels.depthwise import DepthwiseConv3d
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models, preset_config
 from dualformer.video.preprocessing import Preprocessing, kinetics
+from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.resample import of_images, resample_state, start_from
+from dualformer.weights.resample import is_image_network, resample_state
 from dualformer.weights.resize_clip import inflate, resize_clip, video_config
-from dualformer.weights.safetensors_file import Card, load_weights, read_card, save_weights
+from dualformer.weights.safetensors_file import load_pretrained, load_weights, read_card, save_weights
 
 CLIP = (16, 64, 64)
 
@@ -61,9 +62,9 @@ def by_frame(image_model: DualFormer, video_model: DualFormer, clip: Size3) -> T
 @pytest.mark.parametrize("clip", [(2, 32, 32), (5, 48, 48), (16, 112, 112), (32, 224, 224)])
 def test_presets_of_images_become_presets_of_videos(name: str, clip: Size3) -> None:
     config = preset_config(name, clip=(1, *clip[1:]), num_classes=7, drop_path=0.1)
-    assert of_images(config)
+    assert is_image_network(config)
     assert video_config(config, clip) == preset_config(name, clip=clip, num_classes=7, drop_path=0.1)
-    assert not of_images(video_config(config, clip))
+    assert not is_image_network(video_config(config, clip))
 
 
 def test_other_patches_and_windows_keep_their_size_in_space() -> None:
@@ -241,7 +242,7 @@ def image_file(tmp_path: Path) -> Path:
 
 def test_starting_videos_from_images(image_file: Path) -> None:
     model = create_model("dualformer_nano", clip=CLIP, num_classes=8, seed=1)
-    notes = start_from(model, image_file)
+    notes = load_pretrained(model, image_file)
     assert notes[0] == "a network of images, inflated to one of videos"
     assert notes[-1] == "classifier: 3 → 8 classes, started anew"
     wanted = inflate(load_weights(image_file)[0], CLIP).state_dict()
@@ -254,7 +255,7 @@ def test_videos_do_not_start_images(tmp_path: Path) -> None:
     save_weights(tmp_path / "v", model, card_of(model, kinetics(frames=16, size=64)))
     image = create_model("dualformer_nano", clip=(1, 64, 64), num_classes=3, seed=1)
     with pytest.raises(WeightsError, match=r"v: .*stage 1 patch is \(2, 4, 4\) in the weights and \(1, 4, 4\) in"):
-        start_from(image, tmp_path / "v")
+        load_pretrained(image, tmp_path / "v")
 
 
 def test_loading_for_another_clip_says_what_it_did(image_file: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from dualformer.weights.release import (
     read_release,
     release_card,
     release_key,
-    to_release,
+    release_state,
 )
 from dualformer.weights.safetensors_file import load_model, load_weights, save_weights
 
@@ -36,7 +36,7 @@ def released_config(name: str, frames: int) -> Config:
 
 
 def save_release(path: Path, model: DualFormer, **changes: Tensor | None) -> Path:
-    state = to_release(model)
+    state = release_state(model)
     for key, tensor in changes.items():
         if tensor is None:
             del state[key]
@@ -60,7 +60,7 @@ def small() -> DualFormer:
 def test_full_size_files_are_recognised_by_their_shapes(name: str, halves: int, frames: int) -> None:
     config = released_config(name, frames)
     with torch.device("meta"):
-        state = to_release(DualFormer(config, seed=0))
+        state = release_state(DualFormer(config, seed=0))
     assert config_from_release(state) == config
     assert config_from_release(state, (frames, 224, 224)) == config
     assert matching_presets(config) == [name]
@@ -94,8 +94,8 @@ def test_the_keys_are_the_release_s() -> None:
 def test_the_keys_are_those_of_a_released_file(shared: Path) -> None:
     state = read_release(shared / "golden" / "mini32.pth")
     model, _ = convert_release(shared / "golden" / "mini32.pth")
-    assert to_release(model).keys() == state.keys()
-    for key, tensor in to_release(model).items():
+    assert release_state(model).keys() == state.keys()
+    for key, tensor in release_state(model).items():
         assert torch.equal(tensor, state[key]), key
 
 
@@ -122,7 +122,7 @@ def test_statistics_come_along(tmp_path: Path, small: DualFormer) -> None:
 
 
 def test_batch_counts_may_be_absent(tmp_path: Path, small: DualFormer) -> None:
-    counts = [key for key in to_release(small) if key.endswith("num_batches_tracked")]
+    counts = [key for key in release_state(small) if key.endswith("num_batches_tracked")]
     assert len(counts) == 2
     converted, _ = convert_release(save_release(tmp_path / "a.pth", small, **dict.fromkeys(counts)))
     clip = torch.randn(1, 3, *CLIP)
@@ -135,7 +135,7 @@ def test_a_wrong_preset_is_told_apart(tmp_path: Path, small: DualFormer) -> None
     with pytest.raises(WeightsError, match=r"not dualformer_tiny: its width by stage is \(32, 64, 128, 256\) instead"):
         convert_release(path, preset="dualformer_tiny")
     with torch.device("meta"):
-        base = to_release(DualFormer(released_config("dualformer_base", 32), seed=0))
+        base = release_state(DualFormer(released_config("dualformer_base", 32), seed=0))
     assert matching_presets(config_from_release(base)) == ["dualformer_base"]
     with pytest.raises(ValueError, match="unknown model"):
         convert_release(path, preset="tiny")
@@ -151,7 +151,7 @@ def test_a_wrong_preset_is_told_apart(tmp_path: Path, small: DualFormer) -> None
 @pytest.mark.parametrize("clip", [(16, 64, 64), (8, 128, 128), (8, 68, 68)])
 def test_a_wrong_clip_is_told_apart(tmp_path: Path, small: DualFormer, clip: Size3) -> None:
     path = save_release(tmp_path / "a.pth", small)
-    with pytest.raises(WeightsError, match=r"pyramid kernel of stage 1.*cut for 8x64x64, so leave --clip out"):
+    with pytest.raises(WeightsError, match=r"pyramid kernel of stage 1.*cut for 8x64x64, so leave `clip` out"):
         convert_release(path, clip=clip)
 
 
@@ -204,7 +204,7 @@ class Bomb:
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path, small: DualFormer) -> None:
-    torch.save({"meta": Bomb(tmp_path / "ran"), "state_dict": to_release(small)}, tmp_path / "a.pth")
+    torch.save({"meta": Bomb(tmp_path / "ran"), "state_dict": release_state(small)}, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="could run code"):
         read_release(tmp_path / "a.pth")
     assert not (tmp_path / "ran").exists()
@@ -217,7 +217,7 @@ def test_networks_that_the_release_has_no_names_for() -> None:
         with torch.device("meta"):
             model = DualFormer(config.replace(stages=stages), seed=0)
         with pytest.raises(ValueError, match="stage 1: the release has only LG blocks"):
-            to_release(model)
+            release_state(model)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_networks_that_the_release_could_not_run(change: dict[str, Any], says: s
     with torch.device("meta"):
         model = DualFormer(config, seed=0)
     with pytest.raises(ValueError, match=says):
-        to_release(model)
+        release_state(model)
 
 
 @pytest.mark.parametrize("function", ["full", "average"])
@@ -244,13 +244,13 @@ def test_other_pyramid_functions_are_not_the_release_s(function: Function) -> No
     with torch.device("meta"):
         model = DualFormer(config.replace(stages=stages), seed=0)
     with pytest.raises(ValueError, match=f"stage 3: the release has only depthwise pyramids, not '{function}'"):
-        to_release(model)
+        release_state(model)
 
 
 def test_released_kernels_that_do_not_tile_their_maps_are_refused() -> None:
     config = preset_config("dualformer_nano", clip=CLIP)
     with torch.device("meta"):
-        state = to_release(DualFormer(config, seed=0))
+        state = release_state(DualFormer(config, seed=0))
         state["backbone.blocks.2.1.attn.sr.weight"] = torch.empty(128, 1, 1, 3, 3)  # 3 does not divide a map of 4x4
     with pytest.raises(WeightsError, match="fine pyramid kernel of stage 3, 1x3x3, is not one for clips of 8x64x64"):
         config_from_release(state)

@@ -13,9 +13,10 @@ from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, preset_config
 from dualformer.model.pyramid import Pyramid, resample_kernel
 from dualformer.video.preprocessing import kinetics
+from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.resample import Peg, resample_state, start_from
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.resample import Peg, resample_state
+from dualformer.weights.safetensors_file import load_pretrained, save_weights
 
 
 def saved(path: Path, clip: Size3, labels: tuple[str, ...] = ("a", "b", "c")) -> DualFormer:
@@ -322,7 +323,7 @@ def test_start_with_other_classes(tmp_path: Path) -> None:
     source = saved(tmp_path / "w", (4, 32, 32))
     model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=8, seed=2)
     head = model.get_parameter("head.weight").clone()
-    assert start_from(model, tmp_path / "w") == ["classifier: 3 → 8 classes, started anew"]
+    assert load_pretrained(model, tmp_path / "w") == ["classifier: 3 → 8 classes, started anew"]
     assert torch.equal(model.get_parameter("head.weight"), head)
     for key, tensor in weights_but_head(source).items():
         assert torch.equal(model.state_dict()[key], tensor), key
@@ -331,13 +332,13 @@ def test_start_with_other_classes(tmp_path: Path) -> None:
 def test_start_without_classes(tmp_path: Path) -> None:
     saved(tmp_path / "w", (4, 32, 32))
     model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=0, seed=2)
-    assert start_from(model, tmp_path / "w") == ["classifier: 3 → 0 classes, left out"]
+    assert load_pretrained(model, tmp_path / "w") == ["classifier: 3 → 0 classes, left out"]
 
 
 def test_start_with_the_same_classes(tmp_path: Path) -> None:
     source = saved(tmp_path / "w", (4, 32, 32))
     model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=2)
-    assert start_from(model, tmp_path / "w", labels=("a", "b", "c")) == []
+    assert load_pretrained(model, tmp_path / "w", labels=("a", "b", "c")) == []
     for key, tensor in source.state_dict().items():
         assert torch.equal(model.state_dict()[key], tensor), key
 
@@ -347,7 +348,7 @@ def test_as_many_but_other_classes(tmp_path: Path, labels: tuple[str, ...]) -> N
     saved(tmp_path / "w", (4, 32, 32))
     model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=2)
     head = model.get_parameter("head.weight").clone()
-    notes = start_from(model, tmp_path / "w", labels=labels)
+    notes = load_pretrained(model, tmp_path / "w", labels=labels)
     assert notes == ["classifier: 3 classes with other names or in another order, started anew"]
     assert torch.equal(model.get_parameter("head.weight"), head)
 
@@ -355,7 +356,7 @@ def test_as_many_but_other_classes(tmp_path: Path, labels: tuple[str, ...]) -> N
 def test_start_with_another_clip(tmp_path: Path) -> None:
     source = saved(tmp_path / "w", (8, 64, 64))
     model = create_model("dualformer_nano", clip=(16, 112, 112), num_classes=3, seed=2)
-    notes = start_from(model, tmp_path / "w")
+    notes = load_pretrained(model, tmp_path / "w")
     assert len(notes) == 3
     assert notes[0].startswith("fine pyramid kernels, resampled: stage 1 2x2x2 → 2x4x4")
     key = "stages.0.blocks.0.1.attn.pyramid.scales.0.conv.weight"
@@ -371,6 +372,6 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     with torch.device("meta"):
         tiny = create_model("dualformer_tiny", clip=(4, 32, 32), seed=0)
     with pytest.raises(WeightsError, match=r"w: the weights do not fit the network: stage 1 channels is 32"):
-        start_from(tiny, tmp_path / "w")
+        load_pretrained(tiny, tmp_path / "w")
     with pytest.raises(FileNotFoundError):
-        start_from(tiny, tmp_path / "none")
+        load_pretrained(tiny, tmp_path / "none")

@@ -4,12 +4,12 @@ import torch
 
 from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
 from dualformer.video.transforms import normalize
-from dualformer.weights.locate import resolve
+from dualformer.weights.locate import resolve_weights
 from dualformer.weights.safetensors_file import load_weights
 
 
 def test_the_shipped_weights_are_small_and_recognise_motion_in_new_clips():
-    path = resolve("rendered")
+    path = resolve_weights("rendered")
     assert path.stat().st_size < 6e6
     model, card = load_weights("rendered")
     assert card.labels == ALL and card.licence == "Apache-2.0"

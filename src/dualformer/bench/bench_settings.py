@@ -11,9 +11,9 @@ import torch
 
 from dualformer.model.config import Config, Size3
 from dualformer.model.presets import list_models, preset_config
+from dualformer.weights.errors import size_text
 from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
 from dualformer.weights.exported.exported_files import is_exported, read_export_card
-from dualformer.weights.keys import times
 from dualformer.weights.open_network import open_card
 
 Backend = Literal["eager", "compile", "torch", "onnx", "openvino"]
@@ -52,15 +52,13 @@ class Setting:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         if min(self.clip) < 1:
-            raise ValueError(f"`clip` needs at least 1 frame, row and column, not {times(self.clip)}")
+            raise ValueError(f"`clip` needs at least 1 frame, row and column, not {size_text(self.clip)}")
         if self.dtype not in _DTYPES[self.backend]:
             known = ", ".join(_DTYPES[self.backend])
             raise ValueError(f"`backend={self.backend}` does not compute in {self.dtype}, but in {known}")
 
     def __str__(self) -> str:
-        return (
-            f"{self.model} {times(self.clip)}, batch {self.batch}, {self.dtype}, {self.backend}, {self.threads} threads"
-        )
+        return f"{self.model} {size_text(self.clip)}, batch {self.batch}, {self.dtype}, {self.backend}, {self.threads} threads"
 
 
 def supported_dtypes(
@@ -101,7 +99,8 @@ def benchmark_grid(
             card = read_export_card(model, check=False)
             if other := [clip for clip in clips if clip != card.view]:
                 raise ValueError(
-                    f"{model} takes views of {times(card.view)} only, not of {times(other[0])}: leave `clip` out"
+                    f"{model} takes views of {size_text(card.view)} only, not of {size_text(other[0])}: "
+                    "leave `clip` out"
                 )
             sizes = [card.view]
             pairs = [

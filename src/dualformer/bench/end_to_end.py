@@ -18,7 +18,7 @@ from dualformer.video.clip_reader import read_views
 from dualformer.video.container import FrameCountError
 from dualformer.video.open_video import open_video
 from dualformer.video.sampling import even_clips
-from dualformer.weights.keys import times
+from dualformer.weights.errors import size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def check_file(ready: Mapping[Setting, PreparedNetwork], video: Path) -> None:
         pre = prepared.recognizer.preprocessing
         own = (pre.frames, pre.crop, pre.crop)
         if own != setting.clip:
-            raise ValueError(f"{setting.model} reads files as {times(own)}: measure them with that `clip`")
+            raise ValueError(f"{setting.model} reads files as {size_text(own)}: measure them with that `clip`")
     read_views(video, next(iter(ready.values())).recognizer.preprocessing)
 
 

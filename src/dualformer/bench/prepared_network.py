@@ -17,8 +17,8 @@ from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models
 from dualformer.video.preprocessing import DEFAULT_VIEWS, kinetics
 from dualformer.weights.card import Card
+from dualformer.weights.errors import first_line
 from dualformer.weights.exported.exported_files import size_of
-from dualformer.weights.locate import first_line
 from dualformer.weights.safetensors_file import load_weights
 
 

@@ -61,8 +61,8 @@ def run(options: Options) -> int:
 
 def _convert(options: Options) -> None:
     from dualformer.model.config import parse_clip
-    from dualformer.weights.keys import times
-    from dualformer.weights.label_file import read_labels
+    from dualformer.weights.card import read_labels
+    from dualformer.weights.errors import size_text
     from dualformer.weights.release import convert_release, matching_presets, release_card
     from dualformer.weights.safetensors_file import save_weights
 
@@ -87,14 +87,14 @@ def _convert(options: Options) -> None:
     print(f"  widths, depths and scales of {', '.join(matching_presets(config)) or 'no preset'}")
     print(f"  {config.num_classes} classes{'' if labels else ', called by their numbers: no --labels given'}")
     source = "as you say" if clip else "by its kernels"
-    print(f"  clips of {times(config.clip)} ({source}), one frame in {card.preprocessing.stride}")
+    print(f"  clips of {size_text(config.clip)} ({source}), one frame in {card.preprocessing.stride}")
     _print_stages(config)
     save_weights(options.out, model, card)
 
 
 def _recut(options: Options) -> None:
     from dualformer.model.config import parse_clip
-    from dualformer.weights.keys import times
+    from dualformer.weights.errors import size_text
     from dualformer.weights.resize_clip import resize_clip
     from dualformer.weights.safetensors_file import load_weights, save_weights
 
@@ -108,7 +108,7 @@ def _recut(options: Options) -> None:
     model, card = load_weights(options.weights)
     before = card.config.clip
     model, card, notes = resize_clip(model, card, parse_clip(options.clip), stride=options.stride)
-    print(f"  clips of {times(before)} → {times(card.config.clip)}{'' if notes else ': nothing to change'}")
+    print(f"  clips of {size_text(before)} → {size_text(card.config.clip)}{'' if notes else ': nothing to change'}")
     for note in notes:
         print(f"  {note}")
     _print_stages(card.config)
@@ -116,8 +116,8 @@ def _recut(options: Options) -> None:
 
 
 def _print_stages(config: Config) -> None:
-    from dualformer.weights.keys import times
+    from dualformer.weights.errors import size_text
 
     for number, stage in enumerate(config.stages, 1):
-        grids = " and ".join(times(scale.grid) for scale in stage.scales) or "none, attends to all tokens"
+        grids = " and ".join(size_text(scale.grid) for scale in stage.scales) or "none, attends to all tokens"
         print(f"  stage {number}: {stage.channels} channels, {stage.depth} blocks, pyramid grids {grids}")

@@ -35,7 +35,8 @@ def run(options: Options) -> int:
     from dualformer.model.presets import list_models, preset_config
     from dualformer.video.views import Views
     from dualformer.weights.exported.exported_files import is_exported, read_export_card
-    from dualformer.weights.safetensors_file import read_card, resolve
+    from dualformer.weights.locate import resolve_weights
+    from dualformer.weights.safetensors_file import read_card
 
     views = Views.parse(options.views)
     clip = parse_clip(options.clip) if options.clip else None
@@ -49,7 +50,7 @@ def run(options: Options) -> int:
         config = card.config
     else:
         try:
-            path = resolve(options.model)
+            path = resolve_weights(options.model)
         except FileNotFoundError as error:
             names = ", ".join(list_models())
             raise ValueError(f"{options.model!r} is no weights file, folder or hub id, nor one of {names}") from error
@@ -80,9 +81,9 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
     from rich.console import Console
     from rich.table import Table
 
-    from dualformer.weights.keys import times
+    from dualformer.weights.errors import size_text
 
-    print(f"{facts['name']}, clips of {times(facts['clip'])} (frames x height x width)")
+    print(f"{facts['name']}, clips of {size_text(facts['clip'])} (frames x height x width)")
     if exported is not None:
         views = "any number of views" if exported.batch is None else f"{exported.batch} views"
         print(f"  exported     for {exported.format} in {exported.precision}, {views} at a time")
@@ -95,7 +96,7 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
     table = Table("stage", "map", "channels", "tokens", "windows", "pyramid tokens")
     for number, stage in enumerate(cost.stages, 1):
         counts = (stage.channels, stage.tokens, stage.windows, stage.pyramid_tokens)
-        table.add_row(str(number), times(stage.size), *(f"{count:,}" for count in counts))
+        table.add_row(str(number), size_text(stage.size), *(f"{count:,}" for count in counts))
     Console().print(table)
     if card is None:
         return

@@ -18,7 +18,7 @@ from dualformer.files import write_csv, write_json
 from dualformer.scoring.multilabel import THRESHOLD, LabelFigures, per_label
 from dualformer.scoring.plots import draw_confusion
 from dualformer.video.clip_reader import read_views
-from dualformer.weights.locate import TENSORS
+from dualformer.weights.locate import TENSORS_FILE
 
 _NAMED = 5  # classes that predictions.csv names for each video
 
@@ -49,7 +49,7 @@ def folder_beside(weights: str, control: Control) -> Path:
     path = Path(weights)
     if not path.exists():
         return Path(folder)
-    return (path if (path / TENSORS).is_file() else path.parent) / folder
+    return (path if (path / TENSORS_FILE).is_file() else path.parent) / folder
 
 
 def write_report(

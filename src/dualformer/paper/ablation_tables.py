@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dualformer.paper.ablation_runs import Measured, mean_and_spread
 from dualformer.paper.paper_tables import TABLES, Computed
-from dualformer.weights.keys import times
+from dualformer.weights.errors import size_text
 
 
 def print_costs(computed: Sequence[Computed], console: Console) -> None:
@@ -38,7 +38,7 @@ def print_costs(computed: Sequence[Computed], console: Console) -> None:
                 print(f"  {each.row.name}: not at this clip; {each.problem}")
             if each.same_as:
                 assert each.config is not None
-                print(f"  {each.row.name}: the same network as {each.same_as.name} at {times(each.config.clip)}")
+                print(f"  {each.row.name}: the same network as {each.same_as.name} at {size_text(each.config.clip)}")
             if each.row.note and each.papers:
                 print(f"  {each.row.name}: {each.row.note}")
         print()
@@ -52,7 +52,7 @@ def print_costs(computed: Sequence[Computed], console: Console) -> None:
 def _networks(computed: list[Computed]) -> str:
     """``dualformer_tiny, clips of 32x224x224, 4 views``."""
     models = ", ".join(dict.fromkeys(each.model for each in computed))
-    clips = ", ".join(dict.fromkeys(times(each.config.clip) for each in computed if each.config))
+    clips = ", ".join(dict.fromkeys(size_text(each.config.clip) for each in computed if each.config))
     views = computed[0].row.published.views
     return f"{models}; clips of {clips or '–'}; {views} view{'s' if views > 1 else ''}"
 

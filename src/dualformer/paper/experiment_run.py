@@ -32,7 +32,7 @@ from dualformer.training.sources import FreshClips, OneView
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.video.transforms import normalize
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 HEARTBEAT = "alive.json"
 """In the folder of a run while it goes on: the share of it that is done."""

@@ -28,7 +28,7 @@ from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.training.training_pictures import CURVES
-from dualformer.weights.locate import resolve
+from dualformer.weights.locate import resolve_weights
 from dualformer.weights.safetensors_file import load_weights, read_card
 
 CONTROLS: tuple[Control, ...] = ("one_frame", "shuffled")
@@ -79,7 +79,7 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
             "chance": 1 / len(test.classes),
             "controls": {name: control.figures["top1"] for name, control in controls.items()},
             "from_scratch_top1": scratch_evaluation.figures["top1"] if scratch_evaluation else None,
-            "started_from": read_card(resolve(config.start)).provenance,
+            "started_from": read_card(resolve_weights(config.start)).provenance,
             "training_clips_per_second": trained.clips_per_second,
             "example": {"file": str(file), "top": example.top(3)},
             "seconds": {name: round(value, 1) for name, value in seconds.items()},

@@ -26,8 +26,8 @@ from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train_step import nonfinite_tensor
 from dualformer.video.augmentation import Augmentation
-from dualformer.weights.resample import start_from
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import load_pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None
     """Chooses the precision, makes the network with its starting weights, the objective and the clips.
 
     Each decision is told to ``say``. A run that goes on from a checkpoint does without starting weights. Errors: as
-    `start_from` and `make_objective`; ``DualFormerError`` for starting weights that are not finite.
+    `load_pretrained` and `make_objective`; ``DualFormerError`` for starting weights that are not finite.
     """
     settings, source = prepared.config, prepared.source
     precision = ProcessGroup(fabric).broadcast(lambda: choose_precision(settings.precision, fabric.device))
@@ -59,7 +59,7 @@ def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None
         model = compile_network(model, settings.compile, device=fabric.device)
     start = from_weights(settings)
     if start and not goes_on(settings):
-        for note in start_from(model, start, labels=source.classes):
+        for note in load_pretrained(model, start, labels=source.classes):
             say(f"from {start}: {note}")
         if broken := nonfinite_tensor(model.state_dict()):
             raise DualFormerError(f"{start}: it holds values that are no numbers (in {broken}); start from others")

@@ -39,7 +39,7 @@ from dualformer.training.signals import Stop, TrainingInterrupted
 from dualformer.training.train_step import NonFiniteLossError, TrainStep
 from dualformer.training.training_pictures import CLIPS, SCHEDULE, draw_clips, draw_schedule
 from dualformer.training.validation import ValidationResult, size, validate
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 _DECISIVE = (
     *("epochs", "accumulate", "backbone_lr", "layer_decay", "weight_decay", "warmup_epochs", "clip_grad", "ema"),

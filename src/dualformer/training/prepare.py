@@ -26,8 +26,8 @@ from dualformer.training.sources import Source, open_source
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.weights.card import Card
-from dualformer.weights.locate import resolve
-from dualformer.weights.resample import of_images
+from dualformer.weights.locate import resolve_weights
+from dualformer.weights.resample import is_image_network
 from dualformer.weights.resize_clip import video_config
 from dualformer.weights.safetensors_file import read_card
 
@@ -133,7 +133,7 @@ def starting_card(config: TrainConfig) -> Card | None:
     if config.resume and last.is_file():
         return read_card(last)
     start = from_weights(config)
-    return read_card(resolve(start)) if start else None
+    return read_card(resolve_weights(start)) if start else None
 
 
 def from_weights(config: TrainConfig) -> str | None:
@@ -272,7 +272,7 @@ def _network(config: TrainConfig, card: Card | None, classes: int) -> tuple[Conf
         model = preset_config(name, clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
     else:
         assert card is not None
-        cut = video_config(card.config, clip) if of_images(card.config) and clip[0] > 1 else card.config
+        cut = video_config(card.config, clip) if is_image_network(card.config) and clip[0] > 1 else card.config
         model = cut.replace(clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
     base = card.preprocessing if card else None
     return model, Preprocessing(

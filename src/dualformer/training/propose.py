@@ -24,7 +24,7 @@ from dualformer.training.settings.data_settings import RENDERED
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import RENDERED_EPOCHS
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
 
 FEW_VIDEOS = 2000
 """Below, nano starts from the rendered weights."""

@@ -29,7 +29,8 @@ from dualformer.training.sources import Source
 from dualformer.training.training_pictures import CURVES, draw_curves
 from dualformer.training.validation import ValidationResult
 from dualformer.video.backend import decoder
-from dualformer.weights.safetensors_file import Card, save_weights
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import save_weights
 
 CONFIG = "config.json"
 FLIP_MAP = "flip_map.json"

@@ -26,7 +26,7 @@ from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_files import has_card, is_exported, parts
 from dualformer.weights.exported.exported_network import load_exported
 from dualformer.weights.exported.runtime import Shape, open_runtime
-from dualformer.weights.locate import resolve
+from dualformer.weights.locate import resolve_weights
 from dualformer.weights.safetensors_file import load_weights
 
 
@@ -197,7 +197,7 @@ def open_teacher(path_or_hub_id: str, *, classes: Sequence[str], clips: Preproce
         if path.is_dir():
             parts(path)
         return (ExportedTeacher if has_card(path) else ForeignTeacher)(path, classes=classes, clips=clips)
-    path = resolve(path_or_hub_id)
+    path = resolve_weights(path_or_hub_id)
     model, card = load_weights(path_or_hub_id)
     _check_card(card, path_or_hub_id)
     return NetworkTeacher(model, card, name=path_or_hub_id, digest=file_digest(path), classes=classes, clips=clips)

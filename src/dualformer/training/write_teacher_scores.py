@@ -32,8 +32,8 @@ from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import read_covering_clips
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
-from dualformer.weights.locate import resolve
-from dualformer.weights.safetensors_file import Card
+from dualformer.weights.card import Card
+from dualformer.weights.locate import resolve_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def write_scores(
         out,
         ScoresCard(
             teacher=teacher,
-            digest=file_digest(resolve(teacher)),
+            digest=file_digest(resolve_weights(teacher)),
             classes=card.labels,
             count=card.config.num_classes,
             topk=min(topk, card.config.num_classes),

@@ -14,8 +14,8 @@ import torch
 from dualformer.files import write_text
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
-from dualformer.weights.errors import WeightsError
-from dualformer.weights.locate import CARD, TENSORS, first_line, hub_errors
+from dualformer.weights.errors import WeightsError, first_line
+from dualformer.weights.locate import CARD_FILE, TENSORS_FILE, hub_errors
 from dualformer.weights.safetensors_file import load_weights, save_weights
 
 PAGE = "README.md"
@@ -34,10 +34,10 @@ def save_to_folder(
     folder's name). Errors as `save_weights`."""
     folder = Path(folder)
     # A config.json of earlier weights must not stay beside the new ones if the work ends half-way.
-    (folder / CARD).unlink(missing_ok=True)
-    save_weights(folder / TENSORS, model, card, dtype=dtype)
+    (folder / CARD_FILE).unlink(missing_ok=True)
+    save_weights(folder / TENSORS_FILE, model, card, dtype=dtype)
     page = model_page(card, title or folder.resolve().name, parameters=sum(p.numel() for p in model.parameters()))
-    write_text(folder / CARD, card.to_json() + "\n")
+    write_text(folder / CARD_FILE, card.to_json() + "\n")
     write_text(folder / PAGE, page)
 
 
@@ -68,7 +68,7 @@ def push_to_hub(
     try:
         address = api.create_repo(repo_id, private=private, exist_ok=True)
         api.upload_folder(
-            repo_id=repo_id, folder_path=folder, allow_patterns=[TENSORS, CARD, PAGE], commit_message=message
+            repo_id=repo_id, folder_path=folder, allow_patterns=[TENSORS_FILE, CARD_FILE, PAGE], commit_message=message
         )
     except hub_errors() as error:
         raise WeightsError(

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dualformer.weights.errors import WeightsError
+from dualformer.weights.errors import WeightsError, first_line
 
 SHIPPED = {"rendered": "nano-rendered.safetensors"}
 """Weights that come with the package, by the name that stands for them wherever a weights file is asked for."""
 
-TENSORS = "model.safetensors"
-CARD = "config.json"
+TENSORS_FILE = "model.safetensors"
+CARD_FILE = "config.json"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _CHECKPOINT_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin"}
 _FILE_SUFFIXES = {".safetensors", *_CHECKPOINT_SUFFIXES}
 
 
-def resolve(path_or_hub_id: Path | str) -> Path:
+def resolve_weights(path_or_hub_id: Path | str) -> Path:
     """The weights file that is meant: a name of `SHIPPED`, an existing file, the one in a folder, or one from the hub.
 
     A hub id is ``owner/name``. Errors: ``FileNotFoundError`` if it is none of these; ``WeightsError`` if a folder
@@ -54,16 +54,16 @@ def has_checkpoint_start(start: bytes) -> bool:
 
 
 def _in_folder(folder: Path, named: str) -> Path:
-    if not (folder / TENSORS).is_file():
-        raise WeightsError(f"{named}: there is no {TENSORS} in it; name the weights file itself")
-    return folder / TENSORS
+    if not (folder / TENSORS_FILE).is_file():
+        raise WeightsError(f"{named}: there is no {TENSORS_FILE} in it; name the weights file itself")
+    return folder / TENSORS_FILE
 
 
 def _download(hub_id: str) -> Path:
     import huggingface_hub  # here, because it takes a second to import and most weights are local
 
     try:
-        return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=[TENSORS, CARD]))
+        return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=[TENSORS_FILE, CARD_FILE]))
     except hub_errors() as error:
         raise WeightsError(
             f"{hub_id}: no such file here, and it could not be had from the hub ({first_line(error)}); "
@@ -77,8 +77,3 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
     # Its bases are the errors of the HTTP library beneath, which differs between versions of huggingface_hub.
     return (OSError, ValueError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
-
-
-def first_line(error: BaseException) -> str:
-    """The beginning of an error's message, for a message of one line."""
-    return next(iter(str(error).splitlines()), "").rstrip(". ") or type(error).__name__

@@ -10,9 +10,8 @@ from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_files import is_exported, read_export_card
 from dualformer.weights.exported.exported_network import ExportedNetwork, load_exported
-from dualformer.weights.locate import resolve
-from dualformer.weights.safetensors_file import load_weights
-from dualformer.weights.safetensors_reader import read_card
+from dualformer.weights.locate import resolve_weights
+from dualformer.weights.safetensors_file import load_weights, read_card
 
 Network = DualFormer | ExportedNetwork
 
@@ -34,4 +33,4 @@ def open_card(path_or_hub_id: Path | str) -> Card:
     """The card alone. Errors: those of `read_card` and `read_export_card`."""
     if is_exported(path_or_hub_id):
         return read_export_card(path_or_hub_id, check=False).card
-    return read_card(resolve(path_or_hub_id))
+    return read_card(resolve_weights(path_or_hub_id))

@@ -25,9 +25,7 @@ from dualformer.model.presets import list_models, preset_config
 from dualformer.model.pyramid import cell_size, factors
 from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.weights.card import Card
-from dualformer.weights.errors import WeightsError
-from dualformer.weights.keys import check_keys, times
-from dualformer.weights.locate import first_line
+from dualformer.weights.errors import WeightsError, check_tensors, first_line, size_text
 
 COARSE_GRID: Size3 = (4, 4, 4)
 
@@ -89,7 +87,7 @@ def config_from_release(state: Mapping[str, Tensor], clip: Size3 | None = None) 
     inferred = _inferred_clip(state, patches[0])
     if clip is None:
         if inferred is None:
-            raise WeightsError("stage 1 has no coarse scale to infer the clip from; give it with --clip, as 32x224x224")
+            raise WeightsError("stage 1 has no coarse scale to infer the clip from; give it with `clip`, as 32x224x224")
         clip = inferred
     stages: list[Stage] = []
     size = clip
@@ -128,11 +126,11 @@ def convert_release(
         raise WeightsError(f"{path}: {error}") from error
     with torch.device("meta"):
         model = DualFormer(config, seed=0)
-    wanted = to_release(model)
+    wanted = release_state(model)
     for key in wanted:
         if key.endswith(".num_batches_tracked"):  # some versions of PyTorch did not save it; nothing here reads it
             state.setdefault(key, torch.zeros((), dtype=torch.int64))
-    check_keys(path, wanted, state, remedy="it is of another network, or damaged")
+    check_tensors(path, wanted, state, remedy="it is of another network, or damaged")
     ours = {
         key: state[release_key(key)].float() if tensor.is_floating_point() else state[release_key(key)]
         for key, tensor in model.state_dict().items()
@@ -158,7 +156,9 @@ def release_card(
     """
     frames, height, width = config.clip
     if height != width:
-        raise ValueError(f"{path}: a clip of {times(config.clip)} is not square, as preprocessing needs it; see --clip")
+        raise ValueError(
+            f"{path}: a clip of {size_text(config.clip)} is not square, as preprocessing needs it; see `clip`"
+        )
     if trained_on == "kinetics":
         preprocessing = kinetics(frames=frames, stride=max(1, 64 // frames), size=height)
     else:
@@ -166,7 +166,7 @@ def release_card(
     names = tuple(map(str, range(config.num_classes))) if labels is None else tuple(labels)
     if len(names) != config.num_classes:
         raise ValueError(
-            f"{path}: {len(names)} labels do not fit a classifier of {config.num_classes} classes; see --labels"
+            f"{path}: {len(names)} labels do not fit a classifier of {config.num_classes} classes; see `labels`"
         )
     if provenance is None:
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -174,7 +174,7 @@ def release_card(
     return Card(config=config, labels=names, preprocessing=preprocessing, provenance=provenance, licence=licence)
 
 
-def to_release(model: DualFormer) -> dict[str, Tensor]:
+def release_state(model: DualFormer) -> dict[str, Tensor]:
     """The network's tensors under the release's names, for its own code to load.
 
     Errors: ``ValueError`` for networks that the release has no names for.
@@ -193,8 +193,8 @@ def to_release(model: DualFormer) -> dict[str, Tensor]:
                 raise ValueError(f"stage {number}: the release has only depthwise pyramids, not {scale.function!r}")
             if not _divides(scale.grid, size):
                 raise ValueError(
-                    f"stage {number}: the release cuts maps into equal cells, and the grid {times(scale.grid)} does "
-                    f"not divide the map {times(size)}; choose a clip that it does divide"
+                    f"stage {number}: the release cuts maps into equal cells, and the grid {size_text(scale.grid)} "
+                    f"does not divide the map {size_text(size)}; choose a clip that it does divide"
                 )
     return {release_key(key): tensor for key, tensor in model.state_dict().items()}
 
@@ -269,9 +269,9 @@ def _wrong_clip(scale: str, stage: int, cell: Size3, clip: Size3, inferred: Size
     if inferred in (None, clip):
         remedy = "it is of another network, or damaged"
     else:
-        remedy = f"they are cut for {times(inferred or clip)}, so leave --clip out"
-    kernel = f"the {scale} pyramid kernel of stage {stage + 1}, {times(cell)},"
-    return WeightsError(f"{kernel} is not one for clips of {times(clip)}; {remedy}")
+        remedy = f"they are cut for {size_text(inferred or clip)}, so leave `clip` out"
+    kernel = f"the {scale} pyramid kernel of stage {stage + 1}, {size_text(cell)},"
+    return WeightsError(f"{kernel} is not one for clips of {size_text(clip)}; {remedy}")
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:

@@ -19,8 +19,7 @@ that is spread. A network of images becomes one of videos in the same way, its p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -31,10 +30,7 @@ from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.network import DualFormer
 from dualformer.model.position import resample_table
 from dualformer.model.pyramid import resample_kernel
-from dualformer.weights.errors import WeightsError
-from dualformer.weights.keys import check_keys, misfits, times
-from dualformer.weights.locate import resolve
-from dualformer.weights.safetensors_reader import load_state, read_card
+from dualformer.weights.errors import WeightsError, size_text, tensor_mismatch
 
 Peg = Literal["middle", "spread"]
 """Where the one frame of a PEG kernel goes among three: into the middle one alone, or spread evenly over them."""
@@ -53,28 +49,28 @@ _FITTED: dict[str, re.Pattern[str]] = {
     _RELATIVE: re.compile(r".+\.attn\.bias\.table"),
 }
 """Kinds of tensors whose size may differ, by their names."""
-_HEAD = "head."
+HEAD = "head."
 
 
 def resample_state(
     state: Mapping[str, Tensor], source: Config, target: Config, *, peg: Peg = "middle"
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """``state`` of a network ``source``, fitted to a network ``target``, and what was changed, one line each.
+    """Fits the ``state`` of a network ``source`` to a network ``target``; returns it and a line for each change.
 
-    Clips, grids and windows may differ. If the source is a network of images (`of_images`), patches may get longer in
-    time. If the number of classes differs, the classifier is left out of the result. It is computed in float64 and
-    has the types of ``state``. Errors: ``WeightsError`` that names the setting for any other difference, and for
-    tensors that are not those of ``source``.
+    Clips, grids and windows may differ. If the source is a network of images (`is_image_network`), patches may get
+    longer in time. If the number of classes differs, the classifier is left out of the result. It is computed in
+    float64 and has the types of ``state``. Errors: ``WeightsError`` that names the setting for any other difference,
+    and for tensors that are not those of ``source``.
     """
     _check_same(source, target)
     with torch.device("meta"):
         wanted, own = DualFormer(target, seed=0).state_dict(), DualFormer(source, seed=0).state_dict()
-    if wrong := misfits(own, state):
+    if wrong := tensor_mismatch(own, state):
         raise WeightsError(f"the tensors are not those of the network ({wrong}); get them anew")
     fitted: dict[str, Tensor] = {}
     changes: dict[str, dict[str, None]] = {}
     for key, tensor in state.items():
-        if key.startswith(_HEAD) and source.num_classes != target.num_classes:
+        if key.startswith(HEAD) and source.num_classes != target.num_classes:
             continue
         shape = wanted[key].shape
         if tensor.shape == shape:
@@ -83,9 +79,13 @@ def resample_state(
         stage = _STAGE.match(key)
         assert stage is not None, key  # configs that are the same but for clip, grids and windows differ in stages only
         what, fitted[key], before, after = _fit(key, tensor, shape, peg)
-        change = f"stage {int(stage[1]) + 1} {times(before)} → {times(after)}"
+        change = f"stage {int(stage[1]) + 1} {size_text(before)} → {size_text(after)}"
         changes.setdefault(what, {})[change] = None  # once for all blocks of the stage
-    notes = ["a network of images, inflated to one of videos"] if of_images(source) and not of_images(target) else []
+    notes = (
+        ["a network of images, inflated to one of videos"]
+        if is_image_network(source) and not is_image_network(target)
+        else []
+    )
     notes += [f"{what}: {', '.join(each)}" for what, each in changes.items()]
     if source.num_classes != target.num_classes:
         how = "started anew" if target.num_classes else "left out"
@@ -93,34 +93,9 @@ def resample_state(
     return fitted, notes
 
 
-def of_images(config: Config) -> bool:
+def is_image_network(config: Config) -> bool:
     """Whether a network is cut for one frame and has no extent in time: what `inflate` makes one of videos of."""
     return config.clip[0] == 1 and all(stage.patch[0] == 1 for stage in config.stages)
-
-
-def start_from(model: DualFormer, path_or_hub_id: Path | str, *, labels: Sequence[str] = ()) -> list[str]:
-    """Loads a weights file into ``model``, whose clip and classes may differ, and returns lines to print.
-
-    Weights of a network of images are inflated if ``model`` is one of videos. The model's own classifier stays as it
-    is if the number of classes differs, or if ``labels`` (its class names) are given and the file has others: the same
-    number of classes does not make them the same classes. Errors: as `native.load_weights` and `resample_state`.
-    """
-    path = resolve(path_or_hub_id)
-    card = read_card(path)
-    try:
-        state, notes = resample_state(load_state(path), card.config, model.config)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    if any(key.startswith(_HEAD) for key in state) and labels and tuple(labels) != card.labels:
-        state = {key: tensor for key, tensor in state.items() if not key.startswith(_HEAD)}
-        notes.append(
-            f"classifier: {card.config.num_classes} classes with other names or in another order, started anew"
-        )
-    own = model.state_dict()
-    kept = {key: tensor for key, tensor in own.items() if key.startswith(_HEAD) and key not in state}
-    check_keys(path, own, {**kept, **state}, remedy="the model was changed after it was made: start with a new one")
-    model.load_state_dict({**kept, **state})
-    return notes
 
 
 def _fit(key: str, tensor: Tensor, shape: torch.Size, peg: Peg) -> tuple[str, Tensor, Size3, Size3]:
@@ -168,7 +143,7 @@ def _check_same(source: Config, target: Config) -> None:
     for number, (one, other) in enumerate(zip(source.stages, target.stages, strict=True), 1):
         for name in ("channels", "depth", "kinds"):
             _same(f"stage {number} {name}", getattr(one, name), getattr(other, name))
-        if not of_images(source) or one.patch[1:] != other.patch[1:]:
+        if not is_image_network(source) or one.patch[1:] != other.patch[1:]:
             _same(f"stage {number} patch", one.patch, other.patch)
         if "G" in one.kinds:
             _same(f"stage {number} scales", _scale_kinds(one), _scale_kinds(other))

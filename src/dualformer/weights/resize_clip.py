@@ -11,8 +11,8 @@ from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.card import Card
-from dualformer.weights.keys import times
-from dualformer.weights.resample import Peg, of_images, resample_state
+from dualformer.weights.errors import size_text
+from dualformer.weights.resample import Peg, is_image_network, resample_state
 
 #: What the presets' networks of videos have along time.
 _PATCH_FRAMES, _WINDOW_FRAMES, _COARSE_CELLS = 2, 8, 4
@@ -32,9 +32,9 @@ def inflate(model: DualFormer, clip: Size3, *, peg: Peg = "middle") -> DualForme
 
     Errors: ``ValueError`` if the network is not one of images, or if ``clip`` is one frame.
     """
-    if not of_images(model.config):
+    if not is_image_network(model.config):
         raise ValueError(
-            f"only a network of images is inflated, and this one is cut for clips of {times(model.config.clip)}; "
+            f"only a network of images is inflated, and this one is cut for clips of {size_text(model.config.clip)}; "
             "resize_clip resamples its weights for another clip"
         )
     if clip[0] < 2:
@@ -69,9 +69,9 @@ def resize_clip(
     """
     frames, height, width = clip
     if height != width:
-        raise ValueError(f"a clip of {times(clip)} is not square, as preprocessing needs it")
+        raise ValueError(f"a clip of {size_text(clip)} is not square, as preprocessing needs it")
     old = card.preprocessing
-    inflated = of_images(card.config) and frames > 1
+    inflated = is_image_network(card.config) and frames > 1
     config = video_config(card.config, clip) if inflated else card.config.replace(clip=clip)
     if stride is None:
         stride = 2 if inflated else old.stride
@@ -88,9 +88,9 @@ def resize_clip(
     if preprocessing != old:
         notes.append(f"preprocessing: {_input(preprocessing)} (it was {_input(old)})")
     if card.metrics:
-        notes.append(f"figures left out, as they were measured with clips of {times(card.config.clip)}")
+        notes.append(f"figures left out, as they were measured with clips of {size_text(card.config.clip)}")
     verb = "inflated from a network of images" if inflated else "resampled from a network for clips"
-    origin = f"{verb} of {times(card.config.clip)}"
+    origin = f"{verb} of {size_text(card.config.clip)}"
     card = replace(
         card,
         config=config,

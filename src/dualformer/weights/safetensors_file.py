@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from dualformer.files import atomic_write
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
-from dualformer.weights.card import FORMAT_VERSION, Card
-from dualformer.weights.errors import WeightsError
-from dualformer.weights.keys import check_keys
-from dualformer.weights.locate import CARD, TENSORS, resolve
+from dualformer.weights.card import Card
+from dualformer.weights.errors import WeightsError, check_tensors
+from dualformer.weights.locate import CARD_FILE, TENSORS_FILE, has_checkpoint_start, resolve_weights
+from dualformer.weights.resample import HEAD, resample_state
 from dualformer.weights.resize_clip import resize_clip
-from dualformer.weights.safetensors_reader import METADATA_KEY, load_state, read_card
 
-__all__ = [
-    "FORMAT_VERSION",
-    "Card",
-    "WeightsError",
-    "load_model",
-    "load_state",
-    "load_weights",
-    "read_card",
-    "resolve",
-    "save_weights",
-]
+METADATA_KEY = "dualformer"
 
 _log = logging.getLogger("dualformer")
 
@@ -61,6 +53,36 @@ def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torc
     atomic_write(path, write)
 
 
+def read_card(path: Path | str) -> Card:
+    """The card of a weights file, without reading its tensors.
+
+    Errors: ``FileNotFoundError``; ``WeightsError`` that says what the file seems to be instead.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        text = (file.metadata() or {}).get(METADATA_KEY)
+    if text is None:
+        raise WeightsError(
+            f"{path}: a safetensors file without a dualformer card (network, labels, preprocessing), so it cannot be "
+            "loaded by itself; save it with dualformer, or convert the .pth that it comes from"
+        )
+    try:
+        return Card.from_json(text)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def load_state(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a weights file on the CPU, floating ones in float32. Errors as `read_card`."""
+    with _opened(Path(path)) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    # Copies, because what safetensors gives is mapped from the file: writing into the file would change the model.
+    return {
+        key: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()
+        for key, tensor in tensors.items()
+    }
+
+
 def load_weights(
     path_or_hub_id: Path | str, *, clip: Size3 | None = None, device: torch.device | str = "cpu"
 ) -> tuple[DualFormer, Card]:
@@ -71,17 +93,17 @@ def load_weights(
     config, or if the ``config.json`` of a folder or repository says something else than the weights file in it;
     ``ValueError`` for a clip that is none.
     """
-    path = resolve(path_or_hub_id)
+    path = resolve_weights(path_or_hub_id)
     card = read_card(path)
     if not Path(path_or_hub_id).is_file():
-        _check_against_folder(path.with_name(CARD), card)
+        _check_against_folder(path.with_name(CARD_FILE), card)
     state = load_state(path)
     try:
         with torch.device("meta"):  # no time for random weights that are thrown away
             model = DualFormer(card.config, seed=0)
     except ValueError as error:
         raise WeightsError(f"{path}: the card's config makes no network ({error})") from error
-    check_keys(path, model.state_dict(), state, remedy="the file is damaged or was edited: get it anew")
+    check_tensors(path, model.state_dict(), state, remedy="the file is damaged or was edited: get it anew")
     model.load_state_dict(state, assign=True)
     if clip is not None:
         model, card, notes = resize_clip(model, card, clip)
@@ -95,6 +117,31 @@ def load_model(
 ) -> DualFormer:
     """`load_weights` without the card."""
     return load_weights(path_or_hub_id, clip=clip, device=device)[0]
+
+
+def load_pretrained(model: DualFormer, path_or_hub_id: Path | str, *, labels: Sequence[str] = ()) -> list[str]:
+    """Loads a weights file into ``model``, whose clip and classes may differ, and returns lines to print.
+
+    Weights of a network of images are inflated if ``model`` is one of videos. The model's own classifier stays as it
+    is if the number of classes differs, or if ``labels`` (its class names) are given and the file has others: the same
+    number of classes does not make them the same classes. Errors: as `native.load_weights` and `resample_state`.
+    """
+    path = resolve_weights(path_or_hub_id)
+    card = read_card(path)
+    try:
+        state, notes = resample_state(load_state(path), card.config, model.config)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    if any(key.startswith(HEAD) for key in state) and labels and tuple(labels) != card.labels:
+        state = {key: tensor for key, tensor in state.items() if not key.startswith(HEAD)}
+        notes.append(
+            f"classifier: {card.config.num_classes} classes with other names or in another order, started anew"
+        )
+    own = model.state_dict()
+    kept = {key: tensor for key, tensor in own.items() if key.startswith(HEAD) and key not in state}
+    check_tensors(path, own, {**kept, **state}, remedy="the model was changed after it was made: start with a new one")
+    model.load_state_dict({**kept, **state})
+    return notes
 
 
 def _stored(path: Path, key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -113,8 +160,34 @@ def _check_against_folder(config: Path, card: Card) -> None:
     try:
         said = Card.from_json(config.read_text(encoding="utf-8"))
     except (WeightsError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{config}: {error}; delete it, {TENSORS} says all of it") from error
+        raise WeightsError(f"{config}: {error}; delete it, {TENSORS_FILE} says all of it") from error
     if differing := [name for name in card.__dataclass_fields__ if getattr(card, name) != getattr(said, name)]:
         raise WeightsError(
-            f"{config}: disagrees with {TENSORS} on {', '.join(differing)}; delete it, {TENSORS} says all of it"
+            f"{config}: disagrees with {TENSORS_FILE} on {', '.join(differing)}; delete it, "
+            f"{TENSORS_FILE} says all of it"
         )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such weights file")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: {_seems(path, error)}") from error
+
+
+def _seems(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        return "an empty file; get it anew"
+    if has_checkpoint_start(start):
+        return "a PyTorch checkpoint; turn it into a weights file with `dualformer convert`"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer without the weights; get them with `git lfs pull`"
+    if start[8:9] == b"{":
+        return f"a damaged or incomplete safetensors file ({error}); get it anew"
+    return "not a safetensors file"

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.exported.export_card import UNSEALED, ExportCard, ExportFormat
-from dualformer.weights.locate import TENSORS
+from dualformer.weights.locate import TENSORS_FILE
 
 KEY = "dualformer"
 """The card's name in every format."""
@@ -34,7 +34,7 @@ def format_of(path: Path | str) -> ExportFormat | None:
         return _SUFFIXES[path.suffix.lower()]
     folder = _folder(path)
     parts = any((folder / name).is_file() for name in (GRAPH, CONSTANTS))
-    return "openvino" if parts and not (folder / TENSORS).is_file() else None
+    return "openvino" if parts and not (folder / TENSORS_FILE).is_file() else None
 
 
 def is_exported(path: Path | str) -> bool:

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualformer.weights.errors import WeightsError
+from dualformer.weights.errors import WeightsError, first_line
 from dualformer.weights.exported.exported_files import format_of, parts
-from dualformer.weights.locate import first_line
 
 Shape = tuple[int | None, ...]
 """None: any length."""
