@@ -9,6 +9,8 @@ from dualformer.errors import DualFormerError
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
 
+VAL_FRACTION = 0.2
+"""Part of each class to validate on where the data has no split of its own."""
 SEPARATOR = ";"
 """Between the labels of a video that has several."""
 

@@ -11,7 +11,7 @@ from dualformer.datasets.benchmarks.listing import Listing, name_missing
 from dualformer.datasets.csv_list import CsvTable, describe_filter, select
 from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.manifest import read_manifest
-from dualformer.datasets.samples import DatasetError, MissingSample, VideoList, first_few
+from dualformer.datasets.samples import VAL_FRACTION, DatasetError, MissingSample, VideoList, first_few
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.stratify import stratified_sample
 from dualformer.files import write_csv
@@ -51,7 +51,7 @@ def open_splits(
     *,
     train_on: RowFilter | None = None,
     val_on: RowFilter | None = None,
-    val_fraction: float = 0.2,
+    val_fraction: float = VAL_FRACTION,
     seed: int = 0,
     bad: Collection[Path] = (),
     cache: ShardCache | None = None,
@@ -129,7 +129,7 @@ def open_all_splits(
     *,
     train_on: RowFilter | None = None,
     val_on: RowFilter | None = None,
-    val_fraction: float = 0.2,
+    val_fraction: float = VAL_FRACTION,
     seed: int = 0,
     bad: Collection[Path] = (),
 ) -> tuple[dict[str, VideoList], str]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualformer.datasets.samples import VideoList
+from dualformer.datasets.samples import VAL_FRACTION, VideoList
 from dualformer.datasets.splits import RowFilter, open_splits, open_videos
 from dualformer.evaluation.label_matching import match_classes
 from dualformer.export.calibration_clips import Clips, clips_of_files, clips_of_videos, drawn_videos, rendered_clips
@@ -33,7 +33,7 @@ def open_material(
     data: str | None = None,
     on: RowFilter | None = None,
     bad: Collection[Path] = (),
-    val_fraction: float = 0.2,
+    val_fraction: float = VAL_FRACTION,
     seed: int = 0,
     label_map: Mapping[str, str] | None = None,
     videos: Sequence[Path] = (),

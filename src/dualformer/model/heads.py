@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dualformer.model.config import Config
+
 
 class TokenHead(nn.Sequential):
     """Class scores for every token of the last stage: three linear layers, C → 2C → 4C → classes.
@@ -11,7 +13,7 @@ class TokenHead(nn.Sequential):
     It is trained beside the network on a teacher's `DualFormer.token_scores` and left out afterwards.
     """
 
-    def __init__(self, channels: int, num_classes: int, *, dropout: float = 0.5) -> None:
+    def __init__(self, channels: int, num_classes: int, *, dropout: float = Config.dropout) -> None:
         super().__init__(
             nn.Linear(channels, 2 * channels),
             nn.ReLU(),

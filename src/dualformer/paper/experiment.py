@@ -21,6 +21,7 @@ from dualformer.model.config import Config, Size3
 from dualformer.paper.relation_clips import TASKS, Relations, RelationTask
 from dualformer.paper.scaled_variants import ATTENTION_KINDS, SCALED_CLIP, VARIANTS, scaled_config
 from dualformer.training.precision import choose_precision
+from dualformer.training.settings.train_config import TrainConfig
 
 RESULT = "result.json"
 """Of a run, in its folder."""
@@ -45,14 +46,14 @@ class Experiment:
     """Clips that a run is trained on, each once."""
     batch_size: int = 8
     lr: float = 1.5e-3
-    weight_decay: float = 0.02
+    weight_decay: float = TrainConfig.weight_decay
     truth: float = 1.0
     """Weight in the loss of the renderer's truth of what drifts where, beside the class."""
     test_clips: int = 1000
     jobs: int = 0
     """Runs side by side (0: one for each core, or four on a GPU)."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = TrainConfig.precision
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = TrainConfig.accelerator
     scene: dict[str, Any] = field(default_factory=dict)
     """Settings of `Relations` that differ from its own."""
 

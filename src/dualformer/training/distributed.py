@@ -28,6 +28,7 @@ from torch.distributed.tensor import DTensor
 
 from dualformer.errors import DualFormerError
 from dualformer.model.network import SubBlock
+from dualformer.training.settings.hardware_settings import HardwareSettings
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -57,7 +58,7 @@ def processes(
     devices: int | Literal["all"] | None,
     nodes: int | None,
     *,
-    accelerator: str = "auto",
+    accelerator: str = HardwareSettings.accelerator,
     otherwise: Processes = Processes(1, 1),  # noqa: B008 (immutable)
 ) -> Processes:
     """Returns the processes that are asked for, or that torchrun or SLURM started, or ``otherwise``.

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.files import csv_text, read_csv_table
+from dualformer.training.settings.mixing_settings import MixingSettings
 
 BALANCED = "balanced"
 """What ``class_weights`` says for weights by the number of videos."""
@@ -37,7 +38,7 @@ class ClipLoss(nn.Module):
         self,
         *,
         classes: int,
-        label_smoothing: float = 0.0,
+        label_smoothing: float = MixingSettings.label_smoothing,
         class_weights: Tensor | None = None,
         multi_label: bool = False,
     ) -> None:

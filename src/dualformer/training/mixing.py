@@ -55,7 +55,7 @@ def mix_batch(
     return batch if mix is None else apply_mix(batch, mix, classes)
 
 
-def check_pairs(count: int, world: int = 1, repeats: int = 1) -> None:
+def check_pairs(count: int, world: int = 1, repeats: int = MixingSettings.repeats) -> None:
     """``ValueError`` unless ``count`` clips on each of ``world`` ranks can be mixed, each with another video's."""
     if count * world < 2 * repeats:
         raise ValueError(f"`mixup` and `cutmix` need two videos in a batch: {2 * repeats} clips, not {count * world}")

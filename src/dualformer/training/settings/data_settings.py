@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dualformer.datasets.samples import VAL_FRACTION
 from dualformer.training.settings.checks import more_than_zero, not_negative
 
 RENDERED = "rendered"
@@ -26,7 +27,7 @@ class DataSettings:
     the column split, too."""
     val_on: str | None = None
     """Rows of a CSV to validate on, as in batch=B (default: a stratified part of the training rows)."""
-    val_fraction: float = 0.2
+    val_fraction: float = VAL_FRACTION
     """Part of each class to validate on where the data has no split of its own."""
     manifest: str | None = None
     """Manifest that `dualformer check` wrote: files it calls bad are left out."""
