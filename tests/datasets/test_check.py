@@ -15,7 +15,7 @@ import pytest
 
 from dualformer.cli.check import Options, run
 from dualformer.datasets import decode_check
-from dualformer.datasets.decode_check import _decode as decode_one
+from dualformer.datasets.decode_check import _check_file as decode_one
 from dualformer.datasets.decode_check import check_into, check_videos, journal_of
 from dualformer.datasets.manifest import Verdict, find_videos, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
@@ -60,7 +60,7 @@ def test_real_files(shared: Path) -> None:
 
 
 def test_files_that_hang_or_kill(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_check, "_decode", stand_in)
+    monkeypatch.setattr(decode_check, "_check_file", stand_in)
     names = ["0.mp4", "hang1.mp4", "die2.mp4", "3.mp4", "spin4.mp4", "5.mp4"]
     for name in names:
         (tmp_path / name).write_bytes(clip.read_bytes())

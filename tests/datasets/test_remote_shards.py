@@ -17,7 +17,7 @@ from dualformer.datasets.shards import storage
 from dualformer.datasets.shards.checksums import damaged_shards, mark_damaged
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.shards.shard_index import INDEX
-from dualformer.datasets.shards.shard_order import LANES, ShardOrder, room_for
+from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes
 from dualformer.datasets.shards.storage import ShardCache, StorageError, cached_shard, url_of
 from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
 from dualformer.datasets.survey import survey
@@ -131,8 +131,8 @@ def test_room_is_what_an_order_needs(shards: Path) -> None:
     with served(shards) as (url, _):
         train = open_splits(url).train
     total = sum(shard.bytes for shard in index_in(shards).shards if shard.split == "train")
-    assert room_for(train, "samples") == room_for(train, "shards") == total
-    assert room_for(open_splits(shards).train, "samples") == 0
+    assert needed_cache_bytes(train, "samples") == needed_cache_bytes(train, "shards") == total
+    assert needed_cache_bytes(open_splits(shards).train, "samples") == 0
     assert LANES >= 5
 
 

@@ -1,4 +1,4 @@
-"""Folder per class: ``DATA/class/clip.mp4``, or ``DATA/train/class/clip.mp4`` and ``DATA/val/class/clip.mp4``.
+"""Reads a folder per class: ``DATA/class/clip.mp4``, or ``DATA/train/class/clip.mp4`` and ``DATA/val/class/clip.mp4``.
 
 Images may lie wherever videos may.
 """
@@ -16,11 +16,11 @@ _LAYOUT = "expected one folder per class with its videos or images inside, or tr
 
 
 def read_folder(root: str | Path) -> dict[str, VideoList]:
-    """The videos below ``root`` as ``{"train": …, "val": …, "test": …}`` where such folders exist, else ``{"all": …}``.
+    """Returns the videos below ``root`` by split: train, val, test where such folders exist, else all of them as "all".
 
     A class is the name of the folder that a video or image lies in. All splits share one list of classes: that of
     train. Other files are left out and counted in the log; hidden ones are ignored.
-    Raises ``FileNotFoundError`` where there is no such folder, :class:`DatasetError` for any other layout, an empty
+    Raises ``FileNotFoundError`` where there is no such folder, `DatasetError` for any other layout, an empty
     class, fewer than two classes, or a class in val or test that train lacks.
     """
     root = Path(root)

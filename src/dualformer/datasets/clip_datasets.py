@@ -232,7 +232,7 @@ class Batches:
     ) -> None:
         self._left_out = left_out
         self._loader = torch.utils.data.DataLoader(
-            _Guarded(clips),
+            _ErrorsAsItems(clips),
             collate_fn=_collate,
             worker_init_fn=ignore_interrupts,
             generator=torch.Generator(),  # a loader draws once as it starts
@@ -249,7 +249,7 @@ class Batches:
                 if self._left_out is None or batch is None:
                     raise DatasetError(
                         f"{error}; find all such files with `dualformer check`, and leave them out by giving its "
-                        "manifest as `manifest`"
+                        "manifest with `manifest`"
                     ) from error
             yield batch
 
@@ -261,7 +261,7 @@ def ignore_interrupts(_: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
-class _Guarded(torch.utils.data.Dataset[dict[str, Any] | DualFormerError]):
+class _ErrorsAsItems(torch.utils.data.Dataset[dict[str, Any] | DualFormerError]):
     """Items, or why there is none: raised in a loader worker, an error would arrive as a page of traceback."""
 
     def __init__(self, clips: torch.utils.data.Dataset[dict[str, Any]]) -> None:

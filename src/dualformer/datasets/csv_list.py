@@ -27,8 +27,8 @@ class Row:
     labels: tuple[str, ...]
     """One, unless videos may have several."""
 
-    def has(self, column: str, values: Collection[str]) -> bool:
-        """Whether the column holds one of the values: of several labels, whether any is one of them."""
+    def matches(self, column: str, values: Collection[str]) -> bool:
+        """Says whether the column holds one of the values: of several labels, whether any is one of them."""
         if column == "label":
             return any(label in values for label in self.labels)
         return self.values[column] in values
@@ -55,7 +55,7 @@ class CsvTable:
     """Whether a row may have several labels."""
 
     def values_of(self, column: str) -> tuple[str, ...]:
-        """What there is in a column, in order; labels one by one."""
+        """Returns the distinct values of a column, in order; labels one by one."""
         each = ((label for label in row.labels) if column == "label" else (row.values[column],) for row in self.rows)
         return ordered_classes(value for values in each for value in values)
 
@@ -63,11 +63,11 @@ class CsvTable:
 def read_csv(
     path: str | Path, *, bad: Collection[Path] = (), check_files: bool = True, multi_label: bool | None = False
 ) -> CsvTable:
-    """Read and check a CSV file.
+    """Reads and checks a CSV file.
 
     ``bad``: resolved paths of videos to leave out; their labels still count as classes. ``check_files``: whether every
     other video must exist. ``multi_label``: whether videos may have several labels; None: if any has.
-    Raises ``FileNotFoundError`` where there is no such file, and :class:`DatasetError` with the line for everything
+    Raises ``FileNotFoundError`` where there is no such file, and `DatasetError` with the line for everything
     that is wrong in it.
     """
     path = Path(path)
@@ -96,13 +96,13 @@ def read_csv(
     return CsvTable(path=path, columns=tuple(columns), rows=tuple(rows), classes=classes, multi_label=multi_label)
 
 
-def select(table: CsvTable, where: Mapping[str, tuple[str, ...]] | None = None) -> VideoList:
-    """The videos of the rows whose columns hold one of the given values each; all rows for None.
+def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -> VideoList:
+    """Returns the videos of the rows whose columns hold one of the given values each; all rows for None.
 
     Raises ``ValueError`` for a column or value that the table does not have, naming those that it has.
     """
-    where = where or {}
-    for column, values in where.items():
+    rows = rows or {}
+    for column, values in rows.items():
         if column not in table.columns:
             raise ValueError(f"{table.path} has no column {column!r}: choose from {', '.join(table.columns)}")
         there = table.values_of(column)
@@ -114,22 +114,23 @@ def select(table: CsvTable, where: Mapping[str, tuple[str, ...]] | None = None) 
     samples = tuple(
         Sample(path=row.path, label=label[row.labels[0]], fps=row.fps, others=tuple(label[n] for n in row.labels[1:]))
         for row in table.rows
-        if all(row.has(column, values) for column, values in where.items())
+        if all(row.matches(column, values) for column, values in rows.items())
     )
     if not samples:
-        raise ValueError(f"{table.path}: no row has {describe_filter(where)} together")
-    suffix = f" where {describe_filter(where)}" if where else ""
+        raise ValueError(f"{table.path}: no row has {describe_filter(rows)} together")
+    suffix = f" where {describe_filter(rows)}" if rows else ""
     return VideoList(
         classes=table.classes, samples=samples, source=f"{table.path}{suffix}", multi_label=table.multi_label
     )
 
 
-def describe_filter(where: Mapping[str, tuple[str, ...]]) -> str:
-    return ";".join(f"{column}={','.join(values)}" for column, values in where.items())
+def describe_filter(rows: Mapping[str, tuple[str, ...]]) -> str:
+    """Returns what `parse_row_filter` reads."""
+    return ";".join(f"{column}={','.join(values)}" for column, values in rows.items())
 
 
 def parse_row_filter(text: str) -> dict[str, tuple[str, ...]]:
-    """``"batch=A,C"`` to ``{"batch": ("A", "C")}``; several columns are separated by ``;`` and must all hold."""
+    """Reads ``"batch=A,C"`` as ``{"batch": ("A", "C")}``; several columns are separated by ``;`` and must all hold."""
     where: dict[str, tuple[str, ...]] = {}
     for part in text.split(";"):
         column, equals, values = part.partition("=")
@@ -169,7 +170,7 @@ def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
 
 
 def _with_one_label(path: Path, rows: list[Row]) -> list[Row]:
-    """The rows, checked to have one label and a video of their own."""
+    """Checks that each row has one label and a video of its own."""
     remedy = "several labels are for training with `multi_label=True`, and for weights that were"
     first: dict[Path, Row] = {}
     for row in rows:
@@ -185,7 +186,7 @@ def _with_one_label(path: Path, rows: list[Row]) -> list[Row]:
 
 
 def _with_all_labels(path: Path, rows: list[Row]) -> list[Row]:
-    """One row for each video, with the labels of all of its own in the order in which they are written."""
+    """Returns one row for each video, with the labels of all its rows in the order in which they are written."""
     found: dict[Path, Row] = {}
     for row in rows:
         labels = tuple(label.strip() for label in row.values["label"].split(SEPARATOR))

@@ -49,7 +49,7 @@ def check_videos(
     """
     decoded_by = decoder()  # one that is missing is told before any process starts
     verdicts: dict[int, Verdict] = {}
-    for job, verdict in run_isolated(_decode, paths, seconds_limit=seconds_limit, workers=workers):
+    for job, verdict in run_isolated(_check_file, paths, seconds_limit=seconds_limit, workers=workers):
         if isinstance(verdict, JobFailure):
             slow = f"it took longer than {seconds_limit:g} s to decode"
             reason = slow if verdict is JobFailure.TIMED_OUT else "decoding it brings the process down"
@@ -77,11 +77,15 @@ def check_into(
     was stopped goes on. Raises ``DatasetError`` where another file lies in the manifest's place.
     """
     manifest = Path(manifest)
-    known = _known(manifest)
+    known = _known_verdicts(manifest)
     verdicts: list[Verdict | None] = [None] * len(paths)
     for i, media in enumerate(paths):
         before = None if fresh else known.get(absolute_location(media_path(media)))
-        if before and before.ok and (before.bytes, before.modified, before.decoder) == (*_stamp(media), decoder()):
+        if (
+            before
+            and before.ok
+            and (before.bytes, before.modified, before.decoder) == (*_size_and_mtime(media), decoder())
+        ):
             verdicts[i] = before = replace(before, path=media_path(media))
             if progress is not None:
                 progress(before)
@@ -123,7 +127,7 @@ def _journal(manifest: Path, *, continued: bool) -> Iterator[Callable[[Verdict],
     path.unlink()
 
 
-def _known(manifest: Path) -> dict[str, Verdict]:
+def _known_verdicts(manifest: Path) -> dict[str, Verdict]:
     """Returns the verdicts of the last check, and of one that was stopped after it, by location."""
     try:
         known = {absolute_location(v.path): v for v in read_manifest(manifest)} if manifest.exists() else {}
@@ -137,7 +141,7 @@ def _known(manifest: Path) -> dict[str, Verdict]:
     return known
 
 
-def _stamp(media: Media) -> tuple[int, int]:
+def _size_and_mtime(media: Media) -> tuple[int, int]:
     """Returns bytes and time of change in nanoseconds, 0 where it is not known; (-1, 0) for what is not there."""
     try:
         if isinstance(media, LocalFileSlice):
@@ -153,7 +157,7 @@ def _stamp(media: Media) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _every_frame(media: Media) -> VideoInfo:
+def _decode_every_frame(media: Media) -> VideoInfo:
     if is_frame_folder(media):
         return decode_frame_folder(media)
     if chosen_backend() == "pyav" or is_image(media_path(media)):
@@ -163,11 +167,11 @@ def _every_frame(media: Media) -> VideoInfo:
     return decode_all_by_torchcodec(media)
 
 
-def _decode(media: Media) -> Verdict:
+def _check_file(media: Media) -> Verdict:
     """Returns the verdict on a file, decoded in this process."""
-    path, (size, modified) = media_path(media), _stamp(media)
+    path, (size, modified) = media_path(media), _size_and_mtime(media)
     try:
-        info = _every_frame(media)
+        info = _decode_every_frame(media)
     except VideoError as error:
         reason = error.reason
     except FileNotFoundError:

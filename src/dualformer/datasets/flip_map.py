@@ -1,4 +1,4 @@
-"""What becomes of a class when its videos are mirrored: read from a file that says so."""
+"""Reads flip maps: files that say which class the mirrored videos of a class belong to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ _REMEDY = 'one JSON object as in {"left": "right"}, or a CSV file with the heade
 
 
 def read_flip_map(path: str | Path, classes: tuple[str, ...]) -> dict[str, str | None]:
-    """Class → class of its mirrored videos, both ways round; None: mirrored, they belong to no class.
+    """Returns class → class of its mirrored videos, both ways round; None: mirrored, they belong to no class.
 
     The file is a JSON object or a CSV file with the header ``class,mirrored``. A pair may be written once or in both
     directions; null or an empty field stands for no class. Classes that are left out do not change when mirrored, and
     are not in the result.
 
-    Raises ``FileNotFoundError``, and :class:`DatasetError` with the place of what is wrong: a class that there is not,
+    Raises ``FileNotFoundError``, and `DatasetError` with the place of what is wrong: a class that there is not,
     or one that is said to become two different ones.
     """
     path = Path(path)

@@ -80,7 +80,7 @@ class _Worker:
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         self.connection, remote_end = _context.Pipe()
-        self.process = _context.Process(target=_serve, args=(remote_end, work), daemon=True)
+        self.process = _context.Process(target=_work_loop, args=(remote_end, work), daemon=True)
         self.process.start()
         remote_end.close()
         self.ready = False
@@ -112,7 +112,7 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+def _work_loop(connection: Connection, work: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends us
     connection.send(None)
     while True:

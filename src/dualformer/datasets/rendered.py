@@ -152,31 +152,31 @@ def write_dataset(
             raise ValueError(f"clips_per_class has {split!r}: {count}; a split is a folder name with at least 1 clip")
     if not clips_per_class:
         raise ValueError("clips_per_class is empty; name a split, such as {'train': 100}")
-    _claim(out, {
+    _claim_folder(out, {
         "renderer": _RENDERER,
         "seed": seed,
         "crf": crf,
         "clips_per_class": dict(clips_per_class),
         "scene": scene.plain(),
     })  # fmt: skip
-    jobs = list(_jobs(out, scene, clips_per_class, seed))
-    missing = [job for job in jobs if not job[0].exists()]
-    done = len(jobs) - len(missing)
+    tasks = list(_tasks(out, scene, clips_per_class, seed))
+    missing = [task for task in tasks if not task[0].exists()]
+    done = len(tasks) - len(missing)
     for path in {path.parent for path, _, _ in missing}:
         path.mkdir(parents=True, exist_ok=True)
     if progress and done:
-        progress(done, len(jobs))
-    for count, _ in enumerate(_written(partial(_write_one, scene, crf), missing, workers), start=done + 1):
+        progress(done, len(tasks))
+    for count, _ in enumerate(_run_tasks(partial(_render_file, scene, crf), missing, workers), start=done + 1):
         if progress:
-            progress(count, len(jobs))
+            progress(count, len(tasks))
     return len(missing)
 
 
-_Job = tuple[Path, int, tuple[int, ...]]
+_RenderTask = tuple[Path, int, tuple[int, ...]]
 """The file, its label, its seed."""
 
 
-def _jobs(out: Path, scene: Scene | OwnScene, clips_per_class: Mapping[str, int], seed: int) -> Iterator[_Job]:
+def _tasks(out: Path, scene: Scene | OwnScene, clips_per_class: Mapping[str, int], seed: int) -> Iterator[_RenderTask]:
     suffix = ".png" if isinstance(scene, Scene) and scene.is_still else ".mp4"
     for split, count in clips_per_class.items():
         # A number that belongs to the name: neither the order of splits nor another split changes a split's clips.
@@ -186,8 +186,8 @@ def _jobs(out: Path, scene: Scene | OwnScene, clips_per_class: Mapping[str, int]
                 yield out / split / name / f"{name}_{i:04d}{suffix}", label, (seed, number, label, i)
 
 
-def _write_one(scene: Scene | OwnScene, crf: int, job: _Job) -> None:
-    path, label, seed = job
+def _render_file(scene: Scene | OwnScene, crf: int, task: _RenderTask) -> None:
+    path, label, seed = task
     frames = (render(scene, label, seed) if isinstance(scene, Scene) else scene.render(label, seed)).frames
     if path.suffix == ".png":
         write_image(path, frames[0])
@@ -195,16 +195,16 @@ def _write_one(scene: Scene | OwnScene, crf: int, job: _Job) -> None:
         write_video(path, frames, fps=scene.fps, crf=crf)
 
 
-def _written(write: Callable[[_Job], None], jobs: list[_Job], workers: int) -> Iterator[None]:
-    if workers < 1 or len(jobs) < 2:
-        yield from map(write, jobs)
+def _run_tasks(write: Callable[[_RenderTask], None], tasks: list[_RenderTask], workers: int) -> Iterator[None]:
+    if workers < 1 or len(tasks) < 2:
+        yield from map(write, tasks)
         return
     # Spawned, not forked: a fork of a process in which torch already runs threads can hang.
-    with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(write, jobs, chunksize=8)
+    with ProcessPoolExecutor(min(workers, len(tasks)), multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(write, tasks, chunksize=8)
 
 
-def _claim(out: Path, manifest: dict) -> None:
+def _claim_folder(out: Path, manifest: dict) -> None:
     """Makes ``out`` the folder of this data set, or finds that it is; otherwise says what differs."""
     path = out / MANIFEST
     if path.exists():

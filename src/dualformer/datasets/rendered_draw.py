@@ -1,6 +1,6 @@
 """Draws the clips of ``rendered_scene``: background, distractors, actor, camera; and the truth of what moves where.
 
-Shape legend: T frames, H W pixels, h w cells of ``CELL`` × ``CELL`` pixels, P the side of a patch around a thing.
+Shape legend: T frames, H W pixels, h w cells of ``CELL`` × ``CELL`` pixels, P the side of a patch around a sprite.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Rendered:
     so it is near 0 at a turn. The camera's shake is not in it."""
 
 
-class _Thing(NamedTuple):
+class _Sprite(NamedTuple):
     """An actor or a distractor."""
 
     shape: str
@@ -52,7 +52,7 @@ class _Thing(NamedTuple):
     colour: np.ndarray
     """3, in levels of 255."""
     waves: np.ndarray
-    """2 × 3: of two waves the frequency in x and y (radians per pixel) and the phase, in the thing's coordinates."""
+    """2 × 3: of two waves the frequency in x and y (radians per pixel) and the phase, in the sprite's coordinates."""
     texture: float
     """Amplitude of the waves in levels of 255."""
 
@@ -60,7 +60,7 @@ class _Thing(NamedTuple):
 def render(
     scene: Scene, label: int, seed: int | Sequence[int], *, times: Sequence[int] | np.ndarray | None = None
 ) -> Rendered:
-    """The clip of class ``scene.classes[label]`` that ``seed`` names. The same arguments always give the same clip.
+    """Renders the clip of class ``scene.classes[label]`` that ``seed`` names, always the same one.
 
     A picture is a clip of one frame, in which nothing moves and no camera shakes.
 
@@ -89,17 +89,17 @@ def render(
         motion = Motion.of(name)
         way = actor_path(visit(motion, scene.frames, order), motion, scene, radius, look)
     base, step = _brightness(look, dial)
-    actor = _thing(look, dial, radius, base + step)
-    others = _distractors(look, scene, radius, base, step)
-    view = _look_at(*_background(look, dial, size, base), shake[taken], size)
+    actor = _random_sprite(look, dial, radius, base + step)
+    distractors = _distractors(look, scene, radius, base, step)
+    view = _camera_view(*_background(look, dial, size, base), shake[taken], size)
 
     seen: list[np.ndarray] = []
     steps: list[np.ndarray] = []
-    for thing, where in (*others, (actor, way)):
-        seen.append(_stamp(view, seen, thing, (where + shake)[taken]))
+    for sprite, where in (*distractors, (actor, way)):
+        seen.append(_draw_sprite(view, seen, sprite, (where + shake)[taken]))
         shown = where[taken]
         steps.append((np.gradient(shown, axis=0) if len(shown) > 1 else np.zeros_like(shown)).astype(np.float32))
-    return Rendered(_expose(look, view, dial, taken, scene.frames), label, *_truth(seen, steps))
+    return Rendered(_expose(look, view, dial, taken, scene.frames), label, *_ground_truth(seen, steps))
 
 
 def _brightness(rng: np.random.Generator, dial: Difficulty) -> tuple[float, float]:
@@ -114,10 +114,10 @@ def _colour(rng: np.random.Generator, brightness: float, strength: float) -> np.
     return 255 * (brightness + 0.3 * strength * (chroma - chroma.mean()))
 
 
-def _thing(rng: np.random.Generator, dial: Difficulty, radius: float, brightness: float) -> _Thing:
+def _random_sprite(rng: np.random.Generator, dial: Difficulty, radius: float, brightness: float) -> _Sprite:
     frequency = 2 * np.pi / (radius * rng.uniform(0.5, 1.2, 2))
     direction, phase = rng.uniform(0, np.pi, 2), rng.uniform(0, 2 * np.pi, 2)
-    return _Thing(
+    return _Sprite(
         shape=tuple(_DISTANCES)[rng.integers(len(_DISTANCES))],
         radius=radius,
         angle=rng.uniform(0, 2 * np.pi),
@@ -129,7 +129,7 @@ def _thing(rng: np.random.Generator, dial: Difficulty, radius: float, brightness
 
 def _distractors(
     rng: np.random.Generator, scene: Scene, radius: float, base: float, step: float
-) -> list[tuple[_Thing, np.ndarray]]:
+) -> list[tuple[_Sprite, np.ndarray]]:
     """Distractors, and where each is over time (T × 2, pixels), all of it inside the frame."""
     dial, size = scene.difficulty, scene.size
     found = []
@@ -141,8 +141,8 @@ def _distractors(
         length = size * dial.drift * rng.uniform(0.3, 1) * (rng.random() < 0.5)
         end = np.clip(start + length * np.array((math.cos(angle), math.sin(angle))), margin, size - margin)
         fainter = step * rng.uniform(0.4, 0.7) * rng.choice((-0.5, 1))
-        thing = _thing(rng, dial, small, base + fainter)
-        found.append((thing, start + (end - start) * np.linspace(0, 1, scene.frames)[:, None]))
+        sprite = _random_sprite(rng, dial, small, base + fainter)
+        found.append((sprite, start + (end - start) * np.linspace(0, 1, scene.frames)[:, None]))
     return found
 
 
@@ -194,7 +194,7 @@ def _background(rng: np.random.Generator, dial: Difficulty, size: int, base: flo
     return flat + (255 * canvas.reshape(4, -1).T @ mix).reshape(side, side, 3), density
 
 
-def _look_at(canvas: np.ndarray, density: int, shake: np.ndarray, size: int) -> np.ndarray:
+def _camera_view(canvas: np.ndarray, density: int, shake: np.ndarray, size: int) -> np.ndarray:
     """T H W 3, float32: what the camera sees of the canvas."""
     view = np.empty((len(shake), size, size, 3), dtype=np.float32)
     # One canvas of whole pixels for each fraction of a pixel, so that a frame is a block of it.
@@ -219,24 +219,24 @@ _DISTANCES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
 """Distance in pixels from the outline of a shape inside the circle of radius r around 0, negative inside."""
 
 
-def _stamp(view: np.ndarray, seen: list[np.ndarray], thing: _Thing, centres: np.ndarray) -> np.ndarray:
-    """How much a thing covers of every pixel (T H W); draws it into ``view`` (T H W 3), before what is ``seen`` so far.
+def _draw_sprite(view: np.ndarray, seen: list[np.ndarray], sprite: _Sprite, centres: np.ndarray) -> np.ndarray:
+    """Draws a sprite into ``view`` (T H W 3), in front of what is ``seen`` so far; returns its cover (T H W), 0 to 1.
 
     What is beyond an edge is drawn at the opposite edge.
     """
     count, size = view.shape[:2]
-    side = min(size, math.ceil(2 * thing.radius) + 3)
-    corners = np.floor(centres - thing.radius - 1).astype(np.int64)
-    # T 2 P: pixel centres, seen from the thing's centre.
+    side = min(size, math.ceil(2 * sprite.radius) + 3)
+    corners = np.floor(centres - sprite.radius - 1).astype(np.int64)
+    # T 2 P: pixel centres, seen from the sprite's centre.
     near = (np.arange(side) + 0.5 + (corners - centres)[..., None]).astype(np.float32)
     x, y = near[:, 0, None, :], near[:, 1, :, None]
-    cos, sin = math.cos(thing.angle), math.sin(thing.angle)
+    cos, sin = math.cos(sprite.angle), math.sin(sprite.angle)
     u, v = cos * x + sin * y, cos * y - sin * x
-    cover = np.clip(0.5 - _DISTANCES[thing.shape](u, v, thing.radius), 0, 1)
-    colour = np.broadcast_to(thing.colour.astype(np.float32), (count, 1, 1, 3))
-    if thing.texture:
-        (a, b, c), (d, e, f) = thing.waves.tolist()
-        colour = colour + thing.texture * (np.sin(a * u + b * v + c) + np.sin(d * u + e * v + f))[..., None]
+    cover = np.clip(0.5 - _DISTANCES[sprite.shape](u, v, sprite.radius), 0, 1)
+    colour = np.broadcast_to(sprite.colour.astype(np.float32), (count, 1, 1, 3))
+    if sprite.texture:
+        (a, b, c), (d, e, f) = sprite.waves.tolist()
+        colour = colour + sprite.texture * (np.sin(a * u + b * v + c) + np.sin(d * u + e * v + f))[..., None]
     whole = np.zeros((count, size, size), dtype=np.float32)
     across = np.arange(side)
     for t, (left, top) in enumerate((corners % size).tolist()):
@@ -269,17 +269,17 @@ def _expose(rng: np.random.Generator, view: np.ndarray, dial: Difficulty, taken:
     return np.clip(view, 0, 255, out=view).astype(np.uint8)
 
 
-def _truth(seen: list[np.ndarray], steps: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Moving, distractors, velocity (see ``Rendered``) from what is seen of each thing and its steps, actor last."""
+def _ground_truth(seen: list[np.ndarray], steps: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Moving, distractors, velocity (see ``Rendered``) from what is seen of each sprite and its steps, actor last."""
     count, size, _ = seen[0].shape
     cells = size // CELL
     pool = np.repeat(np.eye(cells, dtype=np.float32), CELL, axis=0) / (CELL * CELL)
     shares = [(cover @ pool).reshape(count, cells, CELL, cells).sum(2) for cover in seen]
-    others = np.zeros_like(shares[-1])
+    distractors = np.zeros_like(shares[-1])
     for share in shares[:-1]:
-        others += share
-    flow = np.zeros((*others.shape, 2), dtype=np.float32)
+        distractors += share
+    flow = np.zeros((*distractors.shape, 2), dtype=np.float32)
     for share, step in zip(shares, steps, strict=True):
         flow += share[..., None] * step[:, None, None]
-    covered = others + shares[-1]
-    return shares[-1], others, flow / np.where(covered > 0, covered, 1)[..., None]
+    covered = distractors + shares[-1]
+    return shares[-1], distractors, flow / np.where(covered > 0, covered, 1)[..., None]

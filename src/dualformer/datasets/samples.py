@@ -1,4 +1,4 @@
-"""What a data set is, once its annotations are read: a list of labelled files with a fixed order of classes."""
+"""Samples and lists of them: what a data set is once its annotations are read, with a fixed order of classes."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -38,22 +38,22 @@ class Sample:
 
     @property
     def file(self) -> Media:
-        """What to read it from."""
+        """The file to read it from, or the part of one."""
         return self.path
 
     @property
     def name(self) -> str:
-        """What it is called wherever it lies."""
+        """Its name without folders."""
         return name_of(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedSample(Sample):
-    """A video inside of a larger file. ``path`` names it as if that were a folder, and cannot be opened."""
+    """A video inside an archive. ``path`` names it as if the archive were a folder, and cannot be opened."""
 
     piece: FileSlice
     original: str
-    """Where it lay in the data set before it was packed."""
+    """Its path in the data set that the archive was made from."""
 
     @property
     def file(self) -> Media:
@@ -102,12 +102,12 @@ class VideoList:
 
     @property
     def kind(self) -> str:
-        """What to call them: videos, images, or videos and images."""
+        """``videos``, ``images`` or ``videos and images``."""
         images = sum(is_image(sample.path) and not is_frame_folder(sample.file) for sample in self.samples)
         return "videos" if not images else "images" if images == len(self) else "videos and images"
 
     def counts(self) -> dict[str, int]:
-        """Videos per class, in the order of the classes, zeros included. One of several labels counts for each."""
+        """Counts videos by class, in the order of the classes, with zeros. One of several labels counts for each."""
         counts = dict.fromkeys(self.classes, 0)
         for sample in self.samples:
             for label in sample.labels:
@@ -115,23 +115,23 @@ class VideoList:
         return counts
 
     def names_of(self, sample: Sample) -> str:
-        """The class of a sample; several are separated by ``;``, in the order of the classes."""
+        """Returns the class of a sample; several are separated by ``;``, in the order of the classes."""
         return SEPARATOR.join(self.classes[label] for label in sorted(sample.labels))
 
     def subset(self, indices: Iterable[int]) -> "VideoList":
-        """The samples at these places, in this order, with all classes and whatever is missing."""
+        """Returns the samples at these indices, in this order, with all classes and whatever is missing."""
         return replace(self, samples=tuple(self.samples[i] for i in indices))
 
 
 def name_of(path: Media) -> str:
-    """What a video is called wherever it lies: its file's name, or the name of its folder of frames."""
+    """Returns a video's name without folders: that of its file, or of its folder of frames."""
     if isinstance(path, FileSlice):
         return path.path.name
     return path.parent.name if is_frame_folder(path) else path.name
 
 
 def hash_manifest(splits: Mapping[str, VideoList]) -> str:
-    """Sixteen digits that are the same for two copies of a data set with the same videos, classes and splits.
+    """Returns sixteen digits that are the same for two copies of a data set with the same videos, classes and splits.
 
     It goes by the names of the files: neither by where they lie and in which order they are listed, nor by what is in
     them. Videos that are missing do not count, so that a copy that lacks some has another hash.
@@ -150,7 +150,7 @@ def hash_manifest(splits: Mapping[str, VideoList]) -> str:
 
 
 def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Distinct class names in label order: by number where all of them are whole numbers, else by letters."""
+    """Returns distinct class names in label order: by number where all of them are whole numbers, else by letters."""
     distinct = set(names)
     if distinct and all(name.isdecimal() and name.isascii() for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))

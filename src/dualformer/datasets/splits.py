@@ -80,7 +80,7 @@ def open_splits(
         else:
             _refuse_rows(data, train_on or val_on)
             train, val, how = _folder_splits(data, source)
-        train, val = _without(train, bad), _without(val, bad) if val else None
+        train, val = _excluding(train, bad), _excluding(val, bad) if val else None
     if val is None:
         how = f"{how}; val is {val_fraction:.0%} of every class (seed {seed})"
         train, val = split_stratified(train, val_fraction, seed)
@@ -109,11 +109,11 @@ def open_videos(
         videos = replace(select(source, on), manifest_hash=hash_csv(source, bad))
         return videos if missing == "error" else _with_missing_apart(source, videos)
     if isinstance(source, Listing):
-        videos = _chosen(source, on) if on else _to_evaluate_on(source.splits)
+        videos = _select_splits(source, on) if on else _to_evaluate_on(source.splits)
     else:
         _refuse_rows(data, on)
         videos = _to_evaluate_on(source)
-    videos = _without(videos, bad)
+    videos = _excluding(videos, bad)
     if videos.missing and missing == "error":
         raise DatasetError(
             f"{videos.source}: {len(videos.missing)} of {len(videos) + len(videos.missing)} videos are missing "
@@ -148,7 +148,7 @@ def open_all_splits(
         test = (source.splits if isinstance(source, Listing) else source).get("test")
     if test is None:
         return lists, splits.how
-    test = replace(_without(test, bad), manifest_hash=splits.train.manifest_hash)
+    test = replace(_excluding(test, bad), manifest_hash=splits.train.manifest_hash)
     used = {sample.path for videos in lists.values() for sample in videos.samples}
     if len(test) and not any(sample.path in used for sample in test.samples):
         lists["test"] = test
@@ -176,7 +176,7 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
     if videos.multi_label:
         labels = [videos.samples[i].labels for i in by_name]
         dealt = stratified_sample(labels, len(videos.classes), fraction, np.random.default_rng(seed))
-        chosen = {by_name[place] for place in dealt}
+        chosen = {by_name[i] for i in dealt}
     else:
         for label, members in by_class.items():
             count = min(len(members) - 1, max(1, round(len(members) * fraction)))
@@ -231,7 +231,7 @@ def _with_missing_apart(table: CsvTable, videos: VideoList) -> VideoList:
     return replace(videos, samples=there, missing=missing)
 
 
-def _chosen(listing: Listing, rows: RowFilter) -> VideoList:
+def _select_splits(listing: Listing, rows: RowFilter) -> VideoList:
     """The videos of a benchmark's splits that ``rows`` names; ``ValueError`` for anything else in it."""
     if set(rows) != {"split"}:
         raise ValueError(f"{listing.title} has the column split only, with {', '.join(listing.splits)}")
@@ -259,10 +259,10 @@ def _listing_splits(
     rest = [split for split in ("val", "test") if split in listing.splits and split not in train.get("split", ())]
     val = val_on or ({"split": (rest[0],)} if rest else None)
     how = f"{told}; train on {describe_filter(train)}{f', val on {describe_filter(val)}' if val else ''}"
-    return _chosen(listing, train), _chosen(listing, val) if val else None, how
+    return _select_splits(listing, train), _select_splits(listing, val) if val else None, how
 
 
-def _without(videos: VideoList, bad: Collection[Path]) -> VideoList:
+def _excluding(videos: VideoList, bad: Collection[Path]) -> VideoList:
     return videos.subset(i for i, s in enumerate(videos.samples) if s.path.resolve() not in bad) if bad else videos
 
 

@@ -1,4 +1,4 @@
-"""What a data set holds, counted and not decoded: the first thing that `dualformer check` tells."""
+"""Counts what a data set holds without decoding it: the first line of `dualformer check`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from dualformer.video.file_slices import Media
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What a data set holds, before any of it is decoded."""
+    """The counts of a data set."""
 
     paths: tuple[Media, ...]
     """Every video and image that is there, and what a CSV file lists besides."""

@@ -18,7 +18,7 @@ from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.csv_list import parse_row_filter
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
 from dualformer.datasets.samples import ArchivedSample, VideoList
-from dualformer.datasets.shards.shard_order import LANES, ShardOrder, remote_shards, room_for
+from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes, remote_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
 from dualformer.training.settings.data_settings import RENDERED
@@ -132,7 +132,7 @@ def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["sampl
     if not packed:
         return None, ""
     shuffle = config.shuffle or ("shards" if config.shard_cache else "samples")
-    if config.shard_cache and config.shard_cache_gb * 1e9 < (needed := room_for(videos, shuffle)):
+    if config.shard_cache and config.shard_cache_gb * 1e9 < (needed := needed_cache_bytes(videos, shuffle)):
         remedy = " or say `shuffle=shards`" if shuffle == "samples" else ""
         raise ValueError(
             f"`shard_cache_gb={config.shard_cache_gb:g}` makes every epoch fetch shards again and again: allow "

@@ -27,7 +27,7 @@ def remote_shards(videos: VideoList) -> set[RemoteShard]:
     return {piece.shard for piece in pieces if isinstance(piece, RemoteFileSlice)}
 
 
-def room_for(videos: VideoList, shuffle: Literal["samples", "shards"]) -> int:
+def needed_cache_bytes(videos: VideoList, shuffle: Literal["samples", "shards"]) -> int:
     """Bytes that a cache must hold, lest a shard that is thrown out is fetched again and again."""
     sizes = sorted((shard.bytes for shard in remote_shards(videos)), reverse=True)
     return sum(sizes if shuffle == "samples" else sizes[: LANES + 2])  # two more while lanes pass on to their next one
