@@ -1,4 +1,4 @@
-"""The torch data sets over labelled files, and the order in which training goes through them."""
+"""Torch data sets over labelled files, the sampler that orders training clips, and batches of them."""
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,7 +106,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         return item
 
     def _decoded(self, index: int) -> tuple[NDArray[np.float64], Tensor] | None:
-        """Times and all frames (n, H, W, 3) of a video from memory, read into it if there is room."""
+        """Returns times and all frames (n, H, W, 3) of a video from memory, read into it if there is room."""
         if index in self._cached:
             return self._cached[index]
         worker = torch.utils.data.get_worker_info()
@@ -151,7 +151,7 @@ class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def _target(videos: VideoList, labels: Iterable[int]) -> dict[str, Tensor]:
-    """What an item has besides, where videos may have several labels."""
+    """Returns the entry ``target`` of an item where videos may have several labels, else nothing."""
     if not videos.multi_label:
         return {}
     target = torch.zeros(len(videos.classes))
@@ -191,7 +191,7 @@ class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
         self.at(epoch, start)
 
     def at(self, epoch: int, start: int = 0) -> "EpochSampler":
-        """Move to a place: the epoch, and how many of its samples are done over all ranks."""
+        """Moves to a place: the epoch, and how many of its samples are done over all ranks."""
         if epoch < 0 or not 0 <= start <= self._length or start % self._world:
             raise ValueError(
                 f"no such place: epoch {epoch}, sample {start} of {self._length} (a multiple of {self._world} ranks)"
@@ -255,14 +255,14 @@ class Batches:
 
 
 def ignore_interrupts(_: int) -> None:
-    """For ``worker_init_fn`` of a loader: Ctrl-C goes to all of the terminal's processes."""
+    """Leaves Ctrl-C, which goes to all processes of the terminal, to the main one: a ``worker_init_fn``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A first SIGTERM may have gone to the whole group, for the main process to save and stop; a second one is meant.
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 class _ErrorsAsItems(torch.utils.data.Dataset[dict[str, Any] | DualFormerError]):
-    """Items, or why there is none: raised in a loader worker, an error would arrive as a page of traceback."""
+    """Returns errors as items: raised in a loader worker, an error would arrive as a page of traceback."""
 
     def __init__(self, clips: torch.utils.data.Dataset[dict[str, Any]]) -> None:
         self._clips = clips
@@ -282,7 +282,7 @@ class _ErrorsAsItems(torch.utils.data.Dataset[dict[str, Any] | DualFormerError])
 
 
 def _collate(items: list[dict[str, Any] | DualFormerError]) -> tuple[Any, list[DualFormerError]]:
-    """The batch of those that could be read, None of none, and why the others could not."""
+    """Returns the batch of the items that could be read, None without any, and the errors of the others."""
     errors = [item for item in items if isinstance(item, DualFormerError)]
     read = [item for item in items if not isinstance(item, DualFormerError)]
     return torch.utils.data.default_collate(read) if read else None, errors

@@ -14,7 +14,7 @@ from dualformer.video.file_formats import is_media
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What decoding every frame of a file found. ``reason`` is empty for a good file; a bad one has no figures."""
+    """The result of decoding every frame of a file. ``reason`` is empty for a good file; a bad one has no figures."""
 
     path: Path
     ok: bool

@@ -156,10 +156,10 @@ def open_all_splits(
 
 
 def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
-    """Split into (train, val) class by class: ``fraction`` of each class for val, rounded, but at least one video each.
+    """Splits into (train, val) class by class: ``fraction`` of each class for val, rounded, but at least one video.
 
     The draw depends on the names of the files and ``seed``, not on the order in which they were found. Videos of
-    several labels are dealt by `stratified_sample`, which comes as near to that as their labels allow.
+    several labels are split by `stratified_sample`, which comes as near to that as their labels allow.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must lie between 0 and 1, not {fraction}")
@@ -191,7 +191,7 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
 
 
 def write_split(path: str | Path, splits: Splits) -> None:
-    """Write which video went where as a CSV file (path,label,split) that ``open_splits`` reads back the same.
+    """Writes which video went where as a CSV file (path,label,split) that ``open_splits`` reads back the same.
 
     Folders of frames have their rate in a column fps, videos of several labels all of them in the one of the label.
     """
@@ -206,7 +206,7 @@ def write_split(path: str | Path, splits: Splits) -> None:
 
 
 def read_bad_videos(manifest_path: str | Path) -> set[Path]:
-    """The videos that a manifest written by ``dualformer check`` calls bad, resolved."""
+    """Returns the resolved paths of the videos that a manifest of ``dualformer check`` calls bad."""
     return {verdict.path.resolve() for verdict in read_manifest(manifest_path) if not verdict.ok}
 
 
@@ -220,7 +220,7 @@ def _to_evaluate_on(found: Mapping[str, VideoList]) -> VideoList:
 
 
 def _with_missing_apart(table: CsvTable, videos: VideoList) -> VideoList:
-    """Files that are not there are moved to ``missing``."""
+    """Moves files that are not there to ``missing``."""
     absent = {row.path: row.line for row in table.rows if not row.exists}
     missing = tuple(
         MissingSample(path=s.path, label=s.label, others=s.others, listed=f"{table.path}:{absent[s.path]}")
@@ -232,7 +232,7 @@ def _with_missing_apart(table: CsvTable, videos: VideoList) -> VideoList:
 
 
 def _select_splits(listing: Listing, rows: RowFilter) -> VideoList:
-    """The videos of a benchmark's splits that ``rows`` names; ``ValueError`` for anything else in it."""
+    """Returns the videos of the splits that ``rows`` names. Raises ``ValueError`` for anything else in it."""
     if set(rows) != {"split"}:
         raise ValueError(f"{listing.title} has the column split only, with {', '.join(listing.splits)}")
     splits = rows["split"]

@@ -26,7 +26,7 @@ class Entry:
     place: int
     """Its number in the list of its split that the shards were made from."""
     name: str
-    """Where it lay in the data set that the shards were made from."""
+    """Its path in the data set that the shards were made from."""
     fps: float | None = None
 
 
@@ -55,7 +55,7 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What a folder of shards holds."""
+    """The contents of a folder of shards."""
 
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]

@@ -22,13 +22,13 @@ LANES = 16
 
 
 def remote_shards(videos: VideoList) -> set[RemoteShard]:
-    """The shards at a URL that a list is spread over."""
+    """Returns the shards at a URL that a list is spread over."""
     pieces = (sample.file for sample in videos.samples)
     return {piece.shard for piece in pieces if isinstance(piece, RemoteFileSlice)}
 
 
 def needed_cache_bytes(videos: VideoList, shuffle: Literal["samples", "shards"]) -> int:
-    """Bytes that a cache must hold, lest a shard that is thrown out is fetched again and again."""
+    """Returns the bytes that a cache must hold, lest a shard that is thrown out is fetched again and again."""
     sizes = sorted((shard.bytes for shard in remote_shards(videos)), reverse=True)
     return sum(sizes if shuffle == "samples" else sizes[: LANES + 2])  # two more while lanes pass on to their next one
 
