@@ -88,7 +88,7 @@ def test_the_same_classes_in_another_order_are_matched_by_name(
 
 def test_other_classes_are_refused_and_named(model: DualFormer, card: Card, videos: VideoList) -> None:
     renamed = dataclasses.replace(videos, classes=("blink", "down", "leftwards", "right", "round", "up"))
-    with pytest.raises(ClassMismatchError, match=r"do not know 'leftwards'; the data has no 'left'\).*--label-map"):
+    with pytest.raises(ClassMismatchError, match=r"do not know 'leftwards'; the data has no 'left'\).*`label_map`"):
         evaluate(model, card, renamed)
     fewer = VideoList(classes=("blink", "down"), samples=videos.samples[:2], source="few")
     with pytest.raises(ClassMismatchError, match=r"its 2 classes are not the 6 .*no 'left', 'right', 'round', 'up'\)"):

@@ -122,7 +122,7 @@ def test_one_label_and_several_do_not_go_together(
 ):
     with pytest.raises(DatasetError, match="may have several labels, and the weights give each one"):
         evaluate(model, card, several)
-    with pytest.raises(DatasetError, match="one label each, and the weights were trained with --multi-label"):
+    with pytest.raises(DatasetError, match="one label each, and the weights were trained with `multi_label=True`"):
         evaluate(model, sigmoid_card, videos)
 
 

@@ -15,11 +15,11 @@ import pytest
 from made_films import coloured
 
 from dualformer.errors import DualFormerError
-from dualformer.inference.batch_runner import Work, answer_into
+from dualformer.inference.answer_tables import Row
+from dualformer.inference.batch_runner import BatchTask, run_batch
 from dualformer.inference.batch_tasks import LabelTask
-from dualformer.inference.ray_cluster import ClusterWork, Recipe
+from dualformer.inference.ray_cluster import RayTask, TaskSpec
 from dualformer.inference.recognizer import Recognizer
-from dualformer.inference.tables import Row
 from dualformer.model.presets import create_model
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
@@ -47,27 +47,27 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Noting:
     """Labels files slowly, and writes down which file which process began. Dies at one called poison."""
 
-    def __init__(self, work: Work, log: Path, seconds: float) -> None:
-        self._work, self._log, self._seconds = work, log, seconds
-        self.columns, self.by, self.width = work.columns, work.by, work.width
+    def __init__(self, task: BatchTask, log: Path, seconds: float) -> None:
+        self._task, self._log, self._seconds = task, log, seconds
+        self.columns, self.fingerprint, self.width = task.columns, task.fingerprint, task.width
 
-    def answers(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+    def run(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
         for path in paths:
             with self._log.open("a") as file:
                 file.write(f"{path.name} {os.getpid()}\n")
             if path.name == "poison.mp4":
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(self._seconds)
-        yield from self._work.answers(paths)
+        yield from self._task.run(paths)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotingRecipe(Recipe):
+class NotingSpec(TaskSpec):
     log: Path
     seconds: float
 
-    def work(self) -> Work:
-        return Noting(super().work(), self.log, self.seconds)
+    def make_task(self) -> BatchTask:
+        return Noting(super().make_task(), self.log, self.seconds)
 
 
 def begun(log: Path) -> list[tuple[str, int]]:
@@ -85,10 +85,10 @@ def test_a_killed_worker_costs_one_retry_and_every_file_is_answered_once(home: P
     poison = home / "films" / "poison.mp4"
     poison.write_bytes(b"")
     alone = Recognizer.load(home / "nano.safetensors", device="cpu")
-    answer_into(tmp_path / "alone.csv", paths, LabelTask(alone, top=3))
+    run_batch(tmp_path / "alone.csv", paths, LabelTask(alone, top=3))
 
     log = tmp_path / "log"
-    recipe = NotingRecipe(
+    recipe = NotingSpec(
         kind="labels", weights=str(home / "nano.safetensors"), top=3, device="cpu", log=log, seconds=0.3
     )
     killed: list[int] = []
@@ -99,8 +99,8 @@ def test_a_killed_worker_costs_one_retry_and_every_file_is_answered_once(home: P
             os.kill(process, signal.SIGKILL)
             killed.append(process)
 
-    with ClusterWork(recipe, actors=2) as work:
-        result = answer_into(tmp_path / "ray.csv", paths, work, progress=progress)
+    with RayTask(recipe, actors=2) as work:
+        result = run_batch(tmp_path / "ray.csv", paths, work, progress=progress)
         assert (result.files, result.known, result.failed) == (FILES, 0, 1)
         assert (tmp_path / "ray.csv").read_text() == (tmp_path / "alone.csv").read_text()
         attempts = [name for name, _ in begun(log)]
@@ -109,7 +109,7 @@ def test_a_killed_worker_costs_one_retry_and_every_file_is_answered_once(home: P
         assert len({process for _, process in begun(log)} - set(killed)) >= 2
 
         log.unlink()
-        result = answer_into(tmp_path / "poison.csv", [*paths[:4], poison], work)
+        result = run_batch(tmp_path / "poison.csv", [*paths[:4], poison], work)
         assert (result.files, result.failed) == (5, 1)
         assert "its worker died 3 times" in (tmp_path / "poison.csv").read_text()
         assert [name for name, _ in begun(log)].count("poison.mp4") == 3
@@ -117,8 +117,8 @@ def test_a_killed_worker_costs_one_retry_and_every_file_is_answered_once(home: P
 
 def test_without_ray_the_message_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    recipe = Recipe(kind="labels", weights=str(home / "nano.safetensors"), device="cpu")
+    recipe = TaskSpec(kind="labels", weights=str(home / "nano.safetensors"), device="cpu")
     with pytest.raises(DualFormerError, match=r"pip install 'dualformer\[cluster\]'"):
-        ClusterWork(recipe)
+        RayTask(recipe)
     with pytest.raises(ValueError, match="at least 1"):
-        ClusterWork(recipe, actors=0)
+        RayTask(recipe, actors=0)

@@ -15,11 +15,11 @@ import pytest
 import torch
 from made_films import colour_recognizer, coloured
 
-from dualformer.inference import tables
-from dualformer.inference.batch_runner import Answered, answer_into, journal_of
-from dualformer.inference.batch_tasks import EmbedTask, LabelTask, fingerprint
+from dualformer.inference import answer_tables
+from dualformer.inference.answer_tables import Columns, Row, TableError, read_table
+from dualformer.inference.batch_runner import BatchResult, partial_path, run_batch
+from dualformer.inference.batch_tasks import EmbedTask, LabelTask, weights_fingerprint
 from dualformer.inference.recognizer import Recognizer
-from dualformer.inference.tables import Columns, Row, TableError, read_table
 from dualformer.model.presets import create_model
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
@@ -35,10 +35,10 @@ class Counting:
 
     def __init__(self, by: str = "me", die: str = "") -> None:
         self.columns, self.width = COLUMNS, None
-        self.by, self.die = by, die
+        self.fingerprint, self.die = by, die
         self.asked: list[str] = []
 
-    def answers(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+    def run(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
         for place, path in enumerate(paths):
             if path.name == self.die:
                 raise KeyboardInterrupt
@@ -68,7 +68,7 @@ def test_every_format_holds_the_same_and_is_gone_on_with(ending: str, files: lis
     if ending == ".parquet":
         pytest.importorskip("pyarrow")
     out, first = tmp_path / f"out{ending}", Counting()
-    assert answer_into(out, files[:4], first) == Answered(files=4, known=0, failed=1)
+    assert run_batch(out, files[:4], first) == BatchResult(files=4, known=0, failed=1)
     expected = [
         {
             "path": str(path),
@@ -83,81 +83,81 @@ def test_every_format_holds_the_same_and_is_gone_on_with(ending: str, files: lis
     ]
     assert rows_of(out) == expected[:4]
     second = Counting()
-    assert answer_into(out, files, second) == Answered(files=5, known=4, failed=1)
+    assert run_batch(out, files, second) == BatchResult(files=5, known=4, failed=1)
     assert second.asked == ["e"]
     assert rows_of(out) == expected
     third, before = Counting(), out.stat().st_mtime_ns
-    assert answer_into(out, files, third) == Answered(files=5, known=5, failed=1)
+    assert run_batch(out, files, third) == BatchResult(files=5, known=5, failed=1)
     assert third.asked == [] and out.stat().st_mtime_ns == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", out.name]
 
 
 def test_what_has_changed_or_failed_is_done_again(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
-    answer_into(out, files, Counting())
+    run_batch(out, files, Counting())
     files[0].write_text("longer than before")
     os.utime(files[2], ns=(1, 1))
     changed = Counting()
-    assert answer_into(out, files, changed).known == 3
+    assert run_batch(out, files, changed).known == 3
     assert changed.asked == ["a", "c"]
     again = Counting()
-    assert answer_into(out, files, again, retry=True) == Answered(files=5, known=4, failed=1)
+    assert run_batch(out, files, again, retry=True) == BatchResult(files=5, known=4, failed=1)
     assert again.asked == ["bad, but kept"]
     everything = Counting("somebody else")
-    assert answer_into(out, files, everything, fresh=True).known == 0
+    assert run_batch(out, files, everything, fresh=True).known == 0
     assert len(everything.asked) == 5
     assert {row["by"] for row in rows_of(out)} == {"somebody else"}
 
 
 def test_a_file_that_is_not_there_is_answered_when_it_comes(files: list[Path], tmp_path: Path) -> None:
     out, coming = tmp_path / "out.csv", tmp_path / "bad.mp4"
-    assert answer_into(out, [coming], Counting()).failed == 1
+    assert run_batch(out, [coming], Counting()).failed == 1
     assert rows_of(out)[0]["bytes"] == -1
     coming.write_text("here")
-    assert answer_into(out, [coming], Counting()).known == 0
+    assert run_batch(out, [coming], Counting()).known == 0
 
 
 def test_rows_of_other_files_stay(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    answer_into(out, files[:2], Counting())
-    answer_into(out, [*files[3:], files[3]], Counting())
+    run_batch(out, files[:2], Counting())
+    run_batch(out, [*files[3:], files[3]], Counting())
     assert [Path(row["path"]).name for row in rows_of(out)] == ["dä", "e", "a", "bad, but kept"]
 
 
-def test_an_interrupted_run_goes_on_from_its_journal(files: list[Path], tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_from_its_partial_file(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     with pytest.raises(KeyboardInterrupt):
-        answer_into(out, files, Counting(die="dä"))
+        run_batch(out, files, Counting(die="dä"))
     assert not out.exists()
-    with journal_of(out).open("ab") as file:
+    with partial_path(out).open("ab") as file:
         file.write(b'\n{"path": "half a li')
     rest = Counting()
-    assert answer_into(out, files, rest) == Answered(files=5, known=3, failed=1)
+    assert run_batch(out, files, rest) == BatchResult(files=5, known=3, failed=1)
     assert rest.asked == ["dä", "e"]
-    assert len(rows_of(out)) == 5 and not journal_of(out).exists()
+    assert len(rows_of(out)) == 5 and not partial_path(out).exists()
     # A second run that is stopped keeps what the table held, though the table itself stays as it was.
     files[4].write_text("new")
     with pytest.raises(KeyboardInterrupt):
-        answer_into(out, files, Counting(die="e"))
+        run_batch(out, files, Counting(die="e"))
     assert len(rows_of(out)) == 5
     out.unlink()
     rest = Counting()
-    answer_into(out, files, rest)
+    run_batch(out, files, rest)
     assert rest.asked == ["e"] and len(rows_of(out)) == 5
 
 
 _KILLED = """
 import sys, time
 from pathlib import Path
-from dualformer.inference.batch_runner import answer_into
+from dualformer.inference.batch_runner import run_batch
 class Slow:
-    columns, by, width = {"label": "text", "probability": "number"}, "me", None
-    def answers(self, paths):
+    columns, fingerprint, width = {"label": "text", "probability": "number"}, "me", None
+    def run(self, paths):
         for place, path in enumerate(paths):
             yield place, {"label": path.name * 20, "probability": 0.5}
             print(place, flush=True)
             time.sleep(0.002)
-answer_into(sys.argv[1], [Path(sys.argv[2]) / f"{i}.mp4" for i in range(5000)], Slow())
+run_batch(sys.argv[1], [Path(sys.argv[2]) / f"{i}.mp4" for i in range(5000)], Slow())
 """
 
 
@@ -176,7 +176,7 @@ def test_kill_9_loses_nothing_that_was_said(tmp_path: Path) -> None:
     said = max([said, *(int(line) for line in process.stdout if line.endswith("\n"))])
     process.wait()
     rest = Counting()
-    result = answer_into(out, [tmp_path / f"{i}.mp4" for i in range(400)], rest)
+    result = run_batch(out, [tmp_path / f"{i}.mp4" for i in range(400)], rest)
     assert said + 1 <= result.known <= said + 2
     rows = rows_of(out)
     assert [row["path"] for row in rows[:400]] == [str(tmp_path / f"{i}.mp4") for i in range(400)]
@@ -185,9 +185,9 @@ def test_kill_9_loses_nothing_that_was_said(tmp_path: Path) -> None:
 
 def test_answers_of_other_weights_are_not_mixed(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
-    answer_into(out, files, Counting("one"))
-    with pytest.raises(ValueError, match=r"other weights or settings \(one, and now two\).*--fresh"):
-        answer_into(out, files, Counting("two"))
+    run_batch(out, files, Counting("one"))
+    with pytest.raises(ValueError, match=r"other weights or settings \(one, and now two\).*`fresh=True`"):
+        run_batch(out, files, Counting("two"))
     recognizer = colour_recognizer()
     model = create_model("dualformer_nano", clip=(8, 32, 32), num_classes=4, seed=1)
     other = Recognizer(model, recognizer.card, device="cpu")
@@ -195,22 +195,22 @@ def test_answers_of_other_weights_are_not_mixed(files: list[Path], tmp_path: Pat
         create_model("dualformer_nano", clip=(8, 32, 32), num_classes=4, seed=1), other.card, device="cpu"
     )
     views = Recognizer(model, recognizer.card, device="cpu", views="2x1")
-    assert fingerprint(other) == fingerprint(same)
-    assert len({fingerprint(recognizer), fingerprint(other), fingerprint(views)}) == 3
+    assert weights_fingerprint(other) == weights_fingerprint(same)
+    assert len({weights_fingerprint(recognizer), weights_fingerprint(other), weights_fingerprint(views)}) == 3
 
 
 def test_what_is_no_such_table_is_left_alone(files: list[Path], tmp_path: Path) -> None:
     for name, content in (("a.csv", "path,label\nx,y\n"), ("b.jsonl", '{"path": 1}\n'), ("c.csv", "")):
         (tmp_path / name).write_text(content)
-        with pytest.raises(TableError, match=r"--fresh to replace"):
-            answer_into(tmp_path / name, files, Counting())
+        with pytest.raises(TableError, match=r"`fresh=True` to replace"):
+            run_batch(tmp_path / name, files, Counting())
         assert (tmp_path / name).read_text() == content
     with pytest.raises(ValueError, match=r"\.parquet, \.csv, \.jsonl, not \.txt"):
-        answer_into(tmp_path / "out.txt", files, Counting())
+        run_batch(tmp_path / "out.txt", files, Counting())
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        answer_into(tmp_path / "absent" / "out.csv", files, Counting())
+        run_batch(tmp_path / "absent" / "out.csv", files, Counting())
     with filelock.FileLock(tmp_path / ".out.csv.lock"), pytest.raises(TableError, match="another run"):
-        answer_into(tmp_path / "out.csv", files, Counting())
+        run_batch(tmp_path / "out.csv", files, Counting())
 
 
 def test_without_pyarrow_parquet_says_what_to_install(
@@ -218,14 +218,14 @@ def test_without_pyarrow_parquet_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(TableError, match=r"pip install 'dualformer\[cluster\]', or choose another ending"):
-        answer_into(tmp_path / "out.parquet", files, Counting())
+        run_batch(tmp_path / "out.parquet", files, Counting())
 
 
 def test_a_large_table_is_written_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
-    monkeypatch.setattr(tables, "_AT_ONCE", 7)
+    monkeypatch.setattr(answer_tables, "_AT_ONCE", 7)
     paths = [tmp_path / f"{i}" for i in range(40)]
-    answer_into(tmp_path / "out.parquet", paths, Counting())
+    run_batch(tmp_path / "out.parquet", paths, Counting())
     assert [row["path"] for row in rows_of(tmp_path / "out.parquet")] == [str(path) for path in paths]
 
 
@@ -243,10 +243,8 @@ def test_labels_are_those_of_the_recogniser(films: list[Path], tmp_path: Path) -
     recognizer = colour_recognizer()
     work = LabelTask(recognizer, top=2)
     told: list[tuple[int, int]] = []
-    result = answer_into(
-        tmp_path / "out.csv", films, work, progress=lambda done, total, row: told.append((done, total))
-    )
-    assert result == Answered(files=4, known=0, failed=1)
+    result = run_batch(tmp_path / "out.csv", films, work, progress=lambda done, total, row: told.append((done, total)))
+    assert result == BatchResult(files=4, known=0, failed=1)
     assert told == [(i, 4) for i in range(5)]
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -267,8 +265,8 @@ def test_features_are_what_the_classifier_sees(ending: str, films: list[Path], t
     card = Card(config=model.config, labels=("a", "b", "c"), preprocessing=pre, provenance="", licence="")
     recognizer = Recognizer(model, card, device="cpu", views="2x3", views_per_batch=4)
     work, out = EmbedTask(recognizer), tmp_path / f"features{ending}"
-    assert answer_into(out, films[1:], work) == Answered(files=3, known=0, failed=1)
-    assert answer_into(out, films, EmbedTask(recognizer)) == Answered(files=4, known=3, failed=1)
+    assert run_batch(out, films[1:], work) == BatchResult(files=3, known=0, failed=1)
+    assert run_batch(out, films, EmbedTask(recognizer)) == BatchResult(files=4, known=3, failed=1)
     if ending == ".npy":
         features = np.load(out)
         with (tmp_path / "features.npy.csv").open(newline="") as file:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dualformer.inference.segments import Rules, Segment, find_segments
-from dualformer.inference.subtitles import clock, segments_csv, web_vtt
+from dualformer.inference.segments import Segment, SegmentSettings, find_segments
+from dualformer.inference.timeline_files import format_time, segments_csv, web_vtt
 
 LABELS = ("a", "b", "c")
 
@@ -17,7 +17,7 @@ LABELS = ("a", "b", "c")
 def found(text: str, *, shortest: float = 0.0, threshold: float = 0.5, background: tuple[str, ...] = ()) -> str:
     """``aab.`` → segments as text; a letter is a second of that class at 0.8 (0.1 for the others), . of none."""
     rows = [[0.8 if label == letter else 0.1 for label in LABELS] for letter in text]
-    rules = Rules(threshold=threshold, shortest=shortest, background=background)
+    rules = SegmentSettings(threshold=threshold, shortest=shortest, background=background)
     segments = find_segments(np.arange(len(text) + 1.0), np.array(rows), LABELS, rules)
     return " ".join(f"{s.label}{s.start:g}-{s.end:g}" for s in segments)
 
@@ -40,21 +40,21 @@ def test_known_cases() -> None:
 
 def test_a_short_stretch_is_divided_where_the_probabilities_change_over() -> None:
     p = np.array([[0.9, 0.1, 0.0]] * 3 + [[0.35, 0.05, 0.6], [0.05, 0.35, 0.6]] + [[0.1, 0.9, 0.0]] * 3)
-    segments = find_segments(np.arange(9.0), p, LABELS, Rules(shortest=3))
+    segments = find_segments(np.arange(9.0), p, LABELS, SegmentSettings(shortest=3))
     assert [(s.label, s.start, s.end) for s in segments] == [("a", 0, 4), ("b", 4, 8)]
     assert segments[0].probability == pytest.approx((3 * 0.9 + 0.35) / 4)
 
 
 def test_stretches_of_different_length_count_by_their_length() -> None:
-    segments = find_segments(np.array([0, 1, 4.0]), np.array([[0.6, 0, 0], [1.0, 0, 0]]), LABELS, Rules())
+    segments = find_segments(np.array([0, 1, 4.0]), np.array([[0.6, 0, 0], [1.0, 0, 0]]), LABELS, SegmentSettings())
     assert [(s.label, s.start, s.end, round(s.probability, 6)) for s in segments] == [("a", 0, 4, 0.9)]
 
 
 def test_several_labels_are_each_for_themselves() -> None:
     p = np.array([[0.9, 0.1, 0], [0.9, 0.1, 0], [0.9, 0.8, 0], [0.2, 0.8, 0], [0.9, 0.8, 0]])
-    segments = find_segments(np.arange(6.0), p, LABELS, Rules(shortest=2), multi_label=True)
+    segments = find_segments(np.arange(6.0), p, LABELS, SegmentSettings(shortest=2), multi_label=True)
     assert [(s.label, s.start, s.end) for s in segments] == [("a", 0, 5), ("b", 2, 5)]
-    segments = find_segments(np.arange(6.0), p, LABELS, Rules(background=("b",)), multi_label=True)
+    segments = find_segments(np.arange(6.0), p, LABELS, SegmentSettings(background=("b",)), multi_label=True)
     assert [(s.label, s.start, s.end) for s in segments] == [("a", 0, 3), ("a", 4, 5)]
 
 
@@ -65,7 +65,9 @@ def test_several_labels_are_each_for_themselves() -> None:
 )
 def test_segments_follow_one_another_and_last(text: str, shortest: float, threshold: float) -> None:
     rows: NDArray[np.float64] = np.array([[0.8 if label == letter else 0.1 for label in LABELS] for letter in text])
-    segments = find_segments(np.arange(len(text) + 1.0), rows, LABELS, Rules(threshold=threshold, shortest=shortest))
+    segments = find_segments(
+        np.arange(len(text) + 1.0), rows, LABELS, SegmentSettings(threshold=threshold, shortest=shortest)
+    )
     for segment in segments:
         assert segment.end - segment.start >= min(shortest, len(text))
         a, b = int(segment.start), int(segment.end)
@@ -80,13 +82,13 @@ def test_segments_follow_one_another_and_last(text: str, shortest: float, thresh
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="threshold"):
-        Rules(threshold=1.5)
+        SegmentSettings(threshold=1.5)
     with pytest.raises(ValueError, match="shortest"):
-        Rules(shortest=-1)
-    with pytest.raises(ValueError, match="none of the labels"):
+        SegmentSettings(shortest=-1)
+    with pytest.raises(ValueError, match="none of the classes that the weights know"):
         found("a", background=("d",))
     with pytest.raises(ValueError, match="fit"):
-        find_segments(np.arange(3.0), np.zeros((3, 3)), LABELS, Rules())
+        find_segments(np.arange(3.0), np.zeros((3, 3)), LABELS, SegmentSettings())
 
 
 def test_subtitles_and_tables() -> None:
@@ -100,4 +102,9 @@ def test_subtitles_and_tables() -> None:
     )
     assert web_vtt([]) == "WEBVTT\n"
     assert segments_csv(segments[:1]) == "start,end,label,probability\n0.000,1.500,push & pull,0.876000\n"
-    assert [clock(0), clock(59.96), clock(3725.04), clock(61, digits=0)] == ["0:00.0", "1:00.0", "1:02:05.0", "1:01"]
+    assert [format_time(0), format_time(59.96), format_time(3725.04), format_time(61, digits=0)] == [
+        "0:00.0",
+        "1:00.0",
+        "1:02:05.0",
+        "1:01",
+    ]

@@ -19,12 +19,12 @@ import torch
 from made_films import colour_recognizer, coloured, write_transport_stream
 
 from dualformer.inference.clip_buffer import ClipBuffer
-from dualformer.inference.sliding_windows import Sample
+from dualformer.inference.sliding_windows import SampledFrame
 from dualformer.inference.stream import StreamEvent
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
-from dualformer.video.frame_converter import Pictures
-from dualformer.video.live_source import LiveVideo, Source
+from dualformer.video.frame_converter import FrameConverter
+from dualformer.video.live_source import LiveVideo, StreamSource
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.pyav_reader import PyAVReader
 
@@ -159,7 +159,7 @@ def test_a_pipe_whose_writer_comes_back_is_picked_up(broadcast: bytes, tmp_path:
 @pytest.mark.parametrize("source", ["tcp://127.0.0.1:9", "rtsp://127.0.0.1:9/live", "/dev/video77"])
 def test_a_source_that_is_not_there_is_tried_and_given_up(source: str) -> None:
     events: list[StreamEvent] = []
-    with pytest.raises(VideoError, match=r"no frame has come for 0\.8 s \(--give-up"):
+    with pytest.raises(VideoError, match=r"no frame has come for 0\.8 s \(`give_up`"):
         list(colour_recognizer().stream(source, give_up=0.8, on_event=events.append))
     assert events and events[0].kind == "lost" and "cannot be opened" in events[0].reason
 
@@ -200,14 +200,14 @@ def test_a_film_at_a_url_is_read_like_a_file(film: Path) -> None:
 
 def test_a_driver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch, broadcast: bytes, tmp_path: Path) -> None:
     (tmp_path / "green.ts").write_bytes(broadcast * 20)  # 40 seconds, so that it does not end before there is a label
-    opened: list[Source] = []
+    opened: list[StreamSource] = []
     forever = threading.Event()
 
-    def open_camera(source: Source, **settings: Any) -> LiveVideo:
+    def open_camera(source: StreamSource, **settings: Any) -> LiveVideo:
         opened.append(source)
         if len(opened) == 1:
             forever.wait()
-        return LiveVideo(Source.parse(tmp_path / "green.ts"), **settings)
+        return LiveVideo(StreamSource.parse(tmp_path / "green.ts"), **settings)
 
     monkeypatch.setattr("dualformer.inference.stream_reader.LiveVideo", open_camera)
     monkeypatch.setattr("dualformer.inference.stream._GRACE", 0.1)
@@ -226,12 +226,12 @@ def test_decoding_that_cannot_follow_leaves_out_frames_up_to_a_key_frame(
 ) -> None:
     write_transport_stream(tmp_path / "film.ts", coloured([("red", 240)], size=64), fps=30, size=64)
 
-    class Slow(Pictures):
+    class Slow(FrameConverter):
         def __call__(self, frame: av.VideoFrame) -> torch.Tensor:
             time.sleep(0.08)
             return super().__call__(frame)
 
-    monkeypatch.setattr("dualformer.inference.stream_reader.Pictures", Slow)
+    monkeypatch.setattr("dualformer.inference.stream_reader.FrameConverter", Slow)
     labels = list(colour_recognizer(frames=4, stride=1).stream(tmp_path / "film.ts", realtime=True))
     assert labels[-1].seconds > 5
     assert max(label.latency for label in labels) < 4, "it would be 11 seconds at the end"
@@ -268,22 +268,22 @@ def test_sources_are_told_apart(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file.ts").write_bytes(b"")
     kinds = {
-        name: Source.parse(name).kind
+        name: StreamSource.parse(name).kind
         for name in ("-", "camera:0", "/dev/video3", "rtsp://a/b", "http://a/b.m3u8", "udp://@239.0.0.1:1234")
     }
     assert list(kinds.values()) == ["pipe", "camera", "camera", "url", "url", "url"]
-    assert Source.parse(tmp_path / "pipe").kind == "pipe"
-    assert Source.parse(tmp_path / "file.ts").kind == "file"
-    assert Source.parse("-").ends and not Source.parse(tmp_path / "pipe").ends
+    assert StreamSource.parse(tmp_path / "pipe").kind == "pipe"
+    assert StreamSource.parse(tmp_path / "file.ts").kind == "file"
+    assert StreamSource.parse("-").ends and not StreamSource.parse(tmp_path / "pipe").ends
 
 
-def sample(index: int, frames: int = 2) -> Sample:
-    return Sample(index / 10, torch.full((1, 2, 2, 3), index % 256, dtype=torch.uint8), frames)
+def sample(index: int, frames: int = 2) -> SampledFrame:
+    return SampledFrame(index / 10, torch.full((1, 2, 2, 3), index % 256, dtype=torch.uint8), frames)
 
 
 def test_the_newest_clip_is_taken_and_what_no_clip_holds_is_counted() -> None:
     pre = Preprocessing(frames=4, resize=2, crop=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    latest = ClipBuffer(pre, hop=None, waits=False)
+    latest = ClipBuffer(pre, hop=None, blocking=False)
     for index in range(3):
         latest.add(sample(index), index)
     assert latest.take(0) is None

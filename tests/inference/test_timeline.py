@@ -11,9 +11,9 @@ from made_films import colour_recognizer, coloured, moving, write_variable
 from PIL import Image
 
 from dualformer.inference.recognizer import Recognizer
-from dualformer.inference.subtitles import as_json, write_texts
 from dualformer.inference.timeline import Timeline, read_timeline
-from dualformer.inference.timeline_drawing import burn, draw_timeline
+from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
+from dualformer.inference.timeline_files import timeline_json, write_timeline_files
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_image, write_video
 from dualformer.video.pyav_reader import PyAVReader
@@ -95,7 +95,7 @@ def test_a_variable_rate_is_told_by_the_clock(tmp_path: Path) -> None:
     assert [s.label for s in timeline.segments] == ["red", "green"]
     assert timeline.segments[0].end == pytest.approx(2, abs=0.2)
     assert timeline.seconds == pytest.approx(5.9 + 5.9 / 139, abs=0.01)
-    burn(timeline, tmp_path / "burnt.mp4")
+    write_labelled_video(timeline, tmp_path / "burnt.mp4")
     with PyAVReader(tmp_path / "burnt.mp4") as reader:
         when = [
             i / reader.info.fps for i, frame in enumerate(reader.read(np.arange(len(reader)))) if frame[0, 0, 1] > 120
@@ -124,7 +124,7 @@ def test_what_breaks_off_gives_what_was_there(shared: Path, tmp_path: Path) -> N
     timeline = read_timeline(colour_recognizer(), shared / "videos" / "corrupt_after_28_of_50.mp4")
     assert timeline.frames == 28
     assert timeline.error is not None and "frame 28" in timeline.error
-    burn(timeline, tmp_path / "burnt.mp4")
+    write_labelled_video(timeline, tmp_path / "burnt.mp4")
     with PyAVReader(tmp_path / "burnt.mp4") as reader:
         assert len(reader) == 28
     for name in ("zero_bytes.webm", "audio_only.mp4", "truncated_no_moov.mp4"):
@@ -155,10 +155,10 @@ def test_progress_ends_at_the_end(colours: Path) -> None:
 
 
 def test_the_files_say_the_same(timeline: Timeline, tmp_path: Path) -> None:
-    paths = write_texts(timeline, tmp_path, "film")
+    paths = write_timeline_files(timeline, tmp_path, "film")
     assert [path.name for path in paths] == ["film.csv", "film.json", "film.windows.csv", "film.vtt"]
     content = json.loads((tmp_path / "film.json").read_text())
-    assert content == json.loads(json.dumps(as_json(timeline)))
+    assert content == json.loads(json.dumps(timeline_json(timeline)))
     assert content["clips"] == timeline.clips and content["error"] is None
     with (tmp_path / "film.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -187,7 +187,7 @@ def test_the_picture_shows_segments_where_they_are(timeline: Timeline, tmp_path:
 
 
 def test_burning_draws_the_label_and_leaves_the_rest(timeline: Timeline, colours: Path, tmp_path: Path) -> None:
-    burn(timeline, tmp_path / "burnt.mp4")
+    write_labelled_video(timeline, tmp_path / "burnt.mp4")
     with PyAVReader(colours) as before, PyAVReader(tmp_path / "burnt.mp4") as after:
         assert len(before) == len(after)
         assert after.info.fps == pytest.approx(25)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from made_films import moving, write_variable
 from torch import Tensor
 
-from dualformer.inference.sliding_windows import Sampler, Window, Windows
+from dualformer.inference.sliding_windows import FrameSampler, SlidingWindow, Window
 from dualformer.video.playback import FrameClock, Playback
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.pyav_reader import PyAVReader
@@ -38,7 +38,7 @@ def numbers(window: Window) -> list[int]:
 
 
 def cut(times: list[float], pre: Preprocessing, hop: float | None = None) -> tuple[list[Window], list[float]]:
-    sampler, windows = Sampler(pre), Windows(pre, hop=hop)
+    sampler, windows = FrameSampler(pre), SlidingWindow(pre, hop=hop)
     found: list[Window | None] = []
     for index, seconds in enumerate(times):
         found += [windows.add(sample) for sample in sampler.add(seconds, partial(numbered, index))]
@@ -101,12 +101,12 @@ def test_a_hop_that_leaves_something_out_is_refused() -> None:
     with pytest.raises(ValueError, match="a hop of 2 s leaves out"):
         cut([i / 10 for i in range(100)], settings(4, 2), hop=2.0)
     with pytest.raises(ValueError, match="positive"):
-        Windows(settings(4, 2), hop=0)
+        SlidingWindow(settings(4, 2), hop=0)
 
 
 def test_no_more_than_one_clip_is_held() -> None:
     pre = settings(6, 2)
-    sampler, windows = Sampler(pre), Windows(pre)
+    sampler, windows = FrameSampler(pre), SlidingWindow(pre)
     alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
     most = 0
     for index in range(2000):
@@ -125,7 +125,7 @@ def test_of_a_file_of_variable_rate_the_pixels_are_those_of_the_reader(tmp_path:
     times = np.round(np.cumsum(rng.choice([0.02, 0.05, 0.11], 90)), 3)
     write_variable(tmp_path / "v.mkv", list(moving([(1, 0, 90)])), (times - times[0]).tolist())
     pre = Preprocessing(frames=5, stride=2, fps=fps, resize=40, crop=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    sampler, windows = Sampler(pre, 3), Windows(pre)
+    sampler, windows = FrameSampler(pre, 3), SlidingWindow(pre)
     found: list[Window] = []
     with Playback(tmp_path / "v.mkv") as playing:
         for seconds, picture in playing:

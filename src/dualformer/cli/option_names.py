@@ -17,6 +17,8 @@ from typing import Any, TextIO, cast, get_type_hints
 
 import tyro
 
+_PARAMETERS = {"compile_mode": "compile", "address": "ray"}
+"""Arguments that options of several verbs are called otherwise than; see `OptionNames`."""
 _ARGUMENT = re.compile(r"(?<!`)`(?P<name>[a-z][a-z0-9_]*)(?:=(?P<value>[^`\n]*))?`(?!`)")
 
 
@@ -28,7 +30,7 @@ class OptionNames:
 
     def __init__(self, options: type, parameters: Mapping[str, str] | None = None) -> None:
         self._options = options
-        self._parameters = dict(parameters or {})
+        self._parameters = {**_PARAMETERS, **(parameters or {})}
 
     def __getitem__(self, field: str) -> str:
         """What the verb's help calls a field: ``--batch-size``, ``--from`` of start, ``WEIGHTS`` of a positional."""

@@ -108,8 +108,8 @@ def _timelines(options: Options) -> int:
     import time
 
     from dualformer.cli.progress import Progress
-    from dualformer.inference.subtitles import as_json, clock, write_texts
-    from dualformer.inference.timeline_drawing import burn, draw_timeline
+    from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
+    from dualformer.inference.timeline_files import format_time, timeline_json, write_timeline_files
     from dualformer.video.container import VideoError
 
     files = named_files(options.files)
@@ -137,14 +137,14 @@ def _timelines(options: Options) -> int:
                     background=options.background,
                     progress=progress.percent(most=99),
                 )
-            written = write_texts(timeline, out, path.stem)
+            written = write_timeline_files(timeline, out, path.stem)
             picture = out / f"{path.stem}.png"
             draw_timeline(picture, timeline)
             written.append(picture)
             if options.burn:
                 film = out / f"{path.stem}.labels.mp4"
                 with Progress("burning in", "percent written", quiet=options.json) as progress:
-                    burn(timeline, film, progress=progress.percent())
+                    write_labelled_video(timeline, film, progress=progress.percent())
                 written.append(film)
         except VideoError as error:
             failed += 1
@@ -157,15 +157,15 @@ def _timelines(options: Options) -> int:
         failed += timeline.error is not None
         if options.json:
             files_written = {"files": [str(file) for file in written]}
-            print(json.dumps({**as_json(timeline), **files_written}, ensure_ascii=False), flush=True)
+            print(json.dumps({**timeline_json(timeline), **files_written}, ensure_ascii=False), flush=True)
             continue
         for segment in timeline.segments:
-            span = f"{clock(segment.start):>9} – {clock(segment.end):>9}"
+            span = f"{format_time(segment.start):>9} – {format_time(segment.end):>9}"
             print(f"{span}  {segment.probability:6.1%}  {segment.label}")
         if timeline.error is not None:
             print(f"failed: {path}: {timeline.error}; this is what comes before", file=sys.stderr, flush=True)
         print(
-            f"{len(timeline.segments)} segments in {clock(timeline.seconds)}, of {timeline.clips} clips of "
+            f"{len(timeline.segments)} segments in {format_time(timeline.seconds)}, of {timeline.clips} clips of "
             f"{timeline.clip:.3g} s; took {seconds:.1f} s"
         )
         print(f"written: {', '.join(map(str, written))}")

@@ -14,12 +14,12 @@ from dualformer.cli.shared_options import InferenceOptions, Json, Views, Weights
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
-    from dualformer.inference.batch_runner import Answered, Work
-    from dualformer.inference.ray_cluster import Kind
+    from dualformer.inference.batch_runner import BatchResult, BatchTask
+    from dualformer.inference.ray_cluster import TaskKind
 
 _ADDRESS = re.compile(r"auto|local|ray://.+|[\w.-]+:\d+")
 _LISTS = (".csv", ".txt")
-_DOING: dict[Kind, str] = {"labels": "labelling", "features": "computing features of"}
+_DOING: dict[TaskKind, str] = {"labels": "labelling", "features": "computing features of"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,25 +81,25 @@ def named_files(named: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def predict_folder(options: FolderOptions, kind: Kind, out: Path, **recipe: Any) -> int:
+def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings: Any) -> int:
     """Answers for all files that are named, into the table ``out``; returns the exit code.
 
-    ``recipe`` are arguments of `Recipe` besides these options.
+    ``settings`` are arguments of `TaskSpec` besides these options.
     """
     import contextlib
     import json
     import time
 
-    from dualformer.inference.ray_cluster import ClusterWork, Recipe
+    from dualformer.inference.ray_cluster import RayTask, TaskSpec
 
-    made = Recipe(
+    made = TaskSpec(
         kind=kind,
         weights=options.weights,
         views=options.views,
         device=options.device,
         precision=options.chosen_precision,
         compile_mode=options.compile_mode,
-        **recipe,
+        **settings,
     )
     files = named_files(options.files)
     if not options.json:
@@ -109,10 +109,10 @@ def predict_folder(options: FolderOptions, kind: Kind, out: Path, **recipe: Any)
     with contextlib.ExitStack() as stack:
         if options.ray:
             address = None if options.ray == "local" else options.ray
-            work: Work = stack.enter_context(ClusterWork(made, address=address, actors=options.actors))
+            task: BatchTask = stack.enter_context(RayTask(made, address=address, actors=options.actors))
         else:
-            work = made.work()
-        result = _answer(out, files, work, fresh=options.fresh, retry=options.retry, quiet=options.json)
+            task = made.make_task()
+        result = _answer(out, files, task, fresh=options.fresh, retry=options.retry, quiet=options.json)
     seconds = time.monotonic() - begun
     if options.json:
         counts = {"files": result.files, "known": result.known, "failed": result.failed}
@@ -126,13 +126,13 @@ def predict_folder(options: FolderOptions, kind: Kind, out: Path, **recipe: Any)
     return 1 if result.failed else 0
 
 
-def _answer(out: Path, files: Sequence[Path], work: Work, *, fresh: bool, retry: bool, quiet: bool) -> Answered:
+def _answer(out: Path, files: Sequence[Path], task: BatchTask, *, fresh: bool, retry: bool, quiet: bool) -> BatchResult:
     """Shows how many are done and how long it still takes, and every file that fails."""
     import time
 
     from dualformer.cli.progress import Progress
-    from dualformer.inference.batch_runner import answer_into, journal_of
-    from dualformer.inference.subtitles import clock
+    from dualformer.inference.batch_runner import partial_path, run_batch
+    from dualformer.inference.timeline_files import format_time
 
     begun = told = time.monotonic()
     with Progress("answering", "files done", quiet=quiet) as progress:
@@ -147,8 +147,8 @@ def _answer(out: Path, files: Sequence[Path], work: Work, *, fresh: bool, retry:
             if now - told >= 30:  # on a terminal, the bar says so as well
                 told = now
                 left = (now - begun) / done * (total - done)
-                progress.say(f"{done} of {total}, about {clock(left, digits=0)} left")
+                progress.say(f"{done} of {total}, about {format_time(left, digits=0)} left")
             progress.show(done, total)
 
-        with progress.goes_on(f"from what {journal_of(out)} keeps"):
-            return answer_into(out, files, work, fresh=fresh, retry=retry, progress=show)
+        with progress.goes_on(f"from what {partial_path(out)} keeps"):
+            return run_batch(out, files, task, fresh=fresh, retry=retry, progress=show)

@@ -52,7 +52,7 @@ def run(options: Options) -> int:
     from datetime import datetime
 
     from dualformer.inference.stream import StreamEvent
-    from dualformer.inference.subtitles import clock
+    from dualformer.inference.timeline_files import format_time
     from dualformer.video.live_source import StreamSource
 
     StreamSource.parse(options.source)  # a wrong name shows before anything is loaded
@@ -117,8 +117,8 @@ def run(options: Options) -> int:
         counts = stream.counts
         middle = sorted(latencies)[len(latencies) // 2] if latencies else 0.0
         print(
-            f"{counts.frames} frames in {clock(time.monotonic() - begun)}: {counts.dropped} dropped, {counts.missed} "
-            f"labels missed, {counts.reconnects} reconnects; latency {middle:.2f} s (median), "
+            f"{counts.frames} frames in {format_time(time.monotonic() - begun)}: {counts.dropped} dropped, "
+            f"{counts.missed} labels missed, {counts.reconnects} reconnects; latency {middle:.2f} s (median), "
             f"{max(latencies, default=0.0):.2f} s at most"
         )
     return 0

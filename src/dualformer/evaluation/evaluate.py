@@ -246,11 +246,11 @@ def _check_labels(card: Card, videos: VideoList) -> None:
     if videos.multi_label and not card.multi_label:
         raise DatasetError(
             f"{videos.source}: its videos may have several labels, and the weights give each one: judge weights that "
-            "were trained with --multi-label by it"
+            "were trained with `multi_label=True` by it"
         )
     if card.multi_label and not videos.multi_label:
         raise DatasetError(
-            f"{videos.source}: its videos have one label each, and the weights were trained with --multi-label: judge "
+            f"{videos.source}: its videos have one label each, and the weights were trained with `multi_label=True`: judge "
             "them by a CSV file with all labels of every video"
         )
 

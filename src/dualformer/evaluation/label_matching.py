@@ -42,7 +42,7 @@ def match_classes(
         sides += [f"the data has no {_quoted(absent)}"] if absent else []
         raise ClassMismatchError(
             f"{source}: its {len(classes)} classes are not the {len(names)} of the weights ({'; '.join(sides)}): "
-            "say which is which with --label-map"
+            "say which is which with `label_map`"
         )
     if classes != names:
         _log.info("%s: the same classes as the weights' in another order; matched by name", source)

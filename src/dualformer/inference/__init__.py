@@ -1,4 +1,1 @@
-"""From weights and a file to labels.
-
-Import from its modules: ``recognizer`` is all that most callers need; ``device`` chooses where it runs.
-"""
+"""Labels videos: single files, folders, long videos and streams. ``recognizer`` is all that most callers need."""

@@ -1,4 +1,4 @@
-"""What can be done with many files: naming their classes, or computing their features."""
+"""Tasks of `run_batch`: labels of many files, or their features."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dualformer.inference.answer_tables import Columns, ColumnType, Row
 from dualformer.inference.prefetch import ahead
-from dualformer.inference.tables import Columns, Kind, Row
 from dualformer.scoring.view_scores import average_views
 from dualformer.video.container import VideoError
 from dualformer.video.views import read_views_or_error
@@ -21,51 +21,50 @@ if TYPE_CHECKING:
 
 
 class LabelTask:
-    """The ``top`` most probable classes of each file, best first."""
+    """Yields the ``top`` most probable classes of each file, best first."""
 
     def __init__(self, recognizer: Recognizer, *, top: int = 5) -> None:
         if top < 1:
             raise ValueError(f"the number of classes to name must be at least 1, not {top}")
         self._recognizer, self._top = recognizer, min(top, len(recognizer.labels))
-        columns: dict[str, Kind] = {}
-        for place in range(1, self._top + 1):
-            columns |= {_place("label", place): "text", _place("probability", place): "number"}
-        self.columns: Columns = columns
-        self.by = f"{fingerprint(recognizer)} top {self._top}"
+        kinds: dict[str, ColumnType] = {"label": "text", "probability": "number"}
+        ranks = range(1, self._top + 1)
+        self.columns: Columns = {_column(name, rank): kind for rank in ranks for name, kind in kinds.items()}
+        self.fingerprint = f"{weights_fingerprint(recognizer)} top {self._top}"
         self.width: int | None = None
 
-    def answers(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
-        for place, (_, outcome) in enumerate(self._recognizer.many(paths)):
+    def run(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+        for index, (_, outcome) in enumerate(self._recognizer.many(paths)):
             if isinstance(outcome, VideoError):
-                yield place, {"error": outcome.reason}
+                yield index, {"error": outcome.reason}
                 continue
             row: Row = {}
-            for number, (label, probability) in enumerate(outcome.top(self._top), 1):
-                row |= {_place("label", number): label, _place("probability", number): probability}
-            yield place, row
+            for rank, (label, probability) in enumerate(outcome.top(self._top), 1):
+                row |= {_column("label", rank): label, _column("probability", rank): probability}
+            yield index, row
 
 
 class EmbedTask:
-    """The features of each file: what the classifier sees, averaged over the views."""
+    """Yields the features of each file: what the classifier sees, averaged over the views."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         self._recognizer = recognizer
         self.columns: Columns = {"features": "vector"}
-        self.by = f"{fingerprint(recognizer)} features"
+        self.fingerprint = f"{weights_fingerprint(recognizer)} features"
         self.width: int | None = recognizer.model.num_features
 
-    def answers(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+    def run(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
         recognizer = self._recognizer
         read = (read_views_or_error(path, recognizer.preprocessing, recognizer.views) for path in paths)
-        for place, views in enumerate(ahead(read, depth=2)):
+        for index, views in enumerate(ahead(read, depth=2)):
             if isinstance(views, VideoError):
-                yield place, {"error": views.reason}
+                yield index, {"error": views.reason}
             else:
-                yield place, {"features": average_views(recognizer.embed_views(views))}
+                yield index, {"features": average_views(recognizer.embed_views(views))}
 
 
-def fingerprint(recognizer: Recognizer) -> str:
-    """Tells answers of different weights, labels, preprocessing, views and number formats apart."""
+def weights_fingerprint(recognizer: Recognizer) -> str:
+    """Returns a text that differs where weights, labels, preprocessing, views or precision do."""
     digest = hashlib.sha256(recognizer.card.to_json().encode())
     network = recognizer.network
     if isinstance(network, ExportedNetwork):
@@ -77,5 +76,5 @@ def fingerprint(recognizer: Recognizer) -> str:
     return f"{digest.hexdigest()[:12]} views {recognizer.views} {recognizer.precision}"
 
 
-def _place(name: str, place: int) -> str:
-    return name if place == 1 else f"{name}_{place}"
+def _column(name: str, rank: int) -> str:
+    return name if rank == 1 else f"{name}_{rank}"

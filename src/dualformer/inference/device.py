@@ -1,4 +1,4 @@
-"""Which device the network runs on, putting one there, and compiling it for it."""
+"""Chooses the device, opens a network on it, and compiles it for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def choose_device(wanted: str | torch.device = "auto") -> torch.device:
 def open_on(
     weights: str | Path, wanted: str | torch.device = "auto", *, threads: int | None = None
 ) -> tuple[Network, Card, torch.device]:
-    """The network of weights or of an exported model, on its device, its card, and the device.
+    """Returns the network of weights or of an exported model, on its device, its card, and the device.
 
     A network of weights is folded: it is for inference only, and neither trained nor saved again.
     ``auto`` is the GPU where there is one and an exported model runs on it. ``threads``: of a CPU, for exported models;
@@ -55,10 +55,10 @@ def open_on(
 
 
 def compile_on(network: Network, mode: CompileMode, *, device: torch.device) -> DualFormer:
-    """What computes in the place of ``network``, see `compile_network`.
+    """Returns what computes in the place of ``network``, see `compile_network`.
 
     Raises ``ValueError`` for an exported model; otherwise what `compile_network` does.
     """
     if isinstance(network, ExportedNetwork):
-        raise ValueError(f"{network.name} is an exported model, compiled by its own library: leave --compile out")
+        raise ValueError(f"{network.name} is an exported model, compiled by its own library: leave `compile_mode` out")
     return compile_network(network, mode, device=device)

@@ -1,4 +1,4 @@
-"""Decoding while the network works."""
+"""Decodes the next videos while the network works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _END = object()
 
 
 def ahead(items: Iterator[Item], *, depth: int) -> Generator[Item, None, None]:
-    """The same items; a thread makes those that come next, ``depth`` of them at most.
+    """Yields the same items; a thread makes those that come next, ``depth`` of them at most.
 
     An error that making one raises comes in its place. Closing the iterator waits for the item that is being made.
     """

@@ -1,8 +1,7 @@
-"""The same work on many machines, or many processes of one: Ray Data maps over the paths with a pool of actors.
+"""Runs a batch task on many machines, or in many processes of one: Ray Data maps over the paths with a pool of actors.
 
-An actor loads the weights once and answers file by file. Every file is a task of its own, so that a worker that dies
-costs the file that it was at, which another one does again; a file that kills every worker that takes it is given up
-and recorded as failed.
+An actor loads the weights once. Every file is a block of its own, so that a worker that dies costs one file, which
+another worker does again; a file that kills every worker that takes it is given up and recorded as failed.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dualformer.errors import DualFormerError
-from dualformer.inference.batch_runner import Work
-from dualformer.inference.tables import Columns, Row, packed, unpacked
+from dualformer.inference.answer_tables import Columns, Row, row_from_json, row_to_json
+from dualformer.inference.batch_runner import BatchTask
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
     from dualformer.model.compiling import CompileMode
     from dualformer.scoring.view_scores import Precision
 
-Kind = Literal["labels", "features"]
+TaskKind = Literal["labels", "features"]
 
 _TRIES = 3
-"""So often a file is begun; then it is taken for what brings workers down."""
+"""Times that a file is begun before it counts as failed."""
 _AT_ONCE = 4096
 """Files that are handed to Ray together: it keeps a record of each task."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How an actor makes its recogniser and what it does with it. Travels to the machines of the cluster.
+class TaskSpec:
+    """Names a task and its settings; it is sent to the machines of the cluster, where `make_task` loads the weights.
 
-    ``weights`` is read by every actor: a hub id, or a path that all machines see.
+    ``weights``: a hub id, or a path that all machines see.
     """
 
-    kind: Kind
+    kind: TaskKind
     weights: str
     top: int = 5
     views: str = DEFAULT_VIEWS
@@ -48,8 +47,8 @@ class Recipe:
     precision: Precision | None = None
     compile_mode: CompileMode | None = None
 
-    def work(self) -> Work:
-        """Loads the weights."""
+    def make_task(self) -> BatchTask:
+        """Loads the weights and returns the task."""
         from dualformer.inference.batch_tasks import EmbedTask, LabelTask
         from dualformer.inference.recognizer import Recognizer
 
@@ -59,26 +58,24 @@ class Recipe:
         return LabelTask(recognizer, top=self.top) if self.kind == "labels" else EmbedTask(recognizer)
 
 
-class ClusterWork:
-    """Work that Ray spreads. A context manager: it connects, and lets go at the end.
+class RayTask:
+    """A batch task that Ray runs. A context manager: it connects, and disconnects at the end.
 
     ``address``: of a running cluster, as ``ray.init`` takes it; None starts Ray on this machine. ``actors``: how many,
     None for one for each GPU, or CPU where there is none. A GPU is reserved for each actor where the cluster has some
-    and ``recipe.device`` is not the CPU. Columns and settings are those of the same work without Ray.
+    and ``spec.device`` is not the CPU. Columns and fingerprint are those of the same task without Ray.
     Raises ``DualFormerError`` where Ray cannot be imported or reached.
     """
 
-    def __init__(self, recipe: Recipe, *, address: str | None = None, actors: int | None = None) -> None:
+    def __init__(self, spec: TaskSpec, *, address: str | None = None, actors: int | None = None) -> None:
         if actors is not None and actors < 1:
             raise ValueError(f"actors must be at least 1, not {actors}")
         self._ray = _import_ray()
-        self._recipe, self._address, self._actors = recipe, address, actors
-        local = recipe.work()
-        self.columns: Columns = local.columns
-        self.by = local.by
-        self.width = local.width
+        self._spec, self._address, self._actors = spec, address, actors
+        local = spec.make_task()
+        self.columns, self.fingerprint, self.width = local.columns, local.fingerprint, local.width
 
-    def __enter__(self) -> ClusterWork:
+    def __enter__(self) -> RayTask:
         ray = self._ray
         settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is None:
@@ -89,17 +86,17 @@ class ClusterWork:
             ray.init(address=self._address or "local", **settings)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             first = next(iter(str(error).splitlines()), type(error).__name__)
-            raise DualFormerError(f"--ray {self._address or ''}: Ray does not start or answer ({first})") from error
+            raise DualFormerError(f"`address={self._address or ''}`: Ray does not start or answer ({first})") from error
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._ray.shutdown()
 
-    def answers(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+    def run(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
         for first in range(0, len(paths), _AT_ONCE):
-            yield from self._part(paths[first : first + _AT_ONCE], first)
+            yield from self._run_part(paths[first : first + _AT_ONCE], first)
 
-    def _part(self, paths: Sequence[Path], first: int) -> Iterator[tuple[int, Row]]:
+    def _run_part(self, paths: Sequence[Path], first: int) -> Iterator[tuple[int, Row]]:
         import ray.data
         import ray.exceptions
 
@@ -107,14 +104,15 @@ class ClusterWork:
         context.enable_progress_bars = False
         context.max_errored_blocks = -1  # what is left without an answer is told below
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        items = [{"place": first + i, "path": _sent(path)} for i, path in enumerate(paths)]
+        # Names need not be text.
+        items = [{"place": first + i, "path": os.fsencode(path.absolute())} for i, path in enumerate(paths)]
         resources = self._ray.cluster_resources()
-        gpus = 0 if self._recipe.device == "cpu" else int(resources.get("GPU", 0))
+        gpus = 0 if self._spec.device == "cpu" else int(resources.get("GPU", 0))
         actors = min(self._actors or gpus or max(1, int(resources.get("CPU", 2)) - 1), len(items))
         attempts = self._ray.remote(num_cpus=0)(_Attempts).remote()
         answered = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
-            fn_constructor_args=(self._recipe, attempts),
+            fn_constructor_args=(self._spec, attempts),
             compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
             batch_size=1,
             num_cpus=1,
@@ -125,12 +123,12 @@ class ClusterWork:
             for item in answered.iter_rows():
                 if item["fault"]:
                     raise DualFormerError(item["fault"])
-                place = int(item["place"])
-                left.discard(place)
-                yield place, _unpacked(item["answer"], self.columns)
+                left.discard(int(item["place"]))
+                row = row_from_json(item["answer"], {"error": "text", **self.columns})
+                yield int(item["place"]), {name: value for name, value in row.items() if value is not None}
         except ray.exceptions.RayError as error:
             lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            raise DualFormerError(f"--ray: the actors do not work ({lines[-1].strip()}); see Ray's logs") from error
+            raise DualFormerError(f"`address`: the actors do not work ({lines[-1].strip()}); see Ray's logs") from error
         for place in sorted(left):
             yield place, {"error": "its worker failed; see Ray's logs"}
 
@@ -149,30 +147,22 @@ class _Attempts:
 class _Actor:
     """Answers in a process of its own. Batches are of one file."""
 
-    def __init__(self, recipe: Recipe, attempts: Any) -> None:
+    def __init__(self, spec: TaskSpec, attempts: Any) -> None:
         self._ray, self._attempts = _import_ray(), attempts
-        self._work = recipe.work()
+        self._task = spec.make_task()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        columns: Columns = {"error": "text", **self._task.columns}
+        line = fault = ""
         if self._ray.get(self._attempts.begin.remote(int(batch["place"][0]))) > _TRIES:
-            row = dict.fromkeys(self._work.columns)
-            line = packed({"error": f"its worker died {_TRIES} times", **row}, {"error": "text", **self._work.columns})
-            return {"place": batch["place"], "answer": [line], "fault": [""]}
-        paths = [Path(os.fsdecode(path)) for path in batch["path"]]
-        columns: Columns = {"error": "text", **self._work.columns}
-        try:
-            answers = {place: packed(row, columns) for place, row in self._work.answers(paths)}
-        except DualFormerError as error:  # not this file's fault: the same will happen to every one
-            return {"place": batch["place"], "answer": [""], "fault": [str(error)]}
-        return {"place": batch["place"], "answer": [answers[i] for i in range(len(paths))], "fault": [""]}
-
-
-def _sent(path: Path) -> bytes:
-    return os.fsencode(path.absolute())  # names need not be text
-
-
-def _unpacked(line: str, columns: Columns) -> Row:
-    return {name: value for name, value in unpacked(line, {"error": "text", **columns}).items() if value is not None}
+            line = row_to_json({"error": f"its worker died {_TRIES} times"}, columns)
+        else:
+            try:
+                [(_, row)] = self._task.run([Path(os.fsdecode(path)) for path in batch["path"]])
+                line = row_to_json(row, columns)
+            except DualFormerError as error:  # not this file's fault: the same will happen to every one
+                fault = str(error)
+        return {"place": batch["place"], "answer": [line], "fault": [fault]}
 
 
 def _import_ray() -> Any:
@@ -184,7 +174,9 @@ def _import_ray() -> Any:
         import ray  # type: ignore[import-not-found]  # an extra
         import ray.data  # type: ignore[import-not-found]
     except ImportError as error:
-        raise DualFormerError(f"--ray: Ray cannot be imported ({error}); pip install 'dualformer[cluster]'") from error
+        raise DualFormerError(
+            f"`address`: Ray cannot be imported ({error}); pip install 'dualformer[cluster]'"
+        ) from error
     return ray
 
 

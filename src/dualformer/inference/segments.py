@@ -1,4 +1,4 @@
-"""What happens when: probabilities over time → segments with a label, a start and an end.
+"""Finds segments in probabilities over time: a label with a start and an end.
 
 Legend: n stretches of time, one behind the other, between n + 1 bounds; C classes.
 """
@@ -29,59 +29,68 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What counts as a segment. Raises ``ValueError`` where a value is out of range."""
+class SegmentSettings:
+    """How probabilities become segments. Raises ``ValueError`` where a value is out of range."""
 
+    window: float | None = None
+    """Seconds: probabilities are averaged over the clips whose centres lie within them; None: those of one clip."""
     threshold: float = 0.5
     """A class that is less likely does not happen."""
-    shortest: float = 0.0
-    """Seconds. What does not last as long is given to what is before and after it."""
+    shortest: float | None = None
+    """Seconds that a segment lasts at least; what is shorter is given to what is before and after it. None: three
+    quarters of a clip."""
     background: tuple[str, ...] = ()
     """Classes that mean that nothing happens."""
 
     def __post_init__(self) -> None:
+        if self.window is not None and not self.window > 0:
+            raise ValueError(f"window must be positive, not {self.window}")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold must be a probability, not {self.threshold}")
-        if not self.shortest >= 0:
+        if self.shortest is not None and not self.shortest >= 0:
             raise ValueError(f"shortest must not be negative, not {self.shortest}")
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Raises ``ValueError`` for a background that is no class."""
+        if unknown := [name for name in self.background if name not in labels]:
+            raise ValueError(f"background: {unknown[0]!r} is none of the classes that the weights know")
 
 
 def find_segments(
     bounds: NDArray[np.float64],
     probabilities: NDArray[np.floating],
     labels: Sequence[str],
-    rules: Rules,
+    settings: SegmentSettings,
     *,
     multi_label: bool = False,
 ) -> list[Segment]:
-    """Segments in the order of their starts, of probabilities (n, C) between ``bounds`` (n + 1,).
+    """Returns segments in the order of their starts, of probabilities (n, C) between ``bounds`` (n + 1,).
 
     One label at a time: the most probable class, where it reaches the threshold. With ``multi_label`` every class by
-    itself, so that segments overlap. A stretch in which nothing lasts as long as ``rules.shortest`` is divided between
-    the label before it and the one after it where their probabilities change over; one that is itself longer goes to
-    the class that is the most probable over all of it, if that reaches the threshold.
+    itself, so that segments overlap. A stretch in which nothing lasts as long as ``settings.shortest`` is divided
+    between the label before it and the one after it where their probabilities change over; one that is itself longer
+    goes to the class that is the most probable over all of it, if that reaches the threshold.
     Raises ``ValueError`` for shapes that do not fit together and for a background that is none of the labels.
     """
     if probabilities.shape != (len(bounds) - 1, len(labels)):
         raise ValueError(
             f"probabilities {probabilities.shape} do not fit {len(bounds)} bounds and {len(labels)} labels"
         )
-    if unknown := [name for name in rules.background if name not in labels]:
-        raise ValueError(f"background: {unknown[0]!r} is none of the labels")
-    quiet = np.array([name in rules.background for name in labels])
+    settings.check_labels(labels)
+    quiet = np.array([name in settings.background for name in labels])
     lengths = np.diff(bounds)
     found: list[Segment] = []
     if multi_label:
         tracks = [
-            (np.where(probabilities[:, c] >= rules.threshold, c, _NOTHING), [c])
+            (np.where(probabilities[:, c] >= settings.threshold, c, _NOTHING), [c])
             for c in np.flatnonzero(~quiet).tolist()
         ]
     else:
         best = probabilities.argmax(axis=1)
-        happens = (probabilities.max(axis=1) >= rules.threshold) & ~quiet[best]
+        happens = (probabilities.max(axis=1) >= settings.threshold) & ~quiet[best]
         tracks = [(np.where(happens, best, _NOTHING), np.flatnonzero(~quiet).tolist())]
     for codes, candidates in tracks:
-        for code, a, b in _runs(_settled(codes, probabilities, lengths, candidates, rules)):
+        for code, a, b in _runs(_without_short_runs(codes, probabilities, lengths, candidates, settings)):
             if code != _NOTHING:
                 mean = float(np.average(probabilities[a:b, code], weights=lengths[a:b]))
                 found.append(
@@ -91,22 +100,22 @@ def find_segments(
 
 
 def _runs(codes: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """(code, first, one behind the last) of stretches of equal codes."""
+    """Returns (code, first, one behind the last) of stretches of equal codes."""
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
     return [(int(codes[a]), a, b) for a, b in pairwise(edges) if a < b]
 
 
-def _settled(
+def _without_short_runs(
     codes: NDArray[np.int64],
     probabilities: NDArray[np.floating],
     lengths: NDArray[np.float64],
     candidates: list[int],
-    rules: Rules,
+    settings: SegmentSettings,
 ) -> NDArray[np.int64]:
-    """Codes without runs that are too short."""
-    settled = codes.copy()
+    """Returns the codes without runs that are too short."""
+    settled, shortest = codes.copy(), settings.shortest or 0.0
     runs = _runs(codes)
-    lasting = [_reaches(lengths[a:b], rules.shortest) for _, a, b in runs]
+    lasting = [_reaches(lengths[a:b], shortest) for _, a, b in runs]
     place = 0
     while place < len(runs):
         if lasting[place]:
@@ -118,14 +127,14 @@ def _settled(
         a, b = runs[place][1], runs[end - 1][2]
         before = runs[place - 1][0] if place else None
         after = runs[end][0] if end < len(runs) else None
-        if (before is None and after is None) or _reaches(lengths[a:b], rules.shortest):
-            settled[a:b] = _over_all(probabilities[a:b], lengths[a:b], candidates, rules.threshold)
+        if (before is None and after is None) or _reaches(lengths[a:b], shortest):
+            settled[a:b] = _likeliest(probabilities[a:b], lengths[a:b], candidates, settings.threshold)
         else:
             before, after = (after if before is None else before), (before if after is None else after)
             assert before is not None and after is not None
-            split = a + _change(
-                _of(before, probabilities[a:b], rules.threshold),
-                _of(after, probabilities[a:b], rules.threshold),
+            split = a + _change_point(
+                _probability_of(before, probabilities[a:b], settings.threshold),
+                _probability_of(after, probabilities[a:b], settings.threshold),
                 lengths[a:b],
             )
             settled[a:split], settled[split:b] = before, after
@@ -137,24 +146,24 @@ def _reaches(lengths: NDArray[np.float64], shortest: float) -> bool:
     return float(lengths.sum()) >= shortest - 1e-6
 
 
-def _over_all(
+def _likeliest(
     probabilities: NDArray[np.floating], lengths: NDArray[np.float64], candidates: list[int], threshold: float
 ) -> int:
-    """The class that is the most probable on average."""
+    """Returns the class that is the most probable on average."""
     if not candidates:
         return _NOTHING
     means = np.average(probabilities[:, candidates], axis=0, weights=lengths)
     return candidates[int(means.argmax())] if means.max() >= threshold else _NOTHING
 
 
-def _of(code: int, probabilities: NDArray[np.floating], threshold: float) -> NDArray[np.floating]:
-    """The probability of a code; that nothing happens is as likely as what would just count."""
+def _probability_of(code: int, probabilities: NDArray[np.floating], threshold: float) -> NDArray[np.floating]:
+    """Returns the probability of a code; that nothing happens is as likely as what would just count."""
     return np.full(len(probabilities), threshold) if code == _NOTHING else probabilities[:, code]
 
 
-def _change(before: NDArray[np.floating], after: NDArray[np.floating], lengths: NDArray[np.float64]) -> int:
-    """How many stretches still belong to what is before, so that the most probability is explained; of several such
-    places the middle one."""
+def _change_point(before: NDArray[np.floating], after: NDArray[np.floating], lengths: NDArray[np.float64]) -> int:
+    """Returns how many stretches belong to what is before, so that the sum of probabilities is the largest; of several
+    such numbers the middle one."""
     gain = np.concatenate(([0.0], np.cumsum((before - after) * lengths)))
     best = np.flatnonzero(gain >= gain.max() - 1e-9)
     return int(best[len(best) // 2])

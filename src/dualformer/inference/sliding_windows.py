@@ -1,38 +1,40 @@
-"""Clips cut out of frames as they come, as evaluation would cut them, holding no more than one clip.
+"""Samples the frames of a video as they come, and cuts overlapping clips from them, as evaluation would cut them.
 
-A video that goes on is first thinned out to samples: every ``stride``-th frame, or the frame that is on the screen at
-every ``stride``-th tick of a clock, as `dualformer.video.sampling` has it. Any ``frames`` samples in a row are a clip.
+Every ``stride``-th frame is sampled, or the frame that is on the screen at every ``stride``-th tick of a clock, as
+`dualformer.video.sampling` has it. Any ``frames`` sampled frames in a row are a clip; no more than one is in memory.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dualformer.video.playback import LazyFrame
+from dualformer.video.container import VideoError
+from dualformer.video.playback import LazyFrame, Playback, last_interval
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import crop_views
 
 _TOLERANCE = 1e-3  # as in `dualformer.video.sampling`: containers round times to a millisecond
 
 
-class Sample(NamedTuple):
-    """One frame of a clip, resized and cut."""
+class SampledFrame(NamedTuple):
+    """One frame of a clip, resized and cropped."""
 
     seconds: float
     """Of the frame, or of the tick at which it is seen."""
     views: Tensor
     """uint8 (crops, crop, crop, 3)."""
     frames: int
-    """Frames of the video since the sample before."""
+    """Frames of the video since the frame that was sampled before."""
 
 
-class Sampler:
-    """Thins frames out, and resizes and cuts only those that are kept."""
+class FrameSampler:
+    """Samples frames at the stride and clock of ``pre``; only those that are kept are resized and cropped."""
 
     def __init__(self, pre: Preprocessing, crops: int = 1) -> None:
         self._pre, self._crops = pre, crops
@@ -42,13 +44,13 @@ class Sampler:
         self._ticks = 0
         self._waiting: LazyFrame | None = None
 
-    def add(self, seconds: float, picture: LazyFrame) -> Iterator[Sample]:
-        """The samples that are certain once this frame is there: without a clock itself or nothing, with a clock those
-        at which the frame before was seen."""
+    def add(self, seconds: float, picture: LazyFrame) -> Iterator[SampledFrame]:
+        """Yields the frames that this one makes certain: without a clock itself or nothing, with a clock the one before
+        at each tick at which it was on the screen."""
         if self._step is None:
             self._since += 1
             if self._count % self._pre.stride == 0:
-                yield self._sample(seconds, self._cut(picture))
+                yield self._sample(seconds, self._crop(picture))
             self._count += 1
             return
         if self._waiting is None:
@@ -58,25 +60,25 @@ class Sampler:
         self._since += 1
         self._waiting, self._last = picture, seconds
 
-    def finish(self) -> Iterator[Sample]:
-        """What the last frame still shows."""
+    def finish(self) -> Iterator[SampledFrame]:
+        """Yields the last frame at the ticks that are left."""
         if self._waiting is not None:
             yield from self._shown(self._waiting, before=self._last + _TOLERANCE)
 
-    def _shown(self, picture: LazyFrame, *, before: float) -> Iterator[Sample]:
+    def _shown(self, picture: LazyFrame, *, before: float) -> Iterator[SampledFrame]:
         assert self._step is not None
         views: Tensor | None = None
         while (tick := self._first + self._ticks * self._step) < before:
-            views = self._cut(picture) if views is None else views
+            views = self._crop(picture) if views is None else views
             self._ticks += 1
             yield self._sample(tick, views)
 
-    def _sample(self, seconds: float, views: Tensor) -> Sample:
+    def _sample(self, seconds: float, views: Tensor) -> SampledFrame:
         since, self._since = self._since, 0
-        return Sample(seconds, views, since)
+        return SampledFrame(seconds, views, since)
 
-    def _cut(self, picture: LazyFrame) -> Tensor:
-        # A copy: a cut is a view of the resized frame, which would stay in memory with it.
+    def _crop(self, picture: LazyFrame) -> Tensor:
+        # A copy: a crop is a view of the resized frame, which would stay in memory with it.
         return crop_views(picture()[None], self._pre, self._crops)[:, 0].clone()
 
 
@@ -88,24 +90,24 @@ class Window(NamedTuple):
     views: Tensor
 
 
-class Windows:
-    """Overlapping clips of samples as they come. One clip begins every ``hop`` seconds, or half a clip after the one
-    before; the last one ends with the last sample."""
+class SlidingWindow:
+    """Cuts overlapping clips. One begins every ``hop`` seconds, or half a clip after the one before; the last one ends
+    with the last frame."""
 
     def __init__(self, pre: Preprocessing, *, hop: float | None = None) -> None:
         if hop is not None and not hop > 0:
             raise ValueError(f"hop must be positive, not {hop}")
         self._length = pre.frames
         self._hop = hop
-        self._samples: deque[Sample] = deque(maxlen=pre.frames)
+        self._samples: deque[SampledFrame] = deque(maxlen=pre.frames)
         self._starts: deque[int] = deque()
         self._count = self._ended = 0
         self._due = 0.0
         self.starts: list[float] = []
         """When clips begin, also those that the video ends in."""
 
-    def add(self, sample: Sample) -> Window | None:
-        """The clip that this sample completes, if it does one."""
+    def add(self, sample: SampledFrame) -> Window | None:
+        """Returns the clip that this frame completes, if it does one."""
         if self._is_due(sample.seconds):
             self._starts.append(self._count)
             self.starts.append(sample.seconds)
@@ -121,8 +123,8 @@ class Windows:
         return None
 
     def finish(self) -> Window | None:
-        """A clip of what the others leave over, none if that is nothing. A video that is shorter than a clip repeats
-        its last frame."""
+        """Returns a clip of what the others leave over, None if that is nothing. A video that is shorter than a clip
+        repeats its last frame."""
         return self._window() if self._samples and self._ended < self._count else None
 
     def _is_due(self, seconds: float) -> bool:
@@ -139,11 +141,59 @@ class Windows:
         self._ended = self._count
         samples = list(self._samples)
         samples += samples[-1:] * (self._length - len(samples))
-        return window_of(samples)
+        return clip_window(samples)
 
 
-def window_of(samples: list[Sample]) -> Window:
-    """A clip's samples as a clip. It ends when the next sample would come."""
+def clip_window(samples: list[SampledFrame]) -> Window:
+    """Returns the clip of its frames. It ends when the next frame would be sampled."""
     start, last = samples[0].seconds, samples[-1].seconds
     apart = (last - start) / (len(samples) - 1) if len(samples) > 1 else 0.0
     return Window(start, last + apart, torch.stack([sample.views for sample in samples], dim=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSummary:
+    """What was read of a video."""
+
+    frames: int
+    end: float
+    """Seconds from the first frame to the end of the last."""
+    starts: tuple[float, ...]
+    """Seconds at which clips begin, also those that the video ends in."""
+    error: str | None = None
+    """Why it could not be read to its end; None where it was."""
+
+
+class WindowReader:
+    """Yields the clips of a video, once. What stopped it early is in ``error``."""
+
+    def __init__(self, playing: Playback, pre: Preprocessing, *, crops: int, hop: float | None = None) -> None:
+        self._playing, self._sampler, self._windows = playing, FrameSampler(pre, crops), SlidingWindow(pre, hop=hop)
+        self._frames = 0
+        self._first = self._last = 0.0
+        self.error: VideoError | None = None
+
+    def __iter__(self) -> Iterator[Window]:
+        try:
+            for seconds, picture in self._playing:
+                self._first = seconds if self._frames == 0 else self._first
+                self._frames, self._last = self._frames + 1, seconds
+                for sample in self._sampler.add(seconds, picture):
+                    if window := self._windows.add(sample):
+                        yield window
+        except VideoError as error:
+            self.error = error
+        for sample in self._sampler.finish():
+            if window := self._windows.add(sample):
+                yield window
+        if window := self._windows.finish():
+            yield window
+
+    def summary(self) -> VideoSummary:
+        """Returns what has been read so far."""
+        return VideoSummary(
+            frames=self._frames,
+            end=self._last + last_interval(self._first, self._last, self._frames),
+            starts=tuple(self._windows.starts),
+            error=None if self.error is None else self.error.reason,
+        )

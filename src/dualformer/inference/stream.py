@@ -1,4 +1,4 @@
-"""Streams: what a camera, a URL, a pipe or a file shows now.
+"""Labels what a camera, a URL, a pipe or a file shows now.
 
     for label in recognizer.stream("rtsp://camera/live"):
         print(label.label, label.probability, label.latency)
@@ -15,23 +15,20 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.inference.clip_buffer import ClipBuffer, Counts
-from dualformer.inference.stream_reader import Reception, StreamEvent, StreamReader
+from dualformer.inference.clip_buffer import ClipBuffer, StreamCounts
+from dualformer.inference.stream_reader import ReaderSettings, StreamEvent, StreamReader
+from dualformer.inference.view_classifier import Prediction, ViewClassifier
 from dualformer.scoring.view_scores import average_views
 from dualformer.video.container import VideoError
 from dualformer.video.live_source import StreamSource
 
-if TYPE_CHECKING:
-    from dualformer.inference.recognizer import Prediction, Recognizer
+__all__ = ["Stream", "StreamCounts", "StreamEvent", "StreamLabel"]
 
-__all__ = ["Counts", "Stream", "StreamEvent", "StreamLabel"]
-
-_PATIENCE = 0.1
+_POLL = 0.1
 """Seconds after which the main thread looks whether it is to stop."""
 _GRACE = 10.0
 """Seconds beyond all time limits after which a thread that reads counts as hanging."""
@@ -46,7 +43,7 @@ class StreamLabel:
     """Of the clip's last frame, in the source's time: from the first frame since it was opened."""
     latency: float
     """Seconds from the arrival of that frame to this label."""
-    counts: Counts
+    counts: StreamCounts
 
     @property
     def label(self) -> str:
@@ -74,7 +71,7 @@ class Stream:
 
     def __init__(
         self,
-        recognizer: Recognizer,
+        classifier: ViewClassifier,
         source: str | Path,
         *,
         hop: float | None = None,
@@ -91,73 +88,72 @@ class Stream:
                 raise ValueError(f"{name} must be positive, not {value}")
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing must be at least 0 and less than 1, not {smoothing}")
-        self._recognizer = recognizer
+        self._classifier = classifier
         self.source = StreamSource.parse(source)
-        pre = recognizer.preprocessing
+        pre = classifier.preprocessing
         drops = realtime or self.source.kind != "file"
-        self._how = Reception(
+        self._settings = ReaderSettings(
             source=self.source,
             pre=pre,
-            crops=recognizer.views.crops,
+            crops=classifier.views.crops,
             timeout=timeout,
             realtime=realtime,
             drops=drops,
             options=options or {},
         )
-        self._latest = ClipBuffer(pre, hop=hop, waits=not drops)
+        self._buffer = ClipBuffer(pre, hop=hop, blocking=not drops)
         self._smoothing, self._seconds, self._give_up = smoothing, seconds, give_up
         self._on_event = on_event
         self._events: deque[StreamEvent] = deque(maxlen=100)
         self._stopped = threading.Event()
-        self._receiver: StreamReader | None = None
+        self._reader: StreamReader | None = None
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> StreamCounts:
         """So far."""
-        return self._latest.counts
+        return self._buffer.counts
 
     def stop(self) -> None:
         """Ends the iteration; from any thread or signal handler."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[StreamLabel]:
-        if self._receiver is not None:
+        if self._reader is not None:
             raise ValueError("a stream is iterated over once: make another")
-        self._receiver = self._start()
+        self._reader = self._start()
         begun = time.monotonic()
         mean: NDArray[np.float32] | None = None
         try:
             while not self._stopped.is_set():
-                taken = self._latest.take(_PATIENCE)
+                clip = self._buffer.take(_POLL)
                 self._pass_events_on()
                 if self._seconds is not None and time.monotonic() - begun >= self._seconds:
                     return
-                if taken is None:
-                    if self._latest.over:
-                        if self._latest.error is not None:
-                            raise self._latest.error
+                if clip is None:
+                    if self._buffer.over:
+                        if self._buffer.error is not None:
+                            raise self._buffer.error
                         return
                     self._watch()
                     continue
-                now = average_views(self._recognizer.predict_views(taken.views))
-                old = now if mean is None or taken.is_first else mean
-                blended: NDArray[np.float32] = self._smoothing * old + (1 - self._smoothing) * now
-                mean = blended
+                now = average_views(self._classifier.predict_views(clip.views))
+                old = now if mean is None or clip.is_first else mean
+                mean = np.asarray(self._smoothing * old + (1 - self._smoothing) * now, dtype=np.float32)
                 yield StreamLabel(
-                    prediction=self._recognizer.prediction_of(str(self.source), blended),
-                    seconds=taken.seconds,
-                    latency=time.monotonic() - taken.arrived,
-                    counts=self._latest.counts,
+                    prediction=self._classifier.prediction_of(str(self.source), mean),
+                    seconds=clip.seconds,
+                    latency=time.monotonic() - clip.arrived,
+                    counts=self._buffer.counts,
                 )
         finally:
             self._stopped.set()
-            self._latest.close()
-            self._receiver.join(timeout=2)
+            self._buffer.close()
+            self._reader.join(timeout=2)
 
     def _start(self) -> StreamReader:
-        receiver = StreamReader(self._how, self._latest, self._stopped, self._events.append)
-        receiver.start()
-        return receiver
+        reader = StreamReader(self._settings, self._buffer, self._stopped, self._events.append)
+        reader.start()
+        return reader
 
     def _pass_events_on(self) -> None:
         while self._events:
@@ -166,16 +162,16 @@ class Stream:
                 self._on_event(event)
 
     def _watch(self) -> None:
-        """Ends what is dead, and replaces a receiver that hangs."""
-        assert self._receiver is not None
+        """Ends what is dead, and replaces a reader that hangs."""
+        assert self._reader is not None
         now = time.monotonic()
-        if self._give_up is not None and now - self._latest.last_frame > self._give_up:
-            reason = f"no frame has come for {self._give_up:g} s (--give-up says how long to wait)"
+        if self._give_up is not None and now - self._buffer.last_frame > self._give_up:
+            reason = f"no frame has come for {self._give_up:g} s (`give_up` says how long to wait)"
             raise VideoError(str(self.source), reason)
         may_hang = self.source.kind in ("camera", "url")  # pipes are asked, files do not wait
-        if may_hang and now - self._receiver.beat > 2 * self._how.timeout + _GRACE:
-            self._receiver.abandon()
-            self._latest.reset()
-            self._latest.count("reconnects")
+        if may_hang and now - self._reader.beat > 2 * self._settings.timeout + _GRACE:
+            self._reader.abandon()
+            self._buffer.reset()
+            self._buffer.count("reconnects")
             self._events.append(StreamEvent(kind="lost", reason="it does not answer"))
-            self._receiver = self._start()
+            self._reader = self._start()

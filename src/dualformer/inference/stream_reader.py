@@ -1,4 +1,4 @@
-"""The thread that reads a stream: opens it, decodes it, keeps up with it, and opens it again when it is lost."""
+"""The thread that reads a stream: it opens and decodes it, skips frames to keep up, and reopens it when it is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import av.packet
 import av.video.frame
 
 from dualformer.inference.clip_buffer import ClipBuffer
-from dualformer.inference.sliding_windows import Sampler
+from dualformer.inference.sliding_windows import FrameSampler
 from dualformer.video.container import VideoError
 from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.live_source import LiveVideo, StreamSource
@@ -24,7 +24,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
 _GAP = 1.0
 """Seconds without a frame after which a clip does not go on, in a source that is live."""
 _DAMAGED = 300
-"""Packets in a row that do not decode: then the source is no use."""
+"""Packets in a row that do not decode before the source counts as lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class StreamEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reception:
-    """How a source is read."""
+class ReaderSettings:
+    """How a source is read: clips of ``crops`` views by ``pre``, ``timeout`` in seconds, ``options`` for FFmpeg."""
 
     source: StreamSource
     pre: Preprocessing
@@ -54,17 +54,21 @@ class Reception:
 
 
 class StreamReader(threading.Thread):
-    """Feeds ``latest`` until ``stopped``, or until a source that ends has ended.
+    """Feeds ``buffer`` until ``stopped``, or until a source that ends has ended.
 
-    ``tell`` hears of events, in this thread. `beat` says when it last did anything: a driver may hang for ever, and
-    then another receiver takes its place; `abandon` makes this one keep quiet from then on.
+    ``on_event`` is called in this thread. `beat` is the time of the last sign of life: a driver may hang for ever,
+    and then another reader takes its place; `abandon` makes this one keep quiet from then on.
     """
 
     def __init__(
-        self, how: Reception, latest: ClipBuffer, stopped: threading.Event, tell: Callable[[StreamEvent], None]
+        self,
+        settings: ReaderSettings,
+        buffer: ClipBuffer,
+        stopped: threading.Event,
+        on_event: Callable[[StreamEvent], None],
     ) -> None:
         super().__init__(name="receive", daemon=True)
-        self._how, self._latest, self._stopped, self._tell = how, latest, stopped, tell
+        self._settings, self._buffer, self._stopped, self._on_event = settings, buffer, stopped, on_event
         self._abandoned = False
         self.beat = time.monotonic()
 
@@ -72,20 +76,22 @@ class StreamReader(threading.Thread):
         self._abandoned = True
 
     def run(self) -> None:
-        source, wait = self._how.source, _FIRST_WAIT
+        source, wait = self._settings.source, _FIRST_WAIT
         opened = 0
         while not self._is_over():
             self.beat = time.monotonic()
             try:
-                live = LiveVideo(source, timeout=self._how.timeout, stopped=self._is_over, options=self._how.options)
+                live = LiveVideo(
+                    source, timeout=self._settings.timeout, stopped=self._is_over, options=self._settings.options
+                )
             except VideoError as error:
                 lost = error
             else:
                 opened += 1
                 if opened > 1:
-                    self._latest.count("reconnects")
-                self._tell(StreamEvent(kind="open"))
-                player = _Player(self._how, live, self._latest, self)
+                    self._buffer.count("reconnects")
+                self._on_event(StreamEvent(kind="open"))
+                player = _StreamDecoder(self._settings, live, self._buffer, self)
                 try:
                     player.play()
                     lost = VideoError(str(source), "it ended")
@@ -95,21 +101,21 @@ class StreamReader(threading.Thread):
                 finally:
                     live.close()
                 if ended and not self._is_over():
-                    self._latest.finish()
+                    self._buffer.finish()
                     return
                 wait = _FIRST_WAIT if player.frames else wait
             if self._is_over():
                 return
             if source.kind == "file":
-                self._latest.finish(lost)
+                self._buffer.finish(lost)
                 return
-            self._latest.reset()
-            self._tell(StreamEvent(kind="lost", reason=lost.reason, wait=wait))
+            self._buffer.reset()
+            self._on_event(StreamEvent(kind="lost", reason=lost.reason, wait=wait))
             self._stopped.wait(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
     def alive(self) -> bool:
-        """Notes that something was done. Whether to go on."""
+        """Notes a sign of life. Returns whether to go on."""
         self.beat = time.monotonic()
         return not self._is_over()
 
@@ -120,40 +126,40 @@ class StreamReader(threading.Thread):
         return self._abandoned or self._stopped.is_set()
 
 
-class _Player:
-    """One connection: from packets to samples, in step with time."""
+class _StreamDecoder:
+    """One connection: decodes packets and samples frames, in step with time."""
 
-    def __init__(self, how: Reception, live: LiveVideo, latest: ClipBuffer, receiver: StreamReader) -> None:
-        self._how, self._live, self._latest, self._receiver = how, live, latest, receiver
+    def __init__(self, settings: ReaderSettings, live: LiveVideo, buffer: ClipBuffer, reader: StreamReader) -> None:
+        self._settings, self._live, self._buffer, self._reader = settings, live, buffer, reader
         self._step = 1 / live.rate
-        self._sampler = Sampler(how.pre, how.crops)
+        self._sampler = FrameSampler(settings.pre, settings.crops)
         self._pictures: FrameConverter | None = None
         self._first: int | None = None
         self._seconds = -self._step
         self._base: float | None = None
-        """When second 0 would have come, had all come as promptly as the promptest frame did."""
+        """When second 0 would have come, had all frames come as promptly as the promptest did."""
         self._arrived = 0.0
-        clip = how.pre.frames * how.pre.stride / (how.pre.fps or live.rate)
+        clip = settings.pre.frames * settings.pre.stride / (settings.pre.fps or live.rate)
         self._late = max(0.5, clip / 2)
-        self._is_live = how.source.kind != "file" and not live.is_finite
-        self._drops = how.drops and (self._is_live or how.realtime)
-        latest.waits = not self._drops
+        self._is_live = settings.source.kind != "file" and not live.is_finite
+        self._drops = settings.drops and (self._is_live or settings.realtime)
+        buffer.blocking = not self._drops
         self.frames = 0
 
     def play(self) -> None:
         skipping, damaged = False, 0
         asked = time.monotonic()
         for packet in self._live.packets():
-            if not self._receiver.alive():
+            if not self._reader.alive():
                 return
             now = time.monotonic()
             # Who had to wait for a packet has all that there is: nothing can be behind.
             at_edge = now - asked > max(0.005, self._step / 2)
             if skipping and not (packet.is_keyframe and self._behind(packet, now) <= self._late / 2):
-                if at_edge and self._is_live and not self._how.realtime:
+                if at_edge and self._is_live and not self._settings.realtime:
                     self._base = None
-                self._latest.count("frames")
-                self._latest.count("dropped")
+                self._buffer.count("frames")
+                self._buffer.count("dropped")
                 asked = time.monotonic()
                 continue
             if skipping:
@@ -164,15 +170,15 @@ class _Player:
                 damaged = 0
             except av.error.FFmpegError as error:
                 damaged += 1
-                self._latest.count("frames")
-                self._latest.count("dropped")
+                self._buffer.count("frames")
+                self._buffer.count("dropped")
                 if damaged >= _DAMAGED:
                     reason = f"{damaged} packets in a row do not decode ({error.strerror})"
-                    raise VideoError(str(self._how.source), reason) from error
+                    raise VideoError(str(self._settings.source), reason) from error
                 frames = []
             for frame in frames:
                 behind = self._show(frame, at_edge=at_edge)
-                if not self._receiver.alive():
+                if not self._reader.alive():
                     return
                 if self._drops and behind > self._late:
                     skipping = True
@@ -182,7 +188,7 @@ class _Player:
         for frame in self._rest():
             self._show(frame, at_edge=False)
         for sample in self._sampler.finish():
-            self._latest.add(sample, self._arrived)
+            self._buffer.add(sample, self._arrived)
 
     def _rest(self) -> list[av.video.frame.VideoFrame]:
         try:
@@ -191,34 +197,34 @@ class _Player:
             return []
 
     def _show(self, frame: av.video.frame.VideoFrame, *, at_edge: bool) -> float:
-        """Passes a frame on, in time. Seconds that it is behind."""
+        """Passes a frame on, in time. Returns the seconds that it is behind."""
         follows = self._time(frame.pts)
         if not follows:
             self._start_over()
         if not follows or not self._drops:  # who waits for the network is never behind
             self._base = None
         now = time.monotonic()
-        if self._base is None or (not self._how.realtime and (at_edge or now - self._seconds < self._base)):
+        if self._base is None or (not self._settings.realtime and (at_edge or now - self._seconds < self._base)):
             self._base = now - self._seconds
         due = self._base + self._seconds
-        if self._how.realtime and now < due:
-            self._receiver.sleep(due - now)
+        if self._settings.realtime and now < due:
+            self._reader.sleep(due - now)
             now = time.monotonic()
         if self._pictures is None:
             size = (frame.height, frame.width)
-            self._pictures = FrameConverter(Path(self._how.source.name), size, lambda: size)
+            self._pictures = FrameConverter(Path(self._settings.source.name), size, lambda: size)
         before, self._arrived = self._arrived, due
         pictures = self._pictures
         for sample in self._sampler.add(self._seconds, lambda: pictures(frame)):
             # With a clock, what is certain now was seen in the frame before.
-            self._latest.add(sample, due if self._how.pre.fps is None else before)
+            self._buffer.add(sample, due if self._settings.pre.fps is None else before)
         self.frames += 1
-        self._latest.count("frames")
-        self._latest.last_frame = now
+        self._buffer.count("frames")
+        self._buffer.last_frame = now
         return now - due
 
     def _time(self, pts: int | None) -> bool:
-        """Moves on to the next frame's time. Whether it follows on the frame before."""
+        """Moves on to the next frame's time. Returns whether it follows on the frame before."""
         last, tick = self._seconds, self._live.tick
         self._seconds += self._step
         if pts is None or tick <= 0:
@@ -236,11 +242,11 @@ class _Player:
         return True
 
     def _behind(self, packet: av.packet.Packet, now: float) -> float:
-        """Seconds that a packet's frame would be behind."""
+        """Returns the seconds that a packet's frame would be behind."""
         if packet.pts is None or self._first is None or self._base is None:
             return 0.0
         return now - self._base - (packet.pts - self._first) * self._live.tick
 
     def _start_over(self) -> None:
-        self._latest.reset()
-        self._sampler = Sampler(self._how.pre, self._how.crops)
+        self._buffer.reset()
+        self._sampler = FrameSampler(self._settings.pre, self._settings.crops)

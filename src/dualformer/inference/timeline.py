@@ -3,18 +3,17 @@
     timeline = Recognizer.load("weights.safetensors").timeline("film.mp4")
     for segment in timeline.segments: ...
 
-Frames are thinned out, resized and cut as they are decoded; overlapping clips of them go through the network in
-batches. What is kept in memory is one clip, the batch, and the answers: a number for each class and clip.
+Overlapping clips go through the network in batches as the file is decoded. What is kept in memory is one clip, the
+batch, and the probabilities (C,) of each clip. Legend: n stretches of time between the starts of clips, C classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,32 +21,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.inference.prefetch import ahead
-from dualformer.inference.segments import Rules, Segment, find_segments
-from dualformer.inference.sliding_windows import Sampler, Window, Windows
+from dualformer.inference.segments import Segment, SegmentSettings, find_segments
+from dualformer.inference.sliding_windows import VideoSummary, Window, WindowReader
+from dualformer.inference.view_classifier import ViewClassifier
 from dualformer.scoring.view_scores import average_views
-from dualformer.video.container import VideoError
-from dualformer.video.playback import Playback, last_interval
-
-if TYPE_CHECKING:
-    from dualformer.inference.recognizer import Recognizer
+from dualformer.video.playback import Playback
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Timeline:
-    """What the network says of a video over time. n stretches of time, C classes."""
+    """What the network says of a video over time."""
 
     source: str
     labels: tuple[str, ...]
     bounds: NDArray[np.float64]
     """(n + 1,): seconds from the first frame at which stretches begin, and the end of the video."""
     probabilities: NDArray[np.float32]
-    """(n, C): smoothed, so that they are those of every clip around a stretch, averaged."""
+    """(n, C): of each stretch the mean over the clips around it."""
     segments: tuple[Segment, ...]
-    rules: Rules
-    clip: float
-    """Seconds of a clip."""
+    settings: SegmentSettings
     window: float
     """Seconds of the clips' centres that are averaged."""
+    clip: float
+    """Seconds of a clip."""
     frames: int
     """Of the video."""
     clips: int
@@ -63,7 +59,7 @@ class Timeline:
 
 
 def read_timeline(
-    recognizer: Recognizer,
+    classifier: ViewClassifier,
     path: str | Path,
     *,
     window: float | None = None,
@@ -74,121 +70,40 @@ def read_timeline(
     fps: float | None = None,
     progress: Callable[[float, float | None], None] | None = None,
 ) -> Timeline:
-    """What happens when in a video file.
+    """Returns what happens when in a video file.
 
-    ``hop``: seconds between the starts of two clips, half a clip if not given. ``window``: probabilities are averaged
-    over clips whose centres lie within so many seconds, those of one clip if not given. ``shortest``: seconds that a
-    segment lasts at least, three quarters of a clip if not given. ``threshold`` and ``background``: see `Rules`.
-    ``fps``: the rate of a folder of frames. ``progress`` is called with the seconds that are done and those there are,
-    if the file says so. Three crops are taken where the recogniser's views have three; the number of clips in its
-    views does not matter here.
+    ``hop``: seconds between the starts of two clips, half a clip if not given. ``window``, ``threshold``, ``shortest``
+    and ``background``: see `SegmentSettings`. ``fps``: the rate of a folder of frames. ``progress`` is called with the
+    seconds that are done and those there are, if the file says so. Three crops are taken where the classifier's views
+    have three; the number of clips in its views does not matter here.
 
     A video that cannot be read to its end gives what was there, and says so in ``error``. Raises ``FileNotFoundError``,
     ``VideoError`` where not one frame can be read, ``ValueError`` for settings that do not go together.
     """
-    smoothing = Smoothing(window=window, threshold=threshold, shortest=shortest, background=background)
-    smoothing.check(recognizer.labels)
-    pre, crops = recognizer.preprocessing, recognizer.views.crops
-    answers = Answers(recognizer.predict_views)
-    at_once = max(1, recognizer.views_per_batch // crops)
+    settings = SegmentSettings(window=window, threshold=threshold, shortest=shortest, background=background)
+    settings.check_labels(classifier.labels)
+    pre, crops = classifier.preprocessing, classifier.views.crops
+    scores = WindowScores(classifier.predict_views)
+    batch_size = max(1, classifier.views_per_batch // crops)
     with Playback(path, fps=fps, clock=pre.fps is not None) as playing:
-        cutter = Cutter(playing, Sampler(pre, crops), Windows(pre, hop=hop))
+        reader = WindowReader(playing, pre, crops=crops, hop=hop)
 
-        def told(done: float) -> None:
+        def tell(done: float) -> None:
             if progress is not None:
                 progress(done, playing.duration)
 
-        with closing(ahead(iter(cutter), depth=at_once)) as clips:
-            answers.add(clips, at_once, told)
-    if cutter.error is not None and not answers.rows:
-        raise cutter.error
-    timeline = answers.timeline(recognizer, cutter.footage(), smoothing, source=str(path))
+        with closing(ahead(iter(reader), depth=batch_size)) as windows:
+            scores.add(windows, batch_size, tell)
+    if reader.error is not None and not scores.rows:
+        raise reader.error
+    timeline = scores.timeline(classifier, reader.summary(), settings, source=str(path))
     if progress is not None:
         progress(timeline.seconds, timeline.seconds)
     return timeline
 
 
-@dataclass(frozen=True, kw_only=True)
-class Smoothing:
-    """How answers become segments: see `read_timeline`. ``ValueError`` for a window that is not positive."""
-
-    window: float | None = None
-    threshold: float = 0.5
-    shortest: float | None = None
-    background: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.window is not None and not self.window > 0:
-            raise ValueError(f"window must be positive, not {self.window}")
-        self.rules(1.0)
-
-    def check(self, labels: tuple[str, ...]) -> None:
-        """``ValueError`` for a background that is no class."""
-        if unknown := [name for name in self.background if name not in labels]:
-            raise ValueError(f"background: {unknown[0]!r} is none of the classes that the weights know")
-
-    def rules(self, clip: float) -> Rules:
-        """Those for clips of so many seconds."""
-        shortest = 0.75 * clip if self.shortest is None else self.shortest
-        return Rules(threshold=self.threshold, shortest=shortest, background=self.background)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Footage:
-    """What there was of a video that has been cut into clips."""
-
-    frames: int
-    end: float
-    """Seconds from the first frame to the end of the last."""
-    starts: tuple[float, ...]
-    """Seconds at which clips begin, also those that the video ends in."""
-    error: str | None = None
-    """Why it could not be read to its end; None where it was."""
-
-
-def _bounds(footage: Footage) -> NDArray[np.float64]:
-    """Where stretches begin, and the end. A picture has one stretch of no length: a second is written for it."""
-    starts, end = footage.starts, footage.end
-    return np.array([*(start for start in starts if start < end or start == starts[0]), end if end else 1.0])
-
-
-class Cutter:
-    """Iterates over the clips of a video, once. What stopped it early is in ``error``."""
-
-    def __init__(self, playing: Playback, sampler: Sampler, windows: Windows) -> None:
-        self._playing, self._sampler, self._windows = playing, sampler, windows
-        self._frames = 0
-        self._first = self._last = 0.0
-        self.error: VideoError | None = None
-
-    def __iter__(self) -> Iterator[Window]:
-        try:
-            for seconds, picture in self._playing:
-                self._first = seconds if self._frames == 0 else self._first
-                self._frames, self._last = self._frames + 1, seconds
-                for sample in self._sampler.add(seconds, picture):
-                    if window := self._windows.add(sample):
-                        yield window
-        except VideoError as error:
-            self.error = error
-        for sample in self._sampler.finish():
-            if window := self._windows.add(sample):
-                yield window
-        if window := self._windows.finish():
-            yield window
-
-    def footage(self) -> Footage:
-        """Of what has been iterated over."""
-        return Footage(
-            frames=self._frames,
-            end=self._last + last_interval(self._first, self._last, self._frames),
-            starts=tuple(self._windows.starts),
-            error=None if self.error is None else self.error.reason,
-        )
-
-
-class Answers:
-    """What the network said of every clip. ``predict``: views (n, T, h, w, 3) → probabilities (n, C)."""
+class WindowScores:
+    """Collects the probabilities of every clip. ``predict``: views (n, T, h, w, 3) → probabilities (n, C)."""
 
     def __init__(self, predict: Callable[[Tensor], NDArray[np.float32]]) -> None:
         self._predict = predict
@@ -197,9 +112,9 @@ class Answers:
         self.rows: list[NDArray[np.float32]] = []
         """(C,) of each clip: the mean over its crops."""
 
-    def add(self, clips: Iterator[Window], at_once: int, progress: Callable[[float], None] | None = None) -> None:
-        """Asks about clips, ``at_once`` of them together. ``progress`` is called with the seconds that are done."""
-        while batch := list(islice(clips, at_once)):
+    def add(self, windows: Iterator[Window], batch_size: int, progress: Callable[[float], None] | None = None) -> None:
+        """Predicts clips, ``batch_size`` at a time. ``progress`` is called with the seconds that are done."""
+        while batch := list(islice(windows, batch_size)):
             probabilities = self._predict(torch.cat([window.views for window in batch]))
             self.rows += list(average_views(probabilities.reshape(len(batch), len(batch[0].views), -1)))
             self._starts += [window.start for window in batch]
@@ -207,26 +122,29 @@ class Answers:
             if progress is not None:
                 progress(self._ends[-1])
 
-    def timeline(self, recognizer: Recognizer, footage: Footage, smoothing: Smoothing, *, source: str) -> Timeline:
-        """What they say of the video that the clips are of. There is at least one."""
+    def timeline(
+        self, classifier: ViewClassifier, video: VideoSummary, settings: SegmentSettings, *, source: str
+    ) -> Timeline:
+        """Returns the timeline of the ``video`` that the clips are of. There is at least one."""
         clip = float(np.mean(np.subtract(self._ends, self._starts)))
-        window = clip if smoothing.window is None else smoothing.window
-        bounds, rules = _bounds(footage), smoothing.rules(clip)
+        window = clip if settings.window is None else settings.window
+        settings = replace(settings, shortest=0.75 * clip if settings.shortest is None else settings.shortest)
+        bounds = _bounds(video)
         probabilities = self._smoothed(bounds, window)
-        labels, several = recognizer.labels, recognizer.card.multi_label
+        labels, multi_label = classifier.labels, classifier.card.multi_label
         return Timeline(
             source=source,
             labels=labels,
             bounds=bounds,
             probabilities=probabilities,
-            segments=tuple(find_segments(bounds, probabilities, labels, rules, multi_label=several)),
-            rules=rules,
-            clip=clip,
+            segments=tuple(find_segments(bounds, probabilities, labels, settings, multi_label=multi_label)),
+            settings=settings,
             window=window,
-            frames=footage.frames,
+            clip=clip,
+            frames=video.frames,
             clips=len(self.rows),
-            multi_label=several,
-            error=footage.error,
+            multi_label=multi_label,
+            error=video.error,
         )
 
     def _smoothed(self, bounds: NDArray[np.float64], window: float) -> NDArray[np.float32]:
@@ -243,3 +161,9 @@ class Answers:
             chosen = order[a:b] if b > a else order[[int(np.abs(centres - middles[i]).argmin())]]
             out[i] = np.mean([self.rows[number] for number in chosen.tolist()], axis=0)
         return out
+
+
+def _bounds(video: VideoSummary) -> NDArray[np.float64]:
+    """Where stretches begin, and the end. A picture has one stretch of no length: a second is written for it."""
+    starts, end = video.starts, video.end
+    return np.array([*(start for start in starts if start < end or start == starts[0]), end if end else 1.0])

@@ -1,4 +1,4 @@
-"""A timeline to be looked at: labels over time as a picture, and burnt into the video."""
+"""Draws a timeline as a picture, and burns its labels into the video."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dualformer.inference.segments import Segment
-from dualformer.inference.subtitles import clock
 from dualformer.inference.timeline import Timeline
+from dualformer.inference.timeline_files import format_time
 from dualformer.scoring.plots import save_figure, short_text
 from dualformer.video.encode import write_video
 from dualformer.video.playback import Playback
@@ -30,7 +30,7 @@ _RATES = (1.0, 60.0)
 
 
 def draw_timeline(path: Path, timeline: Timeline) -> None:
-    """A PNG: one row for each label, probabilities over time as shades of blue, segments as red bars below them.
+    """Draws a PNG: one row for each label, probabilities over time as shades of blue, segments as red bars below them.
 
     Labels with segments come first, in the order in which they happen; then those that came nearest. Of more than 16,
     those that last the shortest are left out.
@@ -51,7 +51,7 @@ def draw_timeline(path: Path, timeline: Timeline) -> None:
     axes.set_ylim(len(rows), 0)
     axes.set_xlim(0, timeline.seconds)
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 3, 6, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, digits=0 if timeline.seconds > 20 else 1)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_time(x, digits=0 if timeline.seconds > 20 else 1)))
     for row in range(1, len(rows)):
         axes.axhline(row, color="#d0d7de", linewidth=0.6)
     left_out = len({s.label for s in timeline.segments} - set(row_of))
@@ -87,7 +87,7 @@ def _thinned(
     return (sums / np.diff(edges)[:, None]).astype(np.float32), edges
 
 
-def burn(
+def write_labelled_video(
     timeline: Timeline,
     path: Path,
     *,

@@ -6,7 +6,7 @@ Evaluation, prediction and everything that is deployed get their answers here. L
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ Scores = TypeVar("Scores", Tensor, NDArray[np.float32])
 
 def average_views(scores: Scores) -> Scores:
     """Returns the mean over views: (..., V, K) → (..., K), of probabilities or of features."""
-    return scores.mean(-2)
+    return cast(Scores, scores.mean(-2))
 
 
 def to_probabilities(logits: Tensor, *, multi_label: bool) -> Tensor:

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from dualformer.explain.shown_clip import Moment, see_file
 from dualformer.inference.allocator import return_freed_memory
-from dualformer.inference.sliding_windows import Sampler, Windows
-from dualformer.inference.timeline import Cutter
+from dualformer.inference.sliding_windows import WindowReader
 from dualformer.video.clip_reader import views_from_reader
 from dualformer.video.container import FileLimitError, OpenVideo, VideoError
 from dualformer.video.file_limits import FileLimits, limit_files
@@ -108,16 +107,16 @@ def _send_windows(path: Path, settings: DecoderSettings, send: Send) -> None:
     pre = settings.preprocessing
     _check_opens(path)
     with Playback(path, clock=pre.fps is not None) as playing:
-        cutter = Cutter(playing, Sampler(pre, settings.views.crops), Windows(pre))
+        windows = WindowReader(playing, pre, crops=settings.views.crops)
         any_clip = False
-        for window in cutter:
+        for window in windows:
             send({"start": window.start, "end": window.end}, [window.views.numpy()])
             any_clip = True
-        if cutter.error is not None and (not any_clip or isinstance(cutter.error, FileLimitError)):
-            raise cutter.error
-        footage = cutter.footage()
-    starts = np.array(footage.starts, dtype=np.float64)
-    send({"frames": footage.frames, "end": footage.end, "error": footage.error, "last": True}, [starts])
+        if windows.error is not None and (not any_clip or isinstance(windows.error, FileLimitError)):
+            raise windows.error
+        summary = windows.summary()
+    starts = np.array(summary.starts, dtype=np.float64)
+    send({"frames": summary.frames, "end": summary.end, "error": summary.error, "last": True}, [starts])
 
 
 def _send_clip(path: Path, settings: DecoderSettings, send: Send) -> None:

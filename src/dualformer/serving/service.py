@@ -16,8 +16,9 @@ from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation_files import film, playing_rate
 from dualformer.explain.shown_clip import ShownClip
 from dualformer.inference.recognizer import Prediction, Recognizer
-from dualformer.inference.sliding_windows import Window
-from dualformer.inference.timeline import Answers, Footage, Smoothing, Timeline
+from dualformer.inference.segments import SegmentSettings
+from dualformer.inference.sliding_windows import VideoSummary, Window
+from dualformer.inference.timeline import Timeline, WindowScores
 from dualformer.scoring.view_scores import average_views
 from dualformer.serving.decoder_pool import DecoderPool, Message, Worker
 from dualformer.serving.decoder_process import DecoderSettings
@@ -199,22 +200,22 @@ class Service:
         recognizer = self.recognizer
         crops = recognizer.views.crops
         expected = (crops, *_clip_shape(recognizer))
-        footage: list[Footage] = []
+        summary: list[VideoSummary] = []
 
         def clips() -> Iterator[Window]:
             for message in worker.run("windows", str(path)):
                 header = message.header
                 if "last" in header:
                     starts = tuple(message.arrays[0].astype(float).tolist())
-                    footage.append(
-                        Footage(frames=header["frames"], end=header["end"], starts=starts, error=header["error"])
+                    summary.append(
+                        VideoSummary(frames=header["frames"], end=header["end"], starts=starts, error=header["error"])
                     )
                 else:
                     yield Window(header["start"], header["end"], torch.from_numpy(_pixels(message, expected)))
 
-        answers = Answers(lambda views: self._batcher.submit(views).result().probabilities)
-        answers.add(clips(), max(1, recognizer.views_per_batch // crops))
-        return answers.timeline(recognizer, footage[0], Smoothing(), source=path.name)
+        scores = WindowScores(lambda views: self._batcher.submit(views).result().probabilities)
+        scores.add(clips(), max(1, recognizer.views_per_batch // crops))
+        return scores.timeline(recognizer, summary[0], SegmentSettings(), source=path.name)
 
 
 def _only(messages: Iterator[Message]) -> Message:

@@ -7,8 +7,8 @@ from html import escape
 
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.segments import Segment
-from dualformer.inference.subtitles import clock
 from dualformer.inference.timeline import Timeline
+from dualformer.inference.timeline_files import format_time
 from dualformer.serving.service import Service
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
@@ -84,7 +84,7 @@ def timeline_html(timeline: Timeline, picture: bytes) -> str:
     """Returns a timeline: its picture, a PNG, and the table of its segments."""
     source = _inline("image/png", picture)
     count = len(timeline.segments)
-    about = f"{count} segment{'s' * (count != 1)} in {clock(timeline.seconds)}"
+    about = f"{count} segment{'s' * (count != 1)} in {format_time(timeline.seconds)}"
     broken = note_html(f"The video breaks off: {timeline.error}. This is what comes before.") if timeline.error else ""
     alt = f"Probabilities of the labels over time: {about}, listed below."
     return (
@@ -109,7 +109,8 @@ def _table(segments: tuple[Segment, ...], about: str) -> str:
     if not segments:
         return note_html("No class is likely enough for a segment.")
     rows = "".join(
-        f"<tr><td>{clock(s.start)} – {clock(s.end)}</td><td>{escape(s.label)}</td><td>{s.probability:.1%}</td></tr>"
+        f"<tr><td>{format_time(s.start)} – {format_time(s.end)}</td>"
+        f"<td>{escape(s.label)}</td><td>{s.probability:.1%}</td></tr>"
         for s in segments[:_MOST_SEGMENTS]
     )
     more = note_html(f"… and {len(segments) - _MOST_SEGMENTS} more.") if len(segments) > _MOST_SEGMENTS else ""

@@ -1,7 +1,7 @@
-"""Tables of answers, one row for each file: CSV, JSON lines, Parquet, or NumPy's .npy with a CSV beside it.
+"""Reads and writes tables with one row for each file: CSV, JSON lines, Parquet, or NumPy's .npy with a CSV beside it.
 
-A row is a dict of its columns; what a row does not have is None. Rows are written as they come, so that a table may be
-larger than memory.
+A row is a dict by column; None stands for no value. Rows are written as they come, so that a table may be larger than
+memory.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write, write_csv
 
-Kind = Literal["text", "number", "count", "vector"]
-Columns = Mapping[str, Kind]
+ColumnType = Literal["text", "number", "count", "vector"]
+Columns = Mapping[str, ColumnType]
 Row = dict[str, Any]
 """Text, a float, an int, or for a vector a NumPy array (C,) of float32."""
 
@@ -34,7 +34,7 @@ class TableError(DualFormerError):
 
 
 def formats(columns: Columns) -> tuple[str, ...]:
-    """The endings of files that such a table can be written to."""
+    """Returns the endings of files that such a table can be written to."""
     return (".npy", ".parquet", ".jsonl") if "vector" in columns.values() else (".parquet", ".csv", ".jsonl")
 
 
@@ -48,7 +48,7 @@ def check_format(path: Path, columns: Columns) -> None:
 
 
 def index_of(path: Path) -> Path:
-    """The CSV file that says which file each row of ``path``, an .npy file, is of."""
+    """Returns the CSV file that names the file of each row of ``path``, an .npy file."""
     return path.with_name(f"{path.name}.csv")
 
 
@@ -72,7 +72,7 @@ def write_table(path: Path, columns: Columns, rows: Iterable[Row], *, width: int
 
 
 def read_table(path: Path, columns: Columns) -> Iterator[Row]:
-    """The rows of such a file. Raises `TableError` for a file that is no table with these columns."""
+    """Yields the rows of such a file. Raises `TableError` for a file that is no table with these columns."""
     ending = path.suffix.lower()
     try:
         if ending == ".npy":
@@ -81,18 +81,18 @@ def read_table(path: Path, columns: Columns) -> Iterator[Row]:
             yield from _read_parquet(path, columns)
         elif ending == ".jsonl":
             with path.open(encoding="utf-8") as file:
-                yield from (unpacked(line, columns) for line in file)
+                yield from (row_from_json(line, columns) for line in file)
         else:
             yield from _read_csv(path, columns)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise TableError(
             f"{path}: it does not hold answers that could be gone on from ({' '.join(str(error).split())}); "
-            "choose another --out, or say --fresh to replace it"
+            "choose another `out`, or say `fresh=True` to replace it"
         ) from error
 
 
-def packed(row: Row, columns: Columns) -> str:
-    """A row as one line of JSON."""
+def row_to_json(row: Row, columns: Columns) -> str:
+    """Returns a row as one line of JSON, vectors in base 85."""
     content = {
         name: base64.b85encode(row[name].tobytes()).decode()
         if kind == "vector" and row.get(name) is not None
@@ -102,8 +102,8 @@ def packed(row: Row, columns: Columns) -> str:
     return json.dumps(content)
 
 
-def unpacked(line: str | bytes, columns: Columns) -> Row:
-    """The inverse of `packed`; it reads plain lists of numbers, too. Raises ``ValueError`` for another line."""
+def row_from_json(line: str | bytes, columns: Columns) -> Row:
+    """Returns the row of a line, whose vectors may also be lists of numbers. Raises ``ValueError`` for another line."""
     content = json.loads(line)
     if not isinstance(content, dict) or list(content) != list(columns):
         raise ValueError(f"columns other than {', '.join(columns)}")
@@ -118,12 +118,7 @@ def unpacked(line: str | bytes, columns: Columns) -> Row:
 def _write_lines(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
-            plain = {name: _listed(row.get(name)) for name in columns}
-            file.write(json.dumps(plain) + "\n")
-
-
-def _listed(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
+            file.write(json.dumps({name: row.get(name) for name in columns}, default=np.ndarray.tolist) + "\n")
 
 
 def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Segments as text: tables for programs, subtitles (WebVTT) for players, a clock for people."""
+"""Writes timelines: tables and JSON for programs, subtitles (WebVTT) for players."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _BEST = 3
 """Classes that are written down for every stretch of time."""
 
 
-def clock(seconds: float, *, digits: int = 1) -> str:
-    """``1:02:03.4``; hours only where there are any."""
+def format_time(seconds: float, *, digits: int = 1) -> str:
+    """Returns seconds as ``1:02:03.4``; hours only where there are any."""
     units = round(max(0.0, seconds) * 10**digits)
     whole, part = divmod(units, 10**digits)
     minutes, rest = divmod(whole, 60)
@@ -28,7 +28,7 @@ def clock(seconds: float, *, digits: int = 1) -> str:
 
 
 def web_vtt(segments: Iterable[Segment]) -> str:
-    """Subtitles, one for each segment: its label and probability."""
+    """Returns subtitles, one for each segment: its label and probability."""
     parts = ["WEBVTT\n"]
     for number, segment in enumerate(segments, 1):
         text = " ".join(segment.label.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -38,13 +38,13 @@ def web_vtt(segments: Iterable[Segment]) -> str:
 
 
 def segments_csv(segments: Iterable[Segment]) -> str:
-    """Columns start, end (seconds), label, probability."""
+    """Returns a CSV table with columns start, end (seconds), label, probability."""
     rows = ([f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.probability:.6f}"] for s in segments)
     return csv_text(["start", "end", "label", "probability"], rows)
 
 
 def windows_csv(timeline: Timeline) -> str:
-    """What segments were made from: the most probable classes of every stretch of time, smoothed."""
+    """Returns a CSV table of what segments were made from: the likeliest classes of every stretch of time, smoothed."""
     best = min(_BEST, len(timeline.labels))
     header = ["start", "end"]
     for place in range(1, best + 1):
@@ -59,8 +59,8 @@ def windows_csv(timeline: Timeline) -> str:
     return csv_text(header, rows())
 
 
-def as_json(timeline: Timeline) -> dict[str, object]:
-    """The segments and how they were found, without the probabilities of every stretch."""
+def timeline_json(timeline: Timeline) -> dict[str, object]:
+    """Returns the segments and how they were found, without the probabilities of every stretch."""
     return {
         "source": timeline.source,
         "seconds": round(timeline.seconds, 3),
@@ -68,9 +68,9 @@ def as_json(timeline: Timeline) -> dict[str, object]:
         "clips": timeline.clips,
         "clip_seconds": round(timeline.clip, 3),
         "window_seconds": round(timeline.window, 3),
-        "threshold": timeline.rules.threshold,
-        "shortest_seconds": round(timeline.rules.shortest, 3),
-        "background": list(timeline.rules.background),
+        "threshold": timeline.settings.threshold,
+        "shortest_seconds": round(timeline.settings.shortest or 0.0, 3),
+        "background": list(timeline.settings.background),
         "multi_label": timeline.multi_label,
         "error": timeline.error,
         "segments": [
@@ -80,18 +80,17 @@ def as_json(timeline: Timeline) -> dict[str, object]:
     }
 
 
-def write_texts(timeline: Timeline, folder: Path, stem: str) -> list[Path]:
-    """``STEM.csv``, ``STEM.json``, ``STEM.windows.csv`` and ``STEM.vtt``; each appears whole or not at all."""
+def write_timeline_files(timeline: Timeline, folder: Path, stem: str) -> list[Path]:
+    """Writes ``STEM.csv``, ``STEM.json``, ``STEM.windows.csv`` and ``STEM.vtt``; each appears whole or not at all."""
     texts = {
         ".csv": segments_csv(timeline.segments),
-        ".json": json.dumps(as_json(timeline), indent=2, ensure_ascii=False) + "\n",
+        ".json": json.dumps(timeline_json(timeline), indent=2, ensure_ascii=False) + "\n",
         ".windows.csv": windows_csv(timeline),
         ".vtt": web_vtt(timeline.segments),
     }
-    paths = [folder / f"{stem}{ending}" for ending in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_text(path, text)
-    return paths
+    for ending, text in texts.items():
+        write_text(folder / f"{stem}{ending}", text)
+    return [folder / f"{stem}{ending}" for ending in texts]
 
 
 def _stamp(seconds: float) -> str:

@@ -1,0 +1,180 @@
+"""Views of a video in, probabilities or features out: what `Recognizer`, streams and timelines are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualformer.inference.device import choose_device, compile_on, open_on
+from dualformer.model.compiling import CompileMode
+from dualformer.model.network import DualFormer
+from dualformer.scoring.view_scores import Precision, view_features, view_probabilities
+from dualformer.video.preprocessing import DEFAULT_VIEWS, Preprocessing
+from dualformer.video.views import Views
+from dualformer.weights.card import Card
+from dualformer.weights.exported.exported_network import ExportedNetwork
+from dualformer.weights.open_network import Network
+
+Self = TypeVar("Self", bound="ViewClassifier")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What the network says about one video."""
+
+    labels: tuple[str, ...]
+    """All classes, in the order of the classifier."""
+    probabilities: NDArray[np.float32]
+    """(classes,), summing to 1; of multi-label weights each for itself."""
+    source: str
+    """The file, or "frames"."""
+    multi_label: bool = False
+    """Whether the video may be of several classes, or of none."""
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The ``k`` most likely classes with their probabilities, best first; all of them where there are fewer."""
+        if k < 1:
+            raise ValueError(f"the number of classes to name must be at least 1, not {k}")
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.labels[i], float(self.probabilities[i])) for i in order.tolist()]
+
+    def above(self, threshold: float = 0.5) -> list[tuple[str, float]]:
+        """The classes that are at least as likely, best first: of multi-label weights, what the video is said to be."""
+        return [(label, probability) for label, probability in self.top(len(self.labels)) if probability >= threshold]
+
+    @property
+    def label(self) -> str:
+        """The most likely class."""
+        return self.top(1)[0][0]
+
+    @property
+    def probability(self) -> float:
+        """Of the most likely class."""
+        return self.top(1)[0][1]
+
+    def __str__(self) -> str:
+        named = self.above() if self.multi_label else self.top(1)
+        return f"{self.source}: {', '.join(f'{label} ({p:.1%})' for label, p in named) or 'none of the classes'}"
+
+
+class ViewClassifier:
+    """Weights ready to label views: the network on its device, its labels, and how it wants its input.
+
+    ``model``: a network, or an exported one. ``views``: clips x crops of each video that are looked at; their
+    probabilities are averaged. ``views_per_batch`` of them go through the network at a time: memory follows this
+    number, not the video's length nor the views. ``precision``: float32 unless said; an exported model computes in its
+    own. ``compile_mode``: of ``torch.compile``, see `dualformer.model.compiling`.
+    Raises ``ValueError`` for a network without a classifier or one that the card does not describe, and for an exported
+    model that is to be compiled, does not run on the device, or does not compute in the precision that is asked for;
+    ``CompileError`` where PyTorch cannot compile.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        card: Card,
+        *,
+        device: str | torch.device = "auto",
+        views: Views | str = DEFAULT_VIEWS,
+        views_per_batch: int = 4,
+        precision: Precision | None = None,
+        compile_mode: CompileMode | None = None,
+    ) -> None:
+        if card.config != (model.card if isinstance(model, ExportedNetwork) else model).config:
+            raise ValueError("the card describes another network: make it with config=model.config")
+        if card.config.num_classes == 0:
+            raise ValueError("the network has no classifier, so it names no classes: give it one with reset_classifier")
+        if views_per_batch < 1:
+            raise ValueError(f"views_per_batch must be at least 1, not {views_per_batch}")
+        if isinstance(model, ExportedNetwork):
+            self.precision = model.check_precision(precision)
+            model.place(device if device == "auto" else choose_device(device))
+            self.device = model.device
+        else:
+            self.precision = precision or "float32"
+            self.device = choose_device(device)
+            model = model.to(self.device).eval()
+        self.network: Network = model
+        self._compiled = compile_on(model, compile_mode, device=self.device) if compile_mode else None
+        self.card = card
+        self.views = Views.parse(views)
+        self.views_per_batch = views_per_batch
+        self.labels: tuple[str, ...] = card.class_names
+        """Class names; numbers where the weights have no names."""
+
+    @classmethod
+    def load(
+        cls: type[Self],
+        weights: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        views: Views | str = DEFAULT_VIEWS,
+        views_per_batch: int = 4,
+        precision: Precision | None = None,
+        threads: int | None = None,
+        compile_mode: CompileMode | None = None,
+    ) -> Self:
+        """From a weights file, a folder, a hub id, or an exported model.
+
+        ``threads``: of a CPU, for exported models; None: as many as PyTorch uses.
+        Raises ``FileNotFoundError``, ``WeightsError`` for what is no weights file, and what the class does.
+        """
+        chosen = Views.parse(views)  # a wrong option shows before anything is loaded
+        model, card, target = open_on(weights, device, threads=threads)
+        return cls(
+            model,
+            card,
+            device=target,
+            views=chosen,
+            views_per_batch=views_per_batch,
+            precision=precision,
+            compile_mode=compile_mode,
+        )
+
+    @property
+    def model(self) -> DualFormer:
+        """The network, with its insides. Raises ``ValueError`` for an exported model, which has none to be seen."""
+        if isinstance(self.network, ExportedNetwork):
+            raise ValueError(f"{self.network.name} is an exported model: load the weights that it was made from")
+        return self.network
+
+    @property
+    def computing(self) -> Network:
+        """What views go through: the network, or what it was compiled to, with the same weights."""
+        return self.network if self._compiled is None else self._compiled
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.card.preprocessing
+
+    def predict_views(self, views: Tensor) -> NDArray[np.float32]:
+        """Probabilities (V, classes) of uint8 views (V, T, h, w, 3), ``views_per_batch`` at a time."""
+        scores = view_probabilities(
+            self.computing, views, self.preprocessing, multi_label=self.card.multi_label, **self._settings
+        )
+        return scores.numpy()
+
+    def embed_views(self, views: Tensor) -> NDArray[np.float32]:
+        """Features (V, C) of uint8 views (V, T, h, w, 3), before the classifier, ``views_per_batch`` at a time.
+
+        Raises ``ValueError`` for an exported model, which gives none.
+        """
+        network = self.model if self._compiled is None else self._compiled
+        return view_features(network, views, self.preprocessing, **self._settings).numpy()
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        precision = "bfloat16" if self.precision == "bfloat16" else "float32"
+        return {"device": self.device, "batch_size": self.views_per_batch, "precision": precision}
+
+    def prediction_of(self, source: str, probabilities: NDArray[np.float32]) -> Prediction:
+        """Probabilities (classes,) with their labels."""
+        return Prediction(
+            labels=self.labels, probabilities=probabilities, source=source, multi_label=self.card.multi_label
+        )
