@@ -65,7 +65,7 @@ def test_a_video_that_does_not_decode_is_named_in_one_line(
         message = str(raised.value)
         assert str(path) in message
         assert "dualformer check" in message
-        assert "--manifest" in message
+        assert "`manifest`" in message
         assert "\n" not in message
 
 

@@ -250,8 +250,8 @@ def _check_labels(card: Card, videos: VideoList) -> None:
         )
     if card.multi_label and not videos.multi_label:
         raise DatasetError(
-            f"{videos.source}: its videos have one label each, and the weights were trained with `multi_label=True`: judge "
-            "them by a CSV file with all labels of every video"
+            f"{videos.source}: its videos have one label each, and the weights were trained with `multi_label=True`: "
+            "judge them by a CSV file with all labels of every video"
         )
 
 
