@@ -191,15 +191,17 @@ def _paper(
     expected: str,
     *,
     source: tuple[str, str],
-    start: str,
+    weights: Mapping[str, str],
     views: str,
     needs: Mapping[str, str],
     settings: Mapping[str, Any],
     text: tuple[str, ...],
 ) -> Recipe:
-    """``source``: the data set's name and what ``data`` is in commands; ``text``: paragraphs but for the command."""
+    """``source`` is the data set's name and ``data`` in commands, ``weights`` the files named there, ``text`` all
+    paragraphs but the command."""
+    given = "\n    ".join(f"--{option} {file}.safetensors" for option, file in weights.items())
     command = (
-        f"dualformer train {name} --data {source[1]} --from {start}\n"
+        f"dualformer train {name} --data {source[1]} {given}\n"
         f"dualformer evaluate runs/train/best.safetensors --data {source[1]} --views {views}"
     )
     told = _text(title, dict(zip((*HEADINGS, "The release"), (*text[:4], command, text[4]), strict=True)))
@@ -217,7 +219,7 @@ def _kinetics(
         title,
         expected,
         source=(f"Kinetics-{classes}", f"kinetics{classes}:K{classes}"),
-        start=f"{images[0]}.safetensors" + ("\n    --teacher BASE-K400.safetensors" if taught else ""),
+        weights={"from": images[0], **({"teacher": "BASE-K400"} if taught else {})},
         views="4x1",
         needs={"start": images[1], **({"teacher": _TEACHER} if taught else {})},
         settings={
@@ -249,7 +251,7 @@ def _transfer(
         title,
         expected,
         source=(f"{data}, split 1" if "@1" in path else data, path),
-        start="SMALL-K400.safetensors" if small else "TINY-K400.safetensors",
+        weights={"from": "SMALL-K400" if small else "TINY-K400"},
         views=views,
         needs={"start": f"{kind} trained on Kinetics-400; the released weights go through `dualformer convert` first"},
         settings={
