@@ -20,6 +20,7 @@ from dualformer.model.config import Config, Scale, Stage
 from dualformer.model.network import DualFormer
 from dualformer.training import loop as loop_room
 from dualformer.training import run_folder
+from dualformer.training.callbacks import Callback
 from dualformer.training.distributed import Processes, is_first, open_fabric
 from dualformer.training.feed import RunClips
 from dualformer.training.loop import Loop
@@ -78,7 +79,7 @@ class Noise(Dataset[dict[str, Tensor]]):
         return self.length
 
 
-class Losses:
+class Losses(Callback):
     """A watcher that keeps every step's numbers, across the parts of a run that was resumed."""
 
     def __init__(self, path: Path) -> None:

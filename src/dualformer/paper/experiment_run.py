@@ -23,6 +23,7 @@ from dualformer.paper.drift_objective import DriftObjective
 from dualformer.paper.experiment import RESULT, Experiment, Run
 from dualformer.paper.relation_clips import RelationClips, RelationCurriculum, Relations
 from dualformer.training.build import augmentation_fingerprint
+from dualformer.training.callbacks import Callback
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.feed import RunClips
 from dualformer.training.loop import Loop
@@ -43,7 +44,7 @@ CONTROLS = ("still", "shuffled")
 """Test clips of which one frame is repeated, and such with their frames in another order."""
 
 
-class Heartbeat:
+class Heartbeat(Callback):
     """A callback that writes how far a run is, and ends it if its parent process has gone: otherwise it would go on
     beside its successor."""
 
@@ -60,9 +61,6 @@ class Heartbeat:
         if time.monotonic() - self._written_at > 2:
             self._written_at = time.monotonic()
             self._path.write_text(json.dumps(step / self._steps))
-
-    def on_epoch(self, epoch: Mapping[str, Any], confusion: Tensor | None) -> None:
-        pass
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)

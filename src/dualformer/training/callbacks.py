@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -20,26 +20,23 @@ CONFUSION = "confusion"
 """The folder of the confusion matrices in that of the run."""
 
 
-class Callback(Protocol):
-    """An observer of a run. The first process calls it."""
+class Callback:
+    """An observer of a run, which does nothing by itself. The first process calls it."""
 
     def on_step(self, step: int, values: Mapping[str, float]) -> None:
         """Is called after an optimizer step with ``loss``, ``lr``, ``grad_norm``, ``clips_per_second``."""
-        ...
 
     def on_epoch(self, epoch: Mapping[str, Any], confusion: Tensor | None) -> None:
         """Is called after an epoch with its line in metrics.jsonl and the confusion matrix of validation, C×C int64.
 
         Its rows are true classes. There is none where clips may have several labels.
         """
-        ...
 
     def close(self) -> None:
         """Is called when the run is over, or was stopped."""
-        ...
 
 
-class TensorBoardCallback:
+class TensorBoardCallback(Callback):
     """Writes event files to ``out/tensorboard``: see them with ``tensorboard --logdir`` and the folder of the runs.
 
     It needs the extra ``log``. Nothing is written before the first value comes. Whatever an interrupted run wrote of
@@ -85,7 +82,7 @@ class TensorBoardCallback:
         return self._opened
 
 
-class ConfusionCallback:
+class ConfusionCallback(Callback):
     """Draws the validation set's confusion matrix after every ``every``-th epoch.
 
     The pictures are ``confusion/epoch-0012.png`` in ``out``; ``labels`` are the classes in order.
@@ -94,9 +91,6 @@ class ConfusionCallback:
     def __init__(self, out: Path, labels: tuple[str, ...], every: int) -> None:
         assert every > 0
         self.folder, self.labels, self.every = out / CONFUSION, labels, every
-
-    def on_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Nothing: a confusion matrix is of a validation."""
 
     def on_epoch(self, epoch: Mapping[str, Any], confusion: Tensor | None) -> None:
         number = int(epoch["epoch"])
@@ -109,6 +103,3 @@ class ConfusionCallback:
         title = f"epoch {number}: {right} of {total} validation videos right ({right / max(1, total):.1%})"
         self.folder.mkdir(parents=True, exist_ok=True)
         draw_confusion(self.folder / f"epoch-{number:04d}.png", matrix, self.labels, title=title)
-
-    def close(self) -> None:
-        """Nothing is held open."""

@@ -127,7 +127,12 @@ def compute_class_weights(
         weights = read_class_weights(how, classes)
         return weights, f"class weights of {how}: {_in_words(weights)}"
     if multi_label:
-        weights = {name: _positive_weight(name, counts[name], videos) for name in classes}
+        if everywhere := [name for name in classes if counts[name] >= videos]:
+            raise DatasetError(
+                f"`class_weights={BALANCED}`: every video to train on has the label {everywhere[0]!r}, so there is "
+                "nothing to tell it from: add videos without it, or leave the label out"
+            )
+        weights = {name: (videos - counts[name]) / counts[name] for name in classes}
         return weights, f"class weights: videos without the class over those with it: {_in_words(weights)}"
     weights = {name: videos / (len(classes) * counts[name]) for name in classes}
     return weights, f"class weights: videos over {len(classes)} classes x those of the class: {_in_words(weights)}"
@@ -170,15 +175,6 @@ def _number(text: str, place: str) -> float:
     if not 0 < weight < math.inf:
         raise DatasetError(f"{place}: a weight is a number more than 0, not {text!r}")
     return weight
-
-
-def _positive_weight(name: str, count: int, videos: int) -> float:
-    if count >= videos:
-        raise DatasetError(
-            f"`class_weights={BALANCED}`: every video to train on has the label {name!r}, so there is nothing to tell "
-            "it from: add videos without it, or leave the label out"
-        )
-    return (videos - count) / count
 
 
 def _in_words(weights: Mapping[str, float]) -> str:

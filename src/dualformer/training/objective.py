@@ -65,8 +65,7 @@ class ClipObjective(nn.Module):
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
         logits = self.model(normalize(batch["clip"], self.preprocessing)).float()
-        weights = self.clip_weights(batch)
-        return ObjectiveOutput(self.classification_loss(logits, batch), logits, {}, _total(weights))
+        return ObjectiveOutput(self.classification_loss(logits, batch), logits, {}, self.batch_weight(batch))
 
     def classification_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return self.loss(logits, _target(batch))
@@ -74,6 +73,11 @@ class ClipObjective(nn.Module):
     def clip_weights(self, batch: Batch) -> Tensor | None:
         """Returns what each clip counts for, B; None where all count alike."""
         return self.loss.clip_weights(_target(batch))
+
+    def batch_weight(self, batch: Batch) -> Tensor | None:
+        """Returns what the batch counts for among others; None where all clips count alike."""
+        weights = self.clip_weights(batch)
+        return None if weights is None else weights.sum()
 
 
 class MotionObjective(ClipObjective):
@@ -169,7 +173,8 @@ class DistillationObjective(ClipObjective):
             assert scores is not None
             parts["teacher"] = distillation_loss(logits, scores.clip, options.temperature, weights)
         loss = torch.stack([loss for name, loss in parts.items() if name != "clip"]).mean()
-        return ObjectiveOutput(torch.lerp(parts["clip"], loss, options.distill_weight), logits, parts, _total(weights))
+        loss = torch.lerp(parts["clip"], loss, options.distill_weight)
+        return ObjectiveOutput(loss, logits, parts, self.batch_weight(batch))
 
 
 _DECISIVE = ("distill", "distill_weight", "temperature", "teacher_topk", "teacher_rest")
@@ -256,10 +261,6 @@ def _objective(
 
 def _target(batch: Batch) -> Tensor:
     return batch.get("target", batch["label"])
-
-
-def _total(weights: Tensor | None) -> Tensor | None:
-    return None if weights is None else weights.sum()
 
 
 def motion_targets(moving: Tensor, velocity: Tensor, tokens: torch.Size, quarters: int) -> Tensor:

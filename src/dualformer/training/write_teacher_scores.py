@@ -88,7 +88,7 @@ def write_scores(
     todo, found = _missing(out, videos)
     begun, done, clips, written = time.monotonic(), 0, 0, 0
     bad: list[DualFormerError] = []
-    parts: dict[int, list[_Part]] = {}
+    parts: dict[int, list[dict[str, Tensor]]] = {}
     loader = DataLoader(
         _VideoClips(todo, card.preprocessing, at_once),
         batch_size=None,
@@ -115,17 +115,6 @@ def write_scores(
     return WrittenScores(
         videos=found + len(todo) - len(bad), found=found, clips=clips, bytes=written, seconds=seconds, bad=bad
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """Scores of consecutive tokens."""
-
-    values: Tensor
-    classes: Tensor
-    times: NDArray[np.float64]
-    rows: NDArray[np.float64]
-    columns: NDArray[np.float64]
 
 
 _Piece = tuple[Tensor, NDArray[np.float64]] | DualFormerError | None
@@ -167,7 +156,8 @@ def _score_clips(
     *,
     topk: int,
     precision: Precision,
-) -> _Part:
+) -> dict[str, Tensor]:
+    """Returns the scores of clips (n, T, h, w, 3) by the names of `read_scores`, tokens in the order of their times."""
     device = model.norm.weight.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         scores = model.token_scores(model.forward_features(normalize(clips.to(device), pre)))
@@ -178,26 +168,22 @@ def _score_clips(
         raise TeacherError("the teacher's scores are no numbers, or too large for float16: its weights are damaged")
     kind = torch.uint8 if count <= 2**8 else torch.int16 if count <= 2**15 else torch.int32
     grid = TokenGrid(model.config, (clips.shape[1], clips.shape[2], clips.shape[3]))
-    return _Part(
-        values=values.flatten(0, 1),
-        classes=highest.indices.to(kind).cpu().flatten(0, 1),
-        times=np.concatenate([grid.in_time(each)[0] for each in times]),
-        rows=grid.along(1, 0.0, 1.0)[0],
-        columns=grid.along(2, 0.0, 1.0)[0],
-    )
+    return {
+        "values": values.flatten(0, 1),
+        "classes": highest.indices.to(kind).cpu().flatten(0, 1),
+        "times": torch.from_numpy(np.concatenate([grid.in_time(each)[0] for each in times])),
+        "rows": torch.from_numpy(grid.along(1, 0.0, 1.0)[0]),
+        "columns": torch.from_numpy(grid.along(2, 0.0, 1.0)[0]),
+    }
 
 
-def _write_file(path: Path, parts: list[_Part]) -> int:
+def _write_file(path: Path, parts: list[dict[str, Tensor]]) -> int:
     """Writes the file of a video and returns its size in bytes. Where clips overlap, the earlier one is kept."""
-    times = np.concatenate([part.times for part in parts])
-    before = np.maximum.accumulate(np.concatenate([[-np.inf], times[:-1]]))
-    kept = torch.from_numpy(times > before)
-    tensors = {
-        "values": torch.cat([part.values for part in parts])[kept],
-        "classes": torch.cat([part.classes for part in parts])[kept],
-        "times": torch.from_numpy(times)[kept],
-        "rows": torch.from_numpy(parts[0].rows),
-        "columns": torch.from_numpy(parts[0].columns),
+    tensors = {name: torch.cat([part[name] for part in parts]) for name in ("values", "classes", "times")}
+    times = tensors["times"].numpy()
+    kept = torch.from_numpy(times > np.maximum.accumulate(np.concatenate([[-np.inf], times[:-1]])))
+    tensors = {name: tensor[kept] for name, tensor in tensors.items()} | {
+        name: parts[0][name] for name in ("rows", "columns")
     }
     atomic_write(path, lambda temporary: save_file(tensors, temporary))
     return path.stat().st_size
