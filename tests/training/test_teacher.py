@@ -311,16 +311,16 @@ def test_what_cannot_teach_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher": "a", "teacher_scores": "b"}, "--teacher-scores takes the place of --teacher"),
-        ({"distill": "clip"}, "--distill does nothing without --teacher or --teacher-scores"),
-        ({"teacher_topk": 3}, "--teacher-topk does nothing without"),
-        ({"teacher": "a", "teacher_topk": 0}, "--teacher-topk must be more than 0"),
-        ({"teacher": "a", "distill_weight": 1.5}, "--distill-weight is 1.5"),
-        ({"teacher": "a", "distill_weight": 0.0}, "--distill-weight is 0.0"),
-        ({"teacher": "a", "temperature": 2.0}, "--temperature is for --distill clip or both"),
-        ({"teacher": "a", "distill": "clip", "temperature": 0.0}, "--temperature must be more than 0"),
-        ({"teacher": "a", "distill": "clip", "teacher_rest": "zero"}, "--teacher-rest is for --distill tokens or both"),
-        ({"teacher_scores": "b", "distill": "both"}, "for --distill both give the --teacher itself"),
+        ({"teacher": "a", "teacher_scores": "b"}, "`teacher_scores` takes the place of `teacher`"),
+        ({"distill": "clip"}, "`distill` does nothing without `teacher` or `teacher_scores`"),
+        ({"teacher_topk": 3}, "`teacher_topk` does nothing without"),
+        ({"teacher": "a", "teacher_topk": 0}, "`teacher_topk` must be more than 0"),
+        ({"teacher": "a", "distill_weight": 1.5}, "`distill_weight` is 1.5"),
+        ({"teacher": "a", "distill_weight": 0.0}, "`distill_weight` is 0.0"),
+        ({"teacher": "a", "temperature": 2.0}, "`temperature` is for `distill=clip` or both"),
+        ({"teacher": "a", "distill": "clip", "temperature": 0.0}, "`temperature` must be more than 0"),
+        ({"teacher": "a", "distill": "clip", "teacher_rest": "zero"}, "`teacher_rest` is for `distill=tokens` or both"),
+        ({"teacher_scores": "b", "distill": "both"}, "for `distill=both` give the `teacher` itself"),
     ],
 )
 def test_options_that_cannot_work_or_do_nothing_are_named(changes: dict[str, object], message: str):
