@@ -8,7 +8,7 @@ import pytest
 
 from dualformer.cli.main import main
 from dualformer.explain.explain_video import explain_video
-from dualformer.export.calibration_clips import Clips
+from dualformer.export.export_data import Clips
 from dualformer.export.export_weights import export_weights
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.config import Config, Stage

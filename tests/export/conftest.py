@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_exports import LABELS, PRE, WAYS, Made, card_of, noise, small_network
 
-from dualformer.export.calibration_clips import Clips, rendered_clips
+from dualformer.export.export_data import Clips, rendered_clips
 from dualformer.export.export_weights import SUFFIXES, ExportReport, export_weights
 from dualformer.video.encode import write_video
 from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision

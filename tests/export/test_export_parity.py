@@ -8,10 +8,15 @@ import torch
 from made_exports import LABELS, PRE, WAYS, Made, card_of, noise, small_network
 
 from dualformer.datasets.rendered_scene import ALL
-from dualformer.export.accuracy_change import measure_change
-from dualformer.export.calibration_clips import Clips, clips_of_files, rendered_clips
-from dualformer.export.export_data import open_material
-from dualformer.export.export_weights import ExportError, ExportReport, check_choice, export_weights, out_beside
+from dualformer.export.accuracy_change import compare_accuracy
+from dualformer.export.export_data import Clips, clips_of_files, open_export_data, rendered_clips
+from dualformer.export.export_weights import (
+    ExportError,
+    ExportReport,
+    check_supported,
+    default_output_path,
+    export_weights,
+)
 from dualformer.export.parity import TOLERANCES, compare
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
@@ -74,7 +79,7 @@ def test_a_fixed_number_of_views_is_filled_up(made: Made, tmp_path: Path, kind: 
 
 def test_what_is_too_far_off_is_not_written(made: Made, tmp_path: Path) -> None:
     clips = Clips(views=noise(3), source="noise")
-    with pytest.raises(ExportError, match=r"small.pt2: not written, .* the tolerance of bf16 is 1e-07: .* --tolerance"):
+    with pytest.raises(ExportError, match=r"small.pt2: not written, .* the tolerance of bf16 is 1e-07: .* `tolerance`"):
         export_weights(
             made.model, made.card, tmp_path / "small.pt2", format="torch", precision="bf16", clips=clips, tolerance=1e-7
         )
@@ -106,26 +111,28 @@ def _numbered(count: int) -> torch.Tensor:
 
 
 def test_int8_is_judged_on_labelled_videos(made: Made, videos: Path) -> None:
-    material = open_material(
+    material = open_export_data(
         made.card, int8=True, data=str(videos / "data.csv"), on={"batch": ("B",)}, clips=2, calibration_clips=5
     )
-    assert material.calibration is not None and material.to_judge is not None
+    assert material.calibration is not None and material.accuracy_videos is not None
     assert len(material.calibration.views) == 5 and len(material.clips.views) == 2
-    assert {sample.path.name for sample in material.to_judge.samples} == {"2.mp4"} and len(material.to_judge) == 6
+    assert {sample.path.name for sample in material.accuracy_videos.samples} == {"2.mp4"} and len(
+        material.accuracy_videos
+    ) == 6
     network = load_exported(made.reports["openvino", "int8"].path)
     shown: list[tuple[int, int]] = []
-    change = measure_change(
+    change = compare_accuracy(
         made.model,
         network,
         made.card,
-        material.to_judge,
+        material.accuracy_videos,
         views="1x1",
         progress=lambda done, total: shown.append((done, total)),
     )
     assert (change.figure, change.videos, change.views) == ("top1", 6, "1x1")
     assert shown[-1] == (12, 12)
     right = {"weights": 0, "exported": 0, "both alike": 0}
-    for i, sample in enumerate(material.to_judge.samples):
+    for i, sample in enumerate(material.accuracy_videos.samples):
         views = clips_of_files([sample.path], PRE).views
         with torch.no_grad():
             ours = int(made.model(normalize(views, PRE)).argmax())
@@ -143,7 +150,7 @@ def test_material_without_data_is_rendered_and_fits_any_card() -> None:
         assert len({view.numpy().tobytes() for view in clips.views}) == 3
         assert torch.equal(clips.views, rendered_clips(pre, count=3).views)
     with pytest.raises(ValueError, match="int8 needs data"):
-        open_material(card_of(small_network()), int8=True)
+        open_export_data(card_of(small_network()), int8=True)
 
 
 def test_several_labels_a_video_are_told_apart_by_sigmoid(made: Made, tmp_path: Path) -> None:
@@ -156,10 +163,10 @@ def test_several_labels_a_video_are_told_apart_by_sigmoid(made: Made, tmp_path: 
 
 
 def test_choices_that_there_are_not(made: Made, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="neither products nor convolutions in bfloat16 on a CPU; take --format"):
-        check_choice("onnx", "bf16")
-    with pytest.raises(ValueError, match=r"--format torch --precision int8: .* take --format openvino"):
-        check_choice("torch", "int8")
+    with pytest.raises(ValueError, match="neither products nor convolutions in bfloat16 on a CPU; take `format"):
+        check_supported("onnx", "bf16")
+    with pytest.raises(ValueError, match=r"`format=torch` `precision=int8`: .* take `format=openvino`"):
+        check_supported("torch", "int8")
     clips = Clips(views=noise(1), source="noise")
 
     def attempt(name: str, kind: ExportFormat, precision: ExportPrecision = "fp32") -> None:
@@ -194,11 +201,11 @@ def test_onnx_runtime_has_no_bfloat16_products_yet() -> None:
 def test_names_beside_the_weights(tmp_path: Path) -> None:
     (tmp_path / "best.safetensors").touch()
     weights = str(tmp_path / "best.safetensors")
-    assert out_beside(weights, format="torch", precision="fp32") == tmp_path / "best.pt2"
-    assert out_beside(weights, format="onnx", precision="int8") == tmp_path / "best-int8.onnx"
-    assert out_beside(weights, format="openvino", precision="bf16") == tmp_path / "best-bf16-openvino"
-    assert out_beside(str(tmp_path), format="onnx", precision="fp32") == tmp_path / "model.onnx"
-    assert out_beside("somebody/tiny.v2", format="torch", precision="fp32") == Path("tiny.v2.pt2")
+    assert default_output_path(weights, format="torch", precision="fp32") == tmp_path / "best.pt2"
+    assert default_output_path(weights, format="onnx", precision="int8") == tmp_path / "best-int8.onnx"
+    assert default_output_path(weights, format="openvino", precision="bf16") == tmp_path / "best-bf16-openvino"
+    assert default_output_path(str(tmp_path), format="onnx", precision="fp32") == tmp_path / "model.onnx"
+    assert default_output_path("somebody/tiny.v2", format="torch", precision="fp32") == Path("tiny.v2.pt2")
 
 
 def test_an_export_takes_the_place_of_an_older_one(made: Made, exchanged: dict[ExportFormat, ExportReport]) -> None:

@@ -40,7 +40,7 @@ def test_a_recognizer_says_the_same_of_a_file(
 def test_what_an_exported_model_cannot_follow_is_said(made: Made) -> None:
     path = made.reports["openvino", "bf16"].path
     assert Recognizer.load(path, device="cpu", precision="bfloat16").precision == "bfloat16"
-    with pytest.raises(ValueError, match=r"bf16-openvino was exported to compute in bfloat16, .* --precision fp32"):
+    with pytest.raises(ValueError, match=r"bf16-openvino was exported to compute in bfloat16, .* `precision=fp32`"):
         Recognizer.load(path, device="cpu", precision="float32")
     with pytest.raises(ValueError, match="is an exported model: load the weights"):
         _ = Recognizer.load(path, device="cpu").model

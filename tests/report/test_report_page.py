@@ -264,7 +264,7 @@ def evaluation(model: DualFormer, card: Card, videos: VideoList) -> Evaluation:
 
 def test_without_a_mistake_it_says_so(evaluation: Evaluation) -> None:
     right = dataclasses.replace(evaluation, labels=evaluation.probabilities.argmax(axis=1))
-    assert mistake_clips(right, None, None) == []  # type: ignore[arg-type]  # none is needed
+    assert mistake_clips(right, None, None) == []  # type: ignore[arg-type]  # none is import_extra
     page = ReadPage(rendered(right, []))
     assert "There are none." in page.text and not page.all("video")
     assert "Only one number of views was evaluated" in page.text

@@ -58,7 +58,8 @@ class Setting:
             raise ValueError(f"`backend={self.backend}` does not compute in {self.dtype}, but in {known}")
 
     def __str__(self) -> str:
-        return f"{self.model} {size_text(self.clip)}, batch {self.batch}, {self.dtype}, {self.backend}, {self.threads} threads"
+        size = size_text(self.clip)
+        return f"{self.model} {size}, batch {self.batch}, {self.dtype}, {self.backend}, {self.threads} threads"
 
 
 def supported_dtypes(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dualformer.bench.bench_settings import EXPORTED, PRECISIONS, Setting
 from dualformer.bench.prepared_network import BenchError, network_of, random_views
-from dualformer.export.calibration_clips import Clips
-from dualformer.export.export_weights import SUFFIXES, check_choice, export_weights
+from dualformer.export.export_data import Clips
+from dualformer.export.export_weights import SUFFIXES, check_supported, export_weights
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.exported.exported_files import is_exported
@@ -42,7 +42,7 @@ def check_backend(setting: Setting) -> None:
     """`BenchError` in one line where the extra that the backend needs is not installed, ``ValueError`` for views that
     no exported model takes."""
     try:
-        check_choice(EXPORTED[setting.backend], PRECISIONS[setting.dtype])
+        check_supported(EXPORTED[setting.backend], PRECISIONS[setting.dtype])
     except WeightsError as error:
         raise BenchError(str(error).replace("`format=", "`backend=")) from error
     _, height, width = setting.clip

@@ -74,18 +74,18 @@ def run(options: Options) -> int:
     from dualformer.cli.progress import Progress
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.export.accuracy_change import judge_on
-    from dualformer.export.export_data import open_material
-    from dualformer.export.export_weights import check_choice, export_weights, out_beside
+    from dualformer.export.export_data import open_export_data
+    from dualformer.export.export_weights import check_supported, default_output_path, export_weights
     from dualformer.video.views import Views
     from dualformer.weights.safetensors_file import load_weights
 
     batch = None if options.batch == "dynamic" else int(options.batch)
-    check_choice(options.format, options.precision, batch)
+    check_supported(options.format, options.precision, batch)
     views = Views.parse(options.views)
     label_map = read_label_map(options.label_map) if options.label_map else None
     workers = shared.decoding_processes(options.workers)
     model, card = load_weights(options.weights)
-    out = options.out or out_beside(options.weights, format=options.format, precision=options.precision)
+    out = options.out or default_output_path(options.weights, format=options.format, precision=options.precision)
     pre = card.preprocessing
     if not options.json:
         print(
@@ -94,7 +94,7 @@ def run(options: Options) -> int:
             f"{pre.frames}x{pre.crop}x{pre.crop}",
             flush=True,
         )
-    material = open_material(
+    material = open_export_data(
         card,
         int8=options.precision == "int8",
         data=options.data,
@@ -112,11 +112,11 @@ def run(options: Options) -> int:
     with Progress("judging", "videos judged, by both", quiet=options.json) as progress:
         progress.say(f"data: {material.how}")
         judge = None
-        if material.to_judge is not None:
+        if material.accuracy_videos is not None:
             judge = judge_on(
                 model,
                 card,
-                material.to_judge,
+                material.accuracy_videos,
                 views=views,
                 workers=workers,
                 label_map=label_map,

@@ -28,7 +28,7 @@ class AccuracyChange:
     views: str
 
 
-def measure_change(
+def compare_accuracy(
     model: DualFormer,
     network: ExportedNetwork,
     card: Card,
@@ -86,7 +86,7 @@ def judge_on(
     label_map: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Callable[[ExportedNetwork], AccuracyChange]:
-    """`measure_change` of what is yet to be exported."""
-    return lambda network: measure_change(
+    """`compare_accuracy` of what is yet to be exported."""
+    return lambda network: compare_accuracy(
         model, network, card, videos, views=views, workers=workers, label_map=label_map, progress=progress
     )

@@ -1,32 +1,42 @@
-"""Which clips an export is checked on, quantised on and judged on, from what the user names."""
+"""The clips that an export is compared and calibrated on, and the videos that its accuracy is measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualformer.datasets.clip_datasets import Batches, ViewClips
+from dualformer.datasets.rendered_draw import render
+from dualformer.datasets.rendered_scene import ALL, CELL, PLACES, Scene
 from dualformer.datasets.samples import VAL_FRACTION, VideoList
 from dualformer.datasets.splits import RowFilter, open_splits, open_videos
 from dualformer.evaluation.label_matching import match_classes
-from dualformer.export.calibration_clips import Clips, clips_of_files, clips_of_videos, drawn_videos, rendered_clips
+from dualformer.video.clip_reader import read_views
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.views import Views, views_of_frames
 from dualformer.weights.card import Card
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Material:
-    """``how`` tells where it comes from."""
+class ExportData:
+    """Clips and videos for an export."""
 
     clips: Clips
-    """Both sides are run on these."""
+    """The weights and the exported model are both run on these."""
     calibration: Clips | None = None
-    """Ranges of int8 are found on these."""
-    to_judge: VideoList | None = None
-    """int8 is judged on these."""
+    """The ranges of int8 are found on these."""
+    accuracy_videos: VideoList | None = None
+    """The accuracy of int8 is measured on these."""
     how: str
+    """Where they come from, in words."""
 
 
-def open_material(
+def open_export_data(
     card: Card,
     *,
     int8: bool,
@@ -41,8 +51,8 @@ def open_material(
     calibration_clips: int = 128,
     accuracy_videos: int = 500,
     workers: int = 0,
-) -> Material:
-    """Clips of ``videos``, or else of ``data``, or else rendered ones; for ``int8`` more of ``data``.
+) -> ExportData:
+    """Opens clips of ``videos``, or else of ``data``, or else rendered ones; for ``int8`` more of ``data``.
 
     Of ``data``, clips to calibrate on are from the part to train on, the others from the part to validate on; ``on``
     says which that is, and without it the split is that of a training with the same ``val_fraction`` and ``seed``.
@@ -62,7 +72,8 @@ def open_material(
     elif data is not None:
         val = open_videos(data, on=on, bad=bad, multi_label=card.multi_label)
         how = val.source
-    if int8 and val is not None and accuracy_videos:
+    measured = int8 and accuracy_videos > 0
+    if measured and val is not None:
         # Now, and not after minutes of quantising.
         match_classes(val.classes, card.class_names, source=val.source, label_map=label_map)
     if videos:
@@ -71,9 +82,51 @@ def open_material(
         shown = clips_of_videos(val, pre, most=clips, seed=seed, workers=workers)
     else:
         shown = rendered_clips(pre, count=clips)
-    return Material(
+    return ExportData(
         clips=shown,
         calibration=clips_of_videos(train, pre, most=calibration_clips, seed=seed, workers=workers) if train else None,
-        to_judge=drawn_videos(val, most=accuracy_videos, seed=seed) if int8 and val and accuracy_videos else None,
+        accuracy_videos=drawn_videos(val, most=accuracy_videos, seed=seed)
+        if int8 and val and accuracy_videos
+        else None,
         how=how or shown.source,
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clips:
+    """uint8 views N T H W 3, and in words where they come from."""
+
+    views: Tensor
+    source: str
+
+
+def clips_of_files(paths: Iterable[str | Path], pre: Preprocessing) -> Clips:
+    """Reads the centre view of every file. Errors: ``VideoError``, ``FileNotFoundError``."""
+    paths = list(paths)
+    return Clips(views=torch.cat([read_views(path, pre) for path in paths]), source=f"{len(paths)} files")
+
+
+def clips_of_videos(videos: VideoList, pre: Preprocessing, *, most: int, seed: int = 0, workers: int = 0) -> Clips:
+    """Reads the centre view of ``most`` of the videos, drawn by ``seed``. Errors: ``DatasetError``."""
+    drawn = drawn_videos(videos, most=most, seed=seed)
+    loader = Batches(ViewClips(drawn, pre), batch_size=1, num_workers=min(workers, len(drawn)))
+    views = torch.cat([batch["views"].flatten(0, 1) for batch in loader])
+    return Clips(views=views, source=f"{len(drawn)} {videos.kind} of {videos.source}")
+
+
+def drawn_videos(videos: VideoList, *, most: int, seed: int = 0) -> VideoList:
+    """Draws at most ``most`` of the videos, in their order."""
+    if len(videos) <= most:
+        return videos
+    return videos.subset(sorted(np.random.default_rng(seed).permutation(len(videos))[:most].tolist()))
+
+
+def rendered_clips(pre: Preprocessing, *, count: int) -> Clips:
+    """Renders clips, which need no files: moving shapes, of the size that the weights take, the same every time."""
+    size = max(32, -(-pre.resize // CELL) * CELL)
+    frames = 1 if pre.frames == 1 else max(16, pre.frames * min(pre.stride, 2))
+    classes = PLACES if frames == 1 else ALL
+    scene = Scene(size=size, frames=frames + frames % 2 if frames > 1 else 1, classes=classes)
+    made = (render(scene, i % len(classes), (0, i)).frames for i in range(count))
+    views = [views_of_frames(torch.from_numpy(one), pre, Views(1, 1), fps=scene.fps) for one in made]
+    return Clips(views=torch.cat(views), source=f"{count} rendered clips")

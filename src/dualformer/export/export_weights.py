@@ -1,4 +1,4 @@
-"""Exporting, from weights to a checked file."""
+"""Exports weights to a file that was compared with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from dualformer._version import __version__
 from dualformer.errors import DualFormerError
 from dualformer.export.accuracy_change import AccuracyChange
-from dualformer.export.calibration_clips import Clips
+from dualformer.export.export_data import Clips
 from dualformer.export.formats import to_onnx, to_openvino, write_onnx, write_openvino, write_torch
 from dualformer.export.parity import TOLERANCES, Comparison, compare, reference_logits
 from dualformer.export.quantize import quantize
@@ -29,7 +29,7 @@ from dualformer.weights.card import Card
 from dualformer.weights.exported.export_card import ExportCard, ExportFormat, ExportPrecision
 from dualformer.weights.exported.exported_files import CONSTANTS, GRAPH, format_of, seal, size_of
 from dualformer.weights.exported.exported_network import ExportedNetwork, load_exported
-from dualformer.weights.exported.runtime import needed
+from dualformer.weights.exported.runtime import import_extra
 
 SUFFIXES: dict[ExportFormat, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": "-openvino"}
 _MAKERS: dict[ExportFormat, tuple[str, ...]] = {
@@ -69,8 +69,8 @@ class ExportReport:
         return {**dataclasses.asdict(self), "path": str(self.path)}
 
 
-def out_beside(weights: str, *, format: ExportFormat, precision: ExportPrecision) -> Path:  # noqa: A002
-    """Where an export goes if nobody says: beside the weights file, named after it and its precision."""
+def default_output_path(weights: str, *, format: ExportFormat, precision: ExportPrecision) -> Path:  # noqa: A002
+    """Returns where an export goes by default: beside the weights file, named after it and its precision."""
     path = Path(weights)
     place = Path(path.name)  # weights of the package or the hub: here
     if path.exists():
@@ -79,22 +79,22 @@ def out_beside(weights: str, *, format: ExportFormat, precision: ExportPrecision
     return place.with_name(f"{place.name}{'' if fp32 else f'-{precision}'}{SUFFIXES[format]}")
 
 
-def check_choice(format: ExportFormat, precision: ExportPrecision, batch: int | None = None) -> None:  # noqa: A002
-    """Errors: ``ValueError`` for what there is not, with the reason; ``WeightsError`` for an extra that is missing."""
+def check_supported(format: ExportFormat, precision: ExportPrecision, batch: int | None = None) -> None:  # noqa: A002
+    """Raises ``ValueError`` for a format or precision that is not supported, ``WeightsError`` for a missing extra."""
     if format not in get_args(ExportFormat) or precision not in get_args(ExportPrecision):
         raise ValueError(f"there is no export to {format} in {precision}")
     if batch is not None and batch < 1:
-        raise ValueError(f"--batch must be dynamic or at least 1, not {batch}")
+        raise ValueError(f"`batch` must be dynamic or at least 1, not {batch}")
     if (format, precision) == ("onnx", "bf16"):
         raise ValueError(
-            "--format onnx --precision bf16: ONNX Runtime has neither products nor convolutions in bfloat16 on a CPU; "
-            "take --format openvino or torch for bf16, or --precision fp32"
+            "`format=onnx` `precision=bf16`: ONNX Runtime has neither products nor convolutions in bfloat16 on a CPU; "
+            "take `format=openvino` or torch for bf16, or `precision=fp32`"
         )
     if (format, precision) == ("torch", "int8"):
-        raise ValueError("--format torch --precision int8: int8 is for models that another runtime runs; take --format "
-                         "openvino (the fastest) or onnx")  # fmt: skip
+        raise ValueError("`format=torch` `precision=int8`: int8 is for models that another runtime runs; take "
+                         "`format=openvino` (the fastest) or onnx")  # fmt: skip
     for module in (*_MAKERS[format], *(("nncf",) if precision == "int8" else ())):
-        needed(module, f"--format {format}")
+        import_extra(module, f"`format={format}`")
 
 
 def export_weights(
@@ -121,7 +121,7 @@ def export_weights(
     tolerance, and nothing is written then; ``WeightsError`` for a missing extra or a path that cannot be written.
     """
     begun = time.monotonic()
-    check_choice(format, precision, batch)
+    check_supported(format, precision, batch)
     _check_target(out, format)
     if (calibration is None) == (precision == "int8"):
         raise ValueError("calibration clips belong to int8, and int8 to calibration clips")
@@ -154,7 +154,7 @@ def export_weights(
         if not worst <= limit:
             raise ExportError(
                 f"{out}: not written, as its logits are {worst:.2g} of the largest one away from those of the weights, "
-                f"and the tolerance of {precision} is {limit:g}: choose another --precision, or say --tolerance"
+                f"and the tolerance of {precision} is {limit:g}: choose another `precision`, or say `tolerance`"
             )
         accuracy = judge(network) if judge else None
         del network  # it may hold the files open
@@ -203,15 +203,15 @@ def _check_target(out: Path, format: ExportFormat) -> None:  # noqa: A002
     """``ValueError`` for a name that would not be known as this format again, or a folder of other things."""
     if format != "openvino":
         if out.suffix.lower() != SUFFIXES[format]:
-            raise ValueError(f"--out {out}: a model for {format} is a file that ends in {SUFFIXES[format]}")
+            raise ValueError(f"`out={out}`: a model for {format} is a file that ends in {SUFFIXES[format]}")
         if out.is_dir():
-            raise ValueError(f"--out {out}: there is a folder of that name; choose another")
+            raise ValueError(f"`out={out}`: there is a folder of that name; choose another")
         return
     if format_of(out) in ("torch", "onnx") or out.is_file():
-        raise ValueError(f"--out {out}: a model for openvino is a folder, of another name")
+        raise ValueError(f"`out={out}`: a model for openvino is a folder, of another name")
     others = [path.name for path in out.iterdir() if path.name not in (GRAPH, CONSTANTS)] if out.is_dir() else []
     if others:
-        raise ValueError(f"--out {out}: there is {others[0]} in this folder; choose a new or empty one")
+        raise ValueError(f"`out={out}`: there is {others[0]} in this folder; choose a new or empty one")
 
 
 def _put(made: Path, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Programs to files, in the three formats."""
+"""Writes a program as a file of PyTorch, ONNX or OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from dualformer.export.view_network import INPUT, OUTPUT
 from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.exported.exported_files import GRAPH, KEY
-from dualformer.weights.exported.runtime import needed
+from dualformer.weights.exported.runtime import import_extra
 
 
 def write_torch(program: torch.export.ExportedProgram, path: Path) -> None:
@@ -26,7 +26,7 @@ def write_torch(program: torch.export.ExportedProgram, path: Path) -> None:
 
 def to_onnx(program: torch.export.ExportedProgram) -> Any:
     """→ ``onnx.ModelProto``."""
-    needed("onnxscript", "--format onnx")
+    import_extra("onnxscript", "`format=onnx`")
     with quiet():
         made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
     assert made is not None
@@ -35,14 +35,14 @@ def to_onnx(program: torch.export.ExportedProgram) -> Any:
 
 def write_onnx(model: Any, card: ExportCard, path: Path) -> None:
     """``model``: an ``onnx.ModelProto``, with the card in its metadata from now on."""
-    onnx = needed("onnx", path)
+    onnx = import_extra("onnx", path)
     onnx.helper.set_model_props(model, {KEY: card.to_json()})
     onnx.save(model, str(path))
 
 
 def to_openvino(program: torch.export.ExportedProgram, *, batch: int | None) -> Any:
     """→ ``openvino.Model``. It comes from the program itself: by way of ONNX its graph would be a worse one."""
-    openvino = needed("openvino", "--format openvino")
+    openvino = import_extra("openvino", "`format=openvino`")
     shape = next(node.meta["val"].shape for node in program.graph.nodes if node.name == INPUT)
     with quiet():
         model = openvino.convert_model(program)
@@ -54,7 +54,7 @@ def to_openvino(program: torch.export.ExportedProgram, *, batch: int | None) -> 
 
 def write_openvino(model: Any, card: ExportCard, folder: Path) -> None:
     """``model``: an ``openvino.Model``, with the card in its ``rt_info`` from now on."""
-    openvino = needed("openvino", folder)
+    openvino = import_extra("openvino", folder)
     model.set_rt_info(card.to_json(), [KEY])
     openvino.save_model(model, str(folder / GRAPH), compress_to_fp16=False)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dualformer.export.formats import quiet
 from dualformer.export.view_network import INPUT
-from dualformer.weights.exported.runtime import needed
+from dualformer.weights.exported.runtime import import_extra
 
 _FLOATING = {"openvino": ["GroupConvolution", "ScaledDotProductAttention"], "onnx": ["Conv"]}
 """Kinds of layers that stay in floating point, by the names that the formats have for them."""
@@ -29,7 +29,7 @@ def quantize(model: Any, calibration: Tensor, *, format: str, batch: int | None)
     (docs/experiments.md).
     """
     with quiet(), contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        nncf = needed("nncf", "--precision int8")
+        nncf = import_extra("nncf", "`precision=int8`")
         missing = -len(calibration) % (batch or 1)
         filled = torch.cat([calibration, calibration[:1].expand(missing, *calibration.shape[1:])])
         views = [part.numpy() for part in filled.split(batch or 1)]

@@ -50,7 +50,7 @@ class ExportedNetwork:
             short = next((short for short, long in LONG_NAMES.items() if long == wanted), wanted)
             raise ValueError(
                 f"{self.name} was exported to compute in {own}, and cannot in {wanted}: export the weights with "
-                f"--precision {short}"
+                f"`precision={short}`"
             )
         return own
 

@@ -88,7 +88,7 @@ class Onnx(Runtime):
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         self._path = path
         self._threads = threads or torch.get_num_threads()
-        self._runtime = needed("onnxruntime", path)
+        self._runtime = import_extra("onnxruntime", path)
         self._open(("CPUExecutionProvider",))
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _ONNX_TYPES:
@@ -98,7 +98,7 @@ class Onnx(Runtime):
         super().__init__(tuple(n if isinstance(n, int) else None for n in inputs[0].shape), _ONNX_TYPES[inputs[0].type])
 
     def _open(self, providers: Sequence[str]) -> None:
-        errors = needed("onnxruntime.capi.onnxruntime_pybind11_state", self._path)
+        errors = import_extra("onnxruntime.capi.onnxruntime_pybind11_state", self._path)
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3  # errors; it warns of every shape that it cannot infer
@@ -134,7 +134,7 @@ class OpenVino(Runtime):
     """A model for OpenVINO, on the CPU. ``options`` are those that it is compiled with."""
 
     def __init__(self, path: Path, *, options: Mapping[str, str], threads: int | None = None) -> None:
-        openvino = needed("openvino", path)
+        openvino = import_extra("openvino", path)
         graph, _ = parts(path)
         chosen = {"INFERENCE_NUM_THREADS": threads or torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY", **options}
         try:
@@ -173,7 +173,7 @@ def open_runtime(path: Path, *, options: Mapping[str, str] | None = None, thread
     return Onnx(path, threads=threads) if kind == "onnx" else OpenVino(path, options=options or {}, threads=threads)
 
 
-def needed(module: str, path: Path | str) -> Any:
+def import_extra(module: str, path: Path | str) -> Any:
     """A module of the extra for exported models. Errors: ``WeightsError`` with the command that installs it."""
     try:
         return importlib.import_module(module)
