@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualformer.model import pyramid
 from dualformer.model.attention import Attention
 from dualformer.model.kernels import depthwise as convolutions
 from dualformer.model.presets import create_model
@@ -53,7 +52,6 @@ def changed(attention: Callable | None = None, convolution: Callable | None = No
     with (
         mock.patch.object(Attention, "forward", attention or Attention.forward),
         mock.patch.object(convolutions, "depthwise_conv3d", convolution or convolutions.depthwise_conv3d),
-        mock.patch.object(pyramid, "depthwise_conv3d", convolution or convolutions.depthwise_conv3d),
     ):
         yield
 

@@ -69,7 +69,7 @@ def test_where_nothing_compiles_it_says_so_at_once(
         raise RuntimeError("no C++ compiler\nand where it was looked for")
 
     monkeypatch.setattr(torch, "compile", lambda *function, **settings: no_compiler)
-    with pytest.raises(CompileError, match=r"does not work here \(no C\+\+ compiler\): leave --compile out$"):
+    with pytest.raises(CompileError, match=r"does not work here \(no C\+\+ compiler\): leave `compile` out$"):
         compile_network(create_model("dualformer_nano", clip=(4, 32, 32)), device=CPU)
     command = ["train", "--data", "rendered", "--compile", "default", "--out", str(tmp_path / "run")]
     assert main([*command, "--frames", "4", "--size", "32", "--epochs", "1", "--flip", "off"]) == 1

@@ -126,7 +126,8 @@ def test_bfloat16_attention_in_pieces_is_used_for_inference(monkeypatch: pytest.
     q, k, v = (draw(2, 2, 6, 8, seed=n).bfloat16() for n in range(3))
     used: list[bool] = []
     monkeypatch.setattr(
-        "dualformer.model.attention.explicit_attention", lambda *args: (used.append(True), explicit_attention(*args))[1]
+        "dualformer.model.kernels.attention.explicit_attention",
+        lambda *args: (used.append(True), explicit_attention(*args))[1],
     )
     with_gradients = Attention()(q, k, v)
     assert not used
@@ -138,7 +139,7 @@ def test_bfloat16_attention_in_pieces_is_used_for_inference(monkeypatch: pytest.
 
 
 def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    attention._say.cache_clear()
+    attention._log_choice.cache_clear()
     x = draw(1, 1, 4, 8)
     with caplog.at_level(logging.INFO, logger="dualformer"), torch.no_grad():
         for _ in range(3):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualformer.model import attention as attention_module
 from dualformer.model.attention import (
     Attention,
     WindowAttention,
@@ -20,6 +19,7 @@ from dualformer.model.attention import (
 )
 from dualformer.model.block import DropPath
 from dualformer.model.config import Config, Scale, Size3, Stage, ceil_div, parse_clip
+from dualformer.model.kernels import attention as attention_kernel
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, list_models, preset_config
 from dualformer.model.pyramid import Pyramid
@@ -160,7 +160,7 @@ def test_what_fills_the_padding_does_not_matter(monkeypatch: pytest.MonkeyPatch)
             filled.append(1)
             return pad(tensor, widths, value=1e3)
 
-        monkeypatch.setattr(attention_module.F, "pad", pad_with_junk)
+        monkeypatch.setattr(attention_kernel.F, "pad", pad_with_junk)
         assert torch.equal(layer(x), expected)
     assert filled
 
@@ -186,8 +186,8 @@ def test_bfloat16_attention_is_the_same_attention(masked: bool) -> None:
 def test_a_long_map_does_not_keep_all_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = (torch.randn(1, 1, 64, 8, dtype=torch.bfloat16) for _ in range(3))
     explicit = Attention()(q, k, v)
-    monkeypatch.setattr(Attention, "EXPLICIT_SCORES", 64 * 64 - 1)
-    monkeypatch.setattr(attention_module, "attention_weights", None)  # calling it would fail
+    monkeypatch.setattr(attention_kernel, "EXPLICIT_SCORES", 64 * 64 - 1)
+    monkeypatch.setattr(attention_kernel, "attention_weights", None)  # calling it would fail
     torch.testing.assert_close(Attention()(q, k, v), explicit, atol=0.03, rtol=0.03)
 
 

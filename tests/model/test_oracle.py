@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 from dualformer.model import attention as attention_module
 from dualformer.model.attention import Attention
 from dualformer.model.config import Config, Position, Scale, Size3, Stage
+from dualformer.model.kernels import attention as attention_kernel
 from dualformer.model.network import DualFormer
 from dualformer.model.pyramid import Pyramid
 from dualformer.weights.resample import resample_state
@@ -418,6 +419,6 @@ def test_memory_grows_linearly_even_where_every_token_attends_to_all(dtype: torc
 
 
 def test_scores_that_are_kept_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Attention, "EXPLICIT_SCORES", 2**62)
+    monkeypatch.setattr(attention_kernel, "EXPLICIT_SCORES", 2**62)
     small, large = (entries_made((), size, torch.bfloat16) for size in ((8, 64, 64), (8, 128, 128)))
     assert large.largest == 16 * small.largest

@@ -69,7 +69,7 @@ def test_tiles_change_nothing(
 ) -> None:
     model, clips = exact(small_config(**changes)), video(*size, batch=batch)
     expected, maps = model.forward_intermediates(clips)  # gradients are wanted: the plain graph
-    monkeypatch.setattr(tiles, "TOKENS", tokens)
+    monkeypatch.setattr(tiles, "TOKENS_PER_TILE", tokens)
     ran: list[SubBlock] = []
     mlp = tiles._mlp
     monkeypatch.setattr(tiles, "_mlp", lambda half, x: (ran.append(half), mlp(half, x))[1])

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Scale, Size3, ceil_div
-from dualformer.model.kernels.attention import attention_weights, explicit_attention, fused_is_faster
+from dualformer.model.kernels.attention import scaled_dot_product
 from dualformer.model.kernels.linear import Linear
-from dualformer.model.kernels.tracing import is_tracing
 from dualformer.model.position import RelativeBias
 from dualformer.model.pyramid import Pyramid
 
@@ -21,25 +20,17 @@ from dualformer.model.pyramid import Pyramid
 class Attention(nn.Module):
     """softmax(q·kᵀ/√d)·v. A module without parameters, so that hooks can count and watch it."""
 
-    #: Scores (queries × keys of a head) up to which training may keep all weights in memory.
-    EXPLICIT_SCORES = 2**22
-
     def __init__(self) -> None:
         super().__init__()
         self.scale: float | None = None
-        """What scores are multiplied by; None is 1/√d. `DualFormer.fold` multiplies the queries' weights instead."""
+        """What scores are multiplied by; None is 1/√d, and `DualFormer.fold` makes it 1."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """``q`` B h L d, ``k`` and ``v`` B h P d → B h L d; ``bias`` is added to the scores and broadcast to B h L P.
 
         A bias of minus infinity keeps a query from looking at a key.
         """
-        in_pieces = not (torch.is_grad_enabled() or is_tracing())
-        if fused_is_faster(q) or (not in_pieces and q.shape[2] * k.shape[2] > self.EXPLICIT_SCORES):
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-        if in_pieces:
-            return explicit_attention(q, k, v, bias, self.scale)
-        return attention_weights(q, k, bias, self.scale) @ v
+        return scaled_dot_product(q, k, v, bias, self.scale)
 
 
 class WindowAttention(nn.Module):
@@ -68,10 +59,6 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         out = self.attention(q, k, v, self._bias(window, real, q.dtype))
         return self.proj(out.transpose(1, 2).reshape(windows.shape))
-
-    def fold_scale(self) -> None:
-        """Multiplies the weights of the queries by what scores are multiplied by."""
-        _scale_queries(self.qkv, self.proj.in_features, self.attention, self.heads)
 
     def _bias(self, window: Size3, real: Tensor | None, dtype: torch.dtype) -> Tensor | None:
         """What is added to the scores: relative positions, and minus infinity where a window sticks out of the map."""
@@ -113,19 +100,6 @@ class PyramidAttention(nn.Module):
         q = self.q(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         return self.proj(self.attention(q, k, v).transpose(1, 2).reshape(tokens.shape))
 
-    def fold_scale(self) -> None:
-        """Multiplies the weights of the queries by what scores are multiplied by."""
-        _scale_queries(self.q, self.proj.in_features, self.attention, self.heads)
-
-
-@torch.no_grad()
-def _scale_queries(layer: nn.Linear, channels: int, attention: Attention, heads: int) -> None:
-    """``layer`` makes queries in its first ``channels`` outputs."""
-    scale = (channels // heads) ** -0.5 if attention.scale is None else attention.scale
-    layer.weight[:channels] *= scale
-    layer.bias[:channels] *= scale
-    attention.scale = 1.0
-
 
 def fitted_window(size: Size3, window: Size3) -> Size3:
     """The window that cuts ``size`` into as many parts as ``window`` would, as evenly as can be.
@@ -138,12 +112,16 @@ def fitted_window(size: Size3, window: Size3) -> Size3:
 
 def into_windows(x: Tensor, window: Size3) -> Tensor:
     """B T H W C → B G L C; windows that stick out are filled with zeros (`window_mask` tells them apart)."""
-    size = (x.shape[1], x.shape[2], x.shape[3])
-    (t, h, w), (gt, gh, gw) = window, ceil_div(size, window)
-    if (gt * t, gh * h, gw * w) != size:  # padding by nothing would copy
-        x = F.pad(x, (0, 0, 0, gw * w - size[2], 0, gh * h - size[1], 0, gt * t - size[0]))
+    (t, h, w), (gt, gh, gw) = window, ceil_div((x.shape[1], x.shape[2], x.shape[3]), window)
+    x = pad_to_windows(x, window)
     x = x.unflatten(3, (gw, w)).unflatten(2, (gh, h)).unflatten(1, (gt, t))
     return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(x.shape[0], gt * gh * gw, t * h * w, x.shape[-1])
+
+
+def pad_to_windows(x: Tensor, window: Size3) -> Tensor:
+    """B T H W C with zeros behind its ends, so that windows fit; ``x`` itself where they do."""
+    t, h, w = (-length % step for length, step in zip(x.shape[1:4], window, strict=True))
+    return F.pad(x, (0, 0, 0, w, 0, h, 0, t)) if t or h or w else x
 
 
 def from_windows(x: Tensor, window: Size3, size: Size3) -> Tensor:
@@ -155,7 +133,7 @@ def from_windows(x: Tensor, window: Size3, size: Size3) -> Tensor:
 
 
 def window_mask(size: Size3, window: Size3, device: torch.device) -> Tensor | None:
-    """Which keys are real, G 1 1 L; None where windows tile the map, which is the plain and faster case."""
+    """Which keys are real and not padding, G 1 1 L; None where all are, as the windows fit the map."""
     if all(length % step == 0 for length, step in zip(size, window, strict=True)):
         return None
     real = torch.ones((1, *size, 1), dtype=torch.bool, device=device)

@@ -1,27 +1,43 @@
-"""Gradient checkpointing: a half keeps its input alone, and computes the rest again when the backward pass needs it."""
+"""Gradient checkpointing: a sub-block keeps its input alone, and computes the rest again for the backward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dualformer.model.block import SubBlock
 
-def checkpointed(half: nn.Module, x: Tensor) -> Tensor:
-    """``half(x)``, with the same gradients and the same stochastic depth, from less memory."""
+
+def wanted(stage: Any, x: Tensor) -> bool:
+    """Whether ``stage`` was told to save memory, and there is a backward pass to save it for."""
+    return stage.grad_checkpointing and stage.training and torch.is_grad_enabled()
+
+
+def run_layers(stage: Any, x: Tensor) -> Tensor:
+    """Runs the layers of ``stage`` one after the other, B T H W C → B T H W C, its sub-blocks with checkpoints."""
+    for layer in stage.layers():
+        x = _checkpointed(layer, x) if isinstance(layer, SubBlock) else layer(x)
+    return x
+
+
+def _checkpointed(sub_block: SubBlock, x: Tensor) -> Tensor:
+    """``sub_block(x)``, with the same gradients and the same stochastic depth, from less memory."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _statistics_left_alone(half)
+        return nullcontext(), _frozen_statistics(sub_block)
 
-    return checkpoint(half, x, use_reentrant=False, context_fn=contexts)
+    return checkpoint(sub_block, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager
-def _statistics_left_alone(half: nn.Module) -> Iterator[None]:
-    """BatchNorm counts every batch into its running statistics: the second time around it must not."""
-    norms = [module for module in half.modules() if isinstance(module, nn.BatchNorm3d)]
+def _frozen_statistics(sub_block: nn.Module) -> Iterator[None]:
+    """Keeps BatchNorm from counting a batch into its running statistics a second time."""
+    norms = [module for module in sub_block.modules() if isinstance(module, nn.BatchNorm3d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

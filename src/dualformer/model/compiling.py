@@ -34,7 +34,7 @@ def compile_network(model: DualFormer, mode: CompileMode = "default", *, device:
         torch.compile(torch.add, mode=mode)(torch.ones(2, device=device), torch.ones(2, device=device))
     except RuntimeError as error:  # its own kinds of error are none of PyTorch's public names
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CompileError(f"torch.compile does not work here ({reason}): leave --compile out") from error
+        raise CompileError(f"torch.compile does not work here ({reason}): leave `compile` out") from error
     compiled = copy(model)
     compiled.forward_features = torch.compile(compiled.forward_features, mode=mode, dynamic=False)
     return compiled

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualformer.model import tiles
+from dualformer.model import checkpointing, tiles
 from dualformer.model.attention import PyramidAttention, WindowAttention
 from dualformer.model.block import SubBlock
-from dualformer.model.checkpointing import checkpointed
 from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.contract import Features, features_of, layer_numbers, no_weight_decay, wanted_stages
+from dualformer.model.folding import fold_layers
+from dualformer.model.kernels.dispatch import computed_by
 from dualformer.model.kernels.linear import Linear
 from dualformer.model.position import PositionEncoding, PositionTable
-from dualformer.model.pyramid import FactorisedPooling
 
 
 class PatchEmbedding(nn.Module):
@@ -35,13 +35,16 @@ class PatchEmbedding(nn.Module):
         if any(sticking_out):
             t, h, w = sticking_out
             x = F.pad(x, (0, w, 0, h, 0, t))
-        if x.stride(1) != 1 and tiles.usable(self, x):  # pixels as frames have them; tokens are convolved as they lie
-            return tiles.run_patches(self.proj, self.norm, x)
+        return self.project(x)
+
+    @computed_by(tiles.project_patches, when=tiles.usable_for_patches)
+    def project(self, x: Tensor) -> Tensor:
+        """B C T H W, which patches divide → B T' H' W' C'."""
         return self.norm(self.proj(x).permute(0, 2, 3, 4, 1))
 
 
 class StageLayers(nn.Module):
-    """A patch embedding and blocks of two halves each; the PEG sits between the halves of the first block."""
+    """A patch embedding and blocks of two sub-blocks each; the PEG sits between the sub-blocks of the first block."""
 
     def __init__(
         self, stage: Stage, in_channels: int, map_size: Size3, *, config: Config, drop_paths: Iterator[float]
@@ -70,16 +73,19 @@ class StageLayers(nn.Module):
         x = self.embed(x)
         if self.table is not None:
             x = self.table(x)
-        if tiles.usable(self, x):
-            return tiles.run_layers(self._layers(), x)
-        sparing = self.grad_checkpointing and self.training and torch.is_grad_enabled()
-        for layer in self._layers():
-            x = checkpointed(layer, x) if sparing and isinstance(layer, SubBlock) else layer(x)
+        return self.run_layers(x)
+
+    @computed_by(tiles.run_layers, when=tiles.usable)
+    @computed_by(checkpointing.run_layers, when=checkpointing.wanted)
+    def run_layers(self, x: Tensor) -> Tensor:
+        """B T H W C → B T H W C."""
+        for layer in self.layers():
+            x = layer(x)
         return x
 
-    def _layers(self) -> list[nn.Module]:
-        """Maps to maps, in their order: all halves, and the PEG behind the first."""
-        layers = [half for block in self.blocks for half in block.children()]
+    def layers(self) -> list[nn.Module]:
+        """The sub-blocks of all blocks in their order, and the PEG behind the first."""
+        layers = [sub_block for block in self.blocks for sub_block in block.children()]
         return layers if self.position is None else [layers[0], self.position, *layers[1:]]
 
 
@@ -94,8 +100,8 @@ class DualFormer(nn.Module):
     def __init__(self, config: Config, *, seed: int | None = None) -> None:
         super().__init__()
         self.config = config
-        halves = sum(2 * stage.depth for stage in config.stages)
-        drop_paths = iter([config.drop_path * i / max(1, halves - 1) for i in range(halves)])
+        sub_blocks = sum(2 * stage.depth for stage in config.stages)
+        drop_paths = iter([config.drop_path * i / max(1, sub_blocks - 1) for i in range(sub_blocks)])
         widths = (3, *(stage.channels for stage in config.stages))
         self.stages = nn.ModuleList(
             StageLayers(stage, width, size, config=config, drop_paths=drop_paths)
@@ -208,7 +214,7 @@ class DualFormer(nn.Module):
     def token_scores(self, features: Tensor) -> Tensor:
         """B C T' H' W' (after the final norm) → B T' H' W' classes: the classifier's logits at every token.
 
-        These are what a teacher says of each token in token labelling. Errors: ``ValueError`` without a classifier.
+        A teacher's token scores are the targets of token labelling. Errors: ``ValueError`` without a classifier.
         """
         if isinstance(self.head, nn.Identity):
             raise ValueError("a network without classes has no token scores: give it some with reset_classifier")
@@ -228,7 +234,7 @@ class DualFormer(nn.Module):
         self.head = head
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """In training, keep only what enters each half and compute the rest again for the backward pass.
+        """In training, keeps only what enters each sub-block and computes the rest again for the backward pass.
 
         Less memory, a third more computation, the same gradients.
         """
@@ -245,11 +251,7 @@ class DualFormer(nn.Module):
         """
         self.eval()
         if not self.folded:
-            for module in self.modules():
-                if isinstance(module, FactorisedPooling):
-                    module.fold_norm()
-                elif isinstance(module, WindowAttention | PyramidAttention):
-                    module.fold_scale()
+            fold_layers(self)
             self.folded = True
         return self
 

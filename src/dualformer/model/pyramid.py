@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Scale, Size3
-from dualformer.model.kernels.depthwise import depthwise_conv3d
+from dualformer.model.kernels.depthwise import conv3d
 
 
 class Pyramid(nn.Module):
@@ -26,7 +26,7 @@ class Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B T H W C → B P C."""
-        x = x.permute(0, 4, 1, 2, 3)  # convolutions read the channels-last tokens through this view, without a copy
+        x = x.permute(0, 4, 1, 2, 3)
         priors = [scale(x).permute(0, 2, 3, 4, 1).flatten(1, 3) for scale in self.scales]
         return self.norm(torch.cat(priors, dim=1))
 
@@ -62,17 +62,6 @@ class FactorisedPooling(nn.Module):
         first, rest = factors(cell)
         return self.rest(F.relu(self.norm(self.space(x, first))), rest)
 
-    @torch.no_grad()
-    def fold_norm(self) -> None:
-        """Multiplies what BatchNorm does, by its running statistics, into the convolution before it."""
-        if not isinstance(self.norm, nn.BatchNorm3d):
-            return
-        assert self.norm.running_mean is not None and self.norm.running_var is not None and self.space.bias is not None
-        factor = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
-        self.space.bias.copy_((self.space.bias - self.norm.running_mean) * factor + self.norm.bias)
-        self.space.weight.mul_(factor[:, None, None, None, None])
-        self.norm = nn.Identity()
-
 
 class AveragePooling(nn.Module):
     """The mean of every cell."""
@@ -98,8 +87,8 @@ class CellConv3d(nn.Conv3d):
     def forward(self, input: Tensor, cell: Size3 | None = None) -> Tensor:  # noqa: A002 (Conv3d's name)
         """B C T H W → B C T/t H/h W/w; the ``cell`` t h w (default: the one the weights are for) divides the map."""
         t, h, w = cell or self.kernel_size
-        convolve = F.conv3d if self.groups == 1 else depthwise_conv3d
-        return convolve(input, resample_kernel(self.weight, (t, h, w)), self.bias, stride=(t, h, w))
+        kernel = resample_kernel(self.weight, (t, h, w))
+        return conv3d(input, kernel, self.bias, stride=(t, h, w), groups=self.groups)
 
 
 def cell_size(map_size: Size3, grid: Size3) -> Size3:

@@ -1,51 +1,57 @@
-"""Inference on a CPU, tile by tile: the layers of a half run on some thousand tokens before they go on to the next.
+"""Inference on a CPU, tile by tile: a sub-block runs all its layers on some thousand tokens, then on the next ones.
 
-What is computed is `SubBlock.forward`, and that is what to read. Here its layers are called in another order: one layer
-after the other on a whole map sends temporaries of tens of megabytes to memory and back, while those of a tile stay in
-the cache, and are small enough to be reused instead of being taken from the system anew. The tiles of a local half are
-windows, which do not look at each other; those of a global half are queries, which look at the same priors.
+It computes what `SubBlock.forward` says, and that is what to read. One layer after the other on a whole map sends
+temporaries of tens of megabytes to memory and back, while those of a tile stay in the cache, and are small enough to be
+reused instead of being taken from the system anew. The tiles of LW-MSA are windows, which do not look at each other;
+those of GP-MSA are queries, which look at the same priors.
 
 A tile's result replaces its tokens in the map, which is why only a stage, whose own map it is, may call `run_layers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dualformer.model.attention import PyramidAttention, WindowAttention, fitted_window, window_mask
+from dualformer.model.attention import PyramidAttention, WindowAttention, fitted_window, pad_to_windows, window_mask
 from dualformer.model.block import SubBlock
-from dualformer.model.config import Size3, ceil_div
+from dualformer.model.config import ceil_div
 from dualformer.model.kernels.linear import linear
 from dualformer.model.kernels.tracing import is_tracing
 from dualformer.model.position import PositionEncoding
 
-#: Tokens of a tile: eight windows of 8×7×7.
-TOKENS = 3136
+#: As many as eight windows of 8×7×7.
+TOKENS_PER_TILE = 3136
 
 
 def usable(stage: nn.Module, x: Tensor) -> bool:
-    """Whether the halves of ``stage`` may run in tiles: for inference on a CPU that nobody watches or translates.
+    """Whether ``stage`` may run in tiles: for inference on a CPU, if nobody watches or traces it.
 
-    Hooks within the stage want each layer's whole input and output; compilers and exporters want the plain graph.
+    Hooks within it want each layer's whole input and output; compilers and exporters want the plain graph.
     """
     if x.device.type != "cpu" or stage.training or torch.is_grad_enabled() or is_tracing():
         return False
     return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in stage.modules() if layer is not stage)
 
 
-def run_layers(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """One layer of a stage after the other, in eval mode, on a map B T H W C, which is written over.
+def usable_for_patches(embedding: nn.Module, x: Tensor) -> bool:
+    """Whether `project_patches` is usable, and ``x`` B C T H W is of pixels, not of tokens, whose C lies innermost."""
+    return x.stride(1) != 1 and usable(embedding, x)
+
+
+def run_layers(stage: Any, x: Tensor) -> Tensor:
+    """Runs the layers of ``stage`` one after the other on a map B T H W C, which it writes over.
 
     Of maps that fill a tile each clip goes all the way alone: together they would only need more memory.
     """
+    layers = stage.layers()
     # Under autocast norms and residuals are in float32, and linear layers and attention in bfloat16.
     x = x.float() if torch.is_autocast_enabled("cpu") else x.contiguous()
-    for clips in x.split(max(1, TOKENS // prod(x.shape[1:4]))):
+    for clips in x.split(max(1, TOKENS_PER_TILE // prod(x.shape[1:4]))):
         for layer in layers:
             if isinstance(layer, SubBlock) and isinstance(layer.attn, WindowAttention):
                 _run_windows(layer, layer.attn, clips)
@@ -58,16 +64,17 @@ def run_layers(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def run_patches(proj: nn.Conv3d, norm: nn.Module, x: Tensor) -> Tensor:
-    """``norm(proj(x))``, B C T H W → B T' H' W' C', of pixels that patches divide: ``proj`` has its kernel as stride.
+def project_patches(embedding: Any, x: Tensor) -> Tensor:
+    """Projects the patches that divide B C T H W to tokens B T' H' W' C', some frames at a time.
 
-    It takes some frames at a time, as a linear layer on the pixels of each patch.
+    A convolution whose kernel is its stride is a linear layer on the pixels of each patch.
     """
+    proj = embedding.proj
     _, _, t, h, w = proj.weight.shape
     patches = x.unflatten(4, (-1, w)).unflatten(3, (-1, h)).unflatten(2, (-1, t)).permute(0, 2, 4, 6, 1, 3, 5, 7)
     out: Tensor | None = None
-    for tile in pieces(patches.shape[:2], max(1, TOKENS // prod(patches.shape[2:4]))):
-        tokens: Tensor = norm(linear(patches[tile].flatten(4), proj.weight.flatten(1), proj.bias))
+    for tile in pieces(patches.shape[:2], max(1, TOKENS_PER_TILE // prod(patches.shape[2:4]))):
+        tokens: Tensor = embedding.norm(linear(patches[tile].flatten(4), proj.weight.flatten(1), proj.bias))
         if out is None:
             out = tokens.new_empty(*patches.shape[:4], proj.out_channels)
         out[tile] = tokens
@@ -75,42 +82,42 @@ def run_patches(proj: nn.Conv3d, norm: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def _run_windows(half: SubBlock, attention: WindowAttention, x: Tensor) -> None:
-    """A local half: tiles of whole windows."""
+def _run_windows(sub_block: SubBlock, attention: WindowAttention, x: Tensor) -> None:
+    """Writes ``sub_block(x)`` over ``x``, in tiles of whole windows."""
     size = (x.shape[1], x.shape[2], x.shape[3])
     window = fitted_window(size, attention.window)
     (t, h, w), grid, length = window, ceil_div(size, window), prod(window)
-    padded, real = _padded(x, window, grid), window_mask(size, window, x.device)
+    padded, real = pad_to_windows(x, window), window_mask(size, window, x.device)
     cells = padded.unflatten(3, (-1, w)).unflatten(2, (-1, h)).unflatten(1, (-1, t)).permute(0, 1, 3, 5, 2, 4, 6, 7)
-    for tile in pieces((len(x), *grid), max(1, TOKENS // length)):
+    for tile in pieces((len(x), *grid), max(1, TOKENS_PER_TILE // length)):
         tokens = cells[tile].reshape(-1, length, x.shape[-1])
         if real is None:
-            attended = attention.attend(half.norm1(tokens), window)
+            attended = attention.attend(sub_block.norm1(tokens), window)
         else:
             here = real.unflatten(0, grid)[tile[1:]].flatten(0, 2)
-            attended = attention.attend(half.norm1(tokens), window, here.repeat(len(tokens) // len(here), 1, 1, 1))
+            attended = attention.attend(sub_block.norm1(tokens), window, here.repeat(len(tokens) // len(here), 1, 1, 1))
         tokens = tokens + attended
-        tokens += _mlp(half, tokens)
+        tokens += _mlp(sub_block, tokens)
         cells[tile] = tokens.view(cells[tile].shape)
     if padded is not x:
         x.copy_(padded[:, : size[0], : size[1], : size[2]])
 
 
-def _run_queries(half: SubBlock, attention: PyramidAttention, x: Tensor) -> None:
-    """A global half: keys and values of the whole map once, then tiles of queries."""
-    normed = half.norm1(x)
+def _run_queries(sub_block: SubBlock, attention: PyramidAttention, x: Tensor) -> None:
+    """Writes ``sub_block(x)`` over ``x``: keys and values of the whole map once, then tiles of queries."""
+    normed = sub_block.norm1(x)
     k, v = attention.keys_and_values(normed)
     tokens, queries = x.flatten(1, 3), normed.flatten(1, 3)
-    for clips, places in pieces(tokens.shape[:2], TOKENS):
+    for clips, places in pieces(tokens.shape[:2], TOKENS_PER_TILE):
         tile = tokens[clips, places]
         tile += attention.attend(queries[clips, places], k[clips], v[clips])
-        tile += _mlp(half, tile)
+        tile += _mlp(sub_block, tile)
 
 
-def _mlp(half: SubBlock, tokens: Tensor) -> Tensor:
-    hidden = half.mlp.fc1(half.norm2(tokens))
+def _mlp(sub_block: SubBlock, tokens: Tensor) -> Tensor:
+    hidden = sub_block.mlp.fc1(sub_block.norm2(tokens))
     torch.ops.aten.gelu.out(hidden, out=hidden)
-    return half.mlp.fc2(hidden)
+    return sub_block.mlp.fc2(hidden)
 
 
 def pieces(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
@@ -125,9 +132,3 @@ def pieces(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
     step = -(-shape[0] // count)
     for start in range(0, shape[0], step):
         yield (slice(start, start + step), *(slice(None) for _ in shape[1:]))
-
-
-def _padded(x: Tensor, window: Size3, grid: Size3) -> Tensor:
-    """``x`` itself where the windows fit, else a copy with zeros behind its ends."""
-    t, h, w = (count * step - length for count, step, length in zip(grid, window, x.shape[1:4], strict=True))
-    return F.pad(x, (0, 0, 0, w, 0, h, 0, t)) if t or h or w else x

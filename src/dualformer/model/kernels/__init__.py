@@ -1,1 +1,1 @@
-"""What makes the reference's numbers fast: linear layers, attention, depth-wise convolutions. One name each."""
+"""What computes the same numbers faster, behind one name each: linear layers, attention, convolutions, the MLP."""

@@ -1,4 +1,4 @@
-"""Which kernel computes softmax(q·kᵀ/√d)·v: PyTorch's fused one, or two matrix products with the weights in between."""
+"""softmax(q·kᵀ/√d)·v, by PyTorch's fused kernel or by two matrix products with the weights in between."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from math import e, log2
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dualformer.model.kernels.tracing import is_tracing
 
+#: Scores (queries × keys of a head) up to which training may keep all weights in memory.
+EXPLICIT_SCORES = 2**22
 #: Weights (queries × keys × heads) that the explicit form computes at a time for inference: 4 MB of bfloat16.
 _WEIGHTS_AT_ONCE = 2**21
 #: Where a query's weights may sum up to before they are made to sum to 1. Far from both ends of bfloat16.
@@ -19,16 +22,26 @@ _SAFE_SUMS = (2.0**-90, 2.0**90)
 _log = logging.getLogger("dualformer")
 
 
-def fused_is_faster(q: Tensor) -> bool:
-    """What is chosen for the dtype and device of ``q``; the reason is logged once."""
+def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    """softmax(q·kᵀ·scale + bias)·v: ``q`` B h L d, ``k`` and ``v`` B h P d → B h L d. ``scale``: None is 1/√d."""
+    in_pieces = not (torch.is_grad_enabled() or is_tracing())
+    if _fused_is_faster(q) or (not in_pieces and q.shape[2] * k.shape[2] > EXPLICIT_SCORES):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    if in_pieces:
+        return explicit_attention(q, k, v, bias, scale)
+    return attention_weights(q, k, bias, scale) @ v
+
+
+def _fused_is_faster(q: Tensor) -> bool:
+    """Chooses by the dtype and device of ``q``; the reason is logged once."""
     explicit = q.dtype == torch.bfloat16 and q.device.type == "cpu"
     if q.device.type != "meta" and not is_tracing():
-        _say(q.device.type, str(q.dtype).removeprefix("torch."), explicit)
+        _log_choice(q.device.type, str(q.dtype).removeprefix("torch."), explicit)
     return not explicit
 
 
 @cache
-def _say(device: str, dtype: str, explicit: bool) -> None:
+def _log_choice(device: str, dtype: str, explicit: bool) -> None:
     if explicit:
         _log.info(
             "attention in %s on the %s: explicit, as PyTorch's fused kernel is the slower one there", dtype, device

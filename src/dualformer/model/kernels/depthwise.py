@@ -13,6 +13,13 @@ from torch.nn import functional as F
 from dualformer.model.config import Size3
 
 
+def conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: Size3, groups: int) -> Tensor:
+    """`torch.nn.functional.conv3d` without padding, with one group or as many as channels."""
+    if groups == 1:
+        return F.conv3d(x, weight, bias, stride)
+    return depthwise_conv3d(x, weight, bias, stride=stride)
+
+
 def depthwise_conv3d(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: Size3 = (1, 1, 1), padding: Size3 = (0, 0, 0)
 ) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whether somebody is turning the network into a graph of their own."""
+"""Whether the network is being turned into a graph."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import torch
 
 
 def is_tracing() -> bool:
-    """A compiler, an exporter or a tracer is at work: it wants the plain steps, and knows best what becomes of them."""
+    """Whether a compiler, an exporter or a tracer is at work: each wants the plain steps."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
