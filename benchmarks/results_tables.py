@@ -20,7 +20,7 @@ from dualformer.model.presets import preset_config
 from dualformer.paper.experiment import Experiment
 from dualformer.paper.experiment_report import at_chance
 from dualformer.paper.experiment_run import CONTROLS
-from dualformer.paper.paper_tables import ROWS, Computed, compute
+from dualformer.paper.paper_tables import ROWS, RowCost, compute_costs
 from dualformer.paper.relation_clips import TASKS
 from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS
 from dualformer.scoring.intervals import mean_over_seeds
@@ -91,12 +91,12 @@ def costs() -> str:
 
 
 @cache
-def _computed() -> dict[str, Computed]:
+def _computed() -> dict[str, RowCost]:
     """Rows by key; counting them all takes some seconds."""
-    return {each.row.key: each for each in compute(ROWS)}
+    return {each.row.key: each for each in compute_costs(ROWS)}
 
 
-def _cost(each: Computed) -> tuple[str, ...]:
+def _cost(each: RowCost) -> tuple[str, ...]:
     assert each.cost is not None and each.parameters is not None
     published = each.row.published
     gmacs = each.cost.macs / 1e9 * published.views

@@ -18,7 +18,7 @@ from blocks import PAGES, ROOT, RUN, Block, anchors, blocks, links, rows
 from dualformer.cli.main import VERBS, main, parse
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import list_models, preset_config
-from dualformer.paper.paper_tables import ROWS, compute
+from dualformer.paper.paper_tables import ROWS, compute_costs
 
 _SMALL = ("--size", "32", "--batch-size", "8", "--max-steps", "2", "--workers", "0")
 _EXPORT = ("--clips", "2", "--workers", "0")
@@ -174,7 +174,7 @@ def test_the_table_of_ablations_is_what_ablate_computes() -> None:
         return "–" if value is None else f"{value:.{digits}f}"
 
     expected = []
-    for each in compute(ROWS):
+    for each in compute_costs(ROWS):
         assert each.cost is not None
         published = each.row.published
         accuracy = [published.top1, published.top5] if published.top1 else [None]

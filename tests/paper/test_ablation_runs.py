@@ -11,7 +11,7 @@ import pytest
 
 from dualformer.errors import DualFormerError
 from dualformer.paper import ablation_runs
-from dualformer.paper.ablation_runs import Measured, mean_and_spread, run_rows
+from dualformer.paper.ablation_runs import RowResult, mean_and_spread, run_rows
 from dualformer.paper.paper_tables import Row, select
 from dualformer.training import loop
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
@@ -47,7 +47,7 @@ def recipe(settings: TrainConfig) -> TrainConfig:
     return settings.replace(epochs=1)
 
 
-def run(recipe: TrainConfig, rows: list[Row] = ROWS, *, seeds: int = 2) -> list[Measured]:
+def run(recipe: TrainConfig, rows: list[Row] = ROWS, *, seeds: int = 2) -> list[RowResult]:
     return run_rows(rows, recipe, seeds=seeds, reporter=SilentReporter())
 
 
@@ -173,7 +173,7 @@ def test_other_settings_are_refused_by_name_and_other_places_are_not(
 ) -> None:
     rows = select(["7"], ["peg"])
     run(recipe, rows, seeds=1)
-    with pytest.raises(DualFormerError, match=r"another --epochs \(1, not 2\), --lr \(0\.001, not 0\.5\); all rows"):
+    with pytest.raises(DualFormerError, match=r"another `epochs` \(1, not 2\), `lr` \(0\.001, not 0\.5\); all rows"):
         run(recipe.replace(lr=0.5, epochs=2), rows)
     other = tmp_path / "other"
     shutil.copytree(recipe.data, other)
@@ -220,7 +220,7 @@ def test_a_recipe_that_cannot_work_is_refused_and_binds_nobody(recipe: TrainConf
     with pytest.raises(ValueError, match="`batch_size=13` is more than the 12 clips"):
         run(recipe.replace(batch_size=13), rows)
     assert not (Path(recipe.out) / "results.json").exists()
-    with pytest.raises(ValueError, match="--seeds must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="`seeds` must be at least 1, not 0"):
         run(recipe, rows, seeds=0)
     with pytest.raises(ValueError, match="resume has no place here"):
         run(recipe.replace(resume=True), rows)

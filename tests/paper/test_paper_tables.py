@@ -10,7 +10,7 @@ import torch
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import preset_config
-from dualformer.paper.paper_tables import PAPERS_CLIP, ROWS, TABLES, Computed, compute, effective, select
+from dualformer.paper.paper_tables import PAPERS_CLIP, ROWS, TABLES, RowCost, compute_costs, effective, select
 
 NANO_CLIP: Size3 = (16, 64, 64)
 
@@ -54,11 +54,11 @@ MEASURED = {
 
 
 @pytest.fixture(scope="module")
-def papers() -> dict[str, Computed]:
-    return {computed.row.key: computed for computed in compute(ROWS)}
+def papers() -> dict[str, RowCost]:
+    return {computed.row.key: computed for computed in compute_costs(ROWS)}
 
 
-def test_every_row_costs_what_it_should(papers: dict[str, Computed]) -> None:
+def test_every_row_costs_what_it_should(papers: dict[str, RowCost]) -> None:
     assert list(papers) == list(MEASURED)
     for key, (gmacs, millions) in MEASURED.items():
         cost, parameters = papers[key].cost, papers[key].parameters
@@ -66,7 +66,7 @@ def test_every_row_costs_what_it_should(papers: dict[str, Computed]) -> None:
         assert (round(cost.macs / 1e9, 2), round(parameters, 2)) == (gmacs, millions), key
 
 
-def test_every_published_cost_comes_out_to_the_printed_digit(papers: dict[str, Computed]) -> None:
+def test_every_published_cost_comes_out_to_the_printed_digit(papers: dict[str, RowCost]) -> None:
     wrong = {
         (key, figure) for key, computed in papers.items() for figure, agrees in computed.agrees.items() if not agrees
     }
@@ -81,7 +81,7 @@ def test_every_published_cost_comes_out_to_the_printed_digit(papers: dict[str, C
     }
 
 
-def test_the_default_is_in_every_table_that_varies_it(papers: dict[str, Computed]) -> None:
+def test_the_default_is_in_every_table_that_varies_it(papers: dict[str, RowCost]) -> None:
     default = preset_config("dualformer_tiny")
     same = [key for key, computed in papers.items() if computed.config == default]
     assert same == ["2/dualformer-t", "4/lg-lg-lg-lg", "5/32x2-8-7-7", "6/dwconv", "7/peg", "8/1-1-1"]
@@ -89,7 +89,7 @@ def test_the_default_is_in_every_table_that_varies_it(papers: dict[str, Computed
     assert published == {(79.5, 94.1), (79.5, None)}
 
 
-def test_rows_change_what_their_names_say(papers: dict[str, Computed]) -> None:
+def test_rows_change_what_their_names_say(papers: dict[str, RowCost]) -> None:
     def scales(key: str) -> list[list[tuple[Size3, bool, str]]]:
         config = papers[key].config
         assert config is not None
@@ -120,8 +120,8 @@ def test_names_are_folders_and_tables_have_titles() -> None:
 
 def test_rows_apply_to_another_preset_and_say_which_are_the_same_there() -> None:
     assert {row.key for row in select(model="dualformer_nano")} == {row.key for row in ROWS if row.model is None}
-    computed = compute(select(["5"]), model="dualformer_nano", clip=NANO_CLIP)
-    assert not any(each.papers or each.agrees or each.problem for each in computed)
+    computed = compute_costs(select(["5"]), model="dualformer_nano", clip=NANO_CLIP)
+    assert not any(each.as_published or each.agrees or each.problem for each in computed)
     assert {each.row.key: each.same_as.key for each in computed if each.same_as} == {
         "5/16x4-8-7-7": "5/16x4-4-7-7",
         "5/32x2-16-7-7": "5/32x2-8-7-7",
@@ -155,7 +155,7 @@ def test_every_row_runs_or_says_why_not(clip: Size3) -> None:
 
 
 def test_short_clips_are_named_in_the_table() -> None:
-    computed = {each.row.key: each for each in compute(select(["8"]), model="dualformer_nano", clip=(2, 32, 32))}
+    computed = {each.row.key: each for each in compute_costs(select(["8"]), model="dualformer_nano", clip=(2, 32, 32))}
     assert computed["8/1-1-1-4-4-4"].problem == "patches of 4 frames take clips of 4 frames or more, not 2"
     assert computed["8/1-1-2"].problem == "half the frames in stage 4 takes clips of more than 2"
     assert computed["8/1-1-2"].cost is computed["8/1-1-2"].gflops is computed["8/1-1-2"].parameters is None
@@ -174,4 +174,4 @@ def test_select() -> None:
     with pytest.raises(ValueError, match="presets of their own, not about dualformer_nano"):
         select(["2"], model="dualformer_nano")
     with pytest.raises(ValueError, match="unknown model 'nano'"):
-        compute(ROWS[:1], model="nano")
+        compute_costs(ROWS[:1], model="nano")

@@ -100,7 +100,7 @@ def run(options: Options) -> int:
 
     from dualformer.model.config import parse_clip
     from dualformer.paper.ablation_tables import costs_as_json, print_costs
-    from dualformer.paper.paper_tables import compute, select
+    from dualformer.paper.paper_tables import compute_costs, select
 
     if options.run and options.data == RELATIONS:
         return _relations(options)
@@ -110,7 +110,7 @@ def run(options: Options) -> int:
     if options.run:
         return _train(options, rows)
     clip = parse_clip(options.clip) if options.clip else None
-    computed = compute(rows, model=options.model, clip=clip)
+    computed = compute_costs(rows, model=options.model, clip=clip)
     if options.json:
         print(json.dumps({"rows": [costs_as_json(each) for each in computed]}, indent=2, ensure_ascii=False))
     else:

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.explain.explanation import Explanation, Heat, Method, Part
+from dualformer.explain.explanation import Explanation, HeatMap, HeatMapPart, Method
 from dualformer.explain.gradcam import Gradients, gradcam
-from dualformer.explain.map_geometry import cells_box, hottest, normalised, to_pixels
-from dualformer.explain.shown_clip import Moment, ShownClip, see_file, see_frames
-from dualformer.explain.token_attention import Place, find_sub_block, look, stage_number
+from dualformer.explain.map_geometry import cells_box, hottest_token, normalised, to_pixels
+from dualformer.explain.shown_clip import ClipChoice, ShownClip, read_shown_clip, shown_clip_of_frames
+from dualformer.explain.token_attention import SubBlockIndex, attention_of_token, find_sub_block, stage_number
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
@@ -41,8 +41,8 @@ def explain_video(
     gradients: Gradients = "each",
     fps: float | None = None,
 ) -> Explanation:
-    """What the network goes by in one clip of a video: a file, or all its frames, uint8 RGB (T, H, W, 3). Or in a clip
-    that was cut already, to which ``clip``, ``at`` and ``fps`` say nothing.
+    """Explains what the network goes by in one clip of ``video``: a file, all its frames, uint8 RGB (T, H, W, 3), or a
+    clip cut already, for which ``clip``, ``at`` and ``fps`` are not used.
 
     ``label``: the class to explain; the clip's most likely one. ``clip``: a number from 0 of the recognizer's clips
     (``views``); ``at``: the clip around a moment, in seconds; neither: the clip in the middle.
@@ -66,20 +66,22 @@ def explain_video(
         near = get_close_matches(label, recognizer.labels, 3, cutoff=0.4) or recognizer.labels[:3]
         raise ValueError(f"{label!r} is none of the {len(recognizer.labels)} classes; there are {', '.join(near)}, …")
     number = len(model.stages) - 1 if stage is None else stage_number(model.config, stage)
-    place = None if method == "gradcam" else find_sub_block(model.config, method, stage=stage, block=block, half=half)
-    clip_seen = _see(video, recognizer, Moment(number=clip, count=recognizer.views.clips, seconds=at), fps)
+    sub_block = (
+        None if method == "gradcam" else find_sub_block(model.config, method, stage=stage, block=block, half=half)
+    )
+    shown = _read_clip(video, recognizer, ClipChoice(number=clip, count=recognizer.views.clips, seconds=at), fps)
 
-    probabilities = recognizer.predict_views(clip_seen.view[None])[0]
+    probabilities = recognizer.predict_views(shown.view[None])[0]
     best = int(probabilities.argmax())
     target = best if label is None else recognizer.labels.index(label)
-    pixels = normalize(clip_seen.view[None].to(recognizer.device), recognizer.preprocessing)
-    if place is None:
-        heat = _evidence(model, pixels, target, number, gradients)
+    pixels = normalize(shown.view[None].to(recognizer.device), recognizer.preprocessing)
+    if sub_block is None:
+        heat = _gradcam_map(model, pixels, target, number, gradients)
     else:
         if token is None:
-            hot = _evidence(model, pixels, target, len(model.stages) - 1, "each")
-            token = hottest(torch.from_numpy(hot.map), *_grid(model, pixels, place.stage))
-        heat = _attention(model, pixels, place, token)
+            hot = _gradcam_map(model, pixels, target, len(model.stages) - 1, "each")
+            token = hottest_token(torch.from_numpy(hot.map), *_grid(model, pixels, sub_block.stage))
+        heat = _attention_map(model, pixels, sub_block, token)
     return Explanation(
         source=str(video) if isinstance(video, (str, Path)) else "frames",
         method=method,
@@ -87,7 +89,7 @@ def explain_video(
         probability=float(probabilities[target]),
         predicted=(recognizer.labels[best], float(probabilities[best])),
         heat=heat,
-        clip=clip_seen,
+        clip=shown,
     )
 
 
@@ -114,30 +116,30 @@ def _network(recognizer: Recognizer) -> DualFormer:
     return recognizer.network
 
 
-def _see(
+def _read_clip(
     video: str | Path | Tensor | NDArray[np.uint8] | ShownClip,
     recognizer: Recognizer,
-    moment: Moment,
+    choice: ClipChoice,
     fps: float | None,
 ) -> ShownClip:
     if isinstance(video, ShownClip):
         return video
     if not isinstance(video, (str, Path)):
-        return see_frames(torch.as_tensor(video).cpu(), recognizer.preprocessing, moment, fps=fps)
+        return shown_clip_of_frames(torch.as_tensor(video).cpu(), recognizer.preprocessing, choice, fps=fps)
     if fps is not None:
         raise ValueError("fps is for frames in memory; a file knows the times of its frames")
-    return see_file(video, recognizer.preprocessing, moment)
+    return read_shown_clip(video, recognizer.preprocessing, choice)
 
 
-def _evidence(model: DualFormer, pixels: Tensor, target: int, stage: int, gradients: Gradients) -> Heat:
+def _gradcam_map(model: DualFormer, pixels: Tensor, target: int, stage: int, gradients: Gradients) -> HeatMap:
     tokens = gradcam(model, pixels, target, stage=stage, gradients=gradients)[0].cpu()
     reduction, _ = _grid(model, pixels, stage)
     heat = normalised(to_pixels(tokens, reduction, _size(pixels), smooth=True)).numpy()
     name = "Grad-CAM" if gradients == "each" else "Grad-CAM with the mean gradient"
-    return Heat(
+    return HeatMap(
         about=f"{name}, {'last half of ' if stage == len(model.stages) - 1 else ''}stage {stage + 1}",
         map=heat,
-        parts=(Part(title="speaks for it", map=heat),),
+        parts=(HeatMapPart(title="speaks for it", map=heat),),
         tokens=tokens.numpy(),
         stage=stage + 1,
         block=model.config.stages[stage].depth,
@@ -145,9 +147,9 @@ def _evidence(model: DualFormer, pixels: Tensor, target: int, stage: int, gradie
     )
 
 
-def _attention(model: DualFormer, pixels: Tensor, place: Place, token: Size3) -> Heat:
-    found = look(model, pixels, place, token)
-    reduction, size = _grid(model, pixels, place.stage)[0], _size(pixels)
+def _attention_map(model: DualFormer, pixels: Tensor, index: SubBlockIndex, token: Size3) -> HeatMap:
+    found = attention_of_token(model, pixels, index, token)
+    reduction, size = _grid(model, pixels, index.stage)[0], _size(pixels)
 
     def drawn(tokens: Tensor) -> NDArray[np.float32]:
         return normalised(to_pixels(tokens, reduction, size, smooth=False)).numpy()
@@ -155,20 +157,21 @@ def _attention(model: DualFormer, pixels: Tensor, place: Place, token: Size3) ->
     heat = drawn(found.tokens)
     if found.scales:
         parts = tuple(
-            Part(title=f"pyramid {_by(grid)}: {float(scale.sum()):.0%} of its attention", map=drawn(scale))
+            HeatMapPart(title=f"pyramid {_joined(grid)}: {float(scale.sum()):.0%} of its attention", map=drawn(scale))
             for grid, scale in zip(found.grids, found.scales, strict=True)
         )
     else:
-        parts = (Part(title="all tokens" if found.window is None else f"window {_by(found.window[1])}", map=heat),)
-    return Heat(
-        about=f"where token {','.join(map(str, token))} of {_by(found.size)} looks, stage {place.stage + 1} block "
-        f"{place.block + 1} half {place.half + 1}",
+        title = "all tokens" if found.window is None else f"window {_joined(found.window[1])}"
+        parts = (HeatMapPart(title=title, map=heat),)
+    return HeatMap(
+        about=f"where token {','.join(map(str, token))} of {_joined(found.size)} looks, stage {index.stage + 1} block "
+        f"{index.block + 1} half {index.half + 1}",
         map=heat,
         parts=parts,
         tokens=found.tokens.numpy(),
-        stage=place.stage + 1,
-        block=place.block + 1,
-        half=place.half + 1,
+        stage=index.stage + 1,
+        block=index.block + 1,
+        half=index.half + 1,
         token=token,
         token_box=cells_box(token, (1, 1, 1), reduction, size),
         window_box=None if found.window is None else cells_box(*found.window, reduction, size),
@@ -184,5 +187,5 @@ def _size(pixels: Tensor) -> Size3:
     return pixels.shape[2], pixels.shape[3], pixels.shape[4]
 
 
-def _by(size: Size3) -> str:
+def _joined(size: Size3) -> str:
     return "×".join(map(str, size))

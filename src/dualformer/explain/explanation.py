@@ -1,4 +1,4 @@
-"""What an explanation is: a map over a clip, what it is of, and the files that show it."""
+"""What an explanation is, a heat map over a clip, and how it is drawn: as a video, a GIF and a contact sheet."""
 
 from __future__ import annotations
 
@@ -9,17 +9,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.explain.deletion_check import DeletionCheck
+from dualformer.explain import heatmap
+from dualformer.explain.heatmap import INK, Pixels, TextLine
 from dualformer.explain.map_geometry import Box
 from dualformer.explain.shown_clip import ShownClip
+from dualformer.files import atomic_write, write_json
 from dualformer.model.config import Size3
+from dualformer.scoring.plots import short_text
+from dualformer.video.encode import write_image, write_video
 
 Method = Literal["gradcam", "attention", "pyramid"]
 
+_MARGIN, _GAP = 12, 8
+_SHEET_FRAMES = 8
+_SHEET_SIDE = 160
+_UNKNOWN_FPS = 8.0
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
-    """One map of an explanation: all of it, or what one scale of the pyramid has of it."""
+class HeatMapPart:
+    """A map to draw: the whole heat map, or the share that one scale of the pyramid has in it."""
 
     title: str
     map: NDArray[np.float32]
@@ -27,15 +36,15 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Heat:
-    """What a method finds in a clip."""
+class HeatMap:
+    """The map that a method computes for a clip, and what it is of."""
 
     about: str
     """The method in words, and the part of the network that it looks into."""
     map: NDArray[np.float32]
     """(T, h, w), 0 to 1: how hot each pixel of the view is, 1 being the hottest place in the clip."""
-    parts: tuple[Part, ...]
-    """What is drawn: the map; for a pyramid, one map for each scale."""
+    parts: tuple[HeatMapPart, ...]
+    """The maps to draw: the map; for a pyramid, one for each scale."""
     tokens: NDArray[np.float32]
     """(T', H', W'): the map as the network has it. Of attention, weights that sum to 1; of Grad-CAM, in no unit."""
     stage: int
@@ -50,9 +59,56 @@ class Heat:
     """Those of its window; None where there are no windows."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeletionCheck:
+    """Probabilities of the explained class with parts of the clip deleted: see `check_deletion`."""
+
+    share: float
+    """How much of the clip was deleted."""
+    whole: float
+    """Probability for the clip as it is."""
+    hottest: float
+    """Probability without its hottest part."""
+    random: tuple[float, ...]
+    """Probabilities without as much of it at random places."""
+
+    @property
+    def drop(self) -> float:
+        """How much less likely the class is without the hottest part."""
+        return self.whole - self.hottest
+
+    @property
+    def random_drop(self) -> float:
+        """How much less likely the class is without random parts, on average."""
+        return self.whole - float(np.mean(self.random))
+
+    @property
+    def passed(self) -> bool:
+        """Whether the hottest part is worth more than random ones. A single clip may fail by chance; many do not."""
+        return self.drop > self.random_drop
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON."""
+        return {
+            "share": self.share,
+            "whole": self.whole,
+            "hottest": self.hottest,
+            "random": list(self.random),
+            "passed": self.passed,
+        }
+
+    def __str__(self) -> str:
+        low, high = min(self.random), max(self.random)
+        return (
+            f"{self.whole:.1%} as it is, {self.hottest:.1%} without its hottest {self.share:.0%}, "
+            f"{np.mean(self.random):.1%} without {self.share:.0%} elsewhere ({len(self.random)} draws: {low:.1%} to "
+            f"{high:.1%})"
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """What a network goes by in one clip of a video."""
+    """What a network goes by in one clip of a video: see `explain_video`."""
 
     source: str
     """The file, or "frames"."""
@@ -63,11 +119,11 @@ class Explanation:
     """Of that class, for this clip alone."""
     predicted: tuple[str, float]
     """The clip's most likely class and its probability."""
-    heat: Heat
+    heat: HeatMap
     clip: ShownClip
     """The frames, and where the view lies in them."""
     check: DeletionCheck | None = None
-    """What deleting the hottest tenth does, where that was tried."""
+    """The result of `check_deletion`, where it was run."""
 
     @property
     def map(self) -> NDArray[np.float32]:
@@ -75,8 +131,8 @@ class Explanation:
         return self.heat.map
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the arrays, ready for JSON. ``crop``: top, left, height and width of the view, in parts of the
-        frame's height and width."""
+        """Returns all but the arrays, ready for JSON. ``crop``: top, left, height and width of the view, as shares of
+        the frame's height and width."""
         heat, times = self.heat, self.clip.times
         top, left, height, width = self.clip.box
         _, rows, columns, _ = self.clip.frames.shape
@@ -100,13 +156,182 @@ class Explanation:
         }
 
     def save(self, folder: str | Path) -> dict[str, Path]:
-        """Writes the clip with the map over it and the map itself into ``folder``, and says what lies where.
+        """Writes the clip with the map over it and the map itself into ``folder``; returns the paths.
 
         ``video`` and ``gif`` play it, ``sheet`` is a PNG of some of the frames, ``map`` an NPY file of `map`, ``json``
         the words and numbers. The files have the method's name; those of an earlier explanation are replaced.
         """
-        from dualformer.explain.explanation_files import (
-            save,  # it draws explanations, which this module does not need to know
-        )
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        endings = {"video": "mp4", "gif": "gif", "sheet": "png", "map": "npy", "json": "json"}
+        paths = {kind: folder / f"{self.method}.{ending}" for kind, ending in endings.items()}
+        frames, rate = draw_video(self), playback_fps(self)
+        write_video(paths["video"], frames, fps=rate, crf=16)
+        atomic_write(paths["gif"], lambda temporary: heatmap.write_gif(temporary, frames, rate))
+        write_image(paths["sheet"], draw_contact_sheet(self))
 
-        return save(self, Path(folder))
+        def write_map(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.save(file, self.map)
+
+        atomic_write(paths["map"], write_map)
+        write_json(paths["json"], self.to_dict())
+        return paths
+
+
+def playback_fps(explanation: Explanation) -> float:
+    """Frames a second at which the clip plays as fast as what was filmed, within 2 to 30."""
+    times = explanation.clip.times
+    steps = np.diff(times) if times is not None else np.zeros(0)
+    steps = steps[steps > 0]  # the last frame of a short video repeats
+    return float(np.clip(1 / np.median(steps), 2, 30)) if len(steps) else _UNKNOWN_FPS
+
+
+def draw_video(explanation: Explanation) -> Pixels:
+    """Draws frames (T, H, W, 3), sides even: the clip, beside it the clip under the map, with text and a scale."""
+    panels = [draw_clip(explanation), *(draw_overlay(explanation, part) for part in explanation.heat.parts)]
+    titles = ["the clip", *(part.title for part in explanation.heat.parts)]
+    row = heatmap.side_by_side(panels, _GAP)
+    frames, _, wide = row.shape[:3]
+    width = wide + 2 * _MARGIN + wide % 2
+    top, bottom = _draw_heading(explanation, width), 44
+    step = panels[0].shape[2] + _GAP
+    captions = heatmap.draw_text(
+        width,
+        22,
+        (
+            TextLine(short_text(title, max(8, step // 7)), _MARGIN + number * step, 16, 9)
+            for number, title in enumerate(titles)
+        ),
+    )
+    start = len(top) + len(captions)
+    height = start + row.shape[1] + bottom
+    out = np.full((frames, height + height % 2, width, 3), 255, dtype=np.uint8)
+    out[:, : len(top)], out[:, len(top) : start] = top, captions
+    out[:, start : start + row.shape[1], _MARGIN : _MARGIN + wide] = row
+    legend = _draw_legend(explanation, panels[0].shape[2])
+    for number, picture in enumerate(out):
+        below = picture[start + row.shape[1] + 6 :, _MARGIN:]
+        bars = heatmap.draw_bars(explanation.map, panels[0].shape[2], 30, number)
+        below[: len(bars), : bars.shape[1]] = bars
+        place = panels[0].shape[2] + _GAP
+        below[: len(legend), place : place + legend.shape[1]] = legend
+    return out
+
+
+def draw_contact_sheet(explanation: Explanation) -> Pixels:
+    """Draws a picture (H, W, 3) of some frames from the first to the last, without the map and with it."""
+    count = min(_SHEET_FRAMES, len(explanation.map))
+    chosen = np.rint(np.linspace(0, len(explanation.map) - 1, count)).astype(int)
+    rows = [draw_clip(explanation), *(draw_overlay(explanation, part) for part in explanation.heat.parts)]
+    strips = [heatmap.side_by_side([heatmap.shrink(frame, _SHEET_SIDE) for frame in row[chosen]], 4) for row in rows]
+    wide = strips[0].shape[1]
+    width = wide + 2 * _MARGIN
+    times, step = explanation.clip.times, (wide + 4) / count
+    captions = (
+        TextLine(
+            f"{times[number]:.2f} s" if times is not None else f"frame {explanation.clip.numbers[number]}",
+            _MARGIN + place * step,
+            15,
+            8,
+        )
+        for place, number in enumerate(chosen.tolist())
+    )
+    pieces = [_draw_heading(explanation, width), heatmap.draw_text(width, 20, captions)]
+    for strip in strips:
+        pieces += [_with_margins(strip, width), np.full((4, width, 3), 255, dtype=np.uint8)]
+    bars = heatmap.draw_bars(explanation.map, wide, 34, None)
+    pieces += [np.full((4, width, 3), 255, dtype=np.uint8), _with_margins(bars, width)]
+    pieces += [np.full((6, width, 3), 255, dtype=np.uint8), _with_margins(_draw_legend(explanation, wide), width)]
+    return np.concatenate(pieces)
+
+
+def draw_clip(explanation: Explanation) -> Pixels:
+    """Draws the frames (T, H, W, 3) with the outlines of view, token and window."""
+    return _draw_outlines(explanation, explanation.clip.frames.copy())
+
+
+def draw_overlay(explanation: Explanation, part: HeatMapPart) -> Pixels:
+    """Draws the frames (T, H, W, 3) with a map over what the network saw of them, and the rest dimmed."""
+    frames = explanation.clip.frames
+    top, left, height, width = explanation.clip.box
+    out = heatmap.dim(frames)
+    place = np.s_[:, top : top + height, left : left + width]
+    heat = heatmap.resize_map(part.map, height, width, smooth=explanation.method == "gradcam")
+    out[place] = heatmap.overlay(frames[place], heat)
+    return _draw_outlines(explanation, out)
+
+
+def _draw_outlines(explanation: Explanation, frames: Pixels) -> Pixels:
+    """Outlines in ``frames`` the view where it is not the whole frame, the token in its frames (faintly in the others),
+    and its window."""
+    heat, (top, left, height, width) = explanation.heat, explanation.clip.box
+    if (height, width) != frames.shape[1:3]:
+        for frame in frames:
+            heatmap.draw_box(frame, top, left, top + height, left + width, thick=1, colour=heatmap.CROP)
+    for box, thick in ((heat.window_box, 1), (heat.token_box, 2)):
+        if box is None:
+            continue
+        for number, frame in enumerate(frames):
+            here = box.first[0] <= number < box.end[0]
+            if here or thick == 2:
+                heatmap.draw_box(frame, *_box_in_frames(explanation, box), thick=thick, faint=not here)
+    return frames
+
+
+def _box_in_frames(explanation: Explanation, box: Box) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of a box of the view in the frames as they are drawn."""
+    top, left, height, width = explanation.clip.box
+    _, rows, columns = explanation.map.shape
+    down, across = height / rows, width / columns
+    return (
+        top + round(box.first[1] * down),
+        left + round(box.first[2] * across),
+        top + round(box.end[1] * down),
+        left + round(box.end[2] * across),
+    )
+
+
+def _draw_heading(explanation: Explanation, width: int) -> Pixels:
+    """Draws the class with its probability, what is shown, and where it is from."""
+    label, probability = explanation.label, explanation.probability
+    predicted, most = explanation.predicted
+    instead = "" if predicted == label else f"   (predicted: {short_text(predicted, 24)} {most:.0%})"
+    times = explanation.clip.times
+    when = "" if times is None else f", {times[0]:.1f} to {times[-1]:.1f} s"
+    letters = max(12, width // 9)
+    first = f"{short_text(label, letters // 2)}  {probability:.1%}{instead}"
+    second = f"{explanation.heat.about} · {Path(explanation.source).name}{when}"
+    return heatmap.draw_text(
+        width,
+        52,
+        (
+            TextLine(short_text(first, letters), _MARGIN, 24, 13, INK, bold=True),
+            TextLine(short_text(second, width // 6), _MARGIN, 44, 8.5),
+        ),
+    )
+
+
+def _draw_legend(explanation: Explanation, width: int) -> Pixels:
+    """Draws the colour scale with its ends named."""
+    high = {
+        "gradcam": "1: speaks most for it",
+        "attention": "1: most attention",
+        "pyramid": "1: most attention in a scale",
+    }[explanation.method]
+    named = heatmap.draw_text(
+        width,
+        20,
+        (
+            TextLine("0", 0, 14, 8),
+            TextLine("¼", width / 2, 14, 8, align="center"),
+            TextLine(high, width, 14, 8, align="right"),
+        ),
+    )
+    return np.concatenate([heatmap.colour_scale(width, 12), named])
+
+
+def _with_margins(strip: Pixels, width: int) -> Pixels:
+    out = np.full((len(strip), width, 3), 255, dtype=np.uint8)
+    out[:, _MARGIN : _MARGIN + strip.shape[1]] = strip
+    return out

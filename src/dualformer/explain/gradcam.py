@@ -1,10 +1,10 @@
 """Grad-CAM: where the tokens are that speak for a class.
 
 A token's evidence is its features times the gradient of the class's score with respect to them, summed over channels.
-Two choices follow measurements with the check of ``deletion`` (docs/experiments.md):
+Two choices follow measurements with `check_deletion` (docs/experiments.md):
 
-* In the last stage, features are taken where its last half reads them, behind its first LayerNorm. After that half is
-  the worse place: attention to all tokens has then passed on what each token knew, and a token's features say little
+* In the last stage, features are taken where its last sub-block reads them, behind its first LayerNorm. After it is the
+  worse place: attention to all tokens has then passed on what each token knew, and a token's features say little
   about the pixels that it stands for. Of an earlier stage it is the map that it hands on.
 * The gradient is kept for every token. The original averages it over all of them first, which is the same where nothing
   but pooling and one linear layer follow. Where attention follows it is not, and in the last stage the maps of real
@@ -39,10 +39,10 @@ class _Permuted(nn.Module):
         return x.permute(self.order)
 
 
-class _Tail(nn.Module):
+class _NetworkFromStage(nn.Module):
     """The network from one stage on: B C T H W (before that stage) → B classes.
 
-    It is a copy: what is done to it shows nowhere else, and other threads may use the network meanwhile. The features
+    It is a copy: changes to it show nowhere else, and other threads may use the network meanwhile. The features
     that are asked about pass through ``probe`` as B C T H W.
     """
 
@@ -53,9 +53,9 @@ class _Tail(nn.Module):
         self.requires_grad_(False).eval()  # gradients of what passes, not of weights
         self.probe = nn.Identity()
         if len(self.stages) == 1:
-            half = _last_half(self.stages[0])
+            last = _last_sub_block(self.stages[0])
             around = _Permuted(0, 4, 1, 2, 3), self.probe, _Permuted(0, 2, 3, 4, 1)
-            half.add_module("norm1", nn.Sequential(half.norm1, *around))
+            last.add_module("norm1", nn.Sequential(last.norm1, *around))
 
     def forward(self, x: Tensor) -> Tensor:
         first, *later = self.stages
@@ -68,13 +68,13 @@ class _Tail(nn.Module):
 
 
 class CaptumMissingError(DualFormerError):
-    """The extra ``explain`` is not there."""
+    """captum, of the extra ``explain``, is not installed."""
 
 
 def gradcam(
     model: DualFormer, video: Tensor, target: int, *, stage: int | None = None, gradients: Gradients = "each"
 ) -> Tensor:
-    """The evidence for class ``target`` in a stage (from 0; None: the last one): B 3 T H W → B T' H' W'.
+    """Computes the evidence for class ``target`` in a stage (from 0; None: the last one): B 3 T H W → B T' H' W'.
 
     It is 0 where there is none, and in no unit. The network before the stage runs without gradients, and so needs no
     more memory than for a prediction. Works in float32, whatever autocast says.
@@ -89,7 +89,7 @@ def gradcam(
                 before = model.forward_intermediates(
                     video, indices=[stage - 1], intermediates_only=True, stop_early=True
                 )[0]
-        tail = _Tail(model, stage)
+        tail = _NetworkFromStage(model, stage)
         with torch.enable_grad():
             method = captum.LayerGradientXActivation if gradients == "each" else captum.LayerGradCam
             # A clone, as what was computed for inference alone cannot be asked for gradients.
@@ -97,11 +97,11 @@ def gradcam(
         return evidence.detach().sum(1).relu()
 
 
-def _last_half(stage: nn.Module) -> SubBlock:
+def _last_sub_block(stage: nn.Module) -> SubBlock:
     assert isinstance(stage, StageLayers)
-    halves = [half for block in stage.blocks for half in block.children()]
-    assert isinstance(halves[-1], SubBlock)
-    return halves[-1]
+    last = stage.layers()[-1]
+    assert isinstance(last, SubBlock)
+    return last
 
 
 def _captum():

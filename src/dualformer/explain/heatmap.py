@@ -1,6 +1,6 @@
-"""Heat over frames, and the words, bars and scales around them, as arrays of pixels (H, W, 3), uint8.
+"""HeatMap over frames, and the words, bars and scales around them, as arrays of pixels (H, W, 3), uint8.
 
-Heat has the colours of "inferno", whose brightness rises evenly, so that it reads the same in grey and to the
+HeatMap has the colours of "inferno", whose brightness rises evenly, so that it reads the same in grey and to the
 colour-blind. The frame under it loses its own colours, and what is cold stays visible.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,9 +24,10 @@ INK, FAINT = "#1f2328", "#59636e"
 MARK = (0, 229, 255)
 """Colour of what is outlined on a frame: no heat has it."""
 CROP = (208, 215, 222)
-"""Of the outline of what the network sees."""
+"""Colour of the outline of what the network sees."""
 
 _MOST_OPAQUE = 0.8
+_GIF_WIDTH = 600
 _DPI = 100
 
 
@@ -35,8 +37,8 @@ def _colours() -> NDArray[np.float32]:
     return (255 * colormaps["inferno"](np.linspace(0.12, 1.0, 256))[:, :3]).astype(np.float32)
 
 
-def heated(frames: Pixels, heat: NDArray[np.float32]) -> Pixels:
-    """Frames (…, H, W, 3) with heat (…, H, W), 0 to 1, over them. Colours go by its root: a map often has one peak, and
+def overlay(frames: Pixels, heat: NDArray[np.float32]) -> Pixels:
+    """Draws heat (…, H, W), 0 to 1, over frames (…, H, W, 3). Colours go by its root: a map often has one peak, and
     half as hot is still worth seeing."""
     grey = frames.astype(np.float32) @ np.array((0.299, 0.587, 0.114), dtype=np.float32)
     base = 0.75 * grey[..., None] + 0.1 * frames
@@ -46,19 +48,19 @@ def heated(frames: Pixels, heat: NDArray[np.float32]) -> Pixels:
     return np.rint((1 - opaque) * base + opaque * colour).astype(np.uint8)
 
 
-def dimmed(frames: Pixels) -> Pixels:
-    """What the network did not see."""
+def dim(frames: Pixels) -> Pixels:
+    """Darkens frames and takes their colours away, for what the network did not see."""
     grey = frames.astype(np.float32) @ np.array((0.299, 0.587, 0.114), dtype=np.float32)
     return np.repeat((0.35 * grey).astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def enlarged(heat: NDArray[np.float32], height: int, width: int, *, smooth: bool) -> NDArray[np.float32]:
-    """Heat (T, h, w) at another size: (T, height, width)."""
+def resize_map(heat: NDArray[np.float32], height: int, width: int, *, smooth: bool) -> NDArray[np.float32]:
+    """Resizes heat (T, h, w) to (T, height, width)."""
     how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
     return np.stack([np.asarray(Image.fromarray(frame).resize((width, height), how)) for frame in heat])
 
 
-def outline(
+def draw_box(
     frame: Pixels,
     top: int,
     left: int,
@@ -83,7 +85,7 @@ def outline(
         frame[line] = shade
 
 
-class Words(NamedTuple):
+class TextLine(NamedTuple):
     text: str
     x: float
     """Of its left end, in pixels."""
@@ -97,8 +99,8 @@ class Words(NamedTuple):
     """Where of the text ``x`` is."""
 
 
-def words(width: int, height: int, lines: Iterable[Words]) -> Pixels:
-    """A white strip with text."""
+def words(width: int, height: int, lines: Iterable[TextLine]) -> Pixels:
+    """Draws lines of text on a white strip."""
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     for line in lines:
         figure.text(
@@ -117,13 +119,13 @@ def words(width: int, height: int, lines: Iterable[Words]) -> Pixels:
 
 
 def colour_scale(width: int, height: int) -> Pixels:
-    """Heat from 0 to 1, from left to right, over a grey frame; a quarter lies in the middle."""
+    """Draws heat from 0 to 1, from left to right, over a grey frame; a quarter lies in the middle."""
     heat = np.broadcast_to(np.linspace(0, 1, width, dtype=np.float32) ** 2, (height, width))
-    return heated(np.full((height, width, 3), 128, dtype=np.uint8), heat)
+    return overlay(np.full((height, width, 3), 128, dtype=np.uint8), heat)
 
 
-def course(heat: NDArray[np.float32], width: int, height: int, now: int | None) -> Pixels:
-    """The mean heat of every frame as bars, the hottest frame's the highest; that of frame ``now`` stands out."""
+def draw_bars(heat: NDArray[np.float32], width: int, height: int, now: int | None) -> Pixels:
+    """Draws every frame's mean heat as a bar, the hottest frame's the highest; that of frame ``now`` stands out."""
     means = heat.mean(axis=(1, 2))
     tops = means / means.max() if means.max() > 0 else means
     picture = np.full((height, width, 3), 255, dtype=np.uint8)
@@ -138,9 +140,33 @@ def course(heat: NDArray[np.float32], width: int, height: int, now: int | None) 
     return picture
 
 
-def beside(pictures: list[Pixels], gap: int) -> Pixels:
-    """Pictures of one height (…, H, w, 3) from left to right."""
+def side_by_side(pictures: list[Pixels], gap: int) -> Pixels:
+    """Joins pictures of one height (…, H, w, 3) from left to right."""
     height = pictures[0].shape[-3]
     between = np.full((*pictures[0].shape[:-3], height, gap, 3), 255, dtype=np.uint8)
     row = [piece for picture in pictures for piece in (picture, between)]
     return np.concatenate(row[:-1], axis=-2)
+
+
+def shrink(frame: Pixels, side: int) -> Pixels:
+    """Resizes a frame to a short side of ``side`` pixels."""
+    height, width = frame.shape[:2]
+    scale = side / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
+
+
+def write_gif(path: Path, frames: Pixels, rate: float) -> None:
+    """Writes frames (T, H, W, 3) as a GIF at ``rate`` frames a second, at most 600 pixels wide."""
+    height, width = frames.shape[1:3]
+    size = (width, height) if width <= _GIF_WIDTH else (_GIF_WIDTH, round(height * _GIF_WIDTH / width))
+    pictures = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames]
+    # One palette for all frames, or colours would flicker: taken from a few of them side by side.
+    some = [np.asarray(picture) for picture in pictures[:: max(1, len(pictures) // 6)]]
+    scale = colour_scale(size[0], size[1])  # hot places are few, and their colours matter most
+    mosaic = Image.fromarray(np.concatenate([*some, scale], axis=1))
+    palette = mosaic.quantize(256, method=Image.Quantize.MEDIANCUT)
+    drawn = [picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for picture in pictures]
+    # A GIF counts hundredths of a second, and some programs slow down what is shown for less than two.
+    first, *rest = drawn
+    first.save(path, format="GIF", save_all=True, append_images=rest, duration=max(20, 10 * round(100 / rate)), loop=0)

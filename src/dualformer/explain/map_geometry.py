@@ -1,4 +1,4 @@
-"""From a map of tokens to the pixels of the clip, and back."""
+"""Maps of tokens on the pixels of a clip: interpolation, boxes, the hottest token."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def cells_box(first: Size3, extent: Size3, reduction: Size3, size: Size3) -> Box
     return Box(first=(t, h, w), end=(t_end, h_end, w_end))
 
 
-def hottest(pixels: Tensor, reduction: Size3, size: Size3) -> Size3:
-    """The token of a map of ``size`` tokens whose pixels are the hottest on average."""
+def hottest_token(pixels: Tensor, reduction: Size3, size: Size3) -> Size3:
+    """Returns the token of a map of ``size`` tokens whose pixels are the hottest on average."""
     t, h, w = (length * step for length, step in zip(size, reduction, strict=True))
     had = pixels.shape
     padded = F.pad(pixels, (0, w - had[2], 0, h - had[1], 0, t - had[0]))

@@ -42,7 +42,7 @@ class ShownClip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class ClipChoice:
     """Which clip of a video: the one in the middle, clip ``number`` (from 0) of ``count`` even ones, or the one whose
     middle is nearest to ``seconds``. Errors: ``ValueError`` for two of these at once and for a number out of range."""
 
@@ -57,26 +57,28 @@ class Moment:
             raise ValueError(f"clip {self.number} is none of the {self.count} that are looked at, counted from 0")
 
     def choose(self, times: NDArray[np.float64], pre: Preprocessing) -> NDArray[np.int64]:
-        """Frame indices (T,)."""
+        """Returns frame indices (T,)."""
         if self.seconds is not None:
             return clip_at(times, pre, self.seconds)
         return even_clips(times, pre, 1)[0] if self.number is None else even_clips(times, pre, self.count)[self.number]
 
 
-def see_file(path: str | Path, pre: Preprocessing, moment: Moment) -> ShownClip:
-    """The clip of a file, decoded as `read_views` does. Errors: those of opening and decoding it."""
+def read_shown_clip(path: str | Path, pre: Preprocessing, choice: ClipChoice) -> ShownClip:
+    """Reads the clip of a file, decoded as `read_views` does. Errors: those of opening and decoding it."""
     counted = is_frame_folder(Path(path))  # a folder of frames does not tell when they were taken
-    if counted and moment.seconds is not None:
+    if counted and choice.seconds is not None:
         raise ValueError(f"{path}: a folder of frames has no seconds, which at= needs: choose a clip by its number")
     with open_video(path, clock=pre.fps is not None) as reader:
         try:
-            return _see(path, reader, pre, moment, timed=not counted)
+            return _cut(path, reader, pre, choice, timed=not counted)
         except FrameCountError:
-            return _see(path, reader, pre, moment, timed=not counted)  # the reader has counted its frames meanwhile
+            return _cut(path, reader, pre, choice, timed=not counted)  # the reader has counted its frames meanwhile
 
 
-def see_frames(frames: Tensor, pre: Preprocessing, moment: Moment, *, fps: float | None = None) -> ShownClip:
-    """The clip of frames in memory, uint8 RGB (n, H, W, 3), cut as `views_of_frames` does.
+def shown_clip_of_frames(
+    frames: Tensor, pre: Preprocessing, choice: ClipChoice, *, fps: float | None = None
+) -> ShownClip:
+    """Cuts a clip out of frames in memory, uint8 RGB (n, H, W, 3), as `views_of_frames` does.
 
     Errors: ``ValueError`` for other arrays, and where ``fps`` is needed and missing.
     """
@@ -84,22 +86,22 @@ def see_frames(frames: Tensor, pre: Preprocessing, moment: Moment, *, fps: float
         raise ValueError(f"frames must be uint8 (T, H, W, 3), T at least 1, not {frames.dtype} {tuple(frames.shape)}")
     if fps is not None and not fps > 0:
         raise ValueError(f"fps must be positive, not {fps}")
-    if fps is None and (pre.fps is not None or moment.seconds is not None):
+    if fps is None and (pre.fps is not None or choice.seconds is not None):
         raise ValueError("say with fps= how many frames a second these are: the weights, or at=, count in seconds")
     times = np.arange(len(frames)) / (fps or 1.0)
-    numbers = moment.choose(times, pre)
+    numbers = choice.choose(times, pre)
     chosen = frames[torch.from_numpy(numbers)]
-    return _clip(resize_short_side(chosen, pre.resize), _shown(chosen), pre, numbers, times if fps else None)
+    return _clip(resize_short_side(chosen, pre.resize), _drawing_size(chosen), pre, numbers, times if fps else None)
 
 
-def _see(path: str | Path, reader: FrameReader, pre: Preprocessing, moment: Moment, *, timed: bool) -> ShownClip:
+def _cut(path: str | Path, reader: FrameReader, pre: Preprocessing, choice: ClipChoice, *, timed: bool) -> ShownClip:
     warn_if_short(path, reader.times, pre)
-    numbers = moment.choose(reader.times, pre)
+    numbers = choice.choose(reader.times, pre)
     unique, places = np.unique(numbers, return_inverse=True)
     small, shown = [], []
     for _, frame in reader.frames(unique):  # one by one: the frames of a large video do not lie in memory together
         small.append(resize_short_side(frame[None], pre.resize)[0])
-        shown.append(_shown(frame[None])[0])
+        shown.append(_drawing_size(frame[None])[0])
     order = torch.from_numpy(places.reshape(-1))
     times = reader.times if timed else None
     return _clip(torch.stack(small)[order], torch.stack(shown)[order], pre, numbers, times)
@@ -133,7 +135,7 @@ def _clip(
     )
 
 
-def _shown(frames: Tensor) -> Tensor:
+def _drawing_size(frames: Tensor) -> Tensor:
     """Frames (n, H, W, 3) at the size at which they are drawn."""
     height, width = frames.shape[1:3]
     scale = min(SHOWN_SIDE / min(height, width), SHOWN_MOST / max(height, width))

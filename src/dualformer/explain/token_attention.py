@@ -1,4 +1,4 @@
-"""What one token looks at: the other tokens of its window, or the scales of the global pyramid (figure 2d)."""
+"""The attention of one token, over its window or over the scales of the global pyramid (figure 2d)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dualformer.model.maps import AttentionMap, watch_attention
 from dualformer.model.network import DualFormer
 from dualformer.model.pyramid import resample_kernel
 
-Level = Literal["attention", "pyramid"]
-"""Within windows, or over the global pyramid."""
+AttentionMethod = Literal["attention", "pyramid"]
+"""LW-MSA, within windows, or GP-MSA, over the global pyramid."""
 
 _KINDS = {"attention": "L", "pyramid": "G"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """A half of the network; stage, block and half count from 0."""
+class SubBlockIndex:
+    """Which sub-block of the network; stage, block and half count from 0."""
 
     stage: int
     block: int
@@ -29,8 +29,8 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Look:
-    """Where one token's attention goes in one half."""
+class TokenAttention:
+    """The attention of one token in one sub-block."""
 
     token: Size3
     size: Size3
@@ -45,50 +45,55 @@ class Look:
     """First token and extent of the token's window; None where there are no windows."""
 
 
-def find_sub_block(config: Config, level: Level, *, stage: int | None, block: int | None, half: int | None) -> Place:
-    """The half that is meant; stage, block and half count from 1, as in the paper.
+def find_sub_block(
+    config: Config, method: AttentionMethod, *, stage: int | None, block: int | None, half: int | None
+) -> SubBlockIndex:
+    """Finds a sub-block; stage, block and half count from 1, as in the paper.
 
-    Left out, they are: the last stage that has a pyramid, its last block, and the first half of that kind. Errors:
+    Left out, they are the last stage that has a pyramid, its last block, and the first half of that kind. Errors:
     ``ValueError`` where there is no such half.
     """
-    kind = _KINDS[level]
-    number = _default_stage(config, level) if stage is None else stage_number(config, stage)
+    kind = _KINDS[method]
+    number = _default_stage(config, method) if stage is None else stage_number(config, stage)
     chosen = config.stages[number]
     of = f"of stage {number + 1}"
     kinds = [place for place, letter in enumerate(chosen.kinds) if letter == kind]
     if not kinds:
-        raise ValueError(f"the halves {of} are {chosen.kinds}, and {level} explains {kind}: choose another stage")
-    place = kinds[0] if half is None else _counted(f"half {of}", half, len(chosen.kinds))
+        raise ValueError(f"the halves {of} are {chosen.kinds}, and {method} explains {kind}: choose another stage")
+    place = kinds[0] if half is None else _index(f"half {of}", half, len(chosen.kinds))
     if place not in kinds:
-        raise ValueError(f"the halves {of} are {chosen.kinds}: half {half} is not {kind}, which {level} explains")
-    return Place(
+        raise ValueError(f"the halves {of} are {chosen.kinds}: half {half} is not {kind}, which {method} explains")
+    return SubBlockIndex(
         stage=number,
-        block=chosen.depth - 1 if block is None else _counted(f"block {of}", block, chosen.depth),
+        block=chosen.depth - 1 if block is None else _index(f"block {of}", block, chosen.depth),
         half=place,
     )
 
 
 def stage_number(config: Config, stage: int) -> int:
-    """From 0, of a stage that counts from 1. Errors: ``ValueError`` where there is none."""
-    return _counted("stage", stage, len(config.stages))
+    """Returns the number from 0 of a stage that counts from 1. Errors: ``ValueError`` where there is none."""
+    return _index("stage", stage, len(config.stages))
 
 
-def look(model: DualFormer, video: Tensor, place: Place, token: Size3) -> Look:
-    """Where a token of one half looks, for a video 1 3 T H W. Errors: ``ValueError`` for a token outside the map."""
-    stage = model.config.stages[place.stage]
+def attention_of_token(model: DualFormer, video: Tensor, index: SubBlockIndex, token: Size3) -> TokenAttention:
+    """Computes the attention of a token in one sub-block for a video 1 3 T H W.
+
+    Errors: ``ValueError`` for a token outside the map.
+    """
+    stage = model.config.stages[index.stage]
     with (
         torch.no_grad(),
-        watch_attention(model, stages=[place.stage], blocks=[place.block], kinds=stage.kinds[place.half]) as watched,
+        watch_attention(model, stages=[index.stage], blocks=[index.block], kinds=stage.kinds[index.half]) as watched,
     ):
-        model.forward_intermediates(video, indices=[place.stage], stop_early=True, intermediates_only=True)
-    seen = next(found for found in watched.maps if found.half == place.half)
+        model.forward_intermediates(video, indices=[index.stage], stop_early=True, intermediates_only=True)
+    seen = next(found for found in watched.maps if found.half == index.half)
     if any(not 0 <= at < length for at, length in zip(token, seen.size, strict=True)):
         t, h, w = seen.size
         raise ValueError(
-            f"token {','.join(map(str, token))} lies outside the map of stage {place.stage + 1}: it has {t}×{h}×{w} "
+            f"token {','.join(map(str, token))} lies outside the map of stage {index.stage + 1}: it has {t}×{h}×{w} "
             "tokens (t,y,x), counted from 0"
         )
-    return Look(
+    return TokenAttention(
         token=token,
         size=seen.size,
         tokens=seen.of_token(token)[0].cpu(),
@@ -98,11 +103,11 @@ def look(model: DualFormer, video: Tensor, place: Place, token: Size3) -> Look:
     )
 
 
-def _default_stage(config: Config, level: Level) -> int:
-    having = [number for number, stage in enumerate(config.stages) if _KINDS[level] in stage.kinds]
+def _default_stage(config: Config, method: AttentionMethod) -> int:
+    having = [number for number, stage in enumerate(config.stages) if _KINDS[method] in stage.kinds]
     if not having:
-        what = "windows" if level == "attention" else "halves with global attention"
-        raise ValueError(f"the network has no {what} for {level} to explain: choose another method")
+        what = "windows" if method == "attention" else "halves with global attention"
+        raise ValueError(f"the network has no {what} for {method} to explain: choose another method")
     return next((number for number in reversed(having) if config.stages[number].scales), having[-1])
 
 
@@ -117,7 +122,7 @@ def _window(seen: AttentionMap, token: Size3) -> tuple[Size3, Size3] | None:
     return (t, h, w), seen.window
 
 
-def _counted(what: str, number: int, count: int) -> int:
+def _index(what: str, number: int, count: int) -> int:
     if not 1 <= number <= count:
         raise ValueError(f"{what}: there are {count}, counted from 1, and {number} is none of them")
     return number - 1

@@ -36,7 +36,7 @@ from dualformer.training.train import train
 
 RESULTS = "results.json"
 
-_FREE = (
+_MAY_DIFFER = (
     *("data", "out", "resume", "seed", "workers", "cache_gb", "shard_cache", "shard_cache_gb", "save_minutes"),
     *("keep", "tensorboard", "confusion_every"),
 )
@@ -44,8 +44,8 @@ _FREE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A row with this recipe."""
+class PlannedRow:
+    """A row and what its training takes."""
 
     row: Row
     settings: TrainConfig
@@ -57,22 +57,22 @@ class Planned:
         return self.network.clip
 
     @property
-    def identity(self) -> tuple[Config, int | None]:
+    def effective_run(self) -> tuple[Config, int | None]:
         """Equal for rows that are the same run."""
         return effective(self.network), self.settings.stride
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What the runs of a row gave, one entry a seed, shares from 0 to 1 on the validation videos after the last epoch.
+class RowResult:
+    """The results of a row, one entry a seed: shares from 0 to 1 on the validation videos after the last epoch.
 
     No epoch is chosen by its accuracy, which would flatter all rows, and those with more noise the most.
     """
 
     row: Row
-    planned: Planned | None = None
+    planned: PlannedRow | None = None
     problem: str = ""
-    """Why there is no plan: what the row needs and the clip has not."""
+    """Why the row cannot be trained: what it needs and the clip has not."""
     same_as: str = ""
     """Key of the row that is the same network, if its runs are the ones below."""
     steps: int = 0
@@ -90,7 +90,7 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
 
 def run_rows(
     rows: Sequence[Row], recipe: TrainConfig, *, seeds: int = 3, reporter: Reporter | None = None
-) -> list[Measured]:
+) -> list[RowResult]:
     """Trains every row with ``recipe`` and each of the ``seeds`` that follow ``recipe.seed``; results lie in
     ``recipe.out``.
 
@@ -98,27 +98,27 @@ def run_rows(
     ``DualFormerError`` where ``recipe.out`` holds results of other settings, or data that cannot be read. Ctrl-C saves
     and raises `TrainingInterrupted`.
     """
-    reporter = _Once(reporter or Reporter())
+    reporter = _ReporterWithoutRepeats(reporter or Reporter())
     if seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, not {seeds}")
+        raise ValueError(f"`seeds` must be at least 1, not {seeds}")
     if not rows:
         raise ValueError("there are no rows to train")
     if processes(recipe.devices, recipe.nodes, accelerator=recipe.accelerator).world > 1:
-        raise ValueError("rows are trained on one device each: leave --devices and --nodes out")
+        raise ValueError("rows are trained on one device each: leave `devices` and `nodes` out")
     if recipe.resume:
         raise ValueError("resume has no place here: finished runs are kept and others go on by themselves")
     # What is drawn for validation where the data has no split of its own follows the seed, and this must not.
     source = open_source(recipe.replace(seed=0))
-    recipe = _closed(rows, recipe, source)
-    plans, problems = _plans(rows, recipe, classes=len(source.classes))
-    book = _Results(Path(recipe.out), recipe, data=source.fingerprint)
-    recipe = book.recipe
-    owners = {plan.row.key: book.owner(plan) for plan in plans}
+    recipe = _resolve_recipe(rows, recipe, source)
+    plans, problems = _plan_rows(rows, recipe, classes=len(source.classes))
+    results = _ResultsFile(Path(recipe.out), recipe, data=source.fingerprint)
+    recipe = results.recipe
+    owners = {plan.row.key: results.owner(plan) for plan in plans}
     trained = list(dict.fromkeys(owners.values()))
     wanted = range(recipe.seed, recipe.seed + seeds)
     reporter.say(
         f"networks to train: {len(trained)}, each in {recipe.precision} with seeds {', '.join(map(str, wanted))}; "
-        f"results go to {book.path}, each run to a folder beside it"
+        f"results go to {results.path}, each run to a folder beside it"
     )
     for row in rows:
         if problem := problems.get(row.key):
@@ -130,17 +130,17 @@ def run_rows(
         # The row that owns the runs may be one of an earlier call.
         plan = by_key.get(key) or next(plan for plan in plans if owners[plan.row.key] == key)
         for seed in wanted:
-            if not book.has(key, seed):
+            if not results.has(key, seed):
                 reporter.say(f"row {number} of {len(trained)}, seed {seed}: {key}")
-                _train(book, key, plan.settings.replace(seed=seed, precision=recipe.precision), reporter)
+                _train(results, key, plan.settings.replace(seed=seed, precision=recipe.precision), reporter)
     return [
-        book.measured(row, by_key.get(row.key), owners.get(row.key, ""), problems.get(row.key, ""), wanted)
+        results.result_of(row, by_key.get(row.key), owners.get(row.key, ""), problems.get(row.key, ""), wanted)
         for row in rows
     ]
 
 
-def _closed(rows: Sequence[Row], recipe: TrainConfig, source: Source) -> TrainConfig:
-    """``recipe`` with model, start, clip, flip and steps said: by default or by name, they are the same recipe.
+def _resolve_recipe(rows: Sequence[Row], recipe: TrainConfig, source: Source) -> TrainConfig:
+    """Returns ``recipe`` with model, start, clip, flip and steps filled in, whether given or left to the defaults.
 
     Rows start from random weights, which suit one network as well as another, and have the paper's 30 epochs.
     """
@@ -158,14 +158,14 @@ def _closed(rows: Sequence[Row], recipe: TrainConfig, source: Source) -> TrainCo
     )
 
 
-def _plans(rows: Sequence[Row], recipe: TrainConfig, *, classes: int) -> tuple[list[Planned], dict[str, str]]:
-    """The rows that can be trained, and by key why the others cannot."""
-    plans: list[Planned] = []
+def _plan_rows(rows: Sequence[Row], recipe: TrainConfig, *, classes: int) -> tuple[list[PlannedRow], dict[str, str]]:
+    """Returns the rows that can be trained, and by key why the others cannot."""
+    plans: list[PlannedRow] = []
     problems: dict[str, str] = {}
     costs: dict[Config, Cost] = {}
-    of_their_own = all(row.model for row in rows)
+    all_have_presets = all(row.model for row in rows)
     for row in rows:
-        if row.model and not of_their_own and row.model != recipe.model:
+        if row.model and not all_have_presets and row.model != recipe.model:
             problems[row.key] = f"it is about {row.model}, and the recipe about {recipe.model}"
             continue
         settings = recipe.replace(model=row.model or recipe.model)
@@ -179,48 +179,48 @@ def _plans(rows: Sequence[Row], recipe: TrainConfig, *, classes: int) -> tuple[l
             problems[row.key] = str(error)
             continue
         cost = costs.get(network) or costs.setdefault(network, measure_cost(network))
-        plans.append(Planned(row=row, settings=settings, network=network, cost=cost))
+        plans.append(PlannedRow(row=row, settings=settings, network=network, cost=cost))
     return plans, problems
 
 
-def _train(book: _Results, key: str, settings: TrainConfig, reporter: Reporter) -> None:
-    out = book.path.parent / key / f"seed-{settings.seed}"
-    network = book.network(key)
+def _train(results: _ResultsFile, key: str, settings: TrainConfig, reporter: Reporter) -> None:
+    out = results.path.parent / key / f"seed-{settings.seed}"
+    network = results.network(key)
     goes_on = (out / CONFIG).is_file() and has_checkpoint(out)
-    book.write()
+    results.write()
     try:
         result = train(settings.replace(out=str(out), resume=goes_on), reporter=reporter, variant=lambda _: network)
     except RuntimeError as error:  # of this row alone: no memory for its windows, a loss that is infinite
         message = " ".join(str(error).split()) or type(error).__name__
         reporter.say(f"{key}, seed {settings.seed}: failed; {message}")
-        book.failed(key, settings.seed, message)
+        results.add_failure(key, settings.seed, message)
         return
     except ValueError:  # of the recipe, and every row would meet it: it must not bind the next call
-        book.forget()
+        results.remove_if_empty()
         raise
     last = read_metrics(out)[-1]
     figures = {"top1": last["val_top1"], "top5": last.get("val_top5"), "steps": last["step"]}
-    book.add(key, settings.seed, figures | {"best_top1": result.best_top1, "best_epoch": result.best_epoch})
+    results.add(key, settings.seed, figures | {"best_top1": result.best_top1, "best_epoch": result.best_epoch})
 
 
-class _Once(Reporter):
-    """Says what is the same for every run only once."""
+class _ReporterWithoutRepeats(Reporter):
+    """Reports a line that is the same for every run only once."""
 
     def __init__(self, reporter: Reporter) -> None:
         super().__init__(reporter.stream)
         self._reporter = reporter
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def say(self, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
+        if line not in self._reported:
+            self._reported.add(line)
             self._reporter.say(line)
 
     def progress(self, line: str, *, last: bool = False) -> None:
         self._reporter.progress(line, last=last)
 
 
-class _Results:
+class _ResultsFile:
     """``results.json``: the recipe, and for every row its network, its cost and what each seed gave.
 
     It is written after every run, in an order of its own: how often a call was interrupted does not show in it.
@@ -229,40 +229,44 @@ class _Results:
     def __init__(self, out: Path, recipe: TrainConfig, *, data: str) -> None:
         self.path = out / RESULTS
         self.rows: dict[str, dict[str, Any]] = {}
-        then: dict[str, Any] = {}
+        earlier: dict[str, Any] = {}
         if self.path.is_file():
             try:
                 content = json.loads(self.path.read_text())
-                then, self.rows = content["settings"], content["rows"]
+                earlier, self.rows = content["settings"], content["rows"]
             except (ValueError, TypeError, KeyError) as error:
-                raise DualFormerError(f"{self.path}: not the results of ablations; choose another --out") from error
+                raise DualFormerError(f"{self.path}: not the results of ablations; choose another `out`") from error
         precision = recipe.precision
         if precision == "auto":
             # Measured once, for all rows: two number formats would be two recipes.
             device = Fabric(accelerator=recipe.accelerator, devices=1).device
-            precision = then["precision"] if then else choose_precision("auto", device).name
+            precision = earlier["precision"] if earlier else choose_precision("auto", device).name
         self.recipe = recipe.replace(precision=precision)
-        asked = {name: value for name, value in dataclasses.asdict(self.recipe).items() if name not in _FREE}
+        asked = {name: value for name, value in dataclasses.asdict(self.recipe).items() if name not in _MAY_DIFFER}
         self.settings = {**asked, "data": data}
-        if then and (changed := [name for name in self.settings if then.get(name) != self.settings[name]]):
+        if earlier and (changed := [name for name in self.settings if earlier.get(name) != self.settings[name]]):
+            changes = ", ".join(
+                name if name == "data" else f"`{name}` ({earlier.get(name)}, not {self.settings[name]})"
+                for name in changed
+            )
             raise DualFormerError(
-                f"{self.path}: these results are of another {_said(changed, then, self.settings)}; all rows have one "
-                "recipe: ask for the same, or choose another --out"
+                f"{self.path}: these results are of another {changes}; all rows have one recipe: ask for the same, or "
+                "choose another `out`"
             )
 
     def network(self, key: str) -> Config:
         return Config.from_dict(self.rows[key]["network"])
 
-    def owner(self, plan: Planned) -> str:
+    def owner(self, plan: PlannedRow) -> str:
         """Key of the row whose runs these are: the first that is this network, in this call or an earlier one.
 
         Errors: ``DualFormerError`` if the row has results of another network.
         """
         own = self.rows.get(plan.row.key, {})
         if "network" in own and self.network(plan.row.key) != plan.network:
-            raise DualFormerError(f"{self.path}: {plan.row.key} was trained as another network; choose another --out")
+            raise DualFormerError(f"{self.path}: {plan.row.key} was trained as another network; choose another `out`")
         for key, entry in self.rows.items():
-            if "network" in entry and (effective(self.network(key)), entry["stride"]) == plan.identity:
+            if "network" in entry and (effective(self.network(key)), entry["stride"]) == plan.effective_run:
                 if key != plan.row.key:
                     self.rows[plan.row.key] = {"same_as": key}
                 return key
@@ -287,12 +291,12 @@ class _Results:
         entry["failed"].pop(str(seed), None)
         self.write()
 
-    def failed(self, key: str, seed: int, message: str) -> None:
+    def add_failure(self, key: str, seed: int, message: str) -> None:
         self.rows[key]["failed"][str(seed)] = message
         self.write()
 
-    def forget(self) -> None:
-        """Removes the file where it says nothing yet."""
+    def remove_if_empty(self) -> None:
+        """Removes the file if it has no results yet."""
         if not any(entry.get("seeds") or entry.get("failed") for entry in self.rows.values()):
             self.path.unlink(missing_ok=True)
 
@@ -305,13 +309,15 @@ class _Results:
                 entry |= {name: _summary(entry["seeds"], name) for name in ("top1", "top5")}
         write_json(self.path, {"settings": self.settings, "rows": rows}, ensure_ascii=True)
 
-    def measured(self, row: Row, plan: Planned | None, owner: str, problem: str, wanted: Sequence[int]) -> Measured:
+    def result_of(
+        self, row: Row, plan: PlannedRow | None, owner: str, problem: str, wanted: Sequence[int]
+    ) -> RowResult:
         """The results of ``row`` for the ``wanted`` seeds."""
         if plan is None:
-            return Measured(row=row, problem=problem)
+            return RowResult(row=row, problem=problem)
         entry = self.rows[owner]
         runs = [entry["seeds"][str(seed)] for seed in wanted if str(seed) in entry["seeds"]]
-        return Measured(
+        return RowResult(
             row=row,
             planned=plan,
             same_as="" if owner == row.key else owner,
@@ -328,14 +334,3 @@ def _summary(seeds: dict[str, dict[str, Any]], name: str) -> dict[str, Any] | No
         return None
     mean, spread = mean_and_spread(values)
     return {"mean": mean, "spread": spread, "seeds": len(values)}
-
-
-def _said(changed: list[str], then: dict[str, Any], now: dict[str, Any]) -> str:
-    """``--epochs (2, not 3), data``."""
-    names = [
-        name
-        if name == "data"
-        else f"--{'from' if name == 'start' else name.replace('_', '-')} ({then.get(name)}, not {now[name]})"
-        for name in changed
-    ]
-    return ", ".join(names)

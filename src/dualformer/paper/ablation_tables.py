@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dualformer.paper.ablation_runs import Measured, mean_and_spread
-from dualformer.paper.paper_tables import TABLES, Computed
+from dualformer.paper.ablation_runs import RowResult, mean_and_spread
+from dualformer.paper.paper_tables import TABLES, RowCost
 from dualformer.weights.errors import size_text
 
 
-def print_costs(computed: Sequence[Computed], console: Console) -> None:
+def print_costs(computed: Sequence[RowCost], console: Console) -> None:
     """Prints what rows cost, published beside computed, a table for each of the paper's."""
     for number in dict.fromkeys(each.row.table for each in computed):
         each_row = [each for each in computed if each.row.table == number]
@@ -25,7 +25,7 @@ def print_costs(computed: Sequence[Computed], console: Console) -> None:
             table.add_row(
                 each.row.name,
                 _figure(published.gflops),
-                _figure(each.gflops if each.papers else None) + _mark(agrees.get("gflops")),
+                _figure(each.gflops if each.as_published else None) + _mark(agrees.get("gflops")),
                 _cost(each.cost.macs / 1e9 if each.cost else None),
                 _figure(published.parameters, 1),
                 _cost(each.parameters) + _mark(agrees.get("parameters")),
@@ -39,7 +39,7 @@ def print_costs(computed: Sequence[Computed], console: Console) -> None:
             if each.same_as:
                 assert each.config is not None
                 print(f"  {each.row.name}: the same network as {each.same_as.name} at {size_text(each.config.clip)}")
-            if each.row.note and each.papers:
+            if each.row.note and each.as_published:
                 print(f"  {each.row.name}: {each.row.note}")
         print()
     verdicts = [verdict for each in computed for verdict in each.agrees.values()]
@@ -49,7 +49,7 @@ def print_costs(computed: Sequence[Computed], console: Console) -> None:
     print("next: dualformer ablate --run --table 7 --data MY_VIDEOS   (trains the rows and measures the accuracies)")
 
 
-def _networks(computed: list[Computed]) -> str:
+def _networks(computed: list[RowCost]) -> str:
     """``dualformer_tiny, clips of 32x224x224, 4 views``."""
     models = ", ".join(dict.fromkeys(each.model for each in computed))
     clips = ", ".join(dict.fromkeys(size_text(each.config.clip) for each in computed if each.config))
@@ -57,7 +57,7 @@ def _networks(computed: list[Computed]) -> str:
     return f"{models}; clips of {clips or '–'}; {views} view{'s' if views > 1 else ''}"
 
 
-def print_measured(measured: Sequence[Measured], console: Console, *, seeds: int) -> None:
+def print_measured(measured: Sequence[RowResult], console: Console, *, seeds: int) -> None:
     """Prints what the trained rows reached, published beside measured, a table for each of the paper's."""
 
     for number in dict.fromkeys(each.row.table for each in measured):
@@ -86,7 +86,7 @@ def print_measured(measured: Sequence[Measured], console: Console, *, seeds: int
             print(f"  {each.row.key}: {len(each.top1)} of {seeds} seeds")
 
 
-def _notes(measured: Measured) -> list[str]:
+def _notes(measured: RowResult) -> list[str]:
     failures = [f"seed {seed} failed; {message}" for seed, message in measured.failures.items()]
     if measured.problem:
         return [f"left out; {measured.problem}"]
@@ -113,7 +113,7 @@ def _spread(values: tuple[float, ...]) -> str:
     return f"{100 * mean:.1f}" + ("" if spread is None else f"±{100 * spread:.1f}")
 
 
-def costs_as_json(computed: Computed) -> dict[str, Any]:
+def costs_as_json(computed: RowCost) -> dict[str, Any]:
     """Returns what a row costs as an entry of JSON."""
     return {
         "row": computed.row.key,
@@ -130,7 +130,7 @@ def costs_as_json(computed: Computed) -> dict[str, Any]:
     }
 
 
-def measured_as_json(measured: Measured) -> dict[str, Any]:
+def measured_as_json(measured: RowResult) -> dict[str, Any]:
     """Returns what a trained row reached as an entry of JSON, shares from 0 to 1."""
     planned = measured.planned
     figures: dict[str, Any] = {}

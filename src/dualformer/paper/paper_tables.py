@@ -85,38 +85,38 @@ class Row:
         return clip[0] // 2, clip[1], clip[2]
 
 
-def _each(config: Config, change: Callable[[int, Stage], Stage]) -> Config:
+def _map_stages(config: Config, change: Callable[[int, Stage], Stage]) -> Config:
     return config.replace(stages=tuple(change(number, stage) for number, stage in enumerate(config.stages)))
 
 
-def _then(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
-    def all_of_them(config: Config) -> Config:
+def _in_sequence(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
+    def apply(config: Config) -> Config:
         for change in changes:
             config = change(config)
         return config
 
-    return all_of_them
+    return apply
 
 
 def _kinds(*kinds: str) -> Callable[[Config], Config]:
-    return lambda config: _each(config, lambda number, stage: replace(stage, kinds=kinds[number]))
+    return lambda config: _map_stages(config, lambda number, stage: replace(stage, kinds=kinds[number]))
 
 
 def _window(window: Size3) -> Callable[[Config], Config]:
-    return lambda config: _each(config, lambda _, stage: replace(stage, window=window))
+    return lambda config: _map_stages(config, lambda _, stage: replace(stage, window=window))
 
 
-def _pooled(config: Config) -> Config:
+def _with_pyramids(config: Config) -> Config:
     """Stages that attend to all their tokens (the last) have a fine scale instead."""
     sizes = config.map_sizes()
-    return _each(
+    return _map_stages(
         config, lambda number, stage: stage if stage.scales else replace(stage, scales=(fine_scale(sizes[number]),))
     )
 
 
 def _only_coarse(config: Config) -> Config:
     """Where there are two scales, the coarse one alone, as one convolution."""
-    return _each(
+    return _map_stages(
         config,
         lambda _, stage: (
             replace(stage, scales=(replace(stage.scales[1], factorised=False),)) if len(stage.scales) == 2 else stage
@@ -125,14 +125,16 @@ def _only_coarse(config: Config) -> Config:
 
 
 def _only_fine(config: Config) -> Config:
-    return _pooled(_each(config, lambda _, stage: replace(stage, scales=stage.scales[:1])))
+    return _with_pyramids(_map_stages(config, lambda _, stage: replace(stage, scales=stage.scales[:1])))
 
 
 def _as_printed(config: Config) -> Config:
     """Both scales in all stages but the last, which has the fine one; the coarse one is a single convolution."""
     coarse = replace(config.stages[0].scales[1], factorised=False)
-    return _pooled(
-        _each(config, lambda _, stage: replace(stage, scales=(stage.scales[0], coarse)) if stage.scales else stage)
+    return _with_pyramids(
+        _map_stages(
+            config, lambda _, stage: replace(stage, scales=(stage.scales[0], coarse)) if stage.scales else stage
+        )
     )
 
 
@@ -144,13 +146,13 @@ def _function(function: Function, *, coarse: Function | None = None) -> Callable
             return replace(scale, function=function)
         return replace(scale, function=coarse or function, factorised=function == "full")
 
-    return lambda config: _pooled_with(
+    return lambda config: _change_pyramids(
         config, lambda stage: replace(stage, scales=tuple(changed(scale) for scale in stage.scales))
     )
 
 
-def _pooled_with(config: Config, change: Callable[[Stage], Stage]) -> Config:
-    return _each(_pooled(config), lambda _, stage: change(stage))
+def _change_pyramids(config: Config, change: Callable[[Stage], Stage]) -> Config:
+    return _map_stages(_with_pyramids(config), lambda _, stage: change(stage))
 
 
 def _position(position: Position) -> Callable[[Config], Config]:
@@ -160,19 +162,19 @@ def _position(position: Position) -> Callable[[Config], Config]:
 def _patch_of_4_frames(config: Config) -> Config:
     if config.clip[0] < 4:
         raise ValueError(f"patches of 4 frames take clips of 4 frames or more, not {config.clip[0]}")
-    return _refitted(
-        _each(config, lambda number, stage: stage if number else replace(stage, patch=(4, *stage.patch[1:])))
+    return _with_fine_scales(
+        _map_stages(config, lambda number, stage: stage if number else replace(stage, patch=(4, *stage.patch[1:])))
     )
 
 
-def _time_pooled(pooled: int) -> Callable[[Config], Config]:
+def _time_with_pyramids(pooled: int) -> Callable[[Config], Config]:
     """Patch merging of the stage ``pooled`` (from 1) halves the frames as well."""
 
     def change(config: Config) -> Config:
         if config.map_sizes()[pooled - 2][0] < 2:
             raise ValueError(f"half the frames in stage {pooled} takes clips of more than {config.clip[0]}")
-        return _refitted(
-            _each(
+        return _with_fine_scales(
+            _map_stages(
                 config,
                 lambda number, stage: replace(stage, patch=(2, *stage.patch[1:])) if number + 1 == pooled else stage,
             )
@@ -181,10 +183,10 @@ def _time_pooled(pooled: int) -> Callable[[Config], Config]:
     return change
 
 
-def _refitted(config: Config) -> Config:
+def _with_fine_scales(config: Config) -> Config:
     """Fine grids of half the frames that the maps have now."""
     sizes = config.map_sizes()
-    return _each(
+    return _map_stages(
         config,
         lambda number, stage: replace(
             stage,
@@ -194,7 +196,7 @@ def _refitted(config: Config) -> Config:
 
 
 _NOT_COUNTED = "Table 1 has no figures; those of Table 2 are of the layout of the public weights"
-_ONE_AVERAGE = "averaged in both scales; with a depth-wise coarse scale, the next row, the printed parameters come out"
+_TWO_AVERAGES = "averaged in both scales; with a depth-wise coarse scale, the next row, the printed parameters come out"
 _DEFAULT = Published(gflops=240, parameters=21.8, top1=79.5, top5=94.1)
 
 
@@ -213,8 +215,24 @@ ROWS: tuple[Row, ...] = (
     _row("2", "B, IN-21K", 1072, 86.8, 82.9, 95.5, model="dualformer_base"),
     _row("2", "B, IN-21K, K600", 1072, 86.8, 85.2, 96.6, model="dualformer_base"),
     _row("4", "LL, LL, LL, LL", 244, 21.7, 78.4, 93.3, change=_kinds("LL", "LL", "LL", "LL")),
-    _row("4", "GG, GG, GG, GG", 228, 21.8, 77.6, 93.2, change=_then(_kinds("GG", "GG", "GG", "GG"), _pooled)),
-    _row("4", "LL, LL, LG, LG", 236, 21.7, 78.8, 93.5, change=_then(_kinds("LL", "LL", "LG", "LG"), _pooled)),
+    _row(
+        "4",
+        "GG, GG, GG, GG",
+        228,
+        21.8,
+        77.6,
+        93.2,
+        change=_in_sequence(_kinds("GG", "GG", "GG", "GG"), _with_pyramids),
+    ),
+    _row(
+        "4",
+        "LL, LL, LG, LG",
+        236,
+        21.7,
+        78.8,
+        93.5,
+        change=_in_sequence(_kinds("LL", "LL", "LG", "LG"), _with_pyramids),
+    ),
     _row("4", "LG, LG, LL, LL", 244, 21.8, 79.3, 94.0, change=_kinds("LG", "LG", "LL", "LL")),
     _row("4", "only (4,4,4)", 224, 21.8, 78.4, 93.4, change=_only_coarse),
     _row("4", "only (8,7,7)", 232, 21.8, 79.3, 93.9, change=_only_fine),
@@ -225,7 +243,7 @@ ROWS: tuple[Row, ...] = (
     _row("5", "32×2, (8,7,7)", 240, None, 79.5, 94.1),
     _row("5", "32×2, (16,7,7)", 272, None, 79.7, 94.4, change=_window((16, 7, 7))),
     _row("5", "32×2, (8,14,14)", 324, None, 79.7, 94.5, change=_window((8, 14, 14))),
-    _row("6", "AvgPool", 59, 21.8, 78.7, None, 1, change=_function("average"), note=_ONE_AVERAGE),
+    _row("6", "AvgPool", 59, 21.8, 78.7, None, 1, change=_function("average"), note=_TWO_AVERAGES),
     _row("6", "AvgPool, fine", 59, 21.8, 78.7, None, 1, change=_function("average", coarse="depthwise")),
     _row("6", "Conv", 61, 27.6, 79.5, None, 1, change=_function("full")),
     _row("6", "DWConv", 60, 21.8, 79.5, None, 1),
@@ -234,30 +252,30 @@ ROWS: tuple[Row, ...] = (
     _row("7", "relative", None, None, 79.3, change=_position("relative")),
     _row("7", "PEG", None, None, 79.5),
     _row("8", "1, 1, 1 (4,4,4)", 112, 21.8, 78.5, 93.3, change=_patch_of_4_frames),
-    _row("8", "2, 1, 1", 136, 21.8, 78.7, 93.5, change=_time_pooled(2)),
-    _row("8", "1, 2, 1", 152, 21.9, 78.8, 93.5, change=_time_pooled(3)),
-    _row("8", "1, 1, 2", 216, 22.3, 79.2, 93.9, change=_time_pooled(4)),
+    _row("8", "2, 1, 1", 136, 21.8, 78.7, 93.5, change=_time_with_pyramids(2)),
+    _row("8", "1, 2, 1", 152, 21.9, 78.8, 93.5, change=_time_with_pyramids(3)),
+    _row("8", "1, 1, 2", 216, 22.3, 79.2, 93.9, change=_time_with_pyramids(4)),
     Row(table="8", name="1, 1, 1", published=_DEFAULT),
 )
 """Every row of the tables, in the paper's order; the rows of Table 1 and a second average in Table 6 are additions."""
 
 
 def select(tables: Iterable[str] = (), names: Iterable[str] = (), *, model: str | None = None) -> list[Row]:
-    """Rows of ``tables`` (default: all), of these those called ``names`` (default: all), with or without the table.
+    """Selects rows of ``tables`` (default: all), of these those with ``names`` (default: all), with or without the table.
 
     A given ``model`` leaves out the rows that are about another preset. Errors: ``ValueError`` for what there is not.
     """
-    wanted, called = list(tables), list(names)
-    if unknown := sorted(set(wanted) - set(TABLES)):
+    tables, names = list(tables), list(names)
+    if unknown := sorted(set(tables) - set(TABLES)):
         raise ValueError(f"there is no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
-    rows = [row for row in ROWS if not wanted or row.table in wanted]
-    for name in called:
+    rows = [row for row in ROWS if not tables or row.table in tables]
+    for name in names:
         if not any(name in _names(row) for row in rows):
             raise ValueError(f"there is no row {name!r}; there are {', '.join(row.key for row in rows)}")
-    rows = [row for row in rows if not called or any(name in _names(row) for name in called)]
+    rows = [row for row in rows if not names or any(name in _names(row) for name in names)]
     rows = [row for row in rows if model is None or row.model in (None, model)]
     if not rows:
-        raise ValueError(f"these rows are about presets of their own, not about {model}: leave out --model")
+        raise ValueError(f"these rows are about presets of their own, not about {model}: leave out `model`")
     return rows
 
 
@@ -266,25 +284,25 @@ def _names(row: Row) -> tuple[str, str]:
 
 
 def effective(config: Config) -> Config:
-    """``config`` without what does not show at its clip: configs that are equal then compute the same.
+    """Returns ``config`` without what has no effect at its clip: configs that are equal then compute the same.
 
     Windows and grids are never larger than the maps, and settings of halves that a stage does not have are dropped.
     """
     sizes = config.map_sizes()
 
-    def shown(number: int, stage: Stage) -> Stage:
+    def fitted(number: int, stage: Stage) -> Stage:
         size = sizes[number]
         window = fitted_window(size, stage.window) if "L" in stage.kinds else (1, 1, 1)
         scales = stage.scales if "G" in stage.kinds else ()
-        fitted = (replace(scale, grid=tuple(map(min, scale.grid, size))) for scale in scales)
-        return replace(stage, window=window, scales=tuple(fitted))
+        clipped = (replace(scale, grid=tuple(map(min, scale.grid, size))) for scale in scales)
+        return replace(stage, window=window, scales=tuple(clipped))
 
-    return _each(config, shown)
+    return _map_stages(config, fitted)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Computed:
-    """What a row costs."""
+class RowCost:
+    """A row of the paper's tables as a network, and what it costs."""
 
     row: Row
     model: str
@@ -295,8 +313,8 @@ class Computed:
     """Why there is no config: what the row needs and the clip has not."""
     same_as: Row | None = None
     """An earlier row of the table that is the same network at this clip."""
-    papers: bool = False
-    """It is the network that the paper's figures are of."""
+    as_published: bool = False
+    """Whether it is the network that the paper's figures are of."""
 
     @property
     def gflops(self) -> int | None:
@@ -305,13 +323,13 @@ class Computed:
 
     @property
     def parameters(self) -> float | None:
-        """10⁶, without the classifier."""
+        """Millions, without the classifier."""
         return (self.cost.parameters - self.cost.classifier) / 1e6 if self.cost else None
 
     @property
     def agrees(self) -> dict[str, bool]:
         """For each published cost of the paper's network, whether it comes out to the printed digit."""
-        if not self.papers or self.parameters is None:
+        if not self.as_published or self.parameters is None:
             return {}
         published, agrees = self.row.published, {}
         if published.gflops is not None:
@@ -321,32 +339,32 @@ class Computed:
         return agrees
 
 
-def compute(rows: Sequence[Row], *, model: str | None = None, clip: Size3 | None = None) -> list[Computed]:
-    """What ``rows`` cost as changes of the preset ``model`` (default: the paper's) for ``clip`` (default: its own).
+def compute_costs(rows: Sequence[Row], *, model: str | None = None, clip: Size3 | None = None) -> list[RowCost]:
+    """Computes what ``rows`` cost as changes of the preset ``model`` (default: the paper's) for ``clip`` (default: own).
 
     Errors: ``ValueError`` for an unknown preset.
     """
     preset_config(model or PAPERS_MODEL, clip=clip)
     costs: dict[Config, Cost] = {}
     first: dict[tuple[str, Config], Row] = {}
-    computed: list[Computed] = []
+    computed: list[RowCost] = []
     for row in rows:
         name = row.model or model or PAPERS_MODEL
         try:
             config = row.config(model, clip)
         except ValueError as error:
-            computed.append(Computed(row=row, model=name, problem=str(error)))
+            computed.append(RowCost(row=row, model=name, problem=str(error)))
             continue
         cost = costs.get(config) or costs.setdefault(config, measure_cost(config))
         same_as = first.setdefault((row.table, effective(config)), row)
         computed.append(
-            Computed(
+            RowCost(
                 row=row,
                 model=name,
                 config=config,
                 cost=cost,
                 same_as=None if same_as is row else same_as,
-                papers=name == (row.model or PAPERS_MODEL) and clip in (None, PAPERS_CLIP),
+                as_published=name == (row.model or PAPERS_MODEL) and clip in (None, PAPERS_CLIP),
             )
         )
     return computed

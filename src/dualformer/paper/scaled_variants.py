@@ -52,14 +52,13 @@ def _row(table: str, name: str) -> Change:
     return select([table], [name])[0].change
 
 
-def _each(change: Callable[[Stage], Stage]) -> Change:
+def _map_stages(change: Callable[[Stage], Stage]) -> Change:
     return lambda config: config.replace(stages=tuple(map(change, config.stages)))
 
 
 def _window(t: float, h: float, w: float) -> Change:
-    """Windows that many times as long along each axis."""
-
-    return _each(lambda stage: _resized(stage, t, h, w))
+    """Makes windows that many times as long along each axis."""
+    return _map_stages(lambda stage: _resized(stage, t, h, w))
 
 
 def _resized(stage: Stage, t: float, h: float, w: float) -> Stage:
@@ -68,7 +67,7 @@ def _resized(stage: Stage, t: float, h: float, w: float) -> Stage:
 
 
 def _narrow_last(config: Config) -> Config:
-    """Windows half as wide in the last stage, where otherwise, as in the paper, they are as wide as the map."""
+    """Makes windows half as wide in the last stage, where otherwise, as in the paper, they are as wide as the map."""
     *others, last = config.stages
     return config.replace(stages=(*others, _resized(last, 1, 0.5, 0.5)))
 
@@ -78,7 +77,7 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
         "LG": lambda config: config,
         "LL": _row("4", "ll-ll-ll-ll"),
         "GG": _row("4", "gg-gg-gg-gg"),
-        "GL": _each(lambda stage: replace(stage, kinds="GL")),
+        "GL": _map_stages(lambda stage: replace(stage, kinds="GL")),
         "LL-LL-LG-LG": _row("4", "ll-ll-lg-lg"),
         "LG-LG-LL-LL": _row("4", "lg-lg-ll-ll"),
         "coarse-scale": _row("4", "only-4-4-4"),

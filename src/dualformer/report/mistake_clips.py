@@ -17,7 +17,7 @@ from torch import Tensor
 from dualformer.evaluation.evaluate import Evaluation, apply_control
 from dualformer.evaluation.evaluation_folder import surest_mistakes
 from dualformer.explain.explain_video import explain_video
-from dualformer.explain.explanation_files import overlaid, plain
+from dualformer.explain.explanation import draw_clip, draw_overlay
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.scoring.multilabel import THRESHOLD
@@ -149,7 +149,7 @@ def _mistake(evaluation: Evaluation, index: int, explainer: Recognizer | None, m
         explanation = explain_video(explainer, view, label=classes[said], stage=stage)
         clip_probability = explanation.probability
         left, right = (
-            _sized(frames) for frames in (plain(explanation), overlaid(explanation, explanation.heat.parts[0]))
+            _sized(frames) for frames in (draw_clip(explanation), draw_overlay(explanation, explanation.heat.parts[0]))
         )
         film = np.concatenate([left, np.zeros((*left.shape[:2], _GAP, 3), dtype=np.uint8), right], axis=2)
     return MistakeClip(

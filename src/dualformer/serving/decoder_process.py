@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dualformer.explain.shown_clip import Moment, see_file
+from dualformer.explain.shown_clip import ClipChoice, read_shown_clip
 from dualformer.inference.allocator import return_freed_memory
 from dualformer.inference.sliding_windows import WindowReader
 from dualformer.video.clip_reader import views_from_reader
@@ -121,7 +121,7 @@ def _send_windows(path: Path, settings: DecoderSettings, send: Send) -> None:
 
 def _send_clip(path: Path, settings: DecoderSettings, send: Send) -> None:
     _check_opens(path)
-    clip = see_file(path, settings.preprocessing, Moment())
+    clip = read_shown_clip(path, settings.preprocessing, ClipChoice())
     times = np.zeros(0) if clip.times is None else clip.times
     send({"box": clip.box}, [clip.view.numpy(), clip.frames, clip.numbers, times])
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dualformer.explain.explain_video import explain_video
-from dualformer.explain.explanation_files import film, playing_rate
+from dualformer.explain.explanation import draw_video, playback_fps
 from dualformer.explain.shown_clip import ShownClip
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.segments import SegmentSettings
@@ -174,7 +174,7 @@ class Service:
             explanation = replace(explained, source=path.name)
             target = folder / "gradcam.mp4"
             await asyncio.to_thread(
-                lambda: write_video(target, film(explanation), fps=playing_rate(explanation), crf=18)
+                lambda: write_video(target, draw_video(explanation), fps=playback_fps(explanation), crf=18)
             )
             return target
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
-from dualformer.explain.deletion_check import DeletionCheck, blurred, check_deletion, hottest_part
+from dualformer.explain.deletion_check import blur, check_deletion, hottest_mask
 from dualformer.explain.explain_video import explain_video
-from dualformer.explain.explanation import Explanation
+from dualformer.explain.explanation import DeletionCheck, Explanation
 from dualformer.inference.recognizer import Recognizer
 
 SPOT = np.s_[0:2, 8:24, 40:56]
@@ -63,12 +63,12 @@ def test_as_much_is_deleted_at_random_as_at_the_hottest_places(recognizer: Recog
     check_deletion(spot, explanation, draws=5, seed=1)  # type: ignore[arg-type]
     whole, *deleted = spot.asked
     assert torch.equal(whole, view)
-    soft = blurred(view)
+    soft = blur(view)
     differs = (soft != view).any(-1)
     masks = [(part != view).any(-1) for part in deleted]
     for part, mask in zip(deleted, masks, strict=True):
         assert torch.equal(part[mask], soft[mask])
-    hot = torch.from_numpy(hottest_part(explanation.map, 0.1))
+    hot = torch.from_numpy(hottest_mask(explanation.map, 0.1))
     assert torch.equal(masks[0], hot & differs)
     assert int(hot.sum()) == round(0.1 * hot.numel())
     assert all(abs(int(mask.sum()) - int(masks[0].sum())) < 0.02 * hot.sum() for mask in masks)
@@ -81,13 +81,13 @@ def test_as_much_is_deleted_at_random_as_at_the_hottest_places(recognizer: Recog
 def test_the_hottest_part_is_no_larger_than_the_map() -> None:
     heat = np.zeros((2, 4, 5), dtype=np.float32)
     heat[0, 0, :3] = (0.5, 1, 0.25)
-    assert np.argwhere(hottest_part(heat, 0.05)).tolist() == [[0, 0, 0], [0, 0, 1]]
-    assert hottest_part(heat, 0.5).sum() == 3
+    assert np.argwhere(hottest_mask(heat, 0.05)).tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert hottest_mask(heat, 0.5).sum() == 3
 
 
 def test_a_blurred_frame_has_the_mean_of_what_it_was() -> None:
     view = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    soft = blurred(view)
+    soft = blur(view)
     assert soft.dtype == torch.uint8
     assert soft.shape == view.shape
     torch.testing.assert_close(
@@ -95,7 +95,7 @@ def test_a_blurred_frame_has_the_mean_of_what_it_was() -> None:
         atol=2, rtol=0,
     )  # fmt: skip
     flat = torch.full((1, 8, 8, 3), 77, dtype=torch.uint8)
-    assert torch.equal(blurred(flat), flat)
+    assert torch.equal(blur(flat), flat)
 
 
 def test_what_it_says() -> None:

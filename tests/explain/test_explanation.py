@@ -10,8 +10,14 @@ from PIL import Image
 
 from dualformer.explain import heatmap
 from dualformer.explain.explain_video import explain_video
-from dualformer.explain.explanation import Explanation
-from dualformer.explain.explanation_files import contact_sheet, film, overlaid, plain, playing_rate
+from dualformer.explain.explanation import (
+    Explanation,
+    draw_clip,
+    draw_contact_sheet,
+    draw_overlay,
+    draw_video,
+    playback_fps,
+)
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.pyav_reader import PyAVReader
 
@@ -29,7 +35,7 @@ def test_all_files_open_and_say_the_same(explanation: Explanation, tmp_path: Pat
     with PyAVReader(files["video"]) as reader:
         assert len(reader) == 4
         assert reader.info.fps == pytest.approx(6)  # every second frame of 12 a second
-        drawn = film(explanation)
+        drawn = draw_video(explanation)
         assert np.abs(reader.read(range(4)).numpy().astype(int) - drawn).mean() < 6
     with Image.open(files["gif"]) as gif:
         assert getattr(gif, "n_frames", 1) == 4
@@ -37,7 +43,7 @@ def test_all_files_open_and_say_the_same(explanation: Explanation, tmp_path: Pat
         assert gif.info["loop"] == 0
         assert gif.size[0] == 600
     with Image.open(files["sheet"]) as sheet:
-        assert np.array_equal(np.asarray(sheet), contact_sheet(explanation))
+        assert np.array_equal(np.asarray(sheet), draw_contact_sheet(explanation))
     assert np.array_equal(np.load(files["map"]), explanation.map)
     said = json.loads(files["json"].read_text(encoding="utf-8"))
     assert said == explanation.to_dict()
@@ -52,7 +58,7 @@ def test_hot_is_coloured_cold_is_grey_and_the_rest_is_dim(explanation: Explanati
     heat = np.zeros((4, 64, 64), dtype=np.float32)
     heat[1, 16:32, 32:48] = 1
     part = dataclasses.replace(explanation.heat.parts[0], map=heat)
-    frames = overlaid(explanation, part)
+    frames = draw_overlay(explanation, part)
     assert frames.shape == (4, 288, 384, 3)
     colour = np.ptp(frames.astype(int), axis=-1)
     row, column = round(24 / 64 * 288), 45 + round(40 / 64 * 289)
@@ -73,26 +79,26 @@ def test_colours_get_brighter_evenly() -> None:
 
 def test_the_token_and_its_window_are_outlined(recognizer: Recognizer, video: Path) -> None:
     explanation = explain_video(recognizer, video, method="attention", stage=1, token=(1, 9, 2))
-    marked = (plain(explanation) == heatmap.MARK).all(-1)
+    marked = (draw_clip(explanation) == heatmap.MARK).all(-1)
     # Rows 36 to 40 and columns 8 to 12 of the view of 64, in frames 2 and 3; the view is drawn 289 wide from column 45.
     top, left = round(36 / 64 * 288), 45 + round(8 / 64 * 289)
     assert marked[2:, top + 1, left + 3 : left + 12].all()
     assert 0 < marked[0, top + 1, left + 3 : left + 12].mean() < 1  # dashed where the token is not
     assert marked[:, round(24 / 64 * 288), 60:140].all()  # the window's upper edge, in all of its frames
-    assert not (plain(explain_video(recognizer, video)) == heatmap.MARK).all(-1).any()
+    assert not (draw_clip(explain_video(recognizer, video)) == heatmap.MARK).all(-1).any()
 
 
 def test_each_frame_has_its_bar(explanation: Explanation) -> None:
     heat = np.stack([np.full((2, 2), value, dtype=np.float32) for value in (0.25, 0.5, 1.0, 0.0)])
-    bars = heatmap.course(heat, 40, 20, 1)
+    bars = heatmap.draw_bars(heat, 40, 20, 1)
     heights = [int((bars[:, 10 * frame + 3] != 255).any(-1).sum()) for frame in (0, 2, 3)]
     assert heights == [5, 20, 1]
     assert (bars[:, 13] != 255).any(-1).all()  # the frame that is shown stands out over the whole height
 
 
 def test_a_pyramid_has_a_panel_for_each_scale(recognizer: Recognizer, video: Path) -> None:
-    two = film(explain_video(recognizer, video, method="pyramid", stage=2))
-    one = film(explain_video(recognizer, video, method="pyramid", stage=3))
+    two = draw_video(explain_video(recognizer, video, method="pyramid", stage=2))
+    one = draw_video(explain_video(recognizer, video, method="pyramid", stage=3))
     assert two.shape[2] - one.shape[2] == 384 + 8
     assert two.shape[1] % 2 == two.shape[2] % 2 == 0
 
@@ -100,7 +106,7 @@ def test_a_pyramid_has_a_panel_for_each_scale(recognizer: Recognizer, video: Pat
 def test_a_clip_plays_as_fast_as_it_was_filmed(explanation: Explanation) -> None:
     def at(times: list[float] | None) -> float:
         clip = dataclasses.replace(explanation.clip, times=None if times is None else np.array(times))
-        return playing_rate(dataclasses.replace(explanation, clip=clip))
+        return playback_fps(dataclasses.replace(explanation, clip=clip))
 
     assert at([0, 0.25, 0.5, 0.5]) == pytest.approx(4)  # a short video: its last frame repeats
     assert at([0, 0.001, 0.002]) == 30
@@ -110,4 +116,4 @@ def test_a_clip_plays_as_fast_as_it_was_filmed(explanation: Explanation) -> None
 
 def test_a_name_that_is_no_letters_and_a_long_one_are_drawn(explanation: Explanation) -> None:
     odd = dataclasses.replace(explanation, label="$\\frac{" + "x" * 300, source="s" * 300 + ".mp4")
-    assert film(odd).shape == film(explanation).shape
+    assert draw_video(odd).shape == draw_video(explanation).shape

@@ -13,7 +13,7 @@ from made_recognizer import LABELS, small_recognizer
 from dualformer.errors import DualFormerError
 from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import Method
-from dualformer.explain.shown_clip import Moment, see_file, see_frames
+from dualformer.explain.shown_clip import ClipChoice, read_shown_clip, shown_clip_of_frames
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.maps import watch_attention
 from dualformer.model.presets import list_models
@@ -72,16 +72,16 @@ def test_frames_in_memory_are_explained_as_their_file_is(recognizer: Recognizer,
 
 
 def test_the_view_lies_where_the_box_says(recognizer: Recognizer, video: Path, tmp_path: Path) -> None:
-    wide = see_file(video, recognizer.preprocessing, Moment())
+    wide = read_shown_clip(video, recognizer.preprocessing, ClipChoice())
     assert wide.frames.shape == (4, 288, 384, 3)
     assert wide.box == (0, 45, 288, 289)  # 64 of 64×85 pixels, from column 10 on; 85 are drawn as 384
     narrower = dataclasses.replace(recognizer.preprocessing, resize=80)
-    assert see_file(video, narrower, Moment()).box == (29, 75, 230, 230)  # 64 of 80×107 pixels
+    assert read_shown_clip(video, narrower, ClipChoice()).box == (29, 75, 230, 230)  # 64 of 80×107 pixels
     rng = np.random.default_rng(1)
     tall = rng.integers(0, 256, (10, 10, 6, 3), dtype=np.uint8).repeat(12, axis=1).repeat(12, axis=2)
-    high = see_frames(torch.from_numpy(tall), narrower, Moment())
+    high = shown_clip_of_frames(torch.from_numpy(tall), narrower, ClipChoice())
     assert high.frames.shape == (4, 480, 288, 3)
-    for seen in (wide, see_file(video, narrower, Moment()), high):
+    for seen in (wide, read_shown_clip(video, narrower, ClipChoice()), high):
         top, left, height, width = seen.box
         cut = torch.from_numpy(seen.frames[:, top : top + height, left : left + width].copy())
         difference = resize(cut, 64, 64).float() - seen.view.float()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dualformer.explain.map_geometry import Box, cells_box, hottest, normalised, to_pixels
+from dualformer.explain.map_geometry import Box, cells_box, hottest_token, normalised, to_pixels
 
 
 def test_every_pixel_has_its_tokens_value_and_what_sticks_out_is_cut_off() -> None:
@@ -39,4 +39,4 @@ def test_the_hottest_token_is_the_one_with_the_hottest_pixels() -> None:
     pixels = torch.zeros(4, 11, 16)
     pixels[2:4, 8:11, 8:16] = 0.9  # a token of which a part sticks out counts by the pixels that it has
     pixels[0, 0, 0] = 1.0
-    assert hottest(pixels, (2, 4, 8), (2, 3, 2)) == (1, 2, 1)
+    assert hottest_token(pixels, (2, 4, 8), (2, 3, 2)) == (1, 2, 1)
