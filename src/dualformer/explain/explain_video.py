@@ -19,10 +19,11 @@ from dualformer.explain.explanation import Explanation, HeatMap, HeatMapPart, Me
 from dualformer.explain.gradcam import Gradients, gradcam
 from dualformer.explain.map_geometry import cells_box, hottest_token, normalised, to_pixels
 from dualformer.explain.shown_clip import ClipChoice, ShownClip, read_shown_clip, shown_clip_of_frames
-from dualformer.explain.token_attention import SubBlockIndex, attention_of_token, find_sub_block, stage_number
+from dualformer.explain.token_attention import SubBlockIndex, find_sub_block, stage_number, watch_sub_block
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
+from dualformer.model.pyramid import resample_kernel
 from dualformer.video.transforms import normalize
 
 
@@ -148,33 +149,37 @@ def _gradcam_map(model: DualFormer, pixels: Tensor, target: int, stage: int, gra
 
 
 def _attention_map(model: DualFormer, pixels: Tensor, index: SubBlockIndex, token: Size3) -> HeatMap:
-    found = attention_of_token(model, pixels, index, token)
+    found = watch_sub_block(model, pixels, index, token)
+    tokens = found.of_token(token)[0].cpu()
     reduction, size = _grid(model, pixels, index.stage)[0], _size(pixels)
 
     def drawn(tokens: Tensor) -> NDArray[np.float32]:
         return normalised(to_pixels(tokens, reduction, size, smooth=False)).numpy()
 
-    heat = drawn(found.tokens)
-    if found.scales:
+    heat, window_box = drawn(tokens), None
+    title = "all tokens"
+    if found.window is not None:
+        t, h, w = (at // step * step for at, step in zip(token, found.window, strict=True))
+        title, window_box = f"window {_joined(found.window)}", cells_box((t, h, w), found.window, reduction, size)
+    parts = (HeatMapPart(title=title, map=heat),)
+    if found.priors:  # the weight of each is spread evenly over the tokens of its cell
+        scales = [resample_kernel(scale[0], found.size).cpu() for scale in found.of_token_per_scale(token)]
         parts = tuple(
             HeatMapPart(title=f"pyramid {_joined(grid)}: {float(scale.sum()):.0%} of its attention", map=drawn(scale))
-            for grid, scale in zip(found.grids, found.scales, strict=True)
+            for grid, scale in zip(found.grids, scales, strict=True)
         )
-    else:
-        title = "all tokens" if found.window is None else f"window {_joined(found.window[1])}"
-        parts = (HeatMapPart(title=title, map=heat),)
     return HeatMap(
         about=f"where token {','.join(map(str, token))} of {_joined(found.size)} looks, stage {index.stage + 1} block "
         f"{index.block + 1} half {index.half + 1}",
         map=heat,
         parts=parts,
-        tokens=found.tokens.numpy(),
+        tokens=tokens.numpy(),
         stage=index.stage + 1,
         block=index.block + 1,
         half=index.half + 1,
         token=token,
         token_box=cells_box(token, (1, 1, 1), reduction, size),
-        window_box=None if found.window is None else cells_box(*found.window, reduction, size),
+        window_box=window_box,
     )
 
 

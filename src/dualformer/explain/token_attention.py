@@ -11,7 +11,6 @@ from torch import Tensor
 from dualformer.model.config import Config, Size3
 from dualformer.model.maps import AttentionMap, watch_attention
 from dualformer.model.network import DualFormer
-from dualformer.model.pyramid import resample_kernel
 
 AttentionMethod = Literal["attention", "pyramid"]
 """LW-MSA, within windows, or GP-MSA, over the global pyramid."""
@@ -26,23 +25,6 @@ class SubBlockIndex:
     stage: int
     block: int
     half: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TokenAttention:
-    """The attention of one token in one sub-block."""
-
-    token: Size3
-    size: Size3
-    """T' H' W' of the stage's map."""
-    tokens: Tensor
-    """T' H' W': the weight of every token, mean over heads; sums to 1."""
-    scales: tuple[Tensor, ...]
-    """For each scale of the pyramid, T' H' W': the weight of each prior spread evenly over the tokens of its cell. They
-    sum to the share of attention that the scale has. Empty without a pyramid."""
-    grids: tuple[Size3, ...]
-    window: tuple[Size3, Size3] | None
-    """First token and extent of the token's window; None where there are no windows."""
 
 
 def find_sub_block(
@@ -75,10 +57,10 @@ def stage_number(config: Config, stage: int) -> int:
     return _index("stage", stage, len(config.stages))
 
 
-def attention_of_token(model: DualFormer, video: Tensor, index: SubBlockIndex, token: Size3) -> TokenAttention:
-    """Computes the attention of a token in one sub-block for a video 1 3 T H W.
+def watch_sub_block(model: DualFormer, video: Tensor, index: SubBlockIndex, token: Size3) -> AttentionMap:
+    """Returns the attention of one sub-block for a video 1 3 T H W.
 
-    Errors: ``ValueError`` for a token outside the map.
+    Errors: ``ValueError`` if ``token`` (t, y, x) lies outside the map.
     """
     stage = model.config.stages[index.stage]
     with (
@@ -86,21 +68,14 @@ def attention_of_token(model: DualFormer, video: Tensor, index: SubBlockIndex, t
         watch_attention(model, stages=[index.stage], blocks=[index.block], kinds=stage.kinds[index.half]) as watched,
     ):
         model.forward_intermediates(video, indices=[index.stage], stop_early=True, intermediates_only=True)
-    seen = next(found for found in watched.maps if found.half == index.half)
-    if any(not 0 <= at < length for at, length in zip(token, seen.size, strict=True)):
-        t, h, w = seen.size
+    found = next(found for found in watched.maps if found.half == index.half)
+    if any(not 0 <= at < length for at, length in zip(token, found.size, strict=True)):
+        t, h, w = found.size
         raise ValueError(
             f"token {','.join(map(str, token))} lies outside the map of stage {index.stage + 1}: it has {t}×{h}×{w} "
             "tokens (t,y,x), counted from 0"
         )
-    return TokenAttention(
-        token=token,
-        size=seen.size,
-        tokens=seen.of_token(token)[0].cpu(),
-        scales=tuple(resample_kernel(part[0], seen.size).cpu() for part in _per_scale(seen, token)),
-        grids=tuple(seen.grids),
-        window=_window(seen, token),
-    )
+    return found
 
 
 def _default_stage(config: Config, method: AttentionMethod) -> int:
@@ -109,17 +84,6 @@ def _default_stage(config: Config, method: AttentionMethod) -> int:
         what = "windows" if method == "attention" else "halves with global attention"
         raise ValueError(f"the network has no {what} for {method} to explain: choose another method")
     return next((number for number in reversed(having) if config.stages[number].scales), having[-1])
-
-
-def _per_scale(seen: AttentionMap, token: Size3) -> tuple[Tensor, ...]:
-    return seen.of_token_per_scale(token) if seen.priors else ()
-
-
-def _window(seen: AttentionMap, token: Size3) -> tuple[Size3, Size3] | None:
-    if seen.window is None:
-        return None
-    t, h, w = (at // step * step for at, step in zip(token, seen.window, strict=True))
-    return (t, h, w), seen.window
 
 
 def _index(what: str, number: int, count: int) -> int:

@@ -1,6 +1,6 @@
-"""What a network looks at: attention and pyramid maps of the very forward pass that gives the scores.
+"""Attention and pyramid maps of the very forward pass that gives the scores.
 
-`watch_attention` hangs hooks on the halves of a network and keeps what they pass to `Attention`. Attention weights are
+`watch_attention` registers hooks on the sub-blocks of a network and keeps what they pass to `Attention`. Weights are
 computed when somebody asks for them, and only those asked for, because all of them are far larger than what they
 follow from. Without the context nothing is kept, and within it the network computes what it always does.
 """
@@ -29,7 +29,7 @@ from dualformer.model.network import DualFormer, StageLayers
 from dualformer.model.pyramid import resample_kernel
 
 #: Stage, block and half, counted from 0.
-Place = tuple[int, int, int]
+SubBlockIndex = tuple[int, int, int]
 #: Attention weights that `AttentionMap.received` holds at a time.
 _WEIGHTS_AT_ONCE = 2**22
 
@@ -76,8 +76,8 @@ class AttentionMap:
         Keys are the L tokens of its window (padding included, with weight 0), or the priors scale by scale, or all
         tokens; each in the order T H W.
         """
-        number, place = self._place(token)
-        return self._rows(slice(number, None, self._count), slice(place, place + 1))[:, :, 0]
+        number, place = self._locate(token)
+        return self._rows(slice(number, None, self._windows), slice(place, place + 1))[:, :, 0]
 
     def of_token(self, token: Size3, head: int | None = None) -> Tensor:
         """B T H W: what the token (t, h, w) looks at; sums to 1.
@@ -103,53 +103,53 @@ class AttentionMap:
         return self._per_scale(self._received(head))
 
     @property
-    def _cut(self) -> Size3:
-        """The window, and one that is the whole map where there is none, so that both kinds share their arithmetic."""
+    def _window_or_map(self) -> Size3:
+        """The window, or the whole map where there is none, so that both kinds share their arithmetic."""
         return self.window or self.size
 
     @property
-    def _count(self) -> int:
-        t, h, w = ceil_div(self.size, self._cut)
+    def _windows(self) -> int:
+        t, h, w = ceil_div(self.size, self._window_or_map)
         return t * h * w
 
-    def _place(self, token: Size3) -> tuple[int, int]:
-        """The number of the token's window, and of the token in it."""
+    def _locate(self, token: Size3) -> tuple[int, int]:
+        """Returns the number of the token's window, and of the token in it."""
         if any(not 0 <= place < length for place, length in zip(token, self.size, strict=True)):
             t, h, w = self.size
             raise ValueError(f"token {tuple(token)} lies outside the map of stage {self.stage}: it has {t}×{h}×{w}")
-        t, h, w = (divmod(place, step) for place, step in zip(token, self._cut, strict=True))
-        (_, rows, columns), (_, height, width) = ceil_div(self.size, self._cut), self._cut
+        t, h, w = (divmod(place, step) for place, step in zip(token, self._window_or_map, strict=True))
+        (_, rows, columns), (_, height, width) = ceil_div(self.size, self._window_or_map), self._window_or_map
         return (t[0] * rows + h[0]) * columns + w[0], (t[1] * height + h[1]) * width + w[1]
 
     def _rows(self, windows: slice, queries: slice) -> Tensor:
-        """Weights of some queries in some of the windows of all clips: their numbers, h, queries, P."""
+        """Computes the weights of some queries in some windows of all clips: windows, h, queries, P."""
         dtype, bias = _at_least_float32(self.q), self.bias
         if bias is not None:
             bias = bias.expand(*self.q.shape[:3], self.k.shape[2])[windows, :, queries].to(dtype)
-        with _exactly(self.q):
+        with _without_autocast(self.q):
             return attention_weights(self.q[windows, :, queries].to(dtype), self.k[windows].to(dtype), bias)
 
     def _of_token(self, token: Size3, head: int | None) -> Tensor:
         """B G P: the token's weights in its window, zero in the others."""
         row = self._of_head(self.weights(token), head)
-        rows = row.new_zeros((len(row), self._count, row.shape[-1]))
-        rows[:, self._place(token)[0]] = row
+        rows = row.new_zeros((len(row), self._windows, row.shape[-1]))
+        rows[:, self._locate(token)[0]] = row
         return rows
 
     def _received(self, head: int | None) -> Tensor:
         """B G P: the mean of `_of_token` over all tokens. Queries that are padding do not count."""
         (numbers, heads, length, _), keys = self.q.shape, self.k.shape[2]
-        real = window_mask(self.size, self._cut, self.q.device)
+        real = window_mask(self.size, self._window_or_map, self.q.device)
         step = max(1, _WEIGHTS_AT_ONCE // (heads * keys))
         sums = torch.zeros((numbers, heads, keys), dtype=_at_least_float32(self.q), device=self.q.device)
         for number, start in product(range(numbers), range(0, length, step)):
             queries = slice(start, start + step)
             rows = self._rows(slice(number, number + 1), queries)[0]
             if real is not None:
-                rows = rows * real[number % self._count, :, 0, queries, None]
+                rows = rows * real[number % self._windows, :, 0, queries, None]
             sums[number] += rows.sum(1)
         t, h, w = self.size
-        return self._of_head(sums, head).unflatten(0, (-1, self._count)) / (t * h * w)
+        return self._of_head(sums, head).unflatten(0, (-1, self._windows)) / (t * h * w)
 
     def _of_head(self, weights: Tensor, head: int | None) -> Tensor:
         """… h P → … P."""
@@ -174,21 +174,21 @@ class AttentionMap:
             return from_windows(rows[..., None], self.window, self.size)[..., 0]
         if not self.priors:
             return rows[:, 0].unflatten(-1, self.size)
-        with _exactly(rows):
+        with _without_autocast(rows):
             # Cells spread over their tokens just as the taps of a kernel do over finer ones: evenly, by area.
             return torch.stack([resample_kernel(part, self.size) for part in self._per_scale(rows)]).sum(0)
 
 
-class Watched:
-    """What `watch_attention` kept of the latest call. It stays readable after the context."""
+class WatchedAttention:
+    """The maps that `watch_attention` kept of the latest call. They stay readable after the context."""
 
     def __init__(self) -> None:
-        self._maps: dict[Place, AttentionMap] = {}
+        self._maps: dict[SubBlockIndex, AttentionMap] = {}
         self._running: set[nn.Module] = set()  # the stage that is being computed
 
     @property
     def maps(self) -> tuple[AttentionMap, ...]:
-        """The halves watched, in the order in which they ran. Errors: ``ValueError`` before any has run."""
+        """Maps of the watched sub-blocks in the order in which they ran. Errors: ``ValueError`` before any has run."""
         if not self._maps:
             raise ValueError(
                 "nothing is recorded yet: call the network inside `with watch_attention(network)`; a compiled network "
@@ -204,7 +204,7 @@ def watch_attention(
     stages: Sequence[int] | None = None,
     blocks: Sequence[int] | None = None,
     kinds: str = "LG",
-) -> Iterator[Watched]:
+) -> Iterator[WatchedAttention]:
     """Keeps the attention and pyramid maps of what the network computes within the context::
 
         with watch_attention(model, stages=[-1], kinds="G") as watched:
@@ -223,32 +223,32 @@ def watch_attention(
 
     Errors: ``ValueError`` for a stage or block that there is not, for other kinds, and where nothing is left to watch.
     """
-    halves = _chosen(model, stages, blocks, kinds)
-    watched = Watched()
+    halves = _select_sub_blocks(model, stages, blocks, kinds)
+    watched = WatchedAttention()
     with ExitStack() as hooks:
-        hooks.enter_context(model.stages[0].register_forward_pre_hook(_eager(lambda *_: watched._maps.clear())))
+        hooks.enter_context(model.stages[0].register_forward_pre_hook(_eager_hook(lambda *_: watched._maps.clear())))
         for stage in model.stages:
-            enter = _eager(lambda stage, *_: watched._running.add(stage))
-            leave = _eager(lambda stage, *_: watched._running.discard(stage))
+            enter = _eager_hook(lambda stage, *_: watched._running.add(stage))
+            leave = _eager_hook(lambda stage, *_: watched._running.discard(stage))
             hooks.enter_context(stage.register_forward_pre_hook(enter))
             hooks.enter_context(stage.register_forward_hook(leave, always_call=True))
         for place, attention in halves.items():
-            _watch_half(watched, place, attention, hooks)
+            _watch_sub_block(watched, place, attention, hooks)
         yield watched
 
 
-def _chosen(
+def _select_sub_blocks(
     model: DualFormer, stages: Sequence[int] | None, blocks: Sequence[int] | None, kinds: str
-) -> dict[Place, WindowAttention | PyramidAttention]:
-    """The attention of every half to watch."""
+) -> dict[SubBlockIndex, WindowAttention | PyramidAttention]:
+    """Finds the attention of every sub-block to watch."""
     if not kinds or set(kinds) - set("LG"):
         raise ValueError(f"kinds must be L, G or LG, not {kinds!r}")
     wanted = tuple(kind for letter, kind in (("L", WindowAttention), ("G", PyramidAttention)) if letter in kinds)
-    found: dict[Place, WindowAttention | PyramidAttention] = {}
-    for number in _numbers("stages", stages, len(model.stages)):
+    found: dict[SubBlockIndex, WindowAttention | PyramidAttention] = {}
+    for number in _resolve_numbers("stages", stages, len(model.stages)):
         stage = model.stages[number]
         assert isinstance(stage, StageLayers)
-        for block in _numbers(f"blocks of stage {number}", blocks, len(stage.blocks)):
+        for block in _resolve_numbers(f"blocks of stage {number}", blocks, len(stage.blocks)):
             for half, layer in enumerate(stage.blocks[block].children()):
                 if isinstance(attention := layer.get_submodule("attn"), wanted):
                     found[number, block, half] = attention
@@ -257,8 +257,8 @@ def _chosen(
     return found
 
 
-def _numbers(what: str, wanted: Sequence[int] | None, count: int) -> list[int]:
-    """Numbers from 0 of ``count`` things, each once and in order."""
+def _resolve_numbers(what: str, wanted: Sequence[int] | None, count: int) -> list[int]:
+    """Returns the ``wanted`` numbers, of ``count``, from 0, each once and in order; None means all."""
     if wanted is None:
         return list(range(count))
     if any(not -count <= number < count for number in wanted):
@@ -266,8 +266,8 @@ def _numbers(what: str, wanted: Sequence[int] | None, count: int) -> list[int]:
     return sorted({number % count for number in wanted})
 
 
-def _watch_half(
-    watched: Watched, place: Place, attention: WindowAttention | PyramidAttention, hooks: ExitStack
+def _watch_sub_block(
+    watched: WatchedAttention, place: SubBlockIndex, attention: WindowAttention | PyramidAttention, hooks: ExitStack
 ) -> None:
     sizes: list[Size3] = []
     priors: list[Tensor] = []
@@ -292,11 +292,11 @@ def _watch_half(
             bias=None if bias is None else bias.detach(),
         )
 
-    hooks.enter_context(attention.register_forward_pre_hook(_eager(enter)))
+    hooks.enter_context(attention.register_forward_pre_hook(_eager_hook(enter)))
     if isinstance(attention, PyramidAttention) and attention.pyramid is not None:
         for scale in attention.pyramid.scales:
-            hooks.enter_context(scale.register_forward_hook(_eager(lambda *call: priors.append(call[2].detach()))))
-    hooks.enter_context(attention.attention.register_forward_hook(_eager(keep)))
+            hooks.enter_context(scale.register_forward_hook(_eager_hook(lambda *call: priors.append(call[2].detach()))))
+    hooks.enter_context(attention.attention.register_forward_hook(_eager_hook(keep)))
 
 
 def _unscaled(q: Tensor, attention: WindowAttention | PyramidAttention) -> Tensor:
@@ -305,8 +305,8 @@ def _unscaled(q: Tensor, attention: WindowAttention | PyramidAttention) -> Tenso
     return q if scale is None else q * (scale * q.shape[-1] ** 0.5)
 
 
-def _eager(hook: Callable[..., None]) -> Callable[..., None]:
-    """A compiler would build the hook into what it makes, where it could not be removed: it sees none."""
+def _eager_hook(hook: Callable[..., None]) -> Callable[..., None]:
+    """Hides a hook from compilers, which would build it into their graph, where it could not be removed."""
 
     def run(*call: Any) -> None:
         if not torch.compiler.is_compiling():
@@ -320,7 +320,7 @@ def _at_least_float32(x: Tensor) -> torch.dtype:
 
 
 @contextmanager
-def _exactly(like: Tensor) -> Iterator[None]:
-    """Neither gradients nor autocast, wherever the caller is."""
+def _without_autocast(like: Tensor) -> Iterator[None]:
+    """Runs without gradients and autocast, whatever the caller has set."""
     with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
         yield

@@ -261,7 +261,7 @@ ROWS: tuple[Row, ...] = (
 
 
 def select(tables: Iterable[str] = (), names: Iterable[str] = (), *, model: str | None = None) -> list[Row]:
-    """Selects rows of ``tables`` (default: all), of these those with ``names`` (default: all), with or without the table.
+    """Selects rows of ``tables`` (default: all), of these those called ``names`` (default: all), with or without table.
 
     A given ``model`` leaves out the rows that are about another preset. Errors: ``ValueError`` for what there is not.
     """
@@ -340,7 +340,7 @@ class RowCost:
 
 
 def compute_costs(rows: Sequence[Row], *, model: str | None = None, clip: Size3 | None = None) -> list[RowCost]:
-    """Computes what ``rows`` cost as changes of the preset ``model`` (default: the paper's) for ``clip`` (default: own).
+    """Computes what ``rows`` cost as changes of ``model`` (default: the paper's preset) at ``clip`` (default: its own).
 
     Errors: ``ValueError`` for an unknown preset.
     """
