@@ -43,8 +43,8 @@ from dualformer.model.network import DualFormer
 from dualformer.paper.drift_objective import DriftReader
 from dualformer.paper.experiment import RESULT, RESULTS, Experiment, write_results
 from dualformer.paper.experiment_report import report
-from dualformer.paper.experiment_run import measure_accuracy, preprocessing_of
 from dualformer.paper.relation_clips import TASKS, RelationClips, RelationCurriculum, RelationTask
+from dualformer.paper.run_experiment import measure_accuracy, preprocessing_of
 from dualformer.paper.scaled_variants import scaled_config
 from dualformer.training.optimizer import schedule
 from dualformer.training.reporter import clock

@@ -17,9 +17,8 @@ from typing import Any
 from dualformer.bench.table import markdown_table
 from dualformer.cli import bench
 from dualformer.model.presets import preset_config
-from dualformer.paper.experiment import Experiment
+from dualformer.paper.experiment import CONTROLS, Experiment
 from dualformer.paper.experiment_report import at_chance
-from dualformer.paper.experiment_run import CONTROLS
 from dualformer.paper.paper_tables import ROWS, RowCost, compute_costs
 from dualformer.paper.relation_clips import TASKS
 from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dualformer.model.network import DualFormer
 from dualformer.paper.drift_objective import DriftObjective, DriftReader
-from dualformer.paper.experiment_run import preprocessing_of
 from dualformer.paper.relation_clips import RelationClips, Relations
+from dualformer.paper.run_experiment import preprocessing_of
 from dualformer.paper.scaled_variants import scaled_config
 
 CLIP = (16, 64, 64)

@@ -17,12 +17,10 @@ from dualformer.cli.main import main
 from dualformer.errors import DualFormerError
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import preset_config
-from dualformer.paper import experiment_run
 from dualformer.paper import run_experiment as module
-from dualformer.paper.experiment import RESULTS, Experiment, Run
+from dualformer.paper.experiment import CONTROLS, RESULTS, Experiment, Run
 from dualformer.paper.experiment_report import PICTURE, TABLE, at_chance, draw, report, table
-from dualformer.paper.experiment_run import CONTROLS, train_and_test
-from dualformer.paper.run_experiment import run_experiment
+from dualformer.paper.run_experiment import run_experiment, train_and_test
 from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS, scaled_config
 from dualformer.training import loop, run_folder
 from dualformer.training.reporter import SilentReporter
@@ -213,8 +211,8 @@ def test_seeds_that_stayed_at_chance_are_counted() -> None:
 
 def test_controls_show_one_frame_or_all_in_another_order() -> None:
     clips = torch.arange(16).repeat(2, 1)[..., None, None, None].expand(2, 16, 4, 4, 3)
-    still = experiment_run._control(clips, "still", range(2))
+    still = module._control(clips, "still", range(2))
     assert all(len(clip.unique()) == 1 for clip in still)
-    shuffled = experiment_run._control(clips, "shuffled", range(2))
+    shuffled = module._control(clips, "shuffled", range(2))
     assert all(len(clip.unique()) == 16 for clip in shuffled) and not (shuffled == clips).all()
-    assert experiment_run._control(clips, "", range(2)) is clips
+    assert module._control(clips, "", range(2)) is clips

@@ -27,6 +27,11 @@ RESULT = "result.json"
 """Of a run, in its folder."""
 RESULTS = "results.json"
 """Of all runs, in the experiment's folder."""
+TEST_SEED = 2**31 - 2
+VAL_SEED = 2**31 - 3
+"""Seeds that no run has."""
+CONTROLS = ("still", "shuffled")
+"""Test clips of which one frame is repeated, and such with their frames in another order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.files import write_text
-from dualformer.paper.experiment import Experiment
-from dualformer.paper.experiment_run import CONTROLS, TEST_SEED
+from dualformer.paper.experiment import CONTROLS, TEST_SEED, Experiment
 from dualformer.paper.relation_clips import RelationClips, RelationDifficulty, RelationTask
 from dualformer.paper.scaled_variants import ATTENTION_KINDS
 from dualformer.scoring.intervals import mean_over_seeds
