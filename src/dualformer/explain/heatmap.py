@@ -99,7 +99,7 @@ class TextLine(NamedTuple):
     """Where of the text ``x`` is."""
 
 
-def words(width: int, height: int, lines: Iterable[TextLine]) -> Pixels:
+def draw_text(width: int, height: int, lines: Iterable[TextLine]) -> Pixels:
     """Draws lines of text on a white strip."""
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     for line in lines:
