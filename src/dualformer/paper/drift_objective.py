@@ -1,4 +1,4 @@
-"""Learning the local × global bench from classes and from the truth of what drifts where, so that it takes minutes."""
+"""The objective of the local × global bench: the class, and what drifts where, so that learning takes minutes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CELL = 16
 
 
 class DriftReader(nn.Module):
-    """Reads from features B C T' H' W' which way cue and gesture drift in every place; its loss is what it misses.
+    """Reads from features B C T' H' W' which way cue and gesture drift in every place; its loss is the squared error.
 
     A place has 16 × 16 pixels and two frames. A token that covers several of them has a reading for each; of several
     tokens in one place the mean is read. The squared error is divided by the targets' variance, of cue and of gesture
@@ -37,14 +37,14 @@ class DriftReader(nn.Module):
         nn.init.zeros_(self.layer.bias)
 
     def forward(self, features: Tensor, drifts: Tensor) -> Tensor:
-        """Features B C T' H' W' and the truth B T h w 2 → the loss."""
+        """Returns the loss for features B C T' H' W' and the truth B T h w 2."""
         tokens = F.adaptive_avg_pool3d(features, self.size).permute(0, 2, 3, 4, 1)
-        said = self.layer(tokens).float().unflatten(-1, (self.parts, self.parts, 2))
+        predicted = self.layer(tokens).float().unflatten(-1, (self.parts, self.parts, 2))
         t, h, w = self.size
         target = F.adaptive_avg_pool3d(drifts.permute(0, 4, 1, 2, 3), (t, h * self.parts, w * self.parts))
         target = target.unflatten(4, (w, self.parts)).unflatten(3, (h, self.parts)).permute(0, 2, 3, 5, 4, 6, 1)
-        missed = (said - target).square().flatten(0, -2).mean(0)
-        return (missed / target.flatten(0, -2).var(0).clamp_min(1e-6)).mean()
+        squared = (predicted - target).square().flatten(0, -2).mean(0)
+        return (squared / target.flatten(0, -2).var(0).clamp_min(1e-6)).mean()
 
 
 class DriftObjective(ClipObjective):

@@ -36,7 +36,7 @@ CONTROLS = ("still", "shuffled")
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What all runs have in common, and which there are."""
+    """The settings of an experiment: what all runs share, and which runs there are."""
 
     out: str = "runs/relations"
     tasks: tuple[RelationTask, ...] = TASKS
@@ -44,7 +44,7 @@ class Experiment:
     """Names in `VARIANTS`."""
     seeds: int = 5
     seed: int = 0
-    """The first."""
+    """The first seed; the others follow it."""
     model: str = "dualformer_nano"
     clip: Size3 = SCALED_CLIP
     clips: int = 3200
@@ -65,7 +65,7 @@ class Experiment:
     EPOCHS = 8
     """Parts of a run after which a checkpoint is written and the curve gets a point."""
     VAL_CLIPS = 128
-    """At most, for the points of the curve."""
+    """Most clips to validate on, for the points of the curve."""
 
     def __post_init__(self) -> None:
         for name in ("seeds", "batch_size", "test_clips"):
@@ -106,7 +106,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training."""
+    """One training run: its task, variant and seed."""
 
     task: RelationTask
     variant: str

@@ -15,7 +15,7 @@ Two difficulties are independent of each other: how fine and brief the gesture i
 ``duration``), and how far cue and gesture are apart in space and in time (``distance``, ``gap``). Radius, distance and
 gap are ranges from which every clip draws, so that one test shows where a network begins to fail.
 
-What is no way around the question, by construction:
+Shortcuts around the question that the construction rules out:
 
 * Places, sizes, contrasts, phases, times and noise are drawn without knowledge of the class. Nothing changes its place,
   so there is no path to be tracked, and no mean brightness, size or colour that depends on the class.
@@ -26,13 +26,10 @@ What is no way around the question, by construction:
 * Cue and gesture drift independently of each other; so each is as often left as right in every class of ``global`` and
   ``both``.
 
-How a drift is seen: it takes two places a quarter of a wavelength apart at two times. For fine stripes these lie within
-a few pixels, where the cells over which a pyramid pools blur them; for coarse ones within 16 pixels, which any cell
-holds. But a patch of the embedding has two frames as well, and the PEG sees neighbours: local attention is not the only
-way to a fine drift, and in first trials networks without it found one.
-
-How a relation is seen: what is known of the cue has to reach the gesture's tokens, or both the same third place, before
-the scores of all tokens are averaged, since an average of two answers is no answer to whether they agree.
+To see a drift takes two places a quarter of a wavelength apart at two times. For fine stripes these lie within a few
+pixels, where the cells over which a pyramid pools blur them; but a patch of the embedding has two frames as well, and
+the PEG sees neighbours. To see a relation, what is known of the cue has to reach the gesture's tokens before the scores
+of all tokens are averaged, since an average of two answers does not tell whether they agree.
 """
 
 from __future__ import annotations
@@ -62,7 +59,7 @@ _TILT = 0.35
 
 @dataclass(frozen=True, kw_only=True)
 class Relations:
-    """What all clips of a task have in common. Lengths are pixels, times are frames."""
+    """The scene that all clips of a task share. Lengths are pixels, times are frames."""
 
     task: RelationTask = "both"
     size: int = 64
@@ -71,15 +68,15 @@ class Relations:
     fps: int = 16
     """Frames per second written into video files."""
     radius: tuple[float, float] = (2.5, 7.0)
-    """Of the fine gesture, how small it is: least and most."""
+    """Least and largest radius of the fine gesture."""
     wavelength: float = 5.0
-    """Of its stripes: how fine it is."""
+    """Wavelength of its stripes: how fine it is."""
     duration: int = 4
     """Frames in which it drifts through its wavelength: how brief it is."""
     distance: tuple[float, float] = (24.0, 60.0)
-    """Between the centres of cue and gesture: least and most."""
+    """Least and largest distance between the centres of cue and gesture."""
     gap: tuple[int, int] = (0, 4)
-    """Between the cue's end and the gesture's begin: least and most."""
+    """Fewest and most frames between the cue's end and the gesture's begin."""
     contrast: float = 0.35
     """Largest amplitude of the stripes, of the whole range of brightness; each patch draws its own, from 2/3 of it."""
     noise: float = 32.0
@@ -120,34 +117,34 @@ class Relations:
         return ("left", "right") if self.task == "local" else ("opposite", "same")
 
     def gesture(self, largeness: float) -> Patch:
-        """What a gesture looks like that is so large: 0 the smallest there is, 1 the largest."""
+        """Returns the gesture's patch, from the smallest there is at ``largeness`` 0 to the largest at 1."""
         smallest, largest = self.radius
         radius = smallest + largeness * (largest - smallest)
         return CUE if self.task == "global" else Patch(radius, self.wavelength, self.duration)
 
     @property
     def reach(self) -> float:
-        """Pixels between the centres of cue and largest gesture where they touch."""
+        """Distance in pixels between the centres of the cue and the largest gesture where they touch."""
         return _COARSE_RADIUS + self.gesture(1.0).radius + _MARGIN
 
     @property
     def largest_radius(self) -> float:
-        """Of a gesture for which size and distance leave room."""
+        """Largest radius of a gesture for which size and distance leave room."""
         low = self.distance[0]
         room = self.size - _COARSE_RADIUS - 2 * _MARGIN - (low + 2) / math.sqrt(2)
         return min(_LARGEST_RADIUS, low - _COARSE_RADIUS - _MARGIN, room)
 
     @property
     def longest_duration(self) -> int:
-        """Of a gesture for which the frames leave room."""
+        """Longest duration of a gesture for which the frames leave room."""
         return min(12, self.frames - 1 - _COARSE_DURATION - self.gap[0])
 
     def label(self, cue: int, gesture: int) -> int:
-        """The class of a clip from both directions, 0 left and 1 right."""
+        """Returns the class of a clip by the directions of cue and gesture, 0 left and 1 right."""
         return gesture if self.task == "local" else int(cue == gesture)
 
     def render(self, label: int, seed: Sequence[int]) -> RelationClip:
-        """The clip of class ``classes[label]`` that ``seed`` names; directions that the class leaves open are drawn."""
+        """Renders a clip of class ``classes[label]`` from ``seed``, which draws what the class leaves open as well."""
         if not 0 <= label < 2:
             raise ValueError(f"label {label} is outside the scene's 2 classes")
         drawn = int(np.random.default_rng((*seed, 1)).integers(2))
@@ -182,7 +179,7 @@ class RelationDifficulty(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What is where and when in a clip, cue first."""
+    """Where and when patches drift in a clip, cue first."""
 
     patches: tuple[Patch, Patch]
     where: np.ndarray
@@ -197,7 +194,7 @@ class Layout(NamedTuple):
 
 
 class RelationClip(NamedTuple):
-    """A clip and what is true of it."""
+    """A clip and its ground truth."""
 
     frames: np.ndarray
     """T H W 3, uint8, RGB."""
@@ -212,7 +209,7 @@ class RelationClip(NamedTuple):
 
 
 def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequence[int]) -> RelationClip:
-    """The clip that ``seed`` names, in which the cue drifts to the right if ``cue`` is 1 and to the left if it is 0,
+    """Renders the clip of ``seed``, in which the cue drifts to the right if ``cue`` is 1 and to the left if it is 0,
     and the gesture likewise. The same arguments always give the same clip; directions change nothing else of it.
 
     Raises ``ValueError`` for directions that are neither 0 nor 1.
@@ -245,7 +242,7 @@ def render_relation(scene: Relations, cue: int, gesture: int, seed: int | Sequen
 
 
 def draw_layout(scene: Relations, rng: np.random.Generator) -> Layout:
-    """Draws what is where and when; the first thing that `render_relation` does with its generator."""
+    """Draws places and times at random; the first thing that `render_relation` does with its generator."""
     patches = CUE, scene.gesture(rng.random())
     return Layout(patches, _places(scene, rng), _times(scene, patches, rng))
 
