@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from dualformer.datasets.samples import MissingSample, VideoList
 from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
 from dualformer.evaluation.evaluate import Evaluation, evaluate
-from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, write_report
+from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, write_evaluation
 from dualformer.model.network import DualFormer
 from dualformer.video.clip_reader import read_views
 from dualformer.weights.card import Card
@@ -24,7 +24,7 @@ def evaluation(model: DualFormer, card: Card, videos: VideoList) -> Evaluation:
 
 
 def test_the_files_agree_with_the_evaluation(evaluation: Evaluation, tmp_path: Path) -> None:
-    report = write_report(tmp_path / "new" / "report", evaluation, extra={"weights": "x.safetensors"})
+    report = write_evaluation(tmp_path / "new" / "report", evaluation, extra={"weights": "x.safetensors"})
     figures = json.loads(report.figures.read_text())
     assert figures == {**evaluation.figures, "weights": "x.safetensors"}
     with report.predictions.open(newline="") as file:
@@ -68,7 +68,7 @@ def test_missing_videos_are_in_the_tables_as_wrong(
     assert (found.figures["videos"], found.figures["missing"]) == (12, 2)
     assert found.figures["manifest_hash"] == "0123456789abcdef"
     assert found.figures["top1"] == pytest.approx(whole.figures["top1"] * 12 / 14)
-    report = write_report(tmp_path / "report", found)
+    report = write_evaluation(tmp_path / "report", found)
     with report.predictions.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["path"], row["label"], row["predicted"], row["correct"], row["p_5"]) for row in rows[12:]] == [
@@ -81,7 +81,7 @@ def test_missing_videos_are_in_the_tables_as_wrong(
 
 def test_figures_are_not_overwritten_by_extra_ones(evaluation: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="overwritten: top1"):
-        write_report(tmp_path, evaluation, extra={"top1": 1.0})
+        write_evaluation(tmp_path, evaluation, extra={"top1": 1.0})
     assert list(tmp_path.iterdir()) == []
 
 

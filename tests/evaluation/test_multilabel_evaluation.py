@@ -11,7 +11,7 @@ import torch
 
 from dualformer.datasets.samples import DatasetError, MissingSample, Sample, VideoList
 from dualformer.evaluation.evaluate import evaluate
-from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, label_figures, write_report
+from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, label_figures, write_evaluation
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.video.clip_reader import read_views
@@ -59,7 +59,7 @@ def test_the_report_agrees_and_has_no_confusion_matrix(
     absent = MissingSample(path=Path("gone.mp4"), label=1, others=(4,), listed="list.csv:9")
     evaluation = evaluate(model, sigmoid_card, dataclasses.replace(several, missing=(absent,)), views="1x1")
     (tmp_path / "confusion.png").touch()
-    report = write_report(tmp_path, evaluation)
+    report = write_evaluation(tmp_path, evaluation)
     assert report.confusion is None
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("contact_sheet.png", "figures.json", "per_class.csv", "predictions.csv")

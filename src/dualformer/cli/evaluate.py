@@ -70,7 +70,7 @@ def run(options: Options) -> int:
     from dualformer.cli.progress import Progress
     from dualformer.datasets.splits import open_videos
     from dualformer.evaluation.evaluate import evaluate_views
-    from dualformer.evaluation.evaluation_folder import folder_beside, write_report
+    from dualformer.evaluation.evaluation_folder import folder_beside, write_evaluation
     from dualformer.evaluation.evaluation_text import classes_text, figures_text
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.files import write_text
@@ -140,7 +140,7 @@ def run(options: Options) -> int:
     command = OptionNames(Options).command("evaluate", options, leave_out=("json",))
     extra = {"weights": options.weights, "data": options.data, "command": command}
     extra |= report_figures([evaluation, *others]) if plan else {}
-    write_report(out, evaluation, extra=extra)
+    write_evaluation(out, evaluation, extra=extra)
     figures = {**evaluation.figures, **extra}
     page = None
     if plan and options.report:

@@ -1,5 +1,1 @@
-"""How good weights are, and why.
-
-Import from its modules: ``evaluate`` runs weights over labelled videos, ``metrics`` are the figures, ``report`` writes
-them down with the pictures of ``drawing``, ``classes`` sees to it that labels mean the same on both sides.
-"""
+"""Measures how good weights are: ``evaluate`` runs them on videos, ``evaluation_folder`` writes the results."""

@@ -1,6 +1,6 @@
-"""How far a network's confidence can be believed: accuracy by confidence, and error among the surest.
+"""Calibration: accuracy by confidence, and the error among the surest predictions.
 
-Everything goes by two rows (N,): ``confidence``, 0 to 1, and whether what was said so surely is ``right``.
+All functions take ``confidence`` (N,), 0 to 1, and whether the predictions are ``right`` (N,).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
-    """What was said with a confidence of ``low`` up to, but not with, ``high``; the last bin has its upper end too."""
+    """Predictions with a confidence of ``low`` up to, but not with, ``high``; the last bin has its upper end too."""
 
     low: float
     high: float
@@ -29,7 +29,7 @@ class CalibrationBin:
 def calibration_bins(
     confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = CALIBRATION_BINS
 ) -> list[CalibrationBin]:
-    """Bins of equal width from 0 to 1."""
+    """Returns bins of equal width from 0 to 1."""
     _check(confidence, right)
     edges = np.linspace(0, 1, bins + 1)
     places = np.digitize(confidence.astype(np.float64), edges[1:-1])
@@ -49,7 +49,7 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: list[CalibrationBin]) -> float:
-    """Distance of confidence from accuracy, the mean over bins weighted by their size."""
+    """Returns the distance of confidence from accuracy, the mean over bins weighted by their size."""
     total = sum(each.count for each in bins)
     return sum(
         each.count / total * abs(each.right - each.confidence)
@@ -59,7 +59,7 @@ def expected_calibration_error(bins: list[CalibrationBin]) -> float:
 
 
 def errors_among_surest(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(N,): entry k is the share of mistakes among the k + 1 surest.
+    """Returns (N,): entry k is the share of mistakes among the k + 1 surest.
 
     Equally sure ones have no order: each counts with the share of mistakes of all of them.
     """

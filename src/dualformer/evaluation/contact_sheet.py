@@ -1,4 +1,4 @@
-"""Videos of an evaluation as rows of frames."""
+"""Draws a contact sheet: videos of an evaluation as rows of frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ContactRow:
 
 
 def draw_contact_sheet(path: Path, rows: Sequence[ContactRow], *, title: str = "") -> None:
-    """A PNG with one row of frames per video, time from left to right; wrong predictions in red with a red frame."""
+    """Draws a PNG with one row of frames per video, time from left to right; wrong predictions are red."""
     if not rows:
         raise ValueError("a contact sheet needs at least one video")
     strips = [_strip(row.frames) for row in rows]
@@ -82,7 +82,7 @@ def draw_contact_sheet(path: Path, rows: Sequence[ContactRow], *, title: str = "
 
 
 def _strip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Frames (n, h, w, 3) side by side with white between: (h, w', 3)."""
+    """Returns frames (n, h, w, 3) side by side with white between: (h, w', 3)."""
     if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[-1] != 3 or len(frames) == 0:
         raise ValueError(f"frames of a contact sheet are uint8 (n, h, w, 3), not {frames.dtype} {frames.shape}")
     gap = np.full((frames.shape[1], max(1, frames.shape[2] // 50), 3), 255, dtype=np.uint8)

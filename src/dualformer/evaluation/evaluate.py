@@ -1,6 +1,6 @@
-"""Weights over labelled videos: the same views and the same probabilities as prediction gives, held against the truth.
+"""Evaluates weights on labelled videos, with the views and probabilities of prediction.
 
-Two controls say what the model goes by. ``one_frame``: every clip is its middle frame, repeated. ``shuffled``: the
+Two controls tell what the model relies on. ``one_frame``: every clip is its middle frame, repeated. ``shuffled``: the
 frames of every clip in a random order. A model that scores as well as before does not use motion, or not its order.
 """
 
@@ -42,7 +42,7 @@ Control = Literal["none", "one_frame", "shuffled"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """What came out. The i-th path, label, row of probabilities and rate belong to the i-th video of the list."""
+    """The results. The i-th path, label, row of probabilities and rate belong to the i-th video of the list."""
 
     classes: tuple[str, ...]
     """The weights' labels; ``labels`` and the columns of ``probabilities`` count in their order."""
@@ -73,8 +73,8 @@ class Evaluation:
 
     @property
     def missing_targets(self) -> NDArray[np.bool_]:
-        """Likewise of those that are missing (M, classes)."""
-        return _truths([absent.labels for absent in self.missing], len(self.classes))
+        """The same of the missing videos (M, classes)."""
+        return _multi_hot([absent.labels for absent in self.missing], len(self.classes))
 
 
 def evaluate(
@@ -131,7 +131,7 @@ def evaluate_views(
     precision: Precision | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Evaluation, ...]:
-    """`evaluate` with each of several numbers of ``views``, in their order, for less than all of them one by one.
+    """Runs `evaluate` with each of several numbers of ``views``, in their order, faster than one by one.
 
     A video is decoded once, and a view that several of them have in common goes through the network once. Time and
     speed are those of all of them together. Errors: those of `evaluate`, and ``ValueError`` for views named twice.
@@ -148,17 +148,17 @@ def evaluate_views(
     to_label = match_classes(videos.classes, names, source=videos.source, label_map=label_map)
     labels = to_label[[sample.label for sample in videos.samples]]
     missing = tuple(_mapped(absent, to_label) for absent in videos.missing)
-    targets = _truths([to_label[list(sample.labels)] for sample in videos.samples], len(names))
+    targets = _multi_hot([to_label[list(sample.labels)] for sample in videos.samples], len(names))
     loader = Batches(
-        _JudgedViews(videos, card.preprocessing, chosen, control=control, seed=seed),
+        _EvaluationViews(videos, card.preprocessing, chosen, control=control, seed=seed),
         # Of several numbers of views, videos differ in how many of them coincide.
         batch_size=max(1, batch_size // chosen[0].count) if len(chosen) == 1 else 1,
         num_workers=min(workers, len(videos)),
     )
     probabilities = [np.zeros((len(videos), len(names)), dtype=np.float32) for _ in chosen]
-    done = judged = 0
+    done = seen = 0
     begun = time.perf_counter()
-    with _judging(model, precision) as (device, computes_in):
+    with _in_eval_mode(model, precision) as (device, computes_in):
         for batch in loader:
             scores = view_probabilities(
                 model,
@@ -172,13 +172,13 @@ def evaluate_views(
             for found, places in zip(probabilities, batch["places"], strict=True):
                 found[batch["index"]] = average_views(scores[:, places[0]]).numpy()
             done += len(batch["index"])
-            judged += scores.shape[0] * scores.shape[1]
+            seen += scores.shape[0] * scores.shape[1]
             if progress is not None:
                 progress(done, len(videos))
     seconds = time.perf_counter() - begun
     pre = card.preprocessing
     cost = _cost(card.config, (pre.frames, pre.crop, pre.crop))
-    absent = _truths([one.labels for one in missing], len(names))
+    absent = _multi_hot([one.labels for one in missing], len(names))
     first = np.asarray([one.label for one in missing], dtype=np.int64)
 
     def evaluation(views: Views, found: NDArray[np.float32]) -> Evaluation:
@@ -200,7 +200,7 @@ def evaluate_views(
             "precision": computes_in,
             "decoder": decoder(),
             "seconds": round(seconds, 3),
-            "clips_per_second": round(judged / seconds, 3),
+            "clips_per_second": round(seen / seconds, 3),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "version": __version__,
         }
@@ -218,7 +218,7 @@ def evaluate_views(
             preprocessing=pre,
             figures=figures | measured,
             seconds=seconds,
-            clips_per_second=judged / seconds,
+            clips_per_second=seen / seconds,
             targets=targets if card.multi_label else None,
         )
 
@@ -229,8 +229,8 @@ _cost = cache(measure_cost)  # a second or so, and the same for every evaluation
 
 
 @contextmanager
-def _judging(model: Network, precision: Precision | None) -> Iterator[tuple[torch.device, str]]:
-    """The device that the model is on, and what it computes in. A network is in eval mode meanwhile."""
+def _in_eval_mode(model: Network, precision: Precision | None) -> Iterator[tuple[torch.device, str]]:
+    """Yields the device of the model and its precision. A network is in eval mode meanwhile."""
     if isinstance(model, ExportedNetwork):
         yield model.device, model.check_precision(precision)
         return
@@ -260,8 +260,8 @@ def _mapped(absent: MissingSample, to_label: NDArray[np.int64]) -> MissingSample
     return replace(absent, label=first, others=tuple(others))
 
 
-def _truths(labels: Iterable[Iterable[int]], classes: int) -> NDArray[np.bool_]:
-    """(N, classes) of the labels of each video."""
+def _multi_hot(labels: Iterable[Iterable[int]], classes: int) -> NDArray[np.bool_]:
+    """Returns (N, classes): which labels each video has."""
     rows = [list(own) for own in labels]
     targets = np.zeros((len(rows), classes), dtype=bool)
     for row, own in zip(targets, rows, strict=True):
@@ -270,7 +270,7 @@ def _truths(labels: Iterable[Iterable[int]], classes: int) -> NDArray[np.bool_]:
 
 
 def apply_control(views: Tensor, control: Control, *, seed: int, index: int) -> Tensor:
-    """The views (V, T, h, w, 3) of video ``index`` with their frames replaced or reordered.
+    """Returns the views (V, T, h, w, 3) of video ``index`` with their frames replaced or reordered.
 
     The order of ``shuffled`` is drawn from (seed, index), is the same for all views of a video, and never the true one.
     """
@@ -288,10 +288,10 @@ def apply_control(views: Tensor, control: Control, *, seed: int, index: int) -> 
     return views[:, torch.from_numpy(order)]
 
 
-class _JudgedViews(Dataset[dict[str, Any]]):
+class _EvaluationViews(Dataset[dict[str, Any]]):
     """Views of every video, under a control: ``dict(views, places, index)``.
 
-    ``places``: for each of the numbers of views that are asked for, which of ``views`` are meant.
+    ``places``: for each of the numbers of views that are asked for, their indices in ``views``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The folder that an evaluation leaves behind: figures, tables and pictures."""
+"""Writes the results of an evaluation into a folder: figures, tables and pictures."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _Table = tuple[list[str], Iterable[list[str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """The files of a report."""
+class EvaluationFiles:
+    """The files that `write_evaluation` writes."""
 
     figures: Path
     """Everything that is one number, as JSON."""
@@ -52,10 +52,10 @@ def folder_beside(weights: str, control: Control) -> Path:
     return (path if (path / TENSORS_FILE).is_file() else path.parent) / folder
 
 
-def write_report(
+def write_evaluation(
     folder: Path, evaluation: Evaluation, *, extra: Mapping[str, Any] | None = None, rows: int = 12, frames: int = 8
-) -> Report:
-    """Writes a report into ``folder``, which is made where it is missing; every file appears whole or not at all.
+) -> EvaluationFiles:
+    """Writes the files of an evaluation into ``folder``, made if needed; each file appears whole or not at all.
 
     ``extra``: more entries for figures.json, such as where the weights come from. ``rows`` and ``frames``: videos in
     the contact sheet and frames of each.
@@ -65,7 +65,7 @@ def write_report(
     extra = extra or {}
     if twice := sorted(set(extra) & set(evaluation.figures)):
         raise ValueError(f"figures would be overwritten: {', '.join(twice)}")
-    report = Report(
+    files = EvaluationFiles(
         figures=folder / "figures.json",
         per_class=folder / "per_class.csv",
         predictions=folder / "predictions.csv",
@@ -73,31 +73,31 @@ def write_report(
         contact_sheet=folder / "contact_sheet.png",
     )
     figures = evaluation.figures
-    write_json(report.figures, {**figures, **extra})
+    write_json(files.figures, {**figures, **extra})
     control = "" if evaluation.control == "none" else f", control {evaluation.control}"
     counted = f" and {figures['missing']} missing ones" if figures["missing"] else ""
     if evaluation.targets is not None:
-        (folder / "confusion.png").unlink(missing_ok=True)  # another report's
-        write_csv(report.per_class, *_class_table(label_figures(evaluation)))
-        write_csv(report.predictions, *_labels_table(evaluation, evaluation.targets))
+        (folder / "confusion.png").unlink(missing_ok=True)  # an earlier evaluation's
+        write_csv(files.per_class, *_class_table(label_figures(evaluation)))
+        write_csv(files.predictions, *_labels_table(evaluation, evaluation.targets))
         title = f"mAP {figures['mean_average_precision']:.1%}, {figures['videos']} videos{counted}{control}"
     else:
         matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
-        write_csv(report.per_class, *_class_table(class_figures(evaluation)))
-        write_csv(report.predictions, *_prediction_table(evaluation))
+        write_csv(files.per_class, *_class_table(class_figures(evaluation)))
+        write_csv(files.predictions, *_prediction_table(evaluation))
         title = f"top-1 {figures['top1']:.1%} of {figures['videos']} videos{counted}{control}"
-        assert report.confusion is not None
-        draw_confusion(report.confusion, matrix, evaluation.classes, title=title)
+        assert files.confusion is not None
+        draw_confusion(files.confusion, matrix, evaluation.classes, title=title)
     draw_contact_sheet(
-        report.contact_sheet,
+        files.contact_sheet,
         contact_rows(evaluation, rows=rows, frames=frames),
         title=f"{title}; the surest mistakes first",
     )
-    return report
+    return files
 
 
 def contact_rows(evaluation: Evaluation, *, rows: int = 12, frames: int = 8) -> list[ContactRow]:
-    """Videos to look at, as `chosen_videos` picks them: frames of the clip in their middle, as the model saw it."""
+    """Returns rows for the videos of `chosen_videos`: frames of the clip in their middle, as the model saw it."""
     shown: list[ContactRow] = []
     for index in chosen_videos(evaluation, rows):
         view = read_views(evaluation.paths[index], evaluation.preprocessing, fps=evaluation.rates[index])
@@ -112,14 +112,14 @@ def contact_rows(evaluation: Evaluation, *, rows: int = 12, frames: int = 8) -> 
 
 
 def class_figures(evaluation: Evaluation) -> list[ClassFigures]:
-    """The figures of every class, in order, where videos have one label each."""
+    """Returns the figures of every class, in order, where videos have one label each."""
     matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
     absent = np.asarray([missing.label for missing in evaluation.missing], dtype=np.int64)
     return per_class(matrix, evaluation.classes, missing=absent)
 
 
 def label_figures(evaluation: Evaluation) -> list[LabelFigures]:
-    """The figures of every class, in order, where videos may have several labels."""
+    """Returns the figures of every class, in order, where videos may have several labels."""
     assert evaluation.targets is not None
     return per_label(
         evaluation.probabilities, evaluation.targets, evaluation.classes, missing=evaluation.missing_targets
@@ -127,7 +127,7 @@ def label_figures(evaluation: Evaluation) -> list[LabelFigures]:
 
 
 def chosen_videos(evaluation: Evaluation, rows: int) -> list[int]:
-    """Which videos to look at: the surest mistakes in half of the rows, then right ones from all over the list.
+    """Returns indices of videos to look at: the surest mistakes in half of the rows, then right ones from everywhere.
 
     Of several labels a video, it is the surest of all its wrong yes and no that counts. Where one kind does not fill
     its rows, the other takes them.
@@ -143,7 +143,7 @@ def chosen_videos(evaluation: Evaluation, rows: int) -> list[int]:
 
 
 def surest_mistakes(evaluation: Evaluation) -> list[int]:
-    """Videos that are not labelled right, the surest mistake first; see `chosen_videos`."""
+    """Returns indices of videos that are not labelled right, the surest mistake first; see `chosen_videos`."""
     if evaluation.targets is None:
         confidence = evaluation.probabilities.max(axis=1)
         right = evaluation.probabilities.argmax(axis=1) == evaluation.labels
@@ -155,7 +155,7 @@ def surest_mistakes(evaluation: Evaluation) -> list[int]:
 
 
 def _verdict(evaluation: Evaluation, index: int) -> tuple[str, str, float | None]:
-    """In words: what a video is, what it is said to be, and how surely (of one label each)."""
+    """Returns the true label, the predicted one, and its probability; None for videos of several labels."""
     row, classes = evaluation.probabilities[index], evaluation.classes
     if evaluation.targets is None:
         return classes[evaluation.labels[index]], classes[row.argmax()], float(row.max())
@@ -164,7 +164,7 @@ def _verdict(evaluation: Evaluation, index: int) -> tuple[str, str, float | None
 
 
 def _right(evaluation: Evaluation, targets: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,): whether all yes and no of a video are right."""
+    """Returns (N,): whether all labels of a video are right."""
     return ((evaluation.probabilities >= THRESHOLD) == targets).all(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Whose label 3 is it? Classes of a data set are matched with those of the weights by name, or not at all."""
+"""Matches the classes of a data set with those of the weights by name, or by a map from a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ClassMismatchError(DatasetError):
 def match_classes(
     classes: tuple[str, ...], names: tuple[str, ...], *, source: str, label_map: Mapping[str, str] | None = None
 ) -> NDArray[np.int64]:
-    """For each class of the data set (``source``) the index of the weights' label: by ``label_map``, else by name.
+    """Returns the index of the weights' label for each class of the data ``source``: by ``label_map``, else by name.
 
     Without a map both sides must have the same names; another order is logged and put right.
     Raises :class:`ClassMismatchError` with the names that are missing on either side, or missing in the map.
@@ -50,7 +50,7 @@ def match_classes(
 
 
 def read_label_map(path: str | Path) -> dict[str, str]:
-    """Class of the data set → label of the weights, from a JSON object or a CSV file with the header ``class,label``.
+    """Reads a map from classes of the data to labels of the weights: a JSON object, or CSV with header ``class,label``.
 
     Raises ``FileNotFoundError``, and :class:`DatasetError` for anything else in it.
     """

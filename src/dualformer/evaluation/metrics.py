@@ -35,7 +35,7 @@ class ClassFigures:
 def summary(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64], *, missing: NDArray[np.int64] | None = None
 ) -> dict[str, Any]:
-    """All figures of a whole evaluation, ready for JSON.
+    """Returns all figures of an evaluation, ready for JSON.
 
     ``missing``: labels of videos that could not be looked at. They count as wrong in all accuracies; cross-entropy and
     calibration are those of the others.
@@ -71,7 +71,7 @@ def summary(
 
 
 def confusion_matrix(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts (classes, classes): row the true class, column the most likely one."""
+    """Returns counts (classes, classes): row the true class, column the most likely one."""
     _check(probabilities, labels)
     predicted = torch.from_numpy(probabilities.argmax(axis=1))
     matrix = multiclass_confusion_matrix(predicted, torch.from_numpy(labels), num_classes=probabilities.shape[1])
@@ -81,7 +81,7 @@ def confusion_matrix(probabilities: NDArray[np.float32], labels: NDArray[np.int6
 def per_class(
     matrix: NDArray[np.int64], classes: tuple[str, ...], *, missing: NDArray[np.int64] | None = None
 ) -> list[ClassFigures]:
-    """The figures of every class, in order, from a confusion matrix; videos that are ``missing`` are not recognised."""
+    """Returns the figures of every class, in order, from a confusion matrix; ``missing`` videos are not recognised."""
     rows: list[ClassFigures] = []
     absent = np.bincount(_no_labels() if missing is None else missing, minlength=len(classes))
     for i, name in enumerate(classes):
@@ -104,7 +104,7 @@ def per_class(
 
 
 def top_k(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> float:
-    """Share of videos whose class is among the ``k`` most likely (``k`` at most the number of classes)."""
+    """Returns the share of videos whose class is among the ``k`` most likely (``k`` at most the number of classes)."""
     _check(probabilities, labels)
     # Ties fall as they do in the table of predictions, so that both say the same.
     named = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
@@ -112,12 +112,12 @@ def top_k(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k: int)
 
 
 def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Mean of -ln p(true class). A probability that underflowed to 0 counts as the smallest float32."""
+    """Returns the mean of -ln p(true class). A probability that underflowed to 0 counts as the smallest float32."""
     return float(_losses(probabilities, labels).mean())
 
 
 def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Expected calibration error: |accuracy - confidence| over 15 equal bins of confidence, weighted by their size."""
+    """Returns the expected calibration error: |accuracy - confidence| over 15 equal bins, weighted by size."""
     _check(probabilities, labels)
     right = probabilities.argmax(axis=1) == labels
     return expected_calibration_error(calibration_bins(probabilities.max(axis=1), right))

@@ -1,4 +1,4 @@
-"""Several numbers of views of one video, read in one pass: accuracy against views for little more than one of them."""
+"""Reads several numbers of views of a video in one pass: a sweep over views costs little more than one of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dualformer.video.views import Views
 
 
 class ViewSweep(NamedTuple):
-    """What was read of a video."""
+    """The views of one video."""
 
     views: Tensor
     """uint8 (V, T, crop, crop, 3): every view that is needed, once."""
@@ -34,7 +34,7 @@ class ViewSweep(NamedTuple):
 def read_view_sweep(
     path: str | Media, pre: Preprocessing, views: Sequence[Views], *, fps: float | None = None
 ) -> ViewSweep:
-    """What `read_views` gives for each of ``views``, to the bit, from one pass over the file."""
+    """Reads what `read_views` gives for each of ``views``, to the bit, in one pass over the file."""
     if len(views) == 1:
         read = read_views(path, pre, clips=views[0].clips, crops=views[0].crops, fps=fps)
         return ViewSweep(read, (np.arange(len(read)),))
@@ -46,7 +46,7 @@ def read_view_sweep(
 
 
 def needed_views(views: Iterable[Views]) -> int:
-    """How many views of a long video all of ``views`` take together; of a short one more coincide.
+    """Returns how many views of a long video all of ``views`` take together; of a short one more coincide.
 
     Clips coincide that lie equally far along the video: those of 2x1 are the first and the last of 4x1. The single clip
     of 1x1 lies in the middle by a rule of its own.
@@ -62,7 +62,7 @@ def needed_views(views: Iterable[Views]) -> int:
 
 
 def cheap_views(views: Views) -> tuple[Views, ...]:
-    """``views`` and those with fewer clips that take few views besides: what lies within them, and the single clip."""
+    """Returns ``views`` and those with fewer clips that lie within them, and the single clip, which take few more."""
     nested = [count for count in range(2, views.clips) if (views.clips - 1) % (count - 1) == 0]
     crops = (1, views.crops) if views.crops > 1 else (1,)
     return tuple(Views(clips, crop) for crop in crops for clips in sorted({1, *nested, views.clips}))
@@ -86,5 +86,5 @@ def _read(path: str | Media, reader: FrameReader, pre: Preprocessing, views: Seq
 
 
 def _crops(views: Views) -> tuple[int, ...]:
-    """Which of three crops; a single one is that in the centre."""
+    """Returns which of three crops; a single one is that in the centre."""
     return (1,) if views.crops == 1 else (0, 1, 2)

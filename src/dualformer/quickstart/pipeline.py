@@ -15,7 +15,7 @@ from dualformer.datasets.rendered import HORIZONTAL, Difficulty, Scene, write_da
 from dualformer.datasets.samples import VideoList
 from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import Control, Evaluation, evaluate
-from dualformer.evaluation.evaluation_folder import write_report
+from dualformer.evaluation.evaluation_folder import write_evaluation
 from dualformer.explain.explain_video import explain_video
 from dualformer.explain.gradcam import CaptumMissingError
 from dualformer.files import write_text
@@ -85,7 +85,7 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
         }
         extra = {key: value for key, value in figures.items() if key not in evaluation.figures}
-        written = write_report(report, evaluation, extra=extra, rows=8)
+        written = write_evaluation(report, evaluation, extra=extra, rows=8)
         shutil.copyfile(out / "run" / CURVES, report / CURVES)
         explained = explain_example(recognizer, file, report, reporter)
         write_text(report / "README.md", _report_text(config, figures, evaluation, len(test), explained))

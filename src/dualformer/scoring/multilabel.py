@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLD = 0.5
-"""The probability from which on a video is said to have a label."""
+"""The probability from which on a label is predicted."""
 
 
 def average_precisions(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Average precision of every class (C,) from scores and truths (N, C); NaN for a class that no video has.
+    """Returns the average precision of every class (C,) of scores and truths (N, C); NaN for a class that no video has.
 
     The videos are ranked by the class's score, and precision is taken at every rank where one has the class. Equal
     scores share a rank, so that their order does not matter.
@@ -33,7 +33,7 @@ def average_precisions(scores: NDArray[np.floating], targets: NDArray[np.bool_])
 
 
 def mean_average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:
-    """The mean over the classes that any video has. ``ValueError`` where none has one."""
+    """Returns the mean over the classes that any video has. ``ValueError`` where none has one."""
     each = average_precisions(scores, targets)
     if np.isnan(each).all():
         raise ValueError("no video has any of the classes")
@@ -41,14 +41,14 @@ def mean_average_precision(scores: NDArray[np.floating], targets: NDArray[np.boo
 
 
 def micro_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> float:
-    """F1 of all decisions (N, C) together: twice the labels found, over those named and those that are true."""
+    """Returns F1 of all decisions (N, C) together: twice the labels found, over predicted and true ones."""
     _check(predicted, targets)
     both = int(predicted.sum()) + int(targets.sum())
     return 2 * int((predicted & targets).sum()) / both if both else 0.0
 
 
 def class_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """F1 of every class (C,); NaN for a class that no video has and none is said to have."""
+    """Returns F1 of every class (C,); NaN for a class that no video has and that is predicted for none."""
     _check(predicted, targets)
     both = predicted.sum(axis=0) + targets.sum(axis=0)
     return np.divide(2 * (predicted & targets).sum(axis=0), both, out=np.full(both.shape, np.nan), where=both > 0)
@@ -63,19 +63,19 @@ class LabelFigures:
     """Videos that have this label."""
     average_precision: float | None
     recall: float | None
-    """Share of them that are said to have it: their probability is one half or more."""
+    """Share of them for which it is predicted: their probability is one half or more."""
     precision: float | None
-    """Share that has it of those that are said to."""
+    """Share that has it of those for which it is predicted."""
     f1: float | None
 
 
 def multilabel_summary(
     probabilities: NDArray[np.float32], targets: NDArray[np.bool_], *, missing: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """All figures of a whole evaluation, ready for JSON.
+    """Returns all figures of an evaluation, ready for JSON.
 
-    ``missing`` (M, classes): truths of videos that could not be looked at. They are said to have no label, and come
-    behind all others in every ranking; cross-entropy is that of the others.
+    ``missing`` (M, classes): truths of videos that could not be looked at. No label is predicted for them, and
+    they come last in every ranking; cross-entropy is that of the others.
 
     ``mean_average_precision`` over the classes that any video has, ``chance``: what a random order has of it on
     average, about; ``micro_f1`` of all decisions at one half together, ``macro_f1`` the mean over those classes;
@@ -99,8 +99,8 @@ def multilabel_summary(
 def mean_precision_interval(
     probabilities: NDArray[np.float32], targets: NDArray[np.bool_], *, missing: NDArray[np.bool_], draws: int = 200
 ) -> tuple[float, float]:
-    """95 % interval of ``mean_average_precision``, by bootstrap: the middle of what ``draws`` sets of as many videos,
-    drawn from these with repeats, would have given. The same every time."""
+    """Returns the 95 % interval of ``mean_average_precision`` by bootstrap: of ``draws`` sets of as many videos,
+    drawn from these with replacement. The same every time."""
     scores, truths = _with_missing(probabilities, targets, missing)
     rng = np.random.default_rng(0)
     found = []
@@ -118,7 +118,7 @@ def per_label(
     *,
     missing: NDArray[np.bool_],
 ) -> list[LabelFigures]:
-    """The figures of every class, in order. ``missing`` is that of `multilabel_summary`."""
+    """Returns the figures of every class, in order. ``missing`` is that of `multilabel_summary`."""
     scores, truths = _with_missing(probabilities, targets, missing)
     said = scores >= THRESHOLD
     precisions, f1 = average_precisions(scores, truths), class_f1(said, truths)
