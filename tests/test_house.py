@@ -158,7 +158,20 @@ def test_only_the_command_line_knows_what_an_option_is_called(room: str) -> None
 
 
 ROOMS_THAT_NAME_OPTIONS = set(MAY_IMPORT) - {
-    *("cli", "evaluation", "explain", "inference", "model", "paper", "quickstart", "scoring", "serving", "training"),
+    *(
+        "bench",
+        "cli",
+        "evaluation",
+        "explain",
+        "inference",
+        "model",
+        "paper",
+        "quickstart",
+        "report",
+        "scoring",
+        "serving",
+        "training",
+    )
 }
 """To be put right."""
 OF_OTHER_PROGRAMS = {

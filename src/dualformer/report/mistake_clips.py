@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dualformer.evaluation.evaluate import Evaluation, apply_control
 from dualformer.evaluation.evaluation_folder import surest_mistakes
@@ -141,7 +140,7 @@ def _mistake(evaluation: Evaluation, index: int, explainer: Recognizer | None, m
         label_probability = None
     clip_probability = stage = None
     if explainer is None:
-        film = _shown(view)
+        film = _sized(view.numpy())
     else:
         network = explainer.network
         assert isinstance(network, DualFormer)
@@ -179,10 +178,6 @@ def encode_small_video(film: NDArray[np.uint8], rate: float, most_bytes: int) ->
             if path.stat().st_size <= most_bytes:
                 return path.read_bytes()
     return None
-
-
-def _shown(view: Tensor) -> NDArray[np.uint8]:
-    return _sized(view.numpy())
 
 
 def _sized(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
