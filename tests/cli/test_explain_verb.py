@@ -13,12 +13,11 @@ from dualformer.export.export_weights import export_weights
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.config import Config, Stage
 from dualformer.model.network import DualFormer
-from dualformer.model.presets import create_model
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.card import Card
-from dualformer.weights.safetensors_file import save_weights
+from small_weights import save_small_weights
 
 CLASSES = ("blink", "down", "left", "right", "round", "up")
 
@@ -28,11 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``nano.safetensors`` and ``clip.mp4``."""
     pytest.importorskip("captum", reason="the extra [explain] is not installed")
     home = tmp_path_factory.mktemp("home")
-    model = create_model("dualformer_nano", clip=(4, 64, 64), num_classes=len(CLASSES), seed=3)
-    model.state_dict()["head.weight"].mul_(30)
-    pre = kinetics(frames=4, stride=2, size=64)
-    card = Card(config=model.config, labels=CLASSES, preprocessing=pre, provenance="a test", licence="")
-    save_weights(home / "nano.safetensors", model, card)
+    save_small_weights(home / "nano.safetensors", CLASSES, size=64)
     frames = np.random.default_rng(0).integers(0, 256, (20, 6, 8, 3), dtype=np.uint8)
     write_video(home / "clip.mp4", frames.repeat(16, axis=1).repeat(16, axis=2), fps=25)
     return home

@@ -24,18 +24,16 @@ import torch
 from torch import Tensor
 
 from dualformer.inference.recognizer import Recognizer
-from dualformer.model.presets import create_model
 from dualformer.serving.app import make_app
 from dualformer.serving.limits import Limits
 from dualformer.serving.server import bind, make_server
 from dualformer.serving.service import Service
 from dualformer.video.encode import write_video
-from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
-from dualformer.weights.card import Card
 from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.exported.runtime import Runtime
+from small_weights import small_network
 
 LABELS = ("up", "down", "left", "right", "still")
 WAIT = 30.0
@@ -45,16 +43,7 @@ WAIT = 30.0
 @cache
 def small_recognizer(*, multi_label: bool = False) -> Recognizer:
     """Random weights that tell clips apart; 2 views of 4 frames of 32 pixels."""
-    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=len(LABELS), seed=3)
-    model.state_dict()["head.weight"].mul_(30)
-    card = Card(
-        config=model.config,
-        labels=LABELS,
-        preprocessing=kinetics(frames=4, stride=2, size=32),
-        provenance="a test",
-        licence="",
-        multi_label=multi_label,
-    )
+    model, card = small_network(LABELS, multi_label=multi_label)
     return Recognizer(model, card, device="cpu", views="2x1", views_per_batch=8)
 
 
