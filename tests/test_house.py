@@ -157,22 +157,7 @@ def test_only_the_command_line_knows_what_an_option_is_called(room: str) -> None
     assert not found or room in ROOMS_THAT_NAME_OPTIONS, "\n".join(found)
 
 
-ROOMS_THAT_NAME_OPTIONS = set(MAY_IMPORT) - {
-    *(
-        "bench",
-        "cli",
-        "evaluation",
-        "explain",
-        "inference",
-        "model",
-        "paper",
-        "quickstart",
-        "report",
-        "scoring",
-        "serving",
-        "training",
-    )
-}
+ROOMS_THAT_NAME_OPTIONS = {"model", "paper", "weights"}
 """To be put right."""
 OF_OTHER_PROGRAMS = {
     *("--abbrev", "--always", "--dirty", "--error-unmatch", "--exclude"),  # git
