@@ -144,7 +144,7 @@ def run(
         reporter=(reporter or Reporter()) if is_first() else SilentReporter(),
         fingerprint={},
     )
-    loop.watch(lambda: [Losses(out.with_name(f"{out.name}.json"))])
+    loop.add_callbacks(lambda: [Losses(out.with_name(f"{out.name}.json"))])
     try:
         with patch.object(run_folder, "draw_curves"), patch.object(loop_room, "draw_schedule"):  # longer than the runs
             if resume:

@@ -242,7 +242,7 @@ def train_and_test(experiment: Experiment, run: Run, *, heartbeat: Heartbeat | N
         if has_checkpoint(folder):
             loop.resume()
         if heartbeat:
-            loop.watch(lambda: [heartbeat.of(loop.schedule.steps)])
+            loop.add_callbacks(lambda: [heartbeat.of(loop.schedule.steps)])
         trained = loop.run()
     finally:
         loop.close()

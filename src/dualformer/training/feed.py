@@ -126,9 +126,9 @@ class Feed:
 
 
 class BadFiles:
-    """Told of every clip that could not be read. Each video is named once, and written down in ``folder``.
+    """Reports each video that could not be read once, and lists it in ``folder``.
 
-    Of several processes each is told of every one, and only that with ``writes`` writes them down.
+    It is called with every error, in each of several processes; only that with ``writes`` writes the list.
 
     A clip that is left out is missing from its batch; no other takes its place. More than one in twenty of ``videos``
     (and more than three) is no accident: then ``DatasetError`` says so.
@@ -139,7 +139,7 @@ class BadFiles:
         self._told: set[str] = set()
 
     def forget(self) -> None:
-        """A run begins."""
+        """Removes the list of an earlier run."""
         self._path.unlink(missing_ok=True)
 
     def __call__(self, error: DualFormerError) -> None:
@@ -158,7 +158,7 @@ class BadFiles:
             )
 
     def sum_up(self) -> None:
-        """At the end of a run."""
+        """Reports how many videos were left out, at the end of a run."""
         if self._told:
             self._reporter.say(
                 f"{len(self._told)} of {self._videos} videos could not be read and were left out (they are listed in "

@@ -91,7 +91,7 @@ class Loop:
         }
         self._stepper = TrainStep(objective, settings, self.schedule, fabric=fabric, ranks=self.ranks, name=clips.name)
         self._record = Record(self.out, card, describe=describe, decay=settings.ema)
-        self._watchers: list[Callback] = []
+        self._callbacks: list[Callback] = []
         self._stop = Stop(patient=self.ranks.world_size > 1)
 
     def resume(self) -> None:
@@ -112,9 +112,9 @@ class Loop:
 
         self.ranks.run_on_first(go_back)
 
-    def watch(self, make: Callable[[], Sequence[Callback]]) -> None:
-        """Has the first process make watchers, and tells them from now on."""
-        self.ranks.run_on_first(lambda: self._watchers.extend(make()))
+    def add_callbacks(self, make: Callable[[], Sequence[Callback]]) -> None:
+        """Has the first process make callbacks, which are called from now on."""
+        self.ranks.run_on_first(lambda: self._callbacks.extend(make()))
 
     def run(self) -> TrainResult:
         """Trains to the end. Raises `TrainingInterrupted` after saving when Ctrl-C or SIGTERM comes."""
@@ -131,8 +131,8 @@ class Loop:
                 while progress.epoch < self.schedule.epochs and not self._reached_limit():
                     self._run_epoch()
         finally:
-            for watcher in self._watchers:
-                watcher.close()
+            for callback in self._callbacks:
+                callback.close()
         self._bad_files.sum_up()
         return self.ranks.broadcast(lambda: self._record.result(progress, val_clips=size(self.val_clips)))
 
@@ -175,8 +175,8 @@ class Loop:
             clips_per_second = count * self.schedule.clips_per_batch / (now - started)
             self._show(clips_per_second)
             if told is not None:
-                for watcher in self._watchers:
-                    watcher.on_step(progress.step, {**told, "clips_per_second": clips_per_second})
+                for callback in self._callbacks:
+                    callback.on_step(progress.step, {**told, "clips_per_second": clips_per_second})
             ends = progress.batch == self.schedule.batches or self._reached_limit()
             if progress.batch % settings.accumulate == 0:
                 is_due = now - last_save >= 60 * settings.save_minutes and not ends
@@ -243,8 +243,8 @@ class Loop:
         def write() -> None:
             last = progress.step == self.schedule.steps or self._reached_limit()
             self._record.add(epoch, judged, networks, best=best if is_best else None, last=last)
-            for watcher in self._watchers:
-                watcher.on_epoch(epoch, judged["val"].confusion)
+            for callback in self._callbacks:
+                callback.on_epoch(epoch, judged["val"].confusion)
 
         # The checkpoint comes last: a run that dies in between does the epoch's end once more, with the same result.
         self.ranks.run_on_first(write)

@@ -65,7 +65,7 @@ def _run(loop: Loop, classes: tuple[str, ...]) -> TrainResult:
         say(f"resumed at step {loop.progress.step} of {schedule.steps}")
     elif settings.resume:
         say(f"{out} has no checkpoint yet: the run begins")
-    loop.watch(lambda: _callbacks(settings, classes))
+    loop.add_callbacks(lambda: _callbacks(settings, classes))
     average = f", averaged with a decay of {settings.ema:g}" if settings.ema is not None else ""
     say(
         f"results go to {out}: {schedule.steps} steps of {schedule.clips_per_step} clips, {schedule.steps_per_epoch} "
