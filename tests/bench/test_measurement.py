@@ -129,7 +129,7 @@ def test_a_backend_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyP
     def missing(*choice: object) -> None:
         raise WeightsError("`format=openvino`: OpenVINO is not installed (No module): pip install 'dualformer[export]'")
 
-    monkeypatch.setattr("dualformer.bench.exports.check_choice", missing)
+    monkeypatch.setattr("dualformer.bench.exports.check_supported", missing)
     setting = Setting(model="dualformer_nano", clip=(4, 32, 32), backend="openvino")
     with pytest.raises(BenchError, match=r"^`backend=openvino`: OpenVINO is not installed .*pip install"):
         make_exports([setting], tmp_path, say=lambda line: None)
