@@ -16,6 +16,8 @@ import pytest
 from blocks import PAGES, ROOT, RUN, Block, anchors, blocks, links, rows
 
 from dualformer.cli.main import VERBS, main, parse
+from dualformer.cli.option_names import OptionNames
+from dualformer.cli.train import Options
 from dualformer.model.cost import measure_cost
 from dualformer.model.presets import list_models, preset_config
 from dualformer.paper.paper_tables import ROWS, compute_costs
@@ -203,7 +205,8 @@ def test_the_tour_names_what_is_in_the_files() -> None:
 
 
 def test_the_messages_that_pages_explain_exist() -> None:
-    pieces = list(_texts(ROOT / "src"))
+    names = OptionNames(Options)  # as `dualformer train` spells them
+    pieces = [names.spell(text) for text in _texts(ROOT / "src")]
     table = rows(ROOT / "docs" / "your-videos.md")
     start = next(i for i, row in enumerate(table) if row[0] == "the message says")
     explained = [row[0].strip("`") for row in table[start + 2 :]]
