@@ -154,11 +154,9 @@ def test_only_the_command_line_knows_what_an_option_is_called(room: str) -> None
         for line, text in texts(parsed(path))
         for option in options_in(text)
     ]
-    assert not found or room in ROOMS_THAT_NAME_OPTIONS, "\n".join(found)
+    assert not found, "\n".join(found)
 
 
-ROOMS_THAT_NAME_OPTIONS = {"model", "paper", "weights"}
-"""To be put right."""
 OF_OTHER_PROGRAMS = {
     *("--abbrev", "--always", "--dirty", "--error-unmatch", "--exclude"),  # git
     *("--ntasks", "--ntasks-per-node"),  # SLURM
