@@ -1,7 +1,5 @@
 """Writes files whole or not at all, and reads text, JSON and CSV with errors that name the file and the line."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno

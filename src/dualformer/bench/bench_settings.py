@@ -1,7 +1,5 @@
 """What is to be measured: one network on one size of clip, in one way; and the grid of them that a call asks for."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Times the way from a video file to its label, and its parts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

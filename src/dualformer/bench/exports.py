@@ -1,7 +1,5 @@
 """Makes the exported models that a measurement needs."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path

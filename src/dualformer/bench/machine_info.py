@@ -5,8 +5,6 @@ oneDNN: in float32 PyTorch's own product goes through another library, which rea
 1x1 convolution over channels-last pixels is the same product through oneDNN.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

@@ -1,7 +1,5 @@
 """Measures settings in turns, in one process, against each other and the machine's matrix-multiply peak."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

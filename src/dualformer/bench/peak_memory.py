@@ -6,8 +6,6 @@ runs it three times, and says how much more it held at its peak than before it l
 what is kept twice, in another number format or another order, counts. On a GPU PyTorch's allocator knows.
 """
 
-from __future__ import annotations
-
 import ctypes
 import dataclasses
 import gc

@@ -1,7 +1,5 @@
 """Makes a setting ready to run, behind the same `Recognizer` that labels videos."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

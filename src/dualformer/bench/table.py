@@ -1,7 +1,5 @@
 """Figures as Markdown, which is readable on a terminal as well."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from dualformer.bench.bench_settings import Setting

@@ -1,7 +1,5 @@
 """``dualformer bench``: how fast networks are on this machine, and how near to what it can do."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

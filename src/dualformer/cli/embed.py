@@ -1,7 +1,5 @@
 """``dualformer embed``: features of many files, in a table."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

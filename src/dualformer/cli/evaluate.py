@@ -1,7 +1,5 @@
 """``dualformer evaluate``: how good weights are on labelled videos, and where they go wrong."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """``dualformer explain``: show what a network goes by in a clip of a video."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

@@ -3,8 +3,6 @@
 Nothing heavy is imported before a verb runs: ``dualformer --help`` answers at once.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

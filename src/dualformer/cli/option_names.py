@@ -6,8 +6,6 @@ The rooms below name Python arguments: `` `batch_size` must be at least 1``. On 
 stays as it is.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import shlex

@@ -1,7 +1,5 @@
 """``dualformer predict``: label video and image files."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

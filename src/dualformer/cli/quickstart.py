@@ -1,7 +1,5 @@
 """``dualformer quickstart``: the whole way from videos to a tested recogniser, on videos that it renders."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from dualformer.cli.shared_options import only

@@ -1,7 +1,5 @@
 """``dualformer serve``: answer requests over HTTP, and show a web page."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``dualformer shards``: the videos of a data set into tar files."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """``dualformer stream``: label what a camera, a URL, a pipe or a file shows now."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``dualformer teach``: what a teacher says of every token of a data set, written down for trainings to come."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

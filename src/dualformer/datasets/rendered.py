@@ -6,8 +6,6 @@ are pictures, whose classes differ only in where the actor is; as files they are
 clips (``OwnScene``) are written just so.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import zlib

@@ -3,8 +3,6 @@
 Shape legend: T frames, H W pixels, h w cells of ``CELL`` × ``CELL`` pixels, P the side of a patch around a sprite.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

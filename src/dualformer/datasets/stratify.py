@@ -1,7 +1,5 @@
 """Draws validation videos of several labels, so that training and validation both get their part of every label."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 All functions take ``confidence`` (N,), 0 to 1, and whether the predictions are ``right`` (N,).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Draws a contact sheet: videos of an evaluation as rows of frames."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Two controls tell what the model relies on. ``one_frame``: every clip is its mid
 frames of every clip in a random order. A model that scores as well as before does not use motion, or not its order.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

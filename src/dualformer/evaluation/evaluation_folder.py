@@ -1,7 +1,5 @@
 """Writes the results of an evaluation into a folder: figures, tables and pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path

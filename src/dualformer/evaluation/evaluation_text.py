@@ -1,7 +1,5 @@
 """An evaluation as text: its figures, and how well each class is recognised."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """Matches the classes of a data set with those of the weights by name, or by a map from a file."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from pathlib import Path

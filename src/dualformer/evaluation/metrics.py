@@ -1,7 +1,5 @@
 """Figures from probabilities (N, classes) and true labels (N,). Shares and accuracies lie within 0..1."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Reads several numbers of views of a video in one pass: a sweep over views costs little more than one of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple

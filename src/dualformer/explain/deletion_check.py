@@ -6,8 +6,6 @@ It compares that with a tenth at random, drawn several times: the very same shap
 time (what leaves the clip on one side comes in on the other), so that nothing but its place can make the difference.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

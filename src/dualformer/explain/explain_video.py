@@ -4,8 +4,6 @@ explanation = explain_video(recognizer, "clip.mp4")
 explanation.save("explained")
 """
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from pathlib import Path
 from typing import get_args

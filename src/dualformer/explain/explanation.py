@@ -1,7 +1,5 @@
 """What an explanation is, a heat map over a clip, and how it is drawn: as a video, a GIF and a contact sheet."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal

@@ -13,8 +13,6 @@ Two choices follow measurements with `check_deletion` (docs/experiments.md):
 captum computes both; it wants channels first, so it is shown the tokens that way.
 """
 
-from __future__ import annotations
-
 import copy
 import importlib
 from typing import Literal

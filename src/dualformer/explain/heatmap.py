@@ -4,8 +4,6 @@ HeatMap has the colours of "inferno", whose brightness rises evenly, so that it 
 colour-blind. The frame under it loses its own colours, and what is cold stays visible.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path

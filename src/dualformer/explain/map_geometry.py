@@ -1,7 +1,5 @@
 """Maps of tokens on the pixels of a clip: interpolation, boxes, the hottest token."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

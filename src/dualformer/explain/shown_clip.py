@@ -1,7 +1,5 @@
 """The clip that is explained: what the network sees of a video, and where in the whole frames that lies."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The attention of one token, over its window or over the scales of the global pyramid (figure 2d)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """What an exported model costs in accuracy: it and its weights over the same labelled videos."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

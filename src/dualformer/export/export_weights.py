@@ -1,7 +1,5 @@
 """Exports weights to a file that was compared with them."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.metadata
 import secrets

@@ -1,7 +1,5 @@
 """Writes a program as a file of PyTorch, ONNX or OpenVINO."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import warnings

@@ -1,7 +1,5 @@
 """How far an exported model is from the weights that it was made from, on the same clips."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Post-training quantisation to int8 by NNCF, for OpenVINO and ONNX."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from typing import Any

@@ -1,7 +1,5 @@
 """The network with its normalisation as one program: uint8 views in, logits out."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -1,7 +1,5 @@
 """Freed memory: kept for the next tensor instead of being fetched anew, or handed back to the system at once."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 

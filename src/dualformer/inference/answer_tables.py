@@ -4,8 +4,6 @@ A row is a dict by column; None stands for no value. Rows are written as they co
 memory.
 """
 
-from __future__ import annotations
-
 import base64
 import csv
 import json

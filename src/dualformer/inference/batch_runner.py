@@ -6,8 +6,6 @@ Rows are appended to a file beside the table as they come, a line each. A run th
 it, and the table is written as a whole when all rows are there. A second call runs only files that are new or changed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -4,8 +4,6 @@ The buffer holds the frames of one clip. Where the network is slower than the so
 are never further behind than the network takes for one clip.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

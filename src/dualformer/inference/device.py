@@ -1,7 +1,5 @@
 """Chooses the device, opens a network on it, and compiles it for it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

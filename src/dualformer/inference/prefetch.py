@@ -1,7 +1,5 @@
 """Decodes the next videos while the network works."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor

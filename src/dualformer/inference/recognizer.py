@@ -6,8 +6,6 @@
 The views, their preprocessing and the network are those of evaluation, so that a file gets the same answer there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Legend: n stretches of time, one behind the other, between n + 1 bounds; C classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

@@ -4,8 +4,6 @@ Every ``stride``-th frame is sampled, or the frame that is on the screen at ever
 `dualformer.video.sampling` has it. Any ``frames`` sampled frames in a row are a clip; no more than one is in memory.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass

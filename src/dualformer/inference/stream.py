@@ -7,8 +7,6 @@ A thread reads the source and keeps its newest clip; the network takes that clip
 by. So labels are as late as the network takes for one clip, however slow it is, and what it could not see is counted.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """The thread that reads a stream: it opens and decodes it, skips frames to keep up, and reopens it when it is lost."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping

@@ -7,8 +7,6 @@ Overlapping clips go through the network in batches as the file is decoded. What
 batch, and the probabilities (C,) of each clip. Legend: n stretches of time between the starts of clips, C classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace

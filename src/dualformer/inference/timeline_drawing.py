@@ -1,7 +1,5 @@
 """Draws a timeline as a picture, and burns its labels into the video."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path

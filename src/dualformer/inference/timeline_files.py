@@ -1,7 +1,5 @@
 """Writes timelines: tables and JSON for programs, subtitles (WebVTT) for players."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """Views of a video in, probabilities or features out: what `Recognizer`, streams and timelines are made of."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar

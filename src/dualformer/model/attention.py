@@ -4,8 +4,6 @@ Both take and give tokens as ``B T H W C``, and both are standard multi-head sel
 query may look at.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

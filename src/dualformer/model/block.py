@@ -1,7 +1,5 @@
 """A sub-block of a DualFormer block: attention and an MLP, each behind a LayerNorm and beside a residual (eq. 1)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Gradient checkpointing: a sub-block keeps its input alone, and computes the rest again for the backward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any

@@ -4,8 +4,6 @@ What is compiled is the way from the video to the features: it serves those who 
 token scores alike, and the names of the weights stay. On a GPU ``reduce-overhead`` is PyTorch's way to CUDA graphs.
 """
 
-from __future__ import annotations
-
 from copy import copy
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """What programs that build on a backbone ask it: its maps, which weights do not decay, how deep each weight sits."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ BatchNorm at 2 and the pooling before the classifier at 1 per element. Softmax, 
 not: so does the counter behind the published numbers, which come out exactly.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The network as a backbone: the maps of chosen stages, and no head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Folding for inference: BatchNorm goes into the convolution before it, the scale of attention into the queries."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """The second head of a student that learns from token labels (Jiang et al., 2021), as Tiny and Small did."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from dualformer.model.config import Config

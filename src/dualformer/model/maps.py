@@ -5,8 +5,6 @@ computed when somebody asks for them, and only those asked for, because all of t
 follow from. Without the context nothing is kept, and within it the network computes what it always does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field

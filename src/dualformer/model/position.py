@@ -1,7 +1,5 @@
 """Where tokens learn their place from: the paper's PEG (eq. 4) and the alternatives of Table 7."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """The networks by name: Tiny, Small and Base of Table 1 in the layout of the public weights, and Nano for laptops."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 

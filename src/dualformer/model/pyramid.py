@@ -6,8 +6,6 @@ kernels are resampled by area, and a map that the grid does not divide is averag
 network gives for another clip size exactly what its weights give when they are loaded into a network cut for that size.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -8,8 +8,6 @@ those of GP-MSA are queries, which look at the same priors.
 A tile's result replaces its tokens in the map, which is why only a stage, whose own map it is, may call `run_layers`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from math import prod
 from typing import Any

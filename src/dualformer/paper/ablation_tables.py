@@ -1,7 +1,5 @@
 """The rows of the paper's tables as text and as JSON: what they cost, and what those reached that were trained."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The objective of the local × global bench: the class, and what drifts where, so that learning takes minutes."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

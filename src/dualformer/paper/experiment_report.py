@@ -1,7 +1,5 @@
 """Reports an experiment: a table with intervals, and a picture of accuracy against difficulty."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ A row is a small function from a config to a config, so that it applies to other
 fine scale" or "windows of twice the side", not a copy of Tiny. `compute` gives what rows cost.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -7,8 +7,6 @@ grids shrink with the clip, so that every stage is cut into as many windows as i
 No window of any stage covers the map: even in the last one there are two, one after the other in time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType

@@ -5,8 +5,6 @@ starting from the weights that come with the package; another one learns from sc
 on files that neither saw, and so are two controls that take the motion away: whoever passes those cheats.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

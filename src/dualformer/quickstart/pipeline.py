@@ -1,7 +1,5 @@
 """The quickstart, step by step."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

@@ -1,7 +1,5 @@
 """The surest mistakes as small clips: what the network saw, and beside it what spoke for what it said."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Numbers are formatted from the very data that stands in it as JSON: ``figures``,
 Names of classes and files come from outside; the templates escape all of them.
 """
 
-from __future__ import annotations
-
 import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence

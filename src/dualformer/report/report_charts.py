@@ -1,7 +1,5 @@
 """Which charts a report has of its data."""
 
-from __future__ import annotations
-
 import io
 from base64 import b64encode
 from collections.abc import Mapping, Sequence

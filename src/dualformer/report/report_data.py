@@ -1,7 +1,5 @@
 """Everything that a report shows besides the headline figures, as plain data: it stands in the page as JSON, too."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any

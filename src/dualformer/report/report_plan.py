@@ -3,8 +3,6 @@
 That is other numbers of views, the log of the training, and figures of other evaluations.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The page's style sheet sets fonts, and holds the colours as variables, for which the ones used here only stand.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """95 % confidence intervals of shares and means."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from math import sqrt

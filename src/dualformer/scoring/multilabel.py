@@ -3,8 +3,6 @@
 There is no confusion matrix: every class is decided for itself, so that none is taken for another.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -3,8 +3,6 @@
 Figures are made without pyplot: that needs no screen, and no figure is shared with other code in this process.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from textwrap import shorten
 

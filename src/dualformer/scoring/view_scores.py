@@ -3,8 +3,6 @@
 Evaluation, prediction and everything that is deployed get their answers here. Legend: V views of T frames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal, TypeVar, cast
 

@@ -1,7 +1,5 @@
 """The HTTP application over a service: its routes and its error responses."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

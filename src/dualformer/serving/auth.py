@@ -1,7 +1,5 @@
 """ASGI middleware that checks the bearer token, counts requests and drains what a refused client still sends."""
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import logging

@@ -5,8 +5,6 @@ limited memory, and is killed when it takes too long. It sends back JSON and pla
 server run code.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import json

@@ -3,8 +3,6 @@
 One thread runs the network: a GPU, or all cores of a CPU, gain nothing from two batches at a time.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 import time

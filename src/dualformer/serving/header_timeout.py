@@ -4,8 +4,6 @@ uvicorn alone waits without end for a client that sends its headers byte by byte
 clients take all the connections that a process may have.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from http import HTTPStatus

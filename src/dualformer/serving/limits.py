@@ -1,7 +1,5 @@
 """What a server takes on. Everything that a client can make it do has a limit here."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, fields
 

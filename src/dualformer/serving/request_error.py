@@ -1,7 +1,5 @@
 """The errors of requests: a code for programs, its HTTP status, and a line for people with the remedy."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, get_args
 
 from dualformer.errors import DualFormerError

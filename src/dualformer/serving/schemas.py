@@ -1,7 +1,5 @@
 """The JSON of requests and answers, as OpenAPI documents it."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel
 
 from dualformer.serving.request_error import STATUS

@@ -1,7 +1,5 @@
 """Runs the application with uvicorn and shuts it down gracefully."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

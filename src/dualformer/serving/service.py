@@ -1,7 +1,5 @@
 """The service behind HTTP and the web page: files in, predictions, timelines and explanations out."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Iterator

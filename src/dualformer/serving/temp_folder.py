@@ -1,7 +1,5 @@
 """A private folder for a server's temporary files, removed even where the server was killed."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import shutil

@@ -1,7 +1,5 @@
 """Checks that the packages of the extra ``web`` are installed."""
 
-from __future__ import annotations
-
 import importlib
 
 from dualformer.errors import DualFormerError

@@ -1,7 +1,5 @@
 """A run put together from what was prepared, for training and dry runs: network, objective, clips and loop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path

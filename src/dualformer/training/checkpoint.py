@@ -4,8 +4,6 @@ A checkpoint is a file, ``checkpoints/step-0000123.pt``, or a folder of that nam
 has written its shard. Either can be read by any number of processes, sharded or not.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -1,7 +1,5 @@
 """`dry_run`: what a run would do and how long it would take, without doing it. Nothing is written."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping

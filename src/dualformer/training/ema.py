@@ -1,7 +1,5 @@
 """An average of the weights over the last steps, which is often a little better than the weights themselves."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

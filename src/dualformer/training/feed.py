@@ -1,7 +1,5 @@
 """The batches of an epoch: clips in order, mixed, on the device, without files that cannot be read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ which the checkpoint carries: so a run that was interrupted anywhere goes on to 
 processes each takes its part of every batch, and but for dropout they learn what one would from all of it.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Losses of a training step, on clips and on tokens, and what each class counts for in them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

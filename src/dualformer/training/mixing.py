@@ -6,8 +6,6 @@ half a batch further on. As long as a rank holds an even number, the partner of 
 nothing is sent around. The order of an epoch is random, and so are the partners.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import sqrt
 

@@ -1,7 +1,5 @@
 """Training objectives: a model and its loss as one module, so that every distributed strategy can wrap it whole."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

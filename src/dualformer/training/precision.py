@@ -1,7 +1,5 @@
 """Which number format to compute in, chosen by measurement, with the reason in words."""
 
-from __future__ import annotations
-
 import time
 from typing import Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """A run before anything is written: its data, its network, and every setting that was left open, decided."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

@@ -13,8 +13,6 @@ The rules come from what was measured (docs/experiments.md) and from the paper:
 * Below 2,000 videos nano starts from the rendered weights: from random ones it would stay on the plateau.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -11,8 +11,6 @@ hours, Base in about 3 days. Hours for the smaller data sets are reckoned from t
 rounded. The project itself has run rendered-nano alone; `dry_run` measures how long a machine would take.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import textwrap
 from collections.abc import Collection, Mapping

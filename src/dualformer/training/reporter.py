@@ -1,7 +1,5 @@
 """The progress of a run: lines on the terminal, and the epochs in ``metrics.jsonl``."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -1,7 +1,5 @@
 """The folder of a run, but for its checkpoints: settings, weights, metrics and curves, and the summary at its end."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

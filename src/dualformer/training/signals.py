@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM as a wish to stop, not as an end in the middle of something."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Callable, Iterator

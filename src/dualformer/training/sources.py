@@ -1,7 +1,5 @@
 """What a run is fed with: labelled files, or an endless stream of rendered videos. Both look the same to the loop."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ They are DualFormers, or exported models, whose insides are not seen. A teacher 
 trains it, puts it into training mode, nor saves it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Labels for tokens (Jiang et al., 2021; section 4.1): what a teacher's scores become before a student learns them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """`train`: a run from its settings, on one device or several."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Optimizer steps: forward and backward pass, clipping, AdamW, however clips are dealt to batches and processes."""
 
-from __future__ import annotations
-
 import gc
 import math
 from collections.abc import Callable, Mapping

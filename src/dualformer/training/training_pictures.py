@@ -1,7 +1,5 @@
 """Pictures of a run: its curves, the learning rate ahead of it, and the clips of its first batch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import wrap

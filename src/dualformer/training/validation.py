@@ -1,7 +1,5 @@
 """Validation of networks during a run: every clip once, however many processes share them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

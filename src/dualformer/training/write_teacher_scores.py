@@ -4,8 +4,6 @@ Frames are shrunk as for a test, and not cut; clips of the teacher's length foll
 The network takes frames of any shape, so that one pass sees all of a frame, and no seams are left.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What can go wrong with weights, and whether the tensors of a file fit a network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@
 loading stops: somebody edited one of them.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

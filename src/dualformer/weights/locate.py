@@ -1,7 +1,5 @@
 """Finding a weights file: a path, a folder, or a repository on the Hugging Face hub."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """From what the user names to a network and its card, be it weights or an exported model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

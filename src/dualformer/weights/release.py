@@ -7,8 +7,6 @@ size / grid), drop-out 0.5 before the classifier. The released 16-frame networks
 the paper's, hence unlike `preset_config` for 16 frames: grids always come from the file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import re

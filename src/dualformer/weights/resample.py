@@ -16,8 +16,6 @@ So a network run on another clip gives what its weights give in a network cut fo
 that is spread. A network of images becomes one of videos in the same way, its patches resampled as well (`inflate`).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Literal

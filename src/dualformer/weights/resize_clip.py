@@ -1,7 +1,5 @@
 """The same network for clips of another size: resampled, or inflated from images to videos."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -1,7 +1,5 @@
 """The project's own weights files: one safetensors file that knows its network, labels and preprocessing."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator, Sequence

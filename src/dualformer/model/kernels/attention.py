@@ -1,7 +1,5 @@
 """softmax(q·kᵀ/√d)·v, by PyTorch's fused kernel or by two matrix products with the weights in between."""
 
-from __future__ import annotations
-
 import logging
 from functools import cache
 from math import e, log2

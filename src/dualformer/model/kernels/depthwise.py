@@ -4,8 +4,6 @@ On a CPU, oneDNN has a fast kernel for it. CUDA has none in three dimensions, an
 many times slower than the memory would allow; there it is rewritten as what is fast: see `by_cells` and `by_frames`.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

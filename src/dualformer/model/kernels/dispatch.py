@@ -1,7 +1,5 @@
 """Lets a method name, in one line above it, what computes the same in another way, and when that is used."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import Any

@@ -1,7 +1,5 @@
 """The linear layer, at the speed that the CPU has."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import torch

@@ -1,7 +1,5 @@
 """The second layer of an MLP and the GELU before it, from less memory in training on a CPU."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Whether the network is being turned into a graph."""
 
-from __future__ import annotations
-
 import torch
 
 

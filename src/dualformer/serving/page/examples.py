@@ -4,8 +4,6 @@ They show motions that the weights ``rendered`` know, so that the answers can be
 still show what the page does.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Mounts the page in an application and deletes its old files."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The components of the page and what its buttons do."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """The sentences and HTML of the page. Text from elsewhere, such as labels and names of files, is escaped."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from html import escape
 

@@ -7,8 +7,6 @@ here, by the same code and under the same limits as those of /predict. A Content
 other hosts.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import secrets

@@ -1,7 +1,5 @@
 """The theme of the page, Gradio's default with system fonts, and its CSS."""
 
-from __future__ import annotations
-
 from gradio import themes
 
 _SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")

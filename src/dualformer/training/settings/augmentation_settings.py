@@ -1,7 +1,5 @@
 """Settings of augmentation: how training clips are varied, one by one."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Checks of numbers in settings; the error names the field."""
 
-from __future__ import annotations
-
 
 def more_than_zero(settings: object, *names: str) -> None:
     """``ValueError`` where a field that is set is 0 or less."""

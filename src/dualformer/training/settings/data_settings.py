@@ -1,7 +1,5 @@
 """Settings of the data: what a run is trained on, and how it is read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

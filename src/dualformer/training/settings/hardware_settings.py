@@ -1,7 +1,5 @@
 """Settings of the hardware: what a run is computed on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

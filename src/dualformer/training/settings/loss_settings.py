@@ -1,7 +1,5 @@
 """Settings of the loss: labels and class weights."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from dualformer.training.settings.data_settings import RENDERED

@@ -1,7 +1,5 @@
 """Settings of what is done to whole batches: mixup, CutMix, label smoothing, several clips of each video."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from dualformer.training.settings.checks import between, changed, more_than_zero, not_negative

@@ -1,7 +1,5 @@
 """Settings of the network: which one, from which weights, on which clips."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Literal
 

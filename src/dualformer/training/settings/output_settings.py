@@ -1,7 +1,5 @@
 """Settings of the output: what a run writes, and when."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from dualformer.training.settings.checks import more_than_zero, not_negative

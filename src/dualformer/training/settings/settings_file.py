@@ -1,7 +1,5 @@
 """Settings from a JSON file: the config of another run, or some fields written by hand."""
 
-from __future__ import annotations
-
 import json
 import types
 import typing

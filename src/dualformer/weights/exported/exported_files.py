@@ -5,8 +5,6 @@
 ``model.bin``, with the card in the ``rt_info`` of the former. None of the three runtimes is needed to read it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import mmap
 import zipfile

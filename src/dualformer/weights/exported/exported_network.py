@@ -1,7 +1,5 @@
 """An exported model as a network: uint8 views in, logits out, whatever runs it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

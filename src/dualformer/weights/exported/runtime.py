@@ -3,8 +3,6 @@
 These know nothing of cards, and take exported models of any origin: a teacher may come from elsewhere.
 """
 
-from __future__ import annotations
-
 import importlib
 import logging
 import zipfile
