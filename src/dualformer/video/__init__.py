@@ -1,5 +1,5 @@
-"""Bytes to clips: decoding, choosing frames, cutting views, normalising. Knows no model and no data set.
+"""Bytes to clips and back: decoding, choosing frames, cutting views, normalising.
 
-Import from its modules: ``clips`` ties them together; ``decode``, ``encode``, ``sampling``, ``transforms`` and
-``preprocessing`` are its parts.
+Knows no model, no label and no command-line option. ``clip_reader`` ties the modules together; ``open_video``,
+``sampling``, ``transforms`` and ``preprocessing`` are its parts, and ``encode`` writes videos.
 """
