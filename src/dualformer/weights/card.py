@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -39,10 +40,7 @@ class Card:
     format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        if self.format != FORMAT_VERSION:
-            raise ValueError(
-                f"format version {self.format!r} is unknown, this program reads {FORMAT_VERSION}: update it"
-            )
+        check_version("format", self.format, FORMAT_VERSION)
         if self.labels and len(self.labels) != self.config.num_classes:
             raise ValueError(f"{len(self.labels)} labels do not fit a classifier of {self.config.num_classes} classes")
         if not all(isinstance(label, str) for label in self.labels):
@@ -85,21 +83,8 @@ class Card:
 
 
 def _card(data: Any) -> Card:
-    if not isinstance(data, dict):
-        raise ValueError(f"expected an object, found {type(data).__name__}")
-    if data.get("format") != FORMAT_VERSION:
-        # First, because another format may well have other keys.
-        raise ValueError(
-            f"format version {data.get('format')!r} is unknown, this program reads {FORMAT_VERSION}: update it"
-        )
-    known = {name.name for name in dataclasses.fields(Card)}
-    if unknown := sorted(set(data) - known):
-        raise ValueError(f"unknown keys {', '.join(unknown)}")
-    if missing := sorted(known - {"multi_label"} - set(data)):
-        raise ValueError(f"missing keys {', '.join(missing)}")
-    for name, kind in {"config": dict, "preprocessing": dict, "metrics": dict, "labels": list}.items():
-        if not isinstance(data[name], kind):
-            raise ValueError(f"{name} must be {'a list' if kind is list else 'an object'}, not {data[name]!r}")
+    kinds = {"config": dict, "preprocessing": dict, "metrics": dict, "labels": list}
+    data = check_fields(Card, data, version=("format", "format", FORMAT_VERSION), kinds=kinds, optional={"multi_label"})
     config = Config.from_dict(data["config"])
     config.map_sizes()  # a size of other than three numbers shows here
     return Card(
@@ -110,6 +95,36 @@ def _card(data: Any) -> Card:
             "labels": tuple(data["labels"]),
         }
     )
+
+
+def check_fields(
+    card: type, data: Any, *, version: tuple[str, str, int], kinds: Mapping[str, type], optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """Returns ``data``, which is to be the JSON form of a ``card``, a dataclass.
+
+    ``version``: the field that holds the form's version, whose it is, and the one that this program reads. ``kinds``:
+    fields that are objects or lists. Errors: ``ValueError`` for what is no object, another version, keys that are
+    unknown or missing, and values of another kind.
+    """
+    if not isinstance(data, dict):
+        raise ValueError(f"expected an object, found {type(data).__name__}")
+    field, what, known_version = version
+    check_version(what, data.get(field), known_version)  # first, as another version may well have other keys
+    known = {name.name for name in dataclasses.fields(card)}
+    if unknown := sorted(set(data) - known):
+        raise ValueError(f"unknown keys {', '.join(unknown)}")
+    if missing := sorted(known - set(optional) - set(data)):
+        raise ValueError(f"missing keys {', '.join(missing)}")
+    for name, kind in kinds.items():
+        if not isinstance(data[name], kind):
+            raise ValueError(f"{name} must be {'a list' if kind is list else 'an object'}, not {data[name]!r}")
+    return data
+
+
+def check_version(what: str, found: object, known: int) -> None:
+    """Raises ``ValueError`` for a version of a card, or of ``what`` it is, that this program does not read."""
+    if found != known:
+        raise ValueError(f"{what} version {found!r} is unknown, this program reads {known}: update it")
 
 
 def read_labels(path: Path | str) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from dualformer.model.config import Size3
-from dualformer.weights.card import Card
+from dualformer.weights.card import Card, check_fields, check_version
 from dualformer.weights.errors import WeightsError
 
 ExportFormat = Literal["torch", "onnx", "openvino"]
@@ -39,10 +39,7 @@ class ExportCard:
     version: int = EXPORT_VERSION
 
     def __post_init__(self) -> None:
-        if self.version != EXPORT_VERSION:
-            raise ValueError(
-                f"export version {self.version!r} is unknown, this program reads {EXPORT_VERSION}: update it"
-            )
+        check_version("export", self.version, EXPORT_VERSION)
         for name, kinds in (("format", ExportFormat), ("precision", ExportPrecision)):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, not {getattr(self, name)!r}")
@@ -67,25 +64,8 @@ class ExportCard:
     def from_json(cls, text: str) -> ExportCard:
         """The inverse of `to_json`. Errors: ``WeightsError`` for anything unknown, missing or out of range."""
         try:
-            return _parsed(json.loads(text))
+            version, kinds = ("version", "export", EXPORT_VERSION), {"options": dict, "made_with": dict}
+            fields = check_fields(ExportCard, json.loads(text), version=version, kinds=kinds)
+            return ExportCard(**{**fields, "card": Card.from_json(json.dumps(fields["card"]))})
         except (ValueError, TypeError) as error:
             raise WeightsError(f"the card is not valid: {' '.join(str(error).split())}") from error
-
-
-def _parsed(data: Any) -> ExportCard:
-    if not isinstance(data, dict):
-        raise ValueError(f"expected an object, found {type(data).__name__}")
-    if data.get("version") != EXPORT_VERSION:
-        # First, because another version may well have other keys.
-        raise ValueError(
-            f"export version {data.get('version')!r} is unknown, this program reads {EXPORT_VERSION}: update it"
-        )
-    known = {name.name for name in dataclasses.fields(ExportCard)}
-    if unknown := sorted(set(data) - known):
-        raise ValueError(f"unknown keys {', '.join(unknown)}")
-    if missing := sorted(known - set(data)):
-        raise ValueError(f"missing keys {', '.join(missing)}")
-    for name in ("options", "made_with"):
-        if not isinstance(data[name], dict):
-            raise ValueError(f"{name} must be an object, not {data[name]!r}")
-    return ExportCard(**{**data, "card": Card.from_json(json.dumps(data["card"]))})
