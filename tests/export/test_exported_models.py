@@ -48,7 +48,7 @@ def test_what_an_exported_model_cannot_follow_is_said(made: Made) -> None:
         load_exported(path, device="cuda")
     with pytest.raises(ValueError, match="threads is for exported models"):
         Recognizer.load(made.weights, device="cpu", threads=2)
-    with pytest.raises(ValueError, match="is an exported model, compiled by its own library: leave --compile out"):
+    with pytest.raises(ValueError, match="is an exported model, compiled by its own library: leave `compile_mode` out"):
         Recognizer.load(path, device="cpu", compile_mode="default")
     assert Recognizer.load(path, threads=1).device.type == "cpu"  # "auto" goes where it can
 
@@ -113,7 +113,7 @@ def test_a_teacher_with_a_card_knows_its_classes(made: Made, kind: ExportFormat)
     assert len(teacher.lines) == 1 and teacher.digest == made.reports[kind, "fp32"].digest
     with pytest.raises(TeacherError, match="it does not know 'fly' of the 2 classes"):
         open_teacher(str(path), tokens=False, classes=("up", "fly"), clips=PRE)
-    with pytest.raises(ValueError, match="which knows whole clips only: say --distill clip"):
+    with pytest.raises(ValueError, match="which knows whole clips only: say `distill=clip`"):
         open_teacher(str(path), classes=classes, clips=PRE, tokens=True)
 
 

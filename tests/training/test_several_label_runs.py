@@ -254,7 +254,7 @@ def test_settings_that_make_no_sense_are_named(changes: dict, message: str):
 
 
 def test_without_the_option_the_list_is_an_error_before_anything_is_written(several: TrainConfig):
-    with pytest.raises(DualFormerError, match=r"list\.csv:4: several labels, 'dark;fast': .*--multi-label"):
+    with pytest.raises(DualFormerError, match=r"list\.csv:4: several labels, 'dark;fast': .*`multi_label=True`"):
         run(several, multi_label=False)
     assert not Path(several.out).exists()
 
