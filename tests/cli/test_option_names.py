@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import io
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
 
@@ -14,6 +18,7 @@ import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dualformer
 from dualformer.cli import main as main_module
 from dualformer.cli.main import VERBS, main
 from dualformer.cli.option_names import OptionNames
@@ -28,6 +33,11 @@ class Options:
     flip: str = "on"
     resume: bool = False
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+
+
+@dataclass(frozen=True)
+class Empty:
+    pass
 
 
 NAMES = OptionNames(Options, {"at_once": "batch_size"})
@@ -70,6 +80,46 @@ def test_every_argument_becomes_its_option(name: str, value: str) -> None:
     assert NAMES.spell(f"a `{name}` b") == f"a {option} b"
     if value not in ("True", "False"):
         assert NAMES.spell(f"(`{name}={value}`)") == f"({option} {value})"
+
+
+@pytest.mark.parametrize(
+    ("verb", "text", "spelt"),
+    [
+        ("quickstart", "augmentation (mirroring by `flip=off`)", "augmentation (mirroring by --flip off)"),
+        ("quickstart", "`start=rendered`, else `val_on=x`", "--start rendered, else --val-on x"),
+        ("evaluate", "were trained with `multi_label=True`", "were trained with --multi-label"),
+        ("teach", "were trained with `multi_label=True` by `teacher`", "were trained with --multi-label by TEACHER"),
+        ("export", "count them as wrong with `missing=wrong`", "count them as wrong with --missing wrong"),
+        ("explain", "take fewer (`batch_size`)", "take fewer (--batch-size)"),
+        ("embed", "no `True` and no `argument`", "no `True` and no `argument`"),
+    ],
+)
+def test_what_a_verb_has_no_option_for_is_called_as_others_call_it(verb: str, text: str, spelt: str) -> None:
+    module = importlib.import_module(f"dualformer.cli.{verb}")
+    assert OptionNames(module.Options, others=main_module.all_options).spell(text) == spelt
+
+
+def messages(module: ast.Module) -> Iterator[str]:
+    """All strings but docstrings; what is put into them is left out."""
+    docs = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
+    for node in ast.walk(module):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
+
+
+def test_no_message_below_names_an_argument_that_is_no_option() -> None:
+    package = Path(dualformer.__file__).parent
+    names = OptionNames(Empty, others=main_module.all_options)
+    seen = 0
+    for path in package.rglob("*.py"):
+        if path.parent.name != "cli":
+            for text in messages(ast.parse(path.read_text())):
+                spelt = names.spell(text)
+                seen += spelt != text
+                assert not re.search(r"(?<!`)`[a-z][a-z_]*(=[^`]*)?`(?!`)", spelt), f"{path}: {spelt}"
+    assert seen > 100
 
 
 @pytest.mark.parametrize("verb", VERBS)

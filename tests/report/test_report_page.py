@@ -267,7 +267,7 @@ def test_without_a_mistake_it_says_so(evaluation: Evaluation) -> None:
     assert mistake_clips(right, None, None) == []  # type: ignore[arg-type]  # none is import_extra
     page = ReadPage(rendered(right, []))
     assert "There are none." in page.text and not page.all("video")
-    assert "Only one number of views was evaluated" in page.text
+    assert "Only one number of views was evaluated: `report_views` names others." in page.text
 
 
 def test_a_clip_is_as_small_as_it_must_be_or_left_out(evaluation: Evaluation) -> None:

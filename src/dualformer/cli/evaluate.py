@@ -135,7 +135,8 @@ def run(options: Options) -> int:
             precision=options.chosen_precision,
             progress=progress.show,
         )
-    command = OptionNames(Options).command("evaluate", options, leave_out=("json",))
+    names = OptionNames(Options)
+    command = names.command("evaluate", options, leave_out=("json",))
     extra = {"weights": options.weights, "data": options.data, "command": command}
     extra |= report_figures([evaluation, *others]) if plan else {}
     write_evaluation(out, evaluation, extra=extra)
@@ -148,7 +149,8 @@ def run(options: Options) -> int:
             )
         details = report_details(evaluation, figures, log=plan.log, epoch=plan.epoch, compared=plan.others)
         page = options.report / PAGE
-        write_text(page, render_page(figures, details, mistakes, not_explained=why_not_explained(model)))
+        why_not, views_option = why_not_explained(model), names["report_views"]
+        write_text(page, render_page(figures, details, mistakes, not_explained=why_not, report_views=views_option))
     if options.json:
         where_to = {"report": str(out)} | ({"page": str(page)} if page else {})
         print(json.dumps({**figures, **where_to}, indent=2, ensure_ascii=False))

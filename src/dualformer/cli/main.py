@@ -75,7 +75,7 @@ def _run(verb: str, arguments: list[str], *, debug: bool) -> int:
     if verb not in _ALLOCATOR_AS_IT_IS:
         keep_freed_memory()
     module = importlib.import_module(f"dualformer.cli.{verb}")
-    names = OptionNames(module.Options, getattr(module, "PARAMETERS", None))
+    names = OptionNames(module.Options, getattr(module, "PARAMETERS", None), others=all_options)
     try:
         with (
             contextlib.redirect_stdout(names.spelling(sys.stdout)),
@@ -91,6 +91,12 @@ def _run(verb: str, arguments: list[str], *, debug: bool) -> int:
             traceback.print_exc()
         wrong_call = isinstance(error, (ValueError, FileNotFoundError)) and not isinstance(error, DualFormerError)
         return _complain(names.spell(_one_line(error)), 2 if wrong_call else 1)
+
+
+def all_options() -> list[type]:
+    """Returns the ``Options`` of all verbs, those of ``train`` first: most of what other verbs say, it says as well."""
+    verbs = ("train", *(verb for verb in VERBS if verb != "train"))
+    return [importlib.import_module(f"dualformer.cli.{verb}").Options for verb in verbs]
 
 
 def usage() -> str:

@@ -2,14 +2,15 @@
 
 The rooms below name Python arguments: `` `batch_size` must be at least 1``. On the command line that reads
 ``--batch-size must be at least 1``. A value goes along, so that `` `flip=swap` `` becomes ``--flip swap``; of switches,
-`` `resume=True` `` becomes ``--resume`` and `` `memory=False` `` becomes ``--no-memory``. What is no option of the verb
+`` `resume=True` `` becomes ``--resume`` and `` `memory=False` `` becomes ``--no-memory``. What the verb has no option
+for is called as other verbs call it: ``quickstart`` trains, and says what ``train`` says. What is no option at all
 stays as it is.
 """
 
 import dataclasses
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any, TextIO, cast, get_type_hints
 
@@ -23,11 +24,18 @@ _ARGUMENT = re.compile(r"(?<!`)`(?P<name>[a-z][a-z0-9_]*)(?:=(?P<value>[^`\n]*))
 class OptionNames:
     """The options of a verb, by the names of the fields of its ``Options``.
 
-    ``parameters`` maps what the rooms below call an argument to the field, where the two differ.
+    ``parameters`` maps what the rooms below call an argument to the field, where the two differ. ``others`` returns the
+    ``Options`` of other verbs, whose options name what this one has none for; the first that has the field counts.
     """
 
-    def __init__(self, options: type, parameters: Mapping[str, str] | None = None) -> None:
-        self._options = options
+    def __init__(
+        self,
+        options: type,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        others: Callable[[], Iterable[type]] = tuple,
+    ) -> None:
+        self._options, self._other_verbs = options, others
         self._parameters = {**_PARAMETERS, **(parameters or {})}
 
     def __getitem__(self, field: str) -> str:
@@ -58,9 +66,9 @@ class OptionNames:
 
     def _spelling(self, match: re.Match[str]) -> str:
         field, value = self._parameters.get(match["name"], match["name"]), match["value"]
-        if field not in self._names:
+        option = self._names.get(field) or self._others.get(field)
+        if option is None:
             return match[0]
-        option = self._names[field]
         if not value or value == "True":
             return option
         if not option.startswith("--"):
@@ -69,8 +77,15 @@ class OptionNames:
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        hints = get_type_hints(self._options, include_extras=True)
-        return {field.name: _name(field.name, hints[field.name]) for field in dataclasses.fields(self._options)}
+        return _names_of(self._options)
+
+    @cached_property
+    def _others(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for options in self._other_verbs():
+            named = {field: name for field, name in _names_of(options).items() if name.startswith("--")}
+            found = named | found
+        return found
 
 
 class _SpellingStream:
@@ -85,6 +100,11 @@ class _SpellingStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _names_of(options: type) -> dict[str, str]:
+    hints = get_type_hints(options, include_extras=True)
+    return {field.name: _name(field.name, hints[field.name]) for field in dataclasses.fields(options)}
 
 
 def _name(field: str, hint: Any) -> str:

@@ -37,11 +37,13 @@ def render_page(
     mistakes: Sequence[MistakeClip],
     *,
     not_explained: str | None = None,
+    report_views: str = "`report_views`",
 ) -> str:
     """Returns the text of the page.
 
     ``figures``: what stands in figures.json; ``details``: what `report_details` returned. ``not_explained``: why the
-    clips of the ``mistakes`` have no map, in a sentence.
+    clips of the ``mistakes`` have no map, in a sentence. ``report_views``: what readers know that argument of
+    `plan_report` as.
     """
     environment = template_environment()
 
@@ -72,6 +74,7 @@ def render_page(
         details_json=as_json(details),
         clips=[None if each.video is None else b64encode(each.video).decode() for each in mistakes],
         not_explained=not_explained,
+        report_views=report_views,
         many_classes=len(details["classes"]) > MOST_NAMED,
         title="/".join(Path(figures["weights"]).parts[-2:]),
         headline=headline_strip(figures),
