@@ -18,9 +18,9 @@ from dualformer.datasets.benchmarks.find_benchmark import (
     recognise_benchmark,
 )
 from dualformer.datasets.benchmarks.listing import Listing
+from dualformer.datasets.data_source import survey
 from dualformer.datasets.samples import DatasetError, VideoList
 from dualformer.datasets.splits import open_splits, open_videos
-from dualformer.datasets.survey import survey
 from dualformer.video.file_slices import media_path
 
 
@@ -384,8 +384,8 @@ def test_training_goes_on_without_missing_videos_and_says_so(tmp_path: Path) -> 
     assert (
         f"missing: 1 of train, 1 of test ({lists}/trainlist01.txt:5 v_Archery_g02_c01.avi, "
         f"{lists}/testlist01.txt:51 v_YoYo_g04_c01.avi)"
-    ) in splits.how
-    assert "train on split=train, val on split=test" in splits.how
+    ) in splits.description
+    assert "train on split=train, val on split=test" in splits.description
     (root / "UCF-101" / "Archery/v_Archery_g03_c01.avi").unlink()
     with pytest.raises(DatasetError, match="nothing to train on for class Archery"):
         open_splits(f"ucf101:{root}")
@@ -412,7 +412,7 @@ def test_rows_of_a_benchmark_are_its_splits(tmp_path: Path) -> None:
     data = f"ucf101:{made.ucf101(tmp_path)}"
     assert len(open_videos(data, on={"split": ("train", "test")})) == 253
     both = open_splits(data, train_on={"split": ("train", "test")}, val_fraction=0.3)
-    assert len(both.train) + len(both.val) == 253 and "val is 30% of every class" in both.how
+    assert len(both.train) + len(both.val) == 253 and "val is 30% of every class" in both.description
     with pytest.raises(ValueError, match="UCF-101, split 1 has no split=val: choose from train, test"):
         open_videos(data, on={"split": ("val",)})
     with pytest.raises(ValueError, match="UCF-101, split 1 has the column split only, with train, test"):

@@ -11,10 +11,10 @@ from made_benchmarks import frame_folder, text, videos
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_benchmark
 from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
+from dualformer.datasets.data_source import survey
 from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.splits import open_splits, open_videos, write_split
-from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import kinetics
 

@@ -9,10 +9,9 @@ import torch
 from dualformer.cli.main import main
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.csv_list import read_csv, select
+from dualformer.datasets.data_source import survey
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, hash_manifest
-from dualformer.datasets.splits import open_splits, open_videos, split_stratified, write_split
-from dualformer.datasets.stratify import stratified_sample
-from dualformer.datasets.survey import survey
+from dualformer.datasets.splits import open_splits, open_videos, split_stratified, stratified_sample, write_split
 from dualformer.training.mixing import Mix, apply_mix
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.encode import write_video
@@ -118,11 +117,11 @@ def test_shards_of_several_labels_are_refused(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_lists_hold_what_they_say(tmp_path: Path) -> None:
-    sample = Sample(path=tmp_path / "a.mp4", label=0, others=(1,))
+    sample = Sample(path=tmp_path / "a.mp4", label=0, extra_labels=(1,))
     with pytest.raises(ValueError, match="has several labels, and its list takes one each"):
         VideoList(classes=("a", "b"), samples=(sample,), source="here")
     with pytest.raises(ValueError, match="repeats a label"):
-        twice = Sample(path=tmp_path / "a.mp4", label=0, others=(0,))
+        twice = Sample(path=tmp_path / "a.mp4", label=0, extra_labels=(0,))
         VideoList(classes=("a", "b"), samples=(twice,), source="here", multi_label=True)
     with pytest.raises(ValueError, match="label 1 is outside the 1 classes"):
         VideoList(classes=("a",), samples=(sample,), source="here", multi_label=True)
@@ -171,7 +170,7 @@ def test_every_label_is_dealt_to_both_sides_in_its_part(seed: int, fraction: flo
 
 def test_a_split_depends_on_names_and_seed_alone(tmp_path: Path) -> None:
     samples = tuple(
-        Sample(path=tmp_path / f"{i:03}.mp4", label=own[0], others=own[1:]) for i, own in enumerate(drawn(1))
+        Sample(path=tmp_path / f"{i:03}.mp4", label=own[0], extra_labels=own[1:]) for i, own in enumerate(drawn(1))
     )
     videos = VideoList(classes=tuple("abcdef"), samples=samples, source="here", multi_label=True)
     turned = VideoList(classes=tuple("abcdef"), samples=samples[::-1], source="here", multi_label=True)
@@ -179,7 +178,7 @@ def test_a_split_depends_on_names_and_seed_alone(tmp_path: Path) -> None:
     assert train.multi_label and val.multi_label and len(train) + len(val) == 200
     assert {s.path for s in split_stratified(turned, 0.2, seed=3)[1].samples} == {s.path for s in val.samples}
     assert {s.path for s in split_stratified(videos, 0.2, seed=4)[1].samples} != {s.path for s in val.samples}
-    two = (Sample(path=tmp_path / "x.mp4", label=0, others=(1,)), Sample(path=tmp_path / "y.mp4", label=0))
+    two = (Sample(path=tmp_path / "x.mp4", label=0, extra_labels=(1,)), Sample(path=tmp_path / "y.mp4", label=0))
     lonely = VideoList(classes=("a", "b"), samples=two, source="here", multi_label=True)
     with pytest.raises(DatasetError, match="class b has a single file"):
         split_stratified(lonely, 0.5, seed=0)
@@ -210,7 +209,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> VideoList:
     for i, labels in enumerate([(0, 2), (2,), (1, 3), (0, 3)]):
         frames = rng.integers(0, 256, (10, 8, 8, 3), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
         write_video(root / f"{i}.mp4", frames, fps=25)
-        samples.append(Sample(path=root / f"{i}.mp4", label=labels[0], others=labels[1:]))
+        samples.append(Sample(path=root / f"{i}.mp4", label=labels[0], extra_labels=labels[1:]))
     classes = ("left", "right", "round", "text")
     return VideoList(classes=classes, samples=tuple(samples), source="here", multi_label=True)
 

@@ -10,17 +10,16 @@ import torch
 from made_shards import Requests, index_in, make_videos, pack, served
 
 from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips, ViewClips
+from dualformer.datasets.data_source import survey
 from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.manifest import read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.shards import storage
-from dualformer.datasets.shards.checksums import damaged_shards, mark_damaged
-from dualformer.datasets.shards.read_shards import find_shards
+from dualformer.datasets.shards.read_shards import damaged_shards, find_shards, mark_damaged
 from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes
 from dualformer.datasets.shards.storage import ShardCache, StorageError, cached_shard, url_of
 from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
-from dualformer.datasets.survey import survey
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.file_slices import media_size
 from dualformer.video.preprocessing import kinetics

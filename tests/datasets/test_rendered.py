@@ -24,7 +24,7 @@ from dualformer.datasets.rendered import (
     render,
     write_dataset,
 )
-from dualformer.datasets.rendered_scene import Motion, visit
+from dualformer.datasets.rendered_scene import MotionClass, path_positions
 
 PER_CLASS = 300
 
@@ -130,11 +130,11 @@ def test_the_classes_are_all_patterns_of_one_to_four_strokes() -> None:
 @pytest.mark.parametrize("frames", [16, 30, 32, 64])
 @pytest.mark.parametrize("name", ALL)
 def test_every_class_visits_the_same_places_in_the_order_that_its_name_says(name: str, frames: int) -> None:
-    motion = Motion.of(name)
+    motion = MotionClass.of(name)
     said = [1 if part in ("right", "down") else -1 for part in name.split("-")]
     even = np.arange(0, frames, 2)
     for seed in range(20):
-        places = visit(motion, frames, np.random.default_rng(seed))
+        places = path_positions(motion, frames, np.random.default_rng(seed))
         assert sorted(places) == sorted([*even, *(even + 0.5)])
         for parity in (0, 1):
             seen = places[parity::2]

@@ -15,13 +15,12 @@ from made_shards import index_in, location_of, make_videos, pack
 from PIL import Image
 
 from dualformer.datasets.clip_datasets import ViewClips
+from dualformer.datasets.data_source import survey
 from dualformer.datasets.samples import ArchivedSample, DatasetError, VideoList
-from dualformer.datasets.shards.checksums import damaged_shards
-from dualformer.datasets.shards.read_shards import PARTIAL, find_shards, read_shards
+from dualformer.datasets.shards.read_shards import PARTIAL, damaged_shards, find_shards, read_shards
 from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.write_shards import write_shards
 from dualformer.datasets.splits import open_all_splits, open_splits, open_videos
-from dualformer.datasets.survey import survey
 from dualformer.video.file_slices import LocalFileSlice, SliceReader
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.pyav_reader import PyAVReader
@@ -112,7 +111,7 @@ def test_shards_hold_the_same_lists_in_the_same_order(videos: Path, shards: Path
     sample = after.train.samples[0]
     assert isinstance(sample, ArchivedSample) and sample.original == "train/clap/v00.mp4"
     assert sample.path.parent.parent == shards.resolve() and sample.path.name == "000000000.mp4"
-    assert f"shards {shards.resolve()}: 2 classes, videos: train 12, val 4; from test" in after.how
+    assert f"shards {shards.resolve()}: 2 classes, videos: train 12, val 4; from test" in after.description
     for data in (f"shards:{shards}", shards / INDEX):
         assert len(open_splits(data).train) == 12
     pre = kinetics(4, 1, 16)

@@ -186,10 +186,10 @@ def test_open_splits_of_a_folder(tmp_path: Path) -> None:
     one = touch(tmp_path / "one", *(f"{c}/{i}.mp4" for c in "ab" for i in range(5)))
     splits = open_splits(one)
     assert (len(splits.train), len(splits.val)) == (8, 2)
-    assert "20% of every class (seed 0)" in splits.how
+    assert "20% of every class (seed 0)" in splits.description
     two = touch(tmp_path / "two", "train/a/1.mp4", "train/b/2.mp4", "test/b/3.mp4")
     assert names(open_splits(two).val) == ["b:3.mp4"]
-    assert "test (there is none for val)" in open_splits(two).how
+    assert "test (there is none for val)" in open_splits(two).description
     touch(two, "val/a/4.mp4")
     assert names(open_splits(two).val) == ["a:4.mp4"]
     assert names(open_videos(two)) == ["a:4.mp4"]
@@ -204,7 +204,7 @@ def test_open_splits_of_a_csv(tmp_path: Path) -> None:
     path = csv_file(tmp_path, BATCHES)
     both = open_splits(path, train_on={"batch": ("A", "C")}, val_on={"batch": ("B",)})
     assert (len(both.train), len(both.val)) == (12, 6)
-    assert "train on batch=A,C, val on batch=B" in both.how
+    assert "train on batch=A,C, val on batch=B" in both.description
     rest = open_splits(path, val_on={"batch": ("B",)})
     assert (set(rest.train.samples), set(rest.val.samples)) == (set(both.train.samples), set(both.val.samples))
     share = open_splits(path, train_on={"batch": ("A", "C")}, val_fraction=1 / 3)
@@ -223,7 +223,7 @@ def test_column_split(val: str, tmp_path: Path) -> None:
     rows = f"path,label,split\n1.mp4,a,train\n2.mp4,b,train\n3.mp4,a,{val}\n"
     splits = open_splits(csv_file(tmp_path, rows))
     assert (names(splits.train), names(splits.val)) == (["a:1.mp4", "b:2.mp4"], ["a:3.mp4"])
-    assert "column split" in splits.how
+    assert "column split" in splits.description
 
 
 def test_column_split_with_other_values(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_bad_files_are_left_out_before_splitting(tmp_path: Path) -> None:
     splits = open_splits(root, bad=listed)
     assert splits.train.counts() == {"a": 3, "b": 3}
     assert not listed & {s.path for s in (*splits.train.samples, *splits.val.samples)}
-    assert "listed as bad" in splits.how
+    assert "listed as bad" in splits.description
     assert len(open_videos(root, bad=listed)) == 8
 
 
@@ -265,7 +265,7 @@ def test_splits_refuse_other_classes(tmp_path: Path) -> None:
     a = VideoList(classes=("a", "b"), samples=(Sample(path=tmp_path / "1", label=0),), source="x")
     b = VideoList(classes=("b", "a"), samples=(Sample(path=tmp_path / "2", label=0),), source="x")
     with pytest.raises(ValueError, match="share one list of classes"):
-        Splits(train=a, val=b, how="")
+        Splits(train=a, val=b, description="")
     with pytest.raises(ValueError, match="label 2 is outside"):
         VideoList(classes=("a", "b"), samples=(Sample(path=tmp_path / "1", label=2),), source="x")
 

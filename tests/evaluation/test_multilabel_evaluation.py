@@ -22,7 +22,7 @@ from dualformer.weights.card import Card
 @pytest.fixture(scope="module")
 def several(videos: VideoList) -> VideoList:
     """Every video is of its own class and of the next."""
-    samples = tuple(dataclasses.replace(s, others=((s.label + 1) % 6,)) for s in videos.samples)
+    samples = tuple(dataclasses.replace(s, extra_labels=((s.label + 1) % 6,)) for s in videos.samples)
     return dataclasses.replace(videos, samples=samples, multi_label=True)
 
 
@@ -56,7 +56,7 @@ def test_probabilities_are_each_class_own_and_those_of_prediction(
 def test_the_report_agrees_and_has_no_confusion_matrix(
     model: DualFormer, sigmoid_card: Card, several: VideoList, tmp_path: Path
 ):
-    absent = MissingSample(path=Path("gone.mp4"), label=1, others=(4,), listed="list.csv:9")
+    absent = MissingSample(path=Path("gone.mp4"), label=1, extra_labels=(4,), listed="list.csv:9")
     evaluation = evaluate(model, sigmoid_card, dataclasses.replace(several, missing=(absent,)), views="1x1")
     (tmp_path / "confusion.png").touch()
     report = write_evaluation(tmp_path, evaluation)
@@ -103,7 +103,7 @@ def test_labels_are_mapped_by_name_and_two_may_become_one(model: DualFormer, sig
         several,
         classes=several.classes[::-1],
         samples=tuple(
-            dataclasses.replace(s, label=5 - s.label, others=tuple(5 - other for other in s.others))
+            dataclasses.replace(s, label=5 - s.label, extra_labels=tuple(5 - other for other in s.extra_labels))
             for s in several.samples
         ),
     )

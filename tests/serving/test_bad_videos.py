@@ -22,8 +22,7 @@ from dualformer.serving.limits import Limits
 from dualformer.serving.request_error import RequestError
 from dualformer.serving.service import Service
 from dualformer.video.clip_reader import read_views
-from dualformer.video.container import FileLimitError, OpenVideo, VideoError
-from dualformer.video.file_limits import FileLimits, limit_files
+from dualformer.video.container import FileLimitError, FileLimits, OpenVideo, VideoError, limit_files
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.backend import DecoderMissingError, chosen_backend, decoder, import_torchcodec
 from dualformer.video.encode import write_image
-from dualformer.video.frame_folder_reader import FrameFolderReader
+from dualformer.video.frame_reader import FrameFolderReader
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.pyav_reader import PyAVReader

@@ -12,8 +12,8 @@ from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_image, write_video
-from dualformer.video.frame_folder_reader import FrameFolderReader
 from dualformer.video.frame_patterns import decode_frame_folder, find_frame_pattern, frame_files, parse_frame_pattern
+from dualformer.video.frame_reader import FrameFolderReader
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.pyav_reader import PyAVReader

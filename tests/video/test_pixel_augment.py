@@ -12,15 +12,15 @@ from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.clip_reader import read_training_clip
 from dualformer.video.pixel_augment import (
     ERASED_AREA,
+    ERASED_RATIO,
     OPERATIONS,
     Change,
     apply_changes,
     augment,
-    draw_box,
     draw_changes,
 )
 from dualformer.video.preprocessing import kinetics, transfer
-from dualformer.video.transforms import draw_scaled_crop, resize
+from dualformer.video.transforms import draw_crop, random_box, resize
 
 FILL = (1, 2, 3)
 GREY = np.array([0.299, 0.587, 0.114])
@@ -205,7 +205,8 @@ def test_erasing_puts_one_box_of_noise_into_all_frames(pre) -> None:
 
 def test_boxes_reach_every_corner() -> None:
     rng = np.random.default_rng(0)
-    boxes = [box for _ in range(3000) if (box := draw_box(40, 60, rng))]
+    drawn = (random_box(40, 60, rng, area=ERASED_AREA, ratio=ERASED_RATIO, smaller=True) for _ in range(3000))
+    boxes = [box for box in drawn if box]
     assert len(boxes) > 2990
     tops, lefts, heights, widths = map(np.array, zip(*boxes, strict=True))
     assert tops.min() == 0 == lefts.min()
@@ -216,18 +217,19 @@ def test_boxes_reach_every_corner() -> None:
 
 def test_scale_jitter_cuts_what_resizing_first_and_cutting_then_would() -> None:
     rng = np.random.default_rng(0)
-    crops = [draw_scaled_crop(240, 320, 112, rng, short_side=(128, 160), flip=0.25) for _ in range(3000)]
+    augmentation = Augmentation(scale_jitter=(128, 160), flip=0.25)
+    crops = [draw_crop(240, 320, 112, augmentation, rng) for _ in range(3000)]
     assert {crop.height for crop in crops} == {round(240 * 112 / side) for side in range(128, 161)}
     assert all(crop.height == crop.width for crop in crops)
     assert min(c.top for c in crops) == 0 == min(c.left for c in crops)
     assert max(c.top + c.height for c in crops) == 240 and max(c.left + c.width for c in crops) == 320
     assert np.mean([c.flip for c in crops]) == pytest.approx(0.25, abs=0.03)
     with pytest.raises(ValueError, match="do not hold crops of 112"):
-        draw_scaled_crop(240, 320, 112, rng, short_side=(100, 160))
+        draw_crop(240, 320, 112, Augmentation(scale_jitter=(100, 160), flip=0.5), rng)
     # Smooth frames, of which the two ways show the same but for rounding the place to whole pixels.
     y, x = torch.meshgrid(torch.arange(240.0), torch.arange(320.0), indexing="ij")
     clip = torch.stack([y, x * 0.75, (y + x) / 3], dim=-1).to(torch.uint8)[None]
-    crop = draw_scaled_crop(240, 320, 112, rng, short_side=(160, 160), flip=0)
+    crop = draw_crop(240, 320, 112, Augmentation(scale_jitter=(160, 160), flip=0), rng)
     cut = resize(clip[:, crop.top : crop.top + 168, crop.left : crop.left + 168], 112, 112)
     small = resize(clip, 160, 213)
     top, left = round(crop.top / 1.5), round(crop.left / 1.5)

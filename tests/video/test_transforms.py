@@ -46,12 +46,12 @@ def test_short_side(height: int, width: int, size: int) -> None:
 
 def test_crops_are_slices() -> None:
     wide, tall = noise(2, 10, 31, 3), noise(2, 31, 10, 3)
-    assert torch.equal(transforms.centre_crop(wide, 10), wide[:, :, 10:20])
-    assert torch.equal(transforms.centre_crop(tall, 8), tall[:, 11:19, 1:9])
-    assert torch.equal(transforms.three_crops(wide, 10), torch.stack([wide[:, :, x : x + 10] for x in (0, 10, 21)]))
-    assert torch.equal(transforms.three_crops(tall, 10), torch.stack([tall[:, y : y + 10] for y in (0, 10, 21)]))
+    assert torch.equal(transforms.square_crops(wide, 10)[0], wide[:, :, 10:20])
+    assert torch.equal(transforms.square_crops(tall, 8)[0], tall[:, 11:19, 1:9])
+    assert torch.equal(transforms.square_crops(wide, 10, 3), torch.stack([wide[:, :, x : x + 10] for x in (0, 10, 21)]))
+    assert torch.equal(transforms.square_crops(tall, 10, 3), torch.stack([tall[:, y : y + 10] for y in (0, 10, 21)]))
     with pytest.raises(ValueError, match="does not fit"):
-        transforms.centre_crop(wide, 11)
+        transforms.square_crops(wide, 11)
 
 
 def test_views_of_a_test_clip() -> None:
@@ -66,7 +66,7 @@ def test_views_of_a_test_clip() -> None:
 
 @given(st.integers(4, 300), st.integers(4, 300), st.integers(0, 999))
 def test_random_boxes_lie_in_the_frame(height: int, width: int, seed: int) -> None:
-    crop = transforms.draw_crop(height, width, np.random.default_rng(seed))
+    crop = transforms.draw_crop(height, width, 8, Augmentation(flip=0.5), np.random.default_rng(seed))
     assert 0 <= crop.top <= crop.top + crop.height <= height
     assert 0 <= crop.left <= crop.left + crop.width <= width
     assert crop.height >= 1
@@ -75,7 +75,8 @@ def test_random_boxes_lie_in_the_frame(height: int, width: int, seed: int) -> No
 
 def test_random_boxes_follow_their_law() -> None:
     rng = np.random.default_rng(0)
-    crops = [transforms.draw_crop(240, 320, rng, area=(0.1, 0.5), flip=0.25) for _ in range(4000)]
+    augmentation = Augmentation(area=(0.1, 0.5), flip=0.25)
+    crops = [transforms.draw_crop(240, 320, 8, augmentation, rng) for _ in range(4000)]
     areas = np.array([c.height * c.width / (240 * 320) for c in crops])
     ratios = np.array([np.log(c.width / c.height) for c in crops])
     assert areas.min() > 0.095
@@ -90,14 +91,16 @@ def test_random_boxes_follow_their_law() -> None:
     assert max(c.left + c.width for c in crops) == 320
 
 
-def training_view(clip: torch.Tensor, pre: Preprocessing, rng: np.random.Generator, **draw: Any) -> torch.Tensor:
-    crop = transforms.draw_crop(clip.shape[1], clip.shape[2], rng, **draw)
+def training_view(
+    clip: torch.Tensor, pre: Preprocessing, rng: np.random.Generator, *, flip: float = 0.5, **draw: Any
+) -> torch.Tensor:
+    crop = transforms.draw_crop(clip.shape[1], clip.shape[2], pre.crop, Augmentation(flip=flip, **draw), rng)
     return transforms.resize_and_flip(transforms.cut(clip, crop), crop, pre.crop)
 
 
 def test_whole_frame_and_flip() -> None:
     clip, pre = noise(3, 32, 32, 3), kinetics(3, 1, 32)
-    whole = {"area": (1.0, 1.0), "ratio": (1.0, 1.0)}
+    whole: dict[str, Any] = {"area": (1.0, 1.0), "ratio": (1.0, 1.0)}
     assert torch.equal(training_view(clip, pre, np.random.default_rng(0), flip=0, **whole), clip)
     mirrored = training_view(clip, pre, np.random.default_rng(0), flip=1, **whole)
     assert torch.equal(mirrored, clip.flip(2))
@@ -112,9 +115,10 @@ def test_one_draw_serves_all_frames() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"), [({"area": (0.5, 0.2)}, "area"), ({"ratio": (0.0, 1.0)}, "ratio"), ({"flip": 1.5}, "flip")]
 )
-def test_augmentation_refuses(wrong: dict[str, object], message: str) -> None:
+def test_augmentation_refuses(wrong: dict[str, Any], message: str) -> None:
+    draw: dict[str, Any] = {"flip": 0.5, **wrong}
     with pytest.raises(ValueError, match=message):
-        transforms.draw_crop(10, 10, np.random.default_rng(0), **wrong)  # type: ignore[arg-type]
+        transforms.draw_crop(10, 10, 8, Augmentation(**draw), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("pre", [kinetics(4, 1, 8), transfer(4, 1, 8)])

@@ -40,11 +40,10 @@ def run(options: Options) -> int:
     import time
 
     from dualformer.cli.progress import Progress
+    from dualformer.datasets.data_source import survey
     from dualformer.datasets.decode_check import check_into, journal_of
     from dualformer.datasets.manifest import write_manifest
-    from dualformer.datasets.shards.checksums import damaged_shards, mark_damaged
-    from dualformer.datasets.shards.read_shards import find_shards
-    from dualformer.datasets.survey import survey
+    from dualformer.datasets.shards.read_shards import damaged_shards, find_shards, mark_damaged
     from dualformer.video.backend import decoder
 
     found = survey(options.data)

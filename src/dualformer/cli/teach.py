@@ -50,7 +50,7 @@ def run(options: Options) -> int:
     model, card = load_weights(options.teacher, device=device)
     pre = card.preprocessing
     if not options.json:
-        print(f"data: {splits.how}")
+        print(f"data: {splits.description}")
         print(
             f"teacher: {options.teacher}, {card.config.num_classes} classes; clips of {pre.frames} frames one after "
             f"the other, frames uncut with a short side of {pre.resize} pixels; computing on {device} in "

@@ -111,17 +111,16 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
                 f"{table.path}: no row has {column}={first_few(unknown)}: choose from {first_few(there, most=20)}"
             )
     label = {name: i for i, name in enumerate(table.classes)}
-    samples = tuple(
-        Sample(path=row.path, label=label[row.labels[0]], fps=row.fps, others=tuple(label[n] for n in row.labels[1:]))
-        for row in table.rows
-        if all(row.matches(column, values) for column, values in rows.items())
-    )
+    samples: list[Sample] = []
+    for row in table.rows:
+        if all(row.matches(column, values) for column, values in rows.items()):
+            first, *extra = (label[name] for name in row.labels)
+            samples.append(Sample(path=row.path, label=first, fps=row.fps, extra_labels=tuple(extra)))
     if not samples:
         raise ValueError(f"{table.path}: no row has {describe_filter(rows)} together")
     suffix = f" where {describe_filter(rows)}" if rows else ""
-    return VideoList(
-        classes=table.classes, samples=samples, source=f"{table.path}{suffix}", multi_label=table.multi_label
-    )
+    source = f"{table.path}{suffix}"
+    return VideoList(classes=table.classes, samples=tuple(samples), source=source, multi_label=table.multi_label)
 
 
 def describe_filter(rows: Mapping[str, tuple[str, ...]]) -> str:

@@ -14,12 +14,12 @@ import numpy as np
 from dualformer.datasets.rendered_scene import (
     CELL,
     Difficulty,
-    Motion,
+    MotionClass,
     Scene,
     actor_path,
     camera_shake,
+    path_positions,
     still_place,
-    visit,
 )
 
 
@@ -84,8 +84,8 @@ def render(
     if scene.is_still:
         way = still_place(name, scene, radius, look)
     else:
-        motion = Motion.of(name)
-        way = actor_path(visit(motion, scene.frames, order), motion, scene, radius, look)
+        motion = MotionClass.of(name)
+        way = actor_path(path_positions(motion, scene.frames, order), motion, scene, radius, look)
     base, step = _brightness(look, dial)
     actor = _random_sprite(look, dial, radius, base + step)
     distractors = _distractors(look, scene, radius, base, step)

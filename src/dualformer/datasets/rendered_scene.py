@@ -153,8 +153,8 @@ class Scene:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Motion:
-    """What a class name says."""
+class MotionClass:
+    """The motion that a class name stands for."""
 
     vertical: bool
     forward: bool
@@ -162,7 +162,7 @@ class Motion:
     strokes: int
 
     @classmethod
-    def of(cls, name: str) -> Motion:
+    def of(cls, name: str) -> MotionClass:
         directions = name.split("-")
         return cls(
             vertical=directions[0] in _AXES[1],
@@ -171,8 +171,8 @@ class Motion:
         )
 
 
-def visit(motion: Motion, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """T places along the path, in the order of the frames, in units of one step out of T over the path.
+def path_positions(motion: MotionClass, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns T positions along the path, in the order of the frames, in units of one step out of T over the path.
 
     Even and odd frames each visit 0, 2, 4 … T-2 once, and one of the two kinds is half a unit further on. That is a
     compromise: evenly spaced frames would want a whole unit for one stroke, none for two; half of one is never off by
@@ -195,9 +195,12 @@ def visit(motion: Motion, frames: int, rng: np.random.Generator) -> np.ndarray:
     return both[np.argmin(np.square(np.diff(both, 2)).sum(1))]
 
 
-def actor_path(places: np.ndarray, motion: Motion, scene: Scene, radius: float, rng: np.random.Generator) -> np.ndarray:
-    """T × 2 (x, y) pixels: where the actor is when it is at ``places`` (of ``visit``). All of it stays in the frame, or
-    with ``scene.wrap`` lies anywhere, to be taken modulo the frame.
+def actor_path(
+    places: np.ndarray, motion: MotionClass, scene: Scene, radius: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Returns T × 2 (x, y) pixels: the actor's centre at each of the ``path_positions``.
+
+    All of the actor stays in the frame, or with ``scene.wrap`` lies anywhere, to be taken modulo the frame.
 
     The path covers 30 to 60 % of the side (less where a large actor leaves less room), never steeper than 45°. Along it
     the speed is uniform in half of the clips and varies smoothly in the others.

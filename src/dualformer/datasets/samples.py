@@ -28,13 +28,13 @@ class Sample:
     label: int
     fps: float | None = None
     """Frames a second of a folder of frames, where that is known. Videos know their own."""
-    others: tuple[int, ...] = ()
-    """Labels besides, of a video that has several."""
+    extra_labels: tuple[int, ...] = ()
+    """The labels after the first, of a video that has several."""
 
     @property
     def labels(self) -> tuple[int, ...]:
         """All of them."""
-        return (self.label, *self.others)
+        return (self.label, *self.extra_labels)
 
     @property
     def file(self) -> Media:
@@ -93,7 +93,7 @@ class VideoList:
         for sample in everything:
             if wrong := [label for label in sample.labels if not 0 <= label < len(self.classes)]:
                 raise ValueError(f"{sample.path}: label {wrong[0]} is outside the {len(self.classes)} classes")
-            if sample.others and (not self.multi_label or len(set(sample.labels)) != len(sample.labels)):
+            if sample.extra_labels and (not self.multi_label or len(set(sample.labels)) != len(sample.labels)):
                 what = "repeats a label" if self.multi_label else "has several labels, and its list takes one each"
                 raise ValueError(f"{sample.path} {what}")
 

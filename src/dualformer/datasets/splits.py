@@ -1,9 +1,9 @@
 """Opens the videos to train on and to evaluate on: of a folder, a CSV file, a benchmark or shards."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.manifest import read_manifest
 from dualformer.datasets.samples import VAL_FRACTION, DatasetError, MissingSample, VideoList, first_few
 from dualformer.datasets.shards.storage import ShardCache
-from dualformer.datasets.stratify import stratified_sample
 from dualformer.files import write_csv
 
 _VAL_NAMES = ("val", "validation", "valid")
@@ -23,11 +22,12 @@ RowFilter = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Videos to train on and to validate on, with the same classes and no video in common. ``how`` is one line."""
+    """Videos to train on and to validate on, with the same classes and no video in common."""
 
     train: VideoList
     val: VideoList
-    how: str
+    description: str
+    """How they came about, in one line."""
     overlapping: bool = False
     """Videos in common are meant, as when a model is to memorise a few."""
 
@@ -63,10 +63,9 @@ def open_splits(
     ``train_on`` and ``val_on`` (all others to train on where only ``val_on`` is given), or those that its column
     ``split`` names; benchmarks and shards have this column, too. Where that leaves no val, it is ``val_fraction`` of
     every class, drawn by ``seed``.
-    ``bad``: videos to leave out, from `read_bad_videos`. What a benchmark lists and is not there is left out, and told
-    in ``how``. ``cache``: where to keep shards of a URL. ``multi_label``: videos may have several labels, which a CSV
-    file alone can say; ``ValueError`` for any other data. Raises as `read_folder`, `read_csv`, `read_benchmark`,
-    `read_shards` and `select` do.
+    ``bad``: videos to leave out, from `read_bad_videos`. Videos that a benchmark lists and that are missing are left
+    out; the description counts them. ``cache``: where to keep shards of a URL. ``multi_label``: videos may have several
+    labels, which only a CSV file can say; ``ValueError`` for any other data. Raises as `read_source` and `select` do.
     """
     bad = {path.resolve() for path in bad}
     source = read_source(data, bad=bad, cache=cache, multi_label=multi_label)
@@ -86,7 +85,7 @@ def open_splits(
         train, val = split_stratified(train, val_fraction, seed)
     if bad:
         how = f"{how}; files listed as bad are left out"
-    return Splits(train=train, val=val, how=how)
+    return Splits(train=train, val=val, description=how)
 
 
 def open_videos(
@@ -125,19 +124,13 @@ def open_videos(
 
 
 def open_all_splits(
-    data: str | Path,
-    *,
-    train_on: RowFilter | None = None,
-    val_on: RowFilter | None = None,
-    val_fraction: float = VAL_FRACTION,
-    seed: int = 0,
-    bad: Collection[Path] = (),
+    data: str | Path, *, bad: Collection[Path] = (), **settings: Any
 ) -> tuple[dict[str, VideoList], str]:
-    """Opens train and val as `open_splits` does, and test where the data has one besides.
+    """Opens train and val as `open_splits` does with ``settings``, and test where the data has one besides.
 
     Returns the lists by split, and how they came about.
     """
-    splits = open_splits(data, train_on=train_on, val_on=val_on, val_fraction=val_fraction, seed=seed, bad=bad)
+    splits = open_splits(data, bad=bad, **settings)
     lists = {"train": splits.train, "val": splits.val}
     bad = {path.resolve() for path in bad}
     source = read_source(data, bad=bad)
@@ -146,13 +139,12 @@ def open_all_splits(
         test = select(source, {"split": ("test",)}) if has_test else None
     else:
         test = (source.splits if isinstance(source, Listing) else source).get("test")
-    if test is None:
-        return lists, splits.how
-    test = replace(_excluding(test, bad), manifest_hash=splits.train.manifest_hash)
-    used = {sample.path for videos in lists.values() for sample in videos.samples}
-    if len(test) and not any(sample.path in used for sample in test.samples):
-        lists["test"] = test
-    return lists, splits.how
+    if test is not None:
+        test = replace(_excluding(test, bad), manifest_hash=splits.train.manifest_hash)
+        used = {sample.path for videos in lists.values() for sample in videos.samples}
+        if len(test) and not any(sample.path in used for sample in test.samples):
+            lists["test"] = test
+    return lists, splits.description
 
 
 def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
@@ -190,6 +182,38 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
     )
 
 
+def stratified_sample(
+    labels: Sequence[tuple[int, ...]], classes: int, fraction: float, rng: np.random.Generator
+) -> set[int]:
+    """Returns the indices of the videos to validate on: about ``fraction`` of each class.
+
+    Iterative stratification (Sechidis et al., 2011): always the label is next that is left on the fewest videos, and
+    each of its videos goes to the side that still lacks more of it, or of the video's other labels, or of videos at
+    all. Each side wants at least one video of every label that has two.
+    """
+    counts = np.bincount([label for own in labels for label in own], minlength=classes)
+    wanted = np.clip(np.round(counts * fraction), 1, np.maximum(1, counts - 1))
+    lacking = np.stack([counts - wanted, wanted]).astype(float)  # of each label, to train and to validate on
+    room = [len(labels) * (1 - fraction), len(labels) * fraction]
+    left, left_of = set(range(len(labels))), counts.copy()
+    chosen: set[int] = set()
+    while left:
+        rarest = min((label for label in range(classes) if left_of[label]), key=lambda label: (left_of[label], label))
+        members = [i for i in sorted(left) if rarest in labels[i]]
+        for place in rng.permutation(len(members)).tolist():
+            own = list(labels[members[place]])
+            others = [label for label in own if label != rarest]
+            sides = [(lacking[side, rarest], lacking[side, others].sum(), room[side]) for side in (0, 1)]
+            side = 1 if sides[1] > sides[0] else 0
+            lacking[side, own] -= 1
+            room[side] -= 1
+            if side:
+                chosen.add(members[place])
+            left.remove(members[place])
+            left_of[own] -= 1
+    return chosen
+
+
 def write_split(path: str | Path, splits: Splits) -> None:
     """Writes which video went where as a CSV file (path,label,split) that ``open_splits`` reads back the same.
 
@@ -223,7 +247,7 @@ def _with_missing_apart(table: CsvTable, videos: VideoList) -> VideoList:
     """Moves files that are not there to ``missing``."""
     absent = {row.path: row.line for row in table.rows if not row.exists}
     missing = tuple(
-        MissingSample(path=s.path, label=s.label, others=s.others, listed=f"{table.path}:{absent[s.path]}")
+        MissingSample(path=s.path, label=s.label, extra_labels=s.extra_labels, listed=f"{table.path}:{absent[s.path]}")
         for s in videos.samples
         if s.path in absent
     )

@@ -255,7 +255,7 @@ def _check_labels(card: Card, videos: VideoList) -> None:
 
 def _mapped(absent: MissingSample, to_label: NDArray[np.int64]) -> MissingSample:
     first, *others = dict.fromkeys(to_label[list(absent.labels)].tolist())  # two may lead to one
-    return replace(absent, label=first, others=tuple(others))
+    return replace(absent, label=first, extra_labels=tuple(others))
 
 
 def _multi_hot(labels: Iterable[Iterable[int]], classes: int) -> NDArray[np.bool_]:

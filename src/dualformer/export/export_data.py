@@ -68,7 +68,7 @@ def open_export_data(
         splits = open_splits(
             data, val_on=on, bad=bad, val_fraction=val_fraction, seed=seed, multi_label=card.multi_label
         )
-        train, val, how = splits.train, splits.val, splits.how
+        train, val, how = splits.train, splits.val, splits.description
     elif data is not None:
         val = open_videos(data, on=on, bad=bad, multi_label=card.multi_label)
         how = val.source

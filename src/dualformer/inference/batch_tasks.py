@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dualformer.inference.answer_tables import Columns, ColumnType, Row
-from dualformer.inference.prefetch import ahead
+from dualformer.inference.view_classifier import ahead
 from dualformer.scoring.view_scores import average_views
 from dualformer.video.container import VideoError
 from dualformer.video.views import read_views_or_error

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.inference.prefetch import ahead as read_ahead
 from dualformer.inference.stream import Stream
 from dualformer.inference.timeline import Timeline, read_timeline
 from dualformer.inference.view_classifier import Prediction, ViewClassifier
+from dualformer.inference.view_classifier import ahead as read_ahead
 from dualformer.scoring.view_scores import average_views
 from dualformer.video.clip_reader import read_views
 from dualformer.video.container import VideoError

@@ -18,10 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.inference.prefetch import ahead
 from dualformer.inference.segments import Segment, SegmentSettings, find_segments
 from dualformer.inference.sliding_windows import VideoSummary, Window, WindowReader
-from dualformer.inference.view_classifier import ViewClassifier
+from dualformer.inference.view_classifier import ViewClassifier, ahead
 from dualformer.scoring.view_scores import average_views
 from dualformer.video.playback import Playback
 

@@ -1,5 +1,8 @@
 """Views of a video in, probabilities or features out: what `Recognizer`, streams and timelines are made of."""
 
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +23,7 @@ from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.open_network import Network
 
 Self = TypeVar("Self", bound="ViewClassifier")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,3 +180,24 @@ class ViewClassifier:
         return Prediction(
             labels=self.labels, probabilities=probabilities, source=source, multi_label=self.card.multi_label
         )
+
+
+_END = object()
+
+
+def ahead(items: Iterator[Item], *, depth: int) -> Generator[Item, None, None]:
+    """Yields the same items; a thread makes those that come next, ``depth`` of them at most.
+
+    An error that making one raises comes in its place. Closing the iterator waits for the item that is being made.
+    """
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, not {depth}")
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
+        coming = deque(pool.submit(next, items, _END) for _ in range(depth))
+        try:
+            while (item := coming.popleft().result()) is not _END:
+                coming.append(pool.submit(next, items, _END))
+                yield item  # type: ignore[misc]  # the end is no item
+        finally:
+            for future in coming:
+                future.cancel()

@@ -25,8 +25,7 @@ from dualformer.explain.shown_clip import ClipChoice, read_shown_clip
 from dualformer.inference.allocator import return_freed_memory
 from dualformer.inference.sliding_windows import WindowReader
 from dualformer.video.clip_reader import views_from_reader
-from dualformer.video.container import FileLimitError, OpenVideo, VideoError
-from dualformer.video.file_limits import FileLimits, limit_files
+from dualformer.video.container import FileLimitError, FileLimits, OpenVideo, VideoError, limit_files
 from dualformer.video.open_video import open_video
 from dualformer.video.playback import Playback, last_interval
 from dualformer.video.preprocessing import Preprocessing

@@ -26,8 +26,8 @@ from dualformer.serving.metrics import Metrics
 from dualformer.serving.request_error import RequestError
 from dualformer.serving.temp_folder import TempFolder
 from dualformer.video.backend import chosen_backend
+from dualformer.video.container import FileLimits
 from dualformer.video.encode import write_video
-from dualformer.video.file_limits import FileLimits
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
 

@@ -83,7 +83,7 @@ def file_source(config: TrainConfig) -> Source:
         splits = Splits(
             train=chosen,
             val=chosen,
-            how=f"the same {len(chosen)} {chosen.kind} to train and validate on",
+            description=f"the same {len(chosen)} {chosen.kind} to train and validate on",
             overlapping=True,
         )
 
@@ -110,7 +110,7 @@ def file_source(config: TrainConfig) -> Source:
         val_counts=splits.val.counts(),
         description=f"{config.data}: {len(splits.train.classes)} classes, "
         f"{len(splits.train)} {splits.train.kind} to train on ({spread} a class), {len(splits.val)} to validate on; "
-        f"{splits.how}{left_out}; manifest {splits.train.manifest_hash}{reading}",
+        f"{splits.description}{left_out}; manifest {splits.train.manifest_hash}{reading}",
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
         splits=None if shuffle else splits,
         shuffle=shuffle,

@@ -21,15 +21,7 @@ from dualformer.video.open_video import open_video
 from dualformer.video.pixel_augment import augment
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import covering_clips, even_clips, is_short, random_clip
-from dualformer.video.transforms import (
-    Crop,
-    crop_views,
-    cut,
-    draw_crop,
-    draw_scaled_crop,
-    resize_and_flip,
-    resize_short_side,
-)
+from dualformer.video.transforms import Crop, crop_views, cut, draw_crop, resize_and_flip, resize_short_side
 
 _log = logging.getLogger("dualformer")
 _SHRINK_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
@@ -94,7 +86,7 @@ def make_training_clip(
     for _, frame in frames:
         if crop is None:
             height, width = frame.shape[:2]
-            crop = _draw_crop(height, width, pre, rng, augmentation)
+            crop = draw_crop(height, width, pre.crop, augmentation, rng)
         boxes.append(cut(frame, crop))
     assert crop is not None  # a clip has at least one frame
     places = np.unique(indices, return_inverse=True)[1].reshape(-1)
@@ -173,15 +165,6 @@ def warn_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocess
             "%s: %d frames are shorter than a clip of %d frames × stride %d%s: its last frame is repeated (said once)",
             path, len(times), pre.frames, pre.stride, rate,
         )  # fmt: skip
-
-
-def _draw_crop(
-    height: int, width: int, pre: Preprocessing, rng: np.random.Generator, augmentation: Augmentation
-) -> Crop:
-    flip = augmentation.flip
-    if augmentation.scale_jitter:
-        return draw_scaled_crop(height, width, pre.crop, rng, short_side=augmentation.scale_jitter, flip=flip)
-    return draw_crop(height, width, rng, area=augmentation.area, ratio=augmentation.ratio, flip=flip)
 
 
 def _even_frames(path: str | Media, reader: FrameReader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,9 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
@@ -27,7 +30,6 @@ import av.video.stream
 
 from dualformer.errors import DualFormerError
 from dualformer.video.file_formats import ALLOWED_DEMUXERS, IMAGE_BRANDS, IMAGE_DEMUXERS, IMAGE_EXTENSIONS
-from dualformer.video.file_limits import FileLimits, current_limits
 from dualformer.video.file_slices import FileSlice, Media, SliceReader, media_path, media_size
 
 _THREADS_PAY_FROM = 320 * 240  # pixels; below, starting FFmpeg's threads costs more than they save
@@ -60,6 +62,39 @@ class FileLimitError(VideoError):
         return type(self), (self.path, self.reason, self.what)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileLimits:
+    """The most that one video from a stranger may hold. Raises ``ValueError`` for what is not positive.
+
+    What a file's header says is checked against them before a frame is decoded, and what it really holds while it is
+    read.
+    """
+
+    pixels: int
+    """Width times height of a frame, as it is stored."""
+    frames: int
+    seconds: float
+    """From the first frame to the last."""
+
+    def __post_init__(self) -> None:
+        for name in ("pixels", "frames", "seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"the bound on {name} must be positive, not {getattr(self, name)}")
+
+
+_limits: ContextVar[FileLimits | None] = ContextVar("file_limits", default=None)
+
+
+@contextmanager
+def limit_files(limits: FileLimits) -> Iterator[None]:
+    """Sets the limits for files that are opened within. Threads that start meanwhile do not have them."""
+    token = _limits.set(limits)
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
 class OpenVideo:
     """An open file with its container, video stream and decoder. Close it after use.
 
@@ -85,7 +120,7 @@ class OpenVideo:
             raise
         except OSError as error:
             raise VideoError(path, f"it cannot be read ({error.strerror})") from error
-        self.limits: FileLimits | None = current_limits()
+        self.limits: FileLimits | None = _limits.get()
         # What names other files is not opened at all, and what comes with a file is no reason to open a connection.
         options = {"format_whitelist": ALLOWED_DEMUXERS, "protocol_whitelist": "file"}
         # FFmpeg holds every frame against this before it takes memory for it, also those that it decodes on opening.

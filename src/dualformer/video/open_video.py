@@ -6,8 +6,7 @@ from dualformer.video.backend import Backend, chosen_backend
 from dualformer.video.container import VideoError
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import Media, is_frame_folder, media_path
-from dualformer.video.frame_folder_reader import FrameFolderReader
-from dualformer.video.frame_reader import FrameReader
+from dualformer.video.frame_reader import FrameFolderReader, FrameReader
 from dualformer.video.pyav_reader import PyAVReader
 from dualformer.video.torchcodec_reader import TorchcodecReader
 

@@ -8,7 +8,7 @@ is several times as fast as kornia on a CPU (docs/experiments.md has the figures
 """
 
 from collections.abc import Callable, Sequence
-from math import cos, exp, log, radians, sin, sqrt
+from math import cos, radians, sin
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import KINETICS_STD, Preprocessing
+from dualformer.video.transforms import random_box
 
 ERASED_AREA = (0.02, 1 / 3)
 ERASED_RATIO = (0.3, 1 / 0.3)
@@ -71,19 +72,8 @@ def apply_changes(clip: Tensor, changes: Sequence[Change], *, fill: Colour = (12
     return torch.from_numpy(np.array(picture)).view(clip.shape)
 
 
-def draw_box(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
-    """Top, left, height and width of the box to erase; None if ten draws do not fit into the frame."""
-    for _ in range(10):
-        pixels = height * width * rng.uniform(*ERASED_AREA)
-        ratio = exp(rng.uniform(log(ERASED_RATIO[0]), log(ERASED_RATIO[1])))
-        h, w = round(sqrt(pixels / ratio)), round(sqrt(pixels * ratio))
-        if 0 < h < height and 0 < w < width:
-            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-    return None
-
-
 def _erase(clip: Tensor, pre: Preprocessing, rng: np.random.Generator) -> Tensor:
-    box = draw_box(clip.shape[1], clip.shape[2], rng)
+    box = random_box(clip.shape[1], clip.shape[2], rng, area=ERASED_AREA, ratio=ERASED_RATIO, smaller=True)
     if box is None:
         return clip
     top, left, height, width = box

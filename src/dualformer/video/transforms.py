@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import Preprocessing
 
 
@@ -42,76 +43,75 @@ def resize_short_side(clip: Tensor, size: int) -> Tensor:
     return resize(clip, max(size, round(height * size / short)), max(size, round(width * size / short)))
 
 
-def centre_crop(clip: Tensor, size: int) -> Tensor:
-    """Returns the middle square (T, size, size, 3) of a clip (T, H, W, 3)."""
-    top, left = _square_corners(clip, size, 1)[0]
-    return clip[:, top : top + size, left : left + size]
+def square_crops(clip: Tensor, size: int, crops: int = 1) -> Tensor:
+    """Returns squares (crops, T, size, size, 3) of a clip (T, H, W, 3): the centre, or 3 along the longer side.
 
-
-def three_crops(clip: Tensor, size: int) -> Tensor:
-    """Returns three squares (3, T, size, size, 3) at the start, centre and end of the longer side."""
-    return torch.stack([clip[:, t : t + size, x : x + size] for t, x in _square_corners(clip, size, 3)])
-
-
-def crop_views(clip: Tensor, pre: Preprocessing, crops: int = 1) -> Tensor:
-    """Returns test views (crops, T, crop, crop, 3) of a clip (T, H, W, 3): resized to ``pre.resize``, then cropped.
-
-    ``crops``: 1 (centre) or 3 along the longer side, else ``ValueError``.
+    Raises ``ValueError`` for other numbers of crops, and where the square does not fit.
     """
     if crops not in (1, 3):
         raise ValueError(f"crops must be 1 or 3, not {crops}")
-    clip = resize_short_side(clip, pre.resize)
-    return centre_crop(clip, pre.crop)[None] if crops == 1 else three_crops(clip, pre.crop)
+    height, width = clip.shape[1:3]
+    if size > min(height, width):
+        raise ValueError(f"a crop of {size} does not fit into frames of {height}x{width}")
+    down, right = height - size, width - size
+    if crops == 1:
+        top, left = down // 2, right // 2
+        return clip[None, :, top : top + size, left : left + size]
+    corners = [(at, right // 2) for at in (0, down // 2, down)]
+    if height <= width:
+        corners = [(down // 2, at) for at in (0, right // 2, right)]
+    return torch.stack([clip[:, top : top + size, left : left + size] for top, left in corners])
 
 
-def draw_crop(
+def crop_views(clip: Tensor, pre: Preprocessing, crops: int = 1) -> Tensor:
+    """Returns test views (crops, T, crop, crop, 3) of a clip (T, H, W, 3): resized to ``pre.resize``, then cropped."""
+    return square_crops(resize_short_side(clip, pre.resize), pre.crop, crops)
+
+
+def draw_crop(height: int, width: int, size: int, augmentation: Augmentation, rng: np.random.Generator) -> Crop:
+    """Draws the crop of a training clip, for an input of ``size`` pixels, and its mirroring.
+
+    A random resized crop has a uniform share of the frame's area, and a ratio that is uniform in its logarithm. Where
+    ten draws do not fit, it is the largest centred box of an allowed ratio. With ``scale_jitter`` it is a square of
+    ``size`` pixels out of a frame that is resized to a short side drawn from that range; the crop is given in the
+    frame's own pixels: it is cut first and resized once. Raises ``ValueError`` for short sides that are too small.
+    """
+    if augmentation.scale_jitter:
+        shortest, longest = augmentation.scale_jitter
+        if shortest < size:
+            raise ValueError(f"short sides of {shortest} to {longest} pixels do not hold crops of {size}")
+        h = w = max(1, round(min(height, width) * size / int(rng.integers(shortest, longest + 1))))
+        top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    elif box := random_box(height, width, rng, area=augmentation.area, ratio=augmentation.ratio):
+        top, left, h, w = box
+    else:
+        aspect = min(max(width / height, augmentation.ratio[0]), augmentation.ratio[1])
+        h, w = min(height, max(1, round(width / aspect))), min(width, max(1, round(height * aspect)))
+        top, left = (height - h) // 2, (width - w) // 2
+    return Crop(top=top, left=left, height=h, width=w, flip=bool(rng.random() < augmentation.flip))
+
+
+def random_box(
     height: int,
     width: int,
     rng: np.random.Generator,
     *,
-    area: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    flip: float = 0.5,
-) -> Crop:
-    """Draws a random resized crop of a frame, and its mirroring with probability ``flip``.
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    smaller: bool = False,
+) -> tuple[int, int, int, int] | None:
+    """Draws top, left, height and width of a box in a frame; None if ten draws do not fit.
 
-    ``area``: share of the frame's area, uniform. ``ratio``: width over height, uniform in its logarithm. A draw that
-    does not fit is drawn anew, ten times at most; after that it is the largest centred box of an allowed ratio.
+    ``area``: least and largest share of the frame's area. ``ratio``: width over height. ``smaller``: the box must be
+    lower and narrower than the frame.
     """
-    if not 0 < area[0] <= area[1] <= 1:
-        raise ValueError(f"area must be two rising shares within 0..1, not {area}")
-    if not 0 < ratio[0] <= ratio[1]:
-        raise ValueError(f"ratio must be two rising positive numbers, not {ratio}")
-    if not 0 <= flip <= 1:
-        raise ValueError(f"flip must be a probability, not {flip}")
     for _ in range(10):
         pixels = height * width * rng.uniform(*area)
         aspect = exp(rng.uniform(log(ratio[0]), log(ratio[1])))
         h, w = round(sqrt(pixels / aspect)), round(sqrt(pixels * aspect))
-        if 0 < h <= height and 0 < w <= width:
-            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-            break
-    else:
-        aspect = min(max(width / height, ratio[0]), ratio[1])
-        h, w = min(height, max(1, round(width / aspect))), min(width, max(1, round(height * aspect)))
-        top, left = (height - h) // 2, (width - w) // 2
-    return Crop(top=top, left=left, height=h, width=w, flip=bool(rng.random() < flip))
-
-
-def draw_scaled_crop(
-    height: int, width: int, size: int, rng: np.random.Generator, *, short_side: tuple[int, int], flip: float = 0.5
-) -> Crop:
-    """Draws a square of ``size`` pixels out of a frame that is resized to a short side drawn from ``short_side``.
-
-    The crop is given in the frame's own pixels: it is cut first and resized once. The short side is uniform over the
-    whole numbers of its range, both ends among them.
-    """
-    if not size <= short_side[0] <= short_side[1]:
-        raise ValueError(f"short sides of {short_side[0]} to {short_side[1]} pixels do not hold crops of {size}")
-    side = round(min(height, width) * size / int(rng.integers(short_side[0], short_side[1] + 1)))
-    side = max(1, side)
-    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    return Crop(top=top, left=left, height=side, width=side, flip=bool(rng.random() < flip))
+        if 0 < h <= height - smaller and 0 < w <= width - smaller:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    return None
 
 
 def cut(frames: Tensor, crop: Crop) -> Tensor:
@@ -140,16 +140,3 @@ def normalize(clips: Tensor, pre: Preprocessing, *, dtype: torch.dtype = torch.f
     mean = torch.tensor(pre.mean, dtype=torch.float32, device=clips.device)
     std = torch.tensor(pre.std, dtype=torch.float32, device=clips.device)
     return ((clips.float() - mean) / std).to(dtype).permute(0, 4, 1, 2, 3).contiguous()
-
-
-def _square_corners(clip: Tensor, size: int, crops: int) -> list[tuple[int, int]]:
-    """Returns (top, left) of squares along the longer side, centred on the other."""
-    height, width = clip.shape[1:3]
-    if size > min(height, width):
-        raise ValueError(f"a crop of {size} does not fit into frames of {height}x{width}")
-    down, right = height - size, width - size
-    if crops == 1:
-        return [(down // 2, right // 2)]
-    if height > width:
-        return [(0, right // 2), (down // 2, right // 2), (down, right // 2)]
-    return [(down // 2, 0), (down // 2, right // 2), (down // 2, right)]

@@ -1,15 +1,19 @@
-"""Reads a folder or URL of shards as a data set: the same lists of videos that the shards were made from."""
+"""Reads a folder or URL of shards as the lists of videos that they were made from, and compares checksums."""
 
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.datasets.benchmarks.listing import Listing
+from dualformer.datasets.manifest import Verdict
 from dualformer.datasets.samples import ArchivedSample, DatasetError, VideoList
 from dualformer.datasets.shards.shard_index import FORMAT, INDEX, SPLITS, Entry, Index, Shard, read_index
 from dualformer.datasets.shards.storage import (
     RemoteFileSlice,
     RemoteShard,
     ShardCache,
+    read_chunks,
     read_remote_text,
     remote_sizes,
     url_of,
@@ -76,6 +80,34 @@ def read_shards(at: ShardLocation, *, cache: ShardCache | None = None) -> Listin
             manifest_hash=index.manifest_hash,
         )
     return Listing(title=f"shards {at}", classes=index.classes, splits=splits, notes=(f"from {index.made_from}",))
+
+
+def damaged_shards(at: ShardLocation, *, progress: Callable[[int, int], None] | None = None) -> dict[str, str]:
+    """Reads all shards and returns the file names of those that are not as they were written, with the reason.
+
+    ``progress`` is called with the number of shards read and their total. Raises as `read_shards` does.
+    """
+    shards = load_index(at).shards
+    damaged: dict[str, str] = {}
+    for done, shard in enumerate(shards, 1):
+        digest = hashlib.sha256()
+        for part in read_chunks(f"{at.url}/{shard.file}" if at.url else at.folder / shard.file):
+            digest.update(part)
+        if digest.hexdigest() != shard.sha256:
+            damaged[shard.file] = "its checksum is not that of the shard that was written: copy it again"
+        if progress is not None:
+            progress(done, len(shards))
+    return damaged
+
+
+def mark_damaged(verdicts: list[Verdict], damaged: Mapping[str, str]) -> list[Verdict]:
+    """Returns the verdicts with videos in damaged shards bad, even where they decode."""
+    return [
+        Verdict(path=v.path, ok=False, reason=f"its shard is damaged: {damaged[v.path.parent.name]}")
+        if v.ok and v.path.parent.name in damaged
+        else v
+        for v in verdicts
+    ]
 
 
 def _is_index(path: Path) -> bool:
