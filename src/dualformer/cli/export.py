@@ -70,10 +70,11 @@ class Options:
 
 def run(options: Options) -> int:
     import json
+    from functools import partial
 
     from dualformer.cli.progress import Progress
     from dualformer.evaluation.label_matching import read_label_map
-    from dualformer.export.accuracy_change import judge_on
+    from dualformer.export.export_comparison import compare_accuracy
     from dualformer.export.export_data import open_export_data
     from dualformer.export.export_weights import check_supported, default_output_path, export_weights
     from dualformer.video.views import Views
@@ -111,12 +112,13 @@ def run(options: Options) -> int:
     )
     with Progress("judging", "videos judged, by both", quiet=options.json) as progress:
         progress.say(f"data: {material.how}")
-        judge = None
+        measure_accuracy = None
         if material.accuracy_videos is not None:
-            judge = judge_on(
+            measure_accuracy = partial(
+                compare_accuracy,
                 model,
-                card,
-                material.accuracy_videos,
+                card=card,
+                videos=material.accuracy_videos,
                 views=views,
                 workers=workers,
                 label_map=label_map,
@@ -132,7 +134,7 @@ def run(options: Options) -> int:
             clips=material.clips,
             calibration=material.calibration,
             tolerance=options.tolerance,
-            judge=judge,
+            measure_accuracy=measure_accuracy,
             say=progress.say,
         )
     if options.json:

@@ -1,7 +1,6 @@
-"""Weights to models that run elsewhere: PyTorch programs, ONNX, OpenVINO; float32, bfloat16, int8.
+"""Exports weights as PyTorch programs, ONNX or OpenVINO models, in float32, bfloat16 or int8.
 
-``export_weights`` is what the verb calls: it makes the program (``view_network``), quantises it if asked
-(``quantize``), writes it (``formats``), and runs both sides on clips (``export_data``) to say how far apart they are
-(``parity``) before the file gets its name. ``accuracy_change`` says what int8 costs on labelled videos. What reads and
-runs the result is `dualformer.weights.exported`.
+``export_weights`` makes and writes the program (``export_formats``), quantises it if asked (``quantize``), and compares
+it (``export_comparison``) with the weights on clips (``export_data``) before the file gets its name. Reading and
+running the result is in `dualformer.weights.exported`.
 """

@@ -1,4 +1,4 @@
-"""The clips that an export is compared and calibrated on, and the videos that its accuracy is measured on."""
+"""Opens the clips that an export is compared and calibrated on, and the videos that its accuracy is measured on."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def open_export_data(
 ) -> ExportData:
     """Opens clips of ``videos``, or else of ``data``, or else rendered ones; for ``int8`` more of ``data``.
 
-    Of ``data``, clips to calibrate on are from the part to train on, the others from the part to validate on; ``on``
-    says which that is, and without it the split is that of a training with the same ``val_fraction`` and ``seed``.
+    Of ``data``, clips to calibrate on are from the training split, the others from the validation split; ``on`` says
+    which rows are in it, and without it the split is that of a training with the same ``val_fraction`` and ``seed``.
     Errors: those of `open_splits`, `open_videos` and `match_classes`; ``VideoError``; ``ValueError`` for int8 without
     ``data``.
     """
@@ -72,10 +72,9 @@ def open_export_data(
     elif data is not None:
         val = open_videos(data, on=on, bad=bad, multi_label=card.multi_label)
         how = val.source
-    measured = int8 and accuracy_videos > 0
-    if measured and val is not None:
-        # Now, and not after minutes of quantising.
-        match_classes(val.classes, card.class_names, source=val.source, label_map=label_map)
+    measured = val if int8 and accuracy_videos > 0 else None
+    if measured is not None:  # now, and not after minutes of quantising
+        match_classes(measured.classes, card.class_names, source=measured.source, label_map=label_map)
     if videos:
         shown = clips_of_files(videos, pre)
     elif val is not None:
@@ -85,16 +84,14 @@ def open_export_data(
     return ExportData(
         clips=shown,
         calibration=clips_of_videos(train, pre, most=calibration_clips, seed=seed, workers=workers) if train else None,
-        accuracy_videos=drawn_videos(val, most=accuracy_videos, seed=seed)
-        if int8 and val and accuracy_videos
-        else None,
+        accuracy_videos=drawn_videos(measured, most=accuracy_videos, seed=seed) if measured else None,
         how=how or shown.source,
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clips:
-    """uint8 views N T H W 3, and in words where they come from."""
+    """Views uint8 N T H W 3, and in words where they come from."""
 
     views: Tensor
     source: str

@@ -1,4 +1,4 @@
-"""Exports weights to a file that was compared with them."""
+"""Exports weights to a file, after comparing it with them."""
 
 import dataclasses
 import importlib.metadata
@@ -15,12 +15,10 @@ from torch import Tensor
 
 from dualformer._version import __version__
 from dualformer.errors import DualFormerError
-from dualformer.export.accuracy_change import AccuracyChange
+from dualformer.export.export_comparison import TOLERANCES, AccuracyChange, Comparison, compare_logits, reference_logits
 from dualformer.export.export_data import Clips
-from dualformer.export.formats import to_onnx, to_openvino, write_onnx, write_openvino, write_torch
-from dualformer.export.parity import TOLERANCES, Comparison, compare, reference_logits
+from dualformer.export.export_formats import make_program, to_onnx, to_openvino, write_onnx, write_openvino, write_torch
 from dualformer.export.quantize import quantize
-from dualformer.export.view_network import make_program
 from dualformer.files import atomic_write
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
@@ -44,7 +42,7 @@ class ExportError(DualFormerError):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
-    """What was exported, and how near it is to the weights."""
+    """What was exported, and how far it is from the weights."""
 
     path: Path
     format: ExportFormat
@@ -54,16 +52,16 @@ class ExportReport:
     bytes: int
     digest: str
     clips: str
-    """What both sides were run on."""
+    """The clips that the weights and the exported model were compared on."""
     comparisons: tuple[Comparison, ...]
     tolerance: float
     calibration: str | None
-    """What ranges of int8 were found on."""
+    """The clips that ranges of int8 were found on."""
     accuracy: AccuracyChange | None
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Returns the fields, ready for JSON."""
         return {**dataclasses.asdict(self), "path": str(self.path)}
 
 
@@ -91,7 +89,7 @@ def check_supported(format: ExportFormat, precision: ExportPrecision, batch: int
     if (format, precision) == ("torch", "int8"):
         raise ValueError("`format=torch` `precision=int8`: int8 is for models that another runtime runs; take "
                          "`format=openvino` (the fastest) or onnx")  # fmt: skip
-    for module in (*_MAKERS[format], *(("nncf",) if precision == "int8" else ())):
+    for module in _packages(format, precision):
         import_extra(module, f"`format={format}`")
 
 
@@ -106,16 +104,16 @@ def export_weights(
     clips: Clips,
     calibration: Clips | None = None,
     tolerance: float | None = None,
-    judge: Callable[[ExportedNetwork], AccuracyChange] | None = None,
+    measure_accuracy: Callable[[ExportedNetwork], AccuracyChange] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportReport:
-    """Exports a network, runs both sides on ``clips``, and puts the file in its place only if they agree.
+    """Exports a network, compares it with the weights on ``clips``, and writes the file only if they agree.
 
     ``out``: a ``.pt2`` or ``.onnx`` file, or a folder for OpenVINO. ``batch``: views that it takes at a time; None: any
     number. ``calibration``: clips for the ranges of int8. ``tolerance``: largest difference of logits relative to the
-    largest logit (None: `TOLERANCES`). ``judge``: measures the accuracy of the exported model. ``say`` is told what
-    comes next.
-    Errors: ``ValueError`` for a choice that there is not; `ExportError` where both sides are further apart than the
+    largest logit (None: `TOLERANCES`). ``measure_accuracy`` is called with the exported model. ``say`` is called with
+    lines of progress.
+    Errors: ``ValueError`` for a choice that there is not; `ExportError` where the two differ by more than the
     tolerance, and nothing is written then; ``WeightsError`` for a missing extra or a path that cannot be written.
     """
     begun = time.monotonic()
@@ -129,7 +127,10 @@ def export_weights(
         precision=precision,
         batch=batch,
         options={"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16"} if format == "openvino" else {},
-        made_with=_versions(format, precision),
+        made_with={
+            "dualformer": __version__,
+            **{name: importlib.metadata.version(name) for name in ("torch", *_packages(format, precision))},
+        },
     )
     model = model.eval()
     reference = reference_logits(model, clips.views, card.preprocessing)
@@ -141,22 +142,17 @@ def export_weights(
         sealed = seal(temporary, about)
         say("running both sides")
         network = load_exported(temporary)
-        comparisons = compare(
-            network,
-            clips.views,
-            reference,
-            batches=(batch,) if batch else _DYNAMIC_BATCHES,
-            multi_label=card.multi_label,
-        )
+        batches = (batch,) if batch else _DYNAMIC_BATCHES
+        comparisons = compare_logits(network, clips.views, reference, batches=batches, multi_label=card.multi_label)
         worst = max(comparison.relative for comparison in comparisons)
         if not worst <= limit:
             raise ExportError(
                 f"{out}: not written, as its logits are {worst:.2g} of the largest one away from those of the weights, "
                 f"and the tolerance of {precision} is {limit:g}: choose another `precision`, or say `tolerance`"
             )
-        accuracy = judge(network) if judge else None
+        accuracy = measure_accuracy(network) if measure_accuracy else None
         del network  # it may hold the files open
-        _put(temporary, out)
+        _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.unlink(missing_ok=True)
@@ -198,7 +194,7 @@ def _write(
 
 
 def _check_target(out: Path, format: ExportFormat) -> None:  # noqa: A002
-    """``ValueError`` for a name that would not be known as this format again, or a folder of other things."""
+    """Raises ``ValueError`` for a name that is not one of this format, or a folder of other things."""
     if format != "openvino":
         if out.suffix.lower() != SUFFIXES[format]:
             raise ValueError(f"`out={out}`: a model for {format} is a file that ends in {SUFFIXES[format]}")
@@ -212,7 +208,7 @@ def _check_target(out: Path, format: ExportFormat) -> None:  # noqa: A002
         raise ValueError(f"`out={out}`: there is {others[0]} in this folder; choose a new or empty one")
 
 
-def _put(made: Path, out: Path) -> None:
+def _replace(made: Path, out: Path) -> None:
     if made.is_file():
         made.replace(out)
         return
@@ -223,6 +219,6 @@ def _put(made: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _versions(format: ExportFormat, precision: ExportPrecision) -> dict[str, str]:  # noqa: A002
-    packages = ("torch", *_MAKERS[format], *(("nncf",) if precision == "int8" else ()))
-    return {"dualformer": __version__, **{name: importlib.metadata.version(name) for name in packages}}
+def _packages(format: ExportFormat, precision: ExportPrecision) -> tuple[str, ...]:  # noqa: A002
+    """Returns the packages of the extra ``export`` that an export needs."""
+    return *_MAKERS[format], *(("nncf",) if precision == "int8" else ())

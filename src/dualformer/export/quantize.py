@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualformer.export.formats import quiet
-from dualformer.export.view_network import INPUT
+from dualformer.export.export_formats import INPUT, quiet_exporters
 from dualformer.weights.exported.runtime import import_extra
 
 _FLOATING = {"openvino": ["GroupConvolution", "ScaledDotProductAttention"], "onnx": ["Conv"]}
@@ -16,7 +15,7 @@ _FLOATING = {"openvino": ["GroupConvolution", "ScaledDotProductAttention"], "onn
 
 
 def quantize(model: Any, calibration: Tensor, *, format: str, batch: int | None) -> Any:  # noqa: A002
-    """A model of OpenVINO or ONNX → the same in int8, with ranges as they are on ``calibration``, uint8 N T H W 3.
+    """Quantises a model of OpenVINO or ONNX to int8, with ranges found on ``calibration``, uint8 N T H W 3.
 
     ``batch``: views that the model takes at a time; None: any number.
 
@@ -27,7 +26,7 @@ def quantize(model: Any, calibration: Tensor, *, format: str, batch: int | None)
     (docs/experiments.md). Weights take half of int8's range: on processors without VNNI sums of products overflow
     otherwise, which made logits wrong by 22 % where the limit is 10 %.
     """
-    with quiet(), contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+    with quiet_exporters(), contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         nncf = import_extra("nncf", "`precision=int8`")
         missing = -len(calibration) % (batch or 1)
         filled = torch.cat([calibration, calibration[:1].expand(missing, *calibration.shape[1:])])
@@ -50,7 +49,7 @@ def quantize(model: Any, calibration: Tensor, *, format: str, batch: int | None)
 
 
 def _classifier(model: Any, format: str) -> str:  # noqa: A002
-    """The name of the last matrix product."""
+    """Returns the name of the last matrix product."""
     if format == "openvino":
         return [op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() == "MatMul"][-1]
     return [node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm")][-1]

@@ -1,4 +1,4 @@
-"""What a weights file says about itself besides its tensors, and the JSON form of it."""
+"""The metadata of a weights file, its network, labels and preprocessing, and their JSON form."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """Everything that a file must know so that its tensors mean the same wherever they are loaded.
-
-    Errors: ``ValueError`` where the parts do not fit together.
-    """
+    """Describes the tensors of a weights file. Errors: ``ValueError`` where the parts do not fit together."""
 
     config: Config
     labels: tuple[str, ...]
@@ -63,7 +60,7 @@ class Card:
         return self.labels or tuple(map(str, range(self.config.num_classes)))
 
     def to_json(self) -> str:
-        """The card as JSON text."""
+        """Returns the card as JSON text."""
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
         fields["config"] = self.config.to_dict()
         fields["preprocessing"] = self.preprocessing.to_dict()
@@ -74,7 +71,7 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str) -> Card:
-        """The inverse of `to_json`. Errors: ``WeightsError`` for anything unknown, missing or out of range."""
+        """Makes a card of `to_json`'s text. Errors: ``WeightsError`` for anything unknown, missing or out of range."""
         try:
             return _card(json.loads(text))
         except (ValueError, TypeError, AttributeError) as error:
@@ -87,24 +84,18 @@ def _card(data: Any) -> Card:
     data = check_fields(Card, data, version=("format", "format", FORMAT_VERSION), kinds=kinds, optional={"multi_label"})
     config = Config.from_dict(data["config"])
     config.map_sizes()  # a size of other than three numbers shows here
-    return Card(
-        **{
-            **data,
-            "config": config,
-            "preprocessing": Preprocessing.from_dict(data["preprocessing"]),
-            "labels": tuple(data["labels"]),
-        }
-    )
+    preprocessing = Preprocessing.from_dict(data["preprocessing"])
+    return Card(**{**data, "config": config, "preprocessing": preprocessing, "labels": tuple(data["labels"])})
 
 
 def check_fields(
     card: type, data: Any, *, version: tuple[str, str, int], kinds: Mapping[str, type], optional: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Returns ``data``, which is to be the JSON form of a ``card``, a dataclass.
+    """Checks that ``data`` is the JSON form of a dataclass ``card``, and returns it.
 
-    ``version``: the field that holds the form's version, whose it is, and the one that this program reads. ``kinds``:
-    fields that are objects or lists. Errors: ``ValueError`` for what is no object, another version, keys that are
-    unknown or missing, and values of another kind.
+    ``version``: the field of the version, its name in messages, and the version that this program reads. ``kinds``:
+    fields that are objects or lists. Errors: ``ValueError`` for what is no object, another version, unknown or missing
+    keys, and values of another kind.
     """
     if not isinstance(data, dict):
         raise ValueError(f"expected an object, found {type(data).__name__}")
@@ -122,13 +113,13 @@ def check_fields(
 
 
 def check_version(what: str, found: object, known: int) -> None:
-    """Raises ``ValueError`` for a version of a card, or of ``what`` it is, that this program does not read."""
+    """Raises ``ValueError`` for a version of ``what`` that this program does not read."""
     if found != known:
         raise ValueError(f"{what} version {found!r} is unknown, this program reads {known}: update it")
 
 
 def read_labels(path: Path | str) -> tuple[str, ...]:
-    """The names in the file's order.
+    """Reads class names, one a line, in the file's order.
 
     Errors: ``FileNotFoundError``; ``WeightsError`` with the line number of an empty line or of a name that came before.
     """

@@ -1,4 +1,4 @@
-"""What can go wrong with weights, and whether the tensors of a file fit a network."""
+"""The error of weights files, and the check that tensors fit a network."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ class WeightsError(DualFormerError):
 
 
 def check_tensors(path: Path | str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, remedy: str) -> None:
-    """Raises ``WeightsError`` that lists, in groups, what is missing, unexpected or of another shape."""
+    """Raises ``WeightsError`` with `tensor_mismatch` where there is one."""
     if wrong := tensor_mismatch(wanted, found):
         raise WeightsError(f"{path}: the tensors do not fit the network ({wrong}); {remedy}")
 

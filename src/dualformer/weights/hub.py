@@ -1,7 +1,7 @@
-"""Weights as a folder, which is what the Hugging Face hub keeps: tensors, ``config.json``, a page to read.
+"""Writes and uploads weights as the Hugging Face hub keeps them: a folder of tensors, ``config.json`` and a page.
 
-``config.json`` repeats the card that is inside the weights file, for people and for the hub. Where the two disagree,
-loading stops: somebody edited one of them.
+``config.json`` repeats the card of the weights file, for people and for the hub. Where the two differ, since somebody
+edited one of them, loading raises an error.
 """
 
 import json
@@ -12,17 +12,17 @@ import torch
 from dualformer.files import write_text
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
-from dualformer.weights.errors import WeightsError, first_line
+from dualformer.weights.errors import WeightsError, first_line, size_text
 from dualformer.weights.locate import CARD_FILE, TENSORS_FILE, hub_errors
 from dualformer.weights.safetensors_file import load_weights, save_weights
 
 PAGE = "README.md"
 
-#: Identifiers that the hub knows; it wants any other licence under "other".
 _HUB_LICENCES = {
     *("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
     *("gpl-3.0", "agpl-3.0", "openrail", "unknown"),
 }
+"""Identifiers that the hub knows; any other licence it lists under "other"."""
 
 
 def save_to_folder(
@@ -40,7 +40,7 @@ def save_to_folder(
 
 
 def load_from_folder(folder: Path | str, *, device: torch.device | str = "cpu") -> tuple[DualFormer, Card]:
-    """The inverse of `save_to_folder`. Errors: ``FileNotFoundError`` without the folder; as `load_weights`."""
+    """Loads what `save_to_folder` wrote. Errors: ``FileNotFoundError`` without the folder; as `load_weights`."""
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
     return load_weights(Path(folder), device=device)
@@ -56,7 +56,7 @@ def push_to_hub(
 ) -> str:
     """Uploads what `save_to_folder` wrote to the hub, as ``owner/name``, and returns the address.
 
-    The folder must load first, so nothing broken is uploaded. Without ``token`` the one of ``hf auth login`` is used.
+    The folder is loaded first, as a check. Without ``token`` the one of ``hf auth login`` is used.
     Errors: as `load_from_folder`; ``WeightsError`` if the hub refuses or cannot be reached.
     """
     import huggingface_hub  # here, because it takes a second to import
@@ -77,14 +77,15 @@ def push_to_hub(
 
 
 def model_page(card: Card, title: str, *, parameters: int) -> str:
-    """The text of a model card, in the form that the hub reads."""
+    """Returns the text of a model card, in the form that the hub reads."""
     licence = card.licence.lower()
     known = licence in _HUB_LICENCES
     front = {"license": licence} if known else {"license": "other", "license_name": card.licence}
     front |= {"pipeline_tag": "video-classification", "library_name": "dualformer"}
-    pre, clip = card.preprocessing, "x".join(map(str, card.config.clip))
+    pre, clip = card.preprocessing, size_text(card.config.clip)
     rate = f" at {pre.fps:g} frames a second" if pre.fps else ""
     metrics = [f"- {name}: {value:g}" for name, value in card.metrics.items()]
+    examples = f" ({', '.join(card.labels[:5])}{', …' if len(card.labels) > 5 else ''})" if card.labels else ""
     lines = [
         "---",
         *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
@@ -96,7 +97,7 @@ def model_page(card: Card, title: str, *, parameters: int) -> str:
         "A DualFormer video recognition network (Liang et al., ECCV 2022).",
         "",
         f"- Parameters: {parameters / 1e6:.1f} M, cut for clips of {clip} (frames x height x width)",
-        f"- Classes: {card.config.num_classes}" + _examples(card.labels),
+        f"- Classes: {card.config.num_classes}{examples}",
         f"- Preprocessing: {pre.frames} frames, one in {pre.stride}{rate}, short side {pre.resize}, crop {pre.crop}, "
         f"mean {pre.mean}, std {pre.std} (R, G, B on 0..255)",
         f"- Provenance: {card.provenance}",
@@ -115,9 +116,3 @@ def model_page(card: Card, title: str, *, parameters: int) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _examples(labels: tuple[str, ...]) -> str:
-    if not labels:
-        return ""
-    return f" ({', '.join(labels[:5])}{', …' if len(labels) > 5 else ''})"

@@ -1,4 +1,4 @@
-"""Finding a weights file: a path, a folder, or a repository on the Hugging Face hub."""
+"""Finds a weights file by its path, its folder, or its repository on the Hugging Face hub."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ _FILE_SUFFIXES = {".safetensors", *_CHECKPOINT_SUFFIXES}
 
 
 def resolve_weights(path_or_hub_id: Path | str) -> Path:
-    """The weights file that is meant: a name of `SHIPPED`, an existing file, the one in a folder, or one from the hub.
+    """Returns the path of a weights file: of a name in `SHIPPED`, a file, a folder with one, or a hub id.
 
     A hub id is ``owner/name``. Errors: ``FileNotFoundError`` if it is none of these; ``WeightsError`` if a folder
     or repository has no weights or the download fails.
@@ -36,7 +36,7 @@ def resolve_weights(path_or_hub_id: Path | str) -> Path:
 
 
 def is_checkpoint(path_or_hub_id: Path | str) -> bool:
-    """Whether a PyTorch checkpoint is meant, by its first bytes or its name, and not a weights file of this program."""
+    """Whether a path names a PyTorch checkpoint and not a weights file, by its first bytes or its name."""
     path = Path(path_or_hub_id)
     if not path.is_file():
         return path.suffix in _CHECKPOINT_SUFFIXES
@@ -47,7 +47,7 @@ def is_checkpoint(path_or_hub_id: Path | str) -> bool:
 
 
 def has_checkpoint_start(start: bytes) -> bool:
-    """Whether a file that starts so is what ``torch.save`` writes: a zip archive, or a pickle in old versions."""
+    """Whether the first bytes are those of ``torch.save``: of a zip archive, or a pickle in old versions."""
     return start.startswith((b"PK\x03\x04", b"\x80\x02"))
 
 
@@ -70,7 +70,7 @@ def _download(hub_id: str) -> Path:
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """What ``huggingface_hub`` raises when the hub refuses, is not reached, or the id is none."""
+    """Returns the errors of ``huggingface_hub`` where the hub refuses or is not reached, or the id is none."""
     from huggingface_hub.errors import HfHubHTTPError
 
     # Its bases are the errors of the HTTP library beneath, which differs between versions of huggingface_hub.

@@ -1,4 +1,4 @@
-"""From what the user names to a network and its card, be it weights or an exported model."""
+"""Opens a network and its card, be it weights or an exported model."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ Network = DualFormer | ExportedNetwork
 def open_network(
     path_or_hub_id: Path | str, *, device: torch.device | str = "cpu", threads: int | None = None
 ) -> tuple[Network, Card]:
-    """A weights file, a folder with one, a hub id or an exported model → the network, ready to run, and its card.
+    """Opens a weights file, a folder with one, a hub id or an exported model: the network, ready to run, and its card.
 
     ``threads`` is for exported models. Errors: those of `load_weights` and `load_exported`.
     """
@@ -28,7 +28,7 @@ def open_network(
 
 
 def open_card(path_or_hub_id: Path | str) -> Card:
-    """The card alone. Errors: those of `read_card` and `read_export_card`."""
+    """Reads the card alone. Errors: those of `read_card` and `read_export_card`."""
     if is_exported(path_or_hub_id):
         return read_export_card(path_or_hub_id, check=False).card
     return read_card(resolve_weights(path_or_hub_id))

@@ -1,4 +1,4 @@
-"""The authors' released checkpoints (``.pth``): read safely, recognise the network, rename the tensors.
+"""Reads the authors' released checkpoints (``.pth``): recognises the network and renames the tensors.
 
 A released file is a dictionary with ``state_dict``. It does not say which network it belongs to, but its shapes do:
 widths, depths, patches, classes and pyramid kernels. What shapes cannot tell is taken from the release's code: heads
@@ -27,7 +27,6 @@ from dualformer.weights.errors import WeightsError, check_tensors, first_line, s
 
 COARSE_GRID: Size3 = (4, 4, 4)
 
-#: Our names → the release's, tried in order. Halves are counted through a stage there: even LW, odd GP.
 _NAMES: tuple[tuple[str, str], ...] = (
     (r"stages\.(\d+)\.embed\.(.+)", r"backbone.patch_embeds.\1.\2"),
     (r"stages\.(\d+)\.position\.conv\.(.+)", r"backbone.pos_block.\1.proj.0.\2"),
@@ -39,11 +38,13 @@ _NAMES: tuple[tuple[str, str], ...] = (
     (r"norm\.(.+)", r"backbone.norm.\1"),
     (r"head\.(.+)", r"cls_head.fc_cls.\1"),
 )
+"""Patterns of our names, and the release's names, tried in order. The release counts halves through a stage: even LW,
+odd GP."""
 _HALF = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\.([01])\.")
 
 
 def read_release(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a released checkpoint, under its own names. No code in the file is run.
+    """Reads the tensors of a released checkpoint, under its own names. No code in the file is run.
 
     Errors: ``FileNotFoundError``; ``WeightsError`` if it is another kind of file.
     """
@@ -74,7 +75,7 @@ def read_release(path: Path | str) -> dict[str, Tensor]:
 
 
 def config_from_release(state: Mapping[str, Tensor], clip: Size3 | None = None) -> Config:
-    """The network that a released checkpoint's shapes belong to; see the top of this module for what they cannot tell.
+    """Returns the config of a released checkpoint's network, from its shapes and what this module's docstring adds.
 
     Without ``clip`` it is inferred from the coarse kernels of stage 1. Errors: ``WeightsError`` if shapes are missing
     or contradict each other or ``clip``.
@@ -107,10 +108,10 @@ def config_from_release(state: Mapping[str, Tensor], clip: Size3 | None = None) 
 def convert_release(
     path: Path | str, *, preset: str | None = None, clip: Size3 | None = None
 ) -> tuple[DualFormer, Config]:
-    """A released checkpoint → the network with its weights, in eval mode.
+    """Reads a released checkpoint and returns the network with its weights, in eval mode, and its config.
 
-    ``preset`` is what the file should be: its widths, depths, patches and kinds of scales must be the same. ``clip``
-    is only needed where it cannot be inferred. Errors: ``ValueError`` for an unknown preset; as `read_release` and
+    ``preset``: the network must have its widths, depths, patches and kinds of scales. ``clip`` is only needed where it
+    cannot be inferred. Errors: ``ValueError`` for an unknown preset; as `read_release` and
     `config_from_release`; ``WeightsError`` for missing, unexpected or misshaped tensors.
     """
     expected = None if preset is None else preset_config(preset)
@@ -146,7 +147,7 @@ def release_card(
     licence: str = "unknown",
     provenance: str | None = None,
 ) -> Card:
-    """The card of a converted checkpoint.
+    """Returns the card of a converted checkpoint.
 
     ``trained_on`` gives the preprocessing: ``kinetics`` is 32 frames 2 apart or 16 frames 4 apart, ``transfer``
     (Diving-48, HMDB-51, UCF-101) 4 apart with another mean and standard deviation. Without ``labels`` classes are named
@@ -173,7 +174,7 @@ def release_card(
 
 
 def release_state(model: DualFormer) -> dict[str, Tensor]:
-    """The network's tensors under the release's names, for its own code to load.
+    """Returns the network's tensors under the release's names, as the release's code loads them.
 
     Errors: ``ValueError`` for networks that the release has no names for.
     """
@@ -198,8 +199,8 @@ def release_state(model: DualFormer) -> dict[str, Tensor]:
 
 
 def release_key(key: str) -> str:
-    """The release's name of one of our tensors: ``stages.0.blocks.0.1.attn.q.weight`` →
-    ``backbone.blocks.0.1.attn.q.weight``."""
+    """Returns the release's name of one of our tensors, such as ``backbone.blocks.0.1.attn.q.weight`` of
+    ``stages.0.blocks.0.1.attn.q.weight``."""
     for pattern, replacement in _NAMES:
         if match := re.fullmatch(pattern, key):
             key = match.expand(replacement)
@@ -208,21 +209,19 @@ def release_key(key: str) -> str:
 
 
 def matching_presets(config: Config) -> list[str]:
-    """Names of the presets with the config's widths, depths, patches and kinds of scales."""
+    """Returns the names of the presets with the config's widths, depths, patches and kinds of scales."""
     return [name for name in list_models() if not _difference(preset_config(name), config)]
 
 
 def _difference(preset: Config, found: Config) -> str:
-    """What sets two networks apart that should be the same but for clip and grids; empty if nothing does."""
+    """Returns how two networks differ besides clip and grids, in words; empty if they do not."""
     if len(preset.stages) != len(found.stages):
         return f"it has {len(found.stages)} stages instead of {len(preset.stages)}"
     for what, value in {
         "width": lambda stage: stage.channels,
         "depth": lambda stage: stage.depth,
         "patch": lambda stage: stage.patch,
-        "kinds of pyramid scales": lambda stage: tuple(
-            "coarse" if scale.factorised else "fine" for scale in stage.scales
-        ),
+        "kinds of pyramid scales": lambda stage: tuple("coarse" if s.factorised else "fine" for s in stage.scales),
     }.items():
         wanted, have = tuple(map(value, preset.stages)), tuple(map(value, found.stages))
         if wanted != have:
@@ -273,7 +272,7 @@ def _wrong_clip(scale: str, stage: int, cell: Size3, clip: Size3, inferred: Size
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbers follow the prefix: 1 + the largest."""
+    """Returns 1 + the largest number that follows the prefix."""
     found = (re.match(re.escape(prefix) + r"(\d+)\.", key) for key in state)
     return 1 + max((int(match[1]) for match in found if match), default=-1)
 

@@ -1,7 +1,7 @@
-"""Starting a network from another's weights: other clip lengths and resolutions, images to videos, other classes.
+"""Resamples weights for a network of other clip lengths, resolutions or classes, or of videos instead of images.
 
-Tensors whose size follows the clip are fitted on purpose, each kind in its own way. Nothing else is ever changed, and
-nothing is dropped silently: every change is a line to print.
+Tensors whose size follows the clip are resampled, each kind in its own way. Nothing else is changed, and every change
+is a line to print.
 
 * Pyramid kernels are as large as a cell of the grid. They are resampled by area: a kernel is taken as weight spread
   evenly over each of its taps, and every tap of the new kernel gathers what lies in its part. Sums stay, so that a
@@ -92,12 +92,12 @@ def resample_state(
 
 
 def is_image_network(config: Config) -> bool:
-    """Whether a network is cut for one frame and has no extent in time: what `inflate` makes one of videos of."""
+    """Whether a network takes one frame and has no extent in time, as `inflate` needs it."""
     return config.clip[0] == 1 and all(stage.patch[0] == 1 for stage in config.stages)
 
 
 def _fit(key: str, tensor: Tensor, shape: torch.Size, peg: Peg) -> tuple[str, Tensor, Size3, Size3]:
-    """What was done, the tensor in its new ``shape``, and the sizes T H W before and after."""
+    """Returns what was done, in words, the tensor in its new ``shape``, and the sizes T H W before and after."""
     kind = next(kind for kind, name in _FITTED.items() if name.fullmatch(key))
     x = tensor.double()
     if tensor.dim() == 5:
@@ -119,7 +119,7 @@ def _fit(key: str, tensor: Tensor, shape: torch.Size, peg: Peg) -> tuple[str, Te
 
 
 def _resample_offsets(table: Tensor, size: Size3) -> Tensor:
-    """A table over offsets T H W h → another odd ``size``, interpolated linearly; the ends and the centre stay."""
+    """Interpolates a table over offsets T H W h linearly to another odd ``size``; the ends and the centre stay."""
     for axis, length in enumerate(size):
         reach, wanted = table.shape[axis] // 2, length // 2
         old = torch.arange(-reach, reach + 1, dtype=table.dtype, device=table.device)
@@ -156,7 +156,7 @@ def _same(name: str, have: object, want: object) -> None:
 
 
 def _scale_kinds(stage: Stage) -> str:
-    """Such as "fine and coarse": a coarse scale is factorised, and functions other than depth-wise are said."""
+    """Returns the kinds of a stage's scales, such as "fine and coarse", with functions other than depth-wise."""
     names = [
         ("coarse" if scale.factorised else "fine") + ("" if scale.function == "depthwise" else f" ({scale.function})")
         for scale in stage.scales

@@ -1,9 +1,8 @@
-"""The same network for clips of another size: resampled, or inflated from images to videos."""
+"""Resizes a network's clip: resamples its weights, or inflates a network of images to one of videos."""
 
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.network import DualFormer
@@ -12,17 +11,17 @@ from dualformer.weights.card import Card
 from dualformer.weights.errors import size_text
 from dualformer.weights.resample import Peg, is_image_network, resample_state
 
-#: What the presets' networks of videos have along time.
 _PATCH_FRAMES, _WINDOW_FRAMES, _COARSE_CELLS = 2, 8, 4
+"""Lengths along time in the presets."""
 
 
 def inflate(model: DualFormer, clip: Size3, *, peg: Peg = "middle") -> DualFormer:
-    """A network of images → one of videos of ``clip`` (frames, height, width) that starts from its weights.
+    """Returns a network of videos of ``clip`` (frames, height, width) that starts from the weights of one of images.
 
     Along time, patch and pyramid kernels are repeated and divided by their new length, and position tables are
     repeated, so that a static video gives the patch tokens and the priors of the image. The PEG's kernel goes into the
     middle one of its three frames. ``peg="spread"`` repeats and divides it as well: it then gives less on the first and
-    last frame, where it sees padding, and GP-MSA tells all other frames of that.
+    last frame, where it sees padding, and GP-MSA carries that to all other frames.
 
     In GP-MSA every prior counts as often as its grid has cells in time. A static video gives the image's features
     exactly if these are the same for all scales of a stage, as in the presets for 16 frames. For 32 frames the fine
@@ -41,7 +40,7 @@ def inflate(model: DualFormer, clip: Size3, *, peg: Peg = "middle") -> DualForme
 
 
 def video_config(config: Config, clip: Size3) -> Config:
-    """The network of videos that a network of images is inflated to: along time, what the presets have.
+    """Returns the config that a network of images is inflated to: along time, it is as in the presets.
 
     Patches of 2 frames, windows of 8, pyramid grids of half as many cells as the stage's map has frames (of 4 for
     factorised scales). Everything else, so also the grids in space, is kept.
@@ -57,7 +56,7 @@ def video_config(config: Config, clip: Size3) -> Config:
 def resize_clip(
     model: DualFormer, card: Card, clip: Size3, *, stride: int | None = None, peg: Peg = "middle"
 ) -> tuple[DualFormer, Card, list[str]]:
-    """A network and its card for clips of another size (frames, height, width), and what was changed, one line each.
+    """Returns a network and its card for clips of another size (frames, height, width), and a line for each change.
 
     A network of images is inflated if ``clip`` has several frames (`inflate`, into `video_config`). Any other keeps its
     grids, and gives for such clips what it gave before (see `resample`, also for ``peg``). Preprocessing follows the
@@ -100,23 +99,20 @@ def resize_clip(
 
 
 def _refitted(model: DualFormer, config: Config, *, peg: Peg) -> tuple[DualFormer, list[str]]:
-    """Its own copy, in the same mode, on the same device and of the same types."""
+    """Returns a copy with another config, in the same mode, on the same device and of the same types."""
     state, notes = resample_state(model.state_dict(), model.config, config, peg=peg)
     with torch.device("meta"):
         fitted = DualFormer(config, seed=0)
-    copies: dict[str, Tensor] = {key: tensor.detach().clone() for key, tensor in state.items()}
-    fitted.load_state_dict(copies, assign=True)
+    fitted.load_state_dict({key: tensor.detach().clone() for key, tensor in state.items()}, assign=True)
     return fitted.train(model.training), notes
 
 
 def _in_time(stage: Stage, frames: int) -> Stage:
-    window = (_WINDOW_FRAMES, *stage.window[1:])
-    return replace(stage, window=window, scales=tuple(_scale_in_time(scale, frames) for scale in stage.scales))
+    def in_time(scale: Scale) -> Scale:
+        cells = _COARSE_CELLS if scale.factorised else max(1, frames // 2)
+        return replace(scale, grid=(cells, *scale.grid[1:]))
 
-
-def _scale_in_time(scale: Scale, frames: int) -> Scale:
-    cells = _COARSE_CELLS if scale.factorised else max(1, frames // 2)
-    return replace(scale, grid=(cells, *scale.grid[1:]))
+    return replace(stage, window=(_WINDOW_FRAMES, *stage.window[1:]), scales=tuple(map(in_time, stage.scales)))
 
 
 def _input(pre: Preprocessing) -> str:

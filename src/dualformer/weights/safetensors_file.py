@@ -1,4 +1,4 @@
-"""The project's own weights files: one safetensors file that knows its network, labels and preprocessing."""
+"""Reads and writes weights files: safetensors with a card of their network, labels and preprocessing."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ _log = logging.getLogger("dualformer")
 
 
 def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torch.dtype | None = None) -> None:
-    """Writes one file, as a whole or not at all.
+    """Writes a weights file, as a whole or not at all.
 
     ``dtype`` stores floating tensors in another precision (``torch.float16`` halves the file; loading gives float32
     again). Errors: ``ValueError`` if the card describes another network, or the network is folded; ``WeightsError`` if
@@ -52,7 +52,7 @@ def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torc
 
 
 def read_card(path: Path | str) -> Card:
-    """The card of a weights file, without reading its tensors.
+    """Reads the card of a weights file without its tensors.
 
     Errors: ``FileNotFoundError``; ``WeightsError`` that says what the file seems to be instead.
     """
@@ -71,7 +71,7 @@ def read_card(path: Path | str) -> Card:
 
 
 def load_state(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a weights file on the CPU, floating ones in float32. Errors as `read_card`."""
+    """Reads the tensors of a weights file onto the CPU, floating ones in float32. Errors as `read_card`."""
     with _opened(Path(path)) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     # Copies, because what safetensors gives is mapped from the file: writing into the file would change the model.
@@ -84,12 +84,11 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
 def load_weights(
     path_or_hub_id: Path | str, *, clip: Size3 | None = None, device: torch.device | str = "cpu"
 ) -> tuple[DualFormer, Card]:
-    """A file, a folder with ``model.safetensors``, or a hub id → the network in eval mode, and its card.
+    """Loads a file, a folder with ``model.safetensors``, or a hub id: the network in eval mode, and its card.
 
-    ``clip`` (frames, height, width) cuts both for clips of another size, as `resize_clip` does; what is changed
-    is logged. Errors: ``FileNotFoundError``; ``WeightsError`` if the file cannot be read or does not fit its own
-    config, or if the ``config.json`` of a folder or repository says something else than the weights file in it;
-    ``ValueError`` for a clip that is none.
+    ``clip`` (frames, height, width) resizes both for other clips, as `resize_clip` does; changes are logged. Errors:
+    ``FileNotFoundError``; ``WeightsError`` if the file cannot be read or does not fit its own config, or if the
+    ``config.json`` of a folder or repository differs from its card; ``ValueError`` for a clip that is none.
     """
     path = resolve_weights(path_or_hub_id)
     card = read_card(path)
@@ -122,7 +121,7 @@ def load_pretrained(model: DualFormer, path_or_hub_id: Path | str, *, labels: Se
 
     Weights of a network of images are inflated if ``model`` is one of videos. The model's own classifier stays as it
     is if the number of classes differs, or if ``labels`` (its class names) are given and the file has others: the same
-    number of classes does not make them the same classes. Errors: as `native.load_weights` and `resample_state`.
+    number of classes does not make them the same classes. Errors: as `load_weights` and `resample_state`.
     """
     path = resolve_weights(path_or_hub_id)
     card = read_card(path)

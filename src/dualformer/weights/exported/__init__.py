@@ -1,6 +1,6 @@
-"""Exported models: reading and running what ``dualformer export`` wrote, behind one face.
+"""Reads and runs exported models.
 
-``card.py`` is what such a model says of itself; ``files.py`` finds that in the three formats, and seals it so that a
-changed file is noticed. ``runtime.py`` runs programs of PyTorch, ONNX and OpenVINO, foreign ones as well.
-``network.py`` puts both together: uint8 views in, logits out.
+``export_card.py`` is the metadata of such a model; ``exported_files.py`` reads it in the three formats and seals it
+with a digest. ``runtime.py`` runs programs of PyTorch, ONNX and OpenVINO, also those of other origin.
+``exported_network.py`` runs an exported model as a network: uint8 views in, logits out.
 """

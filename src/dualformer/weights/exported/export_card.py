@@ -1,4 +1,4 @@
-"""What an exported model says of itself: the card of its weights, and how it was exported."""
+"""The metadata of an exported model: the card of its weights, and how it was exported."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LONG_NAMES: dict[str, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "in
 
 EXPORT_VERSION = 1
 UNSEALED = "the-digest-of-this-model-is-still-to-be-written-to-this-place..."
-"""Stands for the digest while it is computed. As long as one, and found nowhere else."""
+"""Stands for the digest while it is computed. It is as long as one, and occurs nowhere else."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCard:
-    """It travels as JSON inside the exported model. Errors: ``ValueError`` where the parts do not fit together."""
+    """Metadata that an exported model holds as JSON. Errors: ``ValueError`` where the parts do not fit together."""
 
     card: Card
     format: ExportFormat
@@ -31,9 +31,9 @@ class ExportCard:
     batch: int | None = None
     """Views that it takes at a time; None: any number."""
     options: dict[str, str] = field(default_factory=dict)
-    """What OpenVINO has to be told when it compiles the model, so that it computes in this precision."""
+    """Options with which OpenVINO compiles the model, so that it computes in this precision."""
     made_with: dict[str, str] = field(default_factory=dict)
-    """Versions of what exported it."""
+    """Versions of the packages that exported it."""
     digest: str = UNSEALED
     """SHA-256 of the whole model with `UNSEALED` in place of the digest."""
     version: int = EXPORT_VERSION
@@ -55,14 +55,14 @@ class ExportCard:
         return pre.frames, pre.crop, pre.crop
 
     def to_json(self) -> str:
-        """One line of ASCII, which every format can hold."""
+        """Returns the card as one line of ASCII, which every format can hold."""
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
         fields["card"] = json.loads(self.card.to_json())
         return json.dumps(fields)
 
     @classmethod
     def from_json(cls, text: str) -> ExportCard:
-        """The inverse of `to_json`. Errors: ``WeightsError`` for anything unknown, missing or out of range."""
+        """Makes a card of `to_json`'s text. Errors: ``WeightsError`` for anything unknown, missing or out of range."""
         try:
             version, kinds = ("version", "export", EXPORT_VERSION), {"options": dict, "made_with": dict}
             fields = check_fields(ExportCard, json.loads(text), version=version, kinds=kinds)

@@ -1,4 +1,4 @@
-"""Where an exported model keeps its card, in each of the three formats, and the seal over all of it.
+"""Reads the card of an exported model in each of the three formats, and checks the digest that seals the model.
 
 ``torch``: a ``.pt2`` file, a zip archive that `torch.export.save` wrote, with the card as one of its extra files.
 ``onnx``: one ``.onnx`` file, with the card in its metadata. ``openvino``: a folder with ``model.xml`` and
@@ -26,7 +26,7 @@ _ONNX_METADATA = 14  # number of the field in ONNX's ModelProto
 
 
 def format_of(path: Path | str) -> ExportFormat | None:
-    """The format of an exported model that the path names or would name; None for anything else."""
+    """Returns the format of an exported model with this path, there or not; None for anything else."""
     path = Path(path)
     if path.suffix.lower() in _SUFFIXES:
         return _SUFFIXES[path.suffix.lower()]
@@ -36,18 +36,18 @@ def format_of(path: Path | str) -> ExportFormat | None:
 
 
 def is_exported(path: Path | str) -> bool:
-    """Whether the path names an exported model, one with a card or a foreign one."""
+    """Whether the path names an exported model, with a card or without one."""
     return format_of(path) is not None
 
 
 def has_card(path: Path | str) -> bool:
-    """Whether there is an exported model that ``dualformer export`` wrote, and not a foreign one."""
+    """Whether there is an exported model that ``dualformer export`` wrote, and not one from elsewhere."""
     path = Path(path)
     return path.exists() and (kind := format_of(path)) is not None and _read_text(path, kind) is not None
 
 
 def read_export_card(path: Path | str, *, check: bool = True) -> ExportCard:
-    """The card of an exported model, after the seal was found whole; that takes a look at every byte.
+    """Reads the card of an exported model. With ``check`` it reads every byte and compares the digest.
 
     Errors: ``FileNotFoundError``; ``WeightsError`` for what is no exported model, has no card, lacks a part, or was
     changed after it was exported.
@@ -79,9 +79,9 @@ def read_export_card(path: Path | str, *, check: bool = True) -> ExportCard:
 
 
 def seal(path: Path, card: ExportCard) -> ExportCard:
-    """Gives a model that was just written its digest. The card is in it already, unsealed; a ``.pt2`` file gets it now.
+    """Writes the digest into a model that was just written, and returns its card as it is in the file.
 
-    Returns the card as it is in the file.
+    The model holds the card already, unsealed; a ``.pt2`` file gets it here.
     """
     text = card.to_json()
     if card.format == "torch":
@@ -101,12 +101,12 @@ def seal(path: Path, card: ExportCard) -> ExportCard:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of an exported model, all its parts together."""
+    """Returns the bytes of an exported model, all its parts together."""
     return path.stat().st_size if path.is_file() else sum((path / name).stat().st_size for name in (GRAPH, CONSTANTS))
 
 
 def parts(path: Path) -> tuple[Path, Path]:
-    """``model.xml`` and ``model.bin``. Errors: ``WeightsError`` that names the one that is missing."""
+    """Returns the paths of ``model.xml`` and ``model.bin``. Errors: ``WeightsError`` that names a missing one."""
     folder = _folder(path)
     for name in (GRAPH, CONSTANTS):
         if not (folder / name).is_file():
@@ -140,7 +140,7 @@ def _read_archive(path: Path) -> str | None:
 
 
 def _read_onnx(path: Path) -> str | None:
-    """The metadata without the rest of the file, which may be large, and without the package ``onnx``."""
+    """Reads the metadata without the rest of the file, which may be large, and without the package ``onnx``."""
     with path.open("rb") as file:
         if not path.stat().st_size:
             raise WeightsError(f"{path}: an empty file; get it anew")
@@ -156,9 +156,9 @@ def _read_onnx(path: Path) -> str | None:
 
 
 def _fields(data: mmap.mmap, position: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Start and end of every field with a length and the number ``wanted``, of a Protocol Buffers message.
+    """Yields start and end of every field with a length and the number ``wanted`` of a Protocol Buffers message.
 
-    Errors: ``IndexError`` or ``ValueError`` for what is none.
+    Raises ``IndexError`` or ``ValueError`` for what is none.
     """
     while position < end:
         tag, position = _varint(data, position)
@@ -200,7 +200,7 @@ def _read_xml(path: Path) -> str | None:
 
 
 def _digest(path: Path, kind: ExportFormat, text: str, digest: str) -> str:
-    """Of the model as it was before ``digest`` was written into it."""
+    """Returns the digest of the model as it was before ``digest`` was written into it."""
     if kind == "torch":
         try:
             with zipfile.ZipFile(path) as archive:
@@ -222,7 +222,7 @@ def _digest(path: Path, kind: ExportFormat, text: str, digest: str) -> str:
 
 
 def _archive_digest(archive: zipfile.ZipFile, text: str) -> str:
-    """Of the names and contents of all files in it but the card, and of the card's text."""
+    """Returns the digest of the names and contents of all files in it but the card, and of the card's text."""
     whole = hashlib.sha256()
     for name in sorted(archive.namelist()):
         if name.endswith(_EXTRA):

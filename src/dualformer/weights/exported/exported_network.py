@@ -1,48 +1,35 @@
-"""An exported model as a network: uint8 views in, logits out, whatever runs it."""
+"""Runs an exported model as a network: uint8 views in, logits out."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.exported.export_card import LONG_NAMES, ExportCard, ExportFormat, ExportPrecision
+from dualformer.weights.exported.export_card import LONG_NAMES, ExportCard
 from dualformer.weights.exported.exported_files import read_export_card
 from dualformer.weights.exported.runtime import Runtime, open_runtime
 
 
 class ExportedNetwork:
-    """Callable: uint8 views B T H W 3, any B → logits float32 B classes, on its device. Gives no gradients.
+    """Turns uint8 views B T H W 3, for any B, into logits float32 B classes, on its device. It gives no gradients.
 
-    The normalisation is part of the exported program: ``takes_views`` tells `view_probabilities` not to do it again.
+    The exported program normalises views itself: ``takes_views`` tells `view_probabilities` so.
     """
 
     takes_views = True
 
     def __init__(self, runtime: Runtime, about: ExportCard, *, name: str) -> None:
         self._runtime = runtime
-        self.about = about
-        self.name = name
-
-    @property
-    def card(self) -> Card:
-        return self.about.card
-
-    @property
-    def format(self) -> ExportFormat:
-        return self.about.format
-
-    @property
-    def precision(self) -> ExportPrecision:
-        return self.about.precision
+        self.name, self.about = name, about
+        self.card, self.format, self.precision = about.card, about.format, about.precision
 
     @property
     def device(self) -> torch.device:
         return self._runtime.device
 
     def check_precision(self, wanted: str | None) -> str:
-        """``float32``, ``bfloat16`` or ``int8``, what it computes in. Errors: ``ValueError`` if another is wanted."""
+        """Returns the type that it computes in, such as ``bfloat16``. Errors: ``ValueError`` if another is wanted."""
         own = LONG_NAMES[self.precision]
         if wanted not in (None, own):
             short = next((short for short, long in LONG_NAMES.items() if long == wanted), wanted)
@@ -57,7 +44,7 @@ class ExportedNetwork:
         return self._runtime.runs_on(device)
 
     def place(self, device: torch.device | str) -> None:
-        """Moves it. ``auto``: to the GPU where there is one that it runs on, else the CPU. Errors: ``ValueError``."""
+        """Moves it to a device; ``auto`` is a GPU where it runs on one, else the CPU. Errors: ``ValueError``."""
         if device == "auto":
             gpu = torch.device("cuda")
             device = gpu if torch.cuda.is_available() and self.runs_on(gpu) else "cpu"
@@ -70,9 +57,8 @@ class ExportedNetwork:
     def __call__(self, views: Tensor) -> Tensor:
         expected, shape = (*self.about.view, 3), tuple(views.shape)
         if views.dtype != torch.uint8 or len(shape) != 5 or shape[1:] != expected:
-            raise ValueError(
-                f"{self.name} takes uint8 views B {' '.join(map(str, expected))}, not {views.dtype} {shape}"
-            )
+            wanted = " ".join(map(str, expected))
+            raise ValueError(f"{self.name} takes uint8 views B {wanted}, not {views.dtype} {shape}")
         views = views.to(self.device)
         return torch.cat([self._logits(part) for part in views.split(self.about.batch or max(1, len(views)))])
 
@@ -85,10 +71,10 @@ class ExportedNetwork:
 def load_exported(
     path: Path | str, *, device: torch.device | str = "cpu", threads: int | None = None
 ) -> ExportedNetwork:
-    """An exported model, ready to run.
+    """Loads an exported model, ready to run.
 
-    ``device``: "auto" takes the GPU where there is one that it runs on. ``threads``: of a CPU; None: as many as
-    PyTorch uses. A program of PyTorch shares those of the process, and sets their number.
+    ``device``: as `ExportedNetwork.place` takes it. ``threads``: of a CPU; None: as many as PyTorch uses. A program of
+    PyTorch shares those of the process, and sets their number.
     Errors: ``FileNotFoundError``; ``WeightsError`` for what is no exported model, has no card, lacks a part or was
     changed after it was exported, and where the extra that runs it is not installed; ``ValueError`` for a device that
     it does not run on.

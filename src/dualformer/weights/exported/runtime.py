@@ -1,6 +1,6 @@
-"""Running programs of PyTorch, ONNX Runtime and OpenVINO: one tensor in, one tensor out.
+"""Runs exported programs with PyTorch, ONNX Runtime and OpenVINO: one tensor in, one tensor out.
 
-These know nothing of cards, and take exported models of any origin: a teacher may come from elsewhere.
+They need no card, and so may be of any origin, such as a teacher from elsewhere.
 """
 
 import importlib
@@ -34,9 +34,9 @@ class Runtime(ABC):
         self.device = torch.device("cpu")
         """Where inputs should lie, and outputs do."""
 
-    @abstractmethod
     def runs_on(self, device: torch.device) -> bool:
         """Whether `place` takes this device."""
+        return device.type == "cpu"
 
     def place(self, device: torch.device) -> None:
         """Moves it to a device that it runs on."""
@@ -45,7 +45,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def run(self, inputs: Tensor) -> Tensor:
-        """Of its ``dtype`` and ``shape``, on its device → what the model gives, on its device."""
+        """Returns the model's output for an input of its ``dtype`` and ``shape``; both lie on its device."""
 
 
 class Program(Runtime):
@@ -58,7 +58,7 @@ class Program(Runtime):
         inputs = [node for node in self._program.graph.nodes if node.op == "placeholder" and node.name in names]
         if len(inputs) != 1 or not isinstance(inputs[0].meta["val"], Tensor):
             raise WeightsError(f"{path}: it takes {len(names)} inputs, and here it is given clips only: export it so")
-        if self._program.graph_signature.buffers_to_mutate or any(map(_drops, self._program.graph.nodes)):
+        if self._program.graph_signature.buffers_to_mutate or any(map(_is_active_dropout, self._program.graph.nodes)):
             raise WeightsError(f"{path}: it was exported in training mode: call eval() on the model and export it anew")
         value = inputs[0].meta["val"]
         super().__init__(tuple(n if isinstance(n, int) else None for n in value.shape), value.dtype)
@@ -75,7 +75,7 @@ class Program(Runtime):
 
     @torch.no_grad()
     def run(self, inputs: Tensor) -> Tensor:
-        # As it was exported, which is no place for other number formats to come in.
+        # Autocast would change the precision that it was exported in.
         with torch.autocast(inputs.device.type, enabled=False):
             return self._run(inputs)
 
@@ -110,9 +110,8 @@ class Onnx(Runtime):
             errors.NoSuchFile,
             errors.NotImplemented,
         ) as error:
-            raise WeightsError(
-                f"{self._path}: ONNX Runtime cannot read it ({first_line(error)}); get it anew"
-            ) from error
+            reason = first_line(error)
+            raise WeightsError(f"{self._path}: ONNX Runtime cannot read it ({reason}); get it anew") from error
 
     def runs_on(self, device: torch.device) -> bool:
         there = self._runtime.get_available_providers()
@@ -129,7 +128,7 @@ class Onnx(Runtime):
 
 
 class OpenVino(Runtime):
-    """A model for OpenVINO, on the CPU. ``options`` are those that it is compiled with."""
+    """A model for OpenVINO, on the CPU. ``options``: OpenVINO's, to compile it with."""
 
     def __init__(self, path: Path, *, options: Mapping[str, str], threads: int | None = None) -> None:
         openvino = import_extra("openvino", path)
@@ -144,21 +143,16 @@ class OpenVino(Runtime):
         kind = inputs[0].get_element_type().get_type_name() if len(inputs) == 1 else ""
         if kind not in _OPENVINO_TYPES:
             raise WeightsError(f"{path}: it has {len(inputs)} inputs, and here it is given clips only: export it so")
-        shape = inputs[0].get_partial_shape()
-        super().__init__(
-            tuple(None if length.is_dynamic else length.get_length() for length in shape), _OPENVINO_TYPES[kind]
-        )
-
-    def runs_on(self, device: torch.device) -> bool:
-        return device.type == "cpu"
+        lengths = (None if n.is_dynamic else n.get_length() for n in inputs[0].get_partial_shape())
+        super().__init__(tuple(lengths), _OPENVINO_TYPES[kind])
 
     def run(self, inputs: Tensor) -> Tensor:
         outputs = self._compiled(inputs.contiguous().numpy())[0]
-        return torch.from_numpy(outputs.copy())  # its memory is that of the next answer
+        return torch.from_numpy(outputs.copy())  # the next run overwrites its memory
 
 
 def open_runtime(path: Path, *, options: Mapping[str, str] | None = None, threads: int | None = None) -> Runtime:
-    """The runtime for an exported model, by the format that its name tells.
+    """Opens an exported model in the runtime of its format.
 
     ``threads``: of a CPU (None: as many as PyTorch uses); PyTorch's own programs share those of the process.
     Errors: ``WeightsError`` for what cannot be read, takes several inputs, or needs an extra that is not installed.
@@ -172,7 +166,7 @@ def open_runtime(path: Path, *, options: Mapping[str, str] | None = None, thread
 
 
 def import_extra(module: str, path: Path | str) -> Any:
-    """A module of the extra for exported models. Errors: ``WeightsError`` with the command that installs it."""
+    """Imports a module of the extra ``export``. Errors: ``WeightsError`` with the command that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -197,8 +191,8 @@ def _load_program(path: Path) -> torch.export.ExportedProgram:
         log.disabled = was
 
 
-def _drops(node: torch.fx.Node) -> bool:
-    """Whether it is dropout that drops."""
+def _is_active_dropout(node: torch.fx.Node) -> bool:
+    """Whether it is dropout in training mode."""
     name = str(node.target)
     return name.startswith("aten.native_dropout") or (
         name.startswith("aten.dropout") and len(node.args) > 2 and node.args[2] is True

@@ -8,7 +8,7 @@ import torch
 from made_exports import LABELS, PRE, WAYS, Made, card_of, noise, small_network
 
 from dualformer.datasets.rendered_scene import ALL
-from dualformer.export.accuracy_change import compare_accuracy
+from dualformer.export.export_comparison import TOLERANCES, compare_accuracy, compare_logits
 from dualformer.export.export_data import Clips, clips_of_files, open_export_data, rendered_clips
 from dualformer.export.export_weights import (
     ExportError,
@@ -17,7 +17,6 @@ from dualformer.export.export_weights import (
     default_output_path,
     export_weights,
 )
-from dualformer.export.parity import TOLERANCES, compare
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
@@ -102,13 +101,13 @@ def test_the_weights_are_left_as_they_were(made: Made) -> None:
 def test_differences_are_the_largest_ones() -> None:
     reference = torch.tensor([[4.0, -8.0], [1.0, 1.5]])
     wrong = torch.tensor([[4.0, -7.5], [1.25, 1.0]])
-    [row] = compare(lambda views: wrong[views[:, 0, 0, 0, 0].long()], _numbered(2), reference, batches=[1])
+    [row] = compare_logits(lambda views: wrong[views[:, 0, 0, 0, 0].long()], _numbered(2), reference, batches=[1])
     assert (row.logits, row.relative, row.agreement) == (0.5, 0.0625, 0.5)
     assert row.probabilities == pytest.approx(float((wrong.softmax(1) - reference.softmax(1)).abs().max()), abs=1e-6)
-    [row] = compare(lambda views: wrong, _numbered(2), reference, batches=[2], multi_label=True)
+    [row] = compare_logits(lambda views: wrong, _numbered(2), reference, batches=[2], multi_label=True)
     assert row.agreement == 1.0
     broken = torch.full((2, 2), torch.nan)
-    [row] = compare(lambda views: broken, _numbered(2), reference, batches=[2])
+    [row] = compare_logits(lambda views: broken, _numbered(2), reference, batches=[2])
     assert row.relative == float("inf")
 
 
