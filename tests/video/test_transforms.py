@@ -164,7 +164,7 @@ def test_views_are_their_parts(clips: int, crops: int, encode: Encode) -> None:
 def test_short_video_repeats_its_last_frame_and_says_so_once(encode: Encode, caplog: pytest.LogCaptureFixture) -> None:
     from dualformer.video import clip_reader
 
-    clip_reader._told_short.value = False
+    clip_reader._warned_short.value = False
     path, pre = encode("a.mp4", 5), kinetics(8, 2, 24)
     view = read_views(path, pre)[0]
     read_training_clip(path, pre, np.random.default_rng(0), Augmentation(flip=0))

@@ -165,9 +165,7 @@ class MotionClass:
     def of(cls, name: str) -> MotionClass:
         directions = name.split("-")
         return cls(
-            vertical=directions[0] in _AXES[1],
-            forward=directions[0] in ("right", "down"),
-            strokes=len(directions),
+            vertical=directions[0] in _AXES[1], forward=directions[0] in ("right", "down"), strokes=len(directions)
         )
 
 

@@ -86,11 +86,7 @@ def _thinned(
 
 
 def write_labelled_video(
-    timeline: Timeline,
-    path: Path,
-    *,
-    fps: float | None = None,
-    progress: Callable[[float, float], None] | None = None,
+    timeline: Timeline, path: Path, *, fps: float | None = None, progress: Callable[[float, float], None] | None = None
 ) -> None:
     """Writes the timeline's video with its labels burnt in, as MP4 without sound.
 

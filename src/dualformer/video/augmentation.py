@@ -1,6 +1,6 @@
-"""How training clips are varied, as data. ``pixel_augment`` and ``transforms`` carry it out.
+"""The settings of augmentation, which ``pixel_augment`` and ``transforms`` carry out.
 
-Everything is off but what the paper does: random resized crops, and mirroring.
+By default only the paper's are on: random resized crops, and mirroring.
 """
 
 import re
@@ -30,7 +30,7 @@ class RandAugment:
 
     @classmethod
     def parse(cls, text: str) -> "RandAugment":
-        """From ``9x2`` (magnitude and number) or ``9x2x0.5`` (and standard deviation); else ``ValueError``."""
+        """Parses ``9x2`` (magnitude and number) or ``9x2x0.5`` (and standard deviation); else ``ValueError``."""
         number = r"(\d+(?:\.\d+)?)"
         found = re.fullmatch(rf"{number}x(\d+)(?:x{number})?", text.strip())
         if not found:
@@ -43,7 +43,7 @@ class RandAugment:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What is drawn for every clip, the same for all its frames.
+    """Augmentation, drawn for every clip, the same for all its frames.
 
     Raises ``ValueError`` where a value is out of range.
     """
@@ -51,16 +51,16 @@ class Augmentation:
     flip: float
     """Probability of mirroring a clip."""
     area: tuple[float, float] = (0.08, 1.0)
-    """Smallest and largest part of the frame that a random crop takes."""
+    """Smallest and largest share of the frame's area in a random crop."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Narrowest and widest crop, width over height."""
     scale_jitter: tuple[int, int] | None = None
-    """In place of such crops: a square out of a frame whose short side is resized to this range of pixels."""
+    """In place of random resized crops: squares of frames whose short side is resized to this range of pixels."""
     colour_jitter: float = 0.0
-    """Largest change of brightness, contrast and saturation, as part of what they are."""
+    """Largest relative change of brightness, contrast and saturation."""
     randaugment: RandAugment | None = None
     erasing: float = 0.0
-    """Probability of putting noise in place of a box, the same in all frames."""
+    """Probability of replacing a box, the same in all frames, by noise."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "erasing"):
@@ -94,7 +94,7 @@ class Augmentation:
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, ready for JSON."""
+        """Returns plain numbers and lists, ready for JSON."""
         return asdict(self)
 
 

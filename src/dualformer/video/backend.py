@@ -1,7 +1,7 @@
-"""What decodes, and its version, which belongs to every result: frames differ between decoders.
+"""Chooses the decoder, and names its version, which every result records: frames differ between decoders.
 
-The environment variable ``DUALFORMER_DECODER`` chooses it, so that the choice reaches every process that a run starts.
-Nothing is decoded by another than the chosen one, but for images, which PyAV reads.
+The environment variable ``DUALFORMER_DECODER`` chooses it, for all processes of a run. Images are always decoded by
+PyAV.
 """
 
 import os
@@ -18,11 +18,11 @@ Backend = Literal["pyav", "torchcodec"]
 
 
 class DecoderMissingError(DualFormerError):
-    """The decoder that was asked for cannot be imported. The message says how to get it."""
+    """The chosen decoder cannot be imported. The message says how to install it."""
 
 
 def chosen_backend() -> Backend:
-    """``pyav`` unless ``DUALFORMER_DECODER`` says otherwise; ``ValueError`` where that names no decoder."""
+    """Returns what ``DUALFORMER_DECODER`` says, ``pyav`` by default. Raises ``ValueError`` for another name."""
     name = os.environ.get(DECODER_VARIABLE, "").strip().lower() or "pyav"
     for known in get_args(Backend):
         if name == known:
@@ -33,7 +33,7 @@ def chosen_backend() -> Backend:
 
 
 def import_torchcodec() -> ModuleType:
-    """Raises :class:`DecoderMissingError` where it is not there, or does not find FFmpeg's libraries."""
+    """Imports torchcodec. Raises :class:`DecoderMissingError` where it is missing, or does not find FFmpeg."""
     try:
         import torchcodec  # type: ignore[import-not-found]  # optional, beside FFmpeg's libraries
         import torchcodec.decoders  # type: ignore[import-not-found]
@@ -47,8 +47,8 @@ def import_torchcodec() -> ModuleType:
 
 
 def decoder() -> str:
-    """``PyAV 18.1.0, FFmpeg 8.1.2``; FFmpeg is the one inside PyAV. With torchcodec, ``torchcodec 0.13.0, FFmpeg 7.1
-    (images: PyAV 18.1.0, FFmpeg 8.1.2)``, where the first FFmpeg is the machine's.
+    """Returns the chosen decoder with versions: ``PyAV 18.1.0, FFmpeg 8.1.2``, the FFmpeg inside PyAV; or
+    ``torchcodec 0.13.0, FFmpeg 7.1 (images: PyAV 18.1.0, FFmpeg 8.1.2)``, where the first FFmpeg is the machine's.
 
     Raises as `chosen_backend` and `import_torchcodec` do.
     """

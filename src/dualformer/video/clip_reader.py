@@ -1,6 +1,6 @@
-"""A file in, clips out: sampling, decoding and cutting tied together. What everything that reads videos calls.
+"""Reads clips of video files: samples, decodes and crops frames. Everything that reads videos calls it.
 
-Frames are cut (training) or shrunk (test) as they are decoded, so that memory follows the clip's size, not the file's.
+Frames are cropped (training) or resized (test) as they are decoded, so that memory depends on the clip, not the file.
 """
 
 import logging
@@ -24,17 +24,17 @@ from dualformer.video.sampling import covering_clips, even_clips, is_short, rand
 from dualformer.video.transforms import Crop, crop_views, cut, draw_crop, resize_and_flip, resize_short_side
 
 _log = logging.getLogger("dualformer")
-_SHRINK_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
-_told_short = multiprocessing.Value("b", False)  # shared with loader workers that are forked
+_RESIZE_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
+_warned_short = multiprocessing.Value("b", False)  # shared with loader workers that are forked
 
 
 class TrainingClip(NamedTuple):
-    """A clip as it is trained on: uint8 (T, crop, crop, 3). Mirrored, it may belong to another class."""
+    """A training clip, uint8 (T, crop, crop, 3). If it is mirrored, it may belong to another class."""
 
     frames: Tensor
     mirrored: bool
     box: tuple[float, float, float, float]
-    """Where it was cut from: top, left, height and width as parts of the frame's."""
+    """The crop: top, left, height and width as fractions of the frame's."""
     times: NDArray[np.float64]
     """(T,): seconds of its frames from the first one of the video."""
 
@@ -48,7 +48,7 @@ def read_training_clip(
     threads: int | None = None,
     fps: float | None = None,
 ) -> TrainingClip:
-    """One randomly placed and augmented clip of a file.
+    """Returns a randomly placed and augmented clip of a file.
 
     ``rng`` decides everything: the same state gives the same clip. Draws the start first, then the crop, then the flip,
     then what changes the pixels. ``fps`` is the rate of a folder of frames.
@@ -76,7 +76,7 @@ def make_training_clip(
     rng: np.random.Generator,
     augmentation: Augmentation,
 ) -> TrainingClip:
-    """Second half of :func:`read_training_clip`: cut, resize, flip and change frames (number, (H, W, 3)) in order.
+    """Crops, resizes, flips and augments decoded frames (number, (H, W, 3)), for `read_training_clip`.
 
     ``indices`` are the frames of the clip, ``times`` the seconds of all frames of the video.
     """
@@ -108,7 +108,7 @@ def read_views(
     threads: int | None = None,
     fps: float | None = None,
 ) -> Tensor:
-    """Test views of a file, uint8 (clips·crops, T, crop, crop, 3): clips spread evenly, each with 1 or 3 crops.
+    """Returns test views of a file, uint8 (clips·crops, T, crop, crop, 3): clips spread evenly, each with 1 or 3 crops.
 
     Ordered clip by clip: view c·crops + k is crop k of clip c. One pass over the file serves all of them. ``fps`` is
     the rate of a folder of frames.
@@ -120,7 +120,7 @@ def read_views(
 def views_from_reader(
     reader: FrameReader, path: str | Media, pre: Preprocessing, *, clips: int = 1, crops: int = 1
 ) -> Tensor:
-    """What `read_views` gives, of a file that is open."""
+    """Returns the test views of an open file, as `read_views`."""
     try:
         small, places = _even_frames(path, reader, pre, clips)
     except FrameCountError:
@@ -133,8 +133,8 @@ def views_from_reader(
 def read_covering_clips(
     path: str | Media, pre: Preprocessing, *, at_once: int = 1, threads: int | None = None, fps: float | None = None
 ) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
-    """All of a video clip after clip, its frames uncut: uint8 (n, T, h, w, 3) with a short side of ``pre.resize``, n at
-    most ``at_once``, and the seconds of its frames (n, T). The clips leave no gap between them (`covering_clips`).
+    """Yields clips that cover a video (`covering_clips`), uncropped: uint8 (n, T, h, w, 3) with a short side of
+    ``pre.resize``, n at most ``at_once``, and the seconds of their frames (n, T).
     """
     with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
         done = -1.0
@@ -145,7 +145,7 @@ def read_covering_clips(
                 return
             unique, places = np.unique(clips, return_inverse=True)
             try:
-                small = torch.cat(list(_shrunk(reader.frames(unique), pre)))
+                small = torch.cat(list(_resized(reader.frames(unique), pre)))
             except FrameCountError:
                 continue  # the reader has counted its frames meanwhile
             times = reader.times[clips]
@@ -154,12 +154,12 @@ def read_covering_clips(
 
 
 def warn_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocessing) -> None:
-    """Warn that a video does not fill a clip: once, whichever of a run's processes meets the first one."""
-    if not _told_short.value and is_short(times, pre):
-        with _told_short.get_lock():
-            if _told_short.value:
+    """Warns once, over all processes of a run, that a video is shorter than a clip."""
+    if not _warned_short.value and is_short(times, pre):
+        with _warned_short.get_lock():
+            if _warned_short.value:
                 return
-            _told_short.value = True
+            _warned_short.value = True
         rate = "" if pre.fps is None else f" at {pre.fps:g} fps"
         _log.warning(
             "%s: %d frames are shorter than a clip of %d frames × stride %d%s: its last frame is repeated (said once)",
@@ -168,17 +168,17 @@ def warn_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocess
 
 
 def _even_frames(path: str | Media, reader: FrameReader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:
-    """Every frame that the clips need, once and shrunk (n, h, w, 3), and which of them each place shows (clips·T,)."""
+    """Returns the distinct frames of evenly spread clips, resized (n, h, w, 3), and their indices (clips·T,)."""
     warn_if_short(path, reader.times, pre)
     unique, places = np.unique(even_clips(reader.times, pre, clips), return_inverse=True)
-    return torch.cat(list(_shrunk(reader.frames(unique), pre))), torch.from_numpy(places.reshape(-1))
+    return torch.cat(list(_resized(reader.frames(unique), pre))), torch.from_numpy(places.reshape(-1))
 
 
-def _shrunk(frames: Iterator[tuple[int, Tensor]], pre: Preprocessing) -> Iterator[Tensor]:
+def _resized(frames: Iterator[tuple[int, Tensor]], pre: Preprocessing) -> Iterator[Tensor]:
     block: list[Tensor] = []
     for _, frame in frames:
         block.append(frame)
-        if len(block) * frame.numel() >= _SHRINK_AT_ONCE:
+        if len(block) * frame.numel() >= _RESIZE_AT_ONCE:
             yield resize_short_side(torch.stack(block), pre.resize)
             block = []
     if block:

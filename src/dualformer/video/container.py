@@ -1,11 +1,8 @@
-"""Opens a file with FFmpeg, finds its video stream, and names what is wrong with it.
+"""Opens a file with FFmpeg, finds its video stream, and reports what is wrong with it.
 
-An image is opened like a video, and has one frame: pictures that cameras append to it (previews, depth, gain maps) are
-left out.
-
-Settings here are answers to known faults, not taste: titles in Latin-1 must not stop a file from opening, one decoding
-thread inside loader workers (FFmpeg's threads beside torch's workers are a known hang), and FFmpeg's log level is never
-touched (with frame threads and an early exit that deadlocks).
+An image is opened like a video of one frame; pictures that cameras append to it (previews, depth, gain maps) are left
+out. Settings work around known faults: titles in Latin-1 must not stop a file from opening; loader workers decode on
+one thread (FFmpeg's threads beside torch's workers can hang); FFmpeg's log level stays (changing it can deadlock).
 """
 
 import gc
@@ -48,7 +45,7 @@ class VideoError(DualFormerError):
 
 
 class FrameCountError(VideoError):
-    """Another number of frames decodes than the packets of the file promise; the reader has counted them meanwhile."""
+    """The file holds another number of frames than its packets promise; the reader has counted them by now."""
 
 
 class FileLimitError(VideoError):
@@ -242,7 +239,7 @@ def ffmpeg_reason(error: av.error.FFmpegError) -> str:
 
 
 def demux(video: OpenVideo) -> Iterator[av.packet.Packet]:
-    """Yields the packets that hold data (empty ones mark dropped frames in AVI, and the end); of an image only one."""
+    """Yields the packets that hold data (empty ones mark dropped frames in AVI, and the end); one of an image."""
     packets = _demux(video)
     return packets if video.limits is None else _enforce_limits(video.limits, packets, video)
 
@@ -294,7 +291,7 @@ def _is_jpeg(media: Media) -> bool:
 
 
 def _has_jpeg_end(data: bytes) -> bool:
-    """Whether a JPEG's end marker follows its picture; FFmpeg does not mind if some of the picture is missing.
+    """Returns whether a JPEG's end marker follows its picture; FFmpeg does not report a truncated one.
 
     Markers before the picture are those of previews inside its header. The picture itself never looks like a marker.
     A header that cannot be followed is left to the decoder.
@@ -309,7 +306,7 @@ def _has_jpeg_end(data: bytes) -> bool:
 
 
 def _has_jpeg_in_tiff(media: Media) -> bool:
-    """Whether a TIFF's first image is compressed as JPEG, which FFmpeg decodes to black without a word."""
+    """Returns whether a TIFF's first image is compressed as JPEG, which FFmpeg decodes to black without an error."""
     compression, jpeg = 259, (6, 7)
     try:
         with media.open("rb") as file:

@@ -42,6 +42,14 @@ def is_frame_pattern(path: Path) -> bool:
     return is_image(path) and len(FRAME_NUMBER.findall(path.name)) == 1
 
 
+def frame_name_regex(pattern: str) -> re.Pattern[str]:
+    """Returns an expression for the names that a pattern of numbered images stands for; its group 1 is the number."""
+    place = FRAME_NUMBER.search(pattern)
+    assert place is not None
+    digits = f"\\d{{{int(place[1])},}}" if place[1] else "\\d+"
+    return re.compile(f"{re.escape(pattern[: place.start()])}({digits}){re.escape(pattern[place.end() :])}")
+
+
 def is_media(path: Path) -> bool:
     """Returns whether the name is a video's or an image's. Hidden files never are."""
     known = is_image(path) or path.suffix.lower() in VIDEO_EXTENSIONS

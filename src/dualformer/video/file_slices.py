@@ -1,6 +1,6 @@
-"""Videos that have no file of their own: a piece of a larger file, as is a member of a tar file.
+"""Videos that are slices of a larger file, such as members of a tar file; they are read wherever a path is.
 
-A piece is read wherever a path is. It is called by a path, as if the larger file were a folder: ``a.tar/000001.mp4``.
+A slice is named by a path, as if the larger file were a folder: ``a.tar/000001.mp4``.
 Imports nothing heavy.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from dualformer.video.file_formats import FRAME_NUMBER, is_frame_pattern
+from dualformer.video.file_formats import frame_name_regex, is_frame_pattern
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,41 +19,37 @@ class FileSlice(ABC):
     """``size`` bytes that are a video, an image, or the frames of a video one behind the other, as tar members."""
 
     path: Path
-    """What to call it. The end of the name tells what is in it, as that of a file does: ``…/000001.%05d.jpg`` for
-    frames."""
+    """Its name, whose extension tells its format, as that of a file does: ``…/000001.%05d.jpg`` for frames."""
     size: int
 
     @abstractmethod
     def open_unbuffered(self) -> "SliceReader":
-        """Its bytes, without a buffer. ``FileNotFoundError`` where the larger file is gone."""
+        """Opens its bytes without a buffer. Raises ``FileNotFoundError`` where the larger file is gone."""
 
     def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader:
-        """As `Path.open`: a file that holds nothing else."""
+        """Opens it as `Path.open` does: a file that holds nothing else."""
         return io.BufferedReader(self.open_unbuffered())
 
     def __str__(self) -> str:
         return str(self.path)
 
     def frames(self) -> "list[FileSlice]":
-        """Of a piece whose ``path`` is a pattern: the images in the order of their numbers, each a piece."""
-        assert is_frame_pattern(self.path)
+        """Returns the images of a slice whose ``path`` is a pattern, in the order of their numbers, each a slice."""
         with self.open() as file, tarfile.open(fileobj=file, mode="r:") as members:
             found = [
                 _Part(path=self.path.parent / m.name, size=m.size, whole=self, offset=m.offset_data) for m in members
             ]
-        place = FRAME_NUMBER.search(self.path.name)
-        assert place is not None
-        before, after = place.start(), len(self.path.name) - place.end()
-        return sorted(found, key=lambda part: int(part.path.name[before : len(part.path.name) - after]))
+        number = frame_name_regex(self.path.name)
+        return sorted(found, key=lambda part: int(number.sub(r"\1", part.path.name)))
 
 
 Media = Path | FileSlice
-"""Where a video is."""
+"""Where a video is: a file, or a slice of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalFileSlice(FileSlice):
-    """A piece of a file on this machine, from byte ``offset`` on."""
+    """A slice of a file on this machine, from byte ``offset`` on."""
 
     file: Path
     offset: int
@@ -67,7 +63,7 @@ class LocalFileSlice(FileSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class _Part(FileSlice):
-    """A piece of a piece."""
+    """A part of a slice."""
 
     whole: FileSlice
     offset: int
@@ -119,18 +115,18 @@ class SliceReader(io.RawIOBase):
 
 
 def media_path(media: Media) -> Path:
-    """Its file, or what a piece is called."""
+    """Returns the path of a file, or the name of a slice."""
     return media if isinstance(media, Path) else media.path
 
 
 def is_frame_folder(media: Media) -> bool:
-    """Whether it is a folder of numbered images, named by their pattern, and not a file of its own.
+    """Returns whether it is a folder of numbered images, named by their pattern.
 
-    A file that is really called so is that file, or its name would make us read others.
+    A file of that name is a file, or its name would make us read others.
     """
     return is_frame_pattern(media_path(media)) and not (isinstance(media, Path) and media.is_file())
 
 
 def media_size(media: Media) -> int:
-    """Bytes. ``FileNotFoundError`` for a file that is not there."""
+    """Returns its size in bytes. Raises ``FileNotFoundError`` for a file that is not there."""
     return media.stat().st_size if isinstance(media, Path) else media.size

@@ -1,4 +1,4 @@
-"""Decoded frames to RGB pictures: colours, one size for the whole video, upright."""
+"""Converts decoded frames to RGB: upright, of one size for the whole video."""
 
 import logging
 from collections.abc import Callable
@@ -69,7 +69,7 @@ class FrameConverter:
         return picture
 
     def _orientation_of(self, frame: av.video.frame.VideoFrame) -> tuple[int, bool]:
-        """That of each frame for itself, so that frames are the same in whatever order they are read."""
+        """Returns the orientation of the frame itself, so that the order of reading does not matter."""
         before, self._rotation = self._rotation, frame.rotation
         try:
             self._orientation = orientation_in(side_data(frame))

@@ -1,7 +1,7 @@
-"""Folders of numbered images that are a video together, named by a pattern: ``clip/img_%05d.jpg``.
+"""Finds the images of frame folders, which are named by a pattern: ``clip/img_%05d.jpg``.
 
-The frames are those that are there, in the order of their numbers, from whichever number is the lowest; a number that
-is left out makes the folder a bad file. Imports no torch, like ``sequential``.
+The frames are the images in the order of their numbers, from the lowest number on; a gap in the numbers is an error.
+Imports no torch, like ``sequential_decoding``.
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dualformer.video.container import VideoError
-from dualformer.video.file_formats import FRAME_NUMBER, is_frame_pattern, is_image
+from dualformer.video.file_formats import FRAME_NUMBER, frame_name_regex, is_frame_pattern, is_image
 from dualformer.video.file_slices import Media, media_path
 from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
@@ -21,9 +21,9 @@ _BRACES = re.compile(r"\{(?:i|idx)?:?(?:0?(\d+))?d?\}")
 
 
 def parse_frame_pattern(text: str) -> str:
-    """``img_%05d.jpg`` for it and for ``img_{:05d}.jpg``, as other code writes it.
+    """Returns ``img_%05d.jpg`` for itself and for ``img_{:05d}.jpg``.
 
-    Raises ``ValueError`` for what names no numbered images.
+    Raises ``ValueError`` for text that is no pattern of numbered images.
     """
     name = _BRACES.sub(lambda m: f"%0{int(m[1])}d" if m[1] else "%d", text)
     if "/" in name or "\\" in name or not is_frame_pattern(Path(name)):
@@ -32,13 +32,13 @@ def parse_frame_pattern(text: str) -> str:
 
 
 def frame_files(pattern: Path) -> list[Path]:
-    """The images of a pattern in the order of their numbers.
+    """Returns the images of a pattern in the order of their numbers.
 
-    Raises ``FileNotFoundError`` without the folder, :class:`VideoError` without an image or where a number is left out.
+    Raises ``FileNotFoundError`` without the folder, :class:`VideoError` without an image or where a number is missing.
     """
     if not pattern.parent.is_dir():
         raise FileNotFoundError(f"no such folder of frames: {pattern.parent}")
-    named = _matching(pattern.name)
+    named = frame_name_regex(pattern.name)
     with os.scandir(pattern.parent) as entries:
         found = {int(match[1]): entry.name for entry in entries if (match := named.fullmatch(entry.name))}
     if not found:
@@ -51,14 +51,14 @@ def frame_files(pattern: Path) -> list[Path]:
 
 
 def frame_images(pattern: Media) -> Sequence[Media]:
-    """The same for a pattern that may stand for a piece."""
+    """Returns the images of a pattern, as `frame_files`, or of a slice."""
     return frame_files(pattern) if isinstance(pattern, Path) else pattern.frames()
 
 
 def find_frame_pattern(folder: Path) -> Path:
-    """The pattern of the numbered images in a folder, by looking into it.
+    """Returns the pattern of the numbered images in a folder.
 
-    Raises :class:`VideoError` where it has none, or several that could be meant.
+    Raises :class:`VideoError` where there is none, or more than one.
     """
     patterns: set[str] = set()
     with os.scandir(folder) as entries:
@@ -78,9 +78,9 @@ def find_frame_pattern(folder: Path) -> Path:
 
 
 def decode_frame_folder(pattern: Media) -> VideoInfo:
-    """What `decode_all` says of a file, of a folder of frames: every image is decoded.
+    """Decodes every image of a frame folder, and describes it as `decode_all` describes a file, with a rate of 0.
 
-    The rate is 0, as images do not tell it. Raises :class:`VideoError` for the first image that does not decode, has
+    Raises :class:`VideoError` for the first image that does not decode, has
     another size than the first, or is no image.
     """
     files = frame_images(pattern)
@@ -95,13 +95,6 @@ def decode_frame_folder(pattern: Media) -> VideoInfo:
 
 
 def frame_size_error(pattern: Media, file: Media, size: tuple[int, int], first: tuple[int, int]) -> VideoError:
-    """The error for a frame of another (width, height) than the first."""
+    """Returns the error for a frame of another (width, height) than the first."""
     name = media_path(file).name
     return VideoError(pattern, f"{name} has {size[0]}x{size[1]} pixels, the first frame {first[0]}x{first[1]}")
-
-
-def _matching(name: str) -> re.Pattern[str]:
-    place = FRAME_NUMBER.search(name)
-    assert place is not None
-    digits = f"\\d{{{int(place[1])},}}" if place[1] else "\\d+"
-    return re.compile(f"{re.escape(name[: place.start()])}({digits}){re.escape(name[place.end() :])}")

@@ -1,4 +1,4 @@
-"""The packets of a file, and the list of its frames that they promise: found without decoding any of them."""
+"""Lists the packets of a file, and the frames that they promise, without decoding."""
 
 from array import array
 from dataclasses import dataclass
@@ -10,25 +10,23 @@ from numpy.typing import NDArray
 from dualformer.video.container import OpenVideo, VideoError, demux
 
 NO_TIME = np.iinfo(np.int64).min
-"""Stands for the time of a packet that has none, as it does inside FFmpeg."""
-_AROUND_A_PACKET = 640  # bytes that one takes besides its content, more than many a packet of a small video holds
+"""Stands for a missing time, as inside FFmpeg."""
+_PACKET_OVERHEAD = 640  # bytes of a packet besides its content
 _HIDDEN_FRAMES = {"vp8"}  # packets that show no frame, with times like any other
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PacketTable:
-    """The packets of a file in the order that they are stored in, P of them. An hour of video has a hundred thousand:
-    these are arrays, which take a few bytes for each.
-    """
+    """The P packets of a file in stored order, as arrays: an hour of video has a hundred thousand."""
 
     pts: NDArray[np.int64]
-    """(P,): when each is shown, in ticks, or `NO_TIME`."""
+    """(P,): presentation times in ticks, or `NO_TIME`."""
     dts: NDArray[np.int64]
-    """(P,): when each is decoded."""
+    """(P,): decoding times."""
     keys: NDArray[np.int64]
-    """Which of them are key frames."""
+    """The indices of key frames."""
     hidden: NDArray[np.bool_]
-    """(P,): those that an edit list leaves out."""
+    """(P,): whether an edit list hides the packet."""
     tick: float
     """Seconds."""
 
@@ -38,11 +36,11 @@ class FrameTable:
     """The N frames of a file in display order."""
 
     pts: NDArray[np.int64]
-    """(N,): when each is shown, in ticks."""
+    """(N,): presentation times in ticks."""
     place: NDArray[np.int64]
-    """(N,): which packet it is stored in."""
+    """(N,): the index of each frame's packet."""
     stored: NDArray[np.int64]
-    """(P,): when each packet's frame is shown, in ticks, hidden ones among them."""
+    """(P,): presentation times of all packets, hidden ones included."""
     tick: float
     """Seconds."""
 
@@ -53,7 +51,7 @@ class FrameTable:
 
 
 def read_packets(video: OpenVideo, *, keep: int) -> tuple[PacketTable, list[av.packet.Packet] | None]:
-    """One pass over a freshly opened file, and the packets themselves if they take no more than ``keep`` bytes."""
+    """Reads all packets of a freshly opened file; returns them, too, if they take no more than ``keep`` bytes."""
     pts, dts, keys, hidden = array("q"), array("q"), array("q"), array("b")
     kept: list[av.packet.Packet] | None = []
     size = 0
@@ -63,7 +61,7 @@ def read_packets(video: OpenVideo, *, keep: int) -> tuple[PacketTable, list[av.p
         pts.append(NO_TIME if packet.pts is None else packet.pts)
         dts.append(NO_TIME if packet.dts is None else packet.dts)
         hidden.append(packet.is_discard)
-        size += packet.size + _AROUND_A_PACKET
+        size += packet.size + _PACKET_OVERHEAD
         if kept is not None and size <= keep:
             kept.append(packet)
         else:
@@ -81,7 +79,7 @@ def read_packets(video: OpenVideo, *, keep: int) -> tuple[PacketTable, list[av.p
 
 
 def build_frame_table(packets: PacketTable, video: OpenVideo) -> FrameTable | None:
-    """The frames, where the packets' times can be believed; None where only decoding tells."""
+    """Returns the frames where the packets' times can be relied on; None where only decoding tells."""
     codec = video.codec
     avi = video.container.format.name == "avi"  # stores no display times: fine unless frames are reordered
     pts = packets.pts

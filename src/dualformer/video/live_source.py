@@ -1,6 +1,6 @@
-"""Sources that go on: cameras, URLs, pipes, and files played as if they were such.
+"""Opens live sources: cameras, URLs, pipes, and files played like them.
 
-FFmpeg is told how long it may wait, and a pipe is never waited for without an end, so that whoever reads can stop.
+Every wait has a timeout, so that a reader can always be stopped.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ Kind = Literal["camera", "url", "pipe", "file"]
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _POLL = 0.1
-"""Seconds after which a reader of a pipe looks whether it is to stop."""
+"""Seconds between checks of a silent pipe whether to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSource:
-    """Where frames come from."""
+    """The source of a stream."""
 
     kind: Kind
     name: str
     """As FFmpeg opens it; ``-`` for standard input."""
     device: str | None = None
-    """FFmpeg's name for what reads cameras."""
+    """FFmpeg's input format for a camera."""
 
     @classmethod
     def parse(cls, text: str | Path) -> StreamSource:
-        """``camera:0`` or ``/dev/video0``; ``rtsp://…`` or another URL; ``-`` for standard input; a named pipe; a file.
+        """Parses ``camera:0`` or ``/dev/video0``; a URL; ``-`` for standard input; a named pipe; a file.
 
         On macOS and Windows the camera is a number or a name that FFmpeg knows. Raises ``FileNotFoundError`` for what
         is none of these.
@@ -62,7 +62,7 @@ class StreamSource:
 
     @property
     def ends(self) -> bool:
-        """Whether it is over when it ends. Others are lost, and may come back."""
+        """Whether the end of the data is the end of the stream. Other sources are lost, and may come back."""
         return self.kind == "file" or self.name == "-"
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ def _camera(which: str) -> StreamSource:
 
 
 class LiveVideo:
-    """An open source: its packets as they come, and its decoder. Close it, in the thread that reads it.
+    """An open source with its packets and its decoder. Close it in the thread that reads it.
 
     ``timeout``: seconds to wait for an answer, and for data. ``stopped`` is asked while a pipe is silent. ``options``:
     for FFmpeg, such as ``{"video_size": "640x480"}`` of a camera.
@@ -122,7 +122,7 @@ class LiveVideo:
             )
         except (av.error.FFmpegError, OSError) as error:
             self._close_pipe()
-            raise VideoError(str(source), f"it cannot be opened ({_says(error)})") from error
+            raise VideoError(str(source), f"it cannot be opened ({_reason(error)})") from error
         assert isinstance(container, av.container.InputContainer)
         self.container = container
         try:
@@ -139,18 +139,18 @@ class LiveVideo:
         self.codec.thread_type = "SLICE"  # type: ignore[assignment]  # the setter takes names
         self.tick = float(self.stream.time_base or 0)
         self.rate = float(self.stream.average_rate or self.stream.guessed_rate or 0) or 25.0
-        """Frames a second, as the source says."""
+        """Frames a second, by the source's header."""
         self.is_finite = source.kind == "url" and self.container.duration is not None
-        """Whether it is a film at a URL, which is over when it ends."""
+        """Whether it is a recorded video at a URL, which ends."""
 
     def packets(self) -> Iterator[av.packet.Packet]:
-        """Packets with data in them, until the source ends. Raises ``VideoError`` where it breaks off or is silent."""
+        """Yields packets with data until the source ends. Raises ``VideoError`` where it breaks off or is silent."""
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
         except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(str(self.source), f"it broke off ({_says(error)})") from error
+            raise VideoError(str(self.source), f"it broke off ({_reason(error)})") from error
 
     def close(self) -> None:
         self.container.close()
@@ -162,7 +162,7 @@ class LiveVideo:
 
 
 class _Pipe:
-    """Standard input or a named pipe, for FFmpeg to read. It ends when told to stop."""
+    """A file object for FFmpeg over standard input or a named pipe. It ends when ``stopped`` says so."""
 
     def __init__(self, source: StreamSource, stopped: Callable[[], bool]) -> None:
         self._stopped = stopped
@@ -196,7 +196,7 @@ def _devices() -> set[str]:
     return {name for names in av.formats_available for name in names.split(",")}
 
 
-def _says(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, av.error.FFmpegError):
         return ffmpeg_reason(error)
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,10 +1,10 @@
-"""Changes to the colours and the geometry of training clips: RandAugment, colour jitter, random erasing.
+"""Augments the pixels of training clips: RandAugment, colour jitter, random erasing.
 
-A change is drawn once and made to all frames of a clip alike. That holds for what is measured, too: contrast is
-stretched by the darkest and the brightest value of all frames, so that nothing flickers that did not before.
+A change is drawn once and applied to all frames of a clip alike. Statistics are those of the whole clip, too: contrast
+is stretched by its darkest and brightest value, so that augmentation adds no flicker.
 
-Pillow changes the pixels. It is what the recipes that these come from were run with, is installed with matplotlib, and
-is several times as fast as kornia on a CPU (docs/experiments.md has the figures).
+Pillow changes the pixels, as in the recipes that these come from; on a CPU it is several times as fast as kornia
+(docs/experiments.md has the figures).
 """
 
 from collections.abc import Callable, Sequence
@@ -27,16 +27,16 @@ Colour = tuple[int, int, int]
 
 
 class Change(NamedTuple):
-    """One operation, and how much of it: a factor, degrees, a share of the frame, bits or a grey value."""
+    """An operation and its amount: a factor, degrees, a share of the frame, bits or a grey value."""
 
     name: str
     amount: float = 0.0
 
 
 def augment(clip: Tensor, augmentation: Augmentation, pre: Preprocessing, rng: np.random.Generator) -> Tensor:
-    """A clip uint8 (T, H, W, 3) with a draw of everything that ``augmentation`` does to its pixels.
+    """Returns a clip uint8 (T, H, W, 3) with randomly augmented pixels.
 
-    What geometry moves into the picture has the mean colour that ``pre`` subtracts.
+    Pixels from outside the frame have the mean colour that ``pre`` subtracts.
     """
     fill = (round(pre.mean[0]), round(pre.mean[1]), round(pre.mean[2]))
     clip = apply_changes(clip, draw_changes(augmentation, rng), fill=fill)
@@ -44,7 +44,7 @@ def augment(clip: Tensor, augmentation: Augmentation, pre: Preprocessing, rng: n
 
 
 def draw_changes(augmentation: Augmentation, rng: np.random.Generator) -> list[Change]:
-    """Colour jitter in a random order, then RandAugment."""
+    """Draws colour jitter in a random order, then RandAugment."""
     changes: list[Change] = []
     if augmentation.colour_jitter:
         for name in rng.permutation(("brightness", "contrast", "saturation")).tolist():
@@ -55,17 +55,17 @@ def draw_changes(augmentation: Augmentation, rng: np.random.Generator) -> list[C
 
 
 def apply_changes(clip: Tensor, changes: Sequence[Change], *, fill: Colour = (128, 128, 128)) -> Tensor:
-    """Clip (T, H, W, 3) after the changes, one after the other. ``fill``: R, G, B of what is moved into the picture."""
+    """Applies changes to a clip (T, H, W, 3), one after another. ``fill``: R, G, B of pixels from outside the frame."""
     if not changes:
         return clip
     count, height, width, _ = clip.shape
-    # All frames one below the other are one picture, of which colours and histograms are those of the clip.
+    # All frames stacked into one picture, whose colours and histograms are those of the clip.
     picture = Image.fromarray(clip.numpy().reshape(count * height, width, 3))
     for name, amount in changes:
         if name in _COLOURS:
             picture = _COLOURS[name](picture, amount)
         else:
-            # Neighbours count here, and those of a frame's edge are not in the next frame.
+            # These read neighbouring pixels, which must not come from the next frame.
             for top in range(0, count * height, height):
                 frame = picture.crop((0, top, width, top + height))
                 picture.paste(_in_frame(frame, name, amount, fill), (0, top))
@@ -77,7 +77,7 @@ def _erase(clip: Tensor, pre: Preprocessing, rng: np.random.Generator) -> Tensor
     if box is None:
         return clip
     top, left, height, width = box
-    # Also where the network's input is not divided by the spread of colours, the noise should look like a picture's.
+    # The noise has the spread of real pictures even where `pre.std` is 1.
     noise = rng.standard_normal((height, width, 3)) * KINETICS_STD + pre.mean
     clip = clip.clone()
     clip[:, top : top + height, left : left + width] = torch.from_numpy(noise.round().clip(0, 255).astype(np.uint8))
@@ -116,10 +116,10 @@ _AMOUNTS: dict[str, Callable[[float, int], float]] = {
     "translate_x": lambda strength, sign: sign * 0.45 * strength,
     "translate_y": lambda strength, sign: sign * 0.45 * strength,
 }
-"""Amount of a change at a strength from 0 to 1; each grows stronger with it. Ranges as in timm and SlowFast."""
+"""The amount of each operation at a strength from 0 to 1, with the ranges of timm and SlowFast."""
 
 OPERATIONS = tuple(_AMOUNTS)
-"""What RandAugment draws from, all equally often."""
+"""What RandAugment draws from, uniformly."""
 
 
 def _solarize_add(picture: Image.Image, amount: float) -> Image.Image:
@@ -153,7 +153,7 @@ def _in_frame(frame: Image.Image, name: str, amount: float, fill: Colour) -> Ima
 
 
 def _coefficients(name: str, amount: float, width: int, height: int) -> tuple[float, ...]:
-    """(a, b, c, d, e, f): the pixel that is shown at (x, y) comes from (ax + by + c, dx + ey + f). About the centre."""
+    """Returns (a, b, c, d, e, f) of a map about the centre: pixel (x, y) comes from (ax + by + c, dx + ey + f)."""
     a, b, d, e = 1.0, 0.0, 0.0, 1.0
     x, y = width / 2, height / 2
     if name == "rotate":

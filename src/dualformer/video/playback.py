@@ -1,7 +1,6 @@
-"""A video from its first frame to its last, once, in constant memory: for what is too long to be listed first.
+"""Plays a video from its first frame to its last, once, in constant memory: for long videos.
 
-`PyAVReader` knows every frame before it decodes one, and that takes a list of all packets. Here nothing is kept, and
-the frames and their times are the same.
+`PyAVReader` lists all packets before it decodes a frame. `Playback` gives the same frames and times without the list.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from dualformer.video.open_video import open_video
 from dualformer.video.sequential_decoding import decode_frames, first_frame_size
 
 LazyFrame = Callable[[], Tensor]
-"""Converts a decoded frame to uint8 RGB (H, W, 3), when somebody wants it."""
+"""Converts a decoded frame to uint8 RGB (H, W, 3) when it is called."""
 
 _USUAL_RATE = 25.0
 
 
 class FrameClock:
-    """Seconds of frames as they come: by their own times as long as those rise, from then on by the frame rate.
+    """Gives the seconds of frames in order: by their own times as long as those rise, from then on by the frame rate.
 
     ``tick``: seconds of a unit of ``pts``. ``rate``: frames a second, 0 where it is not known.
     """
@@ -40,10 +39,10 @@ class FrameClock:
         self._last: int | None = None
         self._counting = tick <= 0
         self.seconds = -self._step
-        """Of the last frame, from the first one."""
+        """Seconds from the first frame to the last one that was given."""
 
     def __call__(self, pts: int | None) -> float:
-        """Seconds of the next frame."""
+        """Returns the seconds of the next frame."""
         self._counting = self._counting or pts is None or (self._last is not None and pts <= self._last)
         if self._counting or pts is None:
             self.seconds += self._step
@@ -55,7 +54,7 @@ class FrameClock:
 
 
 class Playback:
-    """The frames of a file, or of a folder of numbered images, one after the other: a context manager.
+    """Iterates over the frames of a file or of a folder of numbered images. A context manager.
 
     ``fps``: the rate of a folder of frames; ``clock``: times in seconds are needed, as in `open_video`.
     Raises ``FileNotFoundError``, and ``VideoError`` for what is no video; iterating raises ``VideoError`` where a frame
@@ -75,14 +74,12 @@ class Playback:
         self._video = OpenVideo(self._path, None)
         length = self._video.container.duration
         self.duration = length / 1e6 if length else None
-        """Seconds, roughly, for a display of progress; None where the file does not say."""
+        """Approximate seconds, for progress displays; None where the file does not say."""
         stream = self._video.stream
         self.rate = 0.0 if self._video.is_image else float(stream.average_rate or stream.guessed_rate or 0)
         """Frames a second, as the file says; 0 where it does not."""
 
     def __enter__(self) -> Playback:
-        if self._reader is not None:
-            self._reader.__enter__()
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -90,15 +87,15 @@ class Playback:
 
     def close(self) -> None:
         if self._reader is not None:
-            self._reader.__exit__(None, None, None)
+            self._reader.close()
         if self._video is not None:
             self._video.close()
 
     def __iter__(self) -> Iterator[tuple[float, LazyFrame]]:
-        """(seconds from the first frame, its picture) of every frame, in display order. Once."""
+        """Yields (seconds from the first frame, `LazyFrame`) of every frame in display order, once."""
         if self._reader is not None:
             for index, frame in self._reader.frames(np.arange(len(self._reader))):
-                yield float(self._reader.times[index]), partial(_itself, frame)
+                yield float(self._reader.times[index]), lambda frame=frame: frame
             return
         assert self._video is not None
         video = self._video
@@ -111,9 +108,5 @@ class Playback:
 
 
 def last_interval(first: float, last: float, frames: int) -> float:
-    """Seconds for which the last of ``frames`` frames is shown: as long as the others on average."""
+    """Returns the seconds for which the last of ``frames`` frames is shown: the mean of the others."""
     return (last - first) / (frames - 1) if frames > 1 and math.isfinite(last) else 0.0
-
-
-def _itself(frame: Tensor) -> Tensor:
-    return frame

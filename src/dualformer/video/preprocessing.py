@@ -1,4 +1,4 @@
-"""Everything that turns frames into the model's input, as data.
+"""The settings that turn frames into the model's input.
 
 A :class:`Preprocessing` is stored inside the weights as JSON, so that training, evaluation, prediction, streaming and
 every export read the same numbers and run the same functions on them.
@@ -13,7 +13,7 @@ KINETICS_STD = (58.395, 57.12, 57.375)
 TRANSFER_MEAN = (104.0, 117.0, 128.0)
 TRANSFER_STD = (1.0, 1.0, 1.0)
 DEFAULT_VIEWS = "4x1"
-"""Clips x crops of a video that are looked at."""
+"""Clips x crops of each video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Preprocessing:
     frames: int
     """T, the frames of a clip."""
     stride: int = 1
-    """StreamSource frames between two frames of a clip; with ``fps`` set, ticks of a clock that runs at ``fps``."""
+    """Frames of the file between two frames of a clip; with ``fps`` set, ticks of a clock that runs at ``fps``."""
     fps: float | None = None
     """Resample to this rate in time before the stride; None: the stride counts the file's own frames."""
     resize: int
@@ -55,12 +55,12 @@ class Preprocessing:
             raise ValueError(f"preprocessing std must be positive, not {self.std!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, ready for JSON."""
+        """Returns plain numbers and lists, ready for JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Preprocessing":
-        """The inverse of :meth:`to_dict`. Every key must be there and known, else ``ValueError`` names it."""
+        """Reads what :meth:`to_dict` returns. Raises ``ValueError`` for a missing or unknown key."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(d) - known):
             raise ValueError(f"unknown preprocessing keys: {', '.join(unknown)} (known: {', '.join(sorted(known))})")
@@ -71,10 +71,10 @@ class Preprocessing:
 
 
 def kinetics(frames: int = 32, stride: int = 2, size: int = 224) -> Preprocessing:
-    """Input of the Kinetics models: ImageNet mean and standard deviation."""
+    """Returns the preprocessing of the Kinetics models: ImageNet mean and standard deviation."""
     return Preprocessing(frames=frames, stride=stride, resize=size, crop=size, mean=KINETICS_MEAN, std=KINETICS_STD)
 
 
 def transfer(frames: int = 32, stride: int = 4, size: int = 224) -> Preprocessing:
-    """Input of the released Diving-48, HMDB-51 and UCF-101 models: mean (104, 117, 128), no scaling, RGB."""
+    """Returns that of the released Diving-48, HMDB-51 and UCF-101 models: mean (104, 117, 128), no scaling, RGB."""
     return Preprocessing(frames=frames, stride=stride, resize=size, crop=size, mean=TRANSFER_MEAN, std=TRANSFER_STD)

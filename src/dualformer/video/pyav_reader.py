@@ -23,13 +23,7 @@ from dualformer.video.file_slices import Media
 from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.frame_table import NO_TIME, FrameTable, build_frame_table, read_packets
-from dualformer.video.sequential_decoding import (
-    VideoInfo,
-    decode_file,
-    first_frame_size,
-    frame_times,
-    video_info,
-)
+from dualformer.video.sequential_decoding import VideoInfo, decode_file, first_frame_size, frame_times, video_info
 
 _log = logging.getLogger("dualformer")
 

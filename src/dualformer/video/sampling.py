@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip. Works on the times of its frames alone; opens nothing.
+"""Chooses the frames of a video that make a clip, by their times alone.
 
 Two modes, told apart by ``Preprocessing.fps``. None: a clip is every ``stride``-th frame of the file. A number: a clock
 ticks at ``fps``, a clip is every ``stride``-th tick, and a tick shows the frame that is on the screen at that moment.
@@ -16,12 +16,12 @@ _TOLERANCE = 1e-3
 
 
 def is_short(times: ArrayLike, pre: Preprocessing) -> bool:
-    """Whether a clip reaches past the end of the video, so that its last frame is repeated."""
+    """Returns whether the video is shorter than a clip, so that its last frame is repeated."""
     return _room(_checked(times), pre) < 0
 
 
 def random_clip(times: ArrayLike, pre: Preprocessing, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Frame indices (T,) of one clip whose start is uniform over all places where a clip fits.
+    """Returns frame indices (T,) of a clip whose start is uniform over all places where a clip fits.
 
     ``times``: seconds of every frame, increasing. A video that is too short starts at 0 and repeats its last frame.
     """
@@ -37,7 +37,7 @@ def random_clip(times: ArrayLike, pre: Preprocessing, rng: np.random.Generator) 
 
 
 def even_clips(times: ArrayLike, pre: Preprocessing, clips: int) -> NDArray[np.int64]:
-    """Frame indices (clips, T) of clips spread evenly from the first to the last place where a clip fits.
+    """Returns frame indices (clips, T) of clips spread evenly from the first to the last place where a clip fits.
 
     Clip i of n starts at i/(n-1) of the way, rounded to the nearest frame with halves up; a single clip lies in the
     centre, rounded down. The clips differ from one another whenever there are at least that many places.
@@ -57,9 +57,9 @@ def even_clips(times: ArrayLike, pre: Preprocessing, clips: int) -> NDArray[np.i
 
 
 def clip_at(times: ArrayLike, pre: Preprocessing, seconds: float) -> NDArray[np.int64]:
-    """Frame indices (T,) of the clip whose middle is nearest to ``seconds`` from the first frame.
+    """Returns frame indices (T,) of the clip whose middle is nearest to ``seconds`` from the first frame.
 
-    Near the ends of the video it is the first or the last clip that fits. ``ValueError`` for a moment outside it.
+    Near the ends of the video it is the first or the last clip that fits. Raises ``ValueError`` outside the video.
     """
     times = _checked(times)
     length = float(times[-1] - times[0]) + _interval(times)
@@ -75,10 +75,9 @@ def clip_at(times: ArrayLike, pre: Preprocessing, seconds: float) -> NDArray[np.
 
 
 def covering_clips(times: ArrayLike, pre: Preprocessing) -> NDArray[np.int64]:
-    """Frame indices (clips, T) of as few evenly spread clips as cover the video.
+    """Returns frame indices (clips, T) of the fewest evenly spread clips that cover the video.
 
-    Between one and the next, and before the first and after the last, no more is left out than between two frames of a
-    clip.
+    Gaps between clips and at the ends are no longer than the interval between two frames of a clip.
     """
     times = _checked(times)
     step = pre.stride / (pre.fps or 1)
@@ -94,7 +93,7 @@ def _checked(times: ArrayLike) -> NDArray[np.float64]:
 
 
 def _room(times: NDArray[np.float64], pre: Preprocessing) -> float:
-    """How far a clip may move: whole frames, or seconds with ``fps``. Negative: it does not fit."""
+    """Returns how far a clip can be shifted: in frames, or in seconds with ``fps``. Negative: it does not fit."""
     steps = (pre.frames - 1) * pre.stride
     if pre.fps is None:
         return len(times) - 1 - steps

@@ -1,4 +1,4 @@
-"""A file decoded from its start to its end: the truth about its frames, which everything faster is held against.
+"""Decodes a file from its start to its end: the reference for the faster readers.
 
 Imports no torch, so that a process that only checks files starts in a fraction of a second.
 """
@@ -28,7 +28,7 @@ ORIENTATION_CHANGES = "some of its frames lie on their side and others do not: c
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a file holds, as decoded and displayed."""
+    """The description of a video, as decoded and displayed."""
 
     path: str
     frames: int
@@ -46,7 +46,7 @@ class VideoInfo:
 
 
 def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> VideoInfo:
-    """Decode every frame of a file and say what it holds; what ``dualformer check`` calls a good file.
+    """Decodes every frame of a file and describes it: the test of a good file.
 
     Raises :class:`VideoError` with the reason: it does not open, a frame does not decode or is flagged corrupt, an MP4
     ends before the frames that it lists, some frames lie on their side and others do not, or more than
@@ -60,7 +60,7 @@ def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> Vide
     try:
         for frame in decode_frames(video):
             first = frame if first is None else first
-            if _lies(frame) != _lies(first):
+            if _is_sideways(frame) != _is_sideways(first):
                 raise VideoError(path, ORIENTATION_CHANGES)
             pts.append(frame.pts)
             if time.monotonic() > end:
@@ -80,7 +80,7 @@ def decode_file(path: Media, threads: int | None) -> Generator[av.video.frame.Vi
 
 
 def decode_frames(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None, None]:
-    """Every frame from the start of a freshly opened file, in display order. Errors name the frame."""
+    """Yields every frame of a freshly opened file in display order. Errors name the frame."""
     decoded = packets = 0
     started = False
     waiting: list[av.packet.Packet] = []
@@ -116,7 +116,7 @@ def decode_frames(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None
 
 
 def check_complete(video: OpenVideo, packets: int) -> None:
-    """:class:`VideoError` for an MP4 with fewer packets than it lists."""
+    """Raises :class:`VideoError` for an MP4 with fewer packets than it lists."""
     if "mp4" in video.container.format.name and packets < (listed := video.stream.frames):
         there = _stored(video.path)  # an edit list may leave out whole groups of pictures
         if there < listed:
@@ -124,7 +124,7 @@ def check_complete(video: OpenVideo, packets: int) -> None:
 
 
 def _stored(path: Media) -> int:
-    """Packets of a file, those among them that its edit list hides."""
+    """Counts the packets of a file, including those that its edit list hides."""
     video = OpenVideo(path, 1, edits=False)
     try:
         return sum(1 for _ in demux(video))
@@ -156,7 +156,7 @@ def _refuse_corrupt(path: Media, frame: av.video.frame.VideoFrame, index: int) -
 
 
 def frame_times(pts: list[int | None], video: OpenVideo) -> NDArray[np.float64]:
-    """Seconds of decoded frames: by their own times where those rise, else by the frame rate."""
+    """Returns the seconds of decoded frames: by their own times where those rise, else by the frame rate."""
     known = [p for p in pts if p is not None]
     tick = float(video.stream.time_base or 0)
     if len(known) == len(pts) and tick > 0 and all(a < b for a, b in pairwise(known)):
@@ -191,9 +191,9 @@ def video_info(
 
 
 def orientation(frame: av.video.frame.VideoFrame) -> tuple[int, bool]:
-    """(quarter turns counter-clockwise, mirrored left to right before them) that display asks for.
+    """Returns (quarter turns counter-clockwise, whether to mirror left to right before them) for display.
 
-    FFmpeg makes the EXIF orientation of photos the same matrix as that of videos.
+    FFmpeg gives the EXIF orientation of photos as the same matrix as that of videos.
     """
     try:
         return orientation_in(side_data(frame))
@@ -202,7 +202,7 @@ def orientation(frame: av.video.frame.VideoFrame) -> tuple[int, bool]:
 
 
 def orientation_in(data: SideDataContainer) -> tuple[int, bool]:
-    """The `orientation` of a frame by what it says besides its pixels."""
+    """Returns the `orientation` by a frame's side data."""
     matrix = data.get("DISPLAYMATRIX")
     if matrix is None:
         return 0, False
@@ -213,13 +213,13 @@ def orientation_in(data: SideDataContainer) -> tuple[int, bool]:
     return round(-math.degrees(math.atan2(b, a)) / 90) % 4, mirrored
 
 
-def _lies(frame: av.video.frame.VideoFrame) -> bool:
+def _is_sideways(frame: av.video.frame.VideoFrame) -> bool:
     return round(frame.rotation / 90) % 2 == 1
 
 
 def side_data(frame: av.video.frame.VideoFrame) -> SideDataContainer:
-    """What a frame says besides its pixels. The frame's own attribute would have it refer to itself: only the garbage
-    collector frees such a frame, which counts objects, not bytes, and hundreds of large ones would lie in memory.
+    """Returns a frame's side data. The frame's own attribute would make a reference cycle, which only the garbage
+    collector frees: hundreds of large frames would stay in memory.
 
     Raises ``ValueError`` for kinds that are newer than this PyAV, EXIF among them.
     """
@@ -227,7 +227,7 @@ def side_data(frame: av.video.frame.VideoFrame) -> SideDataContainer:
 
 
 def _with_known_side_data(frame: av.video.frame.VideoFrame) -> av.video.frame.VideoFrame:
-    """The frame without side data of kinds that this PyAV has no name for."""
+    """Returns the frame without side data of kinds that this PyAV does not know."""
     newest = max(kind.value for kind in av.sidedata.sidedata.Type)
     graph = av.filter.Graph()
     last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)

@@ -1,4 +1,4 @@
-"""Test views: how many clips and crops of a video are looked at, and how frames in memory become them."""
+"""The number of test views of a video, and the views of frames in memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Views:
 
     @classmethod
     def parse(cls, text: str | Views) -> Views:
-        """``"4x1"`` (clips x crops); `Views` pass through."""
+        """Parses ``"4x1"`` (clips x crops); `Views` pass through."""
         if isinstance(text, Views):
             return text
         numbers = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text.strip())
@@ -43,7 +43,7 @@ class Views:
 
     @property
     def count(self) -> int:
-        """Views of one video."""
+        """The number of views of one video."""
         return self.clips * self.crops
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Views:
 
 
 def views_of_frames(frames: Tensor, pre: Preprocessing, views: Views, *, fps: float | None = None) -> Tensor:
-    """What ``read_views`` cuts from a file, of all its frames in memory: uint8 (n, H, W, 3) → (V, T, h, w, 3).
+    """Returns test views (V, T, h, w, 3) of all frames of a video in memory, uint8 (n, H, W, 3), as `read_views`.
 
     ``fps``: frames a second, needed where ``pre`` resamples in time. Raises ``ValueError`` where it is missing, and for
     other arrays.
@@ -72,7 +72,7 @@ def views_of_frames(frames: Tensor, pre: Preprocessing, views: Views, *, fps: fl
 
 
 def read_views_or_error(path: str | Path, pre: Preprocessing, views: Views) -> Tensor | VideoError:
-    """``read_views``, for work that goes on after a bad file: what is wrong with it is returned, not raised."""
+    """Returns `read_views` of a file, or the error for a file that cannot be read."""
     try:
         return read_views(path, pre, clips=views.clips, crops=views.crops)
     except VideoError as error:

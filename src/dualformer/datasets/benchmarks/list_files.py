@@ -13,7 +13,7 @@ from dualformer.datasets.benchmarks.annotations import text_lines
 from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Entry, Listing, Mistake, assemble
 from dualformer.datasets.samples import DatasetError, first_few, ordered_classes
 from dualformer.video.container import VideoError
-from dualformer.video.file_formats import FRAME_NUMBER, is_media
+from dualformer.video.file_formats import FRAME_NUMBER, frame_name_regex, is_media
 from dualformer.video.frame_patterns import find_frame_pattern, frame_files, parse_frame_pattern
 
 _SPLITS = ("train", "val", "test")
@@ -236,7 +236,8 @@ class _FrameFolders:
             if not self._pattern:
                 self._pattern = find_frame_pattern(folder).name
             if self._start is None:
-                self._start = self._number(frame_files(folder / self._pattern)[0])
+                first = frame_files(folder / self._pattern)[0]
+                self._start = int(frame_name_regex(self._pattern).sub(r"\1", first.name))
         except VideoError as error:
             raise DatasetError(f"{error}; say the pattern with list@pattern=img_%05d.jpg:PATH") from error
         last = self._frame(folder, self._start + frames - 1)
@@ -253,9 +254,3 @@ class _FrameFolders:
 
     def _frame(self, folder: Path, number: int) -> Path:
         return folder / FRAME_NUMBER.sub(lambda place: f"{number:0{int(place[1] or 1)}d}", self._pattern)
-
-    def _number(self, file: Path) -> int:
-        place = FRAME_NUMBER.search(self._pattern)
-        assert place is not None
-        after = len(self._pattern) - place.end()
-        return int(file.name[place.start() : len(file.name) - after])

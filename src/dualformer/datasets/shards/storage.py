@@ -1,7 +1,7 @@
 """Reads shards from a folder, or from anything that fsspec reaches (``s3://``, ``gs://``, ``hf://``, ``https://``, …).
 
-Of a shard elsewhere, each video is fetched by a request for its bytes alone; or the shard is fetched once, and kept in
-a local folder of limited size. What fails on the way is tried again before a run gives up.
+From a URL, each video is fetched by a request for its bytes alone; or the whole shard is fetched once and kept in a
+local folder of limited size. Requests that fail are tried again.
 """
 
 import asyncio
@@ -44,12 +44,12 @@ _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs":
 
 
 class StorageError(DatasetError):
-    """Bytes that do not come, or not the right ones. It says nothing about the videos."""
+    """Storage that cannot be read, or gives the wrong bytes. The videos themselves may be good."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardCache:
-    """A local folder to keep shards of elsewhere in, ``limit`` bytes of them at most: the ones used last."""
+    """A local folder for copies of remote shards: at most ``limit`` bytes, those that were used last."""
 
     folder: Path
     limit: int
@@ -64,7 +64,7 @@ class ShardCache:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteShard:
-    """A shard elsewhere. ``bytes`` and ``sha256`` are what it must be."""
+    """A shard at a URL, with the size and checksum that it must have."""
 
     url: str
     bytes: int
@@ -74,7 +74,7 @@ class RemoteShard:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFileSlice(FileSlice):
-    """A video in a shard elsewhere."""
+    """A video in a shard at a URL."""
 
     shard: RemoteShard
     offset: int
@@ -104,14 +104,14 @@ def url_of(data: str | Path) -> str | None:
 
 def read_remote_text(url: str) -> str:
     """Reads a small file. Raises ``FileNotFoundError`` where there is none, and `StorageError`."""
-    return _retry(url, lambda: _filesystem(url).cat_file(_path(url))).decode("utf-8", "replace")
+    return _retry(url, lambda files, path: files.cat_file(path)).decode("utf-8", "replace")
 
 
 @lru_cache(maxsize=1)  # a video that is opened a second time was the last one that was read
 def fetch_range(url: str, offset: int, size: int) -> bytes:
     """Reads ``size`` bytes from ``offset`` on, by one request. Raises `StorageError`."""
     try:
-        data = _retry(url, lambda: _filesystem(url).cat_file(_path(url), start=offset, end=offset + size))
+        data = _retry(url, lambda files, path: files.cat_file(path, start=offset, end=offset + size))
     except FileNotFoundError as error:
         raise StorageError(f"no such shard any more: {url}") from error
     if len(data) != size:
@@ -127,15 +127,11 @@ def remote_sizes(urls: list[str]) -> list[int]:
     if not urls:
         return []
     try:
-        found = _retry(urls[0], lambda: _filesystem(urls[0]).sizes([_path(url) for url in urls]))
+        found = _retry(urls[0], lambda files, _: files.sizes([_filesystem(url)[1] for url in urls]))
     except FileNotFoundError:
-        missing = next((url for url in urls if not _is_there(url)), urls[0])
+        missing = next((url for url in urls if not _retry(url, lambda files, path: files.exists(path))), urls[0])
         raise StorageError(f"{missing}: this shard is missing: upload it from where it was made") from None
     return [-1 if size is None else int(size) for size in found]
-
-
-def _is_there(url: str) -> bool:
-    return _retry(url, lambda: _filesystem(url).exists(_path(url)))
 
 
 def read_chunks(location: str | Path) -> Iterator[bytes]:
@@ -146,10 +142,8 @@ def read_chunks(location: str | Path) -> Iterator[bytes]:
                 yield data
         return
     try:
-        with _retry(
-            location, lambda: _filesystem(location).open(_path(location), "rb", block_size=_CHUNK_BYTES)
-        ) as file:
-            while data := _retry(location, lambda: file.read(_CHUNK_BYTES)):
+        with _retry(location, lambda files, path: files.open(path, "rb", block_size=_CHUNK_BYTES)) as file:
+            while data := _retry(location, lambda *_: file.read(_CHUNK_BYTES)):
                 yield data
     except FileNotFoundError as error:
         raise StorageError(f"no such shard: {location}") from error
@@ -221,10 +215,11 @@ def _mark_used(path: Path) -> bool:
     return True
 
 
-def _filesystem(url: str) -> Any:
+def _filesystem(url: str) -> tuple[Any, str]:
+    """Returns the file system of a URL, and the path in it."""
     # Anew each time: fsspec keeps them, but for each process its own, as connections do not live through a fork.
     try:
-        return fsspec.core.url_to_fs(url)[0]
+        return fsspec.core.url_to_fs(url)
     except ImportError as error:
         package = _PACKAGES.get(url.split("://")[0])
         remedy = f"pip install {package}" if package else str(error)
@@ -233,17 +228,13 @@ def _filesystem(url: str) -> Any:
         raise ValueError(f"{url}: not an address that can be read from ({error})") from error
 
 
-def _path(url: str) -> str:
-    return fsspec.core.url_to_fs(url)[1]
-
-
-def _retry(url: str, work: Callable[[], _T]) -> _T:
-    """Returns ``work()``, tried again after a while if it fails for a reason that may pass."""
+def _retry(url: str, work: Callable[[Any, str], _T]) -> _T:
+    """Returns ``work(file system, path)``, tried again after a while if it fails for a reason that may pass."""
     _filesystem(url)  # from here on, the package is loaded whose errors may come
     foreign = tuple(getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules)
     for pause in (*_PAUSES, None):
         try:
-            return work()
+            return work(*_filesystem(url))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"no such file: {url}") from error
         except (OSError, FSTimeoutError, asyncio.TimeoutError, *foreign) as error:

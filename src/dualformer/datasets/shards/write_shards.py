@@ -1,7 +1,7 @@
 """Writes shards: which video goes where is decided first, then one tar file after another is written as a whole.
 
 Videos go in as they are, byte for byte. Those to train on are shuffled, so that every shard is a fair sample of the
-data set; those to judge by stay in their order, which is the order that they are read in.
+data set; those of val and test stay in their order, in which they are read.
 
 A shard that has its name is complete: it is written under another one. Which shards are done is kept in a file that
 becomes the index at the end; until then, the same command goes on where it stopped.
@@ -13,7 +13,6 @@ import json
 import os
 import re
 import tarfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,10 +73,6 @@ class _PlannedShard:
     members: tuple[_Member, ...]
 
 
-class _SizeChangedError(Exception):
-    """A file that is not as large as it was."""
-
-
 def write_shards(
     lists: Mapping[str, VideoList],
     out: str | Path,
@@ -136,11 +131,9 @@ def write_shards(
             )
             write_text(out / INDEX, index.to_json())
             (out / PARTIAL).unlink()
-    samples: Counter[str] = Counter()
-    for shard in shards:
-        samples[shard.split] += len(shard.members)
+    samples = {split: len(videos) for split, videos in lists.items() if len(videos)}
     size = sum(shard.bytes for shard in done.values())
-    return WriteResult(index=out / INDEX, shards=len(done), found=found, samples=dict(samples), bytes=size)
+    return WriteResult(index=out / INDEX, shards=len(done), found=found, samples=samples, bytes=size)
 
 
 def _plan_shards(lists: Mapping[str, VideoList], size: int, seed: int) -> list[_PlannedShard]:
@@ -250,19 +243,14 @@ def _write_shard(path: Path, plan: _PlannedShard, classes: tuple[str, ...], coun
 def _add(tar: "_TarWriter", member: _Member, classes: tuple[str, ...], count: Callable[[int], None]) -> Entry:
     """Writes a video into a shard, and its label beside it, as other programs look for it."""
     key, sample, size = f"{member.place:09d}", member.sample, member.size
-    try:
-        if is_frame_folder(sample.file):
-            offset, file = tar.size, f"{key}.{sample.path.name}"
-            for part, part_size in _parts(sample):
-                tar.add(f"{key}.{media_path(part).name}", part_size, _bytes_of(part, sample, count))
-            size = tar.size - offset
-        else:
-            file = key + _suffix(sample.path)
-            offset = tar.add(file, size, _bytes_of(sample.file, sample, count))
-    except _SizeChangedError:
-        raise DatasetError(
-            f"{sample.file}: it is not as large as a moment ago: give the command again when nothing writes to it"
-        ) from None
+    if is_frame_folder(sample.file):
+        offset, file = tar.size, f"{key}.{sample.path.name}"
+        for part, part_size in _parts(sample):
+            tar.add(f"{key}.{media_path(part).name}", part_size, _bytes_of(part, part_size, sample, count))
+        size = tar.size - offset
+    else:
+        file = key + _suffix(sample.path)
+        offset = tar.add(file, size, _bytes_of(sample.file, size, sample, count))
     label = sample.label
     about = {"label": label, "class": classes[label], "name": member.name, "index": member.place}
     about |= {} if sample.fps is None else {"fps": sample.fps}
@@ -277,11 +265,17 @@ def _suffix(path: Path) -> str:
     return path.suffix if re.fullmatch(r"\.[A-Za-z0-9]+", path.suffix) else ".video"
 
 
-def _bytes_of(part: Media, sample: Sample, count: Callable[[int], None]) -> Iterator[bytes]:
+def _bytes_of(part: Media, size: int, sample: Sample, count: Callable[[int], None]) -> Iterator[bytes]:
+    """Yields the bytes of a file. Raises `DatasetError` where they are not ``size``."""
     with _name_read_errors(sample), part.open("rb") as file:
-        while data := file.read(_CHUNK_BYTES):
+        while size >= 0 and (data := file.read(_CHUNK_BYTES)):
+            size -= len(data)
             count(len(data))
             yield data
+    if size:
+        raise DatasetError(
+            f"{sample.file}: it is not as large as a moment ago: give the command again when nothing writes to it"
+        )
 
 
 class _TarWriter:
@@ -302,11 +296,7 @@ class _TarWriter:
         self._write(member.tobuf(tarfile.GNU_FORMAT))
         start = self.size
         for data in parts:
-            if self.size + len(data) > start + size:
-                raise _SizeChangedError
             self._write(data)
-        if self.size != start + size:
-            raise _SizeChangedError
         self._write(bytes(-size % _BLOCK))
         return start
 
