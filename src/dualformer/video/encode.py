@@ -1,7 +1,8 @@
 """Writes frames as H.264 in MP4, and an image as PNG."""
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from dualformer.files import atomic_write
 from dualformer.video.container import VideoError, ffmpeg_reason
 from dualformer.video.frame_converter import ONE_THREAD
 
@@ -20,15 +20,14 @@ from dualformer.video.frame_converter import ONE_THREAD
 # has, it gives the bits of the plain C code, and in as little time as with AVX-512.
 _REPEATABLE = {"x264-params": "asm=sse2"} if platform.machine() in ("x86_64", "AMD64") else {}
 
-_CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
-
 
 def write_video(
     path: str | Path, frames: NDArray[np.uint8] | Iterable[NDArray[np.uint8]], *, fps: float, crf: int = 20
 ) -> None:
     """Writes uint8 RGB frames, an array (T, H, W, 3) or any iterable of (H, W, 3), as H.264 (yuv420p) with even sides.
 
-    ``crf``: 0 (lossless) to 51. The same frames give the same file. It is written with `atomic_write`.
+    ``crf``: 0 (lossless) to 51. The same frames give the same file. It appears whole or not at all, and is not
+    synced to disk: data sets have thousands.
     Raises ``ValueError`` for frames of odd or changing size, other types or none at all; :class:`VideoError` if writing
     fails.
     """
@@ -37,20 +36,17 @@ def write_video(
         raise ValueError(f"fps must be positive, not {fps}")
     if not 0 <= crf <= 51:
         raise ValueError(f"crf must be within 0..51, not {crf}")
-    if path.suffix.lower() not in _CONTAINERS:
+    if path.suffix.lower() not in (".mp4", ".mkv", ".mov"):
         raise ValueError(f"write_video writes .mp4, .mkv or .mov, not {path.name}")
-
-    def write(temporary: Path) -> None:
-        try:
-            _encode(temporary, _CONTAINERS[path.suffix.lower()], frames, Fraction(fps).limit_denominator(100_000), crf)
-        except av.error.FFmpegError as error:
-            raise VideoError(path, f"it cannot be written ({ffmpeg_reason(error)})") from error
-
-    atomic_write(path, write)
+    try:
+        with _replacing(path) as partial:
+            _encode(partial, frames, Fraction(fps).limit_denominator(100_000), crf)
+    except av.error.FFmpegError as error:
+        raise VideoError(path, f"it cannot be written ({ffmpeg_reason(error)})") from error
 
 
 def write_image(path: str | Path, picture: NDArray[np.uint8]) -> None:
-    """Writes a uint8 RGB picture (H, W, 3) as PNG with `atomic_write`.
+    """Writes a uint8 RGB picture (H, W, 3) as PNG, without loss. It appears whole or not at all.
 
     Raises ``ValueError`` for another shape, type or extension.
     """
@@ -64,12 +60,23 @@ def write_image(path: str | Path, picture: NDArray[np.uint8]) -> None:
     encoder.height, encoder.width = picture.shape[:2]
     encoder.pix_fmt, encoder.time_base, encoder.thread_count = "rgb24", Fraction(1), 1
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    data = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
-    atomic_write(path, lambda temporary: temporary.write_bytes(data))
+    with _replacing(path) as partial:
+        partial.write_bytes(b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None))))
 
 
-def _encode(path: Path, muxer: str, frames: Iterable[NDArray[np.uint8]], fps: Fraction, crf: int) -> None:
-    with av.open(f"file:{path}", mode="w", format=muxer) as container:
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Gives a partial file, which takes the place of ``path`` when all went well."""
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], fps: Fraction, crf: int) -> None:
+    with av.open(f"file:{path}", mode="w") as container:
         stream = None
         # The encoder would convert frames by itself, but with threads, and then the same frames give different files.
         reformatter = VideoReformatter()
