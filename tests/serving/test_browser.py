@@ -37,7 +37,7 @@ PLAYS = "() => {const v = document.querySelector('#clip video'); return v && v.r
 def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By name: rendered motions, several of them one after another, and what is no video."""
     folder = tmp_path_factory.mktemp("films")
-    found = {example.name: example.path for example in render_examples(folder)}
+    found = render_examples(folder)
     found["bad"] = folder / "bad.mp4"
     found["bad"].write_bytes(b"<script>this is no video</script>" * 50)
     return found

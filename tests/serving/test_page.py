@@ -358,11 +358,11 @@ def test_old_files_are_removed_and_the_examples_stay(tmp_path: Path) -> None:
 
 def test_the_examples_are_what_they_are_called(tmp_path: Path) -> None:
     recognizer = Recognizer.load("rendered", device="cpu")
-    *single, several = render_examples(tmp_path)
-    for example in single:
-        prediction = recognizer(example.path)
-        assert (prediction.label, prediction.probability > 0.9) == (example.name, True)
-    timeline = recognizer.timeline(several.path)
+    *single, (_, several) = render_examples(tmp_path).items()
+    for name, path in single:
+        prediction = recognizer(path)
+        assert (prediction.label, prediction.probability > 0.9) == (name, True)
+    timeline = recognizer.timeline(several)
     assert [segment.label for segment in timeline.segments] == ["right", "up", "left-right"]
     assert are_known(recognizer.labels) and not are_known(("clap", "wave"))
 

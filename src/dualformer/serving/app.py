@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from dualformer._version import __version__
 from dualformer.serving.auth import AuthMiddleware, error_response, set_outcome
-from dualformer.serving.request_error import Code, RequestError
+from dualformer.serving.request_error import RequestError
 from dualformer.serving.schemas import FAILURES, STOPPING, UPLOAD, Labels, description, labels_of
 from dualformer.serving.service import Service
 from dualformer.serving.uploads import parse_boundary, receive_file
@@ -100,14 +100,12 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        codes: dict[int, Code] = {404: "not_found", 405: "method_not_allowed"}
-        code = codes.get(error.status_code, "bad_request")
-        message = {
-            "not_found": "there is nothing here: GET / tells what there is",
-            "method_not_allowed": "this path takes another method: /openapi.json tells which",
-            "bad_request": "this is no request that is understood",
-        }[code]
-        response = error_response(RequestError(code, message), request.scope)
+        errors = {
+            404: RequestError("not_found", "there is nothing here: GET / tells what there is"),
+            405: RequestError("method_not_allowed", "this path takes another method: /openapi.json tells which"),
+        }
+        otherwise = RequestError("bad_request", "this is no request that is understood")
+        response = error_response(errors.get(error.status_code, otherwise), request.scope)
         response.headers.update(error.headers or {})
         return response
 
@@ -119,6 +117,5 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
         # uvicorn's log has all of it; the client's message has nothing of it.
-        return error_response(
-            RequestError("internal_error", "the server has a fault, which its log tells about"), request.scope
-        )
+        told = RequestError("internal_error", "the server has a fault, which its log tells about")
+        return error_response(told, request.scope)

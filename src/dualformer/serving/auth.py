@@ -46,7 +46,8 @@ class AuthMiddleware:
             path = scope["path"]
             if path not in UNPROTECTED:
                 label = path.removeprefix("/") if path in ("/predict", "/metrics") else "other"
-                self._metrics.requests.labels(label, get_outcome(scope) or _status_outcome(exchange.status)).inc()
+                outcome = scope.get("state", {}).get("outcome") or _status_outcome(exchange.status)
+                self._metrics.requests.labels(label, outcome).inc()
             if path == "/predict":
                 self._metrics.latency.observe(time.monotonic() - begun)
 
@@ -112,11 +113,8 @@ def log_error(error: RequestError, client: tuple[str, int] | None, request: str 
 
 
 def set_outcome(scope: Scope, outcome: str) -> None:
+    """Sets the outcome under which the request is counted."""
     scope.setdefault("state", {})["outcome"] = outcome
-
-
-def get_outcome(scope: Scope) -> str | None:
-    return scope.get("state", {}).get("outcome")
 
 
 def _status_outcome(status: int) -> str:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +33,15 @@ Result = TypeVar("Result")
 
 _START_SECONDS = 120.0
 """Importing torch from a slow disk takes long."""
-_MAX_HEADER = 2**16
-_MAX_ARRAY = 2**31
+_MAX_HEADER, _MAX_ARRAY = 2**16, 2**31
 """Bytes of a part of a reply."""
 
 
-class Message:
+class Message(NamedTuple):
     """A reply of a process: a JSON header and arrays."""
 
-    def __init__(self, header: dict[str, Any], arrays: list[NDArray[Any]]) -> None:
-        self.header, self.arrays = header, arrays
+    header: dict[str, Any]
+    arrays: list[NDArray[Any]]
 
 
 class Worker:
@@ -150,13 +149,6 @@ class _ConnectionLost(Exception):
     """A process has died, was killed, or sends what is no reply."""
 
 
-class Timed(Generic[Result]):
-    """A result, with the seconds that the job waited for a process and that it took."""
-
-    def __init__(self, result: Result, waited: float, took: float) -> None:
-        self.result, self.waited, self.took = result, waited, took
-
-
 class DecoderPool:
     """``workers`` processes, with a thread for each that waits for its replies.
 
@@ -168,7 +160,8 @@ class DecoderPool:
     ) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        count = workers or min(8, _cores())
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = workers or min(8, cores)
         self._settings, self._on_replace = settings, on_replace
         self._closed = False
         atexit.register(self.close)  # before multiprocessing waits for the processes, which end only when told to
@@ -183,8 +176,11 @@ class DecoderPool:
             self.close()
             raise
 
-    def submit(self, use: Callable[[Worker], Result]) -> Future[Timed[Result]]:
-        """Calls ``use`` with a process, in a thread, as soon as one is free; returns the future of its result."""
+    def submit(self, use: Callable[[Worker], Result]) -> Future[tuple[Result, float, float]]:
+        """Calls ``use`` with a process, in a thread, as soon as one is free.
+
+        Returns the future of its result, the seconds for which it waited for a process, and those that it took.
+        """
         return self._threads.submit(self._run, use, time.monotonic())
 
     def close(self) -> None:
@@ -199,27 +195,24 @@ class DecoderPool:
         for worker in workers:
             worker.close()
 
-    def _run(self, use: Callable[[Worker], Result], since: float) -> Timed[Result]:
+    def _run(self, use: Callable[[Worker], Result], since: float) -> tuple[Result, float, float]:
         worker = self._idle.get()  # there are as many as threads
         begun = time.monotonic()
         try:
             if not worker.is_alive and not self._closed:
-                worker = self._replace(worker)
-            return Timed(use(worker), begun - since, time.monotonic() - begun)
+                worker.close()
+                fresh = self._start()
+                with self._lock:
+                    self._workers.discard(worker)
+                self._on_replace()
+                worker = fresh
+            return use(worker), begun - since, time.monotonic() - begun
         except RequestError as error:
             if self._closed:
                 raise RequestError("shutting_down", "the server is shutting down: try again") from error
             raise
         finally:
             self._idle.put(worker)
-
-    def _replace(self, dead: Worker) -> Worker:
-        dead.close()
-        fresh = self._start()
-        with self._lock:
-            self._workers.discard(dead)
-        self._on_replace()
-        return fresh
 
     def _start(self) -> Worker:
         worker = Worker(self._settings)
@@ -238,7 +231,3 @@ def _context() -> ForkServerContext | SpawnContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([decoder_process.__name__])
     return context
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What a server counts and times, for Prometheus."""
+"""The counters and histograms of a server, for Prometheus."""
 
 from collections.abc import Callable
 
@@ -9,39 +9,30 @@ _VIEWS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Of one service: none of it is shared with another in the same process."""
+    """The metrics of one service, apart from those of another in the same process."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
 
         def seconds(name: str, what: str) -> Histogram:
-            return Histogram(f"dualformer_{name}_seconds", what, buckets=_SECONDS, registry=self._registry)
+            return Histogram(f"dualformer_{name}_seconds", what, buckets=_SECONDS, registry=registry)
 
-        self.requests = Counter(
-            "dualformer_requests",
-            "Requests by path and outcome: ok, or the code of the error",
-            ["path", "outcome"],
-            registry=self._registry,
-        )
+        about = "Requests by path and outcome: ok, or the code of the error"
+        self.requests = Counter("dualformer_requests", about, ["path", "outcome"], registry=registry)
         self.latency = seconds("request", "From the head of a request to /predict to the end of its answer")
         self.upload = seconds("upload", "For the body of a request to arrive")
         self.decode = seconds("decode", "For reading a file")
         self.wait = seconds("wait", "For a process that decodes, and for the batch")
         self.network = seconds("network", "For a batch to go through the network")
-        self.batch = Histogram(
-            "dualformer_batch_views",
-            "Views that went through the network together",
-            buckets=_VIEWS,
-            registry=self._registry,
-        )
-        self.replaced = Counter(
-            "dualformer_decoders_replaced", "Decoding processes that were killed or died", registry=self._registry
-        )
+        about = "Views that went through the network together"
+        self.batch = Histogram("dualformer_batch_views", about, buckets=_VIEWS, registry=registry)
+        about = "Decoding processes that were killed or died"
+        self.replaced = Counter("dualformer_decoders_replaced", about, registry=registry)
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """A gauge that asks ``value`` whenever it is read."""
+        """Adds a gauge that calls ``value`` whenever it is read."""
         Gauge(f"dualformer_{name}", what, registry=self._registry).set_function(value)
 
     def text(self) -> bytes:
-        """All of it in Prometheus's text format."""
+        """Returns all metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -95,22 +95,9 @@ FAILURES: dict[int | str, dict[str, object]] = {
 }
 STOPPING: dict[int | str, dict[str, object]] = {503: {"model": Failure, "description": _MEANING[503]}}
 
-UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {"type": "string", "format": "binary", "description": "A video or image file"}
-                    },
-                }
-            }
-        },
-    }
-}
+_FILE = {"type": "string", "format": "binary", "description": "A video or image file"}
+_FORM = {"schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _FILE}}}
+UPLOAD = {"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}}
 
 
 def description(service: Service) -> dict[str, object]:

@@ -1,15 +1,22 @@
-"""Runs the application with uvicorn and shuts it down gracefully."""
+"""Runs the application with uvicorn, limits the time for the headers of a request, and shuts down gracefully."""
 
+import asyncio
+import json
 import os
 import signal
 import socket
 from collections.abc import Callable
+from http import HTTPStatus
 from types import FrameType
+from typing import ClassVar
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dualformer.serving.header_timeout import header_timeout_protocol
+from dualformer.serving.auth import log_error
+from dualformer.serving.request_error import RequestError
 from dualformer.serving.service import Service
 
 
@@ -41,9 +48,11 @@ def make_server(
     ``on_start`` is called when clients can connect. When it is told to stop, it takes no more requests, gives the
     running ones ``grace`` seconds and closes the service. A second SIGINT stops it at once.
     """
+    head_seconds = service.limits.header_seconds
     config = uvicorn.Config(
         app,
-        http=header_timeout_protocol(service.limits.header_seconds),
+        # uvicorn makes connections from a class, so that the limit is a field of one
+        http=type("HeaderTimeoutProtocol", (HeaderTimeoutProtocol,), {"head_seconds": head_seconds}),
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -83,3 +92,74 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.stop_accepting()
         super().handle_exit(sig, frame)
+
+
+class HeaderTimeoutProtocol(H11Protocol):
+    """A connection whose client has ``head_seconds`` for the head of each request, from the connection or from the
+    head's first byte; uvicorn closes one that is idle between two requests.
+
+    uvicorn alone waits without end for a client that sends its headers byte by byte, or nothing at all. A few hundred
+    such clients take all the connections that a process may have.
+    """
+
+    head_seconds: ClassVar[float] = 10.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._start_timer()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._update_timer()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._update_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _update_timer(self) -> None:
+        """Lets the timer run while only a part of a head has arrived."""
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_timer()
+        elif self._timer is None and self.conn.trailing_data[0]:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self.head_seconds, self._on_timeout)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timeout(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self.conn.trailing_data[0]:
+            self._send_error(RequestError("upload_too_slow", "the head of the request took too long to arrive"))
+        else:  # a client that has sent nothing gets no response
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers bytes that are no HTTP, as uvicorn has it, in the JSON of all other errors."""
+        self._send_error(RequestError("bad_request", "this is no HTTP request that is understood"))
+
+    def _send_error(self, error: RequestError) -> None:
+        """Answers a request that never reached the application, and closes the connection."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps(error.to_dict()).encode()
+            headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+            reason = HTTPStatus(error.status).phrase
+            log_error(error, self.client)
+            for event in (
+                h11.Response(status_code=error.status, headers=list(headers.items()), reason=reason),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()

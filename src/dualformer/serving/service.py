@@ -1,4 +1,4 @@
-"""The service behind HTTP and the web page: files in, predictions, timelines and explanations out."""
+"""Computes predictions, timelines and explanations of uploaded files, for HTTP and the web page."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ from dualformer.inference.sliding_windows import VideoSummary, Window
 from dualformer.inference.timeline import Timeline, WindowScores
 from dualformer.scoring.view_scores import average_views
 from dualformer.serving.decoder_pool import DecoderPool, Message, Worker
-from dualformer.serving.decoder_process import DecoderSettings
+from dualformer.serving.decoder_process import DecoderSettings, Job
 from dualformer.serving.dynamic_batching import Batcher
 from dualformer.serving.limits import Limits
 from dualformer.serving.metrics import Metrics
@@ -126,18 +126,17 @@ class Service:
     async def predict_timed(self, path: Path, source: str) -> TimedPrediction:
         """Predicts the labels of a file, for a caller that holds a `slot`. ``source``: what to call the file."""
         recognizer = self.recognizer
-        expected = (recognizer.views.count, *_clip_shape(recognizer))
-        decoded = await asyncio.wrap_future(self._decoders.submit(lambda worker: _only(worker.run("views", str(path)))))
-        pixels = _pixels(decoded.result, expected)
+        message, waited, took = await self._decode("views", path)
+        pixels = _pixels(message, (recognizer.views.count, *_clip_shape(recognizer)))
         scores = await asyncio.wrap_future(self._batcher.submit(torch.from_numpy(pixels)))
-        waited = decoded.waited + scores.waited
-        self.metrics.decode.observe(decoded.took)
+        waited += scores.waited
+        self.metrics.decode.observe(took)
         self.metrics.wait.observe(waited)
         return TimedPrediction(
             prediction=recognizer.prediction_of(source, average_views(scores.probabilities)),
-            frames=int(decoded.result.header["frames"]),
-            seconds=float(decoded.result.header["seconds"]),
-            decode=decoded.took,
+            frames=int(message.header["frames"]),
+            seconds=float(message.header["seconds"]),
+            decode=took,
             wait=waited,
             network=scores.took,
         )
@@ -145,9 +144,7 @@ class Service:
     async def timeline(self, path: Path) -> Timeline:
         """Returns what happens when in a file. Raises ``RequestError``."""
         with self.slot():
-            return (
-                await asyncio.wrap_future(self._decoders.submit(lambda worker: self._timeline(worker, path)))
-            ).result
+            return (await asyncio.wrap_future(self._decoders.submit(lambda worker: self._timeline(worker, path))))[0]
 
     async def explain(self, path: Path, label: str | None, folder: Path) -> Path:
         """Writes Grad-CAM over the middle clip of a file, for a class or the most likely one: an MP4 in ``folder``.
@@ -162,18 +159,12 @@ class Service:
         if label is not None and label not in recognizer.labels:
             raise RequestError("bad_request", "the class to explain is none that the weights know")
         with self.slot():
-            decoded = await asyncio.wrap_future(
-                self._decoders.submit(lambda worker: _only(worker.run("clip", str(path))))
-            )
-            shown = _shown_clip(decoded.result, _clip_shape(recognizer))
-            explained = await asyncio.wrap_future(
-                self._batcher.call(lambda: explain_video(recognizer, shown, label=label))
-            )
-            explanation = replace(explained, source=path.name)
-            target = folder / "gradcam.mp4"
-            await asyncio.to_thread(
-                lambda: write_video(target, draw_video(explanation), fps=playback_fps(explanation), crf=18)
-            )
+            message, _, _ = await self._decode("clip", path)
+            shown = _shown_clip(message, _clip_shape(recognizer))
+            explaining = self._batcher.call(lambda: explain_video(recognizer, shown, label=label))
+            explanation = replace(await asyncio.wrap_future(explaining), source=path.name)
+            target, fps = folder / "gradcam.mp4", playback_fps(explanation)
+            await asyncio.to_thread(lambda: write_video(target, draw_video(explanation), fps=fps, crf=18))
             return target
 
     def stop_accepting(self) -> None:
@@ -193,6 +184,15 @@ class Service:
             self._decoders.close()
             self._batcher.close()
             self.folder.remove()
+
+    async def _decode(self, job: Job, path: Path) -> tuple[Message, float, float]:
+        """Returns the only reply to a job, the seconds for which it waited, and those that it took."""
+
+        def run(worker: Worker) -> Message:
+            (message,) = worker.run(job, str(path))
+            return message
+
+        return await asyncio.wrap_future(self._decoders.submit(run))
 
     def _timeline(self, worker: Worker, path: Path) -> Timeline:
         recognizer = self.recognizer
@@ -214,11 +214,6 @@ class Service:
         scores = WindowScores(lambda views: self._batcher.submit(views).result().probabilities)
         scores.add(clips(), max(1, recognizer.views_per_batch // crops))
         return scores.timeline(recognizer, summary[0], SegmentSettings(), source=path.name)
-
-
-def _only(messages: Iterator[Message]) -> Message:
-    (message,) = messages
-    return message
 
 
 def _clip_shape(recognizer: Recognizer) -> tuple[int, int, int, int]:

@@ -45,9 +45,8 @@ def parse_boundary(headers: Mapping[str, str], limits: Limits) -> bytes:
         raise RequestError("unsupported_body", f"the body has Content-Type {given}: {how}")
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:  # RFC 2046
-        raise RequestError(
-            "bad_request", f"the Content-Type has no boundary: {how}, and leave the header to your client"
-        )
+        how += ", and leave the header to your client"
+        raise RequestError("bad_request", f"the Content-Type has no boundary: {how}")
     return boundary
 
 
@@ -59,10 +58,15 @@ async def receive_file(
     Raises ``RequestError`` where there is no file or there are several, where it is empty or too large, and where
     the body takes longer than it may; passes on what ``body`` raises.
     """
+
+    async def receive(form: _Form) -> None:
+        async for chunk in body:
+            form.write(chunk)
+
     try:
         with path.open("xb") as file:
             form = _Form(boundary, file, limits, field)
-            await asyncio.wait_for(_feed(form, body), limits.upload_seconds)
+            await asyncio.wait_for(receive(form), limits.upload_seconds)
     except asyncio.TimeoutError as error:
         slow = f"the upload took longer than {limits.upload_seconds:g} s: send a smaller file, or over a faster line"
         raise RequestError("upload_too_slow", slow) from error
@@ -72,14 +76,8 @@ async def receive_file(
 
 
 def _too_large(limits: Limits) -> RequestError:
-    return RequestError(
-        "file_too_large", f"the file has more than {limits.max_bytes} bytes: cut it, or make it smaller"
-    )
-
-
-async def _feed(form: _Form, body: AsyncIterator[bytes]) -> None:
-    async for chunk in body:
-        form.write(chunk)
+    most = limits.max_bytes
+    return RequestError("file_too_large", f"the file has more than {most} bytes: cut it, or make it smaller")
 
 
 class _Form:
@@ -89,8 +87,7 @@ class _Form:
         self._file, self._limits, self._field = file, limits, field
         self._received = self._written = self._header = 0
         self._name: str | None = None
-        self._key = self._value = b""
-        self._disposition = b""
+        self._key = self._value = self._disposition = b""
         self._ended = False
         self._parser = MultipartParser(
             boundary,
@@ -122,8 +119,8 @@ class _Form:
         return self._name
 
     def _on_part(self) -> None:
-        self._header, self._disposition = 0, b""
-        self._key = self._value = b""
+        self._header = 0
+        self._key = self._value = self._disposition = b""
 
     def _on_key(self, data: bytes, start: int, end: int) -> None:
         self._key += self._counted(data[start:end])
@@ -146,10 +143,8 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         field, name = options.get(b"name", b""), options.get(b"filename")
         if field != self._field.encode() or name is None:
-            what = quoted(field.decode("utf-8", "replace"))
-            raise RequestError(
-                "bad_request", f"the form has a field {what}: send one file as {self._field!r}, and nothing else"
-            )
+            what, send = quoted(field.decode("utf-8", "replace")), f"send one file as {self._field!r}, and nothing else"
+            raise RequestError("bad_request", f"the form has a field {what}: {send}")
         if self._name is not None:
             raise RequestError("bad_request", f"the form has several files: send one as {self._field!r}")
         self._name = base_name(name.decode("utf-8", "replace"))

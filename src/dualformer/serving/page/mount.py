@@ -36,8 +36,7 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
     require_web_extra("gradio")  # not before: Gradio reads these when it is imported
     import gradio as gr
 
-    from dualformer.serving.page.page_layout import make_page
-    from dualformer.serving.page.style import CSS, make_theme
+    from dualformer.serving.page.page_layout import make_page, make_theme
 
     blocks = make_page(service, folder=folder, examples=render_examples(folder / _EXAMPLES))
     # An application between the two, so that the filter is in front of all that Gradio adds.
@@ -54,7 +53,7 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
         enable_monitoring=False,
         max_file_size=service.limits.max_bytes,
         theme=make_theme(),
-        css=CSS,
+        css=Path(__file__).with_name("style.css").read_text(encoding="utf-8"),
     )
     around = app.router.lifespan_context
 

@@ -1,4 +1,4 @@
-"""The components of the page and what its buttons do."""
+"""The components of the page, its theme, and what its buttons do."""
 
 import asyncio
 import time
@@ -8,12 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
+from gradio import themes
 from gradio.data_classes import FileData
 
 from dualformer.errors import DualFormerError
 from dualformer.inference.timeline_drawing import draw_timeline
 from dualformer.serving.page import page_text
-from dualformer.serving.page.examples import Example, are_known
+from dualformer.serving.page.examples import are_known
 from dualformer.serving.service import Service
 
 _BARS = 5
@@ -22,24 +23,30 @@ Updates = dict[Any, Any]
 """A value or an update for each component that changes."""
 
 
-def make_page(service: Service, *, folder: Path, examples: list[Example]) -> gr.Blocks:
+def make_theme() -> themes.Base:
+    """Returns Gradio's default theme with system fonts, which have names alone, so that none is loaded."""
+    return themes.Default(
+        primary_hue=themes.colors.blue,
+        neutral_hue=themes.colors.slate,
+        font=("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif"),
+        font_mono=("ui-monospace", "SFMono-Regular", "Menlo", "Liberation Mono", "monospace"),
+    )
+
+
+def make_page(service: Service, *, folder: Path, examples: dict[str, Path]) -> gr.Blocks:
     """Returns the page as Gradio's blocks. Files for visitors are written into ``folder``."""
     return _Page(service, folder, examples).blocks
 
 
 class _Page:
-    def __init__(self, service: Service, folder: Path, examples: list[Example]) -> None:
-        self._service = service
-        self._folder = folder
+    def __init__(self, service: Service, folder: Path, examples: dict[str, Path]) -> None:
+        self._service, self._folder = service, folder
         with gr.Blocks(title=page_text.TITLE, analytics_enabled=False) as self.blocks:
             self._lay_out(examples)
-        self.blocks.queue(
-            api_open=False,
-            max_size=2 * service.limits.concurrency,
-            default_concurrency_limit=service.limits.concurrency,
-        )
+        most = service.limits.concurrency
+        self.blocks.queue(api_open=False, max_size=2 * most, default_concurrency_limit=most)
 
-    def _lay_out(self, examples: list[Example]) -> None:
+    def _lay_out(self, examples: dict[str, Path]) -> None:
         labels = self._service.recognizer.labels
         gr.HTML(page_text.heading_html(self._service), elem_id="heading")
         with gr.Row(equal_height=False):
@@ -48,7 +55,7 @@ class _Page:
                 self._button = gr.Button("Recognise", variant="primary", elem_id="recognise")
                 chosen = gr.Dataset(
                     components=["textbox"],
-                    samples=[[example.name] for example in examples],
+                    samples=[[name] for name in examples],
                     type="index",
                     label=page_text.examples_label(are_known(labels)),
                     elem_id="examples",
@@ -64,31 +71,20 @@ class _Page:
         self._timeline = gr.HTML(visible=False, elem_id="timeline")
 
         answers = [self._status, self._labels, self._note, self._class, self._clip, self._timeline]
-        chosen.click(
-            lambda index: str(examples[index].path),
-            [chosen],
-            [self._video],
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        paths = list(map(str, examples.values()))
+        private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        chosen.click(lambda index: paths[index], [chosen], [self._video], **private)
         # One event for both, of which the last one counts: two would race for the components.
         gr.on(
             [self._video.change, self._button.click],
             self._recognise,
             [self._video],
             answers,
-            show_progress="hidden",
             trigger_mode="always_last",
-            api_visibility="private",
+            **private,
         )
-        self._class.input(
-            self._explain,
-            [self._video, self._class],
-            [self._note, self._clip],
-            show_progress="hidden",
-            trigger_mode="always_last",
-            api_visibility="private",
-        )
+        inputs, outputs = [self._video, self._class], [self._note, self._clip]
+        self._class.input(self._explain, inputs, outputs, trigger_mode="always_last", **private)
 
     async def _recognise(self, video: str | None) -> AsyncIterator[Updates]:
         """Yields the labels, the timeline and the explanation of the most likely class, each as soon as it is there.
@@ -170,14 +166,6 @@ def _upload_box() -> gr.Video:
         elem_id="video",
     )
     # Set here and not in a subclass: Gradio writes a stub file beside the source of every such class.
-    box.preprocess = _path_of
-    box.postprocess = _file_at
+    box.preprocess = lambda payload: None if payload is None else payload.path
+    box.postprocess = lambda value: None if value is None else FileData(path=str(value), orig_name=Path(value).name)
     return box
-
-
-def _path_of(payload: FileData | None) -> str | None:
-    return None if payload is None else payload.path
-
-
-def _file_at(value: str | Path | None) -> FileData | None:
-    return None if value is None else FileData(path=str(value), orig_name=Path(value).name)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -86,13 +86,15 @@ class RequestFilter:
         if method == "POST" and route == _UPLOAD:
             await self._upload(scope, receive, send)
         elif method == "POST" and route in _WRITE:
-            body = self._sanitized(await self._read_body(receive))
-            await self._app(_with_length(scope, len(body)), _Replay(body, receive), send)
+            body = self._sanitized(await self._read_body(Request(scope, receive)))
+            others = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
+            scope = {**scope, "headers": [*others, (b"content-length", str(len(body)).encode())]}
+            await self._app(scope, _replay(body, receive), send)
         elif method in ("GET", "HEAD") and route.startswith(_FILE):
             self._own_file(route.removeprefix(_FILE))
             await self._app(scope, receive, send)
         elif method == "GET" and route.startswith(_HEARTBEAT):
-            await self._app(scope, _UntilStopped(receive, lambda: not self._service.is_ready), send)
+            await self._app(scope, _until_stopped(receive, lambda: not self._service.is_ready), send)
         elif method in ("GET", "HEAD") and (route in _READ or route.startswith(_READ_BELOW)):
             await self._app(scope, receive, send)
         else:
@@ -124,25 +126,19 @@ class RequestFilter:
         if folder_size(self._folder) > limits.concurrency * limits.max_bytes:
             raise RequestError("too_many_requests", "too many videos are kept at the moment: try again in some minutes")
 
-    async def _read_body(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        left = _MAX_BODY
-
+    async def _read_body(self, request: Request) -> bytes:
         async def read() -> bytes:
-            nonlocal left
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise RequestError("bad_request", "the question broke off")
-                parts.append(message.get("body", b""))
-                left -= len(parts[-1])
-                if left < 0:
+            body = b""
+            async for part in request.stream():
+                body += part
+                if len(body) > _MAX_BODY:
                     raise RequestError("file_too_large", f"a question has at most {_MAX_BODY} bytes")
-                if not message.get("more_body", False):
-                    return b"".join(parts)
+            return body
 
         try:
             return await asyncio.wait_for(read(), self._service.limits.upload_seconds)
+        except ClientDisconnect as error:
+            raise RequestError("bad_request", "the question broke off") from error
         except asyncio.TimeoutError as error:
             raise RequestError("upload_too_slow", "the question took too long to arrive: try again") from error
 
@@ -219,44 +215,31 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-def _with_length(scope: Scope, length: int) -> Scope:
-    others = [
-        (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
-    ]
-    return {**scope, "headers": [*others, (b"content-length", str(length).encode())]}
-
-
-class _Replay:
+def _replay(body: bytes, receive: Receive) -> Receive:
     """Replays a body that was read already, and then passes on what the client sends."""
+    read: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
-        self._receive = receive
+    async def replaying() -> Message:
+        return read.pop() if read else await receive()
 
-    async def __call__(self) -> Message:
-        if self._body is None:
-            return await self._receive()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
+    return replaying
 
 
-class _UntilStopped:
+def _until_stopped(receive: Receive, stopped: Callable[[], bool]) -> Receive:
     """Reports the client as gone when the server stops, since an open page keeps its connection without end."""
 
-    def __init__(self, receive: Receive, stopped: Callable[[], bool]) -> None:
-        self._receive = receive
-        self._stopped = stopped
-
-    async def __call__(self) -> Message:
-        waiting = asyncio.ensure_future(self._receive())
+    async def receiving() -> Message:
+        waiting = asyncio.ensure_future(receive())
         try:
-            while not self._stopped():
+            while not stopped():
                 done, _ = await asyncio.wait({waiting}, timeout=_POLL_SECONDS)
                 if done:
                     return waiting.result()
         finally:
             waiting.cancel()
         return {"type": "http.disconnect"}
+
+    return receiving
 
 
 def _route(scope: Scope) -> str:
