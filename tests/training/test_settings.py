@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,16 @@ def test_no_recipe_restates_a_default(module: str) -> None:
     told = list(told_values(tree))
     assert told
     assert [(name, value) for name, value in told if repeats_default(name, value)] == []
+
+
+def test_no_recipe_in_the_table_restates_a_default() -> None:
+    table = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    table.optionxform = str
+    table.read(PACKAGE / "training" / "recipes.ini", encoding="utf-8")
+    told = [(name, value) for section in table.sections() for name, value in table[section].items() if name in DEFAULTS]
+    assert len(told) > 50
+    repeated = [(name, value) for name, value in told if value.lower() == str(DEFAULTS[name]).lower()]
+    assert [(name, value) for name, value in repeated if repeats_default(name, DEFAULTS[name])] == []
 
 
 def test_copies_are_found() -> None:

@@ -137,7 +137,8 @@ class TrainingState:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Returns a run's checkpoints, the newest first."""
-    found = [(int(match[1]), path) for path in (folder / CHECKPOINTS).glob("step-*") if (match := _match(path))]
+    paths = (folder / CHECKPOINTS).glob("step-*")
+    found = [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -173,7 +174,6 @@ def save_checkpoint(
     fingerprint: Mapping[str, Any],
     *,
     ranks: ProcessGroup,
-    device: torch.device,
     keep: int,
 ) -> None:
     """Writes a checkpoint and removes all but the ``keep`` newest; all processes call it.
@@ -185,7 +185,7 @@ def save_checkpoint(
     content = {
         "progress": asdict(progress),
         "fingerprint": json.dumps(dict(fingerprint), sort_keys=True),
-        "random": ranks.all_gather(_random_state(device)),
+        "random": ranks.all_gather(_random_state(ranks.device)),
     }
     place, tensors = folder / CHECKPOINTS, state.tensors()
     if any(isinstance(tensor, DTensor) for tensor in tensors.values()):
@@ -206,7 +206,6 @@ def load_checkpoint(
     fingerprint: Mapping[str, Any],
     *,
     ranks: ProcessGroup,
-    device: torch.device,
     seed: int,
     say: Callable[[str], None],
 ) -> Progress:
@@ -228,7 +227,7 @@ def load_checkpoint(
             continue
         for reason in skipped:
             say(f"{reason}; going on from the one before")
-        _restore_random_state(content, ranks, device, seed, say)
+        _restore_random_state(content, ranks, seed, say)
         return Progress(**content["progress"])
     raise DualFormerError(f"{skipped[0]}; start anew elsewhere")
 
@@ -318,25 +317,19 @@ def _random_state(device: torch.device) -> dict[str, Tensor]:
     return {"cpu": torch.get_rng_state(), **cuda}
 
 
-def _restore_random_state(
-    content: dict[str, Any], ranks: ProcessGroup, device: torch.device, seed: int, say: Callable[[str], None]
-) -> None:
+def _restore_random_state(content: dict[str, Any], ranks: ProcessGroup, seed: int, say: Callable[[str], None]) -> None:
     states = content["random"]
     if len(states) != ranks.world_size:
         seed_random(seed, ranks.rank, content["progress"]["step"])
         say(f"saved by {len(states)} and resumed by {ranks.world_size} processes: what is dropped out is drawn anew")
         return
     torch.set_rng_state(states[ranks.rank]["cpu"])
-    if device.type == "cuda" and "cuda" in states[ranks.rank]:
-        torch.cuda.set_rng_state(states[ranks.rank]["cuda"], device)
+    if ranks.device.type == "cuda" and "cuda" in states[ranks.rank]:
+        torch.cuda.set_rng_state(states[ranks.rank]["cuda"], ranks.device)
 
 
 def _name(step: int) -> str:
     return f"step-{step:07d}"
-
-
-def _match(path: Path) -> re.Match[str] | None:
-    return _NAME.fullmatch(path.name)
 
 
 def _remove(path: Path) -> None:
@@ -357,7 +350,5 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if isinstance(error, CheckpointException) and lines else next(iter(lines), type(error).__name__))[
-        :300
-    ]
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if isinstance(error, CheckpointException) else 0][:300]

@@ -4,7 +4,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -57,17 +56,8 @@ class Timing:
         Workers read while others are computed. Those for validation are started anew in every epoch.
         """
         together = max if workers else lambda *seconds: sum(seconds)
-        judging = self.start + val_batches * together(self.read, self.judge)
-        return self.start + epochs * (batches * together(self.read, self.step) + judging)
-
-
-class Computing(NamedTuple):
-    """Seconds for a training step and for validating as many clips, and how that was measured; as in `Timing`."""
-
-    step: float
-    judge: float
-    clips: int
-    memory: int | None
+        validation = self.start + val_batches * together(self.read, self.judge)
+        return self.start + epochs * (batches * together(self.read, self.step) + validation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,26 +102,16 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
     settings, source, schedule = parts.settings, prepared.source, prepared.schedule
     assert settings.workers is not None
     ranks = ProcessGroup(fabric)
-    feed = Feed(
-        parts.clips,
-        settings,
-        classes=len(source.classes),
-        ranks=ranks,
-        device=fabric.device,
-        on_bad=lambda _: None,  # the run itself names what cannot be read
-    )
+    # The run itself names what cannot be read.
+    feed = Feed(parts.clips, settings, classes=len(source.classes), ranks=ranks, on_bad=lambda _: None)
     batch, start, read = time_reading(feed.loader, workers=settings.workers, seconds=seconds)
     # Every batch makes a step, for the time of one.
     step = TrainStep(parts.objective, settings.replace(accumulate=1), schedule, fabric=fabric, ranks=ranks)
-    computing = _time_computing(
-        step,
-        batch,
-        objective=parts.objective,
-        device=fabric.device,
-        batch_size=schedule.clips_per_batch // schedule.world,
-        seconds=seconds,
+    assert settings.batch_size is not None
+    step_seconds, judge, clips, memory = _time_computing(
+        step, batch, objective=parts.objective, device=fabric.device, batch_size=settings.batch_size, seconds=seconds
     )
-    timing = Timing(start=start, read=read, **computing._asdict())
+    timing = Timing(start=start, read=read, step=step_seconds, judge=judge, clips=clips, memory=memory)
     return Plan(
         settings=settings,
         lines=tuple(lines),
@@ -189,8 +169,8 @@ def time_reading(
 
 def _time_computing(
     step: TrainStep, batch: Batch, *, objective: ClipObjective, device: torch.device, batch_size: int, seconds: float
-) -> Computing:
-    """Times training steps and validation. The network is changed.
+) -> tuple[float, float, int, int | None]:
+    """Returns ``step``, ``judge``, ``clips`` and ``memory`` of `Timing`. The network is changed.
 
     If a whole batch is likely to take more than ``seconds``, one clip stands for it.
     """
@@ -199,7 +179,7 @@ def _time_computing(
     def train(clips: Batch) -> None:
         step.batch(clips, progress)
 
-    def judge(clips: Batch) -> None:
+    def validate(clips: Batch) -> None:
         with torch.no_grad(), step.autocast():
             objective(clips)
 
@@ -220,9 +200,9 @@ def _time_computing(
     while sum(times) < seconds / 2 and len(times) < 6:
         times.append(_seconds(device, lambda: train(taken)))
     objective.eval()
-    judging = min(_seconds(device, lambda: judge(taken)) for _ in range(2))
+    validation = min(_seconds(device, lambda: validate(taken)) for _ in range(2))
     memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return Computing(min(times) * batch_size / clips, judging * batch_size / clips, clips, memory)
+    return min(times) * batch_size / clips, validation * batch_size / clips, clips, memory
 
 
 def _seconds(device: torch.device, work: Callable[[], None]) -> float:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
@@ -55,12 +54,11 @@ class Feed:
         *,
         classes: int,
         ranks: ProcessGroup,
-        device: torch.device,
         on_bad: Callable[[DualFormerError], None],
     ) -> None:
         assert settings.batch_size is not None and settings.workers is not None
         self._settings, self._classes = settings, classes
-        self._on_bad, self._ranks, self._device = on_bad, ranks, device
+        self._on_bad, self._ranks = on_bad, ranks
         self._unreadable: list[DualFormerError] = []
         self._clips_per_batch = settings.batch_size * ranks.world_size
         self._sampler = EpochSampler(
@@ -78,7 +76,7 @@ class Feed:
             sampler=self._sampler,
             num_workers=settings.workers,
             drop_last=True,
-            pin_memory=device.type == "cuda",
+            pin_memory=ranks.device.type == "cuda",
             persistent_workers=settings.workers > 0,  # what they have decoded stays in their memory
         )
         """Batches as they are read, of the first epoch."""
@@ -101,7 +99,7 @@ class Feed:
                 self._ranks.raise_if_any(failure)
             if batch is None:
                 return
-            batch = {key: value.to(self._device, non_blocking=True) for key, value in batch.items()}
+            batch = {key: value.to(self._ranks.device, non_blocking=True) for key, value in batch.items()}
             # Of a batch that has lost a clip to a bad file, not every clip has a partner.
             if self._settings.mixes and read == self._clips_per_batch:
                 batch = mix_batch(

@@ -71,14 +71,8 @@ class Loop:
         self.ranks = ProcessGroup(fabric)
         self.schedule = Schedule.of(settings, clips.size, world=self.ranks.world_size)
         self._bad_files = BadFiles(self.out, clips.size, reporter, writes=self.ranks.is_first)
-        self._feed = Feed(
-            clips,
-            settings,
-            classes=objective.model.config.num_classes,
-            ranks=self.ranks,
-            device=fabric.device,
-            on_bad=self._bad_files,
-        )
+        classes = objective.model.config.num_classes
+        self._feed = Feed(clips, settings, classes=classes, ranks=self.ranks, on_bad=self._bad_files)
         self.fingerprint = {
             **fingerprint,
             **{name: getattr(settings, name) for name in _DECISIVE},
@@ -99,7 +93,6 @@ class Loop:
             self._stepper.state,
             self.fingerprint,
             ranks=self.ranks,
-            device=self.fabric.device,
             seed=self.settings.seed,
             say=self.reporter.say,
         )
@@ -141,15 +134,8 @@ class Loop:
     def save(self) -> None:
         """Writes a checkpoint."""
         self._restore_folder()
-        save_checkpoint(
-            self.out,
-            self._stepper.state,
-            self.progress,
-            self.fingerprint,
-            ranks=self.ranks,
-            device=self.fabric.device,
-            keep=self.settings.keep,
-        )
+        state, keep = self._stepper.state, self.settings.keep
+        save_checkpoint(self.out, state, self.progress, self.fingerprint, ranks=self.ranks, keep=keep)
 
     def _begin(self) -> None:
         remove_unfinished(self.out)
