@@ -24,7 +24,7 @@ class Lines(Reporter):
         self.lines: list[str] = []
         self.stop_at = stop_at
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.lines.append(line)
 
     def progress(self, line: str, *, last: bool = False) -> None:

@@ -103,7 +103,7 @@ class RecordingReporter(Reporter):
         super().__init__()
         self.lines: list[str] = []
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.lines.append(line)
 
     def progress(self, line: str, *, last: bool = False) -> None:

@@ -9,6 +9,7 @@ import pytest
 from dualformer.scoring.intervals import half_width
 from dualformer.training.propose import propose
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.sources import Source
 
 
 def proposed(videos: int, *, counts: dict[str, int] | None = None, val: int = 1000, **settings: Any) -> TrainConfig:
@@ -27,9 +28,22 @@ def told(
 ) -> tuple[TrainConfig, list[str]]:
     counts = {"clap": videos // 2, "wave": videos - videos // 2} if counts is None else counts
     config = TrainConfig(**{"data": "videos", **settings})
-    return propose(
-        config, videos=videos, counts=counts or None, val_videos=val, val_counts=val_counts, card=None, ranks=ranks
+    source = Source(
+        classes=tuple(counts),
+        train=unread,
+        val=unread,
+        size=videos,
+        val_size=val,
+        description="",
+        counts=counts or None,
+        val_counts=val_counts,
+        fingerprint="",
     )
+    return propose(config, source, ranks=ranks)
+
+
+def unread(*_: object) -> Any:
+    raise AssertionError("no clip is read to propose settings")
 
 
 # Clips to see over clips of an epoch, rounded up, between the fewest and the most epochs.

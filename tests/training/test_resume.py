@@ -35,7 +35,7 @@ class Lines(Reporter):
         self.lines: list[str] = []
         self.at_end_of = at_end_of or {}
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.lines.append(line)
 
     def progress(self, line: str, *, last: bool = False) -> None:

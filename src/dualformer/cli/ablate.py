@@ -148,15 +148,15 @@ def _relations(options: Options) -> int:
     try:
         runs = run_experiment(experiment, reporter=reporter)
     except TrainingInterrupted:
-        reporter.say("the same command goes on from here")
+        reporter.log("the same command goes on from here")
         return 130
     text = report(experiment, runs)
     if options.json:
         print(json.dumps({"runs": runs}, indent=2))
     else:
         print(text, end="")
-        reporter.say(f"results: {options.out}/{RESULTS}, {options.out}/{TABLE}, {options.out}/{PICTURE}")
-        reporter.say("next: the same command with more --seeds, --tasks or --variants, which keeps the runs there are")
+        reporter.log(f"results: {options.out}/{RESULTS}, {options.out}/{TABLE}, {options.out}/{PICTURE}")
+        reporter.log("next: the same command with more --seeds, --tasks or --variants, which keeps the runs there are")
     return 0
 
 
@@ -175,12 +175,12 @@ def _train(options: Options, rows: list[Row]) -> int:
     try:
         measured = run_rows(rows, recipe, seeds=seeds, reporter=reporter)
     except TrainingInterrupted:
-        reporter.say("the same command goes on from here")
+        reporter.log("the same command goes on from here")
         return 130
     if options.json:
         print(json.dumps({"rows": [measured_as_json(each) for each in measured]}, indent=2, ensure_ascii=False))
     else:
         print_measured(measured, table_console(100), seeds=seeds)
-        reporter.say(f"results: {options.out}/{RESULTS}; curves and weights: {options.out}/TABLE/ROW/seed-N")
-        reporter.say("next: the same command with more --seeds, which keeps the runs there are, or other --table")
+        reporter.log(f"results: {options.out}/{RESULTS}; curves and weights: {options.out}/TABLE/ROW/seed-N")
+        reporter.log("next: the same command with more --seeds, which keeps the runs there are, or other --table")
     return 1 if any(each.failures for each in measured) else 0

@@ -24,25 +24,25 @@ def run(options: Options) -> int:
     try:
         result = quickstart(QuickstartConfig(**only(QuickstartConfig, options)), reporter=reporter)
     except TrainingInterrupted:
-        reporter.say("the same command goes on from here")
+        reporter.log("the same command goes on from here")
         return 130
     figures = result.figures
     if options.json:
         print(json.dumps(figures))
         return 0
-    reporter.say("")
-    reporter.say(f"top-1 on videos it was not trained on   {figures['top1']:6.1%}")
+    reporter.log("")
+    reporter.log(f"top-1 on videos it was not trained on   {figures['top1']:6.1%}")
     if figures["from_scratch_top1"] is not None:
-        reporter.say(f"  the same, from random weights         {figures['from_scratch_top1']:6.1%}")
+        reporter.log(f"  the same, from random weights         {figures['from_scratch_top1']:6.1%}")
     for name, line in (("one_frame", "one frame, repeated"), ("shuffled", "frames shuffled    ")):
-        reporter.say(f"  control: {line}          {figures['controls'][name]:6.1%}")
-    reporter.say(f"  guessing                              {figures['chance']:6.1%}")
-    reporter.say(f"{figures['example']['file']}: {result.example.label} ({result.example.probability:.1%})")
-    reporter.say(f"report: {result.report}   weights: {result.weights}")
-    reporter.say("")
-    reporter.say("now your own videos, one folder per class:")
-    reporter.say("  dualformer check MY_VIDEOS")
-    reporter.say("  dualformer train --data MY_VIDEOS --from rendered --size 112")
-    reporter.say("  dualformer evaluate runs/train/best.safetensors --data runs/train/split.csv --on split=val")
-    reporter.say("  dualformer predict CLIP.mp4 --weights runs/train/best.safetensors")
+        reporter.log(f"  control: {line}          {figures['controls'][name]:6.1%}")
+    reporter.log(f"  guessing                              {figures['chance']:6.1%}")
+    reporter.log(f"{figures['example']['file']}: {result.example.label} ({result.example.probability:.1%})")
+    reporter.log(f"report: {result.report}   weights: {result.weights}")
+    reporter.log("")
+    reporter.log("now your own videos, one folder per class:")
+    reporter.log("  dualformer check MY_VIDEOS")
+    reporter.log("  dualformer train --data MY_VIDEOS --from rendered --size 112")
+    reporter.log("  dualformer evaluate runs/train/best.safetensors --data runs/train/split.csv --on split=val")
+    reporter.log("  dualformer predict CLIP.mp4 --weights runs/train/best.safetensors")
     return 0

@@ -97,11 +97,11 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
     if recipe and options.batch_size and options.scale_lr == "off":
         world = processes(options.devices, options.nodes, accelerator=options.accelerator).world
         if note := recipe.note_on_batch(options.batch_size * options.accumulate * world):
-            reporter.say(f"note: {note}")
+            reporter.log(f"note: {note}")
     try:
         result = train(TrainConfig(**only(TrainConfig, options)), reporter=reporter)
     except TrainingInterrupted:
-        reporter.say(f"go on with: dualformer train --resume --out {options.out}")
+        reporter.log(f"go on with: dualformer train --resume --out {options.out}")
         return None
     except torch.cuda.OutOfMemoryError as error:
         raise DualFormerError(
@@ -109,7 +109,7 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
             "which keeps the clips of a step, or try --grad-checkpointing, and start anew with another --out"
         ) from error
     for line in summarize(result, recipe=recipe):
-        reporter.say(line)
+        reporter.log(line)
     return dataclasses.asdict(result)
 
 
@@ -132,7 +132,7 @@ def _plan(options: Options, reporter: Reporter) -> int:
             print_settings(said, origin, names=OptionNames(Options), recipe=options.recipe)
             print("add --data to see videos, steps, learning rates and the time that they take")
         return 0
-    reporter.say("measuring with a few batches, which takes up to a minute; nothing is written")
+    reporter.log("measuring with a few batches, which takes up to a minute; nothing is written")
     plan = dry_run(TrainConfig(**said))
     origin = origins(only(TrainConfig, plan.settings), said, by_recipe, standard)
     if options.json:
@@ -140,7 +140,7 @@ def _plan(options: Options, reporter: Reporter) -> int:
         return 0
     print_settings(only(TrainConfig, plan.settings), origin, names=OptionNames(Options), recipe=options.recipe)
     print_plan(plan, note=recipe.note_on_batch(plan.clips_per_step) if recipe else None)
-    reporter.say("next: the same command without --dry-run")
+    reporter.log("next: the same command without --dry-run")
     return 0
 
 

@@ -116,22 +116,22 @@ def run_rows(
     owners = {plan.row.key: results.owner(plan) for plan in plans}
     trained = list(dict.fromkeys(owners.values()))
     wanted = range(recipe.seed, recipe.seed + seeds)
-    reporter.say(
+    reporter.log(
         f"networks to train: {len(trained)}, each in {recipe.precision} with seeds {', '.join(map(str, wanted))}; "
         f"results go to {results.path}, each run to a folder beside it"
     )
     for row in rows:
         if problem := problems.get(row.key):
-            reporter.say(f"{row.key}: left out; {problem}")
+            reporter.log(f"{row.key}: left out; {problem}")
         elif owners[row.key] != row.key:
-            reporter.say(f"{row.key}: the same network as {owners[row.key]} at these clips; trained once")
+            reporter.log(f"{row.key}: the same network as {owners[row.key]} at these clips; trained once")
     by_key = {plan.row.key: plan for plan in plans}
     for number, key in enumerate(trained, 1):
         # The row that owns the runs may be one of an earlier call.
         plan = by_key.get(key) or next(plan for plan in plans if owners[plan.row.key] == key)
         for seed in wanted:
             if not results.has(key, seed):
-                reporter.say(f"row {number} of {len(trained)}, seed {seed}: {key}")
+                reporter.log(f"row {number} of {len(trained)}, seed {seed}: {key}")
                 _train(results, key, plan.settings.replace(seed=seed, precision=recipe.precision), reporter)
     return [
         results.result_of(row, by_key.get(row.key), owners.get(row.key, ""), problems.get(row.key, ""), wanted)
@@ -146,7 +146,7 @@ def _resolve_recipe(rows: Sequence[Row], recipe: TrainConfig, source: Source) ->
     """
     own = rows[0].model if all(row.model for row in rows) else None
     recipe = recipe.replace(model=recipe.model or own, start=recipe.start or RANDOM, epochs=recipe.epochs or 30)
-    recipe, _ = propose(recipe, videos=source.size, counts=source.counts, val_videos=source.val_size, card=None)
+    recipe, _ = propose(recipe, source)
     network, preprocessing = plan_network(recipe, classes=len(source.classes))
     return recipe.replace(
         model=recipe.model or preset_of(network),
@@ -192,7 +192,7 @@ def _train(results: _ResultsFile, key: str, settings: TrainConfig, reporter: Rep
         result = train(settings.replace(out=str(out), resume=goes_on), reporter=reporter, variant=lambda _: network)
     except RuntimeError as error:  # of this row alone: no memory for its windows, a loss that is infinite
         message = " ".join(str(error).split()) or type(error).__name__
-        reporter.say(f"{key}, seed {settings.seed}: failed; {message}")
+        reporter.log(f"{key}, seed {settings.seed}: failed; {message}")
         results.add_failure(key, settings.seed, message)
         return
     except ValueError:  # of the recipe, and every row would meet it: it must not bind the next call
@@ -211,10 +211,10 @@ class _ReporterWithoutRepeats(Reporter):
         self._reporter = reporter
         self._reported: set[str] = set()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         if line not in self._reported:
             self._reported.add(line)
-            self._reporter.say(line)
+            self._reporter.log(line)
 
     def progress(self, line: str, *, last: bool = False) -> None:
         self._reporter.progress(line, last=last)

@@ -73,7 +73,7 @@ def run_experiment(experiment: Experiment, *, reporter: Reporter | None = None) 
     todo = [run for run in runs_of(experiment) if not (out / run.key / RESULT).is_file()]
     jobs = max(1, min(jobs, len(todo)))
     done = len(runs_of(experiment)) - len(todo)
-    reporter.say(
+    reporter.log(
         f"{len(todo)} runs to do{f', {done} are done' if done else ''}; {jobs} at a time on {device.type} in "
         f"{experiment.precision}; each {experiment.clips // experiment.batch_size} steps of {experiment.batch_size} "
         f"clips of {'x'.join(map(str, experiment.clip))}; results go to {out}"
@@ -105,13 +105,13 @@ def _run_all(experiment: Experiment, todo: Sequence[Run], jobs: int, reporter: R
                 if process.exitcode == 0 and (Path(experiment.out) / run.key / RESULT).is_file():
                     took.append(time.monotonic() - since)
                     result = next(r for r in write_results(experiment) if _key(r) == run.key)
-                    reporter.say(
+                    reporter.log(
                         f"{len(todo) - len(waiting) - len(running)} of {len(todo)}: {run.key}: "
                         f"{result['accuracy']:.1%} in {clock(took[-1])}"
                     )
                 else:
                     failed.append(run.key)
-                    reporter.say(f"{run.key}: failed; see {Path(experiment.out) / run.key / _LOG}")
+                    reporter.log(f"{run.key}: failed; see {Path(experiment.out) / run.key / _LOG}")
             reporter.progress(_progress_line(experiment, running, len(waiting), took, jobs, time.monotonic() - started))
     except KeyboardInterrupt:
         for process, _ in running.values():
@@ -215,11 +215,12 @@ def train_and_test(experiment: Experiment, run: Run, *, heartbeat: Heartbeat | N
         save_minutes=1.0,
         keep=1,
     )
+    val_clips = min(Experiment.VAL_CLIPS, experiment.test_clips)
     loop = Loop(
         objective,
         RunClips(
             train=FreshClips(RelationClips(scene, curriculum.length, seed=run.seed, curriculum=curriculum), per_epoch),
-            val=OneView(RelationClips(scene, min(Experiment.VAL_CLIPS, experiment.test_clips), seed=VAL_SEED)),
+            val=OneView(RelationClips(scene, val_clips, seed=VAL_SEED), val_clips),
             size=per_epoch,
         ),
         settings,

@@ -93,11 +93,11 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
 
 @contextmanager
 def _step(reporter: Reporter, seconds: dict[str, float], name: str, line: str) -> Iterator[None]:
-    reporter.say(line)
+    reporter.log(line)
     start = time.monotonic()
     yield
     seconds[name] = time.monotonic() - start
-    reporter.say(f"    {clock(seconds[name])}")
+    reporter.log(f"    {clock(seconds[name])}")
 
 
 def _render(config: QuickstartConfig, folder: Path) -> None:
@@ -141,7 +141,7 @@ def explain_example(recognizer: Recognizer, file: Path, report: Path, reporter: 
         # Of 64 pixels the last stage has 2x2 tokens a frame, and this one 8x8.
         explanation = explain_video(recognizer, file, stage=2)
     except CaptumMissingError as error:
-        reporter.say(f"    without Grad-CAM: {error}")
+        reporter.log(f"    without Grad-CAM: {error}")
         return None
     return explanation.save(report)["gif"]
 

@@ -1,7 +1,7 @@
-"""A run put together from what was prepared, for training and dry runs: network, objective, clips and loop."""
+"""Builds network, objective, clips and loop of a run that was prepared, for training and for dry runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +28,22 @@ from dualformer.weights.card import Card
 from dualformer.weights.safetensors_file import load_pretrained
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What a run is made of, on the device."""
-
-    settings: TrainConfig
-    """With nothing left open."""
-    objective: ClipObjective
-    clips: RunClips
-
-
-def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None]) -> Parts:
+def build_parts(
+    prepared: Prepared, fabric: Fabric, *, log: Callable[[str], None]
+) -> tuple[TrainConfig, ClipObjective, RunClips]:
     """Chooses the precision, makes the network with its starting weights, the objective and the clips.
 
-    Each decision is told to ``say``. A run that goes on from a checkpoint does without starting weights. Errors: as
-    `load_pretrained` and `make_objective`; ``DualFormerError`` for starting weights that are not finite.
+    Returns the settings with the precision, the objective and the clips. ``log`` gets a line on each decision. A run
+    that goes on from a checkpoint does without starting weights. Errors: as `load_pretrained` and `make_objective`;
+    ``DualFormerError`` for starting weights that are not finite.
     """
     settings, source = prepared.config, prepared.source
     precision = ProcessGroup(fabric).broadcast(lambda: choose_precision(settings.precision, fabric.device))
     settings = settings.replace(precision=precision.name)
     for line in prepared.lines:
-        say(line)
+        log(line)
     several = f", {prepared.processes} ({_strategy(fabric)})" if fabric.world_size > 1 else ""
-    say(f"computing on {fabric.device.type}{several} in {precision.name}: {precision.reason}")
+    log(f"computing on {fabric.device.type}{several} in {precision.name}: {precision.reason}")
     model = DualFormer(prepared.network, seed=settings.seed)
     model.set_grad_checkpointing(settings.grad_checkpointing)
     if settings.compile != "no":
@@ -58,7 +51,7 @@ def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None
     start = from_weights(settings)
     if start and not goes_on(settings):
         for note in load_pretrained(model, start, labels=source.classes):
-            say(f"from {start}: {note}")
+            log(f"from {start}: {note}")
         if broken := nonfinite_tensor(model.state_dict()):
             raise DualFormerError(f"{start}: it holds values that are no numbers (in {broken}); start from others")
     objective = make_objective(
@@ -72,7 +65,7 @@ def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None
     )
     objective.place(fabric.device)
     for line in objective.lines:
-        say(line)
+        log(line)
     clips = RunClips(
         train=objective.wrap_clips(source.train(prepared.preprocessing, prepared.augmentation, prepared.mirrored)),
         val=source.val(prepared.preprocessing),
@@ -80,21 +73,21 @@ def build_parts(prepared: Prepared, fabric: Fabric, *, say: Callable[[str], None
         order=source.order,
         name=source.name,
     )
-    return Parts(settings=settings, objective=objective, clips=clips)
+    return settings, objective, clips
 
 
 def build_loop(prepared: Prepared, fabric: Fabric, reporter: Reporter) -> Loop:
     """Returns the loop of a run, with its folder and what a checkpoint must agree with. Errors: as `build_parts`."""
-    parts = build_parts(prepared, fabric, say=reporter.say)
-    settings, source, model = parts.settings, prepared.source, parts.objective.model
+    settings, objective, clips = build_parts(prepared, fabric, log=reporter.log)
+    source, network = prepared.source, objective.model.config
     start = from_weights(settings)
     starting = f", starting from {Path(start).name}" if start else ""
     return Loop(
-        parts.objective,
-        parts.clips,
+        objective,
+        clips,
         settings,
         card=Card(
-            config=model.config,
+            config=network,
             labels=source.classes,
             preprocessing=prepared.preprocessing,
             provenance=f"trained by dualformer on {short_name(settings.data)}{starting}",
@@ -105,9 +98,9 @@ def build_loop(prepared: Prepared, fabric: Fabric, reporter: Reporter) -> Loop:
         reporter=reporter,
         fingerprint={
             "data": source.fingerprint,
-            "model": model.config.to_dict(),
+            "model": network.to_dict(),
             "augmentation": augmentation_fingerprint(prepared.augmentation, settings, mirrored=prepared.mirrored),
-            **parts.objective.fingerprint,
+            **objective.fingerprint,
         },
         describe=settings_writer(settings, source, prepared.network if prepared.varied else None),
     )
@@ -116,13 +109,13 @@ def build_loop(prepared: Prepared, fabric: Fabric, reporter: Reporter) -> Loop:
 def augmentation_fingerprint(
     augmentation: Augmentation, mixing: MixingSettings, *, mirrored: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Returns how clips and batches are varied, as checkpoints keep it."""
+    """Returns the settings of augmentation and mixing for the fingerprint of checkpoints."""
     mixed = {field.name: getattr(mixing, field.name) for field in fields(MixingSettings)}
     return {**augmentation.to_dict(), "mirrored": mirrored, **mixed}
 
 
 def goes_on(settings: TrainConfig) -> bool:
-    """Whether the run goes on from a checkpoint."""
+    """Returns whether the run goes on from a checkpoint."""
     return settings.resume and has_checkpoint(Path(settings.out))
 
 

@@ -100,6 +100,9 @@ class Progress:
         right = {"train_top1": self.correct / max(1, self.clips)}
         return right | ({"train_f1": self.found / max(1.0, self.named)} if several else {})
 
+    def forget_best(self) -> None:
+        self.best_top1, self.best_map, self.best_loss, self.best_epoch = -1.0, None, math.inf, -1
+
     def start_epoch(self, epoch: int) -> None:
         self.epoch, self.batch, self.clips = epoch, 0, 0
         self.loss_sum = self.weight = self.correct = self.found = self.named = 0.0
@@ -207,7 +210,7 @@ def load_checkpoint(
     *,
     ranks: ProcessGroup,
     seed: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Progress:
     """Restores the newest readable checkpoint, random state included, and returns where the run was.
 
@@ -226,8 +229,8 @@ def load_checkpoint(
             skipped.append(f"{path}: not a readable checkpoint ({damage})")
             continue
         for reason in skipped:
-            say(f"{reason}; going on from the one before")
-        _restore_random_state(content, ranks, seed, say)
+            log(f"{reason}; going on from the one before")
+        _restore_random_state(content, ranks, seed, log)
         return Progress(**content["progress"])
     raise DualFormerError(f"{skipped[0]}; start anew elsewhere")
 
@@ -317,11 +320,11 @@ def _random_state(device: torch.device) -> dict[str, Tensor]:
     return {"cpu": torch.get_rng_state(), **cuda}
 
 
-def _restore_random_state(content: dict[str, Any], ranks: ProcessGroup, seed: int, say: Callable[[str], None]) -> None:
+def _restore_random_state(content: dict[str, Any], ranks: ProcessGroup, seed: int, log: Callable[[str], None]) -> None:
     states = content["random"]
     if len(states) != ranks.world_size:
         seed_random(seed, ranks.rank, content["progress"]["step"])
-        say(f"saved by {len(states)} and resumed by {ranks.world_size} processes: what is dropped out is drawn anew")
+        log(f"saved by {len(states)} and resumed by {ranks.world_size} processes: what is dropped out is drawn anew")
         return
     torch.set_rng_state(states[ranks.rank]["cpu"])
     if ranks.device.type == "cuda" and "cuda" in states[ranks.rank]:

@@ -98,20 +98,20 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
     prepared = prepare(config)
     fabric = Fabric(accelerator=config.accelerator, devices=1)
     lines: list[str] = []
-    parts = build_parts(prepared, fabric, say=lines.append)
-    settings, source, schedule = parts.settings, prepared.source, prepared.schedule
+    settings, objective, clips = build_parts(prepared, fabric, log=lines.append)
+    source, schedule = prepared.source, prepared.schedule
     assert settings.workers is not None
     ranks = ProcessGroup(fabric)
     # The run itself names what cannot be read.
-    feed = Feed(parts.clips, settings, classes=len(source.classes), ranks=ranks, on_bad=lambda _: None)
+    feed = Feed(clips, settings, classes=len(source.classes), ranks=ranks, on_bad=lambda _: None)
     batch, start, read = time_reading(feed.loader, workers=settings.workers, seconds=seconds)
     # Every batch makes a step, for the time of one.
-    step = TrainStep(parts.objective, settings.replace(accumulate=1), schedule, fabric=fabric, ranks=ranks)
+    step = TrainStep(objective, settings.replace(accumulate=1), schedule, fabric=fabric, ranks=ranks)
     assert settings.batch_size is not None
-    step_seconds, judge, clips, memory = _time_computing(
-        step, batch, objective=parts.objective, device=fabric.device, batch_size=settings.batch_size, seconds=seconds
+    step_seconds, judge, timed_clips, memory = _time_computing(
+        step, batch, objective=objective, device=fabric.device, batch_size=settings.batch_size, seconds=seconds
     )
-    timing = Timing(start=start, read=read, step=step_seconds, judge=judge, clips=clips, memory=memory)
+    timing = Timing(start=start, read=read, step=step_seconds, judge=judge, clips=timed_clips, memory=memory)
     return Plan(
         settings=settings,
         lines=tuple(lines),

@@ -142,7 +142,7 @@ class BadFiles:
         if str(error) in self._told:
             return
         self._told.add(str(error))
-        self._reporter.say(f"left out, as it cannot be read: {error}")
+        self._reporter.log(f"left out, as it cannot be read: {error}")
         if self._writes and isinstance(error, VideoError):
             known = read_manifest(self._path) if self._path.is_file() else []
             verdict = Verdict(path=Path(error.path), ok=False, reason=error.reason, decoder=decoder())
@@ -156,7 +156,7 @@ class BadFiles:
     def sum_up(self) -> None:
         """Reports how many videos were left out, at the end of a run."""
         if self._told:
-            self._reporter.say(
+            self._reporter.log(
                 f"{len(self._told)} of {self._videos} videos could not be read and were left out (they are listed in "
                 f"{self._path}); `dualformer check` finds all such files"
             )

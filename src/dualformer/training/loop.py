@@ -6,7 +6,6 @@ which the checkpoint carries: so a run that was interrupted anywhere goes on to 
 processes each takes its part of every batch, and but for dropout they learn what one would from all of it.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -94,14 +93,10 @@ class Loop:
             self.fingerprint,
             ranks=self.ranks,
             seed=self.settings.seed,
-            say=self.reporter.say,
+            log=self.reporter.log,
         )
 
-        def go_back() -> None:
-            remove_unfinished(self.out)
-            self._record.go_back(self.progress.epoch)
-
-        self.ranks.run_on_first(go_back)
+        self.ranks.run_on_first(lambda: self._record.go_back(self.progress.epoch))
 
     def add_callbacks(self, make: Callable[[], Sequence[Callback]]) -> None:
         """Has the first process make callbacks, which are called from now on."""
@@ -128,7 +123,7 @@ class Loop:
         return self.ranks.broadcast(lambda: self._record.result(progress, val_clips=size(self.val_clips)))
 
     def close(self) -> None:
-        """To be called when there is no more to do with it."""
+        """Must be called after the last use."""
         self._stepper.close()
 
     def save(self) -> None:
@@ -152,15 +147,15 @@ class Loop:
         for count, batch in enumerate(self._feed.epoch(progress.epoch, after=progress.batch), 1):
             if progress.step == progress.batch == 0:
                 self._show_clips(batch)
-            told = self._run_batch(batch)
+            metrics = self._run_batch(batch)
             now = time.monotonic()
             progress.seconds += now - tick
             tick = now
             clips_per_second = count * self.schedule.clips_per_batch / (now - started)
             self._show(clips_per_second)
-            if told is not None:
+            if metrics is not None:
                 for callback in self._callbacks:
-                    callback.on_step(progress.step, {**told, "clips_per_second": clips_per_second})
+                    callback.on_step(progress.step, {**metrics, "clips_per_second": clips_per_second})
             ends = progress.batch == self.schedule.batches or self._reached_limit()
             if progress.batch % settings.accumulate == 0:
                 is_due = now - last_save >= 60 * settings.save_minutes and not ends
@@ -186,7 +181,7 @@ class Loop:
         if by_key or by_scheduler:
             self.save()
             how = "Ctrl-C" if by_key else "SIGTERM"
-            self.reporter.say(f"stopped by {how}; saved at step {self.progress.step} of {self.schedule.steps}")
+            self.reporter.log(f"stopped by {how}; saved at step {self.progress.step} of {self.schedule.steps}")
             raise TrainingInterrupted(how)
         if save:
             self.save()
@@ -211,24 +206,24 @@ class Loop:
             **{f"loss_{name}": total / weight for name, total in progress.parts.items()},
         }
         networks = self._stepper.networks()
-        judged = self._judge(networks)
-        for name, judgement in judged.items():
-            epoch |= judgement.figures(name)
-        best = max(judged, key=lambda name: judged[name].rank)
-        is_best = judged[best].rank > progress.best_rank
+        validated = self._validate(networks)
+        for name, result in validated.items():
+            epoch |= result.figures(name)
+        best = max(validated, key=lambda name: validated[name].rank)
+        is_best = validated[best].rank > progress.best_rank
         # A part of an epoch competes with no whole one: the resumed run would not know of it.
         is_best = is_best and (complete or progress.best_epoch < 0)
         if is_best:
-            progress.best_top1, progress.best_loss = judged[best].top1, judged[best].loss
-            progress.best_map = judged[best].map
+            result = validated[best]
+            progress.best_top1, progress.best_loss, progress.best_map = result.top1, result.loss, result.map
             progress.best_epoch = progress.epoch + 1
-        self._say_epoch(epoch, is_best)
+        self._log_epoch(epoch, is_best)
 
         def write() -> None:
             last = progress.step == self.schedule.steps or self._reached_limit()
-            self._record.add(epoch, judged, networks, best=best if is_best else None, last=last)
+            self._record.add(epoch, validated, networks, best=best if is_best else None, last=last)
             for callback in self._callbacks:
-                callback.on_epoch(epoch, judged["val"].confusion)
+                callback.on_epoch(epoch, validated["val"].confusion)
 
         # The checkpoint comes last: a run that dies in between does the epoch's end once more, with the same result.
         self.ranks.run_on_first(write)
@@ -237,7 +232,7 @@ class Loop:
             progress.start_epoch(progress.epoch + 1)
             self.save()
 
-    def _judge(self, networks: Mapping[str, DualFormer]) -> dict[str, ValidationResult]:
+    def _validate(self, networks: Mapping[str, DualFormer]) -> dict[str, ValidationResult]:
         assert self.settings.batch_size is not None and self.settings.workers is not None
         return validate(
             networks,
@@ -255,16 +250,15 @@ class Loop:
         progress = self.progress
         if not self.ranks.all_reduce(self.ranks.is_first and self._record.is_gone())[0]:
             return
-        progress.best_top1, progress.best_loss, progress.best_epoch = -1.0, math.inf, -1
-        progress.best_map = None
+        progress.forget_best()
         self.ranks.run_on_first(self._record.write_again)
-        self.reporter.say(
+        self.reporter.log(
             f"{self.out} was deleted or moved: the run goes on in a new one; what was the best epoch's is in the old"
         )
 
     def _show_clips(self, batch: Batch) -> None:
         self.ranks.run_on_first(lambda: draw_clips(self.out / CLIPS, batch, self._record.card.labels))
-        self.reporter.say(f"clips of the first batch, as the network sees them: {self.out / CLIPS}")
+        self.reporter.log(f"clips of the first batch, as the network sees them: {self.out / CLIPS}")
 
     def _show(self, clips_per_second: float) -> None:
         progress = self.progress
@@ -276,7 +270,7 @@ class Loop:
             f"{clips_per_second:.1f} clips/s  {clock(left)} left"
         )
 
-    def _say_epoch(self, epoch: Mapping[str, Any], is_best: bool) -> None:
+    def _log_epoch(self, epoch: Mapping[str, Any], is_best: bool) -> None:
         lost = f"  {epoch['left_out']} clips left out" if epoch["left_out"] else ""
         average = f"  averaged: loss {epoch['ema_loss']:.3f}  {_share(epoch, 'ema')}" if "ema_loss" in epoch else ""
         self.reporter.progress(
@@ -292,7 +286,7 @@ class Loop:
 
 
 def _share(epoch: Mapping[str, Any], name: str) -> str:
-    """The figure that says most: accuracy, or of several labels what there is of them."""
-    words = {"map": "mAP", "f1": "F1", "top1": "acc"}
-    key = next(key for key in words if f"{name}_{key}" in epoch)
-    return f"{words[key]} {epoch[f'{name}_{key}']:.1%}"
+    """Returns accuracy in words, with several labels the mean average precision or else F1."""
+    words = {f"{name}_map": "mAP", f"{name}_f1": "F1", f"{name}_top1": "acc"}
+    key = next(key for key in words if key in epoch)
+    return f"{words[key]} {epoch[key]:.1%}"

@@ -11,7 +11,6 @@ from math import sqrt
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from dualformer.training.objective import Batch
@@ -23,7 +22,7 @@ class Mix:
     """One draw, for all clips of a batch."""
 
     share: float
-    """What part of the mixture a clip itself is."""
+    """The part of the mixture that is the clip itself."""
     centre: tuple[float, float] | None = None
     """CutMix: centre of the partner's box, as parts of height and width. None is mixup."""
 
@@ -41,7 +40,7 @@ def draw_mix(augmentation: MixingSettings, rng: np.random.Generator) -> Mix | No
 def mix_batch(
     batch: Batch, augmentation: MixingSettings, *, classes: int, seed: int, epoch: int, number: int, world: int = 1
 ) -> Batch:
-    """Batch ``number`` of an epoch, mixed: ``clip``, ``target`` B classes (parts of each class, their sum is 1; of
+    """Returns batch ``number`` of an epoch, mixed: ``clip``, ``target`` B classes (parts of each class, their sum is 1; of
     clips with several labels, their own targets mixed), and as ``label`` the class with the largest part. A batch that
     is not to be mixed comes back as it is.
 
@@ -62,13 +61,14 @@ def check_pairs(count: int, world: int = 1, repeats: int = MixingSettings.repeat
 
 
 def apply_mix(batch: Batch, mix: Mix, classes: int) -> Batch:
-    """Every clip mixed with the one half a batch further on."""
+    """Returns the batch with every clip mixed with the one half a batch further on."""
     clips, half = batch["clip"], len(batch["clip"]) // 2
     partners = clips.roll(-half, dims=0)
     share = mix.share
     if mix.centre is None:
         # One by one: as floats, a batch is four times as large.
-        mixed = torch.stack([_blend(*pair, share) for pair in zip(clips, partners, strict=True)])
+        pairs = zip(clips, partners, strict=True)
+        mixed = torch.stack([torch.lerp(b.float(), a.float(), share).round_().to(torch.uint8) for a, b in pairs])
     else:
         top, bottom, left, right = cut_box(mix, *clips.shape[2:4])
         mixed = clips.clone()
@@ -80,7 +80,7 @@ def apply_mix(batch: Batch, mix: Mix, classes: int) -> Batch:
 
 
 def cut_box(mix: Mix, height: int, width: int) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of the partner's box: a part ``1 - share`` of the frame, less what lies outside."""
+    """Returns top, bottom, left and right of the partner's box: ``1 - share`` of the frame, less what lies outside."""
     assert mix.centre is not None
     scale = sqrt(1 - mix.share)
     edges: list[int] = []
@@ -88,7 +88,3 @@ def cut_box(mix: Mix, height: int, width: int) -> tuple[int, int, int, int]:
         start = round(centre * length - scale * length / 2)
         edges += [max(0, start), min(length, start + round(scale * length))]
     return edges[0], edges[1], edges[2], edges[3]
-
-
-def _blend(clip: Tensor, partner: Tensor, share: float) -> Tensor:
-    return torch.lerp(partner.float(), clip.float(), share).round_().to(torch.uint8)

@@ -65,6 +65,11 @@ class ClipObjective(nn.Module):
         logits = self.model(normalize(batch["clip"], self.preprocessing)).float()
         return ObjectiveOutput(self.classification_loss(logits, batch), logits, {}, self.batch_weight(batch))
 
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the features of the last stage, B C T H W, and the logits, B classes, as float32."""
+        features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))
+        return features, self.model.forward_head(features).float()
+
     def classification_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return self.loss(logits, _target(batch))
 
@@ -98,8 +103,7 @@ class MotionObjective(ClipObjective):
         nn.init.zeros_(self.extra.bias)
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
-        features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))
-        logits = self.model.forward_head(features).float()
+        features, logits = self._forward(batch)
         clip_loss = self.classification_loss(logits, batch)
         assert self.extra is not None
         motion = self.extra(features.permute(0, 2, 3, 4, 1)).float()
@@ -154,8 +158,7 @@ class DistillationObjective(ClipObjective):
         return ClipsWithTokenTargets(clips, self._scores, TokenGrid(config, (pre.frames, pre.crop, pre.crop)))
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
-        features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))
-        logits = self.model.forward_head(features).float()
+        features, logits = self._forward(batch)
         parts, weights = {"clip": self.classification_loss(logits, batch)}, self.clip_weights(batch)
         options, extra = self.options, self.extra
         scores = self.teacher(batch["clip"], tokens=extra is not None) if self.teacher else None
@@ -215,7 +218,10 @@ def make_objective(
         class_weights=torch.tensor(list(weights.values())) if weights else None,
         multi_label=config.multi_label,
     )
-    objective = _objective(config, source_has_truth, model, preprocessing, loss, classes)
+    if config.teaches:
+        objective = _distillation(config, source_has_truth, model, preprocessing, loss, classes)
+    else:
+        objective = (MotionObjective if source_has_truth else ClipObjective)(model, preprocessing, loss=loss)
     if weights:
         objective.lines.append(line)
         objective.fingerprint = {**objective.fingerprint, "class_weights": list(weights.values())}
@@ -228,17 +234,14 @@ def make_objective(
     return objective
 
 
-def _objective(
+def _distillation(
     config: TrainConfig,
     source_has_truth: bool,
     model: DualFormer,
     preprocessing: Preprocessing,
     loss: ClipLoss,
     classes: Sequence[str],
-) -> ClipObjective:
-    if not config.teaches:
-        kind = MotionObjective if source_has_truth else ClipObjective
-        return kind(model, preprocessing, loss=loss)
+) -> DistillationObjective:
     teacher = scores = None
     if config.teacher:
         teacher = open_teacher(config.teacher, classes=classes, clips=preprocessing, tokens=config.distill != "clip")

@@ -1,4 +1,4 @@
-"""A run before anything is written: its data, its network, and every setting that was left open, decided."""
+"""Prepares a run before anything is written: opens its data, plans its network and fills in all open settings."""
 
 import json
 import os
@@ -50,7 +50,7 @@ class Prepared:
     varied: bool
     """Whether the network is a variant of what the config says."""
     lines: tuple[str, ...]
-    """What there is to tell of it."""
+    """Lines to report about it."""
 
 
 def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
@@ -59,12 +59,13 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
     A run that is resumed has its own settings. Errors: as `train` says of settings that cannot work.
     """
     config, where = _resumed(config) if config.resume else _begun(config)
-    source = open_source(_of_one_process(config))
+    # The memory for decoded videos is that of all processes of a machine.
+    source = open_source(config.replace(cache_gb=config.cache_gb / where.devices))
     config, card, proposed = _proposed(config.replace(shuffle=source.shuffle), source, ranks=where.world)
     network, preprocessing = plan_network(config, classes=len(source.classes), variant=variant, card=card)
     varied = (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
     flip = "off" if config.overfit else config.flip_for(source.classes)
-    config = _closed(config, network, preprocessing, flip=flip, where=where)
+    config = _filled_in(config, network, preprocessing, flip=flip, where=where)
     if config.data == RENDERED:  # how hard its clips are follows the epochs
         source = open_source(config)
     augmentation, mirrored = config.augmentation(source.classes), config.mirrored_labels(source.classes)
@@ -93,7 +94,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
 
 
 def preset_of(config: Config) -> str | None:
-    """The preset that gives this config but for classes and drop rates; None if it is nobody's."""
+    """Returns the preset that gives this config but for classes and drop rates; None if there is none."""
     for name in list_models():
         preset = preset_config(
             name, clip=config.clip, num_classes=config.num_classes, drop_path=config.drop_path, dropout=config.dropout
@@ -106,27 +107,50 @@ def preset_of(config: Config) -> str | None:
 def plan_network(
     config: TrainConfig, *, classes: int, variant: Variant | None = None, card: Card | None = None
 ) -> tuple[Config, Preprocessing]:
-    """The network and the preprocessing of a run, before anything is read or written but what ``config`` starts from.
+    """Returns the network and the preprocessing of a run: what was asked for, else the starting weights', else the
+    preset's.
 
     ``card`` is that of the starting weights, where it is known already. Errors: ``ValueError`` for a preset or a size
     that there is not, and for a ``variant`` with other clips or classes.
     """
-    network, preprocessing = _network(config, card or starting_card(config), classes)
-    own = Path(config.out) / NETWORK
-    if config.resume and own.is_file():
+    card = card or starting_card(config)
+    name = config.model or (preset_of(card.config) if card else "dualformer_nano")
+    own = card.config.clip if card else preset_config(name or "dualformer_nano").clip
+    clip = (config.frames or own[0], config.size or own[1], config.size or own[2])
+    if clip[1] != clip[2]:
+        raise ValueError(f"the starting weights take clips of {own[1]}x{own[2]} pixels; say a square `size`")
+    drop = (0.0, 0.0) if config.overfit else (config.drop_path, config.dropout)
+    if name:
+        network = preset_config(name, clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+    else:
+        assert card is not None
+        cut = video_config(card.config, clip) if is_image_network(card.config) and clip[0] > 1 else card.config
+        network = cut.replace(clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+    base = card.preprocessing if card else None
+    preprocessing = Preprocessing(
+        frames=clip[0],
+        stride=config.stride or (base.stride if base else 2),
+        fps=config.fps or (base.fps if base else None),
+        resize=clip[1],
+        crop=clip[1],
+        mean=base.mean if base else KINETICS_MEAN,
+        std=base.std if base else KINETICS_STD,
+    )
+    saved = Path(config.out) / NETWORK
+    if config.resume and saved.is_file():
         try:
-            network = Config.from_dict(json.loads(own.read_text()))
+            network = Config.from_dict(json.loads(saved.read_text()))
         except (ValueError, TypeError, AttributeError) as error:
-            raise DualFormerError(f"{own}: not the config of a network ({error}); start anew elsewhere") from error
+            raise DualFormerError(f"{saved}: not the config of a network ({error}); start anew elsewhere") from error
     elif variant:
-        base, network = network, variant(network)
-        if (network.clip, network.num_classes) != (base.clip, base.num_classes):
+        network = variant(network)
+        if (network.clip, network.num_classes) != (clip, classes):
             raise ValueError("a variant keeps the clip and the number of classes of the network that it is made from")
     return network, preprocessing
 
 
 def starting_card(config: TrainConfig) -> Card | None:
-    """What the starting weights say of themselves. A run that is resumed has its own, and does without the others."""
+    """Returns the card of the starting weights, of a resumed run that of the weights which it has made so far."""
     last = Path(config.out) / LAST
     if config.resume and last.is_file():
         return read_card(last)
@@ -135,12 +159,12 @@ def starting_card(config: TrainConfig) -> Card | None:
 
 
 def from_weights(config: TrainConfig) -> str | None:
-    """The starting weights, if there are any."""
+    """Returns the starting weights, if there are any."""
     return None if config.start == RANDOM else config.start
 
 
 def _begun(config: TrainConfig) -> tuple[TrainConfig, Processes]:
-    """The settings of a new run, with its processes."""
+    """Returns the settings of a new run, with its processes."""
     if has_begun(Path(config.out)):
         raise ValueError(f"{config.out} already holds a run; go on with it by `resume=True`, or choose another `out`")
     where = processes(config.devices, config.nodes, accelerator=config.accelerator)
@@ -148,7 +172,7 @@ def _begun(config: TrainConfig) -> tuple[TrainConfig, Processes]:
 
 
 def _resumed(asked: TrainConfig) -> tuple[TrainConfig, Processes]:
-    """The settings that the run in ``out`` was started with, but for those that do not change its result.
+    """Returns the settings that the run in ``out`` was started with, but for those that do not change its result.
 
     Its batches are dealt to as many processes as are asked for. Errors: ``ValueError`` where that leaves a rest.
     """
@@ -193,27 +217,17 @@ def _resumed(asked: TrainConfig) -> tuple[TrainConfig, Processes]:
 
 
 def _proposed(config: TrainConfig, source: Source, *, ranks: int) -> tuple[TrainConfig, Card | None, list[str]]:
-    """A new run's settings with what the number of videos suggests, the card of the starting weights, and the reasons.
-
-    Of a run that is resumed the settings as they are, and the card of the weights that it has made so far.
-    """
+    """Returns a new run's settings with what the number of videos suggests, the card of the starting weights, and lines
+    on the reasons; the settings of a resumed run as they are."""
     card = starting_card(config)
     if config.resume:
         return config, card, []
-    proposed, lines = propose(
-        config,
-        videos=source.size,
-        counts=source.counts,
-        val_videos=source.val_size,
-        val_counts=source.val_counts,
-        card=card,
-        ranks=ranks,
-    )
+    proposed, lines = propose(config, source, ranks=ranks)
     return proposed, card if proposed.start == config.start else starting_card(proposed), lines
 
 
 def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) -> str:
-    """The line on network, starting weights and clips."""
+    """Returns the line on network, starting weights and clips."""
     rate = f" at {pre.fps:g} frames per second" if pre.fps else ""
     frozen = f"; the first {config.freeze_stages} stages are frozen" if config.freeze_stages else ""
     if config.freeze == "backbone":
@@ -225,16 +239,10 @@ def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) ->
     )
 
 
-def _of_one_process(config: TrainConfig) -> TrainConfig:
-    """The memory for decoded videos is that of all processes of a machine."""
-    assert isinstance(config.devices, int)
-    return config.replace(cache_gb=config.cache_gb / config.devices)
-
-
-def _closed(
+def _filled_in(
     config: TrainConfig, network: Config, preprocessing: Preprocessing, *, flip: Flip, where: Processes
 ) -> TrainConfig:
-    """``config`` with nothing left open."""
+    """Returns ``config`` with all open settings filled in."""
     batch_size, epochs = config.batch_size, config.epochs
     assert batch_size is not None and epochs is not None
     config = config.replace(
@@ -256,29 +264,3 @@ def _closed(
     if config.workers is None:
         config = config.replace(workers=max(1, min(8, (os.cpu_count() or 1) // where.devices - 1)))
     return config
-
-
-def _network(config: TrainConfig, card: Card | None, classes: int) -> tuple[Config, Preprocessing]:
-    """The model's config and preprocessing: what was asked for, else the starting weights', else the preset's."""
-    name = config.model or (preset_of(card.config) if card else "dualformer_nano")
-    own = card.config.clip if card else preset_config(name or "dualformer_nano").clip
-    clip = (config.frames or own[0], config.size or own[1], config.size or own[2])
-    if clip[1] != clip[2]:
-        raise ValueError(f"the starting weights take clips of {own[1]}x{own[2]} pixels; say a square `size`")
-    drop = (0.0, 0.0) if config.overfit else (config.drop_path, config.dropout)
-    if name:
-        model = preset_config(name, clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
-    else:
-        assert card is not None
-        cut = video_config(card.config, clip) if is_image_network(card.config) and clip[0] > 1 else card.config
-        model = cut.replace(clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
-    base = card.preprocessing if card else None
-    return model, Preprocessing(
-        frames=clip[0],
-        stride=config.stride or (base.stride if base else 2),
-        fps=config.fps or (base.fps if base else None),
-        resize=clip[1],
-        crop=clip[1],
-        mean=base.mean if base else KINETICS_MEAN,
-        std=base.std if base else KINETICS_STD,
-    )

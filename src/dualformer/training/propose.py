@@ -1,4 +1,4 @@
-"""What a run is given where it was not told: epochs, batch, learning rates and start, by how many videos there are.
+"""Proposes epochs, batch size, learning rates and starting weights by the number of videos, where they are not set.
 
 The rules come from what was measured (docs/experiments.md) and from the paper:
 
@@ -21,12 +21,11 @@ from dualformer.scoring.intervals import half_width
 from dualformer.training.settings.data_settings import RENDERED
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.sources import RENDERED_EPOCHS
-from dualformer.weights.card import Card
+from dualformer.training.sources import RENDERED_EPOCHS, Source
 
 FEW_VIDEOS = 2000
 """Below, nano starts from the rendered weights."""
-FEW_TO_JUDGE = 400
+FEW_TO_VALIDATE = 400
 """Validation videos below which an accuracy is uncertain by more than five points."""
 UNEVEN = 3
 """Videos of the largest class over those of the smallest from which on that is worth a warning."""
@@ -38,50 +37,41 @@ _BATCH = 16
 _OVERFIT_EPOCHS = 100
 
 
-def propose(
-    config: TrainConfig,
-    *,
-    videos: int,
-    counts: Mapping[str, int] | None,
-    val_videos: int,
-    card: Card | None,
-    val_counts: Mapping[str, int] | None = None,
-    ranks: int = 1,
-) -> tuple[TrainConfig, list[str]]:
-    """``config`` with start, epochs, batch size and learning rate, and lines that say what the data is and why.
+def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[TrainConfig, list[str]]:
+    """Returns ``config`` with start, epochs, batch size and learning rate, and lines on the data and the reasons.
 
-    ``videos``: how many there are to train on, of each class in ``counts``; likewise to validate on. ``counts`` is None
-    where classes have no videos of their own (rendered ones). ``card`` is that of the starting weights, where some are
-    named. ``ranks`` processes take a batch each.
+    ``ranks`` processes take a batch each.
     """
-    lines = [*_about_classes(counts, val_counts, config), *_about_validation(val_videos, config)] if counts else []
-    proposed: list[str] = []
+    lines: list[str] = []
+    if source.counts:
+        lines = [*_about_classes(source.counts, source.val_counts, config), *_about_validation(source.val_size, config)]
+    videos, proposed = source.size, list[str]()
 
-    def say(what: str, why: str) -> None:
+    def propose_setting(what: str, why: str) -> None:
         proposed.append(f"{what} ({why})")
 
     if config.start is None:
-        rendered, why = _may_start_rendered(config, videos, counts)
+        rendered, why = _may_start_rendered(config, videos, source.counts)
         config = config.replace(start=_SHIPPED if rendered else RANDOM)
-        say(f"`start={config.start}`", why)
+        propose_setting(f"`start={config.start}`", why)
         if rendered and config.size is None:
             config = config.replace(size=112)
-            say("`size=112`", "nano's own; the rendered weights' 64 is small for real videos")
+            propose_setting("`size=112`", "nano's own; the rendered weights' 64 is small for real videos")
     from_weights = config.start != RANDOM
     if config.backbone_lr is None and config.start == _SHIPPED and config.data != RENDERED:
         config = config.replace(backbone_lr=0.5)
-        say("`backbone_lr=0.5`", "the rendered weights are far from other videos")
+        propose_setting("`backbone_lr=0.5`", "the rendered weights are far from other videos")
     if config.batch_size is None:
         batch, why = _batch_size(config, videos, ranks)
         config = config.replace(batch_size=batch)
-        say(f"`batch_size={batch}`", why)
+        propose_setting(f"`batch_size={batch}`", why)
     if config.epochs is None:
         epochs, why = _epochs(config, videos, from_weights=from_weights)
         config = config.replace(epochs=epochs)
-        say(f"`epochs={epochs}`", why)
+        propose_setting(f"`epochs={epochs}`", why)
     if config.lr is None:
         config = config.replace(lr=1e-3)
-        say("`lr=0.001`", "the paper's")
+        propose_setting("`lr=0.001`", "the paper's")
     if proposed:
         lines.append(f"proposed, as it was not said: {'; '.join(proposed)}")
     return config, lines
@@ -100,7 +90,7 @@ def _may_start_rendered(config: TrainConfig, videos: int, counts: Mapping[str, i
 
 
 def _batch_size(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]:
-    """A multiple of `repeats`, and with mixing of twice that: each clip has a partner."""
+    """Returns a multiple of `repeats`, and with mixing of twice that, as each clip has a partner, and the reason."""
     unit = config.repeats * (2 if config.mixup or config.cutmix else 1)
     if config.overfit:
         return max(unit, math.ceil(min(videos, config.overfit) / ranks)), "all of them at once"
@@ -125,8 +115,8 @@ def _epochs(config: TrainConfig, videos: int, *, from_weights: bool) -> tuple[in
 
 
 def _about_classes(counts: Mapping[str, int], val_counts: Mapping[str, int] | None, config: TrainConfig) -> list[str]:
-    """How many videos each class has, and what is wrong with that."""
-    smallest, largest = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
+    """Returns lines on the number of videos of each class, with warnings."""
+    smallest, largest = (choose(counts, key=lambda name: counts[name]) for choose in (min, max))
     if len(counts) <= 12:
         lines = ["videos to train on: " + ", ".join(f"{name} {count}" for name, count in counts.items())]
     else:
@@ -145,13 +135,13 @@ def _about_classes(counts: Mapping[str, int], val_counts: Mapping[str, int] | No
         lines.append(
             f"warning: only one video to train on for {first_few(single)}: add some, or leave such classes out"
         )
-    if unjudged := [name for name, count in (val_counts or {}).items() if not count]:
-        lines.append(f"warning: no validation video for {first_few(unjudged)}: how well that goes will not be seen")
+    if unvalidated := [name for name, count in (val_counts or {}).items() if not count]:
+        lines.append(f"warning: no validation video for {first_few(unvalidated)}: how well that goes will not be seen")
     return lines
 
 
 def _about_validation(val_videos: int, config: TrainConfig) -> list[str]:
-    if config.overfit or not 0 < val_videos < FEW_TO_JUDGE:
+    if config.overfit or not 0 < val_videos < FEW_TO_VALIDATE:
         return []
     if config.multi_label:
         return [

@@ -23,7 +23,7 @@ class Reporter:
         self._last = 0.0
         self._open_line = False
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Prints a line of its own."""
         if self._open_line:
             print(file=self.stream)
@@ -44,7 +44,7 @@ class Reporter:
 class SilentReporter(Reporter):
     """Prints nothing."""
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         pass
 
     def progress(self, line: str, *, last: bool = False) -> None:

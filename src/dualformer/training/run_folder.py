@@ -17,9 +17,9 @@ from dualformer.files import write_text
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
 from dualformer.scoring.intervals import wilson_interval
-from dualformer.training.checkpoint import CHECKPOINTS, Progress
+from dualformer.training.checkpoint import CHECKPOINTS, Progress, remove_unfinished
 from dualformer.training.losses import BALANCED, format_class_weights, read_class_weights
-from dualformer.training.propose import FEW_TO_JUDGE
+from dualformer.training.propose import FEW_TO_VALIDATE
 from dualformer.training.recipes import Recipe
 from dualformer.training.reporter import clock, read_metrics, write_metrics
 from dualformer.training.settings.train_config import TrainConfig
@@ -63,7 +63,10 @@ class TrainResult:
 
 
 class Record:
-    """Written by one process. ``describe`` writes the run's settings; ``decay`` is that of the average, if any."""
+    """Writes metrics and weights, in one process.
+
+    ``describe`` writes the run's settings; ``decay`` is that of the averaged weights, if there are any.
+    """
 
     def __init__(self, out: Path, card: Card, *, describe: Callable[[], None], decay: float | None) -> None:
         self.out, self.card, self._describe, self._decay = out, card, describe, decay
@@ -76,12 +79,13 @@ class Record:
         write_metrics(self.out, [])
 
     def go_back(self, epoch: int) -> None:
-        """Forgets what was logged after ``epoch``."""
+        """Forgets what was logged after ``epoch``, and removes what was left half-written."""
+        remove_unfinished(self.out)
         self._epochs = [each for each in read_metrics(self.out) if each["epoch"] <= epoch]
         write_metrics(self.out, self._epochs)
 
     def is_gone(self) -> bool:
-        """Whether somebody has taken the folder away."""
+        """Returns whether somebody has deleted or moved the folder."""
         return not (self.out / CHECKPOINTS).is_dir()
 
     def write_again(self) -> None:
@@ -91,18 +95,31 @@ class Record:
     def add(
         self,
         epoch: dict[str, Any],
-        judged: Mapping[str, ValidationResult],
+        validated: Mapping[str, ValidationResult],
         networks: Mapping[str, DualFormer],
         *,
         best: str | None,
         last: bool,
     ) -> None:
-        """An epoch's figures and weights; ``best`` names the network that is better than all before, if one is."""
+        """Writes an epoch's metrics and weights; ``best`` names the network that is better than all before, if one is.
+
+        The metrics in a card are those of its weights, with the decay as ``ema`` where they are an average.
+        """
+
+        def save(file: str, name: str) -> None:
+            result = validated[name]
+            metrics = {"epoch": float(epoch["epoch"]), "val_top1": result.top1, "val_loss": result.loss}
+            if result.map is not None and result.f1 is not None:
+                metrics |= {"val_map": result.map, "val_f1": result.f1}
+            if name == "ema" and self._decay is not None:
+                metrics["ema"] = self._decay
+            save_weights(self.out / file, networks[name], dataclasses.replace(self.card, metrics=metrics))
+
         if best:
-            self._save(self.out / BEST, best, epoch, judged, networks)
-        self._save(self.out / LAST, "val", epoch, judged, networks)
+            save(BEST, best)
+        save(LAST, "val")
         if "ema" in networks:
-            self._save(self.out / AVERAGE, "ema", epoch, judged, networks)
+            save(AVERAGE, "ema")
         self._epochs = [*self._epochs, epoch]
         write_metrics(self.out, self._epochs)
         # Drawing takes longer than an epoch of a few small clips.
@@ -124,45 +141,27 @@ class Record:
             best_map=progress.best_map,
         )
 
-    def _save(
-        self,
-        path: Path,
-        name: str,
-        epoch: dict[str, Any],
-        judged: Mapping[str, ValidationResult],
-        networks: Mapping[str, DualFormer],
-    ) -> None:
-        """The card's figures are those of these weights; ``ema`` is there (the decay) where they are an average."""
-        metrics = {"epoch": float(epoch["epoch"]), "val_top1": judged[name].top1, "val_loss": judged[name].loss}
-        if judged[name].map is not None:
-            found = judged[name].figures("val")
-            metrics |= {key: found[key] for key in ("val_map", "val_f1")}
-        if name == "ema":
-            assert self._decay is not None
-            metrics["ema"] = self._decay
-        save_weights(path, networks[name], dataclasses.replace(self.card, metrics=metrics))
-
 
 def settings_writer(config: TrainConfig, source: Source, network: Config | None) -> Callable[[], None]:
-    """Returns what writes the run's settings into its folder, and again should that be taken away.
+    """Returns a function that writes the run's settings into its folder, and again if that is deleted or moved.
 
     ``network`` is that of a run that trains a variant. All files are read here.
     """
-    out = Path(config.out)
-    variant = json.dumps(network.to_dict(), indent=2) + "\n" if network else None
-    flips = None
+    out, texts = Path(config.out), dict.fromkeys((NETWORK, FLIP_MAP, CLASS_WEIGHTS), "")
+    if network:
+        texts[NETWORK] = json.dumps(network.to_dict(), indent=2) + "\n"
     if config.flip_map is not None:
-        flips = json.dumps(read_flip_map(config.flip_map, source.classes), indent=2, ensure_ascii=False) + "\n"
-    weights = None
+        flips = read_flip_map(config.flip_map, source.classes)
+        texts[FLIP_MAP] = json.dumps(flips, indent=2, ensure_ascii=False) + "\n"
     if config.class_weights not in (None, BALANCED):
-        weights = format_class_weights(read_class_weights(config.class_weights, source.classes))
+        texts[CLASS_WEIGHTS] = format_class_weights(read_class_weights(config.class_weights, source.classes))
 
     def describe() -> None:
-        for path, text in ((out / NETWORK, variant), (out / FLIP_MAP, flips), (out / CLASS_WEIGHTS, weights)):
-            if text is None:
-                path.unlink(missing_ok=True)  # another run's
+        for file, text in texts.items():
+            if text:
+                write_text(out / file, text)
             else:
-                write_text(path, text)
+                (out / file).unlink(missing_ok=True)  # another run's
         config.replace(resume=False).save(out / CONFIG, decoder=decoder())
         if source.splits and not source.splits.overlapping:
             write_split(out / SPLIT, source.splits)
@@ -171,14 +170,14 @@ def settings_writer(config: TrainConfig, source: Source, network: Config | None)
 
 
 def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]:
-    """Lines for the end of a run, by its recipe if it had one."""
+    """Returns lines for the end of a run, with what its recipe states if it had one."""
     config = TrainConfig.load(result.out / CONFIG)
     lines = [f"done in {clock(result.seconds)}: {_best(result)}; {result.clips_per_second:.1f} clips/s"]
     if config.overfit:
         lines.append(
             "the videos are those that it was trained on: memorised is near 100 %, and nothing else was tested"
         )
-    elif result.val_clips < FEW_TO_JUDGE and result.epochs > 1:
+    elif result.val_clips < FEW_TO_VALIDATE and result.epochs > 1:
         lines.append(
             f"the best of {result.epochs} epochs, chosen by {result.val_clips} videos, looks better than it is: expect "
             "less of other videos, and keep some apart that choose nothing"
@@ -186,7 +185,7 @@ def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]
     if recipe and recipe.expected != "–":
         lines.append(f"the recipe {recipe.name} gave {recipe.expected} % with its own data and views {recipe.views}")
     lines.append(f"weights: {result.weights}   curves: {result.out / CURVES}")
-    if options := _to_judge_by(result, config):
+    if options := _evaluate_options(result, config):
         options |= {"views": recipe.views} if recipe else {}
         said = " ".join(f"--{name} {value}" for name, value in options.items())
         lines.append(f"next: dualformer evaluate {result.weights} {said}")
@@ -195,7 +194,7 @@ def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]
 
 
 def _best(result: TrainResult) -> str:
-    """What the best epoch got."""
+    """Returns the accuracy of the best epoch in words."""
     epoch = f"in epoch {result.best_epoch} of {result.epochs}"
     if result.best_map is not None:
         return f"mean average precision {result.best_map:.1%} on {result.val_clips} validation videos {epoch}"
@@ -204,8 +203,8 @@ def _best(result: TrainResult) -> str:
     return f"{result.best_top1:.1%} of {result.val_clips} validation videos right {epoch} ({interval})"
 
 
-def _to_judge_by(result: TrainResult, config: TrainConfig) -> dict[str, Any]:
-    """Options of `dualformer evaluate` for what the run was validated on; empty where there are none."""
+def _evaluate_options(result: TrainResult, config: TrainConfig) -> dict[str, Any]:
+    """Returns options of `dualformer evaluate` for the data that the run was validated on, if there are any."""
     chosen = config.train_on or config.val_on or config.manifest
     if parse_benchmark(config.data) and not chosen:
         return {"data": config.data}

@@ -1,10 +1,10 @@
-"""What a run is fed with: labelled files, or an endless stream of rendered videos. Both look the same to the loop."""
+"""Sources of training and validation clips: labelled files, or an endless stream of rendered videos."""
 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,22 +29,20 @@ Clips = Dataset[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Classes, and clips of them. ``train(pre, augmentation)`` and ``val(pre)`` make the data sets."""
+    """Classes, and data sets of clips of them."""
 
     classes: tuple[str, ...]
     train: Callable[[Preprocessing, Augmentation, tuple[int, ...] | None], Clips]
-    """Indexed by (epoch, number): ``clip`` T H W 3 uint8 and ``label``."""
+    """Makes the data set, indexed by (epoch, number): ``clip`` T H W 3 uint8 and ``label``."""
     val: Callable[[Preprocessing], Clips]
-    """Indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
+    """Makes the data set, indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
     size: int
     """Clips of an epoch; of files, how many there are."""
     val_size: int
-    """Clips to validate on."""
     description: str
     counts: Mapping[str, int] | None = None
     """Of files, videos of each class to train on."""
     val_counts: Mapping[str, int] | None = None
-    """Likewise to validate on."""
     fingerprint: str
     """Equal for equal classes and clips."""
     splits: Splits | None = None
@@ -54,18 +52,18 @@ class Source:
     order: Callable[[int], NDArray[np.int64]] | None = None
     """The order of an epoch's clips, where it is not any."""
     name: Callable[[int], str] | None = None
-    """Of files: what video the ``index`` of a training clip is."""
+    """Of files: returns the video that the ``index`` of a training clip stands for."""
     has_truth: bool = False
     """Clips bring the renderer's ``moving`` and ``velocity`` along."""
 
 
 def open_source(config: TrainConfig) -> Source:
-    """The source that ``config.data`` names. Errors: as `open_splits`."""
+    """Opens the source that ``config.data`` names. Errors: as `open_splits`."""
     return rendered_source(config) if config.data == RENDERED else file_source(config)
 
 
 def file_source(config: TrainConfig) -> Source:
-    """Labelled files of a folder, a CSV or a benchmark."""
+    """Opens labelled files of a folder, a CSV or a benchmark."""
     bad = read_bad_videos(Path(config.manifest)) if config.manifest else set()
     splits = open_splits(
         config.data,
@@ -80,12 +78,8 @@ def file_source(config: TrainConfig) -> Source:
     shuffle, reading = _how_to_read(config, splits.train)
     if config.overfit:
         chosen = _spread(splits.train, config.overfit)
-        splits = Splits(
-            train=chosen,
-            val=chosen,
-            description=f"the same {len(chosen)} {chosen.kind} to train and validate on",
-            overlapping=True,
-        )
+        same = f"the same {len(chosen)} {chosen.kind} to train and validate on"
+        splits = Splits(train=chosen, val=chosen, description=same, overlapping=True)
 
     def train(pre: Preprocessing, augmentation: Augmentation, mirrored: tuple[int, ...] | None) -> Clips:
         return TrainingClips(
@@ -120,7 +114,7 @@ def file_source(config: TrainConfig) -> Source:
 
 
 def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["samples", "shards"] | None, str]:
-    """How an epoch goes through shards (None: the data are none), and that in words."""
+    """Returns how an epoch goes through shards (None: the data are no shards), and that in words."""
     packed = any(isinstance(sample, ArchivedSample) for sample in videos.samples)
     remote = remote_shards(videos)
     if config.shuffle == "shards" and not packed:
@@ -142,10 +136,8 @@ def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["sampl
 
 
 def rendered_source(config: TrainConfig) -> Source:
-    """Rendered videos, every one new, from plain to hard over the run, with the truth about what moves where.
-
-    For clips of one frame: rendered pictures, with the truth about where the actor is.
-    """
+    """Makes rendered videos, every one new, from plain to hard over the run, with the truth about what moves where;
+    for clips of one frame pictures, with the truth about where the actor is."""
     if config.frames is None or config.size is None:
         raise ValueError("`data=rendered` needs to know what to render: give `frames` and `size`")
     length, epochs = config.rendered_clips, config.epochs or RENDERED_EPOCHS
@@ -166,12 +158,9 @@ def rendered_source(config: TrainConfig) -> Source:
 
     def val(pre: Preprocessing) -> Clips:
         # Another seed than any training clip's: theirs is the run's, and never negative.
-        difficulty = Curriculum(_VALIDATION_CLIPS, seed=_VALIDATION_SEED, hardest=lambda _: 1.0)
-        return OneView(
-            RenderedClips(
-                _scene(pre), _VALIDATION_CLIPS, seed=_VALIDATION_SEED, frames=pre.frames, difficulty=difficulty
-            )
-        )
+        count, seed = _VALIDATION_CLIPS, _VALIDATION_SEED
+        difficulty = Curriculum(count, seed=seed, hardest=lambda _: 1.0)
+        return OneView(RenderedClips(_scene(pre), count, seed=seed, frames=pre.frames, difficulty=difficulty), count)
 
     if config.seed == _VALIDATION_SEED:
         raise ValueError(f"`seed={_VALIDATION_SEED}` is the validation clips' own; choose another")
@@ -206,18 +195,10 @@ class Curriculum:
         return Difficulty.at(draw * self.hardest(i / self.length))
 
 
-class NumberedClips(Protocol):
-    """Clips made as they are asked for: dicts with ``clip`` T H W 3 uint8 and ``label``."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, i: int, /) -> dict[str, Tensor]: ...
-
-
 class FreshClips(Dataset[dict[str, Tensor]]):
-    """Clip (epoch, number) of a run that never shows a clip twice."""
+    """Clips by (epoch, number), of ``length`` an epoch, for a run that never shows a clip twice."""
 
-    def __init__(self, clips: NumberedClips, length: int) -> None:
+    def __init__(self, clips: Clips, length: int) -> None:
         self.clips, self.length = clips, length
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
@@ -226,13 +207,13 @@ class FreshClips(Dataset[dict[str, Tensor]]):
 
 
 class OneView(Dataset[dict[str, Tensor]]):
-    """Clips as test views: one of each."""
+    """Each of ``length`` clips as its only test view."""
 
-    def __init__(self, clips: NumberedClips) -> None:
-        self.clips = clips
+    def __init__(self, clips: Clips, length: int) -> None:
+        self.clips, self.length = clips, length
 
     def __len__(self) -> int:
-        return len(self.clips)
+        return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         item = self.clips[index]
@@ -246,7 +227,7 @@ def _scene(pre: Preprocessing) -> Scene:
 
 
 def _spread(videos: VideoList, count: int) -> VideoList:
-    """``count`` videos, the classes in turn."""
+    """Returns ``count`` videos, the classes in turn."""
     by_class: dict[int, list[int]] = {}
     for index, sample in enumerate(videos.samples):
         for label in sample.labels:
@@ -260,7 +241,7 @@ def _spread(videos: VideoList, count: int) -> VideoList:
 
 
 def _hash(splits: Splits) -> str:
-    """Fingerprint of what is trained and validated on: classes, file names, labels."""
+    """Returns a fingerprint of classes, file names and labels of both splits."""
     digest = hashlib.sha256(repr(splits.train.classes).encode())
     for videos in (splits.train, splits.val):
         for sample in videos.samples:

@@ -1,7 +1,7 @@
 """Teachers: frozen networks that score the clips another one is trained on.
 
-They are DualFormers, or exported models, whose insides are not seen. A teacher is no module: what holds it neither
-trains it, puts it into training mode, nor saves it.
+They are DualFormers, or exported models, which score whole clips only. A teacher is no ``nn.Module``, so that an
+objective that holds it neither trains it, puts it into training mode, nor saves it.
 """
 
 import hashlib
@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from dualformer.datasets.samples import first_few
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Size3
-from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize, resize
 from dualformer.weights.card import Card
@@ -50,6 +49,17 @@ class Teacher(ABC):
         self._order: Tensor | None = None
         """The place of each of the student's classes among the teacher's; None: they are the same."""
 
+    def _match(self, card: Card, kind: str, *, classes: Sequence[str], clips: Preprocessing) -> None:
+        """Matches the classes of a teacher with a card to the student's ``classes``; ``kind`` describes it in a line."""
+        count = card.config.num_classes
+        if not count:
+            raise TeacherError(f"{self.name}: a network without a classifier teaches nothing: give one with classes")
+        check_single_label(card, self.name)
+        self._order, note = match_classes(card.labels, count, classes, self.name)
+        self.lines.append(f"teacher: {self.name}, {kind}{count} classes{note}")
+        if fitted := describe_fitting(card.preprocessing, clips):
+            self.lines.append(f"teacher: {fitted}")
+
     @abstractmethod
     def place(self, device: torch.device) -> None:
         """Moves it to the device on which clips will come."""
@@ -66,23 +76,12 @@ class Teacher(ABC):
 class NetworkTeacher(Teacher):
     """A DualFormer with its card, in eval mode for good."""
 
-    def __init__(
-        self,
-        model: DualFormer,
-        card: Card,
-        *,
-        name: str,
-        digest: str,
-        classes: Sequence[str],
-        clips: Preprocessing,
-    ) -> None:
-        super().__init__(name, digest)
+    def __init__(self, path_or_hub_id: str, *, classes: Sequence[str], clips: Preprocessing) -> None:
+        super().__init__(path_or_hub_id, file_digest(resolve_weights(path_or_hub_id)))
+        model, card = load_weights(path_or_hub_id)
         self.model = model.eval().requires_grad_(False)
         self.pre = card.preprocessing
-        self._order, note = match_classes(card.labels, card.config.num_classes, classes, name)
-        self.lines.append(f"teacher: {name}, {card.config.num_classes} classes{note}")
-        if fitted := describe_fitting(self.pre, clips):
-            self.lines.append(f"teacher: {fitted}")
+        self._match(card, "", classes=classes, clips=clips)
 
     def place(self, device: torch.device) -> None:
         self.model.to(device)
@@ -103,14 +102,8 @@ class ExportedTeacher(Teacher):
         card = self._network.card
         # The digest in a card is that of everything in the model.
         super().__init__(str(path), self._network.about.digest)
-        _check_card(card, str(path))
-        self._order, note = match_classes(card.labels, card.config.num_classes, classes, self.name)
-        self.lines.append(
-            f"teacher: {path}, an exported model ({self._network.format}, {self._network.precision}) of "
-            f"{card.config.num_classes} classes{note}"
-        )
-        if fitted := describe_fitting(card.preprocessing, clips):
-            self.lines.append(f"teacher: {fitted}")
+        kind = f"an exported model ({self._network.format}, {self._network.precision}) of "
+        self._match(card, kind, classes=classes, clips=clips)
 
     def place(self, device: torch.device) -> None:
         if self._network.runs_on(device):
@@ -119,9 +112,8 @@ class ExportedTeacher(Teacher):
     @torch.no_grad()
     def __call__(self, clips: Tensor, *, tokens: bool) -> TeacherOutput:
         assert not tokens
-        return TeacherOutput(
-            self._reorder(self._network(fit_uint8_clips(clips, self._network.about.view)).to(clips.device)), None
-        )
+        scores = self._network(fit_uint8_clips(clips, self._network.about.view))
+        return TeacherOutput(self._reorder(scores.to(clips.device)), None)
 
 
 class ForeignTeacher(Teacher):
@@ -195,16 +187,7 @@ def open_teacher(path_or_hub_id: str, *, classes: Sequence[str], clips: Preproce
         if path.is_dir():
             parts(path)
         return (ExportedTeacher if has_card(path) else ForeignTeacher)(path, classes=classes, clips=clips)
-    path = resolve_weights(path_or_hub_id)
-    model, card = load_weights(path_or_hub_id)
-    _check_card(card, path_or_hub_id)
-    return NetworkTeacher(model, card, name=path_or_hub_id, digest=file_digest(path), classes=classes, clips=clips)
-
-
-def _check_card(card: Card, teacher: str) -> None:
-    if not card.config.num_classes:
-        raise TeacherError(f"{teacher}: a network without a classifier teaches nothing: give one with classes")
-    check_single_label(card, teacher)
+    return NetworkTeacher(path_or_hub_id, classes=classes, clips=clips)
 
 
 def check_single_label(card: Card, teacher: str) -> None:
@@ -243,15 +226,12 @@ def match_classes(names: Sequence[str], count: int, classes: Sequence[str], teac
 
 
 def fit_clips(clips: Tensor, pre: Preprocessing, size: Size3) -> Tensor:
-    """Clips uint8 B T H W 3 → B 3 T' H' W' for a network that takes ``size``, normalised as ``pre`` says.
+    """Returns clips uint8 B T H W 3 as B 3 T' H' W' for a network that takes ``size``, normalised as ``pre`` says.
 
     Frames are repeated or left out evenly; pictures are resized, antialiased.
     """
-    frames, height, width = clips.shape[1:4]
-    if frames != size[0]:
-        clips = clips[:, frame_indices(frames, size[0])]
-    video = normalize(clips, pre)
-    if (height, width) == size[1:]:
+    video = normalize(fit_frames(clips, size[0]), pre)
+    if video.shape[3:] == size[1:]:
         return video
     flat = video.transpose(1, 2).flatten(0, 1)
     flat = F.interpolate(flat, size=size[1:], mode="bilinear", antialias=True, align_corners=False)
@@ -259,10 +239,13 @@ def fit_clips(clips: Tensor, pre: Preprocessing, size: Size3) -> Tensor:
 
 
 def fit_uint8_clips(clips: Tensor, size: Size3) -> Tensor:
-    """Clips uint8 B T H W 3 → uint8 B T' H' W' 3 of ``size``, for an exported model, which normalises them itself."""
-    if clips.shape[1] != size[0]:
-        clips = clips[:, frame_indices(clips.shape[1], size[0])]
-    return torch.stack([resize(clip, size[1], size[2]) for clip in clips])
+    """Returns clips uint8 B T H W 3 as uint8 B T' H' W' 3 of ``size``, for an exported model that normalises them."""
+    return torch.stack([resize(clip, size[1], size[2]) for clip in fit_frames(clips, size[0])])
+
+
+def fit_frames(clips: Tensor, want: int) -> Tensor:
+    """Returns clips B T H W 3 with ``want`` frames, repeated or left out evenly."""
+    return clips if clips.shape[1] == want else clips[:, frame_indices(clips.shape[1], want)]
 
 
 def frame_indices(have: int, want: int) -> list[int]:
@@ -280,17 +263,16 @@ def describe_fitting(own: Preprocessing, clips: Preprocessing) -> str:
         changes.append(f"resized from {clips.crop} to {own.crop} pixels")
     if (own.mean, own.std) != (clips.mean, clips.std):
         changes.append("normalised in its own way")
-    apart = ""
+    text = ", ".join(["it is shown the same clips", *changes])
     if (own.stride, own.fps) != (clips.stride, clips.fps):
-        apart = f"; it was trained on frames {_spacing(own)} apart, and these are {_spacing(clips)}"
-    what = f"it is shown the same clips, {', '.join(changes)}" if changes else "it is shown the same clips"
-    return what + apart if changes or apart else ""
+        return f"{text}; it was trained on frames {_spacing(own)} apart, and these are {_spacing(clips)}"
+    return text if changes else ""
 
 
 def file_digest(path: Path) -> str:
     """Returns the SHA-256 of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        digest = hashlib.sha256()
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()

@@ -55,17 +55,17 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
 
 def _run(loop: Loop, classes: tuple[str, ...]) -> TrainResult:
     """Resumes the run if there is a checkpoint, says how long it is, and trains."""
-    settings, out, schedule, say = loop.settings, loop.out, loop.schedule, loop.reporter.say
+    settings, out, schedule, log = loop.settings, loop.out, loop.schedule, loop.reporter.log
     if goes_on(settings):
         loop.resume()
         if (then := json.loads((out / CONFIG).read_text()).get("decoder", decoder())) != decoder():
-            say(f"videos were decoded by {then} so far, and are by {decoder()} now: pixels may differ")
-        say(f"resumed at step {loop.progress.step} of {schedule.steps}")
+            log(f"videos were decoded by {then} so far, and are by {decoder()} now: pixels may differ")
+        log(f"resumed at step {loop.progress.step} of {schedule.steps}")
     elif settings.resume:
-        say(f"{out} has no checkpoint yet: the run begins")
+        log(f"{out} has no checkpoint yet: the run begins")
     loop.add_callbacks(lambda: _callbacks(settings, classes))
     average = f", averaged with a decay of {settings.ema:g}" if settings.ema is not None else ""
-    say(
+    log(
         f"results go to {out}: {schedule.steps} steps of {schedule.clips_per_step} clips, {schedule.steps_per_epoch} "
         f"an epoch; learning rate {schedule.describe_lr()} (backbone × {settings.backbone_lr:g}), {schedule.warmup} "
         f"steps of warm-up, then cosine{average}"

@@ -27,8 +27,8 @@ class NonFiniteLossError(DualFormerError):
 
 
 @dataclass(kw_only=True)
-class _SoFar:
-    """Of the batches whose gradients are being added."""
+class _Accumulated:
+    """Totals of the batches whose gradients are being accumulated."""
 
     loss_sum: float = 0.0
     weight: float = 0.0
@@ -37,9 +37,9 @@ class _SoFar:
 
 
 class TrainStep:
-    """Changes the weights of ``objective``, batch by batch, and counts in ``progress``.
+    """Trains ``objective``, batch by batch, and adds up its losses in ``progress``.
 
-    ``name`` says what video the ``index`` of a clip is.
+    ``name`` returns the video that the ``index`` of a clip stands for.
     """
 
     def __init__(
@@ -64,21 +64,21 @@ class TrainStep:
         self._optimizer = torch.optim.AdamW(groups)
         self._average = Average(objective.model, settings.ema) if settings.ema is not None else None
         self.state = TrainingState(objective=objective, optimizer=self._optimizer, average=self._average)
-        self._is_cut = any(isinstance(parameter, DTensor) for parameter in objective.parameters())
-        self._so_far = _SoFar()
+        self._is_sharded = any(isinstance(parameter, DTensor) for parameter in objective.parameters())
+        self._accumulated = _Accumulated()
 
     @property
     def peak_rates(self) -> dict[str, float]:
-        """Of each parameter group, by its name."""
+        """The peak learning rate of each parameter group, by its name."""
         return {group["name"]: group["peak_lr"] for group in self._optimizer.param_groups}
 
     @property
     def rate(self) -> float:
-        """The learning rate of the last step, of the group that learns most freely."""
+        """The largest learning rate of the last step, over the parameter groups."""
         return max(group["lr"] for group in self._optimizer.param_groups)
 
     def close(self) -> None:
-        """No more steps. DDP's wrapper is let go of while the processes are still connected: it holds on to their
+        """Ends training. DDP's wrapper is let go of while the processes are still connected: it holds on to their
         group, and were it the last to do so, it would wait in its end for a thread that waits for Python's lock (seen
         in one of eight runs)."""
         if self._ranks.world_size > 1:
@@ -88,11 +88,11 @@ class TrainStep:
     def begin_epoch(self) -> None:
         self._objective.train()
         keep_frozen(self._frozen)
-        self._so_far = _SoFar()
+        self._accumulated = _Accumulated()
 
     def batch(self, batch: Batch, progress: Progress) -> dict[str, float] | None:
         """Adds a batch's gradients; returns the step's figures, if it completes one. Errors: `NonFiniteLossError`."""
-        so_far, schedule = self._so_far, self._schedule
+        accumulated, schedule = self._accumulated, self._schedule
         closes_step = (progress.batch + 1) % self._settings.accumulate == 0
         with self._fabric.no_backward_sync(self._objective, enabled=not closes_step):
             with self.autocast():
@@ -102,44 +102,46 @@ class TrainStep:
             weight = float(len(step.logits)) if step.weight is None else float(step.weight)
             self._fabric.backward(step.loss * (weight / (schedule.clips_per_step // schedule.world)))
         loss = float(step.loss.detach())
-        right, found, named = _right(step.logits, batch, multi_label=self._raw.loss.multi_label)
+        right, found, named = _count_right(step.logits, batch, multi_label=self._raw.loss.multi_label)
         parts = [float(part.detach()) * weight for part in step.parts.values()]
         loss_sum, weights, right, found, named, clips, *parts = self._ranks.all_reduce(
             loss * weight, weight, right, found, named, len(step.logits), *parts
         )
         videos = _unusual_clips(step.logits, batch.get("index"))
         if not math.isfinite(loss_sum):
-            reason = _why(batch, self._raw)
+            reason = _cause(batch, self._raw)
             self._ranks.raise_if_any(
-                None if math.isfinite(loss) else self._no_number("loss", loss, progress, progress.batch, videos, reason)
+                None
+                if math.isfinite(loss)
+                else self._nonfinite_error("loss", loss, progress, progress.batch, videos, reason)
             )
-        so_far.videos += videos
-        so_far.loss_sum += loss_sum
-        so_far.weight += weights
+        accumulated.videos += videos
+        accumulated.loss_sum += loss_sum
+        accumulated.weight += weights
         of_parts = dict(zip(step.parts, parts, strict=True))
         progress.add(loss_sum, weights, right, clips, of_parts, found=found, named=named)
         return self._step(progress) if closes_step else None
 
     def networks(self) -> dict[str, DualFormer]:
-        """What is judged and written down, whole: the weights as they are, and their average."""
+        """Returns the networks to validate and to save, unsharded: ``val``, and with averaged weights ``ema``."""
         model = self._raw.model
-        found = {"val": assembled(model.config, model.state_dict()) if self._is_cut else model}
+        found = {"val": assembled(model.config, model.state_dict()) if self._is_sharded else model}
         if self._average:
             found["ema"] = assembled(model.config, self._average.tensors)
         return found
 
     def autocast(self) -> AbstractContextManager[object]:
-        """For the forward pass."""
+        """Returns the context of the forward pass."""
         if self._settings.precision == "float32":
             return nullcontext()
         return torch.autocast(self._fabric.device.type, torch.bfloat16)
 
     def _step(self, progress: Progress) -> dict[str, float]:
-        so_far, factor = self._so_far, self._schedule.factor(progress.step)
+        accumulated, factor = self._accumulated, self._schedule.factor(progress.step)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
-        lost = self._schedule.clips_per_step / so_far.weight
+        lost = self._schedule.clips_per_step / accumulated.weight
         if lost != 1:
             for parameter in parameters:
                 if parameter.grad is not None:
@@ -147,17 +149,19 @@ class TrainStep:
         clipped = parameters if self._raw.clip_extra else list(self._raw.model.parameters())
         norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(clipped, self._settings.clip_grad or math.inf)))
         if not math.isfinite(norm):
-            videos = [index for indices in self._ranks.all_gather(so_far.videos) for index in indices]
-            raise self._no_number("gradient's norm", norm, progress, progress.batch - 1, videos, _why({}, self._raw))
+            videos = [index for indices in self._ranks.all_gather(accumulated.videos) for index in indices]
+            raise self._nonfinite_error(
+                "gradient's norm", norm, progress, progress.batch - 1, videos, _cause({}, self._raw)
+            )
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._average:
             self._average.update(self._raw.model, progress.step)
-        self._so_far = _SoFar()
+        self._accumulated = _Accumulated()
         progress.step += 1
-        return {"loss": so_far.loss_sum / so_far.weight, "lr": self.rate, "grad_norm": norm}
+        return {"loss": accumulated.loss_sum / accumulated.weight, "lr": self.rate, "grad_norm": norm}
 
-    def _no_number(
+    def _nonfinite_error(
         self, what: str, value: float, progress: Progress, batch: int, videos: list[int], reason: str
     ) -> NonFiniteLossError:
         names = f" ({first_few(dict.fromkeys(map(self._name, videos)))})" if self._name and videos else ""
@@ -167,8 +171,8 @@ class TrainStep:
         )
 
 
-def _right(logits: Tensor, batch: Batch, *, multi_label: bool) -> tuple[float, float, float]:
-    """Clips whose likeliest class is right; twice the labels found, and those named plus those that are true."""
+def _count_right(logits: Tensor, batch: Batch, *, multi_label: bool) -> tuple[float, float, float]:
+    """Returns the clips whose likeliest class is right; twice the labels found, and the labels named plus the true ones."""
     best = logits.detach().argmax(dim=1)
     if not multi_label:
         return float((best == batch["label"]).sum()), 0.0, 0.0
@@ -178,17 +182,17 @@ def _right(logits: Tensor, batch: Batch, *, multi_label: bool) -> tuple[float, f
 
 
 def _unusual_clips(logits: Tensor, indices: Tensor | None) -> list[int]:
-    """The videos of the clips whose logits are not finite; of all of a batch's, where it is not only some."""
+    """Returns the videos of the clips whose logits are not finite; of all clips, where there are none such."""
     if indices is None:
         return []
     bad = ~logits.detach().isfinite().all(dim=1)
     return indices[bad].tolist() if bad.any() else indices.tolist()
 
 
-def _why(batch: Batch, objective: nn.Module) -> str:
-    """The cause of a loss or gradient that is not finite, and the remedy.
+def _cause(batch: Batch, objective: nn.Module) -> str:
+    """Returns the cause of a loss or gradient that is not finite, and the remedy.
 
-    Statistics are no cause: the step itself may have spoilt them.
+    BatchNorm's statistics are no cause: the step itself may have spoilt them.
     """
     for key, tensor in batch.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():

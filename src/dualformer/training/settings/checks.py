@@ -1,28 +1,28 @@
 """Checks of numbers in settings; the error names the field."""
 
+from collections.abc import Callable
+
 
 def more_than_zero(settings: object, *names: str) -> None:
-    """``ValueError`` where a field that is set is 0 or less."""
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not value > 0:
-            raise ValueError(f"`{name}` must be more than 0, not {value}")
+    """Raises ``ValueError`` where a field that is set is 0 or less."""
+    _check(settings, names, lambda value: value > 0, "`{name}` must be more than 0, not {value}")
 
 
 def not_negative(settings: object, *names: str) -> None:
-    """``ValueError`` where a field that is set is less than 0."""
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not value >= 0:
-            raise ValueError(f"`{name}` must be 0 or more, not {value}")
+    """Raises ``ValueError`` where a field that is set is less than 0."""
+    _check(settings, names, lambda value: value >= 0, "`{name}` must be 0 or more, not {value}")
 
 
 def between(settings: object, *names: str, low: float = 0, high: float = 1) -> None:
-    """``ValueError`` where a field that is set is less than ``low`` or not less than ``high``."""
+    """Raises ``ValueError`` where a field that is set is less than ``low`` or not less than ``high``."""
+    _check(settings, names, lambda value: low <= value < high, "`{name}` is {value}; it must lie between 0 and 1")
+
+
+def _check(settings: object, names: tuple[str, ...], holds: Callable[[float], bool], message: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        if value is not None and not low <= value < high:
-            raise ValueError(f"`{name}` is {value}; it must lie between 0 and 1")
+        if value is not None and not holds(value):
+            raise ValueError(message.format(name=name, value=value))
 
 
 def changed(settings: object, *names: str) -> str | None:

@@ -33,37 +33,42 @@ def read_settings(path: Path) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in hints:
             raise ValueError(f"{path}: there is no setting {name!r}{_near(name, list(hints))}")
-        if not _fits(value, hints[name]):
-            raise ValueError(f"{path}: {name} cannot be {json.dumps(value)}; it is {_in_words(hints[name])}")
+        choices = _choices(hints[name])
+        if not any(_fits(value, choice) for choice in choices):
+            words = " or ".join(map(_in_words, choices))
+            raise ValueError(f"{path}: {name} cannot be {json.dumps(value)}; it is {words}")
     if settings.get("flip") == "swap" and (own := path.parent / _FLIP_MAP).is_file():
         settings["flip_map"] = str(own)
     return {name: value for name, value in settings.items() if name not in _OF_ONE_RUN}
 
 
 def _near(name: str, known: list[str]) -> str:
-    """The fields that were probably meant; options are spelt with dashes, and the field start is called from there."""
+    """Returns the fields that were probably meant; options are spelt with dashes, and ``start`` is called from there."""
     name = {"from": "start"}.get(name, name.lstrip("-").replace("-", "_"))
     near = [name] if name in known else get_close_matches(name, known, n=3)
     return f"; did you mean {' or '.join(near)}?" if near else "; dualformer train --help lists them (with _ for -)"
 
 
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a JSON value is one for a field of this type."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(hint))
+def _choices(hint: Any) -> list[Any]:
+    """Returns what a field of this type may be: types, and values of literals."""
     if typing.get_origin(hint) is Literal:
-        return value in typing.get_args(hint)
-    if isinstance(value, bool) or hint is bool:
-        return isinstance(value, bool) and hint is bool
-    if hint is float:
-        return isinstance(value, (int, float))
-    return isinstance(value, hint)
+        return list(typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [choice for part in typing.get_args(hint) for choice in _choices(part)]
+    return [hint]
 
 
-def _in_words(hint: Any) -> str:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_in_words(part) for part in typing.get_args(hint))
-    if typing.get_origin(hint) is Literal:
-        return " or ".join(json.dumps(each) for each in typing.get_args(hint))
+def _fits(value: object, choice: Any) -> bool:
+    """Returns whether a JSON value is one for a field that may be ``choice``."""
+    if not isinstance(choice, type):
+        return value == choice
+    if isinstance(value, bool) or choice is bool:
+        return isinstance(value, bool) and choice is bool
+    return isinstance(value, (int, float) if choice is float else choice)
+
+
+def _in_words(choice: Any) -> str:
+    if not isinstance(choice, type):
+        return json.dumps(choice)
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
-    return words.get(hint, str(hint))
+    return words.get(choice, str(choice))
