@@ -40,9 +40,9 @@ def draw_mix(augmentation: MixingSettings, rng: np.random.Generator) -> Mix | No
 def mix_batch(
     batch: Batch, augmentation: MixingSettings, *, classes: int, seed: int, epoch: int, number: int, world: int = 1
 ) -> Batch:
-    """Returns batch ``number`` of an epoch, mixed: ``clip``, ``target`` B classes (parts of each class, their sum is 1; of
-    clips with several labels, their own targets mixed), and as ``label`` the class with the largest part. A batch that
-    is not to be mixed comes back as it is.
+    """Returns batch ``number`` of an epoch, mixed: ``clip``, ``target`` B classes (parts of each class, their sum is 1;
+    of clips with several labels, their own targets mixed), and as ``label`` the class with the largest part. A batch
+    that is not to be mixed comes back as it is.
 
     Of ``world`` ranks each calls it for its own clips. ``ValueError`` where they cannot be paired.
     """

@@ -50,7 +50,7 @@ class Teacher(ABC):
         """The place of each of the student's classes among the teacher's; None: they are the same."""
 
     def _match(self, card: Card, kind: str, *, classes: Sequence[str], clips: Preprocessing) -> None:
-        """Matches the classes of a teacher with a card to the student's ``classes``; ``kind`` describes it in a line."""
+        """Matches a teacher's classes by its card to the student's ``classes``, and adds lines about it."""
         count = card.config.num_classes
         if not count:
             raise TeacherError(f"{self.name}: a network without a classifier teaches nothing: give one with classes")

@@ -162,17 +162,17 @@ class TrainStep:
         return {"loss": accumulated.loss_sum / accumulated.weight, "lr": self.rate, "grad_norm": norm}
 
     def _nonfinite_error(
-        self, what: str, value: float, progress: Progress, batch: int, videos: list[int], reason: str
+        self, what: str, value: float, progress: Progress, number: int, videos: list[int], batch: Batch
     ) -> NonFiniteLossError:
         names = f" ({first_few(dict.fromkeys(map(self._name, videos)))})" if self._name and videos else ""
         return NonFiniteLossError(
             f"the {what} became {value} in step {progress.step + 1}, epoch {progress.epoch + 1}, batch "
-            f"{batch + 1}{names}; {reason}"
+            f"{number + 1}{names}; {_cause(batch, self._raw)}"
         )
 
 
 def _count_right(logits: Tensor, batch: Batch, *, multi_label: bool) -> tuple[float, float, float]:
-    """Returns the clips whose likeliest class is right; twice the labels found, and the labels named plus the true ones."""
+    """Returns the clips whose likeliest class is right; twice the labels found; the labels named plus the true ones."""
     best = logits.detach().argmax(dim=1)
     if not multi_label:
         return float((best == batch["label"]).sum()), 0.0, 0.0

@@ -43,7 +43,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def _near(name: str, known: list[str]) -> str:
-    """Returns the fields that were probably meant; options are spelt with dashes, and ``start`` is called from there."""
+    """Returns the fields that were probably meant; options are spelt with dashes, and ``start`` is called from."""
     name = {"from": "start"}.get(name, name.lstrip("-").replace("-", "_"))
     near = [name] if name in known else get_close_matches(name, known, n=3)
     return f"; did you mean {' or '.join(near)}?" if near else "; dualformer train --help lists them (with _ for -)"
