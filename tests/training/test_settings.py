@@ -108,7 +108,7 @@ def test_no_recipe_restates_a_default(module: str) -> None:
 
 def test_no_recipe_in_the_table_restates_a_default() -> None:
     table = configparser.ConfigParser(delimiters=("=",), interpolation=None)
-    table.optionxform = str
+    table.optionxform = lambda optionstr: optionstr
     table.read(PACKAGE / "training" / "recipes.ini", encoding="utf-8")
     told = [(name, value) for section in table.sections() for name, value in table[section].items() if name in DEFAULTS]
     assert len(told) > 40

@@ -148,7 +148,7 @@ def modern(paper: Recipe) -> Recipe:
 
 def _read_recipes() -> Iterator[Recipe]:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
-    parser.optionxform = str  # keeps capitals
+    parser.optionxform = lambda optionstr: optionstr  # keeps capitals
     parser.read(Path(__file__).with_suffix(".ini"), encoding="utf-8")
     for name in parser.sections():
         if name.startswith("group "):

@@ -109,12 +109,8 @@ class TrainStep:
         )
         videos = _unusual_clips(step.logits, batch.get("index"))
         if not math.isfinite(loss_sum):
-            reason = _cause(batch, self._raw)
-            self._ranks.raise_if_any(
-                None
-                if math.isfinite(loss)
-                else self._nonfinite_error("loss", loss, progress, progress.batch, videos, reason)
-            )
+            error = self._nonfinite_error("loss", loss, progress, progress.batch, videos, batch)
+            self._ranks.raise_if_any(None if math.isfinite(loss) else error)
         accumulated.videos += videos
         accumulated.loss_sum += loss_sum
         accumulated.weight += weights
@@ -150,9 +146,7 @@ class TrainStep:
         norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(clipped, self._settings.clip_grad or math.inf)))
         if not math.isfinite(norm):
             videos = [index for indices in self._ranks.all_gather(accumulated.videos) for index in indices]
-            raise self._nonfinite_error(
-                "gradient's norm", norm, progress, progress.batch - 1, videos, _cause({}, self._raw)
-            )
+            raise self._nonfinite_error("gradient's norm", norm, progress, progress.batch - 1, videos, {})
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._average:
