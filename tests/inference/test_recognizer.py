@@ -10,16 +10,15 @@ import torch
 from torch import nn
 
 from dualformer.errors import DualFormerError
-from dualformer.inference.device import choose_device
 from dualformer.inference.recognizer import Prediction, Recognizer
+from dualformer.inference.view_classifier import choose_device
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
-from dualformer.video.clip_reader import read_views
+from dualformer.video.clip_reader import Views, read_views, views_of_frames
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.pyav_reader import PyAVReader
-from dualformer.video.views import Views, views_of_frames
 from dualformer.weights.card import Card
 from dualformer.weights.safetensors_file import save_weights
 

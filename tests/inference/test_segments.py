@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dualformer.inference.segments import Segment, SegmentSettings, find_segments
-from dualformer.inference.timeline_files import format_time, segments_csv, web_vtt
+from dualformer.inference.timeline import format_time, segments_csv, web_vtt
 
 LABELS = ("a", "b", "c")
 

@@ -11,9 +11,8 @@ from made_films import colour_recognizer, coloured, moving, write_variable
 from PIL import Image
 
 from dualformer.inference.recognizer import Recognizer
-from dualformer.inference.timeline import Timeline, read_timeline
+from dualformer.inference.timeline import Timeline, read_timeline, timeline_json, write_timeline_files
 from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
-from dualformer.inference.timeline_files import timeline_json, write_timeline_files
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_image, write_video
 from dualformer.video.pyav_reader import PyAVReader

@@ -12,10 +12,9 @@ from dualformer.evaluation.evaluate import evaluate, evaluate_views
 from dualformer.evaluation.view_sweep import cheap_views, needed_views, read_view_sweep
 from dualformer.model.cost import measure_cost
 from dualformer.model.network import DualFormer
-from dualformer.video.clip_reader import read_views
+from dualformer.video.clip_reader import Views, read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import Preprocessing, kinetics
-from dualformer.video.views import Views
 from dualformer.weights.card import Card
 
 ALL = tuple(map(Views.parse, ("4x1", "1x1", "2x1", "3x1", "1x3", "4x3", "7x1")))

@@ -72,12 +72,12 @@ def run(options: Options) -> int:
     from dualformer.evaluation.evaluation_text import classes_text, figures_text
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.files import write_text
-    from dualformer.inference.device import choose_device, compile_on, open_on
+    from dualformer.inference.view_classifier import choose_device, compile_on, open_on
     from dualformer.report.mistake_clips import mistake_clips, why_not_explained
     from dualformer.report.page import PAGE, render_page
     from dualformer.report.report_data import report_details, report_figures
     from dualformer.report.report_plan import EvaluationConditions, describe_cost, plan_report
-    from dualformer.video.views import Views
+    from dualformer.video.clip_reader import Views
     from dualformer.weights.open_network import open_card
 
     views = Views.parse(options.views)

@@ -77,7 +77,7 @@ def run(options: Options) -> int:
     from dualformer.export.export_comparison import compare_accuracy
     from dualformer.export.export_data import open_export_data
     from dualformer.export.export_weights import check_supported, default_output_path, export_weights
-    from dualformer.video.views import Views
+    from dualformer.video.clip_reader import Views
     from dualformer.weights.safetensors_file import load_weights
 
     batch = None if options.batch == "dynamic" else int(options.batch)

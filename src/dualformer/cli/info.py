@@ -33,7 +33,7 @@ def run(options: Options) -> int:
     from dualformer.model.config import parse_clip
     from dualformer.model.cost import measure_cost
     from dualformer.model.presets import list_models, preset_config
-    from dualformer.video.views import Views
+    from dualformer.video.clip_reader import Views
     from dualformer.weights.exported.exported_files import is_exported, read_export_card
     from dualformer.weights.locate import resolve_weights
     from dualformer.weights.safetensors_file import read_card

@@ -106,8 +106,8 @@ def _timelines(options: Options) -> int:
     import time
 
     from dualformer.cli.progress import Progress
+    from dualformer.inference.timeline import format_time, timeline_json, write_timeline_files
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
-    from dualformer.inference.timeline_files import format_time, timeline_json, write_timeline_files
     from dualformer.video.container import VideoError
 
     files = named_files(options.files)

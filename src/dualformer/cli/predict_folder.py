@@ -132,7 +132,7 @@ def _answer(out: Path, files: Sequence[Path], task: BatchTask, *, fresh: bool, r
 
     from dualformer.cli.progress import Progress
     from dualformer.inference.batch_runner import partial_path, run_batch
-    from dualformer.inference.timeline_files import format_time
+    from dualformer.inference.timeline import format_time
 
     begun = told = time.monotonic()
     with Progress("answering", "files done", quiet=quiet) as progress:

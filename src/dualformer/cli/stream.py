@@ -50,7 +50,7 @@ def run(options: Options) -> int:
     from datetime import datetime
 
     from dualformer.inference.stream import StreamEvent
-    from dualformer.inference.timeline_files import format_time
+    from dualformer.inference.timeline import format_time
     from dualformer.video.live_source import StreamSource
 
     StreamSource.parse(options.source)  # a wrong name shows before anything is loaded

@@ -41,7 +41,7 @@ def run(options: Options) -> int:
 
     from dualformer.cli.progress import Progress
     from dualformer.datasets.splits import open_splits
-    from dualformer.inference.device import choose_device
+    from dualformer.inference.view_classifier import choose_device
     from dualformer.training.write_teacher_scores import write_scores
     from dualformer.weights.safetensors_file import load_weights
 

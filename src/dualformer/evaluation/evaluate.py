@@ -28,9 +28,9 @@ from dualformer.model.cost import measure_cost
 from dualformer.scoring.multilabel import multilabel_summary
 from dualformer.scoring.view_scores import Precision, average_views, view_probabilities
 from dualformer.video.backend import decoder
+from dualformer.video.clip_reader import Views
 from dualformer.video.file_slices import Media
 from dualformer.video.preprocessing import DEFAULT_VIEWS, Preprocessing
-from dualformer.video.views import Views
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.open_network import Network

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.video.clip_reader import read_views, warn_if_short
+from dualformer.video.clip_reader import Views, read_views, warn_if_short
 from dualformer.video.container import FrameCountError
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
@@ -17,7 +17,6 @@ from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
 from dualformer.video.transforms import crop_views, resize_short_side
-from dualformer.video.views import Views
 
 
 class ViewSweep(NamedTuple):

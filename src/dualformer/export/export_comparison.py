@@ -12,9 +12,9 @@ from dualformer.datasets.samples import VideoList
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.model.network import DualFormer
 from dualformer.scoring.view_scores import to_probabilities
+from dualformer.video.clip_reader import Views
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
-from dualformer.video.views import Views
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import ExportedNetwork
 

@@ -16,9 +16,8 @@ from dualformer.datasets.rendered_scene import ALL, CELL, PLACES, Scene
 from dualformer.datasets.samples import VAL_FRACTION, VideoList
 from dualformer.datasets.splits import RowFilter, open_splits, open_videos
 from dualformer.evaluation.label_matching import match_classes
-from dualformer.video.clip_reader import read_views
+from dualformer.video.clip_reader import Views, read_views, views_of_frames
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.views import Views, views_of_frames
 from dualformer.weights.card import Card
 
 

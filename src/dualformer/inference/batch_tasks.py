@@ -12,8 +12,8 @@ import torch
 from dualformer.inference.answer_tables import Columns, ColumnType, Row
 from dualformer.inference.view_classifier import ahead
 from dualformer.scoring.view_scores import average_views
+from dualformer.video.clip_reader import read_views_or_error
 from dualformer.video.container import VideoError
-from dualformer.video.views import read_views_or_error
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from dualformer.inference.timeline import Timeline, read_timeline
 from dualformer.inference.view_classifier import Prediction, ViewClassifier
 from dualformer.inference.view_classifier import ahead as read_ahead
 from dualformer.scoring.view_scores import average_views
-from dualformer.video.clip_reader import read_views
+from dualformer.video.clip_reader import read_views, read_views_or_error, views_of_frames
 from dualformer.video.container import VideoError
-from dualformer.video.views import read_views_or_error, views_of_frames
 
 __all__ = ["Prediction", "Recognizer"]
 

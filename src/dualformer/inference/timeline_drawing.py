@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dualformer.inference.segments import Segment
-from dualformer.inference.timeline import Timeline
-from dualformer.inference.timeline_files import format_time
+from dualformer.inference.timeline import Timeline, format_time
 from dualformer.scoring.plots import save_figure, short_text
 from dualformer.video.encode import write_video
 from dualformer.video.playback import Playback

@@ -33,7 +33,7 @@ from dualformer.report.svg_charts import (
     to_svg,
 )
 from dualformer.scoring.plots import short_text
-from dualformer.video.views import Views
+from dualformer.video.clip_reader import Views
 
 NAMES = {"top1": "top-1 accuracy", "mean_average_precision": "mean average precision"}
 MOST_NAMED = 40

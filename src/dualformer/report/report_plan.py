@@ -13,7 +13,7 @@ from typing import Any
 from dualformer.errors import DualFormerError
 from dualformer.evaluation.evaluate import Control
 from dualformer.evaluation.view_sweep import cheap_views, needed_views
-from dualformer.video.views import Views
+from dualformer.video.clip_reader import Views
 from dualformer.weights.card import Card
 from dualformer.weights.locate import SHIPPED
 

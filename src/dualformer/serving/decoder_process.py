@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from dualformer.explain.shown_clip import ClipChoice, read_shown_clip
 from dualformer.inference.allocator import return_freed_memory
 from dualformer.inference.sliding_windows import WindowReader
-from dualformer.video.clip_reader import views_from_reader
+from dualformer.video.clip_reader import Views, views_from_reader
 from dualformer.video.container import FileLimitError, FileLimits, OpenVideo, VideoError, limit_files
 from dualformer.video.open_video import open_video
 from dualformer.video.playback import Playback, last_interval
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.views import Views
 
 Job = Literal["views", "windows", "clip"]
 """The test views of a file; its overlapping clips, one by one; the clip in its middle, to be explained."""

@@ -3,9 +3,14 @@
 Frames are cropped (training) or resized (test) as they are decoded, so that memory depends on the clip, not the file.
 """
 
+from __future__ import annotations
+
 import logging
 import multiprocessing
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.container import FrameCountError
+from dualformer.video.container import FrameCountError, VideoError
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.open_video import open_video
@@ -26,6 +31,39 @@ from dualformer.video.transforms import Crop, crop_views, cut, draw_crop, resize
 _log = logging.getLogger("dualformer")
 _RESIZE_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
 _warned_short = multiprocessing.Value("b", False)  # shared with loader workers that are forked
+
+
+@dataclass(frozen=True)
+class Views:
+    """Test views of a video: ``clips`` spread evenly over it, each with 1 crop (centre) or 3 along the longer side.
+
+    Raises ``ValueError`` for other numbers.
+    """
+
+    clips: int = 4
+    crops: int = 1
+
+    def __post_init__(self) -> None:
+        if self.clips < 1 or self.crops not in (1, 3):
+            raise ValueError(f"views are 1 or more clips x 1 or 3 crops, as in 4x1 or 4x3, not {self}")
+
+    @classmethod
+    def parse(cls, text: str | Views) -> Views:
+        """Parses ``"4x1"`` (clips x crops); `Views` pass through."""
+        if isinstance(text, Views):
+            return text
+        numbers = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text.strip())
+        if numbers is None:
+            raise ValueError(f"views are written clips x crops, as in 4x1 or 4x3, not {text!r}")
+        return cls(int(numbers[1]), int(numbers[2]))
+
+    @property
+    def count(self) -> int:
+        """The number of views of one video."""
+        return self.clips * self.crops
+
+    def __str__(self) -> str:
+        return f"{self.clips}x{self.crops}"
 
 
 class TrainingClip(NamedTuple):
@@ -125,9 +163,7 @@ def views_from_reader(
         small, places = _even_frames(path, reader, pre, clips)
     except FrameCountError:
         small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
-    views = crop_views(small, pre, crops)  # crops, frames, crop, crop, 3
-    shape = (crops, clips, pre.frames, pre.crop, pre.crop, 3)
-    return views[:, places].reshape(shape).transpose(0, 1).reshape(clips * crops, *shape[2:])
+    return _cut_views(small, places, pre, clips, crops)
 
 
 def read_covering_clips(
@@ -174,6 +210,13 @@ def _even_frames(path: str | Media, reader: FrameReader, pre: Preprocessing, cli
     return torch.cat(list(_resized(reader.frames(unique), pre))), torch.from_numpy(places.reshape(-1))
 
 
+def _cut_views(frames: Tensor, places: Tensor, pre: Preprocessing, clips: int, crops: int) -> Tensor:
+    """Returns views (clips·crops, T, crop, crop, 3) of distinct frames and their indices (clips·T,)."""
+    views = crop_views(frames, pre, crops)  # crops, frames, crop, crop, 3
+    shape = (crops, clips, pre.frames, pre.crop, pre.crop, 3)
+    return views[:, places].reshape(shape).transpose(0, 1).reshape(clips * crops, *shape[2:])
+
+
 def _resized(frames: Iterator[tuple[int, Tensor]], pre: Preprocessing) -> Iterator[Tensor]:
     block: list[Tensor] = []
     for _, frame in frames:
@@ -183,3 +226,35 @@ def _resized(frames: Iterator[tuple[int, Tensor]], pre: Preprocessing) -> Iterat
             block = []
     if block:
         yield resize_short_side(torch.stack(block), pre.resize)
+
+
+def views_of_frames(frames: Tensor, pre: Preprocessing, views: Views, *, fps: float | None = None) -> Tensor:
+    """Returns test views (V, T, h, w, 3) of all frames of a video in memory, uint8 (n, H, W, 3), as `read_views`.
+
+    ``fps``: frames a second, needed where ``pre`` resamples in time. Raises ``ValueError`` where it is missing, and for
+    other arrays.
+    """
+    if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[-1] != 3 or frames.numel() == 0:
+        raise ValueError(f"frames must be uint8 (T, H, W, 3), T at least 1, not {frames.dtype} {tuple(frames.shape)}")
+    if fps is not None and not fps > 0:
+        raise ValueError(f"fps must be positive, not {fps}")
+    if pre.fps is not None and fps is None:
+        raise ValueError(
+            f"the weights resample to {pre.fps:g} frames a second: say with fps= how many a second these are"
+        )
+    times = np.arange(len(frames)) / (fps or 1.0)
+    unique, places = np.unique(even_clips(times, pre, views.clips), return_inverse=True)
+    chosen = resize_short_side(frames[torch.from_numpy(unique)], pre.resize)
+    return _cut_views(chosen, torch.from_numpy(places.reshape(-1)), pre, views.clips, views.crops)
+
+
+def read_views_or_error(path: str | Path, pre: Preprocessing, views: Views) -> Tensor | VideoError:
+    """Returns `read_views` of a file, or the error for a file that cannot be read."""
+    try:
+        return read_views(path, pre, clips=views.clips, crops=views.crops)
+    except VideoError as error:
+        return error
+    except FileNotFoundError:
+        return VideoError(path, "there is no such file")
+    except OSError as error:
+        return VideoError(path, f"it cannot be read ({error.strerror})")

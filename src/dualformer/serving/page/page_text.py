@@ -5,8 +5,7 @@ from html import escape
 
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.segments import Segment
-from dualformer.inference.timeline import Timeline
-from dualformer.inference.timeline_files import format_time
+from dualformer.inference.timeline import Timeline, format_time
 from dualformer.serving.service import Service
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
