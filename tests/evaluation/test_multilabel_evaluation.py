@@ -11,7 +11,7 @@ import torch
 
 from dualformer.datasets.samples import DatasetError, MissingSample, Sample, VideoList
 from dualformer.evaluation.evaluate import evaluate
-from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, label_figures, write_evaluation
+from dualformer.evaluation.evaluation_folder import chosen_videos, class_figures, contact_rows, write_evaluation
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.video.clip_reader import read_views
@@ -82,7 +82,7 @@ def test_the_report_agrees_and_has_no_confusion_matrix(
         assert (row["class_1"], float(row["p_1"])) == (names[p.argmax()], pytest.approx(p.max(), abs=1e-6))
     assert videos[-1]["labels"] == ";".join((evaluation.classes[1], evaluation.classes[4]))
     assert (videos[-1]["predicted"], videos[-1]["correct"]) == ("", "0")
-    assert [row.count for row in label_figures(evaluation)] == [4, 5, 4, 4, 5, 4]
+    assert [row.count for row in class_figures(evaluation)] == [4, 5, 4, 4, 5, 4]
 
 
 def test_the_surest_mistake_comes_first(model: DualFormer, sigmoid_card: Card, several: VideoList):

@@ -1,4 +1,4 @@
-"""What is to be measured: one network on one size of clip, in one way; and the grid of them that a call asks for."""
+"""Settings of a measurement: a network, a clip size and a way to compute; and the grid of them that a call asks for."""
 
 import itertools
 from collections.abc import Sequence
@@ -33,7 +33,10 @@ _DTYPES: dict[Backend, tuple[Dtype, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Errors: ``ValueError`` for numbers below 1, and for a number format that the backend does not compute in."""
+    """One setting to measure.
+
+    Errors: ``ValueError`` for numbers below 1, and for a number format that the backend does not compute in.
+    """
 
     model: str
     """A model's name, a weights file, or an exported model."""
@@ -63,7 +66,7 @@ class Setting:
 def supported_dtypes(
     backends: Sequence[Backend], dtypes: Sequence[Dtype]
 ) -> tuple[list[tuple[Backend, Dtype]], list[str]]:
-    """Pairs of backends with the number formats that each of them computes in, and words for the other pairs.
+    """Returns pairs of backends and number formats that they compute in, and words for the other pairs.
 
     Errors: ``ValueError`` if no pair is left.
     """
@@ -84,7 +87,7 @@ def benchmark_grid(
     dtypes: Sequence[Dtype] = ("float32",),
     threads: Sequence[int] = (),
 ) -> tuple[list[Setting], list[str]]:
-    """Every combination, each once, and words for those that no backend supports.
+    """Returns every combination, each once, and words for those that no backend supports.
 
     Without ``clips``, each model's own; without ``threads``, as many as PyTorch takes. An exported model is one clip,
     backend and number format. Errors: as `config_of` and `read_export_card`; ``ValueError`` where nothing is left, for
@@ -120,7 +123,7 @@ def benchmark_grid(
 
 
 def config_of(model: str) -> Config:
-    """The config of a preset, of weights or of an exported model.
+    """Returns the config of a preset, of weights or of an exported model.
 
     Errors: ``ValueError`` for what is neither; ``WeightsError`` for weights that cannot be read.
     """

@@ -46,7 +46,7 @@ def measure_file(
     seconds: float = 20.0,
     progress: Callable[[float, float], None] | None = None,
 ) -> list[EndToEnd]:
-    """Every setting on one file, in turns; the file lies in the system's cache. Errors: as `Recognizer`."""
+    """Times every setting on one file, in turns; the file lies in the system's cache. Errors: as `Recognizer`."""
     functions: dict[tuple[Setting, str], Callable[[], object]] = {}
     check_file(ready, video)
     for setting, prepared in ready.items():
@@ -89,7 +89,7 @@ def _parts(setting: Setting, views: str, taken: Mapping[tuple[Setting, str], lis
 
 
 def _decode(video: Path, recognizer: Recognizer) -> None:
-    """The part of reading views that goes before their pixels are touched."""
+    """Decodes the frames of all views, and does nothing with their pixels."""
     pre = recognizer.preprocessing
     with open_video(video, threads=None, fps=None, clock=pre.fps is not None) as reader:
         for _ in range(2):

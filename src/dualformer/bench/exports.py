@@ -16,10 +16,10 @@ _CALIBRATION = 4  # clips; ranges that are a little off take as long to compute 
 
 
 def make_exports(settings: Sequence[Setting], folder: Path, *, say: Callable[[str], None]) -> dict[Setting, Path]:
-    """The exported model of every setting that runs one: its own file, or one made in ``folder``.
+    """Returns the exported model of every setting that runs one: its own file, or one made in ``folder``.
 
-    A model takes any batch, so that one serves several settings. It is made and calibrated on noise: how exact it is
-    cannot be told from it. Errors: those of `export_weights`, and `BenchError` where an extra is not installed.
+    A model takes any batch, so that one serves several settings. It is calibrated on noise, so that its accuracy means
+    nothing. Errors: those of `export_weights`, and `BenchError` where an extra is not installed.
     """
     wanted = [setting for setting in settings if setting.backend in EXPORTED]
     found = {setting: Path(setting.model) for setting in wanted if is_exported(setting.model)}
@@ -37,8 +37,8 @@ def make_exports(settings: Sequence[Setting], folder: Path, *, say: Callable[[st
 
 
 def check_backend(setting: Setting) -> None:
-    """`BenchError` in one line where the extra that the backend needs is not installed, ``ValueError`` for views that
-    no exported model takes."""
+    """Raises `BenchError` where the extra that the backend needs is not installed, ``ValueError`` for views that no
+    exported model takes."""
     try:
         check_supported(EXPORTED[setting.backend], PRECISIONS[setting.dtype])
     except WeightsError as error:

@@ -83,13 +83,9 @@ def describe_machine() -> Machine:
 
 
 def matmul_peak(
-    dtype: torch.dtype,
-    threads: int | None = None,
-    device: torch.device | str = "cpu",
-    *,
-    seconds: float = 0.5,
+    dtype: torch.dtype, threads: int | None = None, device: torch.device | str = "cpu", *, seconds: float = 0.5
 ) -> float:
-    """Floating-point operations a second, two for a multiply-add, of the fastest of several matrix products.
+    """Returns floating-point operations a second, two for a multiply-add, of the fastest of several matrix products.
 
     ``threads``: None leaves PyTorch's as they are. ``seconds`` is about how long it takes. Errors: ``ValueError`` for a
     type other than float32, bfloat16 and float16.
@@ -105,7 +101,7 @@ def matmul_peak(
 
 @contextmanager
 def keep_threads() -> Iterator[None]:
-    """Afterwards PyTorch computes with as many threads as before."""
+    """Restores PyTorch's number of threads afterwards."""
     before = torch.get_num_threads()
     try:
         yield

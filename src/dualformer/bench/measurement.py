@@ -49,7 +49,7 @@ class Figures:
 
     @property
     def share(self) -> float | None:
-        """Of the machine's matrix-multiply peak."""
+        """Share of the machine's matrix-multiply peak."""
         return None if self.peak is None else self.flops / self.peak
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Measurement:
     """From a video file to its label, where one was given; in the order of the settings."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; times in seconds, memory in bytes."""
+        """Returns the measurement for JSON; times in seconds, memory in bytes."""
         return {
             "machine": asdict(self.machine),
             "keeps_freed": self.keeps_freed,
@@ -93,7 +93,7 @@ def measure(
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[float, float], None] | None = None,
 ) -> Measurement:
-    """Every setting, in turns, for so many ``rounds``, or as many as fit into ``seconds``, but three at least.
+    """Measures every setting, in turns, for ``rounds``, or as many as fit into ``seconds``, but three at least.
 
     A round also times matrix products, so that the peak is that of a machine as busy as it was for the networks.
     ``memory`` measures it, on a CPU in a process of its own for each setting. ``keep_freed`` has the allocator keep

@@ -26,7 +26,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 def peak_beyond_weights(setting: Setting, exported: Path | None = None, *, keep_freed: bool = False) -> int | None:
-    """Bytes on a CPU, found in a process of its own; None where the system does not tell (it takes Linux).
+    """Returns bytes on a CPU, measured in a process of its own; None where the system does not tell (it takes Linux).
 
     Errors: `BenchError` with the last line of what the process says, if it fails.
     """
@@ -46,7 +46,7 @@ def peak_beyond_weights(setting: Setting, exported: Path | None = None, *, keep_
 
 
 def peak_on_gpu(prepared: PreparedNetwork) -> int:
-    """Bytes that tensors take at most during a run, beyond those that are there before."""
+    """Returns the most bytes that tensors take during a run, beyond those that are there before."""
     device = prepared.recognizer.device
     prepared.run()
     torch.cuda.synchronize(device)
@@ -58,8 +58,8 @@ def peak_on_gpu(prepared: PreparedNetwork) -> int:
 
 
 def peak_of(prepare: Callable[[], tuple[Callable[[], object], int]]) -> int:
-    """Bytes that this process, a fresh one on Linux, takes at most while the function runs that ``prepare`` returns,
-    less the bytes of weights that ``prepare`` returns beside it."""
+    """Returns the most bytes that this process, a fresh one on Linux, takes while the function runs that ``prepare``
+    returns, less the bytes of weights that ``prepare`` returns with it."""
     _trim_heap()
     before = _read_status("VmRSS")
     run, weight_bytes = prepare()
@@ -76,7 +76,7 @@ def _read_status(field: str) -> int:
 
 
 def _trim_heap() -> None:
-    """Freed memory goes back to the system, where glibc keeps it."""
+    """Returns to the system the freed memory that glibc keeps."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

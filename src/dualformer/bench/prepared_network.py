@@ -42,7 +42,7 @@ class PreparedNetwork:
 
     @property
     def cost(self) -> Cost:
-        """Of one view."""
+        """The cost of one view."""
         _, *clip, _ = self.views.shape
         return measure_cost(self.recognizer.card.config, (clip[0], clip[1], clip[2]))
 
@@ -90,12 +90,12 @@ def prepare_network(
 
 
 def random_views(clip: Size3, batch: int) -> Tensor:
-    """Views uint8 (B, T, H, W, 3), always the same. They take as long as any others."""
+    """Returns views uint8 (B, T, H, W, 3), always the same. They take as long as any others."""
     return torch.randint(256, (batch, *clip, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def preset_card(model: DualFormer) -> Card:
-    """The card of a model with random weights; classes are numbers."""
+    """Returns the card of a model with random weights; classes are numbers."""
     frames, height, width = model.config.clip
     return Card(
         config=model.config,

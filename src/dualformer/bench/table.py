@@ -34,7 +34,7 @@ _FILE_COLUMNS: dict[str, Callable[[EndToEnd], str]] = {
 
 
 def to_markdown(measured: Measurement, *, command: str) -> str:
-    """Machine, command, and one or two tables. Memory is in 10⁶ bytes."""
+    """Returns machine, command, and one or two tables. Memory is in 10⁶ bytes."""
     devices = " and ".join(dict.fromkeys(figures.device for figures in measured.figures))
     allocator = ", the allocator keeps freed memory" if measured.keeps_freed else ""
     cells = [
@@ -66,7 +66,7 @@ def to_markdown(measured: Measurement, *, command: str) -> str:
 
 
 def markdown_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table with columns of even width, all flush left."""
+    """Returns the lines of a Markdown table with columns of even width, all flush left."""
     table = [tuple(head), *map(tuple, cells)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from dualformer.cli.progress import table_console
-from dualformer.cli.shared_options import Json, only
+from dualformer.cli.shared_options import Json, arguments, only
 from dualformer.training.settings.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from dualformer.paper.paper_tables import Row
+    from dualformer.training.reporter import Reporter
 
 PARAMETERS = {"clips": "train_clips"}
 """What the experiment calls otherwise."""
@@ -96,19 +100,17 @@ _OF_THE_BENCH = {
 
 
 def run(options: Options) -> int:
-    import json
-
     from dualformer.model.config import parse_clip
     from dualformer.paper.ablation_tables import costs_as_json, print_costs
     from dualformer.paper.paper_tables import compute_costs, select
 
     if options.run and options.data == RELATIONS:
-        return _relations(options)
+        return _until_interrupted(_relations, options)
     rows = select(options.table, options.rows, model=options.model)
     if (others := len(select(options.table, options.rows)) - len(rows)) and not options.json:
         print(f"left out: {others} rows about other presets than {options.model}")
     if options.run:
-        return _train(options, rows)
+        return _until_interrupted(_train, options, rows)
     clip = parse_clip(options.clip) if options.clip else None
     computed = compute_costs(rows, model=options.model, clip=clip)
     if options.json:
@@ -118,38 +120,38 @@ def run(options: Options) -> int:
     return 0
 
 
-def _relations(options: Options) -> int:
-    import json
-    import sys
+def _until_interrupted(work: Callable[..., int], options: Options, *more: Any) -> int:
+    from dualformer.training.reporter import Reporter
+    from dualformer.training.signals import TrainingInterrupted
 
+    reporter = Reporter(sys.stderr if options.json else sys.stdout)
+    try:
+        return work(options, *more, reporter=reporter)
+    except TrainingInterrupted:
+        reporter.log("the same command goes on from here")
+        return 130
+
+
+def _relations(options: Options, *, reporter: Reporter) -> int:
     from dualformer.paper.experiment import RESULTS, Experiment
     from dualformer.paper.experiment_report import PICTURE, TABLE, report
     from dualformer.paper.relation_clips import TASKS
     from dualformer.paper.run_experiment import run_experiment
     from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS
-    from dualformer.training.reporter import Reporter
-    from dualformer.training.signals import TrainingInterrupted
 
-    given = {name: getattr(options, name) for name in ("seed", "weight_decay", "precision", "accelerator", "jobs")}
+    given = arguments(options, "seed", "weight_decay", "precision", "accelerator", "jobs", "test_clips", "out")
     given |= {name: value for name in ("seeds", "model", "batch_size", "lr") if (value := getattr(options, name))}
     clip = Experiment.clip
     size = options.size or clip[1]
     experiment = Experiment(
         **given,
-        out=options.out,
         tasks=options.tasks or TASKS,
         variants=tuple(VARIANTS) if options.variants == ("all",) else options.variants or ATTENTION_KINDS,
         clip=(options.frames or clip[0], size, size),
         clips=options.train_clips,
-        test_clips=options.test_clips,
         scene={name: value for name in _SCENE if (value := getattr(options, name)) is not None},
     )
-    reporter = Reporter(sys.stderr if options.json else sys.stdout)
-    try:
-        runs = run_experiment(experiment, reporter=reporter)
-    except TrainingInterrupted:
-        reporter.log("the same command goes on from here")
-        return 130
+    runs = run_experiment(experiment, reporter=reporter)
     text = report(experiment, runs)
     if options.json:
         print(json.dumps({"runs": runs}, indent=2))
@@ -160,23 +162,12 @@ def _relations(options: Options) -> int:
     return 0
 
 
-def _train(options: Options, rows: list[Row]) -> int:
-    import json
-    import sys
-
+def _train(options: Options, rows: list[Row], *, reporter: Reporter) -> int:
     from dualformer.paper.ablation_runs import RESULTS, run_rows
     from dualformer.paper.ablation_tables import measured_as_json, print_measured
-    from dualformer.training.reporter import Reporter
-    from dualformer.training.signals import TrainingInterrupted
 
     seeds = options.seeds or 3
-    recipe = TrainConfig(**only(TrainConfig, options))
-    reporter = Reporter(sys.stderr if options.json else sys.stdout)
-    try:
-        measured = run_rows(rows, recipe, seeds=seeds, reporter=reporter)
-    except TrainingInterrupted:
-        reporter.log("the same command goes on from here")
-        return 130
+    measured = run_rows(rows, TrainConfig(**only(TrainConfig, options)), seeds=seeds, reporter=reporter)
     if options.json:
         print(json.dumps({"rows": [measured_as_json(each) for each in measured]}, indent=2, ensure_ascii=False))
     else:

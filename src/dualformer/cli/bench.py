@@ -1,5 +1,6 @@
 """``dualformer bench``: how fast networks are on this machine, and how near to what it can do."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dualformer.cli.option_names import OptionNames
-from dualformer.cli.shared_options import Device, Json, must
+from dualformer.cli.shared_options import Device, Json, arguments, must
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 PARAMETERS = {"format": "backend"}
@@ -57,8 +58,6 @@ class Options:
 
 
 def run(options: Options) -> int:
-    import json
-
     from dualformer.bench.bench_settings import benchmark_grid
     from dualformer.bench.machine_info import describe_machine
     from dualformer.bench.measurement import measure
@@ -83,13 +82,7 @@ def run(options: Options) -> int:
             progress.say(f"left out: {', '.join(left_out)}, which there is not")
         measured = measure(
             settings,
-            device=options.device,
-            rounds=options.rounds,
-            seconds=options.seconds,
-            memory=options.memory,
-            keep_freed=options.keep_freed,
-            video=options.video,
-            views=options.views,
+            **arguments(options, "device", "rounds", "seconds", "memory", "keep_freed", "video", "views"),
             say=progress.say,
             progress=lambda done, total: progress.show(round(done), max(1, round(total))),
         )
@@ -105,5 +98,5 @@ def run(options: Options) -> int:
 
 
 def command_of(options: Options) -> str:
-    """The command line that asks for the same measurement; what is printed and written where is left out."""
+    """Returns the command line that asks for the same measurement; what is printed and written where is left out."""
     return OptionNames(Options).command("bench", options, leave_out=("out", "json"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,8 +39,6 @@ class Options:
 
 
 def run(options: Options) -> int:
-    import time
-
     from dualformer.cli.progress import Progress
     from dualformer.datasets.data_source import survey
     from dualformer.datasets.decode_check import check_into, journal_of
@@ -90,8 +90,6 @@ def run(options: Options) -> int:
     seconds = time.monotonic() - begun
     bad = [verdict for verdict in verdicts if not verdict.ok]
     if options.json:
-        import json
-
         listed = [{"path": v.location, "reason": v.reason} for v in bad]
         result = {
             "checked": len(verdicts),

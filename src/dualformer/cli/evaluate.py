@@ -1,5 +1,6 @@
 """``dualformer evaluate``: how good weights are on labelled videos, and where they go wrong."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,9 +10,6 @@ import tyro
 from dualformer.cli import shared_options as shared
 from dualformer.cli.option_names import OptionNames
 from dualformer.video.preprocessing import DEFAULT_VIEWS
-
-PARAMETERS = {"anything": "compare_anything"}
-"""What the report calls otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +61,6 @@ class Options(shared.InferenceOptions):
 
 
 def run(options: Options) -> int:
-    import json
-
     from dualformer.cli.progress import Progress
     from dualformer.datasets.splits import open_videos
     from dualformer.evaluation.evaluate import evaluate_views
@@ -103,9 +99,7 @@ def run(options: Options) -> int:
             card,
             conditions,
             views=views,
-            report_views=options.report_views,
-            compare=options.compare,
-            compare_anything=options.compare_anything,
+            **shared.arguments(options, "report_views", "compare", "compare_anything"),
         )
     out = options.out or options.report or folder_beside(options.weights, options.control)
     for folder in (out, options.report or out):
@@ -128,12 +122,10 @@ def run(options: Options) -> int:
             videos,
             views=plan.views if plan else (views,),
             workers=workers,
-            batch_size=options.batch_size,
             label_map=label_map,
-            control=options.control,
-            seed=options.seed,
             precision=options.chosen_precision,
             progress=progress.show,
+            **shared.arguments(options, "batch_size", "control", "seed"),
         )
     names = OptionNames(Options)
     command = names.command("evaluate", options, leave_out=("json",))

@@ -1,12 +1,13 @@
 """``dualformer explain``: show what a network goes by in a clip of a video."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from dualformer.cli.shared_options import Device, Json
+from dualformer.cli.shared_options import Device, Json, arguments
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 
@@ -53,7 +54,7 @@ class Options:
             raise ValueError(f"--check goes with --method gradcam: {self.method} shows no evidence to delete")
 
     def place(self) -> tuple[int, int, int] | None:
-        """``token`` as numbers."""
+        """Returns ``token`` as numbers."""
         if self.token is None:
             return None
         try:
@@ -64,9 +65,6 @@ class Options:
 
 
 def run(options: Options) -> int:
-    import json
-    from dataclasses import replace
-
     from dualformer.explain.deletion_check import check_deletion
     from dualformer.explain.explain_video import explain_video
     from dualformer.inference.recognizer import Recognizer
@@ -78,15 +76,8 @@ def run(options: Options) -> int:
     explanation = explain_video(
         recognizer,
         options.video,
-        label=options.label,
-        method=options.method,
-        clip=options.clip,
-        at=options.at,
-        stage=options.stage,
-        block=options.block,
-        half=options.half,
         token=options.place(),
-        gradients=options.gradients,
+        **arguments(options, "label", "method", "clip", "at", "stage", "block", "half", "gradients"),
     )
     if options.check:
         explanation = replace(explanation, check=check_deletion(recognizer, explanation))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -69,9 +71,6 @@ class Options:
 
 
 def run(options: Options) -> int:
-    import json
-    from functools import partial
-
     from dualformer.cli.progress import Progress
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.export.export_comparison import compare_accuracy
@@ -101,14 +100,9 @@ def run(options: Options) -> int:
         data=options.data,
         on=shared.rows(options.on),
         bad=shared.bad_files(options.manifest),
-        val_fraction=options.val_fraction,
-        seed=options.seed,
         label_map=label_map,
-        videos=options.videos,
-        clips=options.clips,
-        calibration_clips=options.calibration_clips,
-        accuracy_videos=options.accuracy_videos,
         workers=workers,
+        **shared.arguments(options, "val_fraction", "seed", "videos", "clips", "calibration_clips", "accuracy_videos"),
     )
     with Progress("judging", "videos judged, by both", quiet=options.json) as progress:
         progress.say(f"data: {material.how}")
@@ -128,14 +122,12 @@ def run(options: Options) -> int:
             model,
             card,
             out,
-            format=options.format,
-            precision=options.precision,
             batch=batch,
             clips=material.clips,
             calibration=material.calibration,
-            tolerance=options.tolerance,
             measure_accuracy=measure_accuracy,
             say=progress.say,
+            **shared.arguments(options, "format", "precision", "tolerance"),
         )
     if options.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,8 +29,6 @@ class Options:
 
 
 def run(options: Options) -> int:
-    import json
-
     from dualformer.model.config import parse_clip
     from dualformer.model.cost import measure_cost
     from dualformer.model.presets import list_models, preset_config

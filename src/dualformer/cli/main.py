@@ -100,7 +100,7 @@ def all_options() -> list[type]:
 
 
 def usage() -> str:
-    """What ``dualformer --help`` prints."""
+    """Returns what ``dualformer --help`` prints."""
     width = max(map(len, VERBS))
     return "\n".join(
         [
@@ -117,8 +117,10 @@ def usage() -> str:
 
 
 def parse(module: Any, verb: str, arguments: Sequence[str]) -> Any:
-    """The ``Options`` of a verb's module. A module with ``defaults`` has a say in them first: it is given the
-    arguments, and returns options to start from (None: their own defaults), words about them, and the other arguments.
+    """Parses the ``Options`` of a verb's module.
+
+    A module may have a function ``defaults``: it is given the arguments, and returns options to start from (None: their
+    own defaults), words for the help, and the other arguments.
 
     Errors: ``ValueError`` for arguments that are none of the verb's.
     """
@@ -144,7 +146,7 @@ def parse(module: Any, verb: str, arguments: Sequence[str]) -> Any:
 
 
 def _unboxed(text: str) -> str:
-    """tyro's boxed complaint as one line: its headings and the options that it names, without their help.
+    """Returns tyro's boxed complaint as one line: its headings and the options that it names, without their help.
 
     The first line is the box's title. Lines are drawn with box characters, ASCII or blanks, as the output allows.
     """

@@ -39,7 +39,7 @@ class OptionNames:
         self._parameters = {**_PARAMETERS, **(parameters or {})}
 
     def __getitem__(self, field: str) -> str:
-        """What the verb's help calls a field: ``--batch-size``, ``--from`` of start, ``WEIGHTS`` of a positional."""
+        """Returns what the verb's help calls a field: ``--batch-size``, ``--from`` of start, or ``WEIGHTS``."""
         return self._names[field]
 
     def spell(self, text: str) -> str:
@@ -108,7 +108,7 @@ def _names_of(options: type) -> dict[str, str]:
 
 
 def _name(field: str, hint: Any) -> str:
-    """What tyro makes of a field and its annotations."""
+    """Returns what tyro makes of a field and its annotations."""
     notes = getattr(hint, "__metadata__", ())
     said = {key: value for note in notes for key in ("name", "metavar") if (value := getattr(note, key, None))}
     if tyro.conf.Positional in notes:

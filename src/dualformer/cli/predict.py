@@ -1,10 +1,13 @@
 """``dualformer predict``: label video and image files."""
 
+import json
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.cli.predict_folder import FolderOptions, named_files, predict_folder, ray_alone
-from dualformer.cli.shared_options import WeightsOrExport, must
+from dualformer.cli.shared_options import WeightsOrExport, arguments, must
 
 _NOT_GIVEN = (None, False, ())
 
@@ -51,10 +54,6 @@ class Options(FolderOptions):
 
 
 def run(options: Options) -> int:
-    import json
-    import sys
-    import time
-
     if options.timeline:
         return _timelines(options)
     if options.out is not None:
@@ -101,10 +100,6 @@ def run(options: Options) -> int:
 
 def _timelines(options: Options) -> int:
     """Writes what happens when, as one set of files for each video, called as it is; returns the exit code."""
-    import json
-    import sys
-    import time
-
     from dualformer.cli.progress import Progress
     from dualformer.inference.timeline import format_time, timeline_json, write_timeline_files
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
@@ -128,11 +123,8 @@ def _timelines(options: Options) -> int:
             with Progress("reading", "percent read", quiet=options.json) as progress:
                 timeline = recognizer.timeline(
                     path,
-                    window=options.window,
-                    hop=options.hop,
                     threshold=0.5 if options.threshold is None else options.threshold,
-                    shortest=options.shortest,
-                    background=options.background,
+                    **arguments(options, "window", "hop", "shortest", "background"),
                     progress=progress.percent(most=99),
                 )
             written = write_timeline_files(timeline, out, path.stem)

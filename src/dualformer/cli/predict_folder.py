@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from dualformer.cli.shared_options import InferenceOptions, Json, Views, Weights
+from dualformer.cli.shared_options import InferenceOptions, Json, Views, Weights, arguments
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
@@ -49,12 +52,12 @@ class FolderOptions(InferenceOptions):
 
 
 def ray_alone(arguments: Sequence[str]) -> tuple[None, str, list[str]]:
-    """The ``defaults`` of such a verb, which are its own."""
+    """Returns the arguments of such a verb for its ``defaults``; see `cli.main.parse`."""
     return None, "", with_address(arguments)
 
 
 def with_address(arguments: Sequence[str]) -> list[str]:
-    """``--ray`` may stand alone, for this machine."""
+    """Returns the arguments with an address after a ``--ray`` that stands alone, for this machine."""
     out: list[str] = []
     for place, word in enumerate(arguments):
         out.append(word)
@@ -65,8 +68,8 @@ def with_address(arguments: Sequence[str]) -> list[str]:
 
 
 def named_files(named: Sequence[Path]) -> list[Path]:
-    """The files that a folder, a list (.csv with a column path, .txt with a path on each line) or a file stand for,
-    each once. Paths in a list are relative to it."""
+    """Returns the files that folders, lists (.csv with a column path, .txt with a path on each line) and files stand
+    for, each once. Paths in a list are relative to it."""
     from dualformer.datasets.manifest import find_videos
 
     found: list[Path] = []
@@ -86,19 +89,12 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
 
     ``settings`` are arguments of `TaskSpec` besides these options.
     """
-    import contextlib
-    import json
-    import time
-
     from dualformer.inference.ray_cluster import RayTask, TaskSpec
 
     made = TaskSpec(
         kind=kind,
-        weights=options.weights,
-        views=options.views,
-        device=options.device,
         precision=options.chosen_precision,
-        compile_mode=options.compile_mode,
+        **arguments(options, "weights", "views", "device", "compile_mode"),
         **settings,
     )
     files = named_files(options.files)
@@ -128,8 +124,6 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
 
 def _answer(out: Path, files: Sequence[Path], task: BatchTask, *, fresh: bool, retry: bool, quiet: bool) -> BatchResult:
     """Shows how many are done and how long it still takes, and every file that fails."""
-    import time
-
     from dualformer.cli.progress import Progress
     from dualformer.inference.batch_runner import partial_path, run_batch
     from dualformer.inference.timeline import format_time

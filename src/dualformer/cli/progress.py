@@ -58,7 +58,7 @@ class Progress:
 
     @contextmanager
     def goes_on(self, where: str) -> Iterator[None]:
-        """Around work that Ctrl-C stops and the same command goes on with: ``where`` says how, as it stops."""
+        """Says, where Ctrl-C stops the work within, that the same command goes on, and from ``where``."""
         try:
             yield
         except KeyboardInterrupt:

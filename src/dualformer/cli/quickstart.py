@@ -1,5 +1,7 @@
 """``dualformer quickstart``: the whole way from videos to a tested recogniser, on videos that it renders."""
 
+import json
+import sys
 from dataclasses import dataclass
 
 from dualformer.cli.shared_options import only
@@ -13,9 +15,6 @@ class Options(QuickstartConfig):
 
 
 def run(options: Options) -> int:
-    import json
-    import sys
-
     from dualformer.quickstart.pipeline import quickstart
     from dualformer.training.reporter import Reporter
     from dualformer.training.signals import TrainingInterrupted

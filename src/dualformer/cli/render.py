@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from dualformer.cli.shared_options import arguments
+
 if TYPE_CHECKING:
     from dualformer.datasets.rendered import Scene
     from dualformer.paper.relation_clips import Relations
@@ -52,22 +54,13 @@ def run(options: Options) -> int:
     still = options.classes == "places"
     scene = _scene(options)
     things = "pictures" if still else "videos"
-    counts = {
-        name: count
-        for name, count in (("train", options.train), ("val", options.val), ("test", options.test))
-        if count != 0
-    }
+    counts = {name: count for name, count in arguments(options, "train", "val", "test").items() if count != 0}
     total = sum(counts.values()) * len(scene.classes)
     print(f"rendering {total} {things} of {len(scene.classes)} classes into {options.out}")
 
     with Progress("rendering", "rendered") as progress:
         written = write_dataset(
-            options.out,
-            scene,
-            clips_per_class=counts,
-            seed=options.seed,
-            workers=options.workers,
-            progress=progress.show,
+            options.out, scene, clips_per_class=counts, progress=progress.show, **arguments(options, "seed", "workers")
         )
     print(f"{written} {things} written, {total - written} were there already")
     # A crop would change where in the picture the actor is.

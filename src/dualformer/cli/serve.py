@@ -1,10 +1,11 @@
 """``dualformer serve``: answer requests over HTTP, and show a web page."""
 
 import math
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from dualformer.cli.shared_options import InferenceOptions, must
+from dualformer.cli.shared_options import InferenceOptions, arguments, must
 from dualformer.serving.limits import Limits
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
@@ -72,9 +73,7 @@ class Options(InferenceOptions):
         return Limits(**same, max_bytes=round(self.max_mib * _MIB), decode_bytes=round(self.decode_mib * _MIB))
 
     def token(self) -> str | None:
-        """What clients must send; None: nothing."""
-        import os
-
+        """Returns what clients must send; None: nothing."""
         if self.token_file is not None:
             token, where = self.token_file.read_text(encoding="utf-8").strip(), f"--token-file {self.token_file}"
         else:
@@ -101,11 +100,8 @@ def run(options: Options) -> int:
         service = Service(
             recognizer,
             options.limits(),
-            batch=options.batch,
-            batch_ms=options.batch_ms,
-            workers=options.workers,
             name=Path(options.weights).name,
-            temp=options.temp,
+            **arguments(options, "batch", "batch_ms", "workers", "temp"),
         )
         try:
             app = make_app(service, token=token, ui=options.ui)

@@ -1,5 +1,7 @@
 """``dualformer shards``: the videos of a data set into tar files."""
 
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -37,9 +39,6 @@ class Options(SplitOptions):
 
 
 def run(options: Options) -> int:
-    import json
-    import time
-
     from dualformer.cli.progress import Progress
     from dualformer.datasets.benchmarks.find_benchmark import short_name
     from dualformer.datasets.shards.write_shards import write_shards

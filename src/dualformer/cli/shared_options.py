@@ -50,7 +50,7 @@ class InferenceOptions:
 
     @property
     def chosen_precision(self) -> Precision | None:
-        """None: the network's own."""
+        """The precision, None for the network's own."""
         return None if self.precision == "auto" else self.precision
 
     @property
@@ -62,11 +62,7 @@ class InferenceOptions:
         from dualformer.inference.recognizer import Recognizer
 
         return Recognizer.load(
-            weights,
-            device=self.device,
-            precision=self.chosen_precision,
-            compile_mode=self.compile_mode,
-            **settings,
+            weights, device=self.device, precision=self.chosen_precision, compile_mode=self.compile_mode, **settings
         )
 
 
@@ -99,9 +95,14 @@ class SplitOptions:
         }
 
 
-def only(kind: type, options: Any, **changes: Any) -> dict[str, Any]:
+def arguments(options: object, *names: str) -> dict[str, Any]:
+    """Returns the options of these ``names``, to be handed on as arguments that are called the same."""
+    return {name: getattr(options, name) for name in names}
+
+
+def only(kind: type, options: object, **changes: Any) -> dict[str, Any]:
     """Returns those of the options that are fields of the dataclass ``kind``, which they inherit from."""
-    return {field.name: getattr(options, field.name) for field in fields(kind)} | changes
+    return arguments(options, *(field.name for field in fields(kind))) | changes
 
 
 def rows(text: str | None) -> dict[str, tuple[str, ...]] | None:

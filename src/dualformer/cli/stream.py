@@ -1,11 +1,15 @@
 """``dualformer stream``: label what a camera, a URL, a pipe or a file shows now."""
 
+import json
+import signal
+import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import tyro
 
-from dualformer.cli.shared_options import InferenceOptions, WeightsOrExport, must
+from dualformer.cli.shared_options import InferenceOptions, WeightsOrExport, arguments, must
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +48,6 @@ class Options(InferenceOptions):
 
 
 def run(options: Options) -> int:
-    import json
-    import signal
-    import time
-    from datetime import datetime
-
     from dualformer.inference.stream import StreamEvent
     from dualformer.inference.timeline import format_time
     from dualformer.video.live_source import StreamSource
@@ -74,11 +73,7 @@ def run(options: Options) -> int:
 
     stream = recognizer.stream(
         options.source,
-        hop=options.hop,
-        smoothing=options.smoothing,
-        realtime=options.realtime,
-        seconds=options.seconds,
-        timeout=options.timeout,
+        **arguments(options, "hop", "smoothing", "realtime", "seconds", "timeout"),
         give_up=options.give_up or None,
         options=dict(text.split("=", 1) for text in options.option),
         on_event=tell,

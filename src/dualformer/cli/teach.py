@@ -1,6 +1,7 @@
 """``dualformer teach``: what a teacher says of every token of a data set, written down for trainings to come."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,9 +37,6 @@ class Options(SplitOptions):
 
 
 def run(options: Options) -> int:
-    import dataclasses
-    import json
-
     from dualformer.cli.progress import Progress
     from dualformer.datasets.splits import open_splits
     from dualformer.inference.view_classifier import choose_device
@@ -74,7 +72,7 @@ def run(options: Options) -> int:
         for error in taught.bad:
             progress.say(str(error))
     if options.json:
-        result = dataclasses.asdict(taught) | {"bad": [str(error) for error in taught.bad], "out": str(options.out)}
+        result = asdict(taught) | {"bad": [str(error) for error in taught.bad], "out": str(options.out)}
         print(json.dumps(result, indent=2))
         return 1 if taught.bad else 0
     found = f" ({taught.found} of them were scored already)" if taught.found else ""

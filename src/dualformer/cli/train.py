@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from dualformer.cli.option_names import OptionNames
+from dualformer.cli.progress import table_console
 from dualformer.cli.shared_options import only
 from dualformer.training.recipes import Recipe, find_recipe
 from dualformer.training.settings.train_config import TrainConfig
 
 if TYPE_CHECKING:
+    from dualformer.training.dry_run import Plan
     from dualformer.training.reporter import Reporter
 
 _USAGE = (
@@ -41,7 +46,7 @@ class Options(TrainConfig):
 
 
 def defaults(arguments: list[str]) -> tuple[Options | None, str, list[str]]:
-    """The recipe that the first of ``arguments`` names as options, what it says, and the other arguments."""
+    """Returns the recipe that the first of ``arguments`` names as options, its text, and the other arguments."""
     if not arguments or arguments[0].startswith("-"):
         return None, _USAGE, arguments
     name, *rest = arguments
@@ -60,9 +65,6 @@ def defaults(arguments: list[str]) -> tuple[Options | None, str, list[str]]:
 
 
 def run(options: Options) -> int:
-    import json
-    import sys
-
     from dualformer.training.distributed import is_first
     from dualformer.training.reporter import Reporter, SilentReporter
 
@@ -82,9 +84,7 @@ def run(options: Options) -> int:
 
 
 def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
-    """The result, None of a run that was stopped."""
-    import dataclasses
-
+    """Returns the result, None of a run that was stopped."""
     import torch
 
     from dualformer.errors import DualFormerError
@@ -110,13 +110,10 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
         ) from error
     for line in summarize(result, recipe=recipe):
         reporter.log(line)
-    return dataclasses.asdict(result)
+    return asdict(result)
 
 
 def _plan(options: Options, reporter: Reporter) -> int:
-    import json
-
-    from dualformer.cli.dry_run_tables import origins, plan_as_json, print_plan, print_settings
     from dualformer.training.dry_run import dry_run
 
     standard = only(TrainConfig, Options(data="none"), data="")
@@ -124,32 +121,117 @@ def _plan(options: Options, reporter: Reporter) -> int:
     recipe = found if isinstance(found, Recipe) else None
     by_recipe = found.settings_from(options.start) if isinstance(found, Recipe) else found
     said = only(TrainConfig, options)
-    if not options.data and not options.resume:
-        origin = origins(said, said, by_recipe, standard)
-        if options.json:
-            print(json.dumps({"settings": said, "differs": {name: who for name, who in origin.items() if who}}))
-        else:
-            print_settings(said, origin, names=OptionNames(Options), recipe=options.recipe)
-            print("add --data to see videos, steps, learning rates and the time that they take")
-        return 0
-    reporter.log("measuring with a few batches, which takes up to a minute; nothing is written")
-    plan = dry_run(TrainConfig(**said))
-    origin = origins(only(TrainConfig, plan.settings), said, by_recipe, standard)
+    plan = None
+    if options.data or options.resume:
+        reporter.log("measuring with a few batches, which takes up to a minute; nothing is written")
+        plan = dry_run(TrainConfig(**said))
+    settings = only(TrainConfig, plan.settings) if plan else said
+    origin = _origins(settings, said, by_recipe, standard)
     if options.json:
-        print(json.dumps(plan_as_json(plan, origin), default=str))
+        content = {"settings": settings} if plan is None else asdict(plan)
+        content["differs"] = {name: who for name, who in origin.items() if who}
+        if plan is not None:
+            content["classes"] = len(plan.counts) if plan.counts else None
+        print(json.dumps(content, default=str))
         return 0
-    print_settings(only(TrainConfig, plan.settings), origin, names=OptionNames(Options), recipe=options.recipe)
-    print_plan(plan, note=recipe.note_on_batch(plan.clips_per_step) if recipe else None)
+    _print_settings(settings, origin, names=OptionNames(Options), recipe=options.recipe)
+    if plan is None:
+        print("add --data to see videos, steps, learning rates and the time that they take")
+        return 0
+    _print_plan(plan, note=recipe.note_on_batch(plan.clips_per_step) if recipe else None)
     reporter.log("next: the same command without --dry-run")
     return 0
 
 
-def _list_recipes(*, as_json: bool) -> None:
-    import json
+def _origins(
+    closed: Mapping[str, Any], said: Mapping[str, Any], recipe: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, str]:
+    """Returns who decided each setting: the command line, the recipe, ``decided`` by the program, or nobody (empty)."""
+    found: dict[str, str] = {}
+    for name, value in closed.items():
+        if value != said.get(name):
+            found[name] = "decided"
+        elif value != recipe.get(name, defaults[name]):
+            found[name] = "command line"
+        else:
+            found[name] = "recipe" if value != defaults[name] else ""
+    return found
 
+
+def _print_settings(settings: Mapping[str, Any], origin: Mapping[str, str], *, names: OptionNames, recipe: str) -> None:
+    """Prints a table of all settings and of who decided them; ``recipe`` is the name of the recipe, if there is one."""
     from rich.table import Table
 
-    from dualformer.cli.progress import table_console
+    table = Table("", "option", "value", "by")
+    for name, value in settings.items():
+        who = {"recipe": recipe}.get(origin[name], origin[name])
+        table.add_row("*" if origin[name] else "", names[name], _value(value), who)
+    table_console().print(table, markup=False)
+    print("* differs from the default; decided: by the program, from the data and the starting weights")
+
+
+def _print_plan(plan: Plan, *, note: str | None) -> None:
+    from rich.table import Table
+
+    for line in plan.lines:
+        print(line)
+    if note:
+        print(f"note: {note}")
+    console = table_console()
+    devices = f" on each of {plan.devices} devices" if plan.devices > 1 else ""
+    accumulate = f" x {plan.settings.accumulate} of --accumulate" if plan.settings.accumulate > 1 else ""
+    print(
+        f"steps: {plan.steps}, {plan.steps_per_epoch} an epoch in {plan.batches} batches; a step takes "
+        f"{plan.clips_per_step} clips ({plan.settings.batch_size}{devices}{accumulate})"
+    )
+    print(f"schedule: {plan.warmup} steps of warm-up, then a cosine to 0")
+    table = Table("of the run", "step", "learning rate")
+    for tenth, (step, rate) in enumerate(plan.rates):
+        table.add_row(f"{10 * tenth} %", str(step), f"{rate:.3g}")
+    console.print(table)
+    table = Table("parameters", "number", "peak learning rate", "weight decay")
+    for group in plan.groups:
+        table.add_row(group.name, f"{group.parameters:,}", f"{group.lr:.3g}", f"{group.weight_decay:g}")
+    console.print(table)
+    _print_time(plan)
+
+
+def _print_time(plan: Plan) -> None:
+    from dualformer.training.reporter import clock
+
+    timing, size, workers = plan.timing, plan.settings.batch_size, plan.settings.workers
+    assert size
+    scaled = f", reckoned from {timing.clips}" if timing.clips != size else ""
+    reading = f"{workers} worker{'s' if workers != 1 else ''}" if workers else "no worker beside"
+    print(
+        f"measured for a batch of {size}: {timing.read:.2f} s to read it ({reading}), {timing.step:.2f} s for a "
+        f"training step, {timing.judge:.2f} s to judge as many{scaled}"
+    )
+    if timing.memory is not None:
+        of_how_many = f" with {timing.clips} of {size} clips" if timing.clips != size else ""
+        print(f"memory: at most {timing.memory / 2**30:.2f} GiB of the GPU's{of_how_many}")
+    epochs = plan.settings.epochs
+    assert epochs
+    rate = plan.steps * plan.clips_per_step / max(1e-9, plan.seconds)
+    slower = "reading" if timing.read > timing.step else "computing"
+    print(
+        f"estimated time: {clock(plan.seconds)} in all, {clock(plan.seconds / epochs)} an epoch with validation "
+        "and without writing weights, "
+        f"{rate:.3g} clips/s; {slower} takes longer"
+        + (f"; as if {plan.devices} devices were each as fast as this one" if plan.devices > 1 else "")
+    )
+
+
+def _value(value: Any) -> str:
+    words: dict[Any, str] = {None: "–", "": "–"}
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return words.get(value, f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def _list_recipes(*, as_json: bool) -> None:
+    from rich.table import Table
+
     from dualformer.training.recipes import recipes
 
     if as_json:
@@ -175,7 +257,7 @@ def _field(option: str) -> str:
 
 
 def _start(arguments: list[str]) -> str | None:
-    """What --from says: of a recipe, random weights change more than the start."""
+    """Returns what --from says: of a recipe, random weights change more than the start."""
     for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument == "--from":
             return value

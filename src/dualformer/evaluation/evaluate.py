@@ -71,47 +71,17 @@ class Evaluation:
 
     @property
     def missing_targets(self) -> NDArray[np.bool_]:
-        """The same of the missing videos (M, classes)."""
+        """Returns (M, classes): which labels each missing video has."""
         return _multi_hot([absent.labels for absent in self.missing], len(self.classes))
 
 
 def evaluate(
-    model: Network,
-    card: Card,
-    videos: VideoList,
-    *,
-    views: Views | str = DEFAULT_VIEWS,
-    workers: int = 0,
-    batch_size: int = 8,
-    label_map: Mapping[str, str] | None = None,
-    control: Control = "none",
-    seed: int = 0,
-    precision: Precision | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    model: Network, card: Card, videos: VideoList, *, views: Views | str = DEFAULT_VIEWS, **settings: Any
 ) -> Evaluation:
-    """Runs ``model``, a network or an exported one, over ``videos``, on the device that it is on.
-
-    ``workers``: processes that decode (0: this one). ``batch_size``: views that go through the network at a time.
-    ``label_map``: class of the data set → label of the weights, where their names differ. ``precision``: float32
-    unless said; an exported model has its own. ``progress`` is called with the number of videos done and their total.
-    What the list says is missing counts as wrong.
-    Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode, a list
-    without videos, and one of several labels a video where the weights have one (or the other way round);
-    ``ValueError`` for options out of range.
+    """Runs ``model`` over ``videos`` with one number of ``views``; ``settings`` and errors are those of
+    `evaluate_views`.
     """
-    [evaluation] = evaluate_views(
-        model,
-        card,
-        videos,
-        views=[views],
-        workers=workers,
-        batch_size=batch_size,
-        label_map=label_map,
-        control=control,
-        seed=seed,
-        precision=precision,
-        progress=progress,
-    )
+    [evaluation] = evaluate_views(model, card, videos, views=[views], **settings)
     return evaluation
 
 
@@ -129,10 +99,17 @@ def evaluate_views(
     precision: Precision | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Evaluation, ...]:
-    """Runs `evaluate` with each of several numbers of ``views``, in their order, faster than one by one.
+    """Runs ``model``, a network or an exported one, over ``videos``, on the device that it is on, with each of several
+    numbers of ``views``, in their order, faster than one by one.
 
     A video is decoded once, and a view that several of them have in common goes through the network once. Time and
-    speed are those of all of them together. Errors: those of `evaluate`, and ``ValueError`` for views named twice.
+    speed are those of all of them together. What the list says is missing counts as wrong.
+    ``workers``: processes that decode (0: this one). ``batch_size``: views that go through the network at a time.
+    ``label_map``: class of the data set → label of the weights, where their names differ. ``precision``: float32
+    unless said; an exported model has its own. ``progress`` is called with the number of videos done and their total.
+    Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode, a list
+    without videos, and one of several labels a video where the weights have one (or the other way round);
+    ``ValueError`` for options out of range and views named twice.
     """
     chosen = tuple(Views.parse(each) for each in views)
     if not chosen or len(set(chosen)) != len(chosen):
@@ -258,12 +235,11 @@ def _mapped(absent: MissingSample, to_label: NDArray[np.int64]) -> MissingSample
     return replace(absent, label=first, extra_labels=tuple(others))
 
 
-def _multi_hot(labels: Iterable[Iterable[int]], classes: int) -> NDArray[np.bool_]:
+def _multi_hot(labels: Sequence[Iterable[int]], classes: int) -> NDArray[np.bool_]:
     """Returns (N, classes): which labels each video has."""
-    rows = [list(own) for own in labels]
-    targets = np.zeros((len(rows), classes), dtype=bool)
-    for row, own in zip(targets, rows, strict=True):
-        row[own] = True
+    targets = np.zeros((len(labels), classes), dtype=bool)
+    for row, own in zip(targets, labels, strict=True):
+        row[list(own)] = True
     return targets
 
 

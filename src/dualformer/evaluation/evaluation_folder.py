@@ -1,6 +1,6 @@
 """Writes the results of an evaluation into a folder: figures, tables and pictures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,13 @@ def write_evaluation(
     write_json(files.figures, {**figures, **extra})
     control = "" if evaluation.control == "none" else f", control {evaluation.control}"
     counted = f" and {figures['missing']} missing ones" if figures["missing"] else ""
+    write_csv(files.per_class, *_class_table(class_figures(evaluation)))
     if evaluation.targets is not None:
         (folder / "confusion.png").unlink(missing_ok=True)  # an earlier evaluation's
-        write_csv(files.per_class, *_class_table(label_figures(evaluation)))
         write_csv(files.predictions, *_labels_table(evaluation, evaluation.targets))
         title = f"mAP {figures['mean_average_precision']:.1%}, {figures['videos']} videos{counted}{control}"
     else:
         matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
-        write_csv(files.per_class, *_class_table(class_figures(evaluation)))
         write_csv(files.predictions, *_prediction_table(evaluation))
         title = f"top-1 {figures['top1']:.1%} of {figures['videos']} videos{counted}{control}"
         assert files.confusion is not None
@@ -109,19 +108,13 @@ def contact_rows(evaluation: Evaluation, *, rows: int = 12, frames: int = 8) -> 
     return shown
 
 
-def class_figures(evaluation: Evaluation) -> list[ClassFigures]:
-    """Returns the figures of every class, in order, where videos have one label each."""
-    matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
+def class_figures(evaluation: Evaluation) -> Sequence[ClassFigures | LabelFigures]:
+    """Returns the figures of every class, in order: `LabelFigures` where videos may have several labels."""
+    scores, targets, classes = evaluation.probabilities, evaluation.targets, evaluation.classes
+    if targets is not None:
+        return per_label(scores, targets, classes, missing=evaluation.missing_targets)
     absent = np.asarray([missing.label for missing in evaluation.missing], dtype=np.int64)
-    return per_class(matrix, evaluation.classes, missing=absent)
-
-
-def label_figures(evaluation: Evaluation) -> list[LabelFigures]:
-    """Returns the figures of every class, in order, where videos may have several labels."""
-    assert evaluation.targets is not None
-    return per_label(
-        evaluation.probabilities, evaluation.targets, evaluation.classes, missing=evaluation.missing_targets
-    )
+    return per_class(confusion_matrix(scores, evaluation.labels), classes, missing=absent)
 
 
 def chosen_videos(evaluation: Evaluation, rows: int) -> list[int]:
@@ -170,7 +163,7 @@ def _names(classes: tuple[str, ...], which: NDArray[np.bool_], separator: str) -
     return separator.join(classes[i] for i in np.flatnonzero(which).tolist())
 
 
-def _class_table(rows: list[ClassFigures] | list[LabelFigures]) -> _Table:
+def _class_table(rows: Sequence[ClassFigures | LabelFigures]) -> _Table:
     names = [field.name for field in fields(rows[0])]
     return ["class", *names[1:]], ([_cell(getattr(row, name)) for name in names] for row in rows)
 

@@ -1,14 +1,11 @@
 """An evaluation as text: its figures, and how well each class is recognised."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Sequence
 
 from dualformer.evaluation.evaluate import Evaluation
-from dualformer.evaluation.evaluation_folder import class_figures, label_figures
+from dualformer.evaluation.evaluation_folder import class_figures
 from dualformer.evaluation.metrics import ClassFigures
 from dualformer.scoring.multilabel import LabelFigures
-
-T = TypeVar("T")
 
 _MANY = 24  # classes; of more, only the worst and the best are named
 
@@ -48,38 +45,30 @@ def _aligned(*lines: tuple[str, str]) -> list[str]:
 
 def classes_text(evaluation: Evaluation) -> list[str]:
     """Returns a table of the classes that there are videos of; of very many, the worst and the best."""
-    if evaluation.targets is not None:
-        labels = [row for row in label_figures(evaluation) if row.count]
-        return _extremes(labels, _label_table, lambda row: row.average_precision or 0.0)
-    classes = [row for row in class_figures(evaluation) if row.count]
-    return _extremes(classes, _class_table, lambda row: row.recall or 0.0)
-
-
-def _extremes(rows: list[T], table: Callable[[list[T]], list[str]], good: Callable[[T], float]) -> list[str]:
+    rows = [row for row in class_figures(evaluation) if row.count]
     if len(rows) <= _MANY:
-        return [*table(rows), ""]
-    ordered = sorted(rows, key=good)
+        return [*_table(rows), ""]
+    ordered = sorted(
+        rows, key=lambda row: (row.average_precision if isinstance(row, LabelFigures) else row.recall) or 0.0
+    )
     half = _MANY // 2
-    worst, best = table(ordered[:half]), table(ordered[-half:])
+    worst, best = _table(ordered[:half]), _table(ordered[-half:])
     return [f"the {half} worst classes:", *worst, "", f"the {half} best:", *best, ""]
 
 
-def _label_table(rows: list[LabelFigures]) -> list[str]:
+def _table(rows: Sequence[ClassFigures | LabelFigures]) -> list[str]:
     width = max(5, *(len(row.name) for row in rows))
-    lines = [f"{'class':<{width}}  videos  average precision  recall  precision     F1"]
+    precision, confused = (
+        ("  average precision", "") if isinstance(rows[0], LabelFigures) else ("", "  most confused with")
+    )
+    lines = [f"{'class':<{width}}  videos{precision}  recall  precision     F1{confused}"]
     for row in rows:
         shares = f"{_percent(row.recall):>6}  {_percent(row.precision):>9}  {_percent(row.f1):>5}"
-        lines.append(f"{row.name:<{width}}  {row.count:>6}  {_percent(row.average_precision):>17}  {shares}")
-    return lines
-
-
-def _class_table(rows: list[ClassFigures]) -> list[str]:
-    width = max(5, *(len(row.name) for row in rows))
-    lines = [f"{'class':<{width}}  videos  recall  precision     F1  most confused with"]
-    for row in rows:
-        confused = f"{row.confused_with} ({row.confused_count})" if row.confused_with is not None else "–"
-        shares = f"{_percent(row.recall):>6}  {_percent(row.precision):>9}  {_percent(row.f1):>5}"
-        lines.append(f"{row.name:<{width}}  {row.count:>6}  {shares}  {confused}")
+        if isinstance(row, LabelFigures):
+            shares = f"{_percent(row.average_precision):>17}  {shares}"
+        else:
+            shares += "  –" if row.confused_with is None else f"  {row.confused_with} ({row.confused_count})"
+        lines.append(f"{row.name:<{width}}  {row.count:>6}  {shares}")
     return lines
 
 

@@ -1,4 +1,8 @@
-"""Figures from probabilities (N, classes) and true labels (N,). Shares and accuracies lie within 0..1."""
+"""Figures from probabilities (N, classes) and true labels (N,). Shares and accuracies lie within 0..1.
+
+Calibration is accuracy by confidence: its functions take ``confidence`` (N,), 0 to 1, and whether the predictions are
+``right`` (N,).
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from dualformer.evaluation.calibration import calibration_bins, expected_calibration_error
 from dualformer.scoring.intervals import mean_interval, mean_share_interval, wilson_interval
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationBin:
+    """Predictions with a confidence of ``low`` up to, but not with, ``high``; the last bin has its upper end too."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    """The mean; None of an empty bin."""
+    right: float | None
+    """Share of it that is right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +66,7 @@ def summary(
     absent = _no_labels() if missing is None else missing
     counts = matrix.sum(axis=1) + np.bincount(absent, minlength=len(matrix))
     correct, total = int(np.trace(matrix)), len(labels) + len(absent)
-    figures: dict[str, Any] = {
-        "top1": correct / total,
-        "top1_interval": list(wilson_interval(correct, total)),
-    }
+    figures: dict[str, Any] = {"top1": correct / total, "top1_interval": list(wilson_interval(correct, total))}
     if probabilities.shape[1] > 5:
         found = round(top_k(probabilities, labels, 5) * len(labels))
         figures |= {"top5": found / total, "top5_interval": list(wilson_interval(found, total))}
@@ -121,6 +136,50 @@ def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int
     return expected_calibration_error(calibration_bins(probabilities.max(axis=1), right))
 
 
+def calibration_bins(
+    confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = CALIBRATION_BINS
+) -> list[CalibrationBin]:
+    """Returns bins of equal width from 0 to 1."""
+    _check_pairs(confidence, right)
+    edges = np.linspace(0, 1, bins + 1)
+    places = np.digitize(confidence.astype(np.float64), edges[1:-1])
+    counts = np.bincount(places, minlength=bins)
+    sure = np.bincount(places, weights=confidence.astype(np.float64), minlength=bins)
+    hits = np.bincount(places, weights=right, minlength=bins)
+    return [
+        CalibrationBin(
+            low=float(edges[i]),
+            high=float(edges[i + 1]),
+            count=int(counts[i]),
+            confidence=float(sure[i] / counts[i]) if counts[i] else None,
+            right=float(hits[i] / counts[i]) if counts[i] else None,
+        )
+        for i in range(bins)
+    ]
+
+
+def expected_calibration_error(bins: list[CalibrationBin]) -> float:
+    """Returns the distance of confidence from accuracy, the mean over bins weighted by their size."""
+    total = sum(each.count for each in bins)
+    return sum(
+        each.count / total * abs(each.right - each.confidence)
+        for each in bins
+        if each.right is not None and each.confidence is not None
+    )
+
+
+def errors_among_surest(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Returns (N,): entry k is the share of mistakes among the k + 1 surest.
+
+    Equally sure ones have no order: each counts with the share of mistakes of all of them.
+    """
+    _check_pairs(confidence, right)
+    _, groups = np.unique(-confidence, return_inverse=True)
+    sizes = np.bincount(groups)
+    mistakes = np.repeat(np.bincount(groups, weights=~right) / sizes, sizes)
+    return np.cumsum(mistakes) / np.arange(1, len(right) + 1)
+
+
 def _losses(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Cross-entropy of every video (N,)."""
     _check(probabilities, labels)
@@ -137,3 +196,8 @@ def _check(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Non
         raise ValueError(
             f"need probabilities (N, classes) and labels (N,), not {probabilities.shape} and {labels.shape}"
         )
+
+
+def _check_pairs(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> None:
+    if confidence.ndim != 1 or confidence.shape != right.shape or len(right) == 0:
+        raise ValueError(f"need confidence and whether it is right, (N,) each, not {confidence.shape}, {right.shape}")

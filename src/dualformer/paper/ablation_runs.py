@@ -1,4 +1,4 @@
-"""Rows of the paper's tables trained side by side: one recipe, one data set, several seeds.
+"""Trains rows of the paper's tables by one recipe on one data set, with several seeds.
 
 Every run lies in its own folder, ``OUT/TABLE/ROW/seed-N``, and is an ordinary run of `train`. ``OUT/results.json`` says
 what they gave. A call goes on where the last one stopped: runs that are done are not repeated, and one that was
@@ -58,7 +58,7 @@ class PlannedRow:
 
     @property
     def effective_run(self) -> tuple[Config, int | None]:
-        """Equal for rows that are the same run."""
+        """Network and stride: equal for rows that are the same run."""
         return effective(self.network), self.settings.stride
 
 
@@ -84,7 +84,7 @@ class RowResult:
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and sample standard deviation where there are two values or more."""
+    """Returns the mean, and the sample standard deviation where there are two values or more."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -258,7 +258,7 @@ class _ResultsFile:
         return Config.from_dict(self.rows[key]["network"])
 
     def owner(self, plan: PlannedRow) -> str:
-        """Key of the row whose runs these are: the first that is this network, in this call or an earlier one.
+        """Returns the key of the row whose runs these are: the first with this network, in this call or an earlier one.
 
         Errors: ``DualFormerError`` if the row has results of another network.
         """
@@ -312,7 +312,7 @@ class _ResultsFile:
     def result_of(
         self, row: Row, plan: PlannedRow | None, owner: str, problem: str, wanted: Sequence[int]
     ) -> RowResult:
-        """The results of ``row`` for the ``wanted`` seeds."""
+        """Returns the results of ``row`` for the ``wanted`` seeds."""
         if plan is None:
             return RowResult(row=row, problem=problem)
         entry = self.rows[owner]

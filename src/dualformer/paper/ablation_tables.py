@@ -1,4 +1,4 @@
-"""The rows of the paper's tables as text and as JSON: what they cost, and what those reached that were trained."""
+"""Prints the rows of the paper's tables, or turns them into JSON: their costs, and the accuracies of trained ones."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def print_costs(computed: Sequence[RowCost], console: Console) -> None:
 
 
 def _networks(computed: list[RowCost]) -> str:
-    """``dualformer_tiny, clips of 32x224x224, 4 views``."""
+    """Returns such as ``dualformer_tiny, clips of 32x224x224, 4 views``."""
     models = ", ".join(dict.fromkeys(each.model for each in computed))
     clips = ", ".join(dict.fromkeys(size_text(each.config.clip) for each in computed if each.config))
     views = computed[0].row.published.views
@@ -96,7 +96,7 @@ def _figure(value: float | None, digits: int = 0) -> str:
 
 
 def _cost(value: float | None) -> str:
-    """Two digits after the point for the paper's networks; small ones differ in the third."""
+    """Formats a cost by two digits after the point for the paper's networks; small ones differ in the third."""
     return _figure(value, 2 if value is None or value >= 10 else 3)
 
 

@@ -98,7 +98,7 @@ class Experiment:
         return dataclasses.replace(self, **changes)
 
     def shared_settings(self) -> dict[str, Any]:
-        """The settings, as JSON keeps them, that must be the same for all runs in one folder."""
+        """Returns the settings, as JSON keeps them, that must be the same for all runs in one folder."""
         may_differ = ("out", "tasks", "variants", "seeds", "seed", "jobs", "accelerator")
         plain = json.loads(json.dumps(dataclasses.asdict(self)))
         return {name: value for name, value in plain.items() if name not in may_differ}

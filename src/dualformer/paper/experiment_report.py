@@ -46,8 +46,8 @@ def report(experiment: Experiment, runs: Runs) -> str:
 
 
 def table(runs: Runs) -> str:
-    """Accuracies of every variant by task, in percent with 95 % intervals over seeds, and how many seeds stayed at
-    chance; and what it has less than LG, seed by seed, where both have seeds in common."""
+    """Returns accuracies of every variant by task, in percent with 95 % intervals over seeds, and how many seeds stayed
+    at chance; and how much less accurate than LG it is, seed by seed, where both have seeds in common."""
     tasks, variants = _in_order(runs, "task"), _in_order(runs, "variant")
     against = [task for task in tasks if "LG" in variants and len(variants) > 1]
     head = ["variant", "GMACs", "params M", *tasks, *(f"{task}: less than LG" for task in against), "seeds"]
@@ -71,9 +71,11 @@ _CONTROLS = {"still": "one frame repeated", "shuffled": "frames shuffled"}
 
 
 def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
-    """Accuracy against how small the gesture is and against the pixels and the frames between it and the cue; a column
-    for each task and a line for each variant, with 95 % intervals over seeds: of all where they do not hide each other,
-    else of LG, LL and GG."""
+    """Draws accuracy against the gesture's radius and against its distance from the cue in pixels and in frames.
+
+    There is a column for each task and a line for each variant, with 95 % intervals over seeds: of all variants where
+    they do not hide each other, else of LG, LL and GG.
+    """
     from matplotlib.figure import Figure  # takes half a second to import
 
     from dualformer.scoring.plots import save_figure
@@ -163,7 +165,7 @@ def _deficits(runs: Runs, variant: str, task: str) -> list[float]:
 
 
 def at_chance(accuracies: Sequence[float], clips: int) -> int:
-    """How many of them are no better than guessing between two classes: within three standard errors of so many clips.
+    """Counts accuracies no better than guessing between two classes: within three standard errors of so many clips.
 
     A network that has not found what it has to find is there, and a mean over such and others hides both.
     """

@@ -1,7 +1,7 @@
 """The paper's tables of variants as data: what was published for each row, and the row as a change of a preset.
 
 A row is a small function from a config to a config, so that it applies to other presets and clips as well: "only the
-fine scale" or "windows of twice the side", not a copy of Tiny. `compute` gives what rows cost.
+fine scale" or "windows of twice the side", not a copy of Tiny. `compute_costs` gives what rows cost.
 """
 
 import re
@@ -14,6 +14,8 @@ from dualformer.model.config import Config, Function, Position, Scale, Size3, St
 from dualformer.model.cost import Cost, measure_cost
 from dualformer.model.presets import fine_scale, preset_config
 
+Change = Callable[[Config], Config]
+"""From a preset's config to that of a row."""
 PAPERS_MODEL = "dualformer_tiny"
 """The preset that the rows of Tables 4 to 8 vary."""
 PAPERS_CLIP: Size3 = (32, 224, 224)
@@ -51,7 +53,7 @@ class Row:
     table: str
     name: str
     published: Published
-    change: Callable[[Config], Config] = lambda config: config
+    change: Change = lambda config: config
     """From a preset's config to the row's; the clip and the number of classes stay."""
     model: str | None = None
     """The preset, where the row is about a preset of its own and not a change of any."""
@@ -62,11 +64,11 @@ class Row:
 
     @property
     def key(self) -> str:
-        """``4/only-8-7-7``: the table and the name in plain letters, as in folders and on the command line."""
+        """The table and the name in plain letters, as in folders and on the command line: ``4/only-8-7-7``."""
         return f"{self.table}/{re.sub(r'[^a-z0-9]+', '-', self.name.replace('×', 'x').lower()).strip('-')}"
 
     def config(self, model: str | None = None, clip: Size3 | None = None) -> Config:
-        """The row as a change of the preset ``model`` (default: the paper's) for ``clip`` (default: the preset's).
+        """Returns the row as a change of the preset ``model`` (default: the paper's) for ``clip`` (default: its own).
 
         Errors: ``ValueError`` for an unknown preset, and where the clip is too short for what the row does.
         """
@@ -77,7 +79,7 @@ class Row:
         return self.change(config)
 
     def halved(self, clip: Size3) -> Size3:
-        """``clip`` with half the frames. Errors: ``ValueError`` for clips of fewer than 4."""
+        """Returns ``clip`` with half the frames. Errors: ``ValueError`` for clips of fewer than 4."""
         if clip[0] < 4:
             raise ValueError(f"half the frames takes clips of 4 frames or more, not {clip[0]}")
         return clip[0] // 2, clip[1], clip[2]
@@ -87,25 +89,20 @@ def _map_stages(config: Config, change: Callable[[int, Stage], Stage]) -> Config
     return config.replace(stages=tuple(change(number, stage) for number, stage in enumerate(config.stages)))
 
 
-def _in_sequence(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
-    def apply(config: Config) -> Config:
-        for change in changes:
-            config = change(config)
-        return config
+def _kinds(*kinds: str, pyramids: bool = False) -> Change:
+    def change(config: Config) -> Config:
+        changed = _map_stages(config, lambda number, stage: replace(stage, kinds=kinds[number]))
+        return _with_pyramids(changed) if pyramids else changed
 
-    return apply
-
-
-def _kinds(*kinds: str) -> Callable[[Config], Config]:
-    return lambda config: _map_stages(config, lambda number, stage: replace(stage, kinds=kinds[number]))
+    return change
 
 
-def _window(window: Size3) -> Callable[[Config], Config]:
+def _window(window: Size3) -> Change:
     return lambda config: _map_stages(config, lambda _, stage: replace(stage, window=window))
 
 
 def _with_pyramids(config: Config) -> Config:
-    """Stages that attend to all their tokens (the last) have a fine scale instead."""
+    """Gives stages that attend to all their tokens (the last) a fine scale instead."""
     sizes = config.map_sizes()
     return _map_stages(
         config, lambda number, stage: stage if stage.scales else replace(stage, scales=(fine_scale(sizes[number]),))
@@ -113,7 +110,7 @@ def _with_pyramids(config: Config) -> Config:
 
 
 def _only_coarse(config: Config) -> Config:
-    """Where there are two scales, the coarse one alone, as one convolution."""
+    """Leaves of two scales the coarse one alone, as one convolution."""
     return _map_stages(
         config,
         lambda _, stage: (
@@ -127,7 +124,7 @@ def _only_fine(config: Config) -> Config:
 
 
 def _as_printed(config: Config) -> Config:
-    """Both scales in all stages but the last, which has the fine one; the coarse one is a single convolution."""
+    """Gives all stages but the last both scales, and the last the fine one; the coarse one is a single convolution."""
     coarse = replace(config.stages[0].scales[1], factorised=False)
     return _with_pyramids(
         _map_stages(
@@ -136,24 +133,20 @@ def _as_printed(config: Config) -> Config:
     )
 
 
-def _function(function: Function, *, coarse: Function | None = None) -> Callable[[Config], Config]:
-    """Another pyramid function, for the ``coarse`` scale another one yet; an average is not factorised."""
+def _function(function: Function, *, coarse: Function | None = None) -> Change:
+    """Sets another pyramid function, and for the ``coarse`` scale another one yet; an average is not factorised."""
 
     def changed(scale: Scale) -> Scale:
         if not scale.factorised:
             return replace(scale, function=function)
         return replace(scale, function=coarse or function, factorised=function == "full")
 
-    return lambda config: _change_pyramids(
-        config, lambda stage: replace(stage, scales=tuple(changed(scale) for scale in stage.scales))
+    return lambda config: _map_stages(
+        _with_pyramids(config), lambda _, stage: replace(stage, scales=tuple(map(changed, stage.scales)))
     )
 
 
-def _change_pyramids(config: Config, change: Callable[[Stage], Stage]) -> Config:
-    return _map_stages(_with_pyramids(config), lambda _, stage: change(stage))
-
-
-def _position(position: Position) -> Callable[[Config], Config]:
+def _position(position: Position) -> Change:
     return lambda config: config.replace(position=position)
 
 
@@ -165,8 +158,8 @@ def _patch_of_4_frames(config: Config) -> Config:
     )
 
 
-def _time_with_pyramids(pooled: int) -> Callable[[Config], Config]:
-    """Patch merging of the stage ``pooled`` (from 1) halves the frames as well."""
+def _time_with_pyramids(pooled: int) -> Change:
+    """Halves the frames as well in the patch merging of the stage ``pooled`` (from 1)."""
 
     def change(config: Config) -> Config:
         if config.map_sizes()[pooled - 2][0] < 2:
@@ -182,13 +175,12 @@ def _time_with_pyramids(pooled: int) -> Callable[[Config], Config]:
 
 
 def _with_fine_scales(config: Config) -> Config:
-    """Fine grids of half the frames that the maps have now."""
+    """Makes fine grids of half the frames that the maps have now."""
     sizes = config.map_sizes()
     return _map_stages(
         config,
         lambda number, stage: replace(
-            stage,
-            scales=tuple(scale if scale.factorised else fine_scale(sizes[number]) for scale in stage.scales),
+            stage, scales=tuple(scale if scale.factorised else fine_scale(sizes[number]) for scale in stage.scales)
         ),
     )
 
@@ -213,24 +205,8 @@ ROWS: tuple[Row, ...] = (
     _row("2", "B, IN-21K", 1072, 86.8, 82.9, 95.5, model="dualformer_base"),
     _row("2", "B, IN-21K, K600", 1072, 86.8, 85.2, 96.6, model="dualformer_base"),
     _row("4", "LL, LL, LL, LL", 244, 21.7, 78.4, 93.3, change=_kinds("LL", "LL", "LL", "LL")),
-    _row(
-        "4",
-        "GG, GG, GG, GG",
-        228,
-        21.8,
-        77.6,
-        93.2,
-        change=_in_sequence(_kinds("GG", "GG", "GG", "GG"), _with_pyramids),
-    ),
-    _row(
-        "4",
-        "LL, LL, LG, LG",
-        236,
-        21.7,
-        78.8,
-        93.5,
-        change=_in_sequence(_kinds("LL", "LL", "LG", "LG"), _with_pyramids),
-    ),
+    _row("4", "GG, GG, GG, GG", 228, 21.8, 77.6, 93.2, change=_kinds("GG", "GG", "GG", "GG", pyramids=True)),
+    _row("4", "LL, LL, LG, LG", 236, 21.7, 78.8, 93.5, change=_kinds("LL", "LL", "LG", "LG", pyramids=True)),
     _row("4", "LG, LG, LL, LL", 244, 21.8, 79.3, 94.0, change=_kinds("LG", "LG", "LL", "LL")),
     _row("4", "only (4,4,4)", 224, 21.8, 78.4, 93.4, change=_only_coarse),
     _row("4", "only (8,7,7)", 232, 21.8, 79.3, 93.9, change=_only_fine),
@@ -316,7 +292,7 @@ class RowCost:
 
     @property
     def gflops(self) -> int | None:
-        """Counted as the paper prints it: a view, rounded to 10⁹ multiply-adds, times the views."""
+        """GFLOPs as the paper counts them: those of a view, rounded to 10⁹ multiply-adds, times the views."""
         return round(self.cost.macs / 1e9) * self.row.published.views if self.cost else None
 
     @property
@@ -326,7 +302,7 @@ class RowCost:
 
     @property
     def agrees(self) -> dict[str, bool]:
-        """For each published cost of the paper's network, whether it comes out to the printed digit."""
+        """Whether each published cost of the paper's network comes out to the printed digit."""
         if not self.as_published or self.parameters is None:
             return {}
         published, agrees = self.row.published, {}

@@ -152,7 +152,7 @@ class Relations:
         return render_relation(self, cue, gesture, seed)
 
     def plain(self) -> dict:
-        """The scene as values that JSON knows."""
+        """Returns the scene as values that JSON knows."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
@@ -248,8 +248,8 @@ def draw_layout(scene: Relations, rng: np.random.Generator) -> Layout:
 
 
 def _places(scene: Relations, rng: np.random.Generator) -> np.ndarray:
-    """2 × 2 (x, y) pixels: centres of cue and gesture, uniform over all as far apart that leave room in the frame for
-    the largest gesture; so how large it is has nothing to do with where it is."""
+    """Draws the centres of cue and gesture, 2 × 2 (x, y) pixels, uniformly over all that are as far apart and leave
+    room in the frame for the largest gesture; so how large it is has nothing to do with where it is."""
     margin = np.array([[patch.radius + _MARGIN] for patch in (CUE, scene.gesture(1.0))])
     low, high = scene.distance
     while True:
@@ -260,7 +260,7 @@ def _places(scene: Relations, rng: np.random.Generator) -> np.ndarray:
 
 
 def _times(scene: Relations, patches: tuple[Patch, Patch], rng: np.random.Generator) -> tuple[int, int]:
-    """The last frames in which cue and gesture stand still before they drift."""
+    """Draws the last frames in which cue and gesture stand still before they drift."""
     cue, gesture = patches
     room = scene.frames - 1 - cue.duration - gesture.duration
     gap = int(rng.integers(scene.gap[0], min(scene.gap[1], room) + 1))
@@ -344,7 +344,7 @@ class RelationCurriculum:
     length: int
 
     def __call__(self, i: int, scene: Relations) -> tuple[Relations, float]:
-        """The scene of clip ``i``, and the probability that its cue drifts to the right."""
+        """Returns the scene of clip ``i``, and the probability that its cue drifts to the right."""
         done = i / self.length
         balance = min(1.0, done / _CUE_BALANCED)
         part = min(1.0, max(0.0, (done - _CUE_BALANCED) / (_HARDEST - _CUE_BALANCED)))

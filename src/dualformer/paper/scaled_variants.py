@@ -1,4 +1,4 @@
-"""The paper's network in small: for clips of a few pixels, with windows and pyramids that are as small beside the map.
+"""Scales the paper's network down to small clips: windows and pyramids shrink with the map.
 
 A preset keeps its windows of (8,7,7) tokens for any clip. On small clips that leaves little of what the paper compares:
 at 16×64×64 such a window is the whole map from the second stage on, so local attention is global. Here windows and
@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.presets import preset_config
-from dualformer.paper.paper_tables import select
+from dualformer.paper.paper_tables import Change, select
 
 SCALED_CLIP: Size3 = (16, 64, 64)
 _WINDOWS: Size3 = (2, 8, 8)
@@ -21,7 +21,7 @@ _WINDOWS: Size3 = (2, 8, 8)
 
 
 def scaled_config(name: str = "dualformer_nano", *, clip: Size3 = SCALED_CLIP, num_classes: int = 2) -> Config:
-    """The preset ``name`` with windows and grids as large beside the maps of ``clip`` as the paper's are.
+    """Returns the preset ``name`` with windows and grids as large, relative to the maps of ``clip``, as the paper's.
 
     A window has as many tokens along each axis as the fine grid has cells, as in the paper, where both are (8,7,7); the
     coarse grid has half as many. Nothing is dropped at random: clips made for the purpose are never seen twice. Errors:
@@ -32,18 +32,12 @@ def scaled_config(name: str = "dualformer_nano", *, clip: Size3 = SCALED_CLIP, n
     if min(t, h, w) < 2:
         raise ValueError(f"a clip of {'x'.join(map(str, clip))} is too small: 8 frames of 64 pixels are the least")
     window = (t, h, w)
-    scales = (
-        Scale(grid=window),
-        Scale(grid=(max(1, t // 2), max(1, h // 2), max(1, w // 2)), factorised=True),
-    )
+    scales = (Scale(grid=window), Scale(grid=(max(1, t // 2), max(1, h // 2), max(1, w // 2)), factorised=True))
 
     def scaled(stage: Stage) -> Stage:
         return replace(stage, window=window, scales=scales[: len(stage.scales)])
 
     return config.replace(stages=tuple(map(scaled, config.stages)))
-
-
-Change = Callable[[Config], Config]
 
 
 def _row(table: str, name: str) -> Change:

@@ -1,4 +1,4 @@
-"""The surest mistakes as small clips: what the network saw, and beside it what spoke for what it said."""
+"""Makes small clips of the surest mistakes: what the network saw, and beside it the Grad-CAM of what it predicted."""
 
 import importlib
 from collections.abc import Callable
@@ -66,12 +66,12 @@ class MistakeClip:
     """MP4: the clip, and right of it the clip with the map. None where even the worst quality was too large."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the video, ready for JSON."""
+        """Returns all but the video, ready for JSON."""
         return {key: value for key, value in vars(self).items() if key != "video"}
 
 
 def why_not_explained(model: Network) -> str | None:
-    """Why clips have no map, in a sentence; None where they have."""
+    """Returns in a sentence why clips have no map; None where they have one."""
     if isinstance(model, ExportedNetwork):
         return (
             "This is an exported model, which cannot explain: it has no gradients. Evaluate the weights that it was "
@@ -93,8 +93,8 @@ def mistake_clips(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[MistakeClip]:
-    """The ``most`` surest mistakes, the surest first, each with the clip in the middle of its video as the network saw
-    it, under the control if there was one.
+    """Returns the ``most`` surest mistakes, the surest first, each with the clip in the middle of its video as the
+    network saw it, under the control if there was one.
 
     Errors: ``ValueError`` for a negative number, ``VideoError`` for a video that can no longer be read.
     """
@@ -115,8 +115,7 @@ def mistake_clips(
 
 
 def gradcam_stage(model: DualFormer, pre: Preprocessing) -> int:
-    """The last stage whose map says where things are, counted from 1; the first, which knows edges only, where there is
-    no other."""
+    """Returns the last stage whose map is fine enough, counted from 1; at least 2, as the first sees edges only."""
     sizes = model.config.map_sizes((pre.frames, pre.crop, pre.crop))
     fine = [number for number, size in enumerate(sizes, 1) if min(size[1:]) >= _FINE_ENOUGH]
     return min(len(sizes), max([2, *fine]))

@@ -48,7 +48,7 @@ def render_page(
     environment = template_environment()
 
     def figure(key: str) -> Markup:
-        """A figure in words, and marked as what it is."""
+        """Returns a formatted figure in an element that names its key."""
         return Markup('<span data-figure="{}">{}</span>').format(key, _FORMATS.get(key, str)(figures[key]))
 
     style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -83,7 +83,7 @@ def render_page(
 
 
 def template_environment() -> Environment:
-    """Finds the templates of the page; what they show is escaped, and nothing that they show is undefined."""
+    """Returns an environment that finds the page's templates, escapes what they show, and refuses undefined names."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -97,7 +97,7 @@ def template_environment() -> Environment:
 
 
 def as_json(data: Mapping[str, Any]) -> Markup:
-    """JSON that may stand within a ``script`` element: nothing in it ends the element, and it reads as what it was."""
+    """Returns JSON that may stand within a ``script`` element: nothing in it ends the element."""
     text = json.dumps(data, ensure_ascii=False, indent=1)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
@@ -129,7 +129,7 @@ _FORMATS = {key: _FILTERS[name] for name, keys in _FIGURES_OF_FILTERS.items() fo
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing but what stands in the page: this style, this script, and images and videos that are written out."""
+    """Returns a content security policy that allows this style, this script, and images and videos within the page."""
 
     def hashed(text: str) -> str:
         return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"

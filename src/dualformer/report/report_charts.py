@@ -1,4 +1,4 @@
-"""Which charts a report has of its data."""
+"""Draws the charts of a report from its data."""
 
 import io
 from base64 import b64encode
@@ -44,7 +44,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def headline_strip(figures: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The main figure with its interval, beside what takes no skill: arguments of the template's ``strip``."""
+    """Returns arguments of the template's ``strip``: the main figure with its interval, and the baseline."""
     several = "top1" not in figures
     main = headline_metric(several)
     if f"{main}_interval" not in figures:
@@ -57,7 +57,7 @@ def headline_strip(figures: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def training_charts(details: Mapping[str, Any]) -> list[Chart]:
-    """Loss, accuracy and learning rate over the epochs, with a line at the epoch that the weights are of."""
+    """Draws loss, accuracy and learning rate over the epochs, with a line at the epoch that the weights are of."""
     if details["training"] is None:
         return []
     log, epoch = details["training"]["epochs"], details["training"]["epoch"]
@@ -94,9 +94,9 @@ def training_charts(details: Mapping[str, Any]) -> list[Chart]:
 
 
 def calibration_chart(figures: Mapping[str, Any], details: Mapping[str, Any]) -> Chart:
-    """Accuracy, or how often a yes is right, by confidence: bars against the diagonal, and their counts below.
+    """Draws accuracy, or how often a yes is right, by confidence: bars against the diagonal, and their counts below.
 
-    A line in each bar is its confidence; what a bar lacks to it is drawn, too.
+    A line in each bar is its mean confidence; the gap between bar and line is drawn, too.
     """
     several, bins = details["multi_label"], details["calibration"]["bins"]
     axes = new_axes("", "share that is right" if several else "accuracy", below=100)
@@ -129,7 +129,7 @@ def calibration_chart(figures: Mapping[str, Any], details: Mapping[str, Any]) ->
 
 
 def coverage_chart(details: Mapping[str, Any]) -> Chart | None:
-    """Mistakes among the surest."""
+    """Draws the share of mistakes among the surest videos."""
     if (surest := details["calibration"]["surest"]) is None:
         return None
     axes = new_axes("share of the videos, the surest first", "mistakes among them")
@@ -140,7 +140,7 @@ def coverage_chart(details: Mapping[str, Any]) -> Chart | None:
 
 
 def views_chart(figures: Mapping[str, Any]) -> Chart | None:
-    """Accuracy by the number of clips, a line for each number of crops (Fig. 6 of the paper)."""
+    """Draws accuracy by the number of clips, a line for each number of crops (Fig. 6 of the paper)."""
     rows = [{**each, "count": Views.parse(each["views"])} for each in figures.get("by_views", ())]
     if len(rows) < 2:
         return None
@@ -164,7 +164,7 @@ def views_chart(figures: Mapping[str, Any]) -> Chart | None:
 
 
 def compared_chart(details: Mapping[str, Any]) -> Chart | None:
-    """Accuracy by cost, on a logarithmic axis (Fig. 1 of the paper)."""
+    """Draws accuracy by cost, on a logarithmic axis (Fig. 1 of the paper)."""
     if (rows := details["compared"]) is None:
         return None
     main = NAMES[headline_metric(details["multi_label"])]
@@ -179,7 +179,7 @@ def compared_chart(details: Mapping[str, Any]) -> Chart | None:
 
 
 def confusion_chart(cells: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup:
-    """The confusion matrix: counts where they can be read, an image where there are too many classes.
+    """Draws the confusion matrix: counts where they can be read, an image where there are too many classes.
 
     ``cells``: true class, predicted class, count. Depth of colour: the share of the true class's videos.
     """
@@ -221,7 +221,7 @@ def confusion_chart(cells: Sequence[Sequence[int]], classes: Sequence[str]) -> M
 
 
 def _confusion_image(cells: Sequence[Sequence[int]], totals: dict[int, int], classes: int, about: str) -> Markup:
-    """One pixel a cell, transparent where there is nothing, so that it goes with a light and a dark page."""
+    """Draws one pixel a cell, transparent where there is nothing, so that it suits a light and a dark page."""
     pixels = np.zeros((classes, classes, 4), dtype=np.uint8)
     for row, column, count in cells:
         depth = 0.4 + 0.6 * count / totals[row]  # a single video shall be seen

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.evaluation.calibration import calibration_bins, errors_among_surest
 from dualformer.evaluation.evaluate import Evaluation
-from dualformer.evaluation.evaluation_folder import class_figures, label_figures, surest_mistakes
-from dualformer.evaluation.metrics import confusion_matrix
+from dualformer.evaluation.evaluation_folder import class_figures, surest_mistakes
+from dualformer.evaluation.metrics import calibration_bins, confusion_matrix, errors_among_surest
 from dualformer.report.report_plan import headline_metric
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.scoring.multilabel import mean_precision_interval
@@ -27,7 +26,7 @@ _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
 def report_figures(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """What a report adds to the figures of the first evaluation: all of them ``by_views``, from few views to many.
+    """Returns what a report adds to the figures of the first evaluation: all ``by_views``, from few views to many.
 
     Where videos may have several labels, the intervals of mean average precision besides: they take a while.
     """
@@ -54,15 +53,19 @@ def report_details(
     epoch: int | None = None,
     compared: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Ready for JSON. ``figures``: those of the evaluation with `report_figures`. ``log``: the epochs of the
-    training, ``epoch`` the one that the weights are of. ``compared``: figures of other evaluations with their file.
+    """Returns the data of a report, ready for JSON.
+
+    ``figures``: those of the evaluation with `report_figures`. ``log``: the epochs of the training, ``epoch`` the one
+    that the weights are of. ``compared``: figures of other evaluations with their file.
     """
     several = evaluation.targets is not None
     return {
         "multi_label": several,
         "classes": list(evaluation.classes),
         "wrong": len(surest_mistakes(evaluation)),
-        "per_class": _labels(evaluation) if several else _classes(evaluation),
+        "per_class": [
+            asdict(row) | {"recall_interval": _share(row.recall, row.count)} for row in class_figures(evaluation)
+        ],
         "confusion": None if several else _confusion(evaluation),
         "calibration": _calibration(evaluation),
         "training": None if log is None else {"epochs": log, "epoch": epoch},
@@ -70,20 +73,12 @@ def report_details(
     }
 
 
-def _classes(evaluation: Evaluation) -> list[dict[str, Any]]:
-    return [asdict(row) | {"recall_interval": _share(row.recall, row.count)} for row in class_figures(evaluation)]
-
-
-def _labels(evaluation: Evaluation) -> list[dict[str, Any]]:
-    return [asdict(row) | {"recall_interval": _share(row.recall, row.count)} for row in label_figures(evaluation)]
-
-
 def _share(share: float | None, count: int) -> list[float] | None:
     return None if share is None else list(wilson_interval(round(share * count), count))
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
-    """``cells``: true class, predicted class and how many videos, where there are any. ``pairs``: the commonest
+    """Returns ``cells`` (true class, predicted class, number of videos) that are not 0, and ``pairs``: the commonest
     mistakes, with their share of the true class's videos."""
     matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
     cells = [(row, column, int(matrix[row, column])) for row, column in np.argwhere(matrix).tolist()]
@@ -104,9 +99,9 @@ def _confusion(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _calibration(evaluation: Evaluation) -> dict[str, Any]:
-    """``bins`` of confidence. Of one label each, ``surest``: the share of mistakes among the surest share of all.
+    """Returns ``bins`` of confidence and, where videos have one label, ``surest``: the mistakes among the surest share.
 
-    Of several labels, what is said is a yes with its probability, of every class and video.
+    With several labels, every class of every video counts as a yes with its probability.
     """
     if evaluation.targets is not None:
         yes, truth = evaluation.probabilities.reshape(-1), evaluation.targets.reshape(-1)
@@ -134,7 +129,7 @@ def _at_coverage(errors: NDArray[np.float64], share: float) -> dict[str, Any]:
 def _compared(
     figures: Mapping[str, Any], others: Sequence[Mapping[str, Any]], *, multi_label: bool
 ) -> list[dict[str, Any]] | None:
-    """This evaluation and the others, each with what it costs; None where there are no others."""
+    """Returns this evaluation and the others, each with what it costs; None where there are no others."""
     if not others:
         return None
     main = headline_metric(multi_label)
@@ -156,7 +151,7 @@ def _compared(
 
 
 def distinct_names(paths: Sequence[str]) -> list[str]:
-    """The ends of ``paths``, with as many folders as tell different ones apart."""
+    """Returns the ends of ``paths``, with as many folders as tell different ones apart."""
     parts = [tuple(part for part in path.replace("\\", "/").split("/") if part) or ("unnamed",) for path in paths]
     names = [""] * len(parts)
     for number, own in enumerate(parts):

@@ -76,14 +76,14 @@ def plan_report(
 
 
 def views_of_report(views: Views | str, report_views: Sequence[Views | str] | None = None) -> tuple[Views, ...]:
-    """The numbers of views that are compared: ``views``, then ``report_views``, by default those that cost little."""
+    """Returns the numbers of views to compare: ``views``, then ``report_views``, by default those that cost little."""
     main = Views.parse(views)
     others = cheap_views(main) if report_views is None else map(Views.parse, report_views)
     return tuple(dict.fromkeys((main, *others)))
 
 
 def describe_cost(views: Sequence[Views]) -> str:
-    """A sentence: what the first of ``views`` costs by itself, and all of them together."""
+    """Returns a sentence on what the first of ``views`` costs by itself, and all of them together."""
     alone, together = views[0].count, needed_views(views)
     named = " ".join(map(str, sorted(views, key=lambda each: (each.crops, each.clips))))
     return (
@@ -93,9 +93,9 @@ def describe_cost(views: Sequence[Views]) -> str:
 
 
 def read_training_log(weights: str | Path) -> list[dict[str, Any]] | None:
-    """The epochs of the run in whose folder the weights lie, oldest first; None where there is no log beside them.
+    """Reads the epochs of the run in whose folder the weights lie, oldest first; None where no log lies beside them.
 
-    Raises :class:`ReportError` where the log is none.
+    Raises :class:`ReportError` for a file of that name that is no log.
     """
     path = Path(weights)
     if weights in SHIPPED or not path.exists():
@@ -122,7 +122,7 @@ def read_training_log(weights: str | Path) -> list[dict[str, Any]] | None:
 def read_results(
     paths: Sequence[Path], conditions: EvaluationConditions, *, compare_anything: bool = False
 ) -> list[dict[str, Any]]:
-    """The figures of other evaluations, each with its ``file``: figures.json files, or the folders that they lie in.
+    """Reads the figures of other evaluations, each with its ``file``: figures.json files, or folders with them.
 
     Raises ``FileNotFoundError``, and :class:`ReportError` for what is no such file, is from before there were costs in
     it, or, without ``compare_anything``, is of other videos or under another control. Accuracy and average precision
@@ -145,7 +145,7 @@ def read_results(
 
 
 def headline_metric(multi_label: bool) -> str:
-    """Name of the figure that weights are compared by."""
+    """Returns the name of the figure that weights are compared by."""
     return "mean_average_precision" if multi_label else "top1"
 
 
@@ -185,5 +185,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_figure(value: Any) -> bool:
-    """Whether it can be drawn: JSON in Python's way knows NaN and Infinity, too."""
+    """Returns whether it can be drawn: JSON in Python's way knows NaN and Infinity, too."""
     return _is_number(value) and isfinite(value)

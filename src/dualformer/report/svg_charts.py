@@ -1,6 +1,6 @@
-"""Matplotlib charts as SVG within a page: text stays text, colours follow the page's, and light and dark both work.
+"""Draws matplotlib charts as SVG within a page: text stays text, colours follow the page, light or dark.
 
-The page's style sheet sets fonts, and holds the colours as variables, for which the ones used here only stand.
+The page's style sheet sets the fonts, and holds the colours as variables: the colours used here are placeholders.
 """
 
 import io
@@ -67,7 +67,7 @@ class Chart:
 
 
 def chart_style() -> AbstractContextManager[None]:
-    """Everything in this module is called within it."""
+    """Returns the context in which everything in this module is called."""
     return mpl.rc_context(_STYLE)
 
 
