@@ -1,5 +1,5 @@
-"""What a network goes by: Grad-CAM and attention of one clip, drawn over its frames.
+"""Explains predictions by Grad-CAM and attention maps of one clip, drawn over its frames.
 
-Import from its modules: `explain_video` explains a video, `explanation` is what comes of it, `deletion_check` checks
-that it shows what the network goes by. Needs the extra ``explain``.
+`explain_video` explains a video, `explanation` holds and draws the result, and `deletion_check` checks a map by
+deleting its hottest places. Needs the extra ``explain``.
 """

@@ -1,9 +1,8 @@
-"""Checks that a map shows what the network goes by: without its hottest places, the class is less likely.
+"""Checks a Grad-CAM map by deletion: without its hottest places, the class must become less likely.
 
-It deletes the hottest tenth of the clip's space and time: in its place stands the same frame, blurred to 4 × 4 patches
-of colour. A flat colour would be a thing of its own with sharp edges, and one that follows what moves moves like it.
-It compares that with a tenth at random, drawn several times: the very same shape, moved to another place in space and
-time (what leaves the clip on one side comes in on the other), so that nothing but its place can make the difference.
+The hottest tenth of the clip's space and time is replaced by the same frame, blurred to 4 × 4 patches of colour. A flat
+colour would add sharp edges, and one that follows what moves would move like it. For comparison, a tenth at a random
+place is deleted, several times: the same shape, rolled in space and time, so that only its place differs.
 """
 
 import numpy as np

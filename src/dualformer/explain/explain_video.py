@@ -1,8 +1,4 @@
-"""A video in, an explanation out.
-
-explanation = explain_video(recognizer, "clip.mp4")
-explanation.save("explained")
-"""
+"""Explains a video: ``explain_video(recognizer, "clip.mp4").save("explained")``."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,21 +36,21 @@ def explain_video(
     gradients: Gradients = "each",
     fps: float | None = None,
 ) -> Explanation:
-    """Explains what the network goes by in one clip of ``video``: a file, all its frames, uint8 RGB (T, H, W, 3), or a
-    clip cut already, for which ``clip``, ``at`` and ``fps`` are not used.
+    """Explains the prediction for one clip of ``video``: a file, all its frames, uint8 RGB (T, H, W, 3), or a clip that
+    was read before, for which ``clip``, ``at`` and ``fps`` are not used.
 
     ``label``: the class to explain; the clip's most likely one. ``clip``: a number from 0 of the recognizer's clips
     (``views``); ``at``: the clip around a moment, in seconds; neither: the clip in the middle.
 
-    ``gradcam`` shows what speaks for the class, at the last half of ``stage`` (the last one; of an earlier stage, in
-    the map that it hands on), ``gradients`` being every token's own or their mean. ``attention`` and ``pyramid`` show
-    what one ``token`` (t, y, x in the map of the stage, from 0) looks at within its window, or in the global pyramid,
-    in the half that ``stage``, ``block`` and ``half`` name, which count from 1. Left out, the token is the one at
-    Grad-CAM's hottest place, and the half the last one whose stage has a pyramid. ``fps``: frames a second of frames in
-    memory, where seconds matter.
+    ``gradcam`` shows the evidence for the class, at the last half of ``stage`` (default: the last stage; of an earlier
+    one, in its output), with every token's own gradient or their mean (``gradients``). ``attention`` and ``pyramid``
+    show the attention of one ``token`` (t, y, x in the map of the stage, from 0) over its window, or over the global
+    pyramid, in the half that ``stage``, ``block`` and ``half`` name, which count from 1. By default the token is the
+    one at Grad-CAM's hottest place, and the half the last one whose stage has a pyramid. ``fps``: frames a second of
+    frames in memory, where seconds matter.
 
     While attention is watched, no other thread may use the network.
-    Errors: ``ValueError`` for an exported model, which cannot be looked into, and for what does not exist;
+    Errors: ``ValueError`` for an exported model, which has no gradients, and for what does not exist;
     ``DualFormerError`` where captum is not installed; those of reading the video.
     """
     if method not in get_args(Method):
@@ -182,7 +178,7 @@ def _attention_map(model: DualFormer, pixels: Tensor, index: SubBlockIndex, toke
 
 
 def _grid(model: DualFormer, pixels: Tensor, stage: int) -> tuple[Size3, Size3]:
-    """Pixels that a token of a stage stands for, and T' H' W' of its map."""
+    """Returns the pixels (t, h, w) of a token of a stage, and T' H' W' of its map."""
     return model.feature_info[stage].reduction, model.config.map_sizes(_size(pixels))[stage]
 
 

@@ -1,6 +1,6 @@
-"""What an explanation is, a heat map over a clip, and how it is drawn: as a video, a GIF and a contact sheet."""
+"""The explanation of a clip, a heat map over its frames, drawn as a video, a GIF and a contact sheet."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ _UNKNOWN_FPS = 8.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeatMapPart:
-    """A map to draw: the whole heat map, or the share that one scale of the pyramid has in it."""
+    """A map to draw: the whole heat map, or the part of one scale of the pyramid."""
 
     title: str
     map: NDArray[np.float32]
@@ -35,7 +35,7 @@ class HeatMapPart:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeatMap:
-    """The map that a method computes for a clip, and what it is of."""
+    """The map that a method computes for a clip, and the part of the network that it is from."""
 
     about: str
     """The method in words, and the part of the network that it looks into."""
@@ -72,28 +72,22 @@ class DeletionCheck:
 
     @property
     def drop(self) -> float:
-        """How much less likely the class is without the hottest part."""
+        """The drop in probability without the hottest part."""
         return self.whole - self.hottest
 
     @property
     def random_drop(self) -> float:
-        """How much less likely the class is without random parts, on average."""
+        """The mean drop in probability without random parts."""
         return self.whole - float(np.mean(self.random))
 
     @property
     def passed(self) -> bool:
-        """Whether the hottest part is worth more than random ones. A single clip may fail by chance; many do not."""
+        """Whether the hottest part matters more than random ones. A single clip may fail by chance; many do not."""
         return self.drop > self.random_drop
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, ready for JSON."""
-        return {
-            "share": self.share,
-            "whole": self.whole,
-            "hottest": self.hottest,
-            "random": list(self.random),
-            "passed": self.passed,
-        }
+        """Returns the numbers, ready for JSON."""
+        return {**asdict(self), "random": list(self.random), "passed": self.passed}
 
     def __str__(self) -> str:
         low, high = min(self.random), max(self.random)
@@ -106,7 +100,7 @@ class DeletionCheck:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """What a network goes by in one clip of a video: see `explain_video`."""
+    """The explanation of one clip of a video, as `explain_video` makes it."""
 
     source: str
     """The file, or "frames"."""
@@ -194,14 +188,9 @@ def draw_video(explanation: Explanation) -> Pixels:
     width = wide + 2 * _MARGIN + wide % 2
     top, bottom = _draw_heading(explanation, width), 44
     step = panels[0].shape[2] + _GAP
-    captions = heatmap.draw_text(
-        width,
-        22,
-        (
-            TextLine(short_text(title, max(8, step // 7)), _MARGIN + number * step, 16, 9)
-            for number, title in enumerate(titles)
-        ),
-    )
+    named = (short_text(title, max(8, step // 7)) for title in titles)
+    lines = (TextLine(title, _MARGIN + number * step, 16, 9) for number, title in enumerate(named))
+    captions = heatmap.draw_text(width, 22, lines)
     start = len(top) + len(captions)
     height = start + row.shape[1] + bottom
     out = np.full((frames, height + height % 2, width, 3), 255, dtype=np.uint8)
@@ -226,22 +215,19 @@ def draw_contact_sheet(explanation: Explanation) -> Pixels:
     wide = strips[0].shape[1]
     width = wide + 2 * _MARGIN
     times, step = explanation.clip.times, (wide + 4) / count
-    captions = (
-        TextLine(
-            f"{times[number]:.2f} s" if times is not None else f"frame {explanation.clip.numbers[number]}",
-            _MARGIN + place * step,
-            15,
-            8,
-        )
-        for place, number in enumerate(chosen.tolist())
+    captions: list[TextLine] = []
+    for place, number in enumerate(chosen.tolist()):
+        when = f"{times[number]:.2f} s" if times is not None else f"frame {explanation.clip.numbers[number]}"
+        captions.append(TextLine(when, _MARGIN + place * step, 15, 8))
+    return np.concatenate(
+        [
+            _draw_heading(explanation, width),
+            heatmap.draw_text(width, 20, captions),
+            *(_with_margins(strip, width, below=4) for strip in strips),
+            _with_margins(heatmap.draw_bars(explanation.map, wide, 34, None), width, above=4),
+            _with_margins(_draw_legend(explanation, wide), width, above=6),
+        ]
     )
-    pieces = [_draw_heading(explanation, width), heatmap.draw_text(width, 20, captions)]
-    for strip in strips:
-        pieces += [_with_margins(strip, width), np.full((4, width, 3), 255, dtype=np.uint8)]
-    bars = heatmap.draw_bars(explanation.map, wide, 34, None)
-    pieces += [np.full((4, width, 3), 255, dtype=np.uint8), _with_margins(bars, width)]
-    pieces += [np.full((6, width, 3), 255, dtype=np.uint8), _with_margins(_draw_legend(explanation, wide), width)]
-    return np.concatenate(pieces)
 
 
 def draw_clip(explanation: Explanation) -> Pixels:
@@ -278,7 +264,7 @@ def _draw_outlines(explanation: Explanation, frames: Pixels) -> Pixels:
 
 
 def _box_in_frames(explanation: Explanation, box: Box) -> tuple[int, int, int, int]:
-    """Top, left, bottom and right of a box of the view in the frames as they are drawn."""
+    """Returns top, left, bottom and right of a box of the view, in pixels of the drawn frames."""
     top, left, height, width = explanation.clip.box
     _, rows, columns = explanation.map.shape
     down, across = height / rows, width / columns
@@ -300,14 +286,11 @@ def _draw_heading(explanation: Explanation, width: int) -> Pixels:
     letters = max(12, width // 9)
     first = f"{short_text(label, letters // 2)}  {probability:.1%}{instead}"
     second = f"{explanation.heat.about} · {Path(explanation.source).name}{when}"
-    return heatmap.draw_text(
-        width,
-        52,
-        (
-            TextLine(short_text(first, letters), _MARGIN, 24, 13, INK, bold=True),
-            TextLine(short_text(second, width // 6), _MARGIN, 44, 8.5),
-        ),
+    lines = (
+        TextLine(short_text(first, letters), _MARGIN, 24, 13, INK, bold=True),
+        TextLine(short_text(second, width // 6), _MARGIN, 44, 8.5),
     )
+    return heatmap.draw_text(width, 52, lines)
 
 
 def _draw_legend(explanation: Explanation, width: int) -> Pixels:
@@ -317,19 +300,12 @@ def _draw_legend(explanation: Explanation, width: int) -> Pixels:
         "attention": "1: most attention",
         "pyramid": "1: most attention in a scale",
     }[explanation.method]
-    named = heatmap.draw_text(
-        width,
-        20,
-        (
-            TextLine("0", 0, 14, 8),
-            TextLine("¼", width / 2, 14, 8, align="center"),
-            TextLine(high, width, 14, 8, align="right"),
-        ),
-    )
-    return np.concatenate([heatmap.colour_scale(width, 12), named])
+    middle = TextLine("¼", width / 2, 14, 8, align="center")
+    lines = (TextLine("0", 0, 14, 8), middle, TextLine(high, width, 14, 8, align="right"))
+    return np.concatenate([heatmap.colour_scale(width, 12), heatmap.draw_text(width, 20, lines)])
 
 
-def _with_margins(strip: Pixels, width: int) -> Pixels:
-    out = np.full((len(strip), width, 3), 255, dtype=np.uint8)
-    out[:, _MARGIN : _MARGIN + strip.shape[1]] = strip
+def _with_margins(strip: Pixels, width: int, *, above: int = 0, below: int = 0) -> Pixels:
+    out = np.full((above + len(strip) + below, width, 3), 255, dtype=np.uint8)
+    out[above : above + len(strip), _MARGIN : _MARGIN + strip.shape[1]] = strip
     return out

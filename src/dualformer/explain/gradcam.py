@@ -1,4 +1,4 @@
-"""Grad-CAM: where the tokens are that speak for a class.
+"""Computes Grad-CAM: the evidence of every token for a class.
 
 A token's evidence is its features times the gradient of the class's score with respect to them, summed over channels.
 Two choices follow measurements with `check_deletion` (docs/experiments.md):
@@ -40,8 +40,8 @@ class _Permuted(nn.Module):
 class _NetworkFromStage(nn.Module):
     """The network from one stage on: B C T H W (before that stage) → B classes.
 
-    It is a copy: changes to it show nowhere else, and other threads may use the network meanwhile. The features
-    that are asked about pass through ``probe`` as B C T H W.
+    It is a copy, so that other threads may use the network meanwhile. The features whose evidence is computed pass
+    through ``probe`` as B C T H W.
     """
 
     def __init__(self, model: DualFormer, stage: int) -> None:
@@ -51,7 +51,10 @@ class _NetworkFromStage(nn.Module):
         self.requires_grad_(False).eval()  # gradients of what passes, not of weights
         self.probe = nn.Identity()
         if len(self.stages) == 1:
-            last = _last_sub_block(self.stages[0])
+            stage_layers = self.stages[0]
+            assert isinstance(stage_layers, StageLayers)
+            last = stage_layers.layers()[-1]
+            assert isinstance(last, SubBlock)
             around = _Permuted(0, 4, 1, 2, 3), self.probe, _Permuted(0, 2, 3, 4, 1)
             last.add_module("norm1", nn.Sequential(last.norm1, *around))
 
@@ -78,7 +81,10 @@ def gradcam(
     more memory than for a prediction. Works in float32, whatever autocast says.
     Errors: `CaptumMissingError` where captum is not installed.
     """
-    captum = _captum()
+    try:
+        captum = importlib.import_module("captum.attr")
+    except ImportError as error:
+        raise CaptumMissingError(f"captum cannot be imported ({error}); pip install 'dualformer[explain]'") from error
     stage = len(model.stages) - 1 if stage is None else stage
     with torch.inference_mode(False), torch.autocast(video.device.type, enabled=False):
         before = video
@@ -93,17 +99,3 @@ def gradcam(
             # A clone, as what was computed for inference alone cannot be asked for gradients.
             evidence = method(tail, tail.probe).attribute(before.clone().requires_grad_(), target=target)
         return evidence.detach().sum(1).relu()
-
-
-def _last_sub_block(stage: nn.Module) -> SubBlock:
-    assert isinstance(stage, StageLayers)
-    last = stage.layers()[-1]
-    assert isinstance(last, SubBlock)
-    return last
-
-
-def _captum():
-    try:
-        return importlib.import_module("captum.attr")
-    except ImportError as error:
-        raise CaptumMissingError(f"captum cannot be imported ({error}); pip install 'dualformer[explain]'") from error

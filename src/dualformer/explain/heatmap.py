@@ -1,6 +1,6 @@
-"""HeatMap over frames, and the words, bars and scales around them, as arrays of pixels (H, W, 3), uint8.
+"""Draws heat maps over frames, and text, bars and scales around them, as arrays of pixels (H, W, 3), uint8.
 
-HeatMap has the colours of "inferno", whose brightness rises evenly, so that it reads the same in grey and to the
+Heat has the colours of "inferno", whose brightness rises evenly, so that it reads the same in grey and to the
 colour-blind. The frame under it loses its own colours, and what is cold stays visible.
 """
 

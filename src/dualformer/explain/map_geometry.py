@@ -1,4 +1,4 @@
-"""Maps of tokens on the pixels of a clip: interpolation, boxes, the hottest token."""
+"""Maps tokens to the pixels of a clip: interpolation, boxes, the hottest token."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Box:
 
 
 def to_pixels(tokens: Tensor, reduction: Size3, size: Size3, *, smooth: bool) -> Tensor:
-    """A map T' H' W' on the T H W pixels of a clip; a token stands for ``reduction`` frames, rows and columns.
+    """Resizes a map T' H' W' to the T H W pixels of a clip, where a token is ``reduction`` frames, rows and columns.
 
     ``smooth`` interpolates between centres of tokens; else every pixel has the value of its token. The last tokens may
     stick out of the clip, as the last patches do: what lies outside is cut off.
@@ -26,23 +26,18 @@ def to_pixels(tokens: Tensor, reduction: Size3, size: Size3, *, smooth: bool) ->
     t, h, w = (length * step for length, step in zip(tokens.shape, reduction, strict=True))
     if any(had < wanted for had, wanted in zip((t, h, w), size, strict=True)):
         raise ValueError(f"tokens {tuple(tokens.shape)} of {reduction} pixels do not cover a clip of {size}")
-    if smooth:
-        pixels = F.interpolate(tokens[None, None].float(), size=(t, h, w), mode="trilinear", align_corners=False)[0, 0]
-    else:
-        pixels = tokens.float()
-        for axis, step in enumerate(reduction):
-            pixels = pixels.repeat_interleave(step, axis)
-    return pixels[: size[0], : size[1], : size[2]]
+    how = {"mode": "trilinear", "align_corners": False} if smooth else {"mode": "nearest"}
+    return F.interpolate(tokens[None, None].float(), size=(t, h, w), **how)[0, 0, : size[0], : size[1], : size[2]]
 
 
 def normalised(pixels: Tensor) -> Tensor:
-    """Divided by its largest value, so that it lies in 0..1 and 0 stays 0; a map of zeros stays one."""
+    """Divides a map by its largest value, so that it lies in 0..1; a map of zeros stays one."""
     largest = pixels.max()
     return pixels / largest if largest > 0 else torch.zeros_like(pixels)
 
 
 def cells_box(first: Size3, extent: Size3, reduction: Size3, size: Size3) -> Box:
-    """The pixels of ``extent`` tokens from the token ``first`` on, as far as they lie in a clip of ``size``."""
+    """Returns the pixels of ``extent`` tokens from the token ``first`` on, as far as they lie in a clip of ``size``."""
     low = tuple(place * step for place, step in zip(first, reduction, strict=True))
     high = tuple(
         min((place + count) * step, length)
@@ -54,16 +49,8 @@ def cells_box(first: Size3, extent: Size3, reduction: Size3, size: Size3) -> Box
 
 def hottest_token(pixels: Tensor, reduction: Size3, size: Size3) -> Size3:
     """Returns the token of a map of ``size`` tokens whose pixels are the hottest on average."""
-    t, h, w = (length * step for length, step in zip(size, reduction, strict=True))
-    had = pixels.shape
-    padded = F.pad(pixels, (0, w - had[2], 0, h - had[1], 0, t - had[0]))
-    counts = F.pad(torch.ones_like(pixels), (0, w - had[2], 0, h - had[1], 0, t - had[0]))
-    means = _pooled(padded, reduction) / _pooled(counts, reduction).clamp(min=1e-6)
+    # With these two settings, a token that sticks out of the clip counts by the pixels that it has.
+    means = F.avg_pool3d(pixels[None], reduction, ceil_mode=True, count_include_pad=False)[0]
+    assert means.shape == size, "the map is not one of this clip"
     place = int(means.argmax())
     return place // (size[1] * size[2]), place // size[2] % size[1], place % size[2]
-
-
-def _pooled(pixels: Tensor, reduction: Size3) -> Tensor:
-    for axis, step in enumerate(reduction):
-        pixels = pixels.unflatten(axis, (-1, step)).mean(axis + 1)
-    return pixels

@@ -1,4 +1,4 @@
-"""The clip that is explained: what the network sees of a video, and where in the whole frames that lies."""
+"""Reads the clip that is explained: the view for the network, and the whole frames around it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,13 @@ from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import clip_at, even_clips
 from dualformer.video.transforms import crop_views, resize, resize_short_side
 
-#: Short side in pixels at which frames are drawn: small clips are enlarged, so that a map on them can be read.
-SHOWN_SIDE = 288
-#: And the longest that the other side may be.
-SHOWN_MOST = 640
+SHOWN_SIDE, SHOWN_MOST = 288, 640
+"""Short side in pixels at which frames are drawn, small ones enlarged to be readable, and the longest other side."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShownClip:
-    """One clip of a video, as the network sees it and as people do."""
+    """One clip of a video: the view that goes into the network, and the frames to draw."""
 
     view: Tensor
     """uint8 (T, crop, crop, 3): what goes into the network."""
@@ -106,35 +104,26 @@ def _cut(path: str | Path, reader: FrameReader, pre: Preprocessing, choice: Clip
 
 
 def _clip(
-    small: Tensor,
-    shown: Tensor,
-    pre: Preprocessing,
-    numbers: NDArray[np.int64],
-    times: NDArray[np.float64] | None,
+    small: Tensor, shown: Tensor, pre: Preprocessing, numbers: NDArray[np.int64], times: NDArray[np.float64] | None
 ) -> ShownClip:
     view = crop_views(small, pre)[0]
     # The centre crop of crop_views, in the pixels of the frames as they are drawn.
     height, width = small.shape[1:3]
     top, left = (height - pre.crop) // 2, (width - pre.crop) // 2
     down, across = shown.shape[1] / height, shown.shape[2] / width
-    first, last = (
-        (round(top * down), round(left * across)),
-        (
-            round((top + pre.crop) * down),
-            round((left + pre.crop) * across),
-        ),
-    )
+    row, column = round(top * down), round(left * across)
+    end_row, end_column = round((top + pre.crop) * down), round((left + pre.crop) * across)
     return ShownClip(
         view=view,
         frames=shown.numpy(),
-        box=(*first, last[0] - first[0], last[1] - first[1]),
+        box=(row, column, end_row - row, end_column - column),
         numbers=numbers,
         times=None if times is None else times[numbers],
     )
 
 
 def _drawing_size(frames: Tensor) -> Tensor:
-    """Frames (n, H, W, 3) at the size at which they are drawn."""
+    """Resizes frames (n, H, W, 3) to the size at which they are drawn."""
     height, width = frames.shape[1:3]
     scale = min(SHOWN_SIDE / min(height, width), SHOWN_MOST / max(height, width))
     return resize(frames, max(1, round(height * scale)), max(1, round(width * scale)))

@@ -1,4 +1,4 @@
-"""The attention of one token, over its window or over the scales of the global pyramid (figure 2d)."""
+"""Computes the attention of one token over its window or over the scales of the global pyramid (figure 2d)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ _KINDS = {"attention": "L", "pyramid": "G"}
 
 @dataclass(frozen=True, kw_only=True)
 class SubBlockIndex:
-    """Which sub-block of the network; stage, block and half count from 0."""
+    """The index of a sub-block; stage, block and half count from 0."""
 
     stage: int
     block: int

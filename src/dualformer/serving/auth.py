@@ -1,6 +1,7 @@
 """ASGI middleware that checks the bearer token, counts requests and drains what a refused client still sends."""
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import time
@@ -88,16 +89,11 @@ class _Exchange:
             await self._send(message)
             return
         await self._send({**message, "more_body": True})
-        await self._drain()
-        await self._send({"type": "http.response.body", "body": b""})
-
-    async def _drain(self) -> None:
         end = time.monotonic() + _DRAIN_SECONDS
-        while self._unread and (left := end - time.monotonic()) > 0:
-            try:
+        with contextlib.suppress(asyncio.TimeoutError):
+            while self._unread and (left := end - time.monotonic()) > 0:
                 await asyncio.wait_for(self.receive(), left)
-            except asyncio.TimeoutError:
-                return
+        await self._send({"type": "http.response.body", "body": b""})
 
 
 def error_response(error: RequestError, scope: Scope) -> Response:

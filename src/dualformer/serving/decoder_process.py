@@ -81,7 +81,9 @@ def run_decoder(connection: Connection, settings: DecoderSettings) -> None:
 def _run_job(job: dict[str, Any], settings: DecoderSettings, send: Send) -> None:
     try:
         with limit_files(settings.bounds):
-            _JOBS[job["job"]](Path(job["path"]), settings, send)
+            path = Path(job["path"])
+            _check_opens(path)
+            _JOBS[job["job"]](path, settings, send)
     except VideoError as error:
         send({"refused": _error_code(error), "reason": error.reason}, [])
     except (MemoryError, RuntimeError) as error:
@@ -92,7 +94,6 @@ def _run_job(job: dict[str, Any], settings: DecoderSettings, send: Send) -> None
 
 def _send_views(path: Path, settings: DecoderSettings, send: Send) -> None:
     pre, views = settings.preprocessing, settings.views
-    _check_opens(path)
     with open_video(path, clock=pre.fps is not None) as reader:
         pixels = views_from_reader(reader, path, pre, clips=views.clips, crops=views.crops)
         frames, last = len(reader.times), float(reader.times[-1])
@@ -101,7 +102,6 @@ def _send_views(path: Path, settings: DecoderSettings, send: Send) -> None:
 
 def _send_windows(path: Path, settings: DecoderSettings, send: Send) -> None:
     pre = settings.preprocessing
-    _check_opens(path)
     with Playback(path, clock=pre.fps is not None) as playing:
         windows = WindowReader(playing, pre, crops=settings.views.crops)
         any_clip = False
@@ -116,7 +116,6 @@ def _send_windows(path: Path, settings: DecoderSettings, send: Send) -> None:
 
 
 def _send_clip(path: Path, settings: DecoderSettings, send: Send) -> None:
-    _check_opens(path)
     clip = read_shown_clip(path, settings.preprocessing, ClipChoice())
     times = np.zeros(0) if clip.times is None else clip.times
     send({"box": clip.box}, [clip.view.numpy(), clip.frames, clip.numbers, times])

@@ -1,4 +1,4 @@
-"""What a server takes on. Everything that a client can make it do has a limit here."""
+"""The limits of a server: everything that a client can make it do has one here."""
 
 import math
 from dataclasses import dataclass, fields
@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of one request, and of all at once. Raises ``ValueError`` for what is not positive."""
+    """Limits of one request, and of all at once. Raises ``ValueError`` for what is not positive."""
 
     max_bytes: int = 200 * 2**20
     """Of an uploaded file."""

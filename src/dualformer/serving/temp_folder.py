@@ -5,7 +5,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -63,17 +63,10 @@ def remove_stale(parent: Path) -> list[Path]:
     for path in parent.glob(f"{_PREFIX}*"):
         if not path.is_dir() or path.is_symlink():
             continue
-        lock = FileLock(path / _LOCK)
-        try:
-            if not _is_own(path):
+        with suppress(Timeout, OSError):  # a server lives in it, or somebody else has just removed it
+            if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
                 continue
-            with lock.acquire(blocking=False):
+            with FileLock(path / _LOCK).acquire(blocking=False):
                 shutil.rmtree(path, ignore_errors=True)
                 removed.append(path)
-        except (Timeout, OSError):  # a server lives in it, or somebody else has just removed it
-            continue
     return removed
-
-
-def _is_own(path: Path) -> bool:
-    return not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()

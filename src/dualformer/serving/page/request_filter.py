@@ -12,7 +12,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,13 @@ class RequestFilter:
     """
 
     def __init__(self, app: ASGIApp, service: Service, folder: Path) -> None:
-        self._app = app
-        self._service = service
-        self._folder = folder.resolve()
+        self._app, self._service, self._folder = app, service, folder.resolve()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the page speaks HTTP, not {scope['type']}")
-        method, route = scope["method"], _route(scope)
+        method = scope["method"]
+        route = scope["path"].removeprefix(scope.get("root_path", "")) or "/"  # below the mount point
         send = _with_headers(send)
         if method == "POST" and route == _UPLOAD:
             await self._upload(scope, receive, send)
@@ -179,10 +178,8 @@ def folder_size(folder: Path) -> int:
     """Returns the bytes of all files in a folder, from which files may vanish meanwhile."""
     size = 0
     for path in folder.rglob("*"):
-        try:
+        with suppress(FileNotFoundError):
             size += path.stat().st_size
-        except FileNotFoundError:
-            continue
     return size
 
 
@@ -240,8 +237,3 @@ def _until_stopped(receive: Receive, stopped: Callable[[], bool]) -> Receive:
         return {"type": "http.disconnect"}
 
     return receiving
-
-
-def _route(scope: Scope) -> str:
-    """Returns the path below the mount point."""
-    return scope["path"].removeprefix(scope.get("root_path", "")) or "/"

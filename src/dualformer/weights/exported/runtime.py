@@ -21,6 +21,7 @@ from dualformer.weights.exported.exported_files import format_of, parts
 Shape = tuple[int | None, ...]
 """None: any length."""
 
+_ONNX_ERRORS = ("Fail", "InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NotImplemented")
 _ONNX_TYPES = {"tensor(float)": torch.float32, "tensor(uint8)": torch.uint8}
 _OPENVINO_TYPES = {"f32": torch.float32, "u8": torch.uint8}
 _INSTALL = "pip install 'dualformer[export]'"
@@ -102,14 +103,7 @@ class Onnx(Runtime):
         options.log_severity_level = 3  # errors; it warns of every shape that it cannot infer
         try:
             self._session = self._runtime.InferenceSession(str(self._path), options, providers=list(providers))
-        except (
-            errors.Fail,
-            errors.InvalidProtobuf,
-            errors.InvalidGraph,
-            errors.InvalidArgument,
-            errors.NoSuchFile,
-            errors.NotImplemented,
-        ) as error:
+        except tuple(getattr(errors, name) for name in _ONNX_ERRORS) as error:
             reason = first_line(error)
             raise WeightsError(f"{self._path}: ONNX Runtime cannot read it ({reason}); get it anew") from error
 
