@@ -25,21 +25,18 @@ from dualformer.video.sampling import random_clip
 class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
     """Randomly placed and augmented clips, by key (epoch, number): ``dict(clip, label, index)``.
 
-    ``clip`` is uint8 (T, crop, crop, 3), ``index`` its video: of n videos, clip number i, n + i, 2n + i and so on are
-    draws of video i. What a clip is depends on ``seed``, the epoch and its number alone: not on the worker, nor on what
-    was read before, so that a resumed run sees what an unbroken one would. Of videos that may have several labels
-    ``label`` is the first of them, and items have besides a ``target``, float32 (classes,): 1 for each label, 0 for the
-    others.
+    ``clip`` is uint8 (T, crop, crop, 3), ``index`` its video: of n videos, clips number i, n + i, 2n + i and so on are
+    draws of video i. A clip depends on ``seed``, the epoch and its number alone, not on workers or earlier clips: a
+    resumed run sees the clips of an uninterrupted one. Of multi-label videos ``label`` is the first label, and items
+    also have a ``target``, float32 (classes,): 1 for each label, 0 for the others.
 
-    ``mirrored``: the label of mirrored clips for each label; -1: clips of this label are not mirrored. None: their own.
+    ``mirrored``: for each label that of its mirrored clips, -1 where clips are not mirrored. None: the same labels.
 
-    ``cache_bytes``: memory for decoded frames of small data sets. Whole videos are kept as they decode, so that clips
-    are bit for bit those read from the file; a video that no longer fits is read anew each time. Loader workers have
-    memory of their own and share the budget out evenly, but any of them may meet any video: it takes workers times the
-    decoded size of the data set to keep all of it.
+    ``cache_bytes``: memory for the decoded frames of small data sets. Clips are bit for bit those read from the file; a
+    video that no longer fits is read anew each time. Loader workers share the budget evenly and each of them may read
+    any video: caching everything takes workers times the decoded size of the data set.
 
-    ``return_geometry``: items say besides where they were cut from, as `TrainingClip` does: ``box`` (4,), ``times``
-    (T,) and ``flip``.
+    ``return_geometry``: items also have the geometry of their `TrainingClip`: ``box`` (4,), ``times`` (T,), ``flip``.
     """
 
     def __init__(
@@ -69,7 +66,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
             for label, other in enumerate(mirrored)
         ):
             raise ValueError(f"mirrored labels must lead back to where they came from, unlike {tuple(mirrored)}")
-        decoder()  # one that is missing is told here, and not by every worker
+        decoder()  # raises here where it is missing, and not in every worker
         self.videos = videos
         self.pre = pre
         self._seed = seed
@@ -130,13 +127,13 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
 class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
     """Test views by index: ``dict(views, label, index)`` with ``views`` uint8 (clips·crops, T, crop, crop, 3).
 
-    Of videos that may have several labels there is a ``target`` as well, as in `TrainingClips`.
+    Items of multi-label videos have a ``target``, too, as in `TrainingClips`.
     """
 
     def __init__(self, videos: VideoList, pre: Preprocessing, *, clips: int = 1, crops: int = 1) -> None:
         if clips < 1 or crops not in (1, 3):
             raise ValueError(f"views are 1 or more clips × 1 or 3 crops, not {clips}×{crops}")
-        decoder()  # one that is missing is told here, and not by every worker
+        decoder()  # raises here where it is missing, and not in every worker
         self.videos = videos
         self.pre = pre
         self._clips, self._crops = clips, crops
@@ -151,7 +148,7 @@ class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def _target(videos: VideoList, labels: Iterable[int]) -> dict[str, Tensor]:
-    """Returns the entry ``target`` of an item where videos may have several labels, else nothing."""
+    """Returns the entry ``target`` of an item of multi-label videos, else nothing."""
     if not videos.multi_label:
         return {}
     target = torch.zeros(len(videos.classes))
@@ -162,11 +159,10 @@ def _target(videos: VideoList, labels: Iterable[int]) -> dict[str, Tensor]:
 class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
     """Keys (epoch, number) of one epoch for one rank: every world-th of a permutation drawn from seed and epoch.
 
-    All ranks get equally many; the up to world - 1 samples left over are others in each epoch. ``start`` counts the
-    samples of this epoch that all ranks together have had already: a resumed run goes on where it stopped. With
-    ``repeats``, each of the ``length`` videos comes that many times in a row, as clips of other numbers. ``order``
-    takes the place of the draw: a permutation of the videos for each epoch, as `ShardOrder` gives it.
-    Call :meth:`at` before each epoch.
+    All ranks get equally many; up to world - 1 samples are left out, others in each epoch. ``start``: the samples of
+    this epoch that all ranks together have had, for a run that is resumed. ``repeats``: each of the ``length`` videos
+    comes that many times in a row, as clips of other numbers. ``order`` replaces the draw by a permutation for each
+    epoch, such as `ShardOrder`. Call :meth:`at` before each epoch.
     """
 
     def __init__(
@@ -214,13 +210,11 @@ class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
 
 
 class Batches:
-    """Batches of a ``DataLoader`` with these ``options`` over ``clips``, to be gone through once an epoch or once.
+    """Iterates over batches of a ``DataLoader`` with these ``options`` over ``clips``, once an epoch.
 
-    A video that cannot be read raises :class:`DatasetError` with the remedy, whichever process met it. With
-    ``left_out`` that is called with the error instead, and the clip is missing from its batch: no other takes its
-    place. A batch of which nothing is left raises all the same.
-    Ctrl-C is left to the process that reads the batches: its workers go on until it ends them. PyTorch's global random
-    state stays as it is.
+    A video that cannot be read raises :class:`DatasetError` with the remedy. With ``left_out``, that is called with the
+    error instead, and the batch is smaller by this clip; an empty batch raises all the same.
+    Workers ignore Ctrl-C until the process that reads the batches ends them. PyTorch's global random state is not used.
     """
 
     def __init__(
@@ -255,7 +249,7 @@ class Batches:
 
 
 def ignore_interrupts(_: int) -> None:
-    """Leaves Ctrl-C, which goes to all processes of the terminal, to the main one: a ``worker_init_fn``."""
+    """Leaves Ctrl-C, which reaches all processes of the terminal, to the main one: a ``worker_init_fn``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A first SIGTERM may have gone to the whole group, for the main process to save and stop; a second one is meant.
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

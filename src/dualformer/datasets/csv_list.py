@@ -1,4 +1,4 @@
-"""A CSV file of videos or images: columns ``path`` and ``label``, and any others to choose rows by.
+"""Reads a CSV file of videos or images: columns ``path`` and ``label``, and any others to choose rows by.
 
 Paths are relative to the folder that the CSV file lies in, or absolute. A folder of numbered images is written as
 ``clip/img_%05d.jpg``, and a column ``fps`` gives its rate.
@@ -18,17 +18,17 @@ from dualformer.video.file_slices import is_frame_folder
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the file, or several of one video. ``values``: its fields by column, as written."""
+    """A line of the file, or several lines of one video. ``values``: its fields by column, as written."""
 
     path: Path
     line: int
-    """The first."""
+    """The number of its first line."""
     values: Mapping[str, str]
     labels: tuple[str, ...]
-    """One, unless videos may have several."""
+    """One, or several of a multi-label video."""
 
     def matches(self, column: str, values: Collection[str]) -> bool:
-        """Says whether the column holds one of the values: of several labels, whether any is one of them."""
+        """Returns whether the column holds one of the values; of several labels, whether any does."""
         if column == "label":
             return any(label in values for label in self.labels)
         return self.values[column] in values
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class CsvTable:
-    """A CSV file as read. ``classes`` are those of all its lines, in label order."""
+    """The content of a CSV file. ``classes`` are those of all its lines, in label order."""
 
     path: Path
     columns: tuple[str, ...]
@@ -124,7 +124,7 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
 
 
 def describe_filter(rows: Mapping[str, tuple[str, ...]]) -> str:
-    """Returns what `parse_row_filter` reads."""
+    """Returns a filter as text, which `parse_row_filter` reads."""
     return ";".join(f"{column}={','.join(values)}" for column, values in rows.items())
 
 

@@ -1,7 +1,7 @@
 """Decodes every frame of every file, in processes of their own, so that no file can hang or crash the check.
 
-Verdicts are written down as they come: a check that was stopped anywhere goes on, and the next one decodes only what is
-new or has changed.
+Verdicts are saved as they come: a check that was stopped is continued, and the next one decodes only new or changed
+files.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from dualformer.video.frame_patterns import decode_frame_folder, frame_files
 from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
 _FIGURES = ("frames", "fps", "width", "height", "duration", "codec")
-"""What a verdict takes over of `VideoInfo`."""
+"""The fields that a verdict copies from `VideoInfo`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """A verdict on every file; ``kept`` of them were known before."""
+    """A verdict on every file; ``kept`` of them are from an earlier check."""
 
     verdicts: list[Verdict]
     kept: int
@@ -47,7 +47,7 @@ def check_videos(
     Processes are spawned: a script that calls this needs the usual ``if __name__ == "__main__":``. Raises as `decoder`
     does where what ``DUALFORMER_DECODER`` names is not there.
     """
-    decoded_by = decoder()  # one that is missing is told before any process starts
+    decoded_by = decoder()  # raises where it is missing, before any process starts
     verdicts: dict[int, Verdict] = {}
     for job, verdict in run_isolated(_check_file, paths, seconds_limit=seconds_limit, workers=workers):
         if isinstance(verdict, JobFailure):
@@ -71,10 +71,10 @@ def check_into(
 ) -> CheckResult:
     """Runs `check_videos` and keeps its verdicts in the file ``manifest``.
 
-    A file that the manifest calls good is not decoded again while its size, its time of change and the decoder are the
-    same. Bad ones are: the fault may have been the disk's, or the limit's. ``fresh``: all are. ``progress`` is called
-    with what was known, too. Until it is done, verdicts are kept in a file beside the manifest, from which a check that
-    was stopped goes on. Raises ``DatasetError`` where another file lies in the manifest's place.
+    A file that the manifest calls good is not decoded again while its size, its modification time and the decoder are
+    the same. Bad files are: the disk or the limit may have been at fault. ``fresh``: all files are. ``progress`` gets
+    known verdicts too. Until the end, verdicts are kept in a file beside the manifest, from which a stopped check is
+    continued. Raises ``DatasetError`` where ``manifest`` is another file.
     """
     manifest = Path(manifest)
     known = _known_verdicts(manifest)
@@ -90,10 +90,10 @@ def check_into(
             if progress is not None:
                 progress(before)
     changed = [i for i, verdict in enumerate(verdicts) if verdict is None]
-    with _journal(manifest, continued=not fresh) as write_down:
+    with _journal(manifest, continued=not fresh) as append:
 
         def found(verdict: Verdict) -> None:
-            write_down(verdict)
+            append(verdict)
             if progress is not None:
                 progress(verdict)
 
@@ -107,23 +107,23 @@ def check_into(
 
 
 def journal_of(manifest: Path) -> Path:
-    """Returns the file that keeps verdicts until all of them are there."""
+    """Returns the file that holds verdicts until the check is complete."""
     return manifest.with_name(f"{manifest.name}.partial")
 
 
 @contextmanager
 def _journal(manifest: Path, *, continued: bool) -> Iterator[Callable[[Verdict], None]]:
-    """Writes one verdict after another down; the file is gone when all is well."""
+    """Gives a function that appends verdicts to the journal, which is removed when the check is complete."""
     path = journal_of(manifest)
     with path.open("ab" if continued else "wb") as file:
 
-        def write_down(verdict: Verdict) -> None:
+        def append(verdict: Verdict) -> None:
             line = json.dumps(asdict(verdict) | {"path": absolute_location(verdict.path)})
-            # A line of its own even behind one that was cut short.
+            # A line break first: the last line may have been cut short.
             file.write(f"\n{line}\n".encode("utf-8", "surrogateescape"))
             file.flush()
 
-        yield write_down
+        yield append
     path.unlink()
 
 
@@ -142,7 +142,7 @@ def _known_verdicts(manifest: Path) -> dict[str, Verdict]:
 
 
 def _size_and_mtime(media: Media) -> tuple[int, int]:
-    """Returns bytes and time of change in nanoseconds, 0 where it is not known; (-1, 0) for what is not there."""
+    """Returns size and modification time in nanoseconds, 0 if unknown; (-1, 0) for a missing file."""
     try:
         if isinstance(media, LocalFileSlice):
             return media.size, media.file.stat().st_mtime_ns
@@ -168,7 +168,7 @@ def _decode_every_frame(media: Media) -> VideoInfo:
 
 
 def _check_file(media: Media) -> Verdict:
-    """Returns the verdict on a file, decoded in this process."""
+    """Decodes a file in this process and returns the verdict."""
     path, (size, modified) = media_path(media), _size_and_mtime(media)
     try:
         info = _decode_every_frame(media)
@@ -176,7 +176,7 @@ def _check_file(media: Media) -> Verdict:
         reason = error.reason
     except FileNotFoundError:
         reason = "there is no such file"
-    except DatasetError as error:  # a piece of a file elsewhere that does not come
+    except DatasetError as error:  # of a remote shard that cannot be fetched
         reason = str(error)
     except MemoryError:
         reason = "there is not enough memory to decode it"

@@ -1,4 +1,4 @@
-"""Samples and lists of them: what a data set is once its annotations are read, with a fixed order of classes."""
+"""Samples and lists of samples, with a fixed order of classes: what reading annotations returns."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -10,9 +10,9 @@ from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
 
 VAL_FRACTION = 0.2
-"""Part of each class to validate on where the data has no split of its own."""
+"""The share of each class for validation where the data has no split of its own."""
 SEPARATOR = ";"
-"""Between the labels of a video that has several."""
+"""Separates the labels of a multi-label video."""
 
 
 class DatasetError(DualFormerError):
@@ -24,21 +24,21 @@ class Sample:
     """One labelled video, image, or folder of numbered frames. ``label`` indexes the classes of its list."""
 
     path: Path
-    """A folder of frames is named by its frames: ``clip/img_%05d.jpg``."""
+    """A folder of frames is named by a pattern: ``clip/img_%05d.jpg``."""
     label: int
     fps: float | None = None
-    """Frames a second of a folder of frames, where that is known. Videos know their own."""
+    """Frames a second of a folder of frames, if known."""
     extra_labels: tuple[int, ...] = ()
     """The labels after the first, of a video that has several."""
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """All of them."""
+        """All labels."""
         return (self.label, *self.extra_labels)
 
     @property
     def file(self) -> Media:
-        """The file to read it from, or the part of one."""
+        """The file, or the slice of one, to read it from."""
         return self.path
 
     @property
@@ -67,7 +67,7 @@ class ArchivedSample(Sample):
 
 @dataclass(frozen=True, kw_only=True)
 class MissingSample(Sample):
-    """A video that is listed and not there. ``path``: where it was looked for; ``listed``: FILE:LINE."""
+    """A video that is listed and missing. ``path``: where it should be; ``listed``: FILE:LINE."""
 
     listed: str
 
@@ -80,11 +80,11 @@ class VideoList:
     samples: tuple[Sample, ...]
     source: str
     missing: tuple[MissingSample, ...] = ()
-    """Videos that belong to the list and are not there. Training goes without; evaluation counts them as wrong."""
+    """Videos that are listed and missing. Training leaves them out; evaluation counts them as wrong."""
     manifest_hash: str = ""
     """`hash_manifest` of the whole data set that the list is a part of; empty for a list made by hand."""
     multi_label: bool = False
-    """Whether a video may have several labels. Those that it has not are then known not to be there."""
+    """Whether a video may have several labels; all others are then negative."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
@@ -119,7 +119,7 @@ class VideoList:
         return SEPARATOR.join(self.classes[label] for label in sorted(sample.labels))
 
     def subset(self, indices: Iterable[int]) -> "VideoList":
-        """Returns the samples at these indices, in this order, with all classes and whatever is missing."""
+        """Returns the samples at these indices, in this order, with all classes and missing videos."""
         return replace(self, samples=tuple(self.samples[i] for i in indices))
 
 
@@ -131,10 +131,10 @@ def name_of(path: Media) -> str:
 
 
 def hash_manifest(splits: Mapping[str, VideoList]) -> str:
-    """Returns sixteen digits that are the same for two copies of a data set with the same videos, classes and splits.
+    """Returns sixteen hex digits, the same for copies of a data set with the same videos, classes and splits.
 
-    It goes by the names of the files: neither by where they lie and in which order they are listed, nor by what is in
-    them. Videos that are missing do not count, so that a copy that lacks some has another hash.
+    File names count, folders, order and content do not. Missing videos are left out: a copy without them has another
+    hash.
     """
     digest = hashlib.sha256()
     for classes in sorted({videos.classes for videos in splits.values()}):

@@ -1,4 +1,4 @@
-"""Opens the videos to train on and to evaluate on: of a folder, a CSV file, a benchmark or shards."""
+"""Opens the videos for training, validation and evaluation, of a folder, a CSV file, a benchmark or shards."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,9 +27,9 @@ class Splits:
     train: VideoList
     val: VideoList
     description: str
-    """How they came about, in one line."""
+    """One line: where they are from, and how they were chosen."""
     overlapping: bool = False
-    """Videos in common are meant, as when a model is to memorise a few."""
+    """Whether videos in common are intended, as when a model shall memorise a few."""
 
     def __post_init__(self) -> None:
         if self.train.classes != self.val.classes:
@@ -96,11 +96,11 @@ def open_videos(
     missing: Literal["error", "wrong"] = "error",
     multi_label: bool = False,
 ) -> VideoList:
-    """Opens one list to evaluate on: a folder's, benchmark's or shards' val (or test), else all of it; a CSV file's
-    rows that ``on`` chooses, or a benchmark's or shards' by ``{"split": ("test",)}``.
+    """Opens the list to evaluate on: val (or test) of a folder, benchmark or shards, else all of it; of a CSV file
+    the rows that ``on`` chooses. ``on`` chooses splits of a benchmark or shards, too, as ``{"split": ("test",)}``.
 
-    A video that is listed and not there is a `DatasetError`, or kept apart in ``missing`` of the list, to be counted as
-    wrong. ``multi_label`` is that of `open_splits`.
+    Missing videos are a `DatasetError`, or kept in ``missing`` of the list, to be counted as wrong.
+    ``multi_label`` is that of `open_splits`.
     """
     bad = {path.resolve() for path in bad}
     source = read_source(data, bad=bad, check_files=missing == "error", multi_label=multi_label)
@@ -108,10 +108,10 @@ def open_videos(
         videos = replace(select(source, on), manifest_hash=hash_csv(source, bad))
         return videos if missing == "error" else _with_missing_apart(source, videos)
     if isinstance(source, Listing):
-        videos = _select_splits(source, on) if on else _to_evaluate_on(source.splits)
+        videos = _select_splits(source, on) if on else _evaluation_split(source.splits)
     else:
         _refuse_rows(data, on)
-        videos = _to_evaluate_on(source)
+        videos = _evaluation_split(source)
     videos = _excluding(videos, bad)
     if videos.missing and missing == "error":
         raise DatasetError(
@@ -126,9 +126,9 @@ def open_videos(
 def open_all_splits(
     data: str | Path, *, bad: Collection[Path] = (), **settings: Any
 ) -> tuple[dict[str, VideoList], str]:
-    """Opens train and val as `open_splits` does with ``settings``, and test where the data has one besides.
+    """Opens train and val as `open_splits` with ``settings``, and test where the data has one, too.
 
-    Returns the lists by split, and how they came about.
+    Returns the lists by split, and their description.
     """
     splits = open_splits(data, bad=bad, **settings)
     lists = {"train": splits.train, "val": splits.val}
@@ -150,8 +150,8 @@ def open_all_splits(
 def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
     """Splits into (train, val) class by class: ``fraction`` of each class for val, rounded, but at least one video.
 
-    The draw depends on the names of the files and ``seed``, not on the order in which they were found. Videos of
-    several labels are split by `stratified_sample`, which comes as near to that as their labels allow.
+    The draw depends on file names and ``seed``, not on the order of the list. Multi-label videos are split by
+    `stratified_sample`, as evenly as their labels allow.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must lie between 0 and 1, not {fraction}")
@@ -167,8 +167,8 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
     chosen: set[int] = set()
     if videos.multi_label:
         labels = [videos.samples[i].labels for i in by_name]
-        dealt = stratified_sample(labels, len(videos.classes), fraction, np.random.default_rng(seed))
-        chosen = {by_name[i] for i in dealt}
+        sampled = stratified_sample(labels, len(videos.classes), fraction, np.random.default_rng(seed))
+        chosen = {by_name[i] for i in sampled}
     else:
         for label, members in by_class.items():
             count = min(len(members) - 1, max(1, round(len(members) * fraction)))
@@ -187,9 +187,9 @@ def stratified_sample(
 ) -> set[int]:
     """Returns the indices of the videos to validate on: about ``fraction`` of each class.
 
-    Iterative stratification (Sechidis et al., 2011): always the label is next that is left on the fewest videos, and
-    each of its videos goes to the side that still lacks more of it, or of the video's other labels, or of videos at
-    all. Each side wants at least one video of every label that has two.
+    Iterative stratification (Sechidis et al., 2011): the next label is the one with the fewest videos left, and each of
+    its videos goes to the side that lacks more of it, then of the video's other labels, then of videos. Each side gets
+    at least one video of every label that has two.
     """
     counts = np.bincount([label for own in labels for label in own], minlength=classes)
     wanted = np.clip(np.round(counts * fraction), 1, np.maximum(1, counts - 1))
@@ -215,9 +215,9 @@ def stratified_sample(
 
 
 def write_split(path: str | Path, splits: Splits) -> None:
-    """Writes which video went where as a CSV file (path,label,split) that ``open_splits`` reads back the same.
+    """Writes splits as a CSV file (path,label,split) that `open_splits` reads back.
 
-    Folders of frames have their rate in a column fps, videos of several labels all of them in the one of the label.
+    The rate of frame folders is in a column fps; several labels are joined in the column label.
     """
     rated = any(sample.fps is not None for videos in (splits.train, splits.val) for sample in videos.samples)
     header = ["path", "label", "split", *(["fps"] if rated else [])]
@@ -239,7 +239,7 @@ def _refuse_rows(data: str | Path, rows: RowFilter | None) -> None:
         raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
 
 
-def _to_evaluate_on(found: Mapping[str, VideoList]) -> VideoList:
+def _evaluation_split(found: Mapping[str, VideoList]) -> VideoList:
     return next(found[key] for key in ("val", "test", "all", "train") if key in found)
 
 
@@ -276,13 +276,13 @@ def _select_splits(listing: Listing, rows: RowFilter) -> VideoList:
 def _listing_splits(
     listing: Listing, train_on: RowFilter | None, val_on: RowFilter | None
 ) -> tuple[VideoList, VideoList | None, str]:
-    told = listing.describe()
+    described = listing.describe()
     train = train_on or {"split": ("train",)}
     if not train_on and "train" not in listing.splits:
-        raise DatasetError(f"{told}: no training videos: add the list of them")
+        raise DatasetError(f"{described}: no training videos: add the list of them")
     rest = [split for split in ("val", "test") if split in listing.splits and split not in train.get("split", ())]
     val = val_on or ({"split": (rest[0],)} if rest else None)
-    how = f"{told}; train on {describe_filter(train)}{f', val on {describe_filter(val)}' if val else ''}"
+    how = f"{described}; train on {describe_filter(train)}{f', val on {describe_filter(val)}' if val else ''}"
     return _select_splits(listing, train), _select_splits(listing, val) if val else None, how
 
 

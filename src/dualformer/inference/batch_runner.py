@@ -26,13 +26,13 @@ from dualformer.inference.answer_tables import (
 )
 
 _STAMP: Columns = {"bytes": "count", "modified": "count", "by": "text"}
-"""What tells whether a row still holds: the file's size, its time of change (ns since 1970), the task's fingerprint."""
+"""A row is valid for this size and modification time (ns since 1970) of its file, and fingerprint of the task."""
 
 Progress = Callable[[int, int, Row | None], None]
 
 
 class BatchTask(Protocol):
-    """What is done with files: labelling or embedding."""
+    """Labelling or embedding of files."""
 
     @property
     def columns(self) -> Columns:
@@ -55,13 +55,13 @@ class BatchTask(Protocol):
 
 
 class BatchResult(NamedTuple):
-    """Numbers of files."""
+    """Counts of files."""
 
     files: int
     known: int
-    """Whose rows are those of an earlier call."""
+    """Files whose rows are from an earlier call."""
     failed: int
-    """Without an answer, known ones among them."""
+    """Files without an answer, known ones included."""
 
 
 class _StoredRow(NamedTuple):
@@ -82,9 +82,9 @@ def run_batch(
 ) -> BatchResult:
     """Runs ``task`` over every file, and writes the table ``out``: .parquet, .csv, .jsonl, and for vectors .npy.
 
-    A file that ``out`` holds is left out while its size and time of change are the same. ``retry``: but not if it had
-    failed. ``fresh``: what is in ``out`` is replaced. Rows of files that are not named this time stay, behind the
-    others. ``progress`` gets how many are done, of how many there are to do, and the last row.
+    A file that is in ``out`` is skipped while its size and modification time are the same. ``retry``: files that
+    failed are run again. ``fresh``: ``out`` is replaced. Rows of files that are not in ``paths`` stay, behind the
+    others. ``progress`` gets the numbers of files done and to do, and the last row.
     Raises ``ValueError`` for another ending and for a table of other weights or settings, `TableError` for what is no
     such table and while another run writes to it.
     """
@@ -112,7 +112,7 @@ def run_batch(
 
 
 def partial_path(out: Path) -> Path:
-    """Returns the file that keeps rows until all of them are there."""
+    """Returns the file that holds rows until the run is complete."""
     return out.with_name(f"{out.name}.partial")
 
 
@@ -156,7 +156,7 @@ def _run(
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Bytes, and the time of change in nanoseconds; (-1, 0) for what is not there."""
+    """Returns size and modification time in nanoseconds; (-1, 0) for a missing file."""
     try:
         stat = path.stat()
     except OSError:
@@ -165,7 +165,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _stored_rows(out: Path, columns: Columns, task: BatchTask) -> dict[str, _StoredRow]:
-    """What the partial file holds, or the table where there is none: a partial file begins as a copy of its table."""
+    """Returns the rows of the partial file, or of the table where there is none: the former begins as a copy."""
     known: dict[str, _StoredRow] = {}
     source = partial if (partial := partial_path(out)).is_file() else out
     if not source.exists():
@@ -190,7 +190,7 @@ def _partial_rows(partial: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
 
 
 def _copy_table(partial: Path, table: Path | None, columns: Columns) -> dict[str, _StoredRow]:
-    """Writes a partial file with all that the table holds, as a whole or not at all."""
+    """Writes a partial file with all rows of the table, whole or not at all."""
     known: dict[str, _StoredRow] = {}
     temporary = partial.with_name(f".{partial.name}.new")
     try:
@@ -204,7 +204,7 @@ def _copy_table(partial: Path, table: Path | None, columns: Columns) -> dict[str
 
 
 def _append(file: BinaryIO, row: Row, columns: Columns) -> _StoredRow:
-    """Writes a line of its own, even behind one that was cut short."""
+    """Writes a line, after a line break, as the last one may have been cut short."""
     file.write(b"\n")
     position = file.tell()
     file.write(row_to_json(row, columns).encode() + b"\n")

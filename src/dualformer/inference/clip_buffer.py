@@ -1,7 +1,7 @@
 """Hands the newest clip of a stream from the thread that reads it to the one that runs the network.
 
-The buffer holds the frames of one clip. Where the network is slower than the source, the oldest are overwritten: labels
-are never further behind than the network takes for one clip.
+The buffer holds the frames of one clip. Where the network is slower than the source, the oldest are overwritten: the
+latency is never more than the network takes for one clip.
 """
 
 import threading
@@ -21,14 +21,14 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class StreamCounts:
-    """Numbers since the stream began."""
+    """Counts since the stream began."""
 
     frames: int = 0
     """Frames that the source gave."""
     dropped: int = 0
-    """Frames that no clip holds: the network or the decoder came too late, or they were damaged."""
+    """Frames in no clip: the network or the decoder was too slow, or they were damaged."""
     missed: int = 0
-    """Labels that were due and not made, as the network was still at work."""
+    """Labels that were due and skipped, as the network was busy."""
     reconnects: int = 0
 
 
@@ -41,7 +41,7 @@ class StreamClip(NamedTuple):
     arrived: float
     """When that frame came (`time.monotonic`)."""
     is_first: bool
-    """Whether it does not follow on the clip that was taken before: the source was lost in between, or skipped."""
+    """Whether it does not continue the clip before: the source was lost in between, or frames were skipped."""
     counts: StreamCounts
 
 
@@ -67,7 +67,7 @@ class ClipBuffer:
         self._taken = 0
         self._closed = self._over = False
         self.error: VideoError | None = None
-        """What ended the source for good."""
+        """The error that ended the source."""
         self.last_frame = time.monotonic()
         """When the last frame came, or the stream began."""
 
@@ -98,7 +98,7 @@ class ClipBuffer:
                 self._changed.wait()
 
     def reset(self) -> None:
-        """Drops all frames: what comes next does not follow on them."""
+        """Drops all frames, as the next one does not continue them."""
         with self._changed:
             for held in self._frames:
                 self._drop(held)
@@ -106,7 +106,7 @@ class ClipBuffer:
             self._first = None
 
     def finish(self, error: VideoError | None = None) -> None:
-        """Ends the source. One that was shorter than a clip is filled up with its last frame."""
+        """Ends the source. If it was shorter than a clip, its last frame is repeated."""
         with self._changed:
             if not self._taken and self._frames and error is None:
                 newest = self._frames[-1]
@@ -116,7 +116,7 @@ class ClipBuffer:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Lets `add` wait no more: nobody takes clips from now on."""
+        """Ends the waiting of `add`: no clips are taken from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Samples the frames of a video as they come, and cuts overlapping clips from them, as evaluation would cut them.
+"""Samples the frames of a video in order, and cuts overlapping clips from them, as evaluation does.
 
 Every ``stride``-th frame is sampled, or the frame that is on the screen at every ``stride``-th tick of a clock, as
 `dualformer.video.sampling` has it. Any ``frames`` sampled frames in a row are a clip; no more than one is in memory.
@@ -43,8 +43,8 @@ class FrameSampler:
         self._waiting: LazyFrame | None = None
 
     def add(self, seconds: float, picture: LazyFrame) -> Iterator[SampledFrame]:
-        """Yields the frames that this one makes certain: without a clock itself or nothing, with a clock the one before
-        at each tick at which it was on the screen."""
+        """Yields the samples that are known now: without a clock this frame or none, with a clock the frame before at
+        each tick at which it was on the screen."""
         if self._step is None:
             self._since += 1
             if self._count % self._pre.stride == 0:
@@ -81,7 +81,7 @@ class FrameSampler:
 
 
 class Window(NamedTuple):
-    """A clip and when it is. ``views``: uint8 (crops, T, crop, crop, 3)."""
+    """A clip with its start and end in seconds. ``views``: uint8 (crops, T, crop, crop, 3)."""
 
     start: float
     end: float
@@ -102,7 +102,7 @@ class SlidingWindow:
         self._count = self._ended = 0
         self._due = 0.0
         self.starts: list[float] = []
-        """When clips begin, also those that the video ends in."""
+        """The starts of clips, also of those that the end of the video cuts."""
 
     def add(self, sample: SampledFrame) -> Window | None:
         """Returns the clip that this frame completes, if it does one."""
@@ -121,8 +121,8 @@ class SlidingWindow:
         return None
 
     def finish(self) -> Window | None:
-        """Returns a clip of what the others leave over, None if that is nothing. A video that is shorter than a clip
-        repeats its last frame."""
+        """Returns the clip that ends with the last frame, if there was none yet. A video shorter than a clip repeats
+        its last frame."""
         return self._window() if self._samples and self._ended < self._count else None
 
     def _is_due(self, seconds: float) -> bool:
@@ -151,15 +151,15 @@ def clip_window(samples: list[SampledFrame]) -> Window:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSummary:
-    """What was read of a video."""
+    """How much of a video was read."""
 
     frames: int
     end: float
     """Seconds from the first frame to the end of the last."""
     starts: tuple[float, ...]
-    """Seconds at which clips begin, also those that the video ends in."""
+    """Seconds of the starts of clips, also of those that the end of the video cuts."""
     error: str | None = None
-    """Why it could not be read to its end; None where it was."""
+    """Why it could not be read to its end, if so."""
 
 
 class WindowReader:
@@ -188,7 +188,7 @@ class WindowReader:
             yield window
 
     def summary(self) -> VideoSummary:
-        """Returns what has been read so far."""
+        """Returns the summary of the frames so far."""
         return VideoSummary(
             frames=self._frames,
             end=self._last + last_interval(self._first, self._last, self._frames),

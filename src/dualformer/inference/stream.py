@@ -1,10 +1,10 @@
-"""Labels what a camera, a URL, a pipe or a file shows now.
+"""Labels live video: a camera, a URL, a pipe or a file.
 
     for label in recognizer.stream("rtsp://camera/live"):
         print(label.label, label.probability, label.latency)
 
-A thread reads the source and keeps its newest clip; the network takes that clip whenever it is free and a hop has gone
-by. So labels are as late as the network takes for one clip, however slow it is, and what it could not see is counted.
+A thread reads the source and keeps its newest clip; the network takes that clip whenever it is free and a hop has
+passed. So the latency is that of one clip, however slow the network is, and skipped frames are counted.
 """
 
 import threading
@@ -27,14 +27,14 @@ from dualformer.video.live_source import StreamSource
 __all__ = ["Stream", "StreamCounts", "StreamEvent", "StreamLabel"]
 
 _POLL = 0.1
-"""Seconds after which the main thread looks whether it is to stop."""
+"""Seconds between checks of the main thread whether to stop."""
 _GRACE = 10.0
 """Seconds beyond all time limits after which a thread that reads counts as hanging."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamLabel:
-    """What the network says of the newest clip."""
+    """The prediction for the newest clip."""
 
     prediction: Prediction
     seconds: float
@@ -53,15 +53,16 @@ class StreamLabel:
 
 
 class Stream:
-    """Iterates over labels until the source ends, `stop` is called or ``seconds`` are over. Once.
+    """Iterates over labels, once, until the source ends, `stop` is called or ``seconds`` are over.
 
     ``source``: ``camera:0``, ``/dev/video0``, a URL (RTSP, HTTP, …), ``-`` for standard input, a named pipe, a file.
     ``hop``: seconds between two labels, half a clip if not given. ``smoothing``: how much of the label before is kept,
-    0 to less than 1. ``realtime``: play no faster than the source's own clock, and drop frames when it cannot be
-    followed; a file, or a film at a URL, is else read as fast as the network works, and no frame is dropped.
-    ``timeout``: seconds that a source may be silent before it counts as lost. ``give_up``: seconds without a frame
-    after which `VideoError` is raised, None for never. ``options``: for FFmpeg. ``on_event`` hears when the source is
-    opened or lost, between two labels.
+    0 to less than 1. ``realtime``: play a file at its own speed, and drop frames where the
+    network is slower; otherwise a file, or a recorded video at a URL, is read as fast as the network works, with no
+    frame dropped.
+    ``timeout``: seconds of silence after which a source counts as lost. ``give_up``: seconds without a frame after
+    which `VideoError` is raised, None for never. ``options``: for FFmpeg. ``on_event`` is called, between two labels,
+    when the source was opened or lost.
 
     A lost source is opened again, after half a second and then twice as long each time, up to ten. Raises
     ``FileNotFoundError``, ``ValueError`` for settings that do not fit, ``VideoError`` for a file that is no video.
@@ -108,7 +109,7 @@ class Stream:
 
     @property
     def counts(self) -> StreamCounts:
-        """So far."""
+        """Frames, dropped frames, missed labels and reconnects so far."""
         return self._buffer.counts
 
     def stop(self) -> None:
@@ -160,7 +161,7 @@ class Stream:
                 self._on_event(event)
 
     def _watch(self) -> None:
-        """Ends what is dead, and replaces a reader that hangs."""
+        """Raises where no frame has come for too long, and replaces a reader that hangs."""
         assert self._reader is not None
         now = time.monotonic()
         if self._give_up is not None and now - self._buffer.last_frame > self._give_up:

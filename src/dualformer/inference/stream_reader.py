@@ -1,4 +1,4 @@
-"""The thread that reads a stream: it opens and decodes it, skips frames to keep up, and reopens it when it is lost."""
+"""The thread that reads a stream: opens and decodes it, skips frames to keep up, and reopens a lost source."""
 
 import threading
 import time
@@ -18,11 +18,11 @@ from dualformer.video.live_source import LiveVideo, StreamSource
 from dualformer.video.preprocessing import Preprocessing
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
-"""Seconds before a lost source is tried again: twice as long each time."""
+"""Seconds before a lost source is opened again, doubled each time up to the second."""
 _GAP = 1.0
-"""Seconds without a frame after which a clip does not go on, in a source that is live."""
+"""Seconds without a frame after which a live source starts a new clip."""
 _DAMAGED = 300
-"""Packets in a row that do not decode before the source counts as lost."""
+"""Consecutive packets that do not decode after which the source counts as lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +45,17 @@ class ReaderSettings:
     crops: int
     timeout: float
     realtime: bool
-    """Play no faster than the source's own clock."""
+    """Whether to play no faster than the source's own clock."""
     drops: bool
-    """Leave frames out where the network or decoding falls behind; not of a film at a URL, unless ``realtime``."""
+    """Whether to drop frames where the network or decoding falls behind; of a recorded URL only with ``realtime``."""
     options: Mapping[str, str]
 
 
 class StreamReader(threading.Thread):
     """Feeds ``buffer`` until ``stopped``, or until a source that ends has ended.
 
-    ``on_event`` is called in this thread. `beat` is the time of the last sign of life: a driver may hang for ever,
-    and then another reader takes its place; `abandon` makes this one keep quiet from then on.
+    ``on_event`` is called in this thread. `beat` is the time of its last activity: where a driver hangs for ever,
+    another reader replaces this one, and `abandon` keeps it from adding frames.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class StreamReader(threading.Thread):
             wait = min(2 * wait, _LONGEST_WAIT)
 
     def alive(self) -> bool:
-        """Notes a sign of life. Returns whether to go on."""
+        """Updates `beat`. Returns whether to continue."""
         self.beat = time.monotonic()
         return not self._is_over()
 
@@ -135,7 +135,7 @@ class _StreamDecoder:
         self._first: int | None = None
         self._seconds = -self._step
         self._base: float | None = None
-        """When second 0 would have come, had all frames come as promptly as the promptest did."""
+        """When second 0 would have arrived, had all frames arrived with the smallest delay seen."""
         self._arrived = 0.0
         clip = settings.pre.frames * settings.pre.stride / (settings.pre.fps or live.rate)
         self._late = max(0.5, clip / 2)
@@ -151,7 +151,7 @@ class _StreamDecoder:
             if not self._reader.alive():
                 return
             now = time.monotonic()
-            # Who had to wait for a packet has all that there is: nothing can be behind.
+            # A wait for the packet means that the backlog is empty.
             at_edge = now - asked > max(0.005, self._step / 2)
             if skipping and not (packet.is_keyframe and self._behind(packet, now) <= self._late / 2):
                 if at_edge and self._is_live and not self._settings.realtime:
@@ -195,11 +195,11 @@ class _StreamDecoder:
             return []
 
     def _show(self, frame: av.video.frame.VideoFrame, *, at_edge: bool) -> float:
-        """Passes a frame on, in time. Returns the seconds that it is behind."""
+        """Samples a frame when it is due. Returns the seconds that it is late."""
         follows = self._time(frame.pts)
         if not follows:
             self._start_over()
-        if not follows or not self._drops:  # who waits for the network is never behind
+        if not follows or not self._drops:  # a source that waits for the network is never late
             self._base = None
         now = time.monotonic()
         if self._base is None or (not self._settings.realtime and (at_edge or now - self._seconds < self._base)):
@@ -214,7 +214,7 @@ class _StreamDecoder:
         before, self._arrived = self._arrived, due
         pictures = self._pictures
         for sample in self._sampler.add(self._seconds, lambda: pictures(frame)):
-            # With a clock, what is certain now was seen in the frame before.
+            # With a clock, a frame yields the samples that show the frame before.
             self._buffer.add(sample, due if self._settings.pre.fps is None else before)
         self.frames += 1
         self._buffer.count("frames")
@@ -222,7 +222,7 @@ class _StreamDecoder:
         return now - due
 
     def _time(self, pts: int | None) -> bool:
-        """Moves on to the next frame's time. Returns whether it follows on the frame before."""
+        """Advances to the next frame's time. Returns whether it continues the frame before."""
         last, tick = self._seconds, self._live.tick
         self._seconds += self._step
         if pts is None or tick <= 0:

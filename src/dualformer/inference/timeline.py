@@ -29,7 +29,7 @@ from dualformer.video.playback import Playback
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Timeline:
-    """What the network says of a video over time."""
+    """The probabilities and segments of a video over time."""
 
     source: str
     labels: tuple[str, ...]
@@ -40,20 +40,20 @@ class Timeline:
     segments: tuple[Segment, ...]
     settings: SegmentSettings
     window: float
-    """Seconds of the clips' centres that are averaged."""
+    """Seconds over which clips are averaged, by their centres."""
     clip: float
     """Seconds of a clip."""
     frames: int
-    """Of the video."""
+    """The number of frames of the video."""
     clips: int
-    """That went through the network."""
+    """The number of clips that went through the network."""
     multi_label: bool = False
     error: str | None = None
-    """Why the video could not be read to its end; None where it was."""
+    """Why the video could not be read to its end, if so."""
 
     @property
     def seconds(self) -> float:
-        """Of the video."""
+        """The length of the video."""
         return float(self.bounds[-1])
 
 
@@ -76,8 +76,8 @@ def read_timeline(
     seconds that are done and those there are, if the file says so. Three crops are taken where the classifier's views
     have three; the number of clips in its views does not matter here.
 
-    A video that cannot be read to its end gives what was there, and says so in ``error``. Raises ``FileNotFoundError``,
-    ``VideoError`` where not one frame can be read, ``ValueError`` for settings that do not go together.
+    Of a video that cannot be read to its end, it covers what was read, and has an ``error``. Raises
+    ``FileNotFoundError``, ``VideoError`` where not one frame can be read, ``ValueError`` for settings that do not go together.
     """
     settings = SegmentSettings(window=window, threshold=threshold, shortest=shortest, background=background)
     settings.check_labels(classifier.labels)
@@ -147,8 +147,8 @@ class WindowScores:
         )
 
     def _smoothed(self, bounds: NDArray[np.float64], window: float) -> NDArray[np.float32]:
-        """(n, C): for each stretch the mean over the clips whose centres are no further from its own than half of
-        ``window``; the nearest clip where there is none."""
+        """Returns (n, C): for each stretch the mean over the clips whose centres are within half of ``window`` of its
+        own; the nearest clip where there is none."""
         centres = (np.array(self._starts) + np.array(self._ends)) / 2
         order = np.argsort(centres, kind="stable")
         centres = centres[order]
@@ -163,13 +163,13 @@ class WindowScores:
 
 
 def _bounds(video: VideoSummary) -> NDArray[np.float64]:
-    """Where stretches begin, and the end. A picture has one stretch of no length: a second is written for it."""
+    """Returns the starts of stretches, and the end. An image counts as one second."""
     starts, end = video.starts, video.end
     return np.array([*(start for start in starts if start < end or start == starts[0]), end if end else 1.0])
 
 
 _BEST = 3
-"""Classes that are written down for every stretch of time."""
+"""Classes in the table for every stretch of time."""
 
 
 def format_time(seconds: float, *, digits: int = 1) -> str:
@@ -199,7 +199,7 @@ def segments_csv(segments: Iterable[Segment]) -> str:
 
 
 def windows_csv(timeline: Timeline) -> str:
-    """Returns a CSV table of what segments were made from: the likeliest classes of every stretch of time, smoothed."""
+    """Returns a CSV table of the smoothed probabilities of the likeliest classes of every stretch of time."""
     best = min(_BEST, len(timeline.labels))
     header = ["start", "end"]
     for place in range(1, best + 1):

@@ -18,12 +18,12 @@ from dualformer.video.encode import write_video
 from dualformer.video.playback import Playback
 
 _ROWS = 16
-"""Labels that get a row of their own."""
+"""The most labels that get a row."""
 _COLUMNS = 1600
-"""Stretches of time that are drawn; of more, neighbours are averaged."""
+"""The most stretches of time that are drawn; of more, neighbours are averaged."""
 _LINE = "#cf222e"
 _RATES = (1.0, 60.0)
-"""Slowest and fastest rate of a film with labels."""
+"""Slowest and fastest frame rate of a labelled video."""
 
 
 def draw_timeline(path: Path, timeline: Timeline) -> None:
@@ -74,7 +74,7 @@ def _rows(timeline: Timeline) -> list[int]:
 def _thinned(
     probabilities: NDArray[np.float32], bounds: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """At most `_COLUMNS` stretches."""
+    """Averages neighbouring stretches until there are at most `_COLUMNS`."""
     together = -(-len(probabilities) // _COLUMNS)
     if together == 1:
         return probabilities, bounds
@@ -89,9 +89,9 @@ def write_labelled_video(
 ) -> None:
     """Writes the timeline's video with its labels burnt in, as MP4 without sound.
 
-    The file is decoded a second time, as a label is known only after what follows it. The film has a constant rate, the
-    file's average one; frames of a variable rate are shown when they were. ``fps``: the rate of a folder of frames.
-    Raises ``VideoError`` where the film cannot be written.
+    The file is decoded a second time, as a label is known only after what follows it. The new video has a constant
+    rate, the file's average one; frames of a variable rate are shown at their times. ``fps``: the rate of a folder of
+    frames. Raises ``VideoError`` where the video cannot be written.
     """
     with Playback(timeline.source, fps=fps) as playing:
         rate = (timeline.frames - 1) / timeline.seconds if timeline.frames > 1 else 1.0
@@ -104,7 +104,7 @@ def write_labelled_video(
 def _frames(
     timeline: Timeline, playing: Playback, rate: float, progress: Callable[[float, float], None] | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """The pictures of a film of constant rate: at every tick, the frame that is on the screen."""
+    """Yields the frames of a video of constant rate: at every tick, the frame that is on the screen."""
     banner = _Banner(timeline.segments)
     shown: NDArray[np.uint8] | None = None
     tick = 0
@@ -133,7 +133,7 @@ class _Banner:
         self._drawn: tuple[tuple[int, int], tuple[int, ...], NDArray[np.uint8]] | None = None
 
     def over(self, frame: NDArray[np.uint8], seconds: float) -> NDArray[np.uint8]:
-        """The frame (H, W, 3) with what happens at ``seconds`` at its lower edge."""
+        """Returns the frame (H, W, 3) with the labels of the moment at its lower edge."""
         last = bisect_right(self._starts, seconds)
         first = bisect_right(self._starts, seconds - self._longest - 1e-6)
         active = tuple(i for i in range(first, last) if self._segments[i].end > seconds)
@@ -151,7 +151,7 @@ class _Banner:
         return frame
 
     def _draw(self, size: tuple[int, int], active: list[Segment]) -> NDArray[np.uint8]:
-        """RGBA (h, W, 4): a dark strip with a line for each label; letters shrink until the longest line fits."""
+        """Draws RGBA (h, W, 4): a dark strip with a line for each label; letters shrink until the longest line fits."""
         height, width = size
         lines = [f"{short_text(s.label, 60)}  {s.probability:.0%}" for s in active]
         points = max(8, round(height / 14))

@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """What the network says about one video."""
+    """The network's prediction for one video."""
 
     labels: tuple[str, ...]
     """All classes, in the order of the classifier."""
@@ -43,14 +43,14 @@ class Prediction:
     """Whether the video may be of several classes, or of none."""
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The ``k`` most likely classes with their probabilities, best first; all of them where there are fewer."""
+        """Returns the ``k`` most likely classes with their probabilities, best first; all if there are fewer."""
         if k < 1:
             raise ValueError(f"the number of classes to name must be at least 1, not {k}")
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.labels[i], float(self.probabilities[i])) for i in order.tolist()]
 
     def above(self, threshold: float = 0.5) -> list[tuple[str, float]]:
-        """The classes that are at least as likely, best first: of multi-label weights, what the video is said to be."""
+        """Returns the classes that reach the threshold, best first: the labels of a multi-label prediction."""
         return [(label, probability) for label, probability in self.top(len(self.labels)) if probability >= threshold]
 
     @property
@@ -69,7 +69,7 @@ class Prediction:
 
 
 class ViewClassifier:
-    """Weights ready to label views: the network on its device, its labels, and how it wants its input.
+    """A network on its device, with its labels and preprocessing, that classifies views.
 
     ``model``: a network, or an exported one. ``views``: clips x crops of each video that are looked at; their
     probabilities are averaged. ``views_per_batch`` of them go through the network at a time: memory follows this
@@ -125,7 +125,7 @@ class ViewClassifier:
         threads: int | None = None,
         compile_mode: CompileMode | None = None,
     ) -> Self:
-        """From a weights file, a folder, a hub id, or an exported model.
+        """Loads a weights file, a folder, a hub id, or an exported model.
 
         ``threads``: of a CPU, for exported models; None: as many as PyTorch uses.
         Raises ``FileNotFoundError``, ``WeightsError`` for what is no weights file, and what the class does.
@@ -144,14 +144,14 @@ class ViewClassifier:
 
     @property
     def model(self) -> DualFormer:
-        """The network, with its insides. Raises ``ValueError`` for an exported model, which has none to be seen."""
+        """The network as a PyTorch module. Raises ``ValueError`` for an exported model."""
         if isinstance(self.network, ExportedNetwork):
             raise ValueError(f"{self.network.name} is an exported model: load the weights that it was made from")
         return self.network
 
     @property
     def computing(self) -> Network:
-        """What views go through: the network, or what it was compiled to, with the same weights."""
+        """The network, or its compiled form, that computes."""
         return self.network if self._compiled is None else self._compiled
 
     @property
@@ -159,16 +159,16 @@ class ViewClassifier:
         return self.card.preprocessing
 
     def predict_views(self, views: Tensor) -> NDArray[np.float32]:
-        """Probabilities (V, classes) of uint8 views (V, T, h, w, 3), ``views_per_batch`` at a time."""
+        """Returns probabilities (V, classes) of uint8 views (V, T, h, w, 3), ``views_per_batch`` at a time."""
         scores = view_probabilities(
             self.computing, views, self.preprocessing, multi_label=self.card.multi_label, **self._settings
         )
         return scores.numpy()
 
     def embed_views(self, views: Tensor) -> NDArray[np.float32]:
-        """Features (V, C) of uint8 views (V, T, h, w, 3), before the classifier, ``views_per_batch`` at a time.
+        """Returns features (V, C) of uint8 views (V, T, h, w, 3), before the classifier, ``views_per_batch`` at a time.
 
-        Raises ``ValueError`` for an exported model, which gives none.
+        Raises ``ValueError`` for an exported model.
         """
         network = self.model if self._compiled is None else self._compiled
         return view_features(network, views, self.preprocessing, **self._settings).numpy()
@@ -179,7 +179,7 @@ class ViewClassifier:
         return {"device": self.device, "batch_size": self.views_per_batch, "precision": precision}
 
     def prediction_of(self, source: str, probabilities: NDArray[np.float32]) -> Prediction:
-        """Probabilities (classes,) with their labels."""
+        """Returns probabilities (classes,) with their labels."""
         return Prediction(
             labels=self.labels, probabilities=probabilities, source=source, multi_label=self.card.multi_label
         )
@@ -189,9 +189,9 @@ _END = object()
 
 
 def ahead(items: Iterator[Item], *, depth: int) -> Generator[Item, None, None]:
-    """Yields the same items; a thread makes those that come next, ``depth`` of them at most.
+    """Yields the same items; a thread computes up to ``depth`` of the next ones ahead.
 
-    An error that making one raises comes in its place. Closing the iterator waits for the item that is being made.
+    Errors are raised at their place. Closing the iterator waits for the item that is being computed.
     """
     if depth < 1:
         raise ValueError(f"depth must be at least 1, not {depth}")
@@ -207,7 +207,7 @@ def ahead(items: Iterator[Item], *, depth: int) -> Generator[Item, None, None]:
 
 
 def choose_device(wanted: str | torch.device = "auto") -> torch.device:
-    """``auto``: the GPU where CUDA (or ROCm) has one, else the CPU. Anything else: that device, as PyTorch names it.
+    """Returns the GPU for ``auto`` where CUDA (or ROCm) has one, else the CPU; or the device that PyTorch calls so.
 
     Raises ``ValueError`` for a name that PyTorch does not know or a device that this machine does not have.
     """
@@ -247,7 +247,7 @@ def open_on(
 
 
 def compile_on(network: Network, mode: CompileMode, *, device: torch.device) -> DualFormer:
-    """Returns what computes in the place of ``network``, see `compile_network`.
+    """Returns the compiled ``network``, see `compile_network`.
 
     Raises ``ValueError`` for an exported model; otherwise what `compile_network` does.
     """
