@@ -77,7 +77,7 @@ def read_timeline(
     have three; the number of clips in its views does not matter here.
 
     Of a video that cannot be read to its end, it covers what was read, and has an ``error``. Raises
-    ``FileNotFoundError``, ``VideoError`` where not one frame can be read, ``ValueError`` for settings that do not go together.
+    ``FileNotFoundError``, ``VideoError`` where no frame can be read, ``ValueError`` for settings that do not fit.
     """
     settings = SegmentSettings(window=window, threshold=threshold, shortest=shortest, background=background)
     settings.check_labels(classifier.labels)
