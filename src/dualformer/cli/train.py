@@ -128,7 +128,7 @@ def _plan(options: Options, reporter: Reporter) -> int:
     settings = only(TrainConfig, plan.settings) if plan else said
     origin = _origins(settings, said, by_recipe, standard)
     if options.json:
-        content = {"settings": settings} if plan is None else asdict(plan)
+        content: dict[str, Any] = {"settings": settings} if plan is None else asdict(plan)
         content["differs"] = {name: who for name, who in origin.items() if who}
         if plan is not None:
             content["classes"] = len(plan.counts) if plan.counts else None

@@ -1,5 +1,6 @@
 """Writes the results of an evaluation into a folder: figures, tables and pictures."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -75,13 +76,12 @@ def write_evaluation(
     control = "" if evaluation.control == "none" else f", control {evaluation.control}"
     counted = f" and {figures['missing']} missing ones" if figures["missing"] else ""
     write_csv(files.per_class, *_class_table(class_figures(evaluation)))
+    write_csv(files.predictions, *_predictions_table(evaluation))
     if evaluation.targets is not None:
         (folder / "confusion.png").unlink(missing_ok=True)  # an earlier evaluation's
-        write_csv(files.predictions, *_labels_table(evaluation, evaluation.targets))
         title = f"mAP {figures['mean_average_precision']:.1%}, {figures['videos']} videos{counted}{control}"
     else:
         matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
-        write_csv(files.predictions, *_prediction_table(evaluation))
         title = f"top-1 {figures['top1']:.1%} of {figures['videos']} videos{counted}{control}"
         assert files.confusion is not None
         draw_confusion(files.confusion, matrix, evaluation.classes, title=title)
@@ -140,7 +140,7 @@ def surest_mistakes(evaluation: Evaluation) -> list[int]:
         right = evaluation.probabilities.argmax(axis=1) == evaluation.labels
     else:
         confidence = np.abs(evaluation.probabilities - evaluation.targets).max(axis=1)
-        right = _right(evaluation, evaluation.targets)
+        right = ((evaluation.probabilities >= THRESHOLD) == evaluation.targets).all(axis=1)  # all labels of a video
     wrong = np.flatnonzero(~right)
     return wrong[np.argsort(-confidence[wrong], kind="stable")].tolist()
 
@@ -154,11 +154,6 @@ def _verdict(evaluation: Evaluation, index: int) -> tuple[str, str, float | None
     return _names(classes, evaluation.targets[index], ", "), said, None
 
 
-def _right(evaluation: Evaluation, targets: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Returns (N,): whether all labels of a video are right."""
-    return ((evaluation.probabilities >= THRESHOLD) == targets).all(axis=1)
-
-
 def _names(classes: tuple[str, ...], which: NDArray[np.bool_], separator: str) -> str:
     return separator.join(classes[i] for i in np.flatnonzero(which).tolist())
 
@@ -168,43 +163,33 @@ def _class_table(rows: Sequence[ClassFigures | LabelFigures]) -> _Table:
     return ["class", *names[1:]], ([_cell(getattr(row, name)) for name in names] for row in rows)
 
 
-def _prediction_table(evaluation: Evaluation) -> _Table:
-    named = min(_NAMED, len(evaluation.classes))
-    header = ["path", "label", "predicted", "correct", "p_predicted", "p_label"]
-    header += [f"{what}_{rank}" for rank in range(2, named + 1) for what in ("predicted", "p")]
+def _predictions_table(evaluation: Evaluation) -> _Table:
+    """Returns a line for each video, the missing ones last."""
+    classes, targets, scores = evaluation.classes, evaluation.targets, evaluation.probabilities
+    named = min(_NAMED, len(classes))
+    if targets is None:
+        header, what, first = ["path", "label", "predicted", "correct", "p_predicted", "p_label"], "predicted", 2
+        truths = [classes[label] for label in evaluation.labels]
+        absent = [classes[missing.label] for missing in evaluation.missing]
+    else:
+        header, what, first = ["path", "labels", "predicted", "correct"], "class", 1
+        truths = [_names(classes, truth, SEPARATOR) for truth in targets]
+        absent = [_names(classes, truth, SEPARATOR) for truth in evaluation.missing_targets]
+    header += [f"{each}_{rank}" for rank in range(first, named + 1) for each in (what, "p")]
 
     def lines() -> Iterable[list[str]]:
-        for path, label, row in zip(evaluation.paths, evaluation.labels, evaluation.probabilities, strict=True):
+        for index, (path, truth, row) in enumerate(zip(evaluation.paths, truths, scores, strict=True)):
             order = np.argsort(-row, kind="stable")[:named].tolist()
-            names = [evaluation.classes[i] for i in order]
-            line = [str(path), evaluation.classes[label], names[0], str(int(order[0] == label))]
-            line += [_cell(float(row[order[0]])), _cell(float(row[label]))]
-            for name, i in zip(names[1:], order[1:], strict=True):
-                line += [name, _cell(float(row[i]))]
-            yield line
-        for missing in evaluation.missing:
-            told = [str(missing.path), evaluation.classes[missing.label], "", "0"]
-            yield told + [""] * (len(header) - len(told))
-
-    return header, lines()
-
-
-def _labels_table(evaluation: Evaluation, targets: NDArray[np.bool_]) -> _Table:
-    classes, named = evaluation.classes, min(_NAMED, len(evaluation.classes))
-    header = ["path", "labels", "predicted", "correct"]
-    header += [f"{what}_{rank}" for rank in range(1, named + 1) for what in ("class", "p")]
-
-    def lines() -> Iterable[list[str]]:
-        rights = _right(evaluation, targets)
-        for path, truth, row, right in zip(evaluation.paths, targets, evaluation.probabilities, rights, strict=True):
-            said = _names(classes, row >= THRESHOLD, SEPARATOR)
-            line = [str(path), _names(classes, truth, SEPARATOR), said, str(int(right))]
-            for i in np.argsort(-row, kind="stable")[:named].tolist():
-                line += [classes[i], _cell(float(row[i]))]
-            yield line
-        for missing, truth in zip(evaluation.missing, evaluation.missing_targets, strict=True):
-            told = [str(missing.path), _names(classes, truth, SEPARATOR), "", "0"]
-            yield told + [""] * (len(header) - len(told))
+            ranked = [(classes[i], _cell(float(row[i]))) for i in order]
+            if targets is None:
+                (best, p), label = ranked[0], evaluation.labels[index]
+                verdict = [best, str(int(order[0] == label)), p, _cell(float(row[label]))]
+            else:
+                right = ((row >= THRESHOLD) == targets[index]).all()
+                verdict = [_names(classes, row >= THRESHOLD, SEPARATOR), str(int(right))]
+            yield [str(path), truth, *verdict, *itertools.chain(*ranked[first - 1 :])]
+        for missing, truth in zip(evaluation.missing, absent, strict=True):
+            yield [str(missing.path), truth, "", "0", *[""] * (len(header) - 4)]
 
     return header, lines()
 
