@@ -57,6 +57,20 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink()
 
 
+@contextlib.contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """Gives the path of a partial file beside ``path``, which takes its place when all went well; it is not synced.
+
+    Unlike that of `atomic_write`, its name is always the same: what a killed process left is written over.
+    """
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes ``text`` in UTF-8 with `atomic_write`. Surrogates of file names that are no text become their bytes."""
     data = text.encode("utf-8", "surrogateescape")

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import filelock
 
+from dualformer.files import partial_file
 from dualformer.inference.answer_tables import (
     Columns,
     Row,
@@ -192,14 +193,9 @@ def _partial_rows(partial: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
 def _copy_table(partial: Path, table: Path | None, columns: Columns) -> dict[str, _StoredRow]:
     """Writes a partial file with all rows of the table, whole or not at all."""
     known: dict[str, _StoredRow] = {}
-    temporary = partial.with_name(f".{partial.name}.new")
-    try:
-        with temporary.open("wb") as file:
-            for row in read_table(table, columns) if table is not None else ():
-                known[row["path"]] = _append(file, row, columns)
-        temporary.replace(partial)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with partial_file(partial) as temporary, temporary.open("wb") as file:
+        for row in read_table(table, columns) if table is not None else ():
+            known[row["path"]] = _append(file, row, columns)
     return known
 
 

@@ -1,8 +1,7 @@
 """Writes frames as H.264 in MP4, and an image as PNG."""
 
 import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from dualformer.files import partial_file
 from dualformer.video.container import VideoError, ffmpeg_reason
 from dualformer.video.frame_converter import ONE_THREAD
 
@@ -39,7 +39,7 @@ def write_video(
     if path.suffix.lower() not in (".mp4", ".mkv", ".mov"):
         raise ValueError(f"write_video writes .mp4, .mkv or .mov, not {path.name}")
     try:
-        with _replacing(path) as partial:
+        with partial_file(path) as partial:
             _encode(partial, frames, Fraction(fps).limit_denominator(100_000), crf)
     except av.error.FFmpegError as error:
         raise VideoError(path, f"it cannot be written ({ffmpeg_reason(error)})") from error
@@ -60,19 +60,8 @@ def write_image(path: str | Path, picture: NDArray[np.uint8]) -> None:
     encoder.height, encoder.width = picture.shape[:2]
     encoder.pix_fmt, encoder.time_base, encoder.thread_count = "rgb24", Fraction(1), 1
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    with _replacing(path) as partial:
+    with partial_file(path) as partial:
         partial.write_bytes(b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None))))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Gives a partial file, which takes the place of ``path`` when all went well."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], fps: Fraction, crf: int) -> None:

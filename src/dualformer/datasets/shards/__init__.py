@@ -5,8 +5,7 @@ too. What this package reads is an index beside them that says where each video 
 a random read, and so a data set of shards is one like any other: the same samples in the same order as the files they
 were made from, clips drawn from (seed, epoch, index) alone, an exact place to resume at.
 
-Libraries that stream shards were looked at, and none is used to read. ``webdataset`` hands out samples as a stream:
-where in an epoch a run is depends on its workers, and resuming there is left to the user (its issues 177, 234 and 271).
-``litdata`` and ``mosaicml-streaming`` have formats of their own and need torchvision; ``torchdata`` has had no release
-since early 2025. ``fsspec``, which comes with PyTorch and the hub's client, reads the bytes wherever they are.
+Libraries that stream shards are not used to read: ``webdataset`` cannot resume at an exact place (its issues 177, 234
+and 271), ``litdata`` and ``mosaicml-streaming`` have formats of their own and need torchvision, ``torchdata`` is not
+released any more. ``fsspec``, which comes with PyTorch and the hub's client, reads the bytes wherever they are.
 """

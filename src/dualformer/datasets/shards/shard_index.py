@@ -1,8 +1,8 @@
 """The index of shards: a JSON file beside them with what they hold and the offset of each video."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,8 @@ class Entry:
     fps: float | None = None
 
 
-_ENTRY: dict[str, Callable[[Any], Any]] = {
-    "member": str,
-    "offset": int,
-    "size": int,
-    "label": int,
-    "place": int,
-    "name": str,
-    "fps": lambda rate: None if rate is None else float(rate),
-}
-"""How the fields of an entry, in their order in the file, are read."""
+_ENTRY = tuple(field.name for field in fields(Entry))
+"""The fields of an entry, in their order in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +146,9 @@ def _missing(rows: list[dict[str, Any]]) -> dict[str, tuple[MissingSample, ...]]
 
 
 def _entry(row: list[Any]) -> Entry:
-    return Entry(**{name: read(value) for (name, read), value in zip(_ENTRY.items(), row, strict=True)})
+    member, offset, size, label, place, name, fps = row
+    numbers = {"offset": int(offset), "size": int(size), "label": int(label), "place": int(place)}
+    return Entry(member=str(member), name=str(name), fps=None if fps is None else float(fps), **numbers)
 
 
 def _check(index: Index) -> None:

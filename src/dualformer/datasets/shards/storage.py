@@ -25,6 +25,7 @@ from filelock import FileLock
 from fsspec.exceptions import FSTimeoutError
 
 from dualformer.datasets.samples import DatasetError
+from dualformer.files import partial_file
 from dualformer.video.file_slices import FileSlice, SliceReader
 
 _T = TypeVar("_T")
@@ -174,9 +175,8 @@ def cached_shard(shard: RemoteShard) -> Path:
 
 
 def _fetch_shard(shard: RemoteShard, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        digest = hashlib.sha256()
+    digest = hashlib.sha256()
+    with partial_file(target) as partial:
         with partial.open("wb") as file:
             for part in read_chunks(shard.url):
                 file.write(part)
@@ -185,9 +185,6 @@ def _fetch_shard(shard: RemoteShard, target: Path) -> None:
             os.fsync(file.fileno())
         if digest.hexdigest() != shard.sha256:
             raise StorageError(f"{shard.url}: not the shard that the index was made with: upload it again")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _evict_oldest(cache: ShardCache, keep: Path) -> None:

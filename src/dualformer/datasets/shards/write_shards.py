@@ -34,7 +34,7 @@ from dualformer.datasets.shards.shard_index import (
     shard_to_json,
 )
 from dualformer.datasets.shards.storage import url_of
-from dualformer.files import FileWriteError, write_text
+from dualformer.files import FileWriteError, partial_file, write_text
 from dualformer.video.file_slices import Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import frame_images
 
@@ -208,12 +208,8 @@ def _written_before(out: Path, plan: str) -> dict[str, Shard]:
     first, *lines = (out / PARTIAL).read_text("utf-8", "replace").split("\n")
     if first != plan:
         raise ValueError(other)
-    done: dict[str, Shard] = {}
-    for line in lines[:-1]:  # behind the last line break, there is nothing, or what a crash left of a line
-        shard = shard_from_json(json.loads(line))
-        if _is_there(out, shard):
-            done[shard.file] = shard
-    return done
+    shards = (shard_from_json(json.loads(line)) for line in lines[:-1])  # a crash may have cut the last line short
+    return {shard.file: shard for shard in shards if _is_there(out, shard)}
 
 
 def _is_there(out: Path, shard: Shard) -> bool:
@@ -226,17 +222,12 @@ def _one_line(shard: Shard) -> str:
 
 
 def _write_shard(path: Path, plan: _PlannedShard, classes: tuple[str, ...], count: Callable[[int], None]) -> Shard:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            tar = _TarWriter(file)
-            entries = tuple(_add(tar, member, classes, count) for member in plan.members)
-            tar.end()
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with partial_file(path) as partial, partial.open("wb") as file:
+        tar = _TarWriter(file)
+        entries = tuple(_add(tar, member, classes, count) for member in plan.members)
+        tar.end()
+        file.flush()
+        os.fsync(file.fileno())
     return Shard(file=path.name, split=plan.split, bytes=tar.size, sha256=tar.digest.hexdigest(), entries=entries)
 
 
