@@ -71,7 +71,7 @@ def test_a_fixed_number_of_views_is_filled_up(made: Made, tmp_path: Path, kind: 
     report = export_weights(made.model, made.card, out, format=kind, batch=3, clips=clips)
     assert [row.batch for row in report.comparisons] == [3]
     network = load_exported(out)
-    assert network.about.batch == 3
+    assert network.export_card.batch == 3
     views = noise(5)
     with torch.no_grad():
         expected = made.model(normalize(views, PRE))
@@ -215,7 +215,7 @@ def test_names_beside_the_weights(tmp_path: Path) -> None:
 
 def test_an_export_takes_the_place_of_an_older_one(made: Made, exchanged: dict[ExportFormat, ExportReport]) -> None:
     for kind, second in exchanged.items():
-        assert made.reports[kind, "fp32"].digest != second.digest == load_exported(second.path).about.digest
+        assert made.reports[kind, "fp32"].digest != second.digest == load_exported(second.path).export_card.digest
     folder = exchanged["torch"].path.parent
     assert sorted(path.name for path in folder.iterdir()) == ["model", "model.pt2"]
 

@@ -15,7 +15,14 @@ from made_exports import WAYS, Made, card_of, small_network
 from dualformer.export.export_weights import ExportReport
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.exported.export_card import ExportCard, ExportFormat, ExportPrecision
-from dualformer.weights.exported.exported_files import format_of, has_card, is_exported, read_export_card, seal, size_of
+from dualformer.weights.exported.exported_files import (
+    format_of,
+    has_card,
+    is_exported,
+    read_export_card,
+    size_of,
+    write_digest,
+)
 from dualformer.weights.exported.exported_network import load_exported
 from dualformer.weights.open_network import open_card, open_network
 
@@ -181,7 +188,7 @@ def test_a_seal_is_that_of_the_content(tmp_path: Path, made: Made) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data", "numbers")
         card = dataclasses.replace(card_of(small_network()), labels=labels)
-        sealed = seal(path, ExportCard(card=card, format="torch", precision="fp32"))
+        sealed = write_digest(path, ExportCard(card=card, format="torch", precision="fp32"))
         assert read_export_card(path) == sealed
         digests.add(sealed.digest)
     assert len(digests) == 2

@@ -26,8 +26,9 @@ def to_pixels(tokens: Tensor, reduction: Size3, size: Size3, *, smooth: bool) ->
     t, h, w = (length * step for length, step in zip(tokens.shape, reduction, strict=True))
     if any(had < wanted for had, wanted in zip((t, h, w), size, strict=True)):
         raise ValueError(f"tokens {tuple(tokens.shape)} of {reduction} pixels do not cover a clip of {size}")
-    how = {"mode": "trilinear", "align_corners": False} if smooth else {"mode": "nearest"}
-    return F.interpolate(tokens[None, None].float(), size=(t, h, w), **how)[0, 0, : size[0], : size[1], : size[2]]
+    mode, corners = ("trilinear", False) if smooth else ("nearest", None)
+    pixels = F.interpolate(tokens[None, None].float(), size=(t, h, w), mode=mode, align_corners=corners)[0, 0]
+    return pixels[: size[0], : size[1], : size[2]]
 
 
 def normalised(pixels: Tensor) -> Tensor:

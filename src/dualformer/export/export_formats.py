@@ -15,7 +15,7 @@ from dualformer.model.network import DualFormer
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.weights.exported.export_card import ExportCard
-from dualformer.weights.exported.exported_files import GRAPH, KEY
+from dualformer.weights.exported.exported_files import CARD_KEY, GRAPH
 from dualformer.weights.exported.runtime import import_extra
 
 INPUT, OUTPUT = "views", "logits"
@@ -47,7 +47,7 @@ def make_program(
 
 
 def write_torch(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Writes a ``.pt2`` file; `seal` adds the card."""
+    """Writes a ``.pt2`` file; `write_digest` adds the card."""
     program.example_inputs = None  # as large as two views, and of no use to anybody
     with path.open("wb") as file:  # given a name, it would write that of the temporary file inside
         torch.export.save(program, file)
@@ -65,7 +65,7 @@ def to_onnx(program: torch.export.ExportedProgram) -> Any:
 def write_onnx(model: Any, card: ExportCard, path: Path) -> None:
     """Writes an ``onnx.ModelProto`` with the card in its metadata."""
     onnx = import_extra("onnx", path)
-    onnx.helper.set_model_props(model, {KEY: card.to_json()})
+    onnx.helper.set_model_props(model, {CARD_KEY: card.to_json()})
     onnx.save(model, str(path))
 
 
@@ -84,7 +84,7 @@ def to_openvino(program: torch.export.ExportedProgram, *, batch: int | None) -> 
 def write_openvino(model: Any, card: ExportCard, folder: Path) -> None:
     """Writes an ``openvino.Model`` with the card in its ``rt_info``."""
     openvino = import_extra("openvino", folder)
-    model.set_rt_info(card.to_json(), [KEY])
+    model.set_rt_info(card.to_json(), [CARD_KEY])
     openvino.save_model(model, str(folder / GRAPH), compress_to_fp16=False)
 
 

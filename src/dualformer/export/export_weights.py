@@ -23,7 +23,7 @@ from dualformer.files import atomic_write
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
 from dualformer.weights.exported.export_card import ExportCard, ExportFormat, ExportPrecision
-from dualformer.weights.exported.exported_files import CONSTANTS, GRAPH, format_of, seal, size_of
+from dualformer.weights.exported.exported_files import CONSTANTS, GRAPH, format_of, size_of, write_digest
 from dualformer.weights.exported.exported_network import ExportedNetwork, load_exported
 from dualformer.weights.exported.runtime import import_extra
 
@@ -121,7 +121,7 @@ def export_weights(
     _check_target(out, format)
     if (calibration is None) == (precision == "int8"):
         raise ValueError("calibration clips belong to int8, and int8 to calibration clips")
-    about = ExportCard(
+    export_card = ExportCard(
         card=card,
         format=format,
         precision=precision,
@@ -138,8 +138,8 @@ def export_weights(
     temporary = out.with_name(f".{secrets.token_hex(4)}-{out.name}")
     try:
         say("making the program")
-        _write(model, about, temporary, calibration.views if calibration else None, say)
-        sealed = seal(temporary, about)
+        _write(model, export_card, temporary, calibration.views if calibration else None, say)
+        exported = write_digest(temporary, export_card)
         say("running both sides")
         network = load_exported(temporary)
         batches = (batch,) if batch else _DYNAMIC_BATCHES
@@ -162,7 +162,7 @@ def export_weights(
         precision=precision,
         batch=batch,
         bytes=size_of(out),
-        digest=sealed.digest,
+        digest=exported.digest,
         clips=clips.source,
         comparisons=tuple(comparisons),
         tolerance=limit,
@@ -173,24 +173,24 @@ def export_weights(
 
 
 def _write(
-    model: DualFormer, about: ExportCard, out: Path, calibration: Tensor | None, say: Callable[[str], None]
+    model: DualFormer, export_card: ExportCard, out: Path, calibration: Tensor | None, say: Callable[[str], None]
 ) -> None:
     # OpenVINO computes a float32 model in bfloat16 by itself.
-    dtype = torch.bfloat16 if (about.format, about.precision) == ("torch", "bf16") else torch.float32
-    program = make_program(model, about.card.preprocessing, dtype=dtype, batch=about.batch)
-    say(f"translating it for {about.format}" if about.format != "torch" else "writing it")
-    if about.format == "torch":
+    dtype = torch.bfloat16 if (export_card.format, export_card.precision) == ("torch", "bf16") else torch.float32
+    program = make_program(model, export_card.card.preprocessing, dtype=dtype, batch=export_card.batch)
+    say(f"translating it for {export_card.format}" if export_card.format != "torch" else "writing it")
+    if export_card.format == "torch":
         atomic_write(out, lambda path: write_torch(program, path))
         return
-    made = to_onnx(program) if about.format == "onnx" else to_openvino(program, batch=about.batch)
+    made = to_onnx(program) if export_card.format == "onnx" else to_openvino(program, batch=export_card.batch)
     if calibration is not None:
         say(f"quantising it on {len(calibration)} clips")
-        made = quantize(made, calibration, format=about.format, batch=about.batch)
-    if about.format == "onnx":
-        atomic_write(out, lambda path: write_onnx(made, about, path))
+        made = quantize(made, calibration, format=export_card.format, batch=export_card.batch)
+    if export_card.format == "onnx":
+        atomic_write(out, lambda path: write_onnx(made, export_card, path))
     else:
         out.mkdir(parents=True)
-        write_openvino(made, about, out)
+        write_openvino(made, export_card, out)
 
 
 def _check_target(out: Path, format: ExportFormat) -> None:  # noqa: A002

@@ -68,7 +68,7 @@ def weights_fingerprint(recognizer: Recognizer) -> str:
     digest = hashlib.sha256(recognizer.card.to_json().encode())
     network = recognizer.network
     if isinstance(network, ExportedNetwork):
-        digest.update(network.about.digest.encode())
+        digest.update(network.export_card.digest.encode())
     else:
         for name, tensor in sorted(network.state_dict().items()):
             digest.update(name.encode())

@@ -20,7 +20,7 @@ from dualformer.model.config import Size3
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize, resize
 from dualformer.weights.card import Card
-from dualformer.weights.exported.exported_files import has_card, is_exported, parts
+from dualformer.weights.exported.exported_files import has_card, is_exported, openvino_files
 from dualformer.weights.exported.exported_network import load_exported
 from dualformer.weights.exported.runtime import Shape, open_runtime
 from dualformer.weights.locate import resolve_weights
@@ -101,7 +101,7 @@ class ExportedTeacher(Teacher):
         self._network = load_exported(path)
         card = self._network.card
         # The digest in a card is that of everything in the model.
-        super().__init__(str(path), self._network.about.digest)
+        super().__init__(str(path), self._network.export_card.digest)
         kind = f"an exported model ({self._network.format}, {self._network.precision}) of "
         self._match(card, kind, classes=classes, clips=clips)
 
@@ -112,7 +112,7 @@ class ExportedTeacher(Teacher):
     @torch.no_grad()
     def __call__(self, clips: Tensor, *, tokens: bool) -> TeacherOutput:
         assert not tokens
-        scores = self._network(fit_uint8_clips(clips, self._network.about.view))
+        scores = self._network(fit_uint8_clips(clips, self._network.export_card.view))
         return TeacherOutput(self._reorder(scores.to(clips.device)), None)
 
 
@@ -185,7 +185,7 @@ def open_teacher(path_or_hub_id: str, *, classes: Sequence[str], clips: Preproce
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such exported model")
         if path.is_dir():
-            parts(path)
+            openvino_files(path)
         return (ExportedTeacher if has_card(path) else ForeignTeacher)(path, classes=classes, clips=clips)
     return NetworkTeacher(path_or_hub_id, classes=classes, clips=clips)
 

@@ -38,7 +38,7 @@ def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torc
         raise ValueError(f"{path}: a folded network has no longer the weights of its config: save it before fold()")
     if card.config != model.config:
         raise ValueError(f"{path}: the card's config is not the model's: make the card with config=model.config")
-    tensors = {key: _stored(path, key, tensor, dtype) for key, tensor in model.state_dict().items()}
+    tensors = {key: _convert(path, key, tensor, dtype) for key, tensor in model.state_dict().items()}
     metadata = {"format": "pt", METADATA_KEY: card.to_json()}
 
     def write(temporary: Path) -> None:
@@ -57,7 +57,7 @@ def read_card(path: Path | str) -> Card:
     Errors: ``FileNotFoundError``; ``WeightsError`` that says what the file seems to be instead.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with _open_safetensors(path) as file:
         text = (file.metadata() or {}).get(METADATA_KEY)
     if text is None:
         raise WeightsError(
@@ -72,7 +72,7 @@ def read_card(path: Path | str) -> Card:
 
 def load_state(path: Path | str) -> dict[str, Tensor]:
     """Reads the tensors of a weights file onto the CPU, floating ones in float32. Errors as `read_card`."""
-    with _opened(Path(path)) as file:
+    with _open_safetensors(Path(path)) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     # Copies, because what safetensors gives is mapped from the file: writing into the file would change the model.
     return {
@@ -141,7 +141,7 @@ def load_pretrained(model: DualFormer, path_or_hub_id: Path | str, *, labels: Se
     return notes
 
 
-def _stored(path: Path, key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _convert(path: Path, key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
     if dtype is None or not tensor.is_floating_point():
         return tensor
@@ -166,17 +166,17 @@ def _check_against_folder(config: Path, card: Card) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_safetensors(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such weights file")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: {_seems(path, error)}") from error
+        raise WeightsError(f"{path}: {_likely_problem(path, error)}") from error
 
 
-def _seems(path: Path, error: Exception) -> str:
+def _likely_problem(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         start = file.read(64)
     if not start:

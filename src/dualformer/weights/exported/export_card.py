@@ -13,11 +13,11 @@ from dualformer.weights.errors import WeightsError
 
 ExportFormat = Literal["torch", "onnx", "openvino"]
 ExportPrecision = Literal["fp32", "bf16", "int8"]
-LONG_NAMES: dict[str, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
-"""Precisions as programs that run weights call them."""
+DTYPE_NAMES: dict[str, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+"""Number formats of the precisions."""
 
 EXPORT_VERSION = 1
-UNSEALED = "the-digest-of-this-model-is-still-to-be-written-to-this-place..."
+DIGEST_PLACEHOLDER = "the-digest-of-this-model-is-still-to-be-written-to-this-place..."
 """Stands for the digest while it is computed. It is as long as one, and occurs nowhere else."""
 
 
@@ -34,8 +34,8 @@ class ExportCard:
     """Options with which OpenVINO compiles the model, so that it computes in this precision."""
     made_with: dict[str, str] = field(default_factory=dict)
     """Versions of the packages that exported it."""
-    digest: str = UNSEALED
-    """SHA-256 of the whole model with `UNSEALED` in place of the digest."""
+    digest: str = DIGEST_PLACEHOLDER
+    """SHA-256 of the whole model with `DIGEST_PLACEHOLDER` in place of the digest."""
     version: int = EXPORT_VERSION
 
     def __post_init__(self) -> None:
@@ -45,8 +45,8 @@ class ExportCard:
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, not {getattr(self, name)!r}")
         if self.batch is not None and (not isinstance(self.batch, int) or self.batch < 1):
             raise ValueError(f"batch must be a whole number of at least 1, or None, not {self.batch!r}")
-        if not isinstance(self.digest, str) or len(self.digest) != len(UNSEALED):
-            raise ValueError(f"digest must be text of {len(UNSEALED)} characters, not {self.digest!r}")
+        if not isinstance(self.digest, str) or len(self.digest) != len(DIGEST_PLACEHOLDER):
+            raise ValueError(f"digest must be text of {len(DIGEST_PLACEHOLDER)} characters, not {self.digest!r}")
 
     @property
     def view(self) -> Size3:

@@ -1,4 +1,4 @@
-"""Reads the card of an exported model in each of the three formats, and checks the digest that seals the model.
+"""Reads the card of an exported model in each of the three formats, and checks its digest.
 
 ``torch``: a ``.pt2`` file, a zip archive that `torch.export.save` wrote, with the card as one of its extra files.
 ``onnx``: one ``.onnx`` file, with the card in its metadata. ``openvino``: a folder with ``model.xml`` and
@@ -13,15 +13,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.exported.export_card import UNSEALED, ExportCard, ExportFormat
+from dualformer.weights.exported.export_card import DIGEST_PLACEHOLDER, ExportCard, ExportFormat
 from dualformer.weights.locate import TENSORS_FILE
 
-KEY = "dualformer"
+CARD_KEY = "dualformer"
 """The card's name in every format."""
 GRAPH, CONSTANTS = "model.xml", "model.bin"
 
 _SUFFIXES: dict[str, ExportFormat] = {".pt2": "torch", ".onnx": "onnx"}
-_EXTRA = f"/extra/{KEY}"
+_EXTRA = f"/extra/{CARD_KEY}"
 _ONNX_METADATA = 14  # number of the field in ONNX's ModelProto
 
 
@@ -78,26 +78,26 @@ def read_export_card(path: Path | str, *, check: bool = True) -> ExportCard:
     return card
 
 
-def seal(path: Path, card: ExportCard) -> ExportCard:
+def write_digest(path: Path, card: ExportCard) -> ExportCard:
     """Writes the digest into a model that was just written, and returns its card as it is in the file.
 
-    The model holds the card already, unsealed; a ``.pt2`` file gets it here.
+    The model holds the card already, with a placeholder; a ``.pt2`` file gets it here.
     """
     text = card.to_json()
     if card.format == "torch":
         with zipfile.ZipFile(path, "a") as archive:
             digest = _archive_digest(archive, text)
             top = archive.namelist()[0].split("/")[0]
-            archive.writestr(f"{top}{_EXTRA}", text.replace(UNSEALED, digest))
+            archive.writestr(f"{top}{_EXTRA}", text.replace(DIGEST_PLACEHOLDER, digest))
     else:
-        digest = _digest(path, card.format, text, UNSEALED)
+        digest = _digest(path, card.format, text, DIGEST_PLACEHOLDER)
         file = _folder(path) / GRAPH if card.format == "openvino" else path
         with file.open("r+b") as stream:
-            place = _find(stream.fileno(), UNSEALED)
+            place = _find(stream.fileno(), DIGEST_PLACEHOLDER)
             assert place >= 0, "the card was not written"
             stream.seek(place)
             stream.write(digest.encode())
-    return ExportCard.from_json(text.replace(UNSEALED, digest))
+    return ExportCard.from_json(text.replace(DIGEST_PLACEHOLDER, digest))
 
 
 def size_of(path: Path) -> int:
@@ -105,7 +105,7 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else sum((path / name).stat().st_size for name in (GRAPH, CONSTANTS))
 
 
-def parts(path: Path) -> tuple[Path, Path]:
+def openvino_files(path: Path) -> tuple[Path, Path]:
     """Returns the paths of ``model.xml`` and ``model.bin``. Errors: ``WeightsError`` that names a missing one."""
     folder = _folder(path)
     for name in (GRAPH, CONSTANTS):
@@ -148,7 +148,7 @@ def _read_onnx(path: Path) -> str | None:
             try:
                 for start, end in _fields(data, 0, len(data), _ONNX_METADATA):
                     entry = {number: data[slice(*next(_fields(data, start, end, number)))] for number in (1, 2)}
-                    if entry[1] == KEY.encode():
+                    if entry[1] == CARD_KEY.encode():
                         return entry[2].decode()
             except (IndexError, StopIteration, ValueError) as error:
                 raise WeightsError(f"{path}: not an ONNX model, or a damaged one; get it anew") from error
@@ -191,9 +191,9 @@ def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
 
 
 def _read_xml(path: Path) -> str | None:
-    graph, _ = parts(path)
+    graph, _ = openvino_files(path)
     try:
-        found = ElementTree.parse(graph).getroot().find(f"rt_info/{KEY}")
+        found = ElementTree.parse(graph).getroot().find(f"rt_info/{CARD_KEY}")
     except ElementTree.ParseError as error:
         raise WeightsError(f"{graph}: not a model of OpenVINO, or a damaged one ({error}); get it anew") from error
     return None if found is None else found.get("value")
@@ -204,17 +204,17 @@ def _digest(path: Path, kind: ExportFormat, text: str, digest: str) -> str:
     if kind == "torch":
         try:
             with zipfile.ZipFile(path) as archive:
-                return _archive_digest(archive, text.replace(digest, UNSEALED))
+                return _archive_digest(archive, text.replace(digest, DIGEST_PLACEHOLDER))
         except zipfile.BadZipFile as error:  # a part whose own checksum does not fit
             raise WeightsError(f"{path}: damaged ({error}); get it anew") from error
-    files = parts(path) if kind == "openvino" else (path,)
+    files = openvino_files(path) if kind == "openvino" else (path,)
     whole = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
             place = _find(stream.fileno(), digest) if file == files[0] else -1
             if place >= 0:
                 whole.update(stream.read(place))
-                whole.update(UNSEALED.encode())
+                whole.update(DIGEST_PLACEHOLDER.encode())
                 stream.seek(len(digest), 1)
             while block := stream.read(2**20):
                 whole.update(block)

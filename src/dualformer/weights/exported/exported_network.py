@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.exported.export_card import LONG_NAMES, ExportCard
+from dualformer.weights.exported.export_card import DTYPE_NAMES, ExportCard
 from dualformer.weights.exported.exported_files import read_export_card
 from dualformer.weights.exported.runtime import Runtime, open_runtime
 
@@ -19,10 +19,10 @@ class ExportedNetwork:
 
     takes_views = True
 
-    def __init__(self, runtime: Runtime, about: ExportCard, *, name: str) -> None:
+    def __init__(self, runtime: Runtime, export_card: ExportCard, *, name: str) -> None:
         self._runtime = runtime
-        self.name, self.about = name, about
-        self.card, self.format, self.precision = about.card, about.format, about.precision
+        self.name, self.export_card = name, export_card
+        self.card, self.format, self.precision = export_card.card, export_card.format, export_card.precision
 
     @property
     def device(self) -> torch.device:
@@ -30,9 +30,9 @@ class ExportedNetwork:
 
     def check_precision(self, wanted: str | None) -> str:
         """Returns the type that it computes in, such as ``bfloat16``. Errors: ``ValueError`` if another is wanted."""
-        own = LONG_NAMES[self.precision]
+        own = DTYPE_NAMES[self.precision]
         if wanted not in (None, own):
-            short = next((short for short, long in LONG_NAMES.items() if long == wanted), wanted)
+            short = next((short for short, long in DTYPE_NAMES.items() if long == wanted), wanted)
             raise ValueError(
                 f"{self.name} was exported to compute in {own}, and cannot in {wanted}: export the weights with "
                 f"`precision={short}`"
@@ -55,15 +55,15 @@ class ExportedNetwork:
         self._runtime.place(device)
 
     def __call__(self, views: Tensor) -> Tensor:
-        expected, shape = (*self.about.view, 3), tuple(views.shape)
+        expected, shape = (*self.export_card.view, 3), tuple(views.shape)
         if views.dtype != torch.uint8 or len(shape) != 5 or shape[1:] != expected:
             wanted = " ".join(map(str, expected))
             raise ValueError(f"{self.name} takes uint8 views B {wanted}, not {views.dtype} {shape}")
         views = views.to(self.device)
-        return torch.cat([self._logits(part) for part in views.split(self.about.batch or max(1, len(views)))])
+        return torch.cat([self._logits(part) for part in views.split(self.export_card.batch or max(1, len(views)))])
 
     def _logits(self, views: Tensor) -> Tensor:
-        missing = (self.about.batch or len(views)) - len(views)
+        missing = (self.export_card.batch or len(views)) - len(views)
         filled = torch.cat([views, views[-1:].expand(missing, *views.shape[1:])]) if missing else views
         return self._runtime.run(filled)[: len(views)].float()
 
@@ -80,10 +80,10 @@ def load_exported(
     it does not run on.
     """
     path = Path(path)
-    about = read_export_card(path)
-    runtime = open_runtime(path, options=about.options, threads=threads)
-    if runtime.dtype != torch.uint8 or runtime.shape != (about.batch, *about.view, 3):
+    export_card = read_export_card(path)
+    runtime = open_runtime(path, options=export_card.options, threads=threads)
+    if runtime.dtype != torch.uint8 or runtime.shape != (export_card.batch, *export_card.view, 3):
         raise WeightsError(f"{path}: it takes {runtime.dtype} {runtime.shape}, which is not what its card says")
-    network = ExportedNetwork(runtime, about, name=str(path))
+    network = ExportedNetwork(runtime, export_card, name=str(path))
     network.place(device)
     return network

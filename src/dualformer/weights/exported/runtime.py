@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dualformer.weights.errors import WeightsError, first_line
-from dualformer.weights.exported.exported_files import format_of, parts
+from dualformer.weights.exported.exported_files import format_of, openvino_files
 
 Shape = tuple[int | None, ...]
 """None: any length."""
@@ -126,7 +126,7 @@ class OpenVino(Runtime):
 
     def __init__(self, path: Path, *, options: Mapping[str, str], threads: int | None = None) -> None:
         openvino = import_extra("openvino", path)
-        graph, _ = parts(path)
+        graph, _ = openvino_files(path)
         chosen = {"INFERENCE_NUM_THREADS": threads or torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY", **options}
         try:
             core = openvino.Core()
