@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from dualformer.model.config import Config
+    from dualformer.model.network import DualFormer
+    from dualformer.weights.card import Card
 
 #: Options that say what a released checkpoint cannot say of itself, and a weights file does.
 _OF_RELEASES = ("preprocessing", "preset", "labels", "licence", "provenance")
@@ -46,25 +47,27 @@ class Options:
 
 
 def run(options: Options) -> int:
+    from dualformer.weights.errors import size_text
     from dualformer.weights.locate import is_checkpoint
+    from dualformer.weights.safetensors_file import save_weights
 
     print(f"reading {options.weights}")
-    if is_checkpoint(options.weights):
-        _convert(options)
-    else:
-        _recut(options)
+    model, card = _convert(options) if is_checkpoint(options.weights) else _recut(options)
+    for number, stage in enumerate(card.config.stages, 1):
+        grids = " and ".join(size_text(scale.grid) for scale in stage.scales) or "none, attends to all tokens"
+        print(f"  stage {number}: {stage.channels} channels, {stage.depth} blocks, pyramid grids {grids}")
+    save_weights(options.out, model, card)
     print(f"weights: {options.out} ({options.out.stat().st_size / 1e6:.1f} MB)")
     print(f"next: dualformer info {options.out}")
     print(f"      dualformer predict VIDEO --weights {options.out}")
     return 0
 
 
-def _convert(options: Options) -> None:
+def _convert(options: Options) -> tuple[DualFormer, Card]:
     from dualformer.model.config import parse_clip
     from dualformer.weights.card import read_labels
     from dualformer.weights.errors import size_text
     from dualformer.weights.release import convert_release, matching_presets, release_card
-    from dualformer.weights.safetensors_file import save_weights
 
     if options.preprocessing is None:
         raise ValueError(
@@ -88,15 +91,14 @@ def _convert(options: Options) -> None:
     print(f"  {config.num_classes} classes{'' if labels else ', called by their numbers: no --labels given'}")
     source = "as you say" if clip else "by its kernels"
     print(f"  clips of {size_text(config.clip)} ({source}), one frame in {card.preprocessing.stride}")
-    _print_stages(config)
-    save_weights(options.out, model, card)
+    return model, card
 
 
-def _recut(options: Options) -> None:
+def _recut(options: Options) -> tuple[DualFormer, Card]:
     from dualformer.model.config import parse_clip
     from dualformer.weights.errors import size_text
     from dualformer.weights.resize_clip import resize_clip
-    from dualformer.weights.safetensors_file import load_weights, save_weights
+    from dualformer.weights.safetensors_file import load_weights
 
     if given := [f"--{name}" for name in _OF_RELEASES if getattr(options, name) is not None]:
         raise ValueError(
@@ -111,13 +113,4 @@ def _recut(options: Options) -> None:
     print(f"  clips of {size_text(before)} → {size_text(card.config.clip)}{'' if notes else ': nothing to change'}")
     for note in notes:
         print(f"  {note}")
-    _print_stages(card.config)
-    save_weights(options.out, model, card)
-
-
-def _print_stages(config: Config) -> None:
-    from dualformer.weights.errors import size_text
-
-    for number, stage in enumerate(config.stages, 1):
-        grids = " and ".join(size_text(scale.grid) for scale in stage.scales) or "none, attends to all tokens"
-        print(f"  stage {number}: {stage.channels} channels, {stage.depth} blocks, pyramid grids {grids}")
+    return model, card

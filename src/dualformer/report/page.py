@@ -14,17 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from dualformer.report import report_charts
 from dualformer.report.mistake_clips import MistakeClip
-from dualformer.report.report_charts import (
-    MOST_NAMED,
-    calibration_chart,
-    compared_chart,
-    confusion_chart,
-    coverage_chart,
-    headline_strip,
-    training_charts,
-    views_chart,
-)
 from dualformer.report.svg_charts import chart_style
 
 PAGE = "report.html"
@@ -56,12 +47,12 @@ def render_page(
     confusion = details["confusion"]
     with chart_style():
         charts = {
-            "confusion": confusion and confusion_chart(confusion["cells"], details["classes"]),
-            "training": training_charts(details),
-            "calibration": calibration_chart(figures, details),
-            "coverage": coverage_chart(details),
-            "views": views_chart(figures),
-            "compared": compared_chart(details),
+            "confusion": confusion and report_charts.confusion_chart(confusion["cells"], details["classes"]),
+            "training": report_charts.training_charts(details),
+            "calibration": report_charts.calibration_chart(figures, details),
+            "coverage": report_charts.coverage_chart(details),
+            "views": report_charts.views_chart(figures),
+            "compared": report_charts.compared_chart(details),
         }
     return environment.get_template("page.html.jinja").render(
         figures=figures,
@@ -75,9 +66,9 @@ def render_page(
         clips=[None if each.video is None else b64encode(each.video).decode() for each in mistakes],
         not_explained=not_explained,
         report_views=report_views,
-        many_classes=len(details["classes"]) > MOST_NAMED,
+        many_classes=len(details["classes"]) > report_charts.MOST_NAMED,
         title="/".join(Path(figures["weights"]).parts[-2:]),
-        headline=headline_strip(figures),
+        headline=report_charts.headline_strip(figures),
         **charts,
     )
 
