@@ -40,7 +40,6 @@ class Options(FolderOptions):
     """With --timeline: write the video with the labels burnt in as well (MP4 without sound)."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         must("be at least 1", self, "top")
         must("be positive", self, "hop", "window", "shortest")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -51,6 +50,7 @@ class Options(FolderOptions):
         table = self.out is not None and not self.timeline
         if stray := [name for name in ("fresh", "retry", "ray", "actors") if getattr(self, name) and not table]:
             raise ValueError(f"--{stray[0]} goes with --out and a table")
+        super().__post_init__()
 
 
 def run(options: Options) -> int:
