@@ -77,31 +77,27 @@ def check_into(
     continued. Raises ``DatasetError`` where ``manifest`` is another file.
     """
     manifest = Path(manifest)
+    report = progress or (lambda _: None)
     known = _known_verdicts(manifest)
-    verdicts: list[Verdict | None] = [None] * len(paths)
+    verdicts: dict[int, Verdict] = {}
     for i, media in enumerate(paths):
         before = None if fresh else known.get(absolute_location(media_path(media)))
-        if (
-            before
-            and before.ok
-            and (before.bytes, before.modified, before.decoder) == (*_size_and_mtime(media), decoder())
-        ):
-            verdicts[i] = before = replace(before, path=media_path(media))
-            if progress is not None:
-                progress(before)
-    changed = [i for i, verdict in enumerate(verdicts) if verdict is None]
+        if before and before.ok:
+            stamp = (*_size_and_mtime(media), decoder())
+            if (before.bytes, before.modified, before.decoder) == stamp:
+                verdicts[i] = replace(before, path=media_path(media))
+                report(verdicts[i])
+    changed = [i for i in range(len(paths)) if i not in verdicts]
     with _journal(manifest, continued=not fresh) as append:
 
         def found(verdict: Verdict) -> None:
             append(verdict)
-            if progress is not None:
-                progress(verdict)
+            report(verdict)
 
         media = [paths[i] for i in changed]
         checked = check_videos(media, seconds_limit=seconds_limit, workers=workers, progress=found)
-        for i, verdict in zip(changed, checked, strict=True):
-            verdicts[i] = verdict
-        whole = [verdict for verdict in verdicts if verdict is not None]
+        verdicts |= zip(changed, checked, strict=True)
+        whole = [verdicts[i] for i in range(len(paths))]
         write_manifest(manifest, whole)
     return CheckResult(verdicts=whole, kept=len(paths) - len(changed))
 

@@ -1,9 +1,8 @@
-"""Rendered videos: labelled clips made from nothing, whose classes differ only in motion (see ``rendered_scene``).
+"""Synthetic videos: rendered clips whose classes differ only in motion (see ``rendered_scene``).
 
-As H.264 files in one folder per class (``write_dataset``), read back like anybody's videos; or rendered in memory, as
-many as wanted and as hard as wanted, with the truth about what moves where (``RenderedClips``). Scenes of one frame
-are pictures, whose classes differ only in where the actor is; as files they are PNG. Other scenes that render their own
-clips (``OwnScene``) are written just so.
+``write_dataset`` writes H.264 files in one folder per class; ``RenderedClips`` renders in memory, with the ground truth
+of what moves where. Scenes of one frame are images, whose classes differ only in the place of the actor; their files
+are PNG. ``write_dataset`` takes other scenes (``OwnScene``), too.
 """
 
 import json
@@ -40,7 +39,7 @@ __all__ = [
 ]
 
 _RENDERER = 2
-"""To be raised when the same seed comes to give other pixels, so that a folder is not finished by another renderer."""
+"""The version, raised when a seed gives other pixels: a folder is not completed by another version."""
 
 MANIFEST = "rendered.json"
 
@@ -84,20 +83,15 @@ class RenderedClips(Dataset[dict[str, torch.Tensor]]):
             raise IndexError(f"clip {i} is outside 0 to {self.length - 1}")
         scene = self.scene
         if self.difficulty is not None:
-            dial = self.difficulty if isinstance(self.difficulty, Difficulty) else self.difficulty(i)
-            scene = replace(scene, difficulty=dial)
+            difficulty = self.difficulty if isinstance(self.difficulty, Difficulty) else self.difficulty(i)
+            scene = replace(scene, difficulty=difficulty)
         choice = np.random.default_rng((self.seed, i, 0))
         label = int(choice.integers(len(scene.classes)))
         stride = scene.frames // self.frames
         times = np.arange(choice.integers(stride), scene.frames, stride)
         clip = render(scene, label, (self.seed, i, 1), times=times)
-        return {
-            "clip": torch.from_numpy(clip.frames),
-            "label": torch.tensor(label),
-            "moving": torch.from_numpy(clip.moving),
-            "distractors": torch.from_numpy(clip.distractors),
-            "velocity": torch.from_numpy(clip.velocity),
-        }
+        truth = {name: torch.from_numpy(getattr(clip, name)) for name in ("moving", "distractors", "velocity")}
+        return {"clip": torch.from_numpy(clip.frames), "label": torch.tensor(label), **truth}
 
 
 class HasFrames(Protocol):
@@ -117,11 +111,11 @@ class OwnScene(Protocol):
     def fps(self) -> int: ...
 
     def render(self, label: int, seed: Sequence[int]) -> HasFrames:
-        """The clip of class ``classes[label]`` that ``seed`` names."""
+        """Renders the clip of class ``classes[label]`` for ``seed``."""
         ...
 
     def plain(self) -> dict:
-        """The scene as values that JSON knows."""
+        """Returns the scene as values for JSON."""
         ...
 
 
@@ -150,13 +144,8 @@ def write_dataset(
             raise ValueError(f"clips_per_class has {split!r}: {count}; a split is a folder name with at least 1 clip")
     if not clips_per_class:
         raise ValueError("clips_per_class is empty; name a split, such as {'train': 100}")
-    _claim_folder(out, {
-        "renderer": _RENDERER,
-        "seed": seed,
-        "crf": crf,
-        "clips_per_class": dict(clips_per_class),
-        "scene": scene.plain(),
-    })  # fmt: skip
+    settings = {"renderer": _RENDERER, "seed": seed, "crf": crf, "clips_per_class": dict(clips_per_class)}
+    _claim_folder(out, settings | {"scene": scene.plain()})
     tasks = list(_tasks(out, scene, clips_per_class, seed))
     missing = [task for task in tasks if not task[0].exists()]
     done = len(tasks) - len(missing)
@@ -203,7 +192,7 @@ def _run_tasks(write: Callable[[_RenderTask], None], tasks: list[_RenderTask], w
 
 
 def _claim_folder(out: Path, manifest: dict) -> None:
-    """Makes ``out`` the folder of this data set, or finds that it is; otherwise says what differs."""
+    """Makes the folder of a data set, or checks that ``out`` is this one. Raises ``ValueError`` with what differs."""
     path = out / MANIFEST
     if path.exists():
         try:

@@ -1,4 +1,4 @@
-"""Draws the clips of ``rendered_scene``: background, distractors, actor, camera; and the truth of what moves where.
+"""Draws the clips of ``rendered_scene``: background, distractors, actor, camera; and their ground truth.
 
 Shape legend: T frames, H W pixels, h w cells of ``CELL`` × ``CELL`` pixels, P the side of a patch around a sprite.
 """
@@ -25,7 +25,7 @@ from dualformer.datasets.rendered_scene import (
 
 @dataclass(frozen=True)
 class Rendered:
-    """A clip and what is true of every place and time in it."""
+    """A rendered clip with its ground truth."""
 
     frames: np.ndarray
     """T H W 3, uint8, RGB."""
@@ -73,23 +73,23 @@ def render(
         raise ValueError(f"times must be {least} or more frame numbers from 0 to {scene.frames - 1}")
     if scene.is_still:
         scene = replace(scene, difficulty=replace(scene.difficulty, shake=0.0))
-    name, dial, size = scene.classes[label], scene.difficulty, scene.size
+    name, difficulty, size = scene.classes[label], scene.difficulty, scene.size
     # Two generators: the order, which is the class, must not shift the draws of anything else.
     look = np.random.default_rng(seed)
     order = look.spawn(1)[0]
 
-    radius = size * look.uniform(dial.smallest, dial.largest) / 2
-    reach = dial.shake * size
+    radius = size * look.uniform(difficulty.smallest, difficulty.largest) / 2
+    reach = difficulty.shake * size
     shake = camera_shake(reach, scene.frames, look)
     if scene.is_still:
         way = still_place(name, scene, radius, look)
     else:
         motion = MotionClass.of(name)
         way = actor_path(path_positions(motion, scene.frames, order), motion, scene, radius, look)
-    base, step = _brightness(look, dial)
-    actor = _random_sprite(look, dial, radius, base + step)
+    base, step = _brightness(look, difficulty)
+    actor = _random_sprite(look, difficulty, radius, base + step)
     distractors = _distractors(look, scene, radius, base, step)
-    view = _camera_view(*_background(look, dial, size, base), shake[taken], size)
+    view = _camera_view(*_background(look, difficulty, size, base), shake[taken], size)
 
     seen: list[np.ndarray] = []
     steps: list[np.ndarray] = []
@@ -97,13 +97,13 @@ def render(
         seen.append(_draw_sprite(view, seen, sprite, (where + shake)[taken]))
         shown = where[taken]
         steps.append((np.gradient(shown, axis=0) if len(shown) > 1 else np.zeros_like(shown)).astype(np.float32))
-    return Rendered(_expose(look, view, dial, taken, scene.frames), label, *_ground_truth(seen, steps))
+    return Rendered(_expose(look, view, difficulty, taken, scene.frames), label, *_ground_truth(seen, steps))
 
 
-def _brightness(rng: np.random.Generator, dial: Difficulty) -> tuple[float, float]:
-    """Of the background, and what the actor has more; both of 1."""
-    base = rng.uniform(0.12, 0.88 - dial.contrast)
-    return (1 - base, -dial.contrast) if rng.random() < dial.dark else (base, dial.contrast)
+def _brightness(rng: np.random.Generator, difficulty: Difficulty) -> tuple[float, float]:
+    """Draws the brightness of the background and the difference of the actor's, from 0 to 1."""
+    base = rng.uniform(0.12, 0.88 - difficulty.contrast)
+    return (1 - base, -difficulty.contrast) if rng.random() < difficulty.dark else (base, difficulty.contrast)
 
 
 def _colour(rng: np.random.Generator, brightness: float, strength: float) -> np.ndarray:
@@ -112,34 +112,34 @@ def _colour(rng: np.random.Generator, brightness: float, strength: float) -> np.
     return 255 * (brightness + 0.3 * strength * (chroma - chroma.mean()))
 
 
-def _random_sprite(rng: np.random.Generator, dial: Difficulty, radius: float, brightness: float) -> _Sprite:
+def _random_sprite(rng: np.random.Generator, difficulty: Difficulty, radius: float, brightness: float) -> _Sprite:
     frequency = 2 * np.pi / (radius * rng.uniform(0.5, 1.2, 2))
     direction, phase = rng.uniform(0, np.pi, 2), rng.uniform(0, 2 * np.pi, 2)
     return _Sprite(
         shape=tuple(_DISTANCES)[rng.integers(len(_DISTANCES))],
         radius=radius,
         angle=rng.uniform(0, 2 * np.pi),
-        colour=_colour(rng, brightness, dial.colour),
+        colour=_colour(rng, brightness, difficulty.colour),
         waves=np.stack((frequency * np.cos(direction), frequency * np.sin(direction), phase), axis=-1),
-        texture=255 * 0.1 * dial.texture,
+        texture=255 * 0.1 * difficulty.texture,
     )
 
 
 def _distractors(
     rng: np.random.Generator, scene: Scene, radius: float, base: float, step: float
 ) -> list[tuple[_Sprite, np.ndarray]]:
-    """Distractors, and where each is over time (T × 2, pixels), all of it inside the frame."""
-    dial, size = scene.difficulty, scene.size
+    """Draws distractors and the place of each over time (T × 2, pixels), all of it inside the frame."""
+    difficulty, size = scene.difficulty, scene.size
     found = []
-    for _ in range(rng.integers(dial.distractors + 1)):
+    for _ in range(rng.integers(difficulty.distractors + 1)):
         small = radius * rng.uniform(0.4, 0.6)
-        margin = small + dial.shake * size + 1
+        margin = small + difficulty.shake * size + 1
         start = rng.uniform(margin, size - margin, 2)
         angle = rng.uniform(0, 2 * np.pi)
-        length = size * dial.drift * rng.uniform(0.3, 1) * (rng.random() < 0.5)
+        length = size * difficulty.drift * rng.uniform(0.3, 1) * (rng.random() < 0.5)
         end = np.clip(start + length * np.array((math.cos(angle), math.sin(angle))), margin, size - margin)
         fainter = step * rng.uniform(0.4, 0.7) * rng.choice((-0.5, 1))
-        sprite = _random_sprite(rng, dial, small, base + fainter)
+        sprite = _random_sprite(rng, difficulty, small, base + fainter)
         found.append((sprite, start + (end - start) * np.linspace(0, 1, scene.frames)[:, None]))
     return found
 
@@ -164,12 +164,12 @@ def _value_noise(rng: np.random.Generator, side: int, cells: int, channels: int)
     return spread @ grid @ spread.T
 
 
-def _background(rng: np.random.Generator, dial: Difficulty, size: int, base: float) -> tuple[np.ndarray, int]:
-    """A canvas (S × S × 3, levels of 255) with a border for the shake, and its samples per pixel (2 under shake)."""
-    level = dial.background
-    density = 2 if dial.shake else 1
-    side = density * (size + 2 * math.ceil(dial.shake * size))
-    flat = _colour(rng, base, dial.colour).astype(np.float32)
+def _background(rng: np.random.Generator, difficulty: Difficulty, size: int, base: float) -> tuple[np.ndarray, int]:
+    """Draws a canvas (S × S × 3, levels of 255) with a border for the shake; returns it and its samples per pixel."""
+    level = difficulty.background
+    density = 2 if difficulty.shake else 1
+    side = density * (size + 2 * math.ceil(difficulty.shake * size))
+    flat = _colour(rng, base, difficulty.colour).astype(np.float32)
     if not level:
         return np.broadcast_to(flat, (side, side, 3)), density
     blotches = 0.15 * min(1.0, max(0.0, (level - 0.2) / 0.4))
@@ -188,12 +188,12 @@ def _background(rng: np.random.Generator, dial: Difficulty, size: int, base: flo
     if patches:
         edges = np.clip(8 * _value_noise(rng, side, int(rng.integers(3, 7)), 1), -1, 1)
         canvas += (patches * rng.uniform(-1, 1, (4, 1, 1))).astype(np.float32) * edges
-    mix = np.array(((1, 1, 1), *(0.5 * dial.colour * np.eye(3))), dtype=np.float32)
+    mix = np.array(((1, 1, 1), *(0.5 * difficulty.colour * np.eye(3))), dtype=np.float32)
     return flat + (255 * canvas.reshape(4, -1).T @ mix).reshape(side, side, 3), density
 
 
 def _camera_view(canvas: np.ndarray, density: int, shake: np.ndarray, size: int) -> np.ndarray:
-    """T H W 3, float32: what the camera sees of the canvas."""
+    """Returns T H W 3, float32: the view of the camera on the canvas."""
     view = np.empty((len(shake), size, size, 3), dtype=np.float32)
     # One canvas of whole pixels for each fraction of a pixel, so that a frame is a block of it.
     canvases = [[np.ascontiguousarray(canvas[y::density, x::density]) for x in range(density)] for y in range(density)]
@@ -252,15 +252,17 @@ def _draw_sprite(view: np.ndarray, seen: list[np.ndarray], sprite: _Sprite, cent
     return whole
 
 
-def _expose(rng: np.random.Generator, view: np.ndarray, dial: Difficulty, taken: np.ndarray, frames: int) -> np.ndarray:
-    """T H W 3, uint8: flicker, noise, rounding; drawn for all ``frames`` of a clip, of which ``taken`` are in view."""
-    if dial.flicker:
-        gain = 1 + dial.flicker * rng.standard_normal(frames)
+def _expose(
+    rng: np.random.Generator, view: np.ndarray, difficulty: Difficulty, taken: np.ndarray, frames: int
+) -> np.ndarray:
+    """Returns T H W 3, uint8, with flicker and noise, drawn for all ``frames``, of which ``taken`` are seen."""
+    if difficulty.flicker:
+        gain = 1 + difficulty.flicker * rng.standard_normal(frames)
         view *= gain[taken].astype(np.float32)[:, None, None, None]
-    if dial.noise:
+    if difficulty.noise:
         # Frames read one bank of noise from random places: a tenth of the time of fresh noise for every pixel.
         length = view[0].size
-        bank = dial.noise * rng.standard_normal(2 * length, dtype=np.float32)
+        bank = difficulty.noise * rng.standard_normal(2 * length, dtype=np.float32)
         for frame, start in zip(view, rng.integers(0, length, frames)[taken].tolist(), strict=True):
             frame += bank[start : start + length].reshape(frame.shape)
     view += 0.5
@@ -268,7 +270,7 @@ def _expose(rng: np.random.Generator, view: np.ndarray, dial: Difficulty, taken:
 
 
 def _ground_truth(seen: list[np.ndarray], steps: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Moving, distractors, velocity (see ``Rendered``) from what is seen of each sprite and its steps, actor last."""
+    """Returns moving, distractors, velocity (see ``Rendered``) of the visible sprites and their steps, actor last."""
     count, size, _ = seen[0].shape
     cells = size // CELL
     pool = np.repeat(np.eye(cells, dtype=np.float32), CELL, axis=0) / (CELL * CELL)

@@ -1,4 +1,4 @@
-"""What a rendered clip is: classes, difficulty, and the law of motion. ``rendered_draw`` draws it.
+"""The settings of rendered clips: classes, difficulty, and the law of motion. ``rendered_draw`` draws them.
 
 The law. One actor moves along a path: a gently bent curve, monotone in one axis. A class says in which direction the
 actor starts and in how many strokes (1 to 4, of alternating direction, each over the whole path) it fills the clip.
@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 CELL = 4
-"""Side in pixels of the cells in which the truth of motion is given."""
+"""Side in pixels of the cells of the ground truth."""
 
 _AXES = (("right", "left"), ("down", "up"))
 _MOST_STROKES = 4
@@ -54,7 +54,7 @@ PLACES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Difficulty:
-    """How hard a clip is to see through. Lengths are fractions of the frame's side. The defaults are plainest."""
+    """The difficulty of clips. Lengths are fractions of the frame's side. The defaults are the easiest."""
 
     background: float = 0.0
     """0 a flat colour; up to 1/3 a gradient fades in, then soft blotches, from 1/2 fine grain and sharp patches."""
@@ -95,7 +95,7 @@ class Difficulty:
 
     @classmethod
     def at(cls, level: float) -> Difficulty:
-        """All dials together: 0 a bright clean actor on flat background, 1 textured, coloured, faint, noisy, shaken."""
+        """Returns all settings at a level from 0, a bright actor on flat background, to 1, all of them hard."""
         if not 0 <= level <= 1:
             raise ValueError(f"the level of difficulty is {level}; it must lie between 0 and 1")
         return cls(
@@ -115,7 +115,7 @@ class Difficulty:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What all clips of a data set have in common."""
+    """The settings that all clips of a data set share."""
 
     size: int = 64
     """Side of the square frame in pixels, a multiple of 4, 32 or more."""
@@ -148,7 +148,7 @@ class Scene:
         return self.frames == 1
 
     def plain(self) -> dict:
-        """The scene as values that JSON knows."""
+        """Returns the scene as values for JSON."""
         return {**asdict(self), "classes": list(self.classes)}
 
 
@@ -228,7 +228,7 @@ def actor_path(
 
 
 def still_place(place: str, scene: Scene, radius: float, rng: np.random.Generator) -> np.ndarray:
-    """1 × 2 (x, y) pixels: the actor's centre, uniform over one of 3 × 3 equal places, but all of it in the frame."""
+    """Draws 1 × 2 (x, y) pixels: the actor's centre, uniform in one of 3 × 3 equal places, all of it in the frame."""
     row, column = divmod(PLACES.index(place), 3)
     margin = radius + 1
     low = np.maximum(np.array((column, row)) * scene.size / 3, margin)
@@ -237,7 +237,7 @@ def still_place(place: str, scene: Scene, radius: float, rng: np.random.Generato
 
 
 def camera_shake(reach: float, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """T × 2 (x, y) pixels by which the camera displaces the view: smooth, in halves of a pixel, at most ``reach``."""
+    """Draws T × 2 (x, y) pixels by which the camera displaces the view: smooth, in half pixels, at most ``reach``."""
     cycles = rng.uniform(1.5, 6, (1, 3, 2))
     phase = rng.uniform(0, 2 * np.pi, (1, 3, 2))
     weight = rng.dirichlet((1, 1, 1), 2).T
