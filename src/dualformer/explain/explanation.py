@@ -172,7 +172,7 @@ class Explanation:
 
 
 def playback_fps(explanation: Explanation) -> float:
-    """Frames a second at which the clip plays as fast as what was filmed, within 2 to 30."""
+    """Returns the frames a second at which the clip plays as fast as it was filmed, within 2 to 30."""
     times = explanation.clip.times
     steps = np.diff(times) if times is not None else np.zeros(0)
     steps = steps[steps > 0]  # the last frame of a short video repeats

@@ -38,7 +38,7 @@ class _Permuted(nn.Module):
 
 
 class _NetworkFromStage(nn.Module):
-    """The network from one stage on: B C T H W (before that stage) → B classes.
+    """The part of a network from one stage on, which turns B C T H W before that stage into B classes.
 
     It is a copy, so that other threads may use the network meanwhile. The features whose evidence is computed pass
     through ``probe`` as B C T H W.
@@ -75,7 +75,7 @@ class CaptumMissingError(DualFormerError):
 def gradcam(
     model: DualFormer, video: Tensor, target: int, *, stage: int | None = None, gradients: Gradients = "each"
 ) -> Tensor:
-    """Computes the evidence for class ``target`` in a stage (from 0; None: the last one): B 3 T H W → B T' H' W'.
+    """Returns the evidence for class ``target`` in a ``stage`` (from 0; None: the last): B T' H' W' of B 3 T H W.
 
     It is 0 where there is none, and in no unit. The network before the stage runs without gradients, and so needs no
     more memory than for a prediction. Works in float32, whatever autocast says.

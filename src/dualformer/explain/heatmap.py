@@ -31,7 +31,7 @@ _DPI = 100
 
 @cache
 def _colours() -> NDArray[np.float32]:
-    """256 × 3, 0 to 255: the dark end, which would hide the frame, is left out."""
+    """Returns the colours (256, 3), 0 to 255, without the dark end, which would hide the frame."""
     return (255 * colormaps["inferno"](np.linspace(0.12, 1.0, 256))[:, :3]).astype(np.float32)
 
 

@@ -57,7 +57,7 @@ class AuthMiddleware:
             return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         kind, _, token = given.partition(b" ")
-        # Both in every case: how long it takes says nothing of where they differ.
+        # `&` and not `and`, so that the time of the check does not depend on where the two differ.
         return (kind.lower() == b"bearer") & hmac.compare_digest(token.strip(), self._token)
 
 

@@ -63,7 +63,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The number of its process."""
+        """The process id."""
         assert self._process.pid is not None
         return self._process.pid
 
@@ -73,7 +73,7 @@ class Worker:
         return not self._unusable and self._process.is_alive()
 
     def run(self, job: Job, path: str) -> Generator[Message, None, None]:
-        """Yields the replies to a job on a file. Only the time dead waiting for them counts against the limit.
+        """Yields the replies to a job on a file. Only the time spent waiting for them counts against the limit.
 
         Raises ``RequestError`` for a file that is bad, takes too long, or crashes the process.
         """

@@ -1,4 +1,4 @@
-"""Dynamic batching: the views of several requests go through the network together.
+"""Runs the views of several requests through the network together, in dynamic batches.
 
 One thread runs the network: a GPU, or all cores of a CPU, gain nothing from two batches at a time.
 """
@@ -36,7 +36,7 @@ class _Request(NamedTuple):
 
 
 class Batcher:
-    """Collects views of requests into batches for ``predict``: uint8 (V, T, h, w, 3) → probabilities (V, classes).
+    """Collects views uint8 (V, T, h, w, 3) of requests into batches for ``predict``, which returns (V, classes).
 
     The oldest requests go first, up to ``max_views`` views in a batch; the views of one request stay together. A batch
     that is not full waits until its oldest request is ``max_delay`` seconds old.

@@ -101,7 +101,7 @@ UPLOAD = {"requestBody": {"required": True, "content": {"multipart/form-data": _
 
 
 def description(service: Service) -> dict[str, object]:
-    """Returns what ``GET /`` tells: the model, its limits and the paths."""
+    """Returns the JSON of ``GET /``: the model, its limits and the paths."""
     recognizer, limits = service.recognizer, service.limits
     return {
         "service": "dualformer",

@@ -142,7 +142,7 @@ class Service:
         )
 
     async def timeline(self, path: Path) -> Timeline:
-        """Returns what happens when in a file. Raises ``RequestError``."""
+        """Returns the timeline of a file. Raises ``RequestError``."""
         with self.slot():
             return (await asyncio.wrap_future(self._decoders.submit(lambda worker: self._timeline(worker, path))))[0]
 
