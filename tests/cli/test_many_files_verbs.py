@@ -119,6 +119,7 @@ def test_predict_timeline_writes_every_file_and_says_the_same(
         (("--ray",), "--ray goes with --out"),
         (("--timeline", "--retry"), "--retry goes with --out"),
         (("--out", "x.csv", "--actors", "2"), "--actors goes with --ray"),
+        (("--actors", "2"), "--actors goes with --out and a table"),
         (("--timeline", "--hop", "0"), "--hop must be positive"),
         (("--timeline", "--threshold", "2"), "--threshold must be a probability"),
     ],

@@ -14,7 +14,7 @@ from dualformer.bench.end_to_end import EndToEnd, check_file, measure_file
 from dualformer.bench.interleave import percentile, time_interleaved
 from dualformer.bench.machine_info import Machine, describe_machine, keep_threads, matmul_peak
 from dualformer.bench.peak_memory import peak_beyond_weights, peak_on_gpu
-from dualformer.bench.prepared_network import PreparedNetwork, prepare_network
+from dualformer.bench.prepared_network import prepare_network
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
@@ -145,37 +145,29 @@ def measure(
                     held[setting] = peak_on_gpu(prepared)
                 elif prepared.recognizer.device.type == "cpu":
                     held[setting] = peak_beyond_weights(setting, exports.get(setting), keep_freed=keep_freed)
+    figures: list[Figures] = []
+    for setting, prepared in ready.items():
+        cost, p50, found = prepared.cost, median(taken[setting]), peaks.get(products[setting])
+        figures.append(
+            Figures(
+                setting=setting,
+                device=str(prepared.recognizer.device),
+                parameters=cost.parameters,
+                macs=cost.macs,
+                runs=len(taken[setting]),
+                p50=p50,
+                p95=percentile(taken[setting], 95),
+                clips_per_second=setting.batch / p50,
+                memory=held[setting],
+                flops=2 * cost.macs * setting.batch / p50,
+                peak=median(found) if found else None,
+            )
+        )
     return Measurement(
         machine=describe_machine(),
         keeps_freed=keep_freed,
         rounds=done,
-        figures=tuple(
-            _figures(setting, prepared, taken[setting], held[setting], peaks.get(products[setting]))
-            for setting, prepared in ready.items()
-        ),
+        figures=tuple(figures),
         video=str(video) if video else None,
         files=tuple(files),
-    )
-
-
-def _figures(
-    setting: Setting,
-    prepared: PreparedNetwork,
-    taken: Sequence[float],
-    memory: int | None,
-    peaks: Sequence[float] | None,
-) -> Figures:
-    cost, p50 = prepared.cost, median(taken)
-    return Figures(
-        setting=setting,
-        device=str(prepared.recognizer.device),
-        parameters=cost.parameters,
-        macs=cost.macs,
-        runs=len(taken),
-        p50=p50,
-        p95=percentile(taken, 95),
-        clips_per_second=setting.batch / p50,
-        memory=memory,
-        flops=2 * cost.macs * setting.batch / p50,
-        peak=median(peaks) if peaks else None,
     )

@@ -30,17 +30,12 @@ def report_figures(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
     Where videos may have several labels, the intervals of mean average precision besides: they take a while.
     """
-    found = []
-    for evaluation in evaluations:
-        figures = dict(evaluation.figures)
-        if evaluation.targets is not None:
-            figures["mean_average_precision_interval"] = list(
-                mean_precision_interval(
-                    evaluation.probabilities, evaluation.targets, missing=evaluation.missing_targets
-                )
-            )
-        found.append({key: figures[key] for key in _BY_VIEWS if key in figures})
-    key = "mean_average_precision_interval"
+    key, found = "mean_average_precision_interval", []
+    for each in evaluations:
+        figures = dict(each.figures)
+        if each.targets is not None:
+            figures[key] = list(mean_precision_interval(each.probabilities, each.targets, missing=each.missing_targets))
+        found.append({name: figures[name] for name in _BY_VIEWS if name in figures})
     more = {key: found[0][key]} if key in found[0] else {}
     return more | {"by_views": sorted(found, key=_crops_and_clips)}
 
@@ -80,19 +75,14 @@ def _share(share: float | None, count: int) -> list[float] | None:
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
     """Returns ``cells`` (true class, predicted class, number of videos) that are not 0, and ``pairs``: the commonest
     mistakes, with their share of the true class's videos."""
-    matrix = confusion_matrix(evaluation.probabilities, evaluation.labels)
+    matrix, classes = confusion_matrix(evaluation.probabilities, evaluation.labels), evaluation.classes
     cells = [(row, column, int(matrix[row, column])) for row, column in np.argwhere(matrix).tolist()]
     totals = matrix.sum(axis=1)
     wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
     return {
         "cells": [list(cell) for cell in cells],
         "pairs": [
-            {
-                "label": evaluation.classes[row],
-                "predicted": evaluation.classes[column],
-                "count": count,
-                "share": count / int(totals[row]),
-            }
+            {"label": classes[row], "predicted": classes[column], "count": count, "share": count / int(totals[row])}
             for row, column, count in wrong[:_SHOWN_PAIRS]
         ],
     }
