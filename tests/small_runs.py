@@ -1,11 +1,13 @@
-"""A small data set of rendered files, and the settings that train on it in seconds."""
+"""A small data set of rendered files, the settings that train on it in seconds, and a reporter that keeps lines."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.training import loop, run_folder
+from dualformer.training.reporter import Reporter
 from dualformer.training.settings.train_config import TrainConfig
 
 
@@ -47,3 +49,23 @@ def settings(videos: Path, tmp_path: Path) -> TrainConfig:
         workers=0,
         precision="float32",
     )
+
+
+class RecordingReporter(Reporter):
+    """Keeps the lines of a run in place of printing them.
+
+    ``at_end_of`` has something done, once, when an epoch ends: ``{"epoch 2": act}``.
+    """
+
+    def __init__(self, at_end_of: Mapping[str, Callable[[], object]] | None = None) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.at_end_of = dict(at_end_of or {})
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+
+    def progress(self, line: str, *, last: bool = False) -> None:
+        self.lines.append(line)
+        if last and (act := self.at_end_of.pop(line.split("/")[0], None)):
+            act()

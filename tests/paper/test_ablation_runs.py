@@ -14,31 +14,18 @@ from dualformer.paper import ablation_runs
 from dualformer.paper.ablation_runs import RowResult, mean_and_spread, run_rows
 from dualformer.paper.paper_tables import Row, select
 from dualformer.training import loop
-from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
+from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import read_card
+from small_runs import RecordingReporter
 
 ROWS = select(["7"], ["without-peg", "peg"])
 
 
 class Killed(BaseException):
     """What no handler catches."""
-
-
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def log(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        pass
 
 
 @pytest.fixture
@@ -148,7 +135,7 @@ def test_a_run_that_max_steps_stopped_is_not_done_again(recipe: TrainConfig, mon
 
 def test_rows_that_are_the_same_network_are_trained_once(recipe: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = trained(monkeypatch)
-    lines = Lines()
+    lines = RecordingReporter()
     rows = select(["4", "5", "7"], ["lg-lg-lg-lg", "32x2-8-7-7", "32x2-16-7-7"])
     measured = run_rows(rows, recipe, seeds=1, reporter=lines)
     assert folders == [str(Path(recipe.out) / "4" / "lg-lg-lg-lg" / "seed-0")]

@@ -11,25 +11,9 @@ from dualformer.evaluation.evaluate import evaluate
 from dualformer.inference.recognizer import Recognizer
 from dualformer.quickstart import QuickstartConfig
 from dualformer.quickstart.pipeline import CONTROLS, explain_example, quickstart
-from dualformer.training.reporter import Reporter
 from dualformer.training.signals import TrainingInterrupted
 from dualformer.weights.safetensors_file import load_weights
-
-
-class Lines(Reporter):
-    """Keeps what is said; presses Ctrl-C where it hears ``stop_at``."""
-
-    def __init__(self, stop_at: str | None = None) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.stop_at = stop_at
-
-    def log(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        if self.stop_at and line.startswith(self.stop_at):
-            raise TrainingInterrupted
+from small_runs import RecordingReporter
 
 
 def small(out: Path, **changes: object) -> QuickstartConfig:
@@ -40,7 +24,7 @@ def small(out: Path, **changes: object) -> QuickstartConfig:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quickstart") / "out"
-    quickstart(small(out, scratch=True), reporter=Lines())
+    quickstart(small(out, scratch=True), reporter=RecordingReporter())
     return out
 
 
@@ -67,7 +51,7 @@ def test_without_captum_there_is_a_report_without_gradcam(
     done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
-    lines = Lines()
+    lines = RecordingReporter()
     recognizer = Recognizer.load(done / "run" / "best.safetensors", views="1x1")
     file = next((done / "videos" / "test").rglob("*.mp4"))
     assert explain_example(recognizer, file, tmp_path, lines) is None
@@ -81,19 +65,22 @@ def test_no_video_is_in_two_splits(done: Path):
 
 
 def test_an_interrupted_one_goes_on_and_a_finished_one_is_done_anew(tmp_path: Path):
+    def stop() -> None:
+        raise TrainingInterrupted
+
     with pytest.raises(TrainingInterrupted):
-        quickstart(small(tmp_path, epochs=2), reporter=Lines(stop_at="epoch 2/2"))
-    second = Lines()
+        quickstart(small(tmp_path, epochs=2), reporter=RecordingReporter({"epoch 2": stop}))
+    second = RecordingReporter()
     quickstart(small(tmp_path, epochs=2), reporter=second)
     assert any(line.startswith("resumed at step 1 of 2") for line in second.lines), second.lines
-    third = Lines()
+    third = RecordingReporter()
     quickstart(small(tmp_path, epochs=2), reporter=third)
     assert not any(line.startswith("resumed") for line in third.lines)
 
 
 def test_a_folder_with_other_videos_is_left_alone(done: Path):
     with pytest.raises(ValueError, match="holds rendered videos with another"):
-        quickstart(small(done, difficulty=1.0), reporter=Lines())
+        quickstart(small(done, difficulty=1.0), reporter=RecordingReporter())
     assert (done / "report" / "figures.json").is_file() and (done / "run" / "best.safetensors").is_file()
     with pytest.raises(ValueError, match="`epochs` must be at least 1"):
         small(done, epochs=0)

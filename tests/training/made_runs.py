@@ -96,20 +96,6 @@ class Losses(Callback):
         self.path.write_text(json.dumps(self.steps))
 
 
-class RecordingReporter(Reporter):
-    """Keeps the lines of a run in place of printing them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def log(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        self.lines.append(line)
-
-
 def run(
     out: Path,
     *,

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_runs import RecordingReporter
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -28,6 +27,7 @@ from dualformer.training.train import train
 from dualformer.training.training_pictures import CLIPS, draw_clips
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import kinetics
+from small_runs import RecordingReporter
 
 EVERYTHING: dict[str, object] = {
     "colour_jitter": 0.4,

@@ -12,26 +12,13 @@ from dualformer.datasets.manifest import find_videos, read_manifest, write_manif
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.splits import open_splits
 from dualformer.errors import DualFormerError
-from dualformer.training.reporter import Reporter, read_metrics
+from dualformer.training.reporter import read_metrics
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import kinetics
-
-
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def log(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        self.lines += [line] if last else []
+from small_runs import RecordingReporter
 
 
 @pytest.fixture
@@ -47,7 +34,7 @@ def broken(data: Path, *names: str) -> list[Path]:
 
 
 def run(settings: TrainConfig, data: Path, **changes: object) -> tuple[TrainResult, list[str]]:
-    reporter = Lines()
+    reporter = RecordingReporter()
     return train(settings.replace(data=str(data), **changes), reporter=reporter), reporter.lines
 
 

@@ -6,7 +6,6 @@ import made_runs
 import pytest
 import torch
 from lightning_fabric import Fabric
-from made_runs import RecordingReporter
 from safetensors.torch import load_file
 
 from dualformer.datasets.samples import DatasetError
@@ -26,6 +25,7 @@ from dualformer.training.train_step import TrainStep
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.card import Card
 from dualformer.weights.safetensors_file import save_weights
+from small_runs import RecordingReporter
 
 CLASSES = ("left", "right", "up")
 COUNTS = {"left": 6, "right": 3, "up": 1}

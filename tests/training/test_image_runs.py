@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_runs import RecordingReporter
 
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import PLACES, Scene, write_dataset
@@ -13,6 +12,7 @@ from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import load_weights
+from small_runs import RecordingReporter
 
 
 @pytest.fixture(scope="module")

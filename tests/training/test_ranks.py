@@ -9,7 +9,7 @@ from pathlib import Path
 
 import made_runs
 import pytest
-from made_runs import CONFIG, RecordingReporter
+from made_runs import CONFIG
 from safetensors.torch import load_file
 
 from dualformer.training.checkpoint import checkpoints
@@ -18,6 +18,7 @@ from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import load_weights
+from small_runs import RecordingReporter
 
 # Mixed batches, one clip that cannot be read, clipped gradients, an average: 6 batches an epoch, 24 steps.
 EVERYTHING = {"mixup": 0.8, "broken": [5], "ema": 0.9}

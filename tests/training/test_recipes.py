@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
-from dualformer.training.recipes import HEADINGS, Recipe, find_recipe, modern, recipes
+from dualformer.training.recipes import HEADINGS, Recipe, find_recipe, recipes
 from dualformer.training.settings.settings_file import read_settings
 from dualformer.training.settings.train_config import TrainConfig
 
@@ -150,7 +150,7 @@ def test_another_batch_is_told_with_the_remedy() -> None:
 
 
 def test_a_runs_config_is_read_but_for_what_is_its_own(tmp_path: Path) -> None:
-    config = modern(found("ucf101-tiny")).config(data="videos", out="runs/a", start="w", max_steps=3)
+    config = found("ucf101-tiny-modern").config(data="videos", out="runs/a", start="w", max_steps=3)
     config.save(tmp_path / "config.json", decoder="PyAV 9")
     settings = find_recipe(str(tmp_path / "config.json"))
     assert isinstance(settings, dict)

@@ -22,25 +22,10 @@ from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import read_card
+from small_runs import RecordingReporter
 
 ALL = {"batch_size": 4, "epochs": 3, "ema": 0.9, "mixup": 0.8, "accumulate": 2}
 """Three steps an epoch."""
-
-
-class Lines(Reporter):
-    """Keeps what is said, and has something done when an epoch ends."""
-
-    def __init__(self, at_end_of: dict[str, Any] | None = None) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.at_end_of = at_end_of or {}
-
-    def log(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, line: str, *, last: bool = False) -> None:
-        if last and (act := self.at_end_of.pop(line.split("/")[0], None)):
-            act()
 
 
 def run(out: Path, reporter: Reporter | None = None, **changes: Any) -> None:
@@ -112,7 +97,7 @@ def test_a_damaged_checkpoint_is_skipped_and_named(whole: Path, tmp_path: Path):
     run(tmp_path / "run", max_steps=5, save_minutes=1e-9)
     newest, before = checkpoints(tmp_path / "run")
     newest.write_bytes(newest.read_bytes()[:1000])
-    lines = Lines()
+    lines = RecordingReporter()
     run(tmp_path / "run", lines, resume=True)
     said = [line for line in lines.lines if "not a readable checkpoint" in line]
     assert len(said) == 1
@@ -135,7 +120,7 @@ def test_a_run_without_a_checkpoint_begins(settings: TrainConfig, tmp_path: Path
     young = tmp_path / "young"
     young.mkdir()
     shutil.copy(Path(settings.out) / "config.json", young)
-    lines = Lines()
+    lines = RecordingReporter()
     train(TrainConfig(out=str(young), resume=True), reporter=lines)
     assert f"{young} has no checkpoint yet: the run begins" in lines.lines
     assert_same(Path(settings.out), young, "last")
@@ -188,7 +173,7 @@ def test_a_deleted_folder_is_made_anew_and_the_run_goes_on(settings: TrainConfig
     settings = settings.replace(epochs=4, ema=0.9)
     train(settings, reporter=SilentReporter())
     out = tmp_path / "robbed"
-    lines = Lines({"epoch 2": lambda: shutil.rmtree(out)})
+    lines = RecordingReporter({"epoch 2": lambda: shutil.rmtree(out)})
     result = train(settings.replace(out=str(out)), reporter=lines)
     said = [line for line in lines.lines if "was deleted or moved" in line]
     assert said == [

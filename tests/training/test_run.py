@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_runs import RecordingReporter
 from safetensors.torch import load_file
 
 from dualformer.errors import DualFormerError
@@ -22,6 +21,7 @@ from dualformer.training.train import train
 from dualformer.training.training_pictures import CURVES, SCHEDULE
 from dualformer.video.backend import decoder
 from dualformer.weights.safetensors_file import load_weights, read_card, save_weights
+from small_runs import RecordingReporter
 
 
 def run(settings: TrainConfig, **changes: object) -> TrainResult:

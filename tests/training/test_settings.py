@@ -98,7 +98,7 @@ def test_each_setting_is_told_in_one_group() -> None:
     assert set(written) == set(DEFAULTS) and len(written) == 71
 
 
-@pytest.mark.parametrize("module", ["training/recipes.py", "paper/run_experiment.py", "quickstart/pipeline.py"])
+@pytest.mark.parametrize("module", ["paper/run_experiment.py", "quickstart/pipeline.py"])
 def test_no_recipe_restates_a_default(module: str) -> None:
     tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
     told = list(told_values(tree))

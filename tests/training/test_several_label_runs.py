@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_runs import RecordingReporter
 from safetensors.torch import load_file
 
 from dualformer.cli.main import main
@@ -29,6 +28,7 @@ from dualformer.training.validation import ValidationResult
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.safetensors_file import load_weights, read_card
+from small_runs import RecordingReporter
 
 CLASSES = ("dark", "fast", "left", "square")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_runs import RecordingReporter
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -25,6 +24,7 @@ from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.weights.card import Card
 from dualformer.weights.safetensors_file import save_weights
+from small_runs import RecordingReporter
 
 PRE = Preprocessing(frames=4, stride=2, resize=32, crop=32, mean=(100.0, 110.0, 120.0), std=(50.0, 51.0, 52.0))
 CLASSES = ("left", "right", "up", "down", "still", "round")

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: everything that decides its next bits, written atomically, read back exactly.
+"""The checkpoints of a run: everything that decides its next bits, written atomically and read back exactly.
 
 A checkpoint is a file, ``checkpoints/step-0000123.pt``, or a folder of that name to which each process of a sharded run
 has written its shard. Either can be read by any number of processes, sharded or not.

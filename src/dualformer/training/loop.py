@@ -14,7 +14,6 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from dualformer.errors import DualFormerError
-from dualformer.model.network import DualFormer
 from dualformer.training.callbacks import Callback
 from dualformer.training.checkpoint import (
     Progress,
@@ -35,7 +34,7 @@ from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.signals import Stop, TrainingInterrupted
 from dualformer.training.train_step import NonFiniteLossError, TrainStep
 from dualformer.training.training_pictures import CLIPS, SCHEDULE, draw_clips, draw_schedule
-from dualformer.training.validation import ValidationResult, size, validate
+from dualformer.training.validation import size, validate
 from dualformer.weights.card import Card
 
 _DECISIVE = (
@@ -99,7 +98,7 @@ class Loop:
         self.ranks.run_on_first(lambda: self._record.go_back(self.progress.epoch))
 
     def add_callbacks(self, make: Callable[[], Sequence[Callback]]) -> None:
-        """Has the first process make callbacks, which are called from now on."""
+        """Makes callbacks in the first process, which are called from now on."""
         self.ranks.run_on_first(lambda: self._callbacks.extend(make()))
 
     def run(self) -> TrainResult:
@@ -146,13 +145,13 @@ class Loop:
         clips_per_second = 0.0
         for count, batch in enumerate(self._feed.epoch(progress.epoch, after=progress.batch), 1):
             if progress.step == progress.batch == 0:
-                self._show_clips(batch)
+                self._draw_clips(batch)
             metrics = self._run_batch(batch)
             now = time.monotonic()
             progress.seconds += now - tick
             tick = now
             clips_per_second = count * self.schedule.clips_per_batch / (now - started)
-            self._show(clips_per_second)
+            self._show_progress(clips_per_second)
             if metrics is not None:
                 for callback in self._callbacks:
                     callback.on_step(progress.step, {**metrics, "clips_per_second": clips_per_second})
@@ -206,7 +205,14 @@ class Loop:
             **{f"loss_{name}": total / weight for name, total in progress.parts.items()},
         }
         networks = self._stepper.networks()
-        validated = self._validate(networks)
+        validated = validate(
+            networks,
+            self.val_clips,
+            self.raw.preprocessing,
+            self.settings,
+            ranks=self.ranks,
+            autocast=self._stepper.autocast,
+        )
         for name, result in validated.items():
             epoch |= result.figures(name)
         best = max(validated, key=lambda name: validated[name].rank)
@@ -232,19 +238,6 @@ class Loop:
             progress.start_epoch(progress.epoch + 1)
             self.save()
 
-    def _validate(self, networks: Mapping[str, DualFormer]) -> dict[str, ValidationResult]:
-        assert self.settings.batch_size is not None and self.settings.workers is not None
-        return validate(
-            networks,
-            self.val_clips,
-            self.raw.preprocessing,
-            batch_size=self.settings.batch_size,
-            workers=self.settings.workers,
-            ranks=self.ranks,
-            autocast=self._stepper.autocast,
-            multi_label=self.raw.loss.multi_label,
-        )
-
     def _restore_folder(self) -> None:
         """A run whose folder was deleted or moved goes on in a new one."""
         progress = self.progress
@@ -256,11 +249,11 @@ class Loop:
             f"{self.out} was deleted or moved: the run goes on in a new one; what was the best epoch's is in the old"
         )
 
-    def _show_clips(self, batch: Batch) -> None:
+    def _draw_clips(self, batch: Batch) -> None:
         self.ranks.run_on_first(lambda: draw_clips(self.out / CLIPS, batch, self._record.card.labels))
         self.reporter.log(f"clips of the first batch, as the network sees them: {self.out / CLIPS}")
 
-    def _show(self, clips_per_second: float) -> None:
+    def _show_progress(self, clips_per_second: float) -> None:
         progress = self.progress
         left = (self.schedule.steps - progress.step) * self.schedule.clips_per_step / max(1e-9, clips_per_second)
         share = _share(progress.shares(several=self.raw.loss.multi_label), "train")

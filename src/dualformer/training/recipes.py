@@ -108,44 +108,6 @@ def find_recipe(name_or_file: str) -> Recipe | dict[str, Any]:
     )
 
 
-def modern(paper: Recipe) -> Recipe:
-    """The paper's recipe with what has become usual since."""
-    text = {
-        "Data": f"{paper.data}, as in {paper.name}.",
-        "Expected": f"nobody has measured it. The paper's recipe: {paper.expected} (%). Strong augmentation pays in "
-        "long runs: try two or three times the epochs as well.",
-        "Hardware": f"as for {paper.name}.",
-        "Time": f"as for {paper.name}; changing the pixels takes a third more of the loaders' time "
-        "(docs/experiments.md). Not run here.",
-        "Command": f"that of {paper.name}, with {paper.name}{MODERN} in its place",
-    }
-    title = (
-        f"The recipe {paper.name} with RandAugment, erasing, mixup and CutMix, label smoothing, averaged weights, "
-        "layer-wise decay."
-    )
-    return dataclasses.replace(
-        paper,
-        name=paper.name + MODERN,
-        expected="–",
-        settings={
-            **paper.settings,
-            "randaugment": "7x4x0.5",
-            "erasing": 0.25,
-            "mixup": 0.8,
-            "cutmix": 1.0,
-            "label_smoothing": 0.1,
-            "layer_decay": 0.8,
-            # The mean over Tiny's ten depths is 0.45, over the thirteen of Small and Base 0.36: blocks learn at a rate
-            # around the paper's tenth on average, the last ones faster and the first ones more slowly.
-            "backbone_lr": 0.2,
-            "clip_grad": TrainConfig.clip_grad,
-            # For the 110,000 steps of Kinetics, and for the 900 to 3,800 of the small sets.
-            "ema": 0.9999 if paper.settings["epochs"] > 16 else 0.995,
-        },
-        text=_text(title, text),
-    )
-
-
 def _read_recipes() -> Iterator[Recipe]:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     parser.optionxform = lambda optionstr: optionstr  # keeps capitals
@@ -153,12 +115,16 @@ def _read_recipes() -> Iterator[Recipe]:
     for name in parser.sections():
         if name.startswith("group "):
             continue
-        groups = [f"group {group}" for group in parser[name].get("like", "").split()]
-        keys = {key: value for group in (*groups, name) for key, value in parser[group].items()}
-        recipe = _recipe(name, keys)
-        yield recipe
-        if keys.get("modern") == "yes":
-            yield modern(recipe)
+        keys = _lines_of(parser, parser[name].get("like", "")) | dict(parser[name])
+        yield _recipe(name, keys)
+        if groups := keys.get("modern"):
+            own = {"paper": name, "stated": keys["expected"]}
+            yield _recipe(name + MODERN, keys | own | _lines_of(parser, groups))
+
+
+def _lines_of(parser: configparser.ConfigParser, groups: str) -> dict[str, str]:
+    """Returns the lines of several groups, of which later ones replace earlier ones."""
+    return {key: value for group in groups.split() for key, value in parser[f"group {group}"].items()}
 
 
 def _recipe(name: str, keys: Mapping[str, str]) -> Recipe:
@@ -177,7 +143,7 @@ def _recipe(name: str, keys: Mapping[str, str]) -> Recipe:
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     return Recipe(
         name=name,
-        text=_text(fill(keys["title"]), {key: fill(text) for key, text in keys.items() if key[0].isupper()}),
+        text=_text(fill(keys["title"]), {key: fill(text) for key, text in keys.items() if key[0].isupper() and text}),
         data=keys["dataset"],
         expected=keys["expected"],
         views=keys["views"],

@@ -15,6 +15,7 @@ from dualformer.model.network import DualFormer
 from dualformer.scoring.multilabel import THRESHOLD, mean_average_precision, micro_f1
 from dualformer.scoring.view_scores import average_views, to_probabilities
 from dualformer.training.distributed import ProcessGroup
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
@@ -51,19 +52,19 @@ def validate(
     networks: Mapping[str, DualFormer],
     clips: Dataset[dict[str, Tensor]],
     preprocessing: Preprocessing,
+    settings: TrainConfig,
     *,
-    batch_size: int,
-    workers: int,
     ranks: ProcessGroup,
     autocast: Callable[[], AbstractContextManager[object]],
-    multi_label: bool = False,
 ) -> dict[str, ValidationResult]:
     """Validates every network on all ``clips``, which are read once, by one process each.
 
     The loss is that of the mean probabilities of a clip's views. Counts of all processes are added up, so that uneven
-    parts do not matter. ``multi_label``: clips have a ``target``. The networks keep their mode.
+    parts do not matter. With ``multi_label``, clips have a ``target``. The networks keep their mode.
     Errors: ``DualFormerError``, in every process, for clips that cannot be read in any.
     """
+    assert settings.batch_size is not None and settings.workers is not None
+    multi_label = settings.multi_label
     modes = [(module, module.training) for network in networks.values() for module in network.modules()]
     for network in networks.values():
         network.eval()
@@ -71,7 +72,8 @@ def validate(
     totals = {name: _MultiLabelTotals() if multi_label else _SingleLabelTotals(classes) for name in networks}
     failure = None
     try:
-        for batch in Batches(_own_clips(clips, ranks), batch_size=batch_size, num_workers=workers):
+        own = clips if ranks.world_size == 1 else Subset(clips, range(ranks.rank, size(clips), ranks.world_size))
+        for batch in Batches(own, batch_size=settings.batch_size, num_workers=settings.workers):
             views = batch["views"].to(ranks.device)
             inputs = normalize(views.flatten(0, 1), preprocessing)
             for name, network in networks.items():
@@ -138,12 +140,6 @@ class _MultiLabelTotals:
             map=mean_average_precision(scores.numpy(), true),
             f1=micro_f1(scores.numpy() >= THRESHOLD, true),
         )
-
-
-def _own_clips(clips: Dataset[dict[str, Tensor]], ranks: ProcessGroup) -> Dataset[dict[str, Tensor]]:
-    if ranks.world_size == 1:
-        return clips
-    return Subset(clips, range(ranks.rank, size(clips), ranks.world_size))
 
 
 def size(clips: Dataset[dict[str, Tensor]]) -> int:
