@@ -1,8 +1,8 @@
-"""From nothing to a trained and tested recogniser: every room of the house used once, on data that it makes itself.
+"""The quickstart renders videos, trains a network on them and evaluates it, with every part of the package.
 
-Videos of eight motions are rendered as files, which differ in nothing but how things move. A nano network learns them,
-starting from the weights that come with the package; another one learns from scratch, for comparison. Both are tested
-on files that neither saw, and so are two controls that take the motion away: whoever passes those cheats.
+The videos of eight motions differ in nothing but how things move. A nano network learns them, starting from the weights
+that come with the package; another one learns from scratch, for comparison. Both are evaluated on files that neither
+saw, and so are two controls that take the motion away: a network that passes those has not learnt motion.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartConfig:
-    """What is made and how long it is trained on. The defaults take a few minutes on two cores."""
+    """Settings of the quickstart. The defaults take a few minutes on two cores."""
 
     out: str = "quickstart"
     """Folder for videos, training runs and the report."""

@@ -1,4 +1,4 @@
-"""The quickstart, step by step."""
+"""The quickstart: renders videos, trains, evaluates, and writes a report."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ CONTROLS: tuple[Control, ...] = ("one_frame", "shuffled")
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartResult:
-    """Where everything is, and the figures of ``report/figures.json``."""
+    """Paths of the results, and the figures of ``report/figures.json``."""
 
     report: Path
     weights: Path
@@ -43,7 +43,7 @@ class QuickstartResult:
 
 
 def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) -> QuickstartResult:
-    """Runs all of it. A call that was interrupted goes on where it stopped; a finished one is done anew.
+    """Runs all steps. A call that was interrupted goes on where it stopped; a finished one is done anew.
 
     Errors: ``ValueError`` if ``out`` holds something else, ``DualFormerError`` for work that fails.
     """
@@ -149,18 +149,17 @@ def explain_example(recognizer: Recognizer, file: Path, report: Path, reporter: 
 def _report_text(
     config: QuickstartConfig, figures: Mapping[str, Any], evaluation: Evaluation, videos: int, explained: Path | None
 ) -> str:
-    """The report's text, in Markdown."""
-    scratch = figures["from_scratch_top1"]
-    rows = [
-        (f"trained from `{config.start}`", figures["top1"]),
-        *([("trained from random weights, as long", scratch)] if scratch is not None else []),
-        ("control: each clip is its middle frame, repeated", figures["controls"]["one_frame"]),
-        ("control: each clip's frames are shuffled", figures["controls"]["shuffled"]),
-        (f"guessing among {len(evaluation.classes)} classes", figures["chance"]),
-    ]
+    """Returns the report's text, in Markdown."""
+    rows = {
+        f"trained from `{config.start}`": figures["top1"],
+        "trained from random weights, as long": figures["from_scratch_top1"],
+        "control: each clip is its middle frame, repeated": figures["controls"]["one_frame"],
+        "control: each clip's frames are shuffled": figures["controls"]["shuffled"],
+        f"guessing among {len(evaluation.classes)} classes": figures["chance"],
+    }
     shown = f"what speaks for {figures['example']['top'][0][0]}, by Grad-CAM"
     gradcam = f"![{shown}]({explained.name})\n" if explained else ""
-    table = "\n".join(f"| {name} | {value:.1%} |" for name, value in rows)
+    table = "\n".join(f"| {name} | {value:.1%} |" for name, value in rows.items() if value is not None)
     return f"""# Quickstart report
 
 Top-1 accuracy on {videos} rendered videos that no network was trained on.

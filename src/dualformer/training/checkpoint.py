@@ -73,24 +73,11 @@ class Progress:
         """The best epoch's `ValidationResult.rank`."""
         return self.best_top1 if self.best_map is None else self.best_map, -self.best_loss
 
-    def add(
-        self,
-        loss_sum: float,
-        weight: float,
-        correct: float,
-        clips: float,
-        parts: Mapping[str, float],
-        *,
-        found: float = 0.0,
-        named: float = 0.0,
-    ) -> None:
-        """Adds a batch, of all processes."""
-        self.loss_sum += loss_sum
-        self.weight += weight
-        self.correct += correct
-        self.found += found
-        self.named += named
-        self.clips += round(clips)
+    def add(self, sums: Mapping[str, float], parts: Mapping[str, float]) -> None:
+        """Adds a batch, of all processes. ``sums``: fields of this by name; ``parts``: of the loss."""
+        for name, value in sums.items():
+            setattr(self, name, getattr(self, name) + value)
+        self.clips = round(self.clips)
         for name, value in parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value
         self.batch += 1
@@ -285,7 +272,7 @@ def _fill(tensor: Tensor, saved: Tensor) -> None:
 
 
 def _save_shards(path: Path, tensors: dict[str, Tensor], content: dict[str, Any], ranks: ProcessGroup) -> None:
-    """Has each process write its shard into a folder that takes its name when all are done."""
+    """Writes each process's shard into a folder that takes its name when all are done."""
     temporary = path.with_name(f".{path.name}.tmp")
 
     def begin() -> None:

@@ -9,10 +9,8 @@ from dualformer.training.distributed import full_tensor, local_tensor
 
 
 def decay_at(step: int, decay: float) -> float:
-    """How much of the average stays after ``step``, from 0: ``min(decay, (1 + step) / (10 + step))``.
-
-    The first weights, which have learnt nothing, are soon forgotten that way.
-    """
+    """Returns the part of the average that stays after ``step``, from 0: ``min(decay, (1 + step) / (10 + step))``, so
+    that the first weights, which have learnt nothing, are soon forgotten."""
     return min(decay, (1 + step) / (10 + step))
 
 
@@ -28,7 +26,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """After optimizer ``step``, from 0."""
+        """Moves the average towards the weights after optimizer ``step``, from 0."""
         share = 1 - decay_at(step, self.decay)
         for name, tensor in model.state_dict().items():
             average, now = local_tensor(self.tensors[name]), local_tensor(tensor)
@@ -39,7 +37,7 @@ class Average:
 
 
 def assembled(config: Config, tensors: dict[str, Tensor]) -> DualFormer:
-    """A network in eval mode with ``tensors`` for weights, not copied where they are whole. All processes call it."""
+    """Returns a network in eval mode with ``tensors``, not copied where they are whole. All processes call it."""
     with torch.device("meta"):
         model = DualFormer(config, seed=0)
     model.load_state_dict({name: full_tensor(tensor) for name, tensor in tensors.items()}, assign=True)

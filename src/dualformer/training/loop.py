@@ -86,15 +86,8 @@ class Loop:
 
     def resume(self) -> None:
         """Goes back to the newest checkpoint in ``out``, and forgets what was logged after it."""
-        self.progress = load_checkpoint(
-            self.out,
-            self._stepper.state,
-            self.fingerprint,
-            ranks=self.ranks,
-            seed=self.settings.seed,
-            log=self.reporter.log,
-        )
-
+        state, seed, log = self._stepper.state, self.settings.seed, self.reporter.log
+        self.progress = load_checkpoint(self.out, state, self.fingerprint, ranks=self.ranks, seed=seed, log=log)
         self.ranks.run_on_first(lambda: self._record.go_back(self.progress.epoch))
 
     def add_callbacks(self, make: Callable[[], Sequence[Callback]]) -> None:
@@ -135,7 +128,7 @@ class Loop:
         remove_unfinished(self.out)
         remove_checkpoints(self.out)
         self._bad_files.forget()
-        self._record.begin()
+        self._record.write()
         draw_schedule(self.out / SCHEDULE, self.schedule.steps, self.schedule.warmup, self._stepper.peak_rates)
 
     def _run_epoch(self) -> None:
@@ -187,7 +180,7 @@ class Loop:
         return bool(save)
 
     def _end_epoch(self, clips_per_second: float) -> None:
-        progress, started = self.progress, time.monotonic()
+        settings, progress, started = self.settings, self.progress, time.monotonic()
         complete = progress.batch == self.schedule.batches
         if not complete:  # `max_steps`: what follows is to look at; the run itself goes on from here
             self.save()
@@ -205,14 +198,8 @@ class Loop:
             **{f"loss_{name}": total / weight for name, total in progress.parts.items()},
         }
         networks = self._stepper.networks()
-        validated = validate(
-            networks,
-            self.val_clips,
-            self.raw.preprocessing,
-            self.settings,
-            ranks=self.ranks,
-            autocast=self._stepper.autocast,
-        )
+        pre, autocast = self.raw.preprocessing, self._stepper.autocast
+        validated = validate(networks, self.val_clips, pre, settings, ranks=self.ranks, autocast=autocast)
         for name, result in validated.items():
             epoch |= result.figures(name)
         best = max(validated, key=lambda name: validated[name].rank)
@@ -244,7 +231,7 @@ class Loop:
         if not self.ranks.all_reduce(self.ranks.is_first and self._record.is_gone())[0]:
             return
         progress.forget_best()
-        self.ranks.run_on_first(self._record.write_again)
+        self.ranks.run_on_first(self._record.write)
         self.reporter.log(
             f"{self.out} was deleted or moved: the run goes on in a new one; what was the best epoch's is in the old"
         )

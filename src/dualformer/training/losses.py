@@ -154,7 +154,12 @@ def read_class_weights(path: str | Path, classes: tuple[str, ...]) -> dict[str, 
             raise DatasetError(f"{place}: {name!r} is none of the {len(classes)} classes: write it as they are")
         if name in found:
             raise DatasetError(f"{place}: class {name!r} is there twice: keep one line")
-        found[name] = _number(weight, place)
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            found[name] = math.nan
+        if not 0 < found[name] < math.inf:
+            raise DatasetError(f"{place}: a weight is a number more than 0, not {weight!r}")
     if missing := [name for name in classes if name not in found]:
         raise DatasetError(f"{path}: no weight for class {first_few(map(repr, missing))}: add a line (1 is usual)")
     return {name: found[name] for name in classes}
@@ -165,18 +170,8 @@ def format_class_weights(weights: Mapping[str, float]) -> str:
     return csv_text(_HEADER, ((name, repr(weight)) for name, weight in weights.items()))
 
 
-def _number(text: str, place: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not 0 < weight < math.inf:
-        raise DatasetError(f"{place}: a weight is a number more than 0, not {text!r}")
-    return weight
-
-
 def _in_words(weights: Mapping[str, float]) -> str:
     if len(weights) <= _MOST_NAMED:
         return ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items())
-    low, high = min(weights, key=lambda name: weights[name]), max(weights, key=lambda name: weights[name])
+    low, high = (choose(weights, key=lambda name: weights[name]) for choose in (min, max))
     return f"from {weights[low]:.3g} ({low!r}) to {weights[high]:.3g} ({high!r})"

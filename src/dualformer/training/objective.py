@@ -109,9 +109,8 @@ class MotionObjective(ClipObjective):
         motion = self.extra(features.permute(0, 2, 3, 4, 1)).float()
         target = motion_targets(batch["moving"], batch["velocity"], features.shape[2:], self.QUARTERS)
         motion_loss = F.mse_loss(motion, target) / target.var().clamp_min(1e-6)
-        return ObjectiveOutput(
-            clip_loss + self.weight * motion_loss, logits, {"clip": clip_loss, "motion": motion_loss}
-        )
+        parts = {"clip": clip_loss, "motion": motion_loss}
+        return ObjectiveOutput(clip_loss + self.weight * motion_loss, logits, parts)
 
 
 class DistillationObjective(ClipObjective):

@@ -103,10 +103,8 @@ def _epochs(config: TrainConfig, videos: int, *, from_weights: bool) -> tuple[in
     if config.overfit:
         return _OVERFIT_EPOCHS, "to memorise"
     if config.data == RENDERED:
-        return (
-            RENDERED_EPOCHS,
-            "no clip is seen twice; 20 epochs of 3,200 clips made the weights that come with the package",
-        )
+        why = "no clip is seen twice; 20 epochs of 3,200 clips made the weights that come with the package"
+        return RENDERED_EPOCHS, why
     clips, fewest, most = _FROM_WEIGHTS if from_weights else _FROM_RANDOM
     of_an_epoch = max(1, videos * config.repeats)
     epochs = min(most, max(fewest, math.ceil(clips / of_an_epoch)))

@@ -73,10 +73,10 @@ class Record:
         self._epochs: list[dict[str, Any]] = []
         self._drawn = -math.inf
 
-    def begin(self) -> None:
+    def write(self) -> None:
+        """Writes the run's settings, and the metrics so far."""
         self._describe()
-        self._epochs = []
-        write_metrics(self.out, [])
+        write_metrics(self.out, self._epochs)
 
     def go_back(self, epoch: int) -> None:
         """Forgets what was logged after ``epoch``, and removes what was left half-written."""
@@ -87,10 +87,6 @@ class Record:
     def is_gone(self) -> bool:
         """Returns whether somebody has deleted or moved the folder."""
         return not (self.out / CHECKPOINTS).is_dir()
-
-    def write_again(self) -> None:
-        self._describe()
-        write_metrics(self.out, self._epochs)
 
     def add(
         self,

@@ -102,20 +102,20 @@ class TrainStep:
             weight = float(len(step.logits)) if step.weight is None else float(step.weight)
             self._fabric.backward(step.loss * (weight / (schedule.clips_per_step // schedule.world)))
         loss = float(step.loss.detach())
-        right, found, named = _count_right(step.logits, batch, multi_label=self._raw.loss.multi_label)
-        parts = [float(part.detach()) * weight for part in step.parts.values()]
-        loss_sum, weights, right, found, named, clips, *parts = self._ranks.all_reduce(
-            loss * weight, weight, right, found, named, len(step.logits), *parts
-        )
+        sums = {"loss_sum": loss * weight, "weight": weight, "clips": len(step.logits)}
+        sums |= _count_right(step.logits, batch, multi_label=self._raw.loss.multi_label)
+        parts = {name: float(part.detach()) * weight for name, part in step.parts.items()}
+        totals = self._ranks.all_reduce(*sums.values(), *parts.values())
+        sums = dict(zip(sums, totals, strict=False))
+        parts = dict(zip(parts, totals[len(sums) :], strict=True))
         videos = _unusual_clips(step.logits, batch.get("index"))
-        if not math.isfinite(loss_sum):
+        if not math.isfinite(sums["loss_sum"]):
             error = self._nonfinite_error("loss", loss, progress, progress.batch, videos, batch)
             self._ranks.raise_if_any(None if math.isfinite(loss) else error)
         accumulated.videos += videos
-        accumulated.loss_sum += loss_sum
-        accumulated.weight += weights
-        of_parts = dict(zip(step.parts, parts, strict=True))
-        progress.add(loss_sum, weights, right, clips, of_parts, found=found, named=named)
+        accumulated.loss_sum += sums["loss_sum"]
+        accumulated.weight += sums["weight"]
+        progress.add(sums, parts)
         return self._step(progress) if closes_step else None
 
     def networks(self) -> dict[str, DualFormer]:
@@ -165,14 +165,14 @@ class TrainStep:
         )
 
 
-def _count_right(logits: Tensor, batch: Batch, *, multi_label: bool) -> tuple[float, float, float]:
-    """Returns the clips whose likeliest class is right; twice the labels found; the labels named plus the true ones."""
+def _count_right(logits: Tensor, batch: Batch, *, multi_label: bool) -> dict[str, float]:
+    """Returns ``correct``, and where clips may have several labels ``found`` and ``named``, of `Progress`."""
     best = logits.detach().argmax(dim=1)
     if not multi_label:
-        return float((best == batch["label"]).sum()), 0.0, 0.0
+        return {"correct": float((best == batch["label"]).sum())}
     true, said = batch["target"] >= 0.5, logits.detach() >= 0
-    right = true.gather(1, best[:, None]).sum()
-    return float(right), float(2 * (true & said).sum()), float(true.sum() + said.sum())
+    found, named = float(2 * (true & said).sum()), float(true.sum() + said.sum())
+    return {"correct": float(true.gather(1, best[:, None]).sum()), "found": found, "named": named}
 
 
 def _unusual_clips(logits: Tensor, indices: Tensor | None) -> list[int]:
