@@ -22,12 +22,12 @@ from dualformer.training import loop as loop_room
 from dualformer.training import run_folder
 from dualformer.training.callbacks import Callback
 from dualformer.training.distributed import Processes, is_first, open_fabric
-from dualformer.training.feed import RunClips
 from dualformer.training.loop import Loop
 from dualformer.training.objective import ClipObjective
 from dualformer.training.reporter import Reporter, SilentReporter
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.sources import RunClips
 from dualformer.video.container import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.card import Card

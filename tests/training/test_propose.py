@@ -30,8 +30,7 @@ def told(
     config = TrainConfig(**{"data": "videos", **settings})
     source = Source(
         classes=tuple(counts),
-        train=unread,
-        val=unread,
+        clips=unread,
         size=videos,
         val_size=val,
         description="",

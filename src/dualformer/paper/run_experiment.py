@@ -42,12 +42,11 @@ from dualformer.paper.relation_clips import RelationClips, RelationCurriculum, R
 from dualformer.training.build import augmentation_fingerprint
 from dualformer.training.callbacks import Callback
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.feed import RunClips
 from dualformer.training.loop import Loop
 from dualformer.training.reporter import Reporter, SilentReporter, clock
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.signals import TrainingInterrupted
-from dualformer.training.sources import FreshClips, OneView
+from dualformer.training.sources import FreshClips, OneView, RunClips
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.video.transforms import normalize

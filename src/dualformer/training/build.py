@@ -1,7 +1,7 @@
 """Builds network, objective, clips and loop of a run that was prepared, for training and for dry runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from dualformer.model.compiling import compile_network
 from dualformer.model.network import DualFormer
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.distributed import ProcessGroup
-from dualformer.training.feed import RunClips
 from dualformer.training.loop import Loop
 from dualformer.training.objective import ClipObjective, make_objective
 from dualformer.training.precision import choose_precision
@@ -22,6 +21,7 @@ from dualformer.training.reporter import Reporter
 from dualformer.training.run_folder import settings_writer
 from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.sources import RunClips
 from dualformer.training.train_step import nonfinite_tensor
 from dualformer.video.augmentation import Augmentation
 from dualformer.weights.card import Card
@@ -66,13 +66,8 @@ def build_parts(
     objective.place(fabric.device)
     for line in objective.lines:
         log(line)
-    clips = RunClips(
-        train=objective.wrap_clips(source.train(prepared.preprocessing, prepared.augmentation, prepared.mirrored)),
-        val=source.val(prepared.preprocessing),
-        size=source.size,
-        order=source.order,
-        name=source.name,
-    )
+    clips = source.clips(prepared.preprocessing, prepared.augmentation, prepared.mirrored)
+    clips = replace(clips, train=objective.wrap_clips(clips.train))
     return settings, objective, clips
 
 

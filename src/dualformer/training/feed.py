@@ -1,13 +1,7 @@
 """The batches of an epoch: clips in order, mixed, on the device, without files that cannot be read."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import Batches, EpochSampler
 from dualformer.datasets.manifest import Verdict, read_manifest, write_manifest
@@ -18,6 +12,7 @@ from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
 from dualformer.training.reporter import Reporter
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.sources import RunClips
 from dualformer.video.backend import decoder
 from dualformer.video.container import VideoError
 
@@ -25,24 +20,8 @@ BAD_FILES = "bad_files.csv"
 """The bad videos that a run met, as a manifest of ``dualformer check``."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunClips:
-    """The clips that a run is trained and validated on."""
-
-    train: Dataset[dict[str, Any]]
-    """Indexed by (epoch, number), as `TrainingClips` is."""
-    val: Dataset[dict[str, Any]]
-    """Indexed by number: ``views`` and ``label``."""
-    size: int
-    """Clips of an epoch, but for repeats."""
-    order: Callable[[int], NDArray[np.int64]] | None = None
-    """The order of an epoch's clips, as `EpochSampler` takes it."""
-    name: Callable[[int], str] | None = None
-    """The video that the ``index`` of a training clip stands for."""
-
-
 class Feed:
-    """Batches for each process: of every batch of all processes it has every world-th clip.
+    """Makes the batches of each process: every world-th clip of every batch of all processes.
 
     A clip that any process cannot read is reported to all of them by ``on_bad``. The sizes go together (`Schedule.of`).
     """

@@ -25,13 +25,14 @@ from dualformer.training.checkpoint import (
     seed_random,
 )
 from dualformer.training.distributed import ProcessGroup
-from dualformer.training.feed import BadFiles, Feed, RunClips
+from dualformer.training.feed import BadFiles, Feed
 from dualformer.training.objective import Batch, ClipObjective
 from dualformer.training.optimizer import Schedule
 from dualformer.training.reporter import Reporter, clock
 from dualformer.training.run_folder import Record, TrainResult
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.signals import Stop, TrainingInterrupted
+from dualformer.training.sources import RunClips
 from dualformer.training.train_step import NonFiniteLossError, TrainStep
 from dualformer.training.training_pictures import CLIPS, SCHEDULE, draw_clips, draw_schedule
 from dualformer.training.validation import size, validate

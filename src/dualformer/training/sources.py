@@ -28,14 +28,28 @@ Clips = Dataset[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunClips:
+    """The clips that a run is trained and validated on."""
+
+    train: Clips
+    """Indexed by (epoch, number): ``clip`` T H W 3 uint8 and ``label``."""
+    val: Clips
+    """Indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
+    size: int
+    """Clips of an epoch, but for repeats."""
+    order: Callable[[int], NDArray[np.int64]] | None = None
+    """The order of an epoch's clips, as `EpochSampler` takes it."""
+    name: Callable[[int], str] | None = None
+    """The video that the ``index`` of a training clip stands for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Classes, and data sets of clips of them."""
 
     classes: tuple[str, ...]
-    train: Callable[[Preprocessing, Augmentation, tuple[int, ...] | None], Clips]
-    """Makes the data set, indexed by (epoch, number): ``clip`` T H W 3 uint8 and ``label``."""
-    val: Callable[[Preprocessing], Clips]
-    """Makes the data set, indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
+    clips: Callable[[Preprocessing, Augmentation, tuple[int, ...] | None], RunClips]
+    """Makes the data sets; the last argument are the labels of mirrored clips, as `TrainingClips` takes them."""
     size: int
     """Clips of an epoch; of files, how many there are."""
     val_size: int
@@ -49,10 +63,6 @@ class Source:
     """Of files: which are trained and validated on. Shards keep that themselves."""
     shuffle: Literal["samples", "shards"] | None = None
     """How an epoch goes through shards."""
-    order: Callable[[int], NDArray[np.int64]] | None = None
-    """The order of an epoch's clips, where it is not any."""
-    name: Callable[[int], str] | None = None
-    """Of files: returns the video that the ``index`` of a training clip stands for."""
     has_truth: bool = False
     """Clips bring the renderer's ``moving`` and ``velocity`` along."""
 
@@ -81,14 +91,16 @@ def file_source(config: TrainConfig) -> Source:
         same = f"the same {len(chosen)} {chosen.kind} to train and validate on"
         splits = Splits(train=chosen, val=chosen, description=same, overlapping=True)
 
-    def train(pre: Preprocessing, augmentation: Augmentation, mirrored: tuple[int, ...] | None) -> Clips:
-        return TrainingClips(
-            splits.train,
-            pre,
-            seed=config.seed,
-            augmentation=augmentation,
-            mirrored=mirrored,
-            cache_bytes=int(config.cache_gb * 1e9),
+    def clips(pre: Preprocessing, augmentation: Augmentation, mirrored: tuple[int, ...] | None) -> RunClips:
+        cache = int(config.cache_gb * 1e9)
+        return RunClips(
+            train=TrainingClips(
+                splits.train, pre, seed=config.seed, augmentation=augmentation, mirrored=mirrored, cache_bytes=cache
+            ),
+            val=ViewClips(splits.val, pre),
+            size=len(splits.train),
+            order=ShardOrder.of(splits.train, config.seed) if shuffle == "shards" else None,
+            name=lambda index: str(splits.train.samples[index].path),
         )
 
     counts = list(splits.train.counts().values())
@@ -96,8 +108,7 @@ def file_source(config: TrainConfig) -> Source:
     left_out = f"; {len(bad)} bad files of {config.manifest} left out" if bad else ""
     return Source(
         classes=splits.train.classes,
-        train=train,
-        val=lambda pre: ViewClips(splits.val, pre),
+        clips=clips,
         size=len(splits.train),
         val_size=len(splits.val),
         counts=splits.train.counts(),
@@ -108,8 +119,6 @@ def file_source(config: TrainConfig) -> Source:
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
         splits=None if shuffle else splits,
         shuffle=shuffle,
-        order=ShardOrder.of(splits.train, config.seed) if shuffle == "shards" else None,
-        name=lambda index: str(splits.train.samples[index].path),
     )
 
 
@@ -143,7 +152,7 @@ def rendered_source(config: TrainConfig) -> Source:
     length, epochs = config.rendered_clips, config.epochs or RENDERED_EPOCHS
     classes, things = (PLACES, "pictures") if config.frames == 1 else (ALL, "videos")
 
-    def train(pre: Preprocessing, augmentation: Augmentation, _: tuple[int, ...] | None) -> Clips:
+    def clips(pre: Preprocessing, augmentation: Augmentation, _: tuple[int, ...] | None) -> RunClips:
         if augmentation.flip:
             raise ValueError("`data=rendered` has classes named right and left: give `flip=off`")
         mixes = config.mixup or config.cutmix or config.repeats > 1
@@ -152,22 +161,21 @@ def rendered_source(config: TrainConfig) -> Source:
                 "`data=rendered` never shows a clip twice and knows what moves where in it: of the options that change "
                 "clips and batches it takes `label_smoothing` only"
             )
-        difficulty = Curriculum(epochs * length, seed=config.seed)
-        clips = RenderedClips(_scene(pre), epochs * length, seed=config.seed, frames=pre.frames, difficulty=difficulty)
-        return FreshClips(clips, length)
 
-    def val(pre: Preprocessing) -> Clips:
+        def render(count: int, seed: int, hardest: Callable[[float], float]) -> Clips:
+            difficulty = Curriculum(count, seed=seed, hardest=hardest)
+            return RenderedClips(_scene(pre), count, seed=seed, frames=pre.frames, difficulty=difficulty)
+
         # Another seed than any training clip's: theirs is the run's, and never negative.
-        count, seed = _VALIDATION_CLIPS, _VALIDATION_SEED
-        difficulty = Curriculum(count, seed=seed, hardest=lambda _: 1.0)
-        return OneView(RenderedClips(_scene(pre), count, seed=seed, frames=pre.frames, difficulty=difficulty), count)
+        val = render(_VALIDATION_CLIPS, _VALIDATION_SEED, lambda _: 1.0)
+        train = render(epochs * length, config.seed, lambda part: min(1.0, 0.1 + 1.8 * part))
+        return RunClips(train=FreshClips(train, length), val=OneView(val, _VALIDATION_CLIPS), size=length)
 
     if config.seed == _VALIDATION_SEED:
         raise ValueError(f"`seed={_VALIDATION_SEED}` is the validation clips' own; choose another")
     return Source(
         classes=classes,
-        train=train,
-        val=val,
+        clips=clips,
         size=length,
         val_size=_VALIDATION_CLIPS,
         description=f"rendered {things}: {len(classes)} classes, {length} new clips an epoch, from plain to hard",
@@ -184,11 +192,11 @@ _VALIDATION_CLIPS = 320
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Difficulty of clip ``i`` of ``length``: anything from plain up to a bound that rises to 1 over the first half."""
+    """Difficulty of clip ``i`` of ``length``: anything from plain up to ``hardest(i / length)``."""
 
     length: int
     seed: int
-    hardest: Callable[[float], float] = lambda part: min(1.0, 0.1 + 1.8 * part)
+    hardest: Callable[[float], float]
 
     def __call__(self, i: int) -> Difficulty:
         draw = torch.rand((), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + i)).item()

@@ -36,7 +36,7 @@ from dualformer.weights.locate import resolve_weights
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenScores:
-    """What `write_scores` has written. ``found`` of the ``videos`` were there already; ``bad`` do not decode."""
+    """The result of `write_scores`. ``found`` of the ``videos`` were there already; ``bad`` do not decode."""
 
     videos: int
     found: int
@@ -83,7 +83,9 @@ def write_scores(
             decoder=decoder(),
         ),
     )
-    todo, found = _missing(out, videos)
+    every = videos_by_key(videos)
+    todo = [sample for sample in every.values() if not score_file(out, sample).is_file()]
+    found = len(every) - len(todo)
     begun, done, clips, written = time.monotonic(), 0, 0, 0
     bad: list[DualFormerError] = []
     parts: dict[int, list[dict[str, Tensor]]] = {}
@@ -202,10 +204,3 @@ def _open_folder(out: Path, card: ScoresCard) -> None:
             f"{out} holds scores with another {' and another '.join(differing)} (those of {there.teacher}): choose "
             "another folder"
         )
-
-
-def _missing(out: Path, videos: VideoList) -> tuple[list[Sample], int]:
-    """Returns each video that has no scores yet once, and how many have."""
-    every = videos_by_key(videos)
-    todo = [sample for sample in every.values() if not score_file(out, sample).is_file()]
-    return todo, len(every) - len(todo)
