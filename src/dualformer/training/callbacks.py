@@ -1,18 +1,12 @@
 """Callbacks of a run: observers of its steps and epochs, for TensorBoard and for pictures of confusions."""
 
-from __future__ import annotations
-
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from dualformer.errors import DualFormerError
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
 
 EVENTS = "tensorboard"
 """The folder of the event files in that of the run."""
@@ -45,13 +39,13 @@ class TensorBoardCallback(Callback):
 
     def __init__(self, out: Path) -> None:
         try:
-            importlib.import_module("torch.utils.tensorboard")
+            from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:  # torch brings the module, which imports what may be absent
             raise DualFormerError(
                 f"`tensorboard=True`: TensorBoard cannot be imported ({error}); pip install 'dualformer[log]'"
             ) from error
         self.folder = out / EVENTS
-        self._opened: SummaryWriter | None = None
+        self._make_writer, self._opened = SummaryWriter, list[SummaryWriter]()
 
     def on_step(self, step: int, values: Mapping[str, float]) -> None:
         writer = self._writer(step)
@@ -71,15 +65,13 @@ class TensorBoardCallback(Callback):
         writer.flush()
 
     def close(self) -> None:
-        if self._opened:
-            self._opened.close()
+        for writer in self._opened:
+            writer.close()
 
-    def _writer(self, step: int) -> SummaryWriter:
-        if self._opened is None:
-            from torch.utils.tensorboard.writer import SummaryWriter
-
-            self._opened = SummaryWriter(str(self.folder), purge_step=step)
-        return self._opened
+    def _writer(self, step: int) -> Any:
+        if not self._opened:
+            self._opened.append(self._make_writer(str(self.folder), purge_step=step))
+        return self._opened[0]
 
 
 class ConfusionCallback(Callback):

@@ -1,4 +1,4 @@
-"""`dry_run`: what a run would do and how long it would take, without doing it. Nothing is written."""
+"""Plans a run without doing it: what it would do, and how long it would take. Nothing is written."""
 
 import itertools
 import time
@@ -24,7 +24,7 @@ SECONDS = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Parameters that learn alike."""
+    """A parameter group of the optimizer."""
 
     name: str
     lr: float
@@ -44,7 +44,7 @@ class Timing:
     step: float
     """Forward and backward pass and the optimizer's step."""
     judge: float
-    """Forward pass of as many validation clips."""
+    """Validation of as many clips: the forward pass."""
     clips: int
     """Clips of the batch that was computed. Fewer than the run's, where those would have taken too long."""
     memory: int | None
@@ -67,7 +67,7 @@ class Plan:
     settings: TrainConfig
     """With nothing left open."""
     lines: tuple[str, ...]
-    """What the run would say of itself as it begins."""
+    """Lines that the run would log as it begins."""
     counts: Mapping[str, int] | None
     """Videos of each class to train on; None of rendered ones."""
     videos: int
@@ -85,11 +85,11 @@ class Plan:
     groups: tuple[Group, ...]
     timing: Timing
     seconds: float
-    """What the run would take on such devices as this one."""
+    """Estimated time of the run, on such devices as this one."""
 
 
 def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
-    """What `train` would do with ``config``, and how long it would take, measured with a few batches on one device.
+    """Returns what `train` would do with ``config``, and how long it would take, measured with a few batches.
 
     Errors: as `train`, and ``ValueError`` for a run that is resumed.
     """
@@ -147,7 +147,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
 def time_reading(
     batches: Iterable[Batch], *, workers: int, seconds: float, most: int = 64
 ) -> tuple[Batch, float, float]:
-    """A batch, the seconds until it was there, and those for each once all workers are busy.
+    """Returns a batch, the seconds until it was there, and those for each once all workers are busy.
 
     It stops after about ``seconds``.
     """
@@ -206,12 +206,7 @@ def _time_computing(
 
 
 def _seconds(device: torch.device, work: Callable[[], None]) -> float:
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
-
+    wait = getattr(torch, device.type).synchronize
     wait()
     started = time.perf_counter()
     work()

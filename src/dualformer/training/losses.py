@@ -1,4 +1,4 @@
-"""Losses of a training step, on clips and on tokens, and what each class counts for in them."""
+"""Losses of a training step, on clips and on tokens, and the weights of classes in them."""
 
 import math
 from collections.abc import Mapping

@@ -28,7 +28,7 @@ class Schedule:
 
     @classmethod
     def of(cls, settings: TrainConfig, videos: int, *, world: int) -> Schedule:
-        """The schedule of a run on so many training ``videos``.
+        """Returns the schedule of a run on so many training ``videos``.
 
         Errors: ``ValueError`` for a batch size, repeats and accumulation that do not go together.
         """
@@ -91,12 +91,12 @@ class Schedule:
         return f"{self.lr:g} ({how[self.settings.scale_lr]})"
 
     def factor(self, step: int) -> float:
-        """The factor on the peak rates at ``step``, from 0."""
+        """Returns the factor on the peak rates at ``step``, from 0."""
         return schedule(step, steps=self.steps, warmup=self.warmup)
 
 
 def schedule(step: int, *, steps: int, warmup: int) -> float:
-    """Factor on the peak rate at ``step``, from 0: linear for ``warmup`` steps, then a cosine to 0 at ``steps``."""
+    """Returns the factor on the peak rate at ``step``: linear for ``warmup`` steps, then a cosine to 0 at ``steps``."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
@@ -105,7 +105,7 @@ def schedule(step: int, *, steps: int, warmup: int) -> float:
 def parameter_groups(
     model: DualFormer, settings: OptimizerSettings, *, lr: float, extra: nn.Module | None = None
 ) -> list[dict[str, Any]]:
-    """Groups for AdamW: classifier at ``lr``, backbone at ``lr × backbone_lr``; norms, biases and PEG do not decay.
+    """Returns AdamW's groups: classifier at ``lr``, backbone at ``lr × backbone_lr``; norms, biases and PEG do not decay.
 
     With ``layer_decay`` below 1 every block learns that much slower than the one after it (`DualFormer.layer_numbers`);
     the last block and the final norm learn at the backbone's whole rate. ``extra`` is a module beside the model that
@@ -143,7 +143,7 @@ def parameter_groups(
 
 
 def freeze(model: DualFormer, settings: NetworkSettings) -> list[nn.Module]:
-    """Takes the gradients from the parts that stay as they are, and returns these parts."""
+    """Freezes parts of the network, which get no gradients, and returns them."""
     frozen = (
         [model.stages, model.norm] if settings.freeze == "backbone" else list(model.stages[: settings.freeze_stages])
     )
@@ -153,7 +153,7 @@ def freeze(model: DualFormer, settings: NetworkSettings) -> list[nn.Module]:
 
 
 def keep_frozen(parts: list[nn.Module]) -> None:
-    """To be called whenever the network is put into training mode: BatchNorm keeps its statistics, and nothing is
-    dropped from features that do not learn to do without it."""
+    """Puts frozen parts back into eval mode, after ``train()``: BatchNorm keeps its statistics, and nothing is dropped
+    from features that do not learn to do without it."""
     for part in parts:
         part.eval()

@@ -1,4 +1,4 @@
-"""Which number format to compute in, chosen by measurement, with the reason in words."""
+"""Chooses float32 or bfloat16 for a device by measurement, with the reason in words."""
 
 import time
 from typing import Literal, NamedTuple
@@ -14,7 +14,7 @@ class Precision(NamedTuple):
 
 
 def choose_precision(wanted: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Precision:
-    """``wanted``, or what is faster on ``device``. On a CPU the question is settled by timing a matrix product."""
+    """Returns ``wanted``, or for ``auto`` what is faster on ``device``: on a CPU by timing a matrix product."""
     if wanted != "auto":
         return Precision(wanted, "as asked")
     if device.type == "cuda":
@@ -30,7 +30,7 @@ def choose_precision(wanted: Literal["auto", "float32", "bfloat16"], device: tor
 
 
 def _seconds(dtype: torch.dtype) -> float:
-    """Fastest of a few matrix products."""
+    """Returns the seconds of the fastest of a few matrix products."""
     a = torch.full((1024, 512), 0.5, dtype=dtype)
     b = torch.full((512, 512), 0.5, dtype=dtype)
     times = []

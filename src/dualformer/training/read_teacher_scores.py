@@ -1,4 +1,4 @@
-"""Reads a teacher's scores of every token from disk, and makes from them the targets for the tokens of training clips.
+"""Reads a teacher's scores of every token from disk, and makes targets for the tokens of training clips from them.
 
 A folder holds ``scores.json``, which names the teacher and its settings, and a file for every video: the highest scores
 of each token (float16) with their classes, the seconds that the tokens lie at, and where in the frame. The frames were
@@ -36,7 +36,7 @@ _POINTS = 8  # at which a token that is larger than those on disk looks
 
 @dataclass(frozen=True, kw_only=True)
 class ScoresCard:
-    """What a folder of scores was made with. ``digest``: of the teacher's file."""
+    """The settings that a folder of scores was made with. ``digest``: of the teacher's file."""
 
     teacher: str
     digest: str
@@ -133,7 +133,7 @@ class ScoreFolder:
 
 
 class TokenGrid:
-    """Where the tokens of the last stage lie in a clip (frames, height, width)."""
+    """Places of the tokens of the last stage in a clip (frames, height, width)."""
 
     def __init__(self, config: Config, clip: Size3) -> None:
         self.size = config.map_sizes(clip)[-1]
@@ -146,7 +146,7 @@ class TokenGrid:
         self._clip = clip
 
     def in_time(self, times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centre and length of each token in seconds, from those of the clip's frames."""
+        """Returns centre and length of each token in seconds, from those of the clip's frames."""
         starts, ends = self._spans[0]
         apart = (times[-1] - times[0]) / max(1, len(times) - 1)
         centres = np.array([times[start:end].mean() for start, end in zip(starts, ends, strict=True)])
@@ -155,7 +155,7 @@ class TokenGrid:
     def along(
         self, axis: int, start: float, length: float, *, flip: bool = False
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The same along height (1) or width (2) for a clip that was cut from ``start`` on, all as parts of a frame."""
+        """Returns the same along height (1) or width (2) for a clip cut from ``start`` on, as parts of a frame."""
         starts, ends = self._spans[axis]
         centres = (starts + ends) / (2 * self._clip[axis])
         return start + length * (1 - centres if flip else centres), length * (ends - starts) / self._clip[axis]

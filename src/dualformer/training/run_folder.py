@@ -45,7 +45,7 @@ AVERAGE = "ema.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """How a run ended."""
+    """The result of a run."""
 
     out: Path
     weights: Path

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, not as an end in the middle of something."""
+"""Turns Ctrl-C and SIGTERM into a request to stop after the current step."""
 
 import signal
 import time
@@ -12,10 +12,10 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """Whether somebody asked for a stop, and how. A second Ctrl-C stops at once.
+    """A request to stop by a signal. A second Ctrl-C stops at once.
 
     ``patient``: a launcher passes on the signals that its processes get from the terminal as well, so that a second one
-    within seconds is the same wish.
+    within seconds is the same request.
     """
 
     PATIENCE = 5.0

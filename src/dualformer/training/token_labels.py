@@ -1,4 +1,4 @@
-"""Labels for tokens (Jiang et al., 2021; section 4.1): what a teacher's scores become before a student learns them."""
+"""Token labelling (Jiang et al., 2021; section 4.1): makes labels of a student's tokens from a teacher's scores."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from dualformer.training.settings.teacher_settings import Rest
 
 
 def top_distribution(scores: Tensor, k: int, *, rest: Rest = "none") -> Tensor:
-    """Scores (logits) … C → a distribution … C over the ``k`` highest, in the proportions of their softmax.
+    """Returns for scores (logits) … C a distribution … C over the ``k`` highest, in the proportions of their softmax.
 
     With ``rest="zero"`` the others' scores become 0 before the softmax, as in the authors' code: next to scores around
     0, each of the many others then has about as much as one of the ``k``.
@@ -19,7 +19,7 @@ def top_distribution(scores: Tensor, k: int, *, rest: Rest = "none") -> Tensor:
 
 
 def spread(values: Tensor, classes: Tensor, count: int, *, rest: Rest = "none") -> Tensor:
-    """The highest scores … k and their classes → the distribution … ``count`` that `top_distribution` makes of them.
+    """Returns for the highest scores … k and their classes the distribution … ``count`` of `top_distribution`.
 
     Class -1 is none of the ``count`` and gets nothing; a token that has no other is all zeros.
     """
@@ -33,7 +33,7 @@ def spread(values: Tensor, classes: Tensor, count: int, *, rest: Rest = "none") 
 
 
 def fit_map(scores: Tensor, size: Size3) -> Tensor:
-    """A teacher's token map B t h w C → B T H W C for a student with a map of ``size``.
+    """Returns a teacher's token map B t h w C as B T H W C for a student with a map of ``size``.
 
     Where the teacher has more tokens along an axis, those that fall into the student's are averaged (neighbouring
     frames, not every second one); where it has fewer, it is interpolated between their centres.

@@ -1,4 +1,4 @@
-"""`train`: a run from its settings, on one device or several."""
+"""Trains a network by the settings of a run, on one device or several."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
 
 
 def _run(loop: Loop, classes: tuple[str, ...]) -> TrainResult:
-    """Resumes the run if there is a checkpoint, says how long it is, and trains."""
+    """Resumes the run if there is a checkpoint, logs how long it is, and trains."""
     settings, out, schedule, log = loop.settings, loop.out, loop.schedule, loop.reporter.log
     if goes_on(settings):
         loop.resume()
@@ -83,7 +83,7 @@ def _callbacks(settings: TrainConfig, classes: tuple[str, ...]) -> list[Callback
 
 
 def _lost_another(error: RuntimeError, fabric: Fabric) -> bool:
-    """Whether this is how PyTorch says that another process has ended."""
+    """Returns whether PyTorch reports with this error that another process has ended."""
     said = str(error).lower()
     return fabric.world_size > 1 and (
         isinstance(error, dist.DistError) or "gloo" in said or "closed by peer" in said or "reset by peer" in said

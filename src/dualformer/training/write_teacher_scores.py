@@ -70,19 +70,17 @@ def write_scores(
         raise ValueError(f"topk and at_once must be 1 or more, workers 0 or more: not {topk}, {at_once}, {workers}")
     check_single_label(card, teacher)
     match_classes(card.labels, card.config.num_classes, videos.classes, teacher)
-    out = Path(out)
-    _open_folder(
-        out,
-        ScoresCard(
-            teacher=teacher,
-            digest=file_digest(resolve_weights(teacher)),
-            classes=card.labels,
-            count=card.config.num_classes,
-            topk=min(topk, card.config.num_classes),
-            preprocessing=card.preprocessing.to_dict(),
-            decoder=decoder(),
-        ),
+    out, count = Path(out), card.config.num_classes
+    scores_card = ScoresCard(
+        teacher=teacher,
+        digest=file_digest(resolve_weights(teacher)),
+        classes=card.labels,
+        count=count,
+        topk=min(topk, count),
+        preprocessing=card.preprocessing.to_dict(),
+        decoder=decoder(),
     )
+    _open_folder(out, scores_card)
     every = videos_by_key(videos)
     todo = [sample for sample in every.values() if not score_file(out, sample).is_file()]
     found = len(every) - len(todo)
