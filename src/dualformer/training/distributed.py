@@ -28,7 +28,7 @@ from torch.distributed.tensor import DTensor
 
 from dualformer.errors import DualFormerError
 from dualformer.model.network import SubBlock
-from dualformer.training.settings.hardware_settings import HardwareSettings
+from dualformer.training.settings.run_settings import HardwareSettings
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh

@@ -105,7 +105,7 @@ def schedule(step: int, *, steps: int, warmup: int) -> float:
 def parameter_groups(
     model: DualFormer, settings: OptimizerSettings, *, lr: float, extra: nn.Module | None = None
 ) -> list[dict[str, Any]]:
-    """Returns AdamW's groups: classifier at ``lr``, backbone at ``lr × backbone_lr``; norms, biases and PEG do not decay.
+    """Returns AdamW's groups: classifier at ``lr``, backbone at ``lr × backbone_lr``; norms, biases, PEG do not decay.
 
     With ``layer_decay`` below 1 every block learns that much slower than the one after it (`DualFormer.layer_numbers`);
     the last block and the final norm learn at the backbone's whole rate. ``extra`` is a module beside the model that

@@ -12,12 +12,11 @@ from typing import Any
 from dualformer.files import write_json
 from dualformer.training.settings.augmentation_settings import AugmentationSettings
 from dualformer.training.settings.data_settings import DataSettings
-from dualformer.training.settings.hardware_settings import HardwareSettings
 from dualformer.training.settings.loss_settings import LossSettings
 from dualformer.training.settings.mixing_settings import MixingSettings
 from dualformer.training.settings.network_settings import NetworkSettings
 from dualformer.training.settings.optimizer_settings import OptimizerSettings
-from dualformer.training.settings.output_settings import OutputSettings
+from dualformer.training.settings.run_settings import HardwareSettings, OutputSettings
 from dualformer.training.settings.teacher_settings import TeacherSettings
 
 
