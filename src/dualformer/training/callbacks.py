@@ -1,5 +1,6 @@
 """Callbacks of a run: observers of its steps and epochs, for TensorBoard and for pictures of confusions."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,13 @@ class TensorBoardCallback(Callback):
 
     def __init__(self, out: Path) -> None:
         try:
-            from torch.utils.tensorboard.writer import SummaryWriter
+            self._make_writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
         except ImportError as error:  # torch brings the module, which imports what may be absent
             raise DualFormerError(
                 f"`tensorboard=True`: TensorBoard cannot be imported ({error}); pip install 'dualformer[log]'"
             ) from error
         self.folder = out / EVENTS
-        self._make_writer, self._opened = SummaryWriter, list[SummaryWriter]()
+        self._opened: list[Any] = []
 
     def on_step(self, step: int, values: Mapping[str, float]) -> None:
         writer = self._writer(step)
