@@ -22,15 +22,15 @@ def _surface(
 ) -> np.ndarray:
     """… × 3, 0 to 1: a random picture at places given in its samples."""
     base = colour(rng, 0.8 * colourful, 0.15, 0.85).astype(np.float32)
+    contrast, tint = strength * rng.uniform(0.04, 0.26), colourful * rng.uniform(0.3, 1)
+    picture = pictures()[rng.integers(len(pictures()))]
     if not strength:
         return np.broadcast_to(base, (*np.broadcast_shapes(across.shape, along.shape), 3))
-    picture = pictures()[rng.integers(len(pictures()))]
-    row = along.astype(np.int32) & (PICTURE - 1)
-    column = across.astype(np.int32) & (PICTURE - 1)
-    found = picture[row * PICTURE + column]
-    grey = found.mean(-1, keepdims=True)
-    contrast = strength * rng.uniform(0.04, 0.26)
-    return base + np.float32(contrast) * (grey + np.float32(colourful * rng.uniform(0.3, 1)) * (found - grey))
+    place = along.astype(np.int32) & (PICTURE - 1)
+    place *= PICTURE
+    place += across.astype(np.int32) & (PICTURE - 1)
+    mix = contrast * np.array(((1, 1, 1), (tint, 0, 0), (0, tint, 0), (0, 0, tint)), dtype=np.float32)
+    return (picture[place.reshape(-1)] @ mix + base).reshape(*place.shape, 3)
 
 
 def backdrop(
@@ -51,33 +51,50 @@ def backdrop(
     turn = rng.normal(0, 0.05) if rng.random() < 0.7 else rng.uniform(-math.pi, math.pi)
     offset = rng.uniform(0, PICTURE, 2)
     cos, sin = math.cos(turn) * scale, math.sin(turn) * scale
-    wall = _surface(cos * x - sin * y + offset[0] + 4 * PICTURE, sin * x + cos * y + offset[1] + 4 * PICTURE, level, colourful, rng)
-    if not level:
-        return np.ascontiguousarray(wall), density
     horizon = camera.horizon
     base = horizon + (size - horizon) * rng.uniform(0.05, 0.4) if horizon < size else horizon
-    # A floor in perspective: metres to the side and away from the camera.
-    below = np.maximum(at - horizon, 2.0)
+    if not level:
+        return np.ascontiguousarray(_surface(x, y, 0.0, colourful, rng)), density
+    low = int(np.searchsorted(at, base + 1)) if horizon < size else side
+    high = int(np.searchsorted(at, base - 1)) if horizon < size else side
+    picture = np.empty((side, side, 3), dtype=np.float32)
+    shift = 40 * PICTURE
+    upper = y[:low]
+    picture[:low] = _surface(
+        cos * x - sin * upper + (offset[0] + shift), sin * x + cos * upper + (offset[1] + shift), level, colourful, rng
+    )
+    if high < side:
+        floor = _floor(camera, x, at[high:], level=level, colourful=colourful, dark=floor_dark, rng=rng)
+        edge = np.clip((at[high:low] - base) / 1.5 + 0.5, 0, 1)[:, None, None].astype(np.float32)
+        picture[high:low] += edge * (floor[: low - high] - picture[high:low])
+        picture[low:] = floor[low - high :]
+    if level > 0.3 and rng.random() < 0.5:  # light falls from one side
+        slope = rng.uniform(-0.35, 0.35, 2).astype(np.float32)
+        picture *= (1 + slope[0] * (x / size - 0.5) + slope[1] * (y / size - 0.5))[..., None]
+    return picture, density
+
+
+def _floor(
+    camera: Camera, x: np.ndarray, rows: np.ndarray, *, level: float, colourful: float, dark: float,
+    rng: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
+    """rows × D × 3: a floor in perspective, at columns ``x`` (1 × D) and rows of the picture, pixels."""
     height = max(float(camera.place[1]), 0.2)
-    away = np.minimum(camera.focal * height / below, 30.0)
+    away = np.minimum(camera.focal * height / np.maximum(rows - camera.horizon, 2.0), 30.0).astype(np.float32)
     grain = float(np.exp(rng.uniform(math.log(15), math.log(90))))
     heading = rng.uniform(0, 2 * math.pi)
-    sideways = (x - camera.centre[0]) * (away / camera.focal)[:, None]
+    sideways = (x - np.float32(camera.centre[0])) * (away / np.float32(camera.focal))[:, None]
     cos, sin = grain * math.cos(heading), grain * math.sin(heading)
-    far = away[:, None]
-    shift = 40 * PICTURE
+    far, shift = away[:, None], 40 * PICTURE
     floor = _surface(cos * sideways - sin * far + shift, sin * sideways + cos * far + shift, level, colourful, rng)
     # Fine grain far away would only flicker.
     clear = np.clip(3.0 / (grain * away / camera.focal), 0, 1)[:, None, None].astype(np.float32)
-    mean = floor.mean((0, 1))
-    floor = mean + clear * (floor - mean)
-    fade = 1 - floor_dark * np.clip((away - 2) / 12, 0, 1)[:, None, None]
-    edge = np.clip((at - base) / 1.5 + 0.5, 0, 1)[:, None, None].astype(np.float32)
-    picture = wall + edge * (floor * fade.astype(np.float32) - wall)
-    if level > 0.3 and rng.random() < 0.5:  # light falls from one side
-        slope = rng.uniform(-0.35, 0.35, 2)
-        picture = picture * (1 + slope[0] * (x / size - 0.5) + slope[1] * (y / size - 0.5)).astype(np.float32)[..., None]
-    return picture, density
+    mean = floor[::7, ::7].mean((0, 1))
+    fade = (1 - dark * np.clip((away - 2) / 12, 0, 1)).astype(np.float32)[:, None, None]
+    floor -= mean
+    floor *= clear * fade
+    floor += mean * fade
+    return floor
 
 
 def filmed(picture: np.ndarray, density: float, camera: Camera, frames: int) -> np.ndarray:

@@ -85,11 +85,17 @@ def to_and_fro(frames: int, rng: np.random.Generator, slowest: float = 1.5) -> n
     return (weight * np.sin(2 * np.pi * cycles * time + phase)).sum(1)
 
 
-def draw_azimuth(around: float, rng: np.random.Generator) -> float:
-    """Radians, 0 is +z: from before or from the side, or in a share ``around`` of all draws from anywhere."""
+def draw_azimuth(around: float, partner: bool, rng: np.random.Generator) -> float:
+    """Radians, 0 is +z: from before or from the side, or in a share ``around`` of all draws from anywhere.
+
+    Two people are seen from the side in most clips, so that both are seen."""
     free = rng.uniform(0, 2 * np.pi)
-    near_side = rng.choice((0, np.pi / 2, -np.pi / 2)) + rng.normal(0, 0.25)
-    return float(free if rng.random() < around else near_side)
+    side = rng.choice((-1, 1)) * np.pi / 2 + rng.normal(0, 0.25)
+    before = rng.normal(0, 0.25)
+    draws = rng.random(2)
+    if partner:
+        return float(free if draws[0] < 0.4 * around else side)
+    return float(free if draws[0] < around else side if draws[1] < 0.67 else before)
 
 
 def draw_camera(
@@ -112,7 +118,7 @@ def draw_camera(
     low, high = points.min(0), points.max(0)
     target = (low + high) / 2
     lifted = math.radians(rng.uniform(-8, 8) if rng.random() > around else rng.choice((rng.uniform(-12, 25), rng.uniform(15, 55))))
-    distance = max(1.6, float(np.exp(rng.uniform(math.log(2.2), math.log(2.2 + 5 * max(around, 0.4))))))
+    distance = float(np.exp(rng.uniform(math.log(2.6), math.log(2.6 + 5 * max(around, 0.4)))))
     direction = np.array((
         math.sin(azimuth) * math.cos(lifted), math.sin(lifted), math.cos(azimuth) * math.cos(lifted)
     ))  # fmt: skip

@@ -159,6 +159,7 @@ def _hits(flat: _Flat, size: int) -> _Hits:
     along = (flat.way / square[:, None]).astype(f32)
     way, radius = flat.way.astype(f32), flat.radius.astype(f32)
     half = (flat.soft / 2).astype(f32)
+    sharp, strength, depths = (1 / flat.soft).astype(f32), flat.strength.astype(f32), flat.depth.astype(f32)
     # A cone is nearer in its middle than at its edge.
     bulge = (flat.bulge / np.maximum(flat.radius.mean(1), 0.5)).astype(f32)
     for which, height, width, left, top in _rectangles(flat, size):
@@ -184,9 +185,9 @@ def _hits(flat: _Flat, size: int) -> _Hits:
         one = which[row]
         down, right = np.divmod(place, width)
         at = (flat.frame[one] * size + top[row] + down) * size + left[row] + right
-        cover = np.minimum(margin / flat.soft.astype(f32)[one] + 0.5, 1) * flat.strength.astype(f32)[one]
-        depth = flat.depth.astype(f32)
-        deep = depth[one, 0] + t * (depth[one, 1] - depth[one, 0]) - margin * bulge[one]
+        cover = np.minimum(margin * sharp[one] + 0.5, 1) * strength[one]
+        near = depths[one, 0]
+        deep = near + t * (depths[one, 1] - near) - margin * bulge[one]
         found.append(_Hits(at, one, cover, deep))
     if not found:
         empty = np.zeros(0, dtype=np.int64)
@@ -242,7 +243,7 @@ def _shade(
     lit = f32(light.ambient) + f32(1.15 * (1 - light.ambient)) * lit
 
     material = pieces.materials[cone, (t >= pieces.split.astype(f32)[cone]).astype(np.int64)]
-    head = pieces.hair.any((1, 2))[cone]
+    head = pieces.hair.any(2).any(1)[cone]
     if head.any():
         place = np.flatnonzero(head)
         frame = flat.frame[which[place]]
@@ -253,9 +254,11 @@ def _shade(
     scales = palette.scale.astype(f32)
     u = (t * long / scale * scales[material, 0] * PATTERN).astype(np.int64) % PATTERN
     v = ((side + 1.5) * scales[material, 1] * PATTERN).astype(np.int64) % PATTERN
-    share = patterns()[palette.pattern[material], u, v][:, None]
+    share = patterns().reshape(-1)[(palette.pattern[material] * PATTERN + u) * PATTERN + v]
     first = palette.first.astype(f32)
-    colour = first[material] + share * (palette.second.astype(f32) - first)[material]
+    colour = (palette.second.astype(f32) - first)[material]
+    colour *= share[:, None]
+    colour += first[material]
     colour *= lit[:, None]
     velocity = flat.velocity.astype(f32)
     moved = velocity[0, which]

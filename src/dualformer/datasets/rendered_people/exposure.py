@@ -57,7 +57,7 @@ def compress(frames: np.ndarray, coarseness: float) -> np.ndarray:
     pixels = frames.astype(np.float32)
     light = pixels @ np.array((0.299, 0.587, 0.114), dtype=np.float32)
     rest = pixels - light[..., None]
-    small = rest.reshape(count, height // 2, 2, width // 2, 2, 3).mean((2, 4))
+    small = (rest[:, ::2, ::2] + rest[:, 1::2, ::2] + rest[:, ::2, 1::2] + rest[:, 1::2, 1::2]) / 4
     waves = _cosines()
     blocks = light.reshape(count, height // 8, 8, width // 8, 8).transpose(0, 1, 3, 2, 4)
     found = waves @ blocks @ waves.T
@@ -68,4 +68,6 @@ def compress(frames: np.ndarray, coarseness: float) -> np.ndarray:
     light = blocks.transpose(0, 1, 3, 2, 4).reshape(count, height, width)
     coarse = 2 * coarseness
     rest = (np.rint(small / coarse) * coarse).repeat(2, axis=1).repeat(2, axis=2)
-    return np.clip(light[..., None] + rest + 0.5, 0, 255).astype(np.uint8)
+    rest += light[..., None]
+    rest += 0.5
+    return np.clip(rest, 0, 255, out=rest).astype(np.uint8)

@@ -105,7 +105,7 @@ def render_people(scene: PeopleScene, label: int, seed: int | Sequence[int]) -> 
     order = look.spawn(1)[0]
     partner = bool(look.random() < dial.partner)
     bystanders = min(int(look.integers(dial.bystanders + 1)), MOST_PEOPLE - 1 - partner)
-    azimuth = draw_azimuth(dial.around, look)
+    azimuth = draw_azimuth(dial.around, partner, look)
     performance = perform(
         ORDERS.index(scene.classes[label]), scene.frames, bystanders=bystanders, partner=partner,
         away=azimuth + math.pi, variety=dial.variety, sway=dial.sway, look=look, order=order,
@@ -210,14 +210,16 @@ def _painted(frames: np.ndarray, layer: Layer) -> np.ndarray:
 
 def _filmed_badly(frames: np.ndarray, dial: PeopleDifficulty, rng: np.random.Generator) -> np.ndarray:
     """Blur, brightness, flicker, noise and blocks, T × H × W × 3, uint8. All draws are made whatever the dials."""
-    draws = rng.random(5)
-    brightness = math.exp(rng.uniform(math.log(0.05), math.log(0.6)))
+    draws = rng.random(4)
+    brightness = math.exp(rng.uniform(math.log(0.05), math.log(0.35)))
     coarseness = math.exp(rng.uniform(math.log(3), math.log(18)))
     flicker = 1 + dial.flicker * rng.standard_normal(len(frames))
     tint = 1 + 0.12 * dial.colour * rng.uniform(-1, 1, 3)
     if draws[0] < dial.soft:
         frames = soften(frames)
-    gain = brightness if draws[1] < dial.dark else 1 - 0.25 * dial.flicker * draws[2]
+    gain = 1.0
+    if draws[1] < dial.dark:  # of the mean level, whatever it was
+        gain = min(1.0, brightness * 255 / max(float(frames[:, ::4, ::4].mean()), 1.0))
     gamma = math.exp((draws[3] - 0.5) * min(1.0, 10 * dial.flicker))
     if gain != 1 or dial.flicker or dial.colour:
         if not frames.flags.writeable:
@@ -227,7 +229,7 @@ def _filmed_badly(frames: np.ndarray, dial: PeopleDifficulty, rng: np.random.Gen
             for channel in range(3):
                 frame[..., channel] = table[channel][frame[..., channel]]
     if dial.noise:
-        frames = add_noise(frames, dial.noise * draws[4], rng)
+        frames = add_noise(frames, dial.noise * draws[2], rng)
     if rng.random() < dial.compression:
         frames = compress(frames, coarseness * min(1.0, 0.3 + gain))
     return frames

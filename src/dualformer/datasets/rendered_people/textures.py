@@ -123,7 +123,8 @@ def _blurred(picture: np.ndarray, radius: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def pictures() -> np.ndarray:
-    """pictures × PICTURE² × 3, float32, tileable, mean 0 and standard deviation 1 over each."""
+    """pictures × PICTURE² × 4, float32, tileable: brightness, and what the three colours have more than that; together
+    of mean 0 and standard deviation 1 in each picture."""
     rng = np.random.default_rng(_SEED + 1)
     found = []
     for number in range(48):
@@ -132,5 +133,7 @@ def pictures() -> np.ndarray:
         if number % 3:
             picture = _blurred(picture, rng.uniform(0.5, 6))
         picture = picture - picture.mean((0, 1))
-        found.append((picture / picture.std()).reshape(-1, 3).astype(np.float32))
-    return np.clip(np.stack(found), -2.5, 2.5)
+        picture = np.clip(picture / picture.std(), -2.5, 2.5).reshape(-1, 3)
+        grey = picture.mean(1, keepdims=True)
+        found.append(np.concatenate((grey, picture - grey), axis=1).astype(np.float32))
+    return np.stack(found)
