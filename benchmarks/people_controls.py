@@ -72,7 +72,7 @@ def accuracies(rows: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Of ridge regression (the best of three strengths) and of nearest neighbours, in five folds."""
     rows = (rows - rows.mean(0)) / (rows.std(0) + 1e-3)
     fold = np.arange(len(labels)) % FOLDS
-    hits = {name: 0 for name in (0.1, 1.0, 10.0, "nearest")}
+    hits = dict.fromkeys((0.1, 1.0, 10.0, "nearest"), 0)
     for k in range(FOLDS):
         seen, asked = rows[fold != k], rows[fold == k]
         for name in hits:
@@ -102,7 +102,9 @@ def main() -> None:
         rows.append(features(item["clip"].numpy(), rng))
     chance = 1 / len(scene.classes)
     spread = 1.96 * np.sqrt(chance * (1 - chance) / options.clips)
-    print(f"{options.clips} clips at {options.level:g}, {len(scene.classes)} classes, chance {chance:.1%} ± {spread:.1%}")
+    print(
+        f"{options.clips} clips at {options.level:g}, {len(scene.classes)} classes, chance {chance:.1%} ± {spread:.1%}"
+    )
     for name in rows[0]:
         linear, near = accuracies(np.stack([row[name] for row in rows]), np.array(labels))
         print(f"{name:32} ridge {linear:6.1%}  nearest {near:6.1%}  {max(linear, near) / chance:.2f} x chance")

@@ -36,7 +36,8 @@ def _surface(
 def backdrop(
     camera: Camera, *, level: float, colourful: float, floor_dark: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """Returns a still picture, D × D × 3, float32, 0 to 1, and its samples per pixel; its middle is that of the camera's.
+    """Returns a still picture, D × D × 3, float32, 0 to 1, and its samples per pixel; the middles of it and of the
+    camera's picture are the same.
 
     ``level`` 0 is a flat colour; the higher, the stronger the pictures on wall and floor. ``floor_dark`` darkens the
     floor towards the wall.

@@ -117,7 +117,8 @@ def draw_camera(
     """
     low, high = points.min(0), points.max(0)
     target = (low + high) / 2
-    lifted = math.radians(rng.uniform(-8, 8) if rng.random() > around else rng.choice((rng.uniform(-12, 25), rng.uniform(15, 55))))
+    high = rng.choice((rng.uniform(-12, 25), rng.uniform(15, 55)))
+    lifted = math.radians(rng.uniform(-8, 8) if rng.random() > around else high)
     distance = float(np.exp(rng.uniform(math.log(2.6), math.log(2.6 + 5 * max(around, 0.4)))))
     direction = np.array((
         math.sin(azimuth) * math.cos(lifted), math.sin(lifted), math.cos(azimuth) * math.cos(lifted)

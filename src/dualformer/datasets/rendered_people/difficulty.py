@@ -79,7 +79,7 @@ class PeopleDifficulty:
             largest=0.95 + 0.15 * level,
             shake=0.05 * level,
             sway=level,
-            blur=level,
+            blur=0.5 * level,
             shadow=0.6 * level,
             dark=0.35 * level,
             noise=8.0 * level,

@@ -13,15 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dualformer.datasets.rendered_people.camera import Camera
+from dualformer.datasets.rendered_people.bodies import Palette
+from dualformer.datasets.rendered_people.camera import NEAREST, Camera
 from dualformer.datasets.rendered_people.textures import PATTERN, patterns
 
 _SIDES = np.array([6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512, 1024])
 """Sides of rectangles in pixels; others are drawn in the next larger one."""
 _NEAR, _DEPTHS = 0.1, 1 << 24
 _SOLID = 1 << 60
-_TOO_NEAR = 0.5
-"""Metres: what would fill the picture is left out."""
 
 
 class Pieces(NamedTuple):
@@ -41,15 +40,6 @@ class Pieces(NamedTuple):
     """C, from 1."""
     hair: np.ndarray
     """C × T × 3: where hair grows from, as the camera sees it; zero where none does."""
-
-
-class Palette(NamedTuple):
-    """Materials as arrays, one row each."""
-
-    first: np.ndarray
-    second: np.ndarray
-    pattern: np.ndarray
-    scale: np.ndarray
 
 
 class Light(NamedTuple):
@@ -121,7 +111,18 @@ def _flatten(pieces: Pieces, camera: Camera, shutter: float) -> _Flat:
     soft = np.sqrt(1 + blur**2)
     strength = np.minimum(1.0, 2 * (radius.max(1) + 0.5) / np.maximum(soft, 1e-6))
     frame = np.tile(np.arange(frames), cones)
-    return _Flat(frame, start, way, radius, depth, velocity, soft, strength, np.repeat(np.arange(cones), frames), np.repeat(pieces.radii.mean(1), frames))
+    return _Flat(
+        frame,
+        start,
+        way,
+        radius,
+        depth,
+        velocity,
+        soft,
+        strength,
+        np.repeat(np.arange(cones), frames),
+        np.repeat(pieces.radii.mean(1), frames),
+    )
 
 
 class _Hits(NamedTuple):
@@ -138,7 +139,8 @@ def _rectangles(flat: _Flat, size: int) -> list[tuple[np.ndarray, int, int, np.n
     high = np.ceil(np.maximum(flat.start, flat.start + flat.way) + pad[:, None]).astype(np.int64)
     low, high = np.maximum(low, 0), np.minimum(high, size)
     sides = high - low
-    seen = np.flatnonzero((sides > 0).all(1) & (flat.depth.min(1) > _TOO_NEAR))
+    seen = np.flatnonzero((sides > 0).all(1) & (flat.depth.min(1) > 1.1 * NEAREST) & (flat.radius.max(1) < size / 3))
+    # The others would fill the picture.
     classes = np.searchsorted(_SIDES, sides[seen])
     code = classes[:, 0] * len(_SIDES) + classes[:, 1]
     found = []

@@ -9,7 +9,8 @@ import numpy as np
 
 
 def tones(gain: float, gamma: float, tint: np.ndarray) -> np.ndarray:
-    """3 × 256, uint8: what becomes of each level of each colour. ``gain`` 1 keeps brightness, ``tint`` (3) is near 1."""
+    """3 × 256, uint8: what becomes of each level of each colour. ``gain`` 1 keeps brightness, ``tint`` (3)
+    is near 1."""
     level = (np.arange(256) / 255) ** gamma
     return np.clip(level * gain * tint[:, None] * 255 + 0.5, 0, 255).astype(np.uint8)
 

@@ -41,7 +41,9 @@ class Motions:
             missing = [name for name in ("pos", "start", "length", "label", "fps") if name not in data]
             if missing or data["pos"].shape[1:] != (len(JOINTS), 3):
                 what = f"lacks {missing[0]}" if missing else f"has positions of shape {data['pos'].shape}"
-                raise ValueError(f"{path} {what}; `motions` needs pos (frames × {len(JOINTS)} × 3), start, length, label, fps")
+                raise ValueError(
+                    f"{path} {what}; `motions` needs pos (frames × {len(JOINTS)} × 3), start, length, label, fps"
+                )
             self._positions = data["pos"].astype(np.float32)
             self._start, self._length, self._fps = data["start"], data["length"], float(data["fps"])
             labels = [str(label) for label in data["label"]]
@@ -83,7 +85,9 @@ class Motions:
             other = shown[:, joint] - shown[:, parent]
             other = other / np.maximum(np.linalg.norm(other, axis=1, keepdims=True), 1e-6) * size
             way = own + strength * (other - own)
-            joints[:, joint] = joints[:, parent] + way / np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-6) * size
+            joints[:, joint] = (
+                joints[:, parent] + way / np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-6) * size
+            )
 
 
 @lru_cache(maxsize=2)

@@ -71,8 +71,11 @@ def bump(phase: np.ndarray, rise: float, fall: float) -> np.ndarray:
     return _smooth(phase / rise) * _smooth((1 - phase) / (1 - fall))
 
 
-def move(action: Action, posture: np.ndarray, phase: np.ndarray, style: Style) -> Movement:
-    """Poses of the action at each phase (N, 0 to 1); at 0 and 1 the ``posture`` (D)."""
+def move(action: Action, posture: np.ndarray, phase: np.ndarray, style: Style, *, most_cycles: float) -> Movement:
+    """Poses of the action at each phase (N, 0 to 1); at 0 and 1 the ``posture`` (D).
+
+    What goes to and fro does so ``most_cycles`` times at most: more could not be seen in few frames.
+    """
     phase = np.clip(phase, 0, 1) ** style.warp
     within = np.sin(math.pi * phase)
     phases, keys = key_poses(action, posture, style.left)
@@ -90,12 +93,12 @@ def move(action: Action, posture: np.ndarray, phase: np.ndarray, style: Style) -
         strength = bump(phase, first, last)
         through = np.clip((phase - first) / max(last - first, 1e-6), 0, 1)
         for name, angle, cycles in action.swings:
-            wave = strength * style.size * np.sin(2 * math.pi * cycles * through)
+            wave = strength * style.size * np.sin(2 * math.pi * min(cycles, most_cycles) * through)
             for at, sign in columns(name, style.left):
                 poses[:, at] += sign * angle * UNITS[at] * wave
     lift = np.zeros(len(phase))
     if action.gait:
-        lift += _steps(action.gait, poses, phase, style)
+        lift += _steps(action.gait, poses, phase, style, most_cycles)
     if action.jump:
         start, end, height = action.jump
         flight = np.clip((phase - start) / (end - start), 0, 1)
@@ -111,11 +114,12 @@ def move(action: Action, posture: np.ndarray, phase: np.ndarray, style: Style) -
     return Movement(poses, lift, held, bump(phase, max(first, 0.05), min(last, 0.95)))
 
 
-def _steps(gait: Gait, poses: np.ndarray, phase: np.ndarray, style: Style) -> np.ndarray:
+def _steps(gait: Gait, poses: np.ndarray, phase: np.ndarray, style: Style, most_cycles: float) -> np.ndarray:
     """Adds steps to the poses in place; returns the height of flight, N metres."""
     there = np.sin(math.pi * phase) ** 2
     way = math.hypot(gait.forwards, gait.aside) * style.size
-    cycle = 2 * math.pi * (way * there / gait.stride * 1.6 if way else gait.cycles * phase)
+    there_cycles = min(1.6 * way / gait.stride, most_cycles / 2)
+    cycle = 2 * math.pi * (there_cycles * there if way else min(gait.cycles, most_cycles) * phase)
     cycle = cycle + (math.pi if style.left else 0)
     strength = bump(phase, 0.14, 0.86)
     sides = {"l": cycle, "r": cycle + math.pi}
@@ -163,9 +167,9 @@ def draw_posture(rng: np.random.Generator, variety: float) -> np.ndarray:
     chosen = _POSTURES[rng.integers(len(_POSTURES))] if rng.random() < variety else _POSTURES[0]
     posture = np.zeros(_DIMENSIONS)
     for side in "lr":
-        posture[DOF[f"{side}_abd"]], posture[DOF[f"{side}_elbow"]] = math.radians(7), math.radians(12)
+        posture[DOF[f"{side}_abd"]], posture[DOF[f"{side}_elbow"]] = math.radians(7), math.radians(18)
         posture[DOF[f"{side}_spread"]] = math.radians(3)
-        posture[DOF[f"{side}_knee"]] = math.radians(4)
+        posture[DOF[f"{side}_hip"]], posture[DOF[f"{side}_knee"]] = math.radians(5), math.radians(10)
     for name, angle in chosen.items():
         posture[DOF[name]] = math.radians(angle)
     loose = rng.standard_normal(_DIMENSIONS) * math.radians(4) * variety

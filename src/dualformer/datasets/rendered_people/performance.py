@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy as np
 from dualformer.datasets.rendered_people.actions import ACTIONS, BY_KIND, KINDS, NAMES, Action, Kind, action_of
 from dualformer.datasets.rendered_people.motions import Motions
 from dualformer.datasets.rendered_people.movements import Movement, Style, bump, draw_posture, move
+from dualformer.datasets.rendered_people.rounds import frame_order, frames_of_kinds, orders_of
 from dualformer.datasets.rendered_people.skeleton import (
     DOF,
     JOINT,
@@ -36,10 +36,8 @@ from dualformer.datasets.rendered_people.skeleton import (
     reach,
 )
 
-ORDERS: tuple[str, ...] = tuple("-".join((KINDS[0], *rest)) for rest in permutations(KINDS[1:]))
+ORDERS = orders_of(KINDS)
 """Class names: the kinds of actions in their order, round and round, from ``reach``."""
-
-MOST_PEOPLE = 3
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,9 @@ class Performance(NamedTuple):
     """P × T, int64: number in ``NAMES`` of what each one does."""
     targets: np.ndarray
     """P × T, int64: the number of the person it is done to, -1 for nobody."""
-    has_partner: bool
+
+
+_CYCLES_A_FRAME = 0.35
 
 
 class _Part(NamedTuple):
@@ -80,26 +80,6 @@ class _Part(NamedTuple):
     """Of the frames in canonical order: kind by kind."""
     phase: np.ndarray
     """n × S: phases at both edges of its frames."""
-
-
-def frames_of_kinds(frames: int, variety: float, rng: np.random.Generator) -> np.ndarray:
-    """How many of the frames each of the four kinds gets: at least 2, whatever the class."""
-    share = rng.dirichlet(np.full(len(KINDS), 40 / (1 + 4 * variety)))
-    spare = frames - 3 * len(KINDS)
-    counts = np.floor(share * spare).astype(np.int64)
-    counts[np.argsort(share * spare - counts)[len(counts) - (spare - counts.sum()) :]] += 1
-    return counts + 3
-
-
-def frame_order(label: int, counts: np.ndarray, start: int) -> np.ndarray:
-    """T: for each frame of the clip its number in canonical order, where frames of a kind are together.
-
-    ``counts`` (4) says how many frames each kind has, ``start`` where in the round the clip begins.
-    """
-    ends = np.cumsum(counts)
-    kinds = [KINDS.index(name) for name in ORDERS[label].split("-")]  # type: ignore[arg-type]
-    order = np.concatenate([np.arange(ends[kind] - counts[kind], ends[kind]) for kind in kinds])
-    return np.roll(order, -start)
 
 
 def perform(
@@ -115,9 +95,12 @@ def perform(
     order: np.random.Generator,
     motions: Motions | None = None,
 ) -> Performance:
-    """Draws a performance of class ``ORDERS[label]``: everything from ``look``, but where the round begins from
-    ``order``. ``variety`` of bodies, postures and styles, 0 to 1; ``sway`` of standing bodies. Bystanders stand on the side to
-    which ``away`` points (radians, 0 is +z)."""
+    """Draws a performance of class ``ORDERS[label]``: everything from ``look``, but where the round begins, from
+    ``order``.
+
+    ``variety`` of bodies, postures and styles, 0 to 1; ``sway`` of standing bodies, likewise. Bystanders stand on the
+    side to which ``away`` points (radians, 0 is +z). ``motions`` drive some of the actions.
+    """
     actor = Person(Proportions.draw(look, variety), draw_posture(look, variety), np.zeros(2), 0.0)
     counts = frames_of_kinds(frames, variety, look)
     chosen = [_choose(kind, look, partner) for kind in KINDS]
@@ -167,7 +150,7 @@ def perform(
             to_other[part.rows] = towards
         targets[0, to_other[at]] = 1
         targets[1, to_other[at]] = 0
-    return Performance(tuple(people), in_order, heads, numbers, targets, partner)
+    return Performance(tuple(people), in_order, heads, numbers, targets)
 
 
 def _choose(kind: Kind, rng: np.random.Generator, partner: bool) -> tuple[str, Action]:
@@ -227,12 +210,20 @@ def _bystanders(
             if min(np.linalg.norm(place - one) for one in taken) > 0.85:
                 break
         taken.append(place)
-        found.append(Person(Proportions.draw(rng, variety), draw_posture(rng, variety), place, rng.uniform(0, 2 * math.pi)))
+        found.append(
+            Person(Proportions.draw(rng, variety), draw_posture(rng, variety), place, rng.uniform(0, 2 * math.pi))
+        )
     return found
 
 
 def _move(part: _Part, person: Person) -> Movement:
-    return move(action_of(part.action), person.posture, part.phase.reshape(-1), part.style)
+    return move(
+        action_of(part.action),
+        person.posture,
+        part.phase.reshape(-1),
+        part.style,
+        most_cycles=_CYCLES_A_FRAME * len(part.phase),
+    )
 
 
 def _approach(part: _Part, movement: Movement, gap: float, towards: bool) -> None:
@@ -319,7 +310,9 @@ def _touch(part: _Part, movement: Movement, joints: np.ndarray, people: Sequence
         aim = other[:, JOINT[action.at]].copy()
         # To the skin, not to the joint.
         away = actor[:, JOINT["chest"]] - other[:, JOINT["chest"]]
-        aim[:, [0, 2]] += 0.1 * away[:, [0, 2]] / np.maximum(np.linalg.norm(away[:, [0, 2]], axis=1, keepdims=True), 0.1)
+        aim[:, [0, 2]] += (
+            0.1 * away[:, [0, 2]] / np.maximum(np.linalg.norm(away[:, [0, 2]], axis=1, keepdims=True), 0.1)
+        )
         if action.at == "head":
             aim[:, 1] -= 0.12
         limbs = [(f"{side}_hip", f"{side}_knee", f"{side}_ankle")] if action.limb == "leg" else [arm]

@@ -1,58 +1,38 @@
 """A scene of rendered people: what all its clips have in common, and how one of them is rendered.
 
-Shape legend: P people (at most ``MOST_PEOPLE``), T frames, H W pixels, h w cells of ``CELL`` × ``CELL`` pixels, J joints.
+Shape legend: P people, C cones, T frames, S the 2 edges of a frame's time, H W pixels, J joints.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dualformer.datasets.rendered_people.actions import NAMES
+from dualformer.datasets.rendered_people.actions import NAMES, action_of
 from dualformer.datasets.rendered_people.backdrop import backdrop, filmed
-from dualformer.datasets.rendered_people.bodies import Cones, Materials, dress
+from dualformer.datasets.rendered_people.bodies import Cones, Materials, Palette, dress
 from dualformer.datasets.rendered_people.camera import Camera, draw_azimuth, draw_camera
 from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
-from dualformer.datasets.rendered_people.draw import Layer, Light, Palette, Pieces, draw, shadow
+from dualformer.datasets.rendered_people.draw import Layer, Light, Pieces, draw, shadow
 from dualformer.datasets.rendered_people.exposure import add_noise, compress, soften, tones
+from dualformer.datasets.rendered_people.hands import (
+    GESTURES,
+    HAND_JOINTS,
+    HAND_NAMES,
+    HAND_ORDERS,
+    dress_hand,
+    hand_skin,
+    perform_hands,
+    worn_camera,
+)
 from dualformer.datasets.rendered_people.motions import open_motions
-from dualformer.datasets.rendered_people.performance import MOST_PEOPLE, ORDERS, Performance, perform
+from dualformer.datasets.rendered_people.performance import ORDERS, perform
 from dualformer.datasets.rendered_people.skeleton import JOINTS
-
-CELL = 4
-"""Side in pixels of the cells in which the truth is given."""
-
-
-@dataclass(frozen=True)
-class RenderedPeople:
-    """A clip and what is true of every place and time in it. What has P is filled up to ``MOST_PEOPLE``."""
-
-    frames: np.ndarray
-    """T H W 3, uint8, RGB."""
-    label: int
-    """Index into the scene's classes."""
-    moving: np.ndarray
-    """T h w, float32: the share of each cell that the actor and the partner cover."""
-    distractors: np.ndarray
-    """T h w, float32: the share of each cell that bystanders cover."""
-    velocity: np.ndarray
-    """T h w 2, float32: pixels per frame, x to the right and y downwards, of what covers the cell: the mean over all
-    people by coverage, 0 where nobody is. The camera's motion is not in it."""
-    person: np.ndarray
-    """T h w, uint8: who is seen in the middle of the cell, from 1 (the actor); 0 nobody."""
-    part: np.ndarray
-    """T h w, uint8: which part of the body, from 1, as ``bodies.PARTS`` names them; 0 nobody."""
-    action: np.ndarray
-    """T h w, uint8: what that person does, from 1, as ``actions.NAMES`` names it; 0 nobody."""
-    actions: np.ndarray
-    """P T, int64: what each person does, an index into ``actions.NAMES``; -1 where there is no such person."""
-    targets: np.ndarray
-    """P T, int64: to whom it is done, 0 is the actor; -1 to nobody."""
-    joints: np.ndarray
-    """P T J 3, float32: x and y in pixels, and metres from the camera; 0 where there is no such person."""
+from dualformer.datasets.rendered_people.truth import MOST_PEOPLE, Cast, RenderedPeople, with_truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +45,46 @@ class PeopleScene:
     """Frames of a clip, 16 or more."""
     fps: int = 5
     """Frames per second written into video files."""
-    classes: tuple[str, ...] = ORDERS
-    """Class names, from ``ORDERS``; a label is an index into them."""
-    difficulty: PeopleDifficulty = PeopleDifficulty()
+    view: Literal["bodies", "hands"] = "bodies"
+    """Whole people, or hands close up as who moves them sees them."""
+    classes: tuple[str, ...] = ()
+    """Class names, from ``performance.ORDERS`` or ``hands.HAND_ORDERS`` by the view, and by default all of them; a
+    label is an index into them."""
+    difficulty: PeopleDifficulty = field(default_factory=PeopleDifficulty)
     motions: str | None = None
     """An npz file of captured motions that drive half of the actions it has (see ``motions``)."""
 
     def __post_init__(self) -> None:
+        if not self.classes:
+            object.__setattr__(self, "classes", self._orders)
         if self.size < 32 or self.size % 8:
             raise ValueError(f"PeopleScene.size is {self.size}; it must be a multiple of 8 and at least 32")
         if self.frames < 16:
             raise ValueError(f"PeopleScene.frames is {self.frames}; it must be at least 16")
         if self.fps < 1:
             raise ValueError(f"PeopleScene.fps is {self.fps}; it must be at least 1")
-        unknown = [name for name in self.classes if name not in ORDERS]
-        if unknown or not self.classes or len(set(self.classes)) < len(self.classes):
-            what = f"the unknown class {unknown[0]!r}" if unknown else "no class, or one twice"
-            raise ValueError(f"PeopleScene.classes has {what}; they can be {', '.join(ORDERS)}")
+        if self.motions and self.view == "hands":
+            raise ValueError("PeopleScene.motions are of whole bodies and do not drive hands: leave them out")
+        unknown = [name for name in self.classes if name not in self._orders]
+        if unknown or len(set(self.classes)) < len(self.classes):
+            what = f"the unknown class {unknown[0]!r}" if unknown else "one class twice"
+            raise ValueError(f"PeopleScene.classes has {what}; they can be {', '.join(self._orders)}")
+
+    @property
+    def _orders(self) -> tuple[str, ...]:
+        return HAND_ORDERS if self.view == "hands" else ORDERS
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What the numbers of actions in the truth mean."""
+        return HAND_NAMES if self.view == "hands" else NAMES
+
+    @property
+    def action_kinds(self) -> tuple[str, ...]:
+        """Of which kind each of the ``action_names`` is; kinds are what the class names are made of."""
+        if self.view == "hands":
+            return tuple(GESTURES[name].kind for name in HAND_NAMES)
+        return tuple(action_of(name).kind for name in NAMES)
 
     def plain(self) -> dict:
         """The scene as values that JSON knows."""
@@ -103,6 +106,38 @@ def render_people(scene: PeopleScene, label: int, seed: int | Sequence[int]) -> 
     # Two generators: where the round begins must not shift the draws of anything else.
     look = np.random.default_rng(seed)
     order = look.spawn(1)[0]
+    stage = (_hands_on_stage if scene.view == "hands" else _people_on_stage)(scene, label, look, order)
+    camera = stage.camera
+    lamp = _lamp(look)
+    light = Light(camera.axes @ lamp, float(look.uniform(0.3, 0.6)))
+    layer = draw(stage.pieces, stage.palette, light, camera, shutter=float(look.uniform(0, dial.blur)))
+    picture, density = backdrop(
+        camera, level=dial.background, colourful=stage.colourful, floor_dark=float(look.uniform(0, 0.8)), rng=look
+    )
+    layer, picture = _held_apart(layer, picture, dial.contrast, look)
+    frames = filmed(picture, density, camera, scene.frames)
+    if look.random() < dial.shadow and scene.view == "bodies":
+        dark = shadow(stage.ends.mean(3), stage.pieces.radii, camera, lamp)
+        frames = _shadowed(frames, dark, look.uniform(0.25, 0.65))
+    frames = _painted(frames, layer)
+    frames = _filmed_badly(frames, dial, look)
+    return with_truth(frames, label, layer, stage.cast, camera)
+
+
+class _Stage(NamedTuple):
+    """All that is to be drawn."""
+
+    cast: Cast
+    camera: Camera
+    pieces: Pieces
+    palette: Palette
+    ends: np.ndarray
+    """2 × C × T × S × 3 metres, in the world."""
+    colourful: float
+
+
+def _people_on_stage(scene: PeopleScene, label: int, look: np.random.Generator, order: np.random.Generator) -> _Stage:
+    dial = scene.difficulty
     partner = bool(look.random() < dial.partner)
     bystanders = min(int(look.integers(dial.bystanders + 1)), MOST_PEOPLE - 1 - partner)
     azimuth = draw_azimuth(dial.around, partner, look)
@@ -111,52 +146,61 @@ def render_people(scene: PeopleScene, label: int, seed: int | Sequence[int]) -> 
         away=azimuth + math.pi, variety=dial.variety, sway=dial.sway, look=look, order=order,
         motions=open_motions(scene.motions) if scene.motions else None,
     )  # fmt: skip
-    seen = performance.joints[: 2 if partner else 1].reshape(-1, 3)
+    cast = Cast(performance.joints, performance.actions, performance.targets, 2 if partner else 1)
     camera = draw_camera(
-        seen, size=scene.size, frames=scene.frames, azimuth=azimuth, around=dial.around, shake=dial.shake, smallest=dial.smallest,
-        largest=dial.largest, rng=look,
+        performance.joints[: cast.taking_part].reshape(-1, 3), size=scene.size, frames=scene.frames, azimuth=azimuth,
+        around=dial.around, shake=dial.shake, smallest=dial.smallest, largest=dial.largest, rng=look,
     )  # fmt: skip
-    # Most places are less colourful than they could be.
-    dial = replace(dial, colour=dial.colour * float(look.uniform(0.1, 1)))
-    pieces, palette, ends = _dressed(performance, camera, dial, look)
-    lamp = _lamp(look)
-    light = Light(camera.axes @ lamp, float(look.uniform(0.3, 0.6)))
-    layer = draw(pieces, palette, light, camera, shutter=float(look.uniform(0, dial.blur)))
-    picture, density = backdrop(
-        camera, level=dial.background, colourful=dial.colour, floor_dark=float(look.uniform(0, 0.8)), rng=look
-    )
-    layer, picture = _held_apart(layer, picture, dial.contrast, look)
-    frames = filmed(picture, density, camera, scene.frames)
-    if look.random() < dial.shadow:
-        dark = shadow(ends.mean(3), pieces.radii, camera, lamp)
-        strength = look.uniform(0.25, 0.65)
-        frames = _shadowed(frames, dark, strength)
-    frames = _painted(frames, layer)
-    frames = _filmed_badly(frames, dial, look)
-    return _with_truth(frames, label, layer, performance, camera, scene.size)
-
-
-def _dressed(
-    performance: Performance, camera: Camera, dial: PeopleDifficulty, rng: np.random.Generator
-) -> tuple[Pieces, Palette, np.ndarray]:
-    """The pieces as the camera sees them, what they are made of, and their ends in the world, 2 × C × T × S × 3."""
+    colourful = _colourful(dial, look)
     materials = Materials()
-    ends, hair, people = [], [], []
-    dressed: list[Cones] = []
-    for number, person in enumerate(performance.people):
-        cones, _ = dress(
-            person.proportions, materials, rng, colourful=dial.colour, texture=dial.texture, variety=dial.variety
-        )
-        joints = performance.joints[number]
-        frames, edges, count, _ = joints.shape
-        flat = joints.transpose(2, 0, 1, 3).reshape(count, -1)
-        ends.append((cones.weights() @ flat).reshape(2, -1, frames, edges, 3))
-        towards = np.zeros((len(cones.part), frames, 3))
-        head = performance.heads[number]
-        towards[np.array(cones.is_head)] = (0.55 * head[..., 1] - 0.83 * head[..., 2]) @ camera.axes.T
-        hair.append(towards)
-        people.append(np.full(len(cones.part), number + 1, dtype=np.uint8))
-        dressed.append(cones)
+    dressed = [
+        dress(person.proportions, materials, look, colourful=colourful, texture=dial.texture, variety=dial.variety)
+        for person in performance.people
+    ]
+    # Hair grows from above and behind.
+    towards = (0.55 * performance.heads[..., 1] - 0.83 * performance.heads[..., 2]) @ camera.axes.T
+    pieces, ends = _pieces(dressed, JOINTS, performance.joints, camera, towards)
+    return _Stage(cast, camera, pieces, materials.palette(), ends, colourful)
+
+
+def _hands_on_stage(scene: PeopleScene, label: int, look: np.random.Generator, order: np.random.Generator) -> _Stage:
+    dial = scene.difficulty
+    others = int(look.integers(dial.bystanders + 1) > 1)
+    performance = perform_hands(
+        HAND_ORDERS.index(scene.classes[label]), scene.frames, others=others, variety=dial.variety, sway=dial.sway,
+        look=look, order=order,
+    )  # fmt: skip
+    cast = Cast(performance.joints, performance.actions, np.full_like(performance.actions, -1), 1)
+    camera = worn_camera(scene.size, scene.frames, around=dial.around, shake=dial.shake, rng=look)
+    colourful = _colourful(dial, look)
+    materials = Materials()
+    bare = hand_skin(materials, look, colourful)
+    dressed = [
+        dress_hand(left, materials, bare, look, colourful=colourful, texture=dial.texture) for left in performance.left
+    ]
+    pieces, ends = _pieces(dressed, HAND_JOINTS, performance.joints, camera, None)
+    return _Stage(cast, camera, pieces, materials.palette(), ends, colourful)
+
+
+def _colourful(dial: PeopleDifficulty, rng: np.random.Generator) -> float:
+    """Most places are less colourful than they could be."""
+    return dial.colour * float(rng.uniform(0.1, 1))
+
+
+def _pieces(
+    dressed: Sequence[Cones], names: tuple[str, ...], joints: np.ndarray, camera: Camera, towards: np.ndarray | None
+) -> tuple[Pieces, np.ndarray]:
+    """The cones of all as the camera sees them, and their ends in the world, 2 × C × T × S × 3.
+
+    ``joints`` P × T × S × J × 3, ``towards`` P × T × 3: where hair grows from."""
+    _, frames, edges, count, _ = joints.shape
+    ends, hair = [], []
+    for number, cones in enumerate(dressed):
+        flat = joints[number].transpose(2, 0, 1, 3).reshape(count, -1)
+        ends.append((cones.weights(names) @ flat).reshape(2, -1, frames, edges, 3))
+        hair.append(np.zeros((len(cones.part), frames, 3)))
+        if towards is not None:
+            hair[-1][np.array(cones.is_head)] = towards[number]
     world = np.concatenate(ends, axis=1)
     pieces = Pieces(
         ends=camera.seen(world),
@@ -164,13 +208,10 @@ def _dressed(
         materials=np.array([pair for one in dressed for pair in one.materials]),
         split=np.array([split for one in dressed for split in one.split]),
         part=np.array([part for one in dressed for part in one.part], dtype=np.uint8),
-        person=np.concatenate(people),
+        person=np.repeat(np.arange(1, len(dressed) + 1), [len(one.part) for one in dressed]).astype(np.uint8),
         hair=np.concatenate(hair),
     )
-    palette = Palette(
-        np.array(materials.first), np.array(materials.second), np.array(materials.pattern), np.array(materials.scale)
-    )
-    return pieces, palette, world
+    return pieces, world
 
 
 def _lamp(rng: np.random.Generator) -> np.ndarray:
@@ -233,47 +274,3 @@ def _filmed_badly(frames: np.ndarray, dial: PeopleDifficulty, rng: np.random.Gen
     if rng.random() < dial.compression:
         frames = compress(frames, coarseness * min(1.0, 0.3 + gain))
     return frames
-
-
-def _with_truth(
-    frames: np.ndarray, label: int, layer: Layer, performance: Performance, camera: Camera, size: int
-) -> RenderedPeople:
-    count, cells = len(frames), size // CELL
-    rows, column = np.divmod(layer.at, size)
-    frame, row = np.divmod(rows, size)
-    cell = (frame * cells + row // CELL) * cells + column // CELL
-    length = count * cells * cells
-    cover = layer.cover / CELL**2
-    taking_part = layer.person <= (2 if performance.has_partner else 1)
-    shape = (count, cells, cells)
-
-    def pooled(weights: np.ndarray) -> np.ndarray:
-        return np.bincount(cell, weights, length).astype(np.float32).reshape(shape)
-
-    moving, covered = pooled(cover * taking_part), pooled(cover)
-    flow = np.stack([pooled(cover * layer.velocity[:, axis]) for axis in (0, 1)], axis=-1)
-    flow /= np.where(covered > 0, covered, 1)[..., None]
-    person, part = np.zeros((2, length), dtype=np.uint8)
-    # The pixel at the middle of a cell speaks for it.
-    middle = np.flatnonzero((row % CELL == CELL // 2) & (column % CELL == CELL // 2) & (layer.cover >= 0.5))
-    person[cell[middle]], part[cell[middle]] = layer.person[middle], layer.part[middle]
-    person, part = person.reshape(shape), part.reshape(shape)
-
-    actions = np.full((MOST_PEOPLE, count), -1)
-    targets = np.full((MOST_PEOPLE, count), -1)
-    there = len(performance.people)
-    actions[:there], targets[:there] = performance.actions, performance.targets
-    action = np.zeros(shape, dtype=np.uint8)
-    for number in range(there):
-        action += ((person == number + 1) * (actions[number] + 1)[:, None, None]).astype(np.uint8)
-    joints = np.zeros((MOST_PEOPLE, count, len(JOINTS), 3), dtype=np.float32)
-    seen = camera.seen(performance.joints.mean(2))
-    joints[:there, ..., 2] = seen[..., 2]
-    flat = camera.project(seen).transpose(1, 0, 2, 3)
-    joints[:there, ..., :2] = camera.moved(flat).transpose(1, 0, 2, 3)
-    return RenderedPeople(
-        frames, label, moving, covered - moving, flow, person, part, action, actions, targets, joints
-    )
-
-
-assert len(NAMES) < 255

@@ -183,7 +183,9 @@ def forward_kinematics(poses: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarr
     return joints, head
 
 
-_SOLES = np.array([0.10, 0.1, 0.1, 0.1, 0.02, 0.07, 0.05, 0.04, 0.07, 0.05, 0.04, 0.1, 0.06, 0.07, 0.025, 0.1, 0.06, 0.07, 0.025])
+_SOLES = np.array(
+    [0.10, 0.1, 0.1, 0.1, 0.02, 0.07, 0.05, 0.04, 0.07, 0.05, 0.04, 0.1, 0.06, 0.07, 0.025, 0.1, 0.06, 0.07, 0.025]
+)
 """How high above the floor each joint comes to lie, metres."""
 _ANKLES = np.array([JOINT["l_ankle"], JOINT["r_ankle"]])
 

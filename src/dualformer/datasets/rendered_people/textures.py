@@ -49,7 +49,7 @@ def patterns() -> np.ndarray:
         found.append(np.broadcast_to((x * count % 1 < 0.35) * 1.0, (PATTERN, PATTERN)))
     for count in (2, 4, 6):
         found.append(((x * count % 1 < 0.5) ^ (y * count % 1 < 0.5)) * 1.0)
-        found.append(((x * count % 1 < 0.3) * 0.5 + (y * count % 1 < 0.3) * 0.5))
+        found.append((x * count % 1 < 0.3) * 0.5 + (y * count % 1 < 0.3) * 0.5)
         spots = (x * count % 1 - 0.5) ** 2 + (y * count % 1 - 0.5) ** 2
         found.append((spots < 0.09) * 1.0)
     found.append(((x + y) * 4 % 1 < 0.5) * 1.0)
@@ -110,15 +110,16 @@ def _grid_picture(rng: np.random.Generator) -> np.ndarray:
     tone = rng.standard_normal((rows, columns)) * rng.uniform(0.1, 0.9)
     tint = rng.standard_normal((rows, columns, 3)) * 0.2
     picture = tone[row[:, None], column][..., None] + tint[row[:, None], column]
-    joint = (at * rows % PICTURE < 2 * rows)[:, None] | (((at[None] + shift[:, None]) * columns) % PICTURE < 2 * columns)
+    joint = (at * rows % PICTURE < 2 * rows)[:, None] | (
+        ((at[None] + shift[:, None]) * columns) % PICTURE < 2 * columns
+    )
     picture[joint] = rng.normal(0, 1.2)
     return picture + 0.25 * _fractal(rng, PICTURE, 1.2)[..., None]
 
 
 def _blurred(picture: np.ndarray, radius: float) -> np.ndarray:
     falloff = np.exp(-((_waves(PICTURE) * radius / PICTURE) ** 2) * 20)[..., None]
-    soft = np.fft.ifft2(np.fft.fft2(picture, axes=(0, 1)) * falloff, axes=(0, 1)).real
-    return soft
+    return np.fft.ifft2(np.fft.fft2(picture, axes=(0, 1)) * falloff, axes=(0, 1)).real
 
 
 @lru_cache(maxsize=1)
