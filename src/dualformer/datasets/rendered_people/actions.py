@@ -184,7 +184,7 @@ ACTIONS: dict[str, Action] = {
         kind="reach", keys=((0.3, {**_arms(flex=35, elbow=15), "bend": 35, **_crouch(0.4)}),
             (0.65, {**_arms(flex=150, elbow=25), "bend": -8}))),
     "shake hands": Action(
-        kind="reach", limb="arm", at="both", distance=0.85, answers=("shake hands",), swings=(("a.flex", 10, 3.0),),
+        kind="reach", limb="arm", at="both", distance=0.75, answers=("shake hands",), swings=(("a.flex", 10, 3.0),),
         keys=((0.3, _arm(flex=48, abd=-3, elbow=35)), (0.75, _arm(flex=48, abd=-3, elbow=35)))),
     "high five": Action(
         kind="reach", limb="arm", at="both", distance=0.8, answers=("high five",),

@@ -112,13 +112,14 @@ def draw_camera(
 ) -> Camera:
     """A camera that sees the ``points`` (N × 3 metres, of those who matter) in a part of the picture.
 
-    It stands in the direction ``azimuth`` (radians, 0 is +z), at eye level, or with ``around`` up to 1 at any height. ``shake`` is the largest
-    displacement as a part of the picture. They fill a part of the picture's side from ``smallest`` to ``largest``.
+    It stands in the direction ``azimuth`` (radians, 0 is +z), at eye level, or with ``around`` up to 1 at any height.
+    ``shake`` is the largest displacement as a part of the picture. They fill a part of the picture's side from
+    ``smallest`` to ``largest``.
     """
     low, high = points.min(0), points.max(0)
     target = (low + high) / 2
-    high = rng.choice((rng.uniform(-12, 25), rng.uniform(15, 55)))
-    lifted = math.radians(rng.uniform(-8, 8) if rng.random() > around else high)
+    anywhere = rng.choice((rng.uniform(-12, 25), rng.uniform(15, 55)))
+    lifted = math.radians(rng.uniform(-8, 8) if rng.random() > around else anywhere)
     distance = float(np.exp(rng.uniform(math.log(2.6), math.log(2.6 + 5 * max(around, 0.4)))))
     direction = np.array((
         math.sin(azimuth) * math.cos(lifted), math.sin(lifted), math.cos(azimuth) * math.cos(lifted)

@@ -29,6 +29,7 @@ from dualformer.datasets.rendered_people.rounds import frame_order, frames_of_ki
 from dualformer.datasets.rendered_people.skeleton import (
     DOF,
     JOINT,
+    REST_HEIGHT,
     Proportions,
     feet_in_place,
     forward_kinematics,
@@ -132,8 +133,8 @@ def perform(
     directed = [partner and ACTIONS[name].at != "" for name, _ in chosen]
     if partner:
         for part, movement, towards in zip(parts, moves[0], directed, strict=True):
-            _approach(part, movement, gap, towards)
-    joints, heads = _joints(people, moves, rounds, motions, look)
+            _approach(part, movement, gap, towards, people)
+    joints, heads = _joints(people, moves, rounds, motions, look.spawn(1)[0])
     if partner:
         for part, movement, towards in zip(parts, moves[0], directed, strict=True):
             if towards:
@@ -226,14 +227,15 @@ def _move(part: _Part, person: Person) -> Movement:
     )
 
 
-def _approach(part: _Part, movement: Movement, gap: float, towards: bool) -> None:
+def _approach(part: _Part, movement: Movement, gap: float, towards: bool, people: Sequence[Person]) -> None:
     """Lets the actor step up to the partner and back, in place; or keeps the way short enough."""
     action = ACTIONS[part.action]
     phase = part.phase.reshape(-1)
     if not towards:
         movement.poses[:, DOF["z"]] = np.minimum(movement.poses[:, DOF["z"]], gap - 0.55)
         return
-    way = max(gap - action.distance, -0.1)
+    own, other = (person.proportions.height / REST_HEIGHT for person in people[:2])
+    way = max(gap - action.distance * (own + other) / 2, -0.1) / own
     near = bump(phase, 0.4, 0.7)
     movement.poses[:, DOF["z"]] += way * near
     step = np.sin(2 * math.pi * near) * math.radians(30 * min(1.0, abs(way) / 0.5)) * ((near > 0) & (near < 1))
@@ -262,7 +264,7 @@ def _joints(
     held = np.concatenate([one.held for person in moves for one in person])
     rows = len(poses) // len(people)
     offsets = np.stack([person.proportions.offsets() for person in people])
-    height = np.array([person.proportions.height for person in people]) / 1.75
+    height = np.array([person.proportions.height for person in people]) / REST_HEIGHT
     ways = poses[:, [DOF["x"], DOF["z"]]].copy()
     poses[:, :3] = 0
     joints, heads = forward_kinematics(poses, np.repeat(offsets, rows, axis=0))

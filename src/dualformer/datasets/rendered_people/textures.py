@@ -43,7 +43,7 @@ def patterns() -> np.ndarray:
     rng = np.random.default_rng(_SEED)
     at = np.arange(PATTERN) / PATTERN
     x, y = at[None, :], at[:, None]
-    found = [np.zeros((PATTERN, PATTERN))]
+    found: list[np.ndarray] = [np.zeros((PATTERN, PATTERN))]
     for count in (2, 3, 5, 8):
         found.append(np.broadcast_to((y * count % 1 < 0.5) * 1.0, (PATTERN, PATTERN)))
         found.append(np.broadcast_to((x * count % 1 < 0.35) * 1.0, (PATTERN, PATTERN)))
