@@ -245,7 +245,7 @@ def _shade(
     lit = f32(light.ambient) + f32(1.15 * (1 - light.ambient)) * lit
 
     material = pieces.materials[cone, (t >= pieces.split.astype(f32)[cone]).astype(np.int64)]
-    head = pieces.hair.any(2).any(1)[cone]
+    head = np.any(pieces.hair[:, 0] != 0, axis=1)[cone]
     if head.any():
         place = np.flatnonzero(head)
         frame = flat.frame[which[place]]

@@ -205,11 +205,11 @@ def _bystanders(
     taken = [np.zeros(2), np.array((0.0, gap))] if partner else [np.zeros(2)]
     found = []
     for _ in range(count):
-        for _ in range(20):
-            angle, far = away + rng.uniform(-1.9, 1.9), rng.uniform(0.9, 3.2)
-            place = np.array((math.sin(angle) * far, math.cos(angle) * far))
-            if min(np.linalg.norm(place - one) for one in taken) > 0.85:
-                break
+        # Several draws, of which the first that is free counts, so that all clips draw as much.
+        angles, far = away + rng.uniform(-1.9, 1.9, 12), rng.uniform(0.9, 3.2, 12)
+        places = np.stack((np.sin(angles) * far, np.cos(angles) * far), axis=-1)
+        free = np.min([np.linalg.norm(places - one, axis=1) for one in taken], axis=0) > 0.85
+        place = places[int(free.argmax())]
         taken.append(place)
         found.append(
             Person(Proportions.draw(rng, variety), draw_posture(rng, variety), place, rng.uniform(0, 2 * math.pi))
@@ -317,10 +317,12 @@ def _touch(part: _Part, movement: Movement, joints: np.ndarray, people: Sequence
         )
         if action.at == "head":
             aim[:, 1] -= 0.12
-        limbs = [(f"{side}_hip", f"{side}_knee", f"{side}_ankle")] if action.limb == "leg" else [arm]
-        if action.limb == "arms":
-            limbs = [tuple(f"{one}_{joint}" for joint in ("shoulder", "elbow", "wrist")) for one in "lr"]  # type: ignore[misc]
-        for limb in limbs:
+        for one in "lr" if action.limb == "arms" else side:
+            limb = (
+                (f"{one}_hip", f"{one}_knee", f"{one}_ankle")
+                if action.limb == "leg"
+                else (f"{one}_shoulder", f"{one}_elbow", f"{one}_wrist")
+            )
             reach(actor, limb, aim, 0.8 * movement.done**3)
     joints[0, part.rows] = actor.reshape(joints[0, part.rows].shape)
 
