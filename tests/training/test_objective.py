@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from dualformer.model.presets import create_model
-from dualformer.training.objective import ClipObjective, MotionObjective, motion_targets
+from dualformer.training.objective import ClipObjective, MotionObjective, map_targets, motion_targets
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
@@ -57,3 +57,25 @@ def test_motion_objective_starts_at_one_and_adds_to_the_clip_loss():
     assert objective.extra is not None
     gradient = objective.extra.get_parameter("weight").grad
     assert gradient is not None and gradient.abs().sum() > 0
+
+
+def test_map_targets_by_hand():
+    classes = torch.arange(2 * 2 * 4).reshape(1, 2, 2, 4)
+    target = map_targets(classes, torch.Size((1, 1, 2)), quarters=2)
+    # Of two frames the second stands for both; quarters go row by row.
+    assert target.tolist() == [[[[[8, 9, 12, 13], [10, 11, 14, 15]]]]]
+
+
+def test_maps_are_learnt_beside_motion():
+    data = batch()
+    data["part"] = torch.randint(0, 5, (2, 4, 8, 8), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    plain = MotionObjective(model(), PRE)(data)
+    objective = MotionObjective(model(), PRE, maps={"part": 5})
+    step = objective(data)
+    assert step.parts["part"].item() == pytest.approx(1.0, rel=1e-5)  # guessing
+    assert step.parts["motion"].item() == pytest.approx(plain.parts["motion"].item())
+    assert step.loss.item() == pytest.approx(plain.loss.item() + 1.0)
+    step.loss.backward()
+    assert objective.extra is not None
+    gradient = objective.extra.get_parameter("weight").grad
+    assert gradient is not None and gradient[12:].abs().sum() > 0

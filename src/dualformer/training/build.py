@@ -62,6 +62,7 @@ def build_parts(
         classes=source.classes,
         counts=source.counts,
         videos=source.size,
+        maps=source.maps,
     )
     objective.place(fabric.device)
     for line in objective.lines:

@@ -1,5 +1,6 @@
 """Training objectives: a model and its loss as one module, so that every distributed strategy can wrap it whole."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -88,17 +89,28 @@ class MotionObjective(ClipObjective):
 
     A linear layer reads from each token, for each of its 2 × 2 quarters, how much of it the actor covers and the
     actor's velocity there. The squared error is divided by the targets' variance, so 1 is what a constant gives.
+
+    ``maps`` names further targets of the batch, B T h w, and how many classes each has: the layer reads the class in
+    the middle of each quarter as well. Class 0, nothing, counts for a tenth. The cross-entropies are divided by that of
+    guessing, and their mean counts as much as the motion.
     """
 
     QUARTERS = 2
     TARGETS = 3
 
     def __init__(
-        self, model: DualFormer, preprocessing: Preprocessing, *, loss: ClipLoss | None = None, weight: float = 1.0
+        self,
+        model: DualFormer,
+        preprocessing: Preprocessing,
+        *,
+        loss: ClipLoss | None = None,
+        weight: float = 1.0,
+        maps: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(model, preprocessing, loss=loss)
         self.weight = weight
-        self.extra = nn.Linear(model.num_features, self.QUARTERS**2 * self.TARGETS)
+        self.maps = dict(maps or {})
+        self.extra = nn.Linear(model.num_features, self.QUARTERS**2 * (self.TARGETS + sum(self.maps.values())))
         nn.init.zeros_(self.extra.weight)  # the loss starts at 1, whatever the features
         nn.init.zeros_(self.extra.bias)
 
@@ -106,11 +118,22 @@ class MotionObjective(ClipObjective):
         features, logits = self._forward(batch)
         clip_loss = self.classification_loss(logits, batch)
         assert self.extra is not None
-        motion = self.extra(features.permute(0, 2, 3, 4, 1)).float()
+        read = self.extra(features.permute(0, 2, 3, 4, 1)).float()
+        quarters = self.QUARTERS**2
+        motion, *scores = read.split([quarters * count for count in (self.TARGETS, *self.maps.values())], dim=-1)
         target = motion_targets(batch["moving"], batch["velocity"], features.shape[2:], self.QUARTERS)
         motion_loss = F.mse_loss(motion, target) / target.var().clamp_min(1e-6)
         parts = {"clip": clip_loss, "motion": motion_loss}
-        return ObjectiveOutput(clip_loss + self.weight * motion_loss, logits, parts)
+        for (name, count), score in zip(self.maps.items(), scores, strict=True):
+            wanted = map_targets(batch[name], features.shape[2:], self.QUARTERS)
+            weights = torch.ones(count, device=score.device)
+            weights[0] = _NOTHING
+            loss = F.cross_entropy(score.unflatten(-1, (quarters, count)).flatten(0, -2), wanted.flatten(), weights)
+            parts[name] = loss / math.log(count)
+        loss = clip_loss + self.weight * motion_loss
+        if self.maps:
+            loss = loss + self.weight * torch.stack([parts[name] for name in self.maps]).mean()
+        return ObjectiveOutput(loss, logits, parts)
 
 
 class DistillationObjective(ClipObjective):
@@ -198,11 +221,13 @@ def make_objective(
     classes: Sequence[str],
     counts: Mapping[str, int] | None = None,
     videos: int = 0,
+    maps: Mapping[str, int] | None = None,
 ) -> ClipObjective:
     """Makes the objective of a run: with a teacher if it has one, else with the renderer's truth if the data has it.
 
-    ``counts``: how many of the ``videos`` to train on have each class. Errors: as `open_teacher`, `ScoreFolder` and
-    `compute_class_weights`; ``ValueError`` for stored scores of clips that have no files.
+    ``counts``: how many of the ``videos`` to train on have each class. ``maps``: as `MotionObjective` takes them.
+    Errors: as `open_teacher`, `ScoreFolder` and `compute_class_weights`; ``ValueError`` for stored scores of clips that
+    have no files.
     """
     weights, line = None, ""
     if config.class_weights:
@@ -220,7 +245,11 @@ def make_objective(
     if config.teaches:
         objective = _distillation(config, source_has_truth, model, preprocessing, loss, classes)
     else:
-        objective = (MotionObjective if source_has_truth else ClipObjective)(model, preprocessing, loss=loss)
+        objective = (
+            MotionObjective(model, preprocessing, loss=loss, maps=maps)
+            if source_has_truth
+            else ClipObjective(model, preprocessing, loss=loss)
+        )
     if weights:
         objective.lines.append(line)
         objective.fingerprint = {**objective.fingerprint, "class_weights": list(weights.values())}
@@ -245,7 +274,7 @@ def _distillation(
     if config.teacher:
         teacher = open_teacher(config.teacher, classes=classes, clips=preprocessing, tokens=config.distill != "clip")
     elif source_has_truth:
-        raise ValueError("`teacher_scores` are of files, and `data=rendered` has none: give the `teacher` itself")
+        raise ValueError("`teacher_scores` are of files, and rendered videos have none: give the `teacher` itself")
     else:
         assert config.teacher_scores is not None
         scores = ScoreFolder(config.teacher_scores, classes, topk=config.teacher_topk, rest=config.teacher_rest)
@@ -261,6 +290,23 @@ def _distillation(
 
 def _target(batch: Batch) -> Tensor:
     return batch.get("target", batch["label"])
+
+
+_NOTHING = 0.1
+"""What a quarter that shows nothing counts for: most do."""
+
+
+def map_targets(classes: Tensor, tokens: torch.Size, quarters: int) -> Tensor:
+    """Returns the class in the middle of each quarter of a token, B T' H' W' quarters², int64, for T' H' W' ``tokens``.
+
+    ``classes`` B T h w.
+    """
+    for dim, count in zip((1, 2, 3), (tokens[0], tokens[1] * quarters, tokens[2] * quarters), strict=True):
+        size = classes.shape[dim]
+        middles = ((torch.arange(count, device=classes.device) + 0.5) * size / count).long()
+        classes = classes.index_select(dim, middles)
+    _, h, w = tokens
+    return classes.long().unflatten(3, (w, quarters)).unflatten(2, (h, quarters)).permute(0, 1, 2, 4, 3, 5).flatten(4)
 
 
 def motion_targets(moving: Tensor, velocity: Tensor, tokens: torch.Size, quarters: int) -> Tensor:

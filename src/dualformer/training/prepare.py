@@ -17,7 +17,7 @@ from dualformer.training.optimizer import Schedule
 from dualformer.training.propose import propose
 from dualformer.training.run_folder import CLASS_WEIGHTS, CONFIG, FLIP_MAP, LAST, NETWORK
 from dualformer.training.settings.augmentation_settings import Flip
-from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.data_settings import RENDERED_DATA
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source, open_source
@@ -66,7 +66,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
     varied = (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
     flip = "off" if config.overfit else config.flip_for(source.classes)
     config = _filled_in(config, network, preprocessing, flip=flip, where=where)
-    if config.data == RENDERED:  # how hard its clips are follows the epochs
+    if config.data in RENDERED_DATA:  # how hard its clips are follows the epochs
         source = open_source(config)
     augmentation, mirrored = config.augmentation(source.classes), config.mirrored_labels(source.classes)
     # What does not go together is refused before other processes are started.

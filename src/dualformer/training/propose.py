@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from dualformer.datasets.samples import first_few
 from dualformer.scoring.intervals import half_width
-from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.data_settings import RENDERED_DATA
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import RENDERED_EPOCHS, Source
@@ -58,7 +58,7 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
             config = config.replace(size=112)
             propose_setting("`size=112`", "nano's own; the rendered weights' 64 is small for real videos")
     from_weights = config.start != RANDOM
-    if config.backbone_lr is None and config.start == _SHIPPED and config.data != RENDERED:
+    if config.backbone_lr is None and config.start == _SHIPPED and config.data not in RENDERED_DATA:
         config = config.replace(backbone_lr=0.5)
         propose_setting("`backbone_lr=0.5`", "the rendered weights are far from other videos")
     if config.batch_size is None:
@@ -102,7 +102,7 @@ def _batch_size(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]
 def _epochs(config: TrainConfig, videos: int, *, from_weights: bool) -> tuple[int, str]:
     if config.overfit:
         return _OVERFIT_EPOCHS, "to memorise"
-    if config.data == RENDERED:
+    if config.data in RENDERED_DATA:
         why = "no clip is seen twice; 20 epochs of 3,200 clips made the weights that come with the package"
         return RENDERED_EPOCHS, why
     clips, fewest, most = _FROM_WEIGHTS if from_weights else _FROM_RANDOM

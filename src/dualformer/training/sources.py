@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,16 +15,21 @@ from torch.utils.data import Dataset
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.csv_list import parse_row_filter
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
+from dualformer.datasets.rendered_people.bodies import PARTS
+from dualformer.datasets.rendered_people.clips import PeopleClips
+from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
+from dualformer.datasets.rendered_people.scene import PeopleScene
 from dualformer.datasets.samples import ArchivedSample, VideoList
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes, remote_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
-from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.data_settings import RENDERED, RENDERED_DATA, RENDERED_HANDS, RENDERED_PEOPLE
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import Preprocessing
 
 Clips = Dataset[dict[str, Any]]
+Dials = TypeVar("Dials", Difficulty, PeopleDifficulty)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +70,13 @@ class Source:
     """How an epoch goes through shards."""
     has_truth: bool = False
     """Clips bring the renderer's ``moving`` and ``velocity`` along."""
+    maps: Mapping[str, int] = field(default_factory=dict)
+    """What else they bring of every cell by name, T h w, and of how many classes that is; class 0 is nothing."""
 
 
 def open_source(config: TrainConfig) -> Source:
     """Opens the source that ``config.data`` names. Errors: as `open_splits`."""
-    return rendered_source(config) if config.data == RENDERED else file_source(config)
+    return rendered_source(config) if config.data in RENDERED_DATA else file_source(config)
 
 
 def file_source(config: TrainConfig) -> Source:
@@ -145,26 +152,37 @@ def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["sampl
 
 
 def rendered_source(config: TrainConfig) -> Source:
-    """Makes rendered videos, every one new, from plain to hard over the run, with the truth about what moves where;
-    for clips of one frame pictures, with the truth about where the actor is."""
+    """Makes rendered videos, every one new, from plain to hard over the run, with the truth about what they show;
+    for clips of one frame pictures of shapes, with the truth about where the actor is."""
+    data = config.data
     if config.frames is None or config.size is None:
-        raise ValueError("`data=rendered` needs to know what to render: give `frames` and `size`")
+        raise ValueError(f"`data={data}` needs to know what to render: give `frames` and `size`")
     length, epochs = config.rendered_clips, config.epochs or RENDERED_EPOCHS
-    classes, things = (PLACES, "pictures") if config.frames == 1 else (ALL, "videos")
+    if data == RENDERED:
+        maps: dict[str, int] = {}
+        classes, things = (PLACES, "pictures") if config.frames == 1 else (ALL, "videos")
+    else:
+        scene = _people(config, config.size, config.frames)
+        classes, things = scene.classes, "people" if data == RENDERED_PEOPLE else "hands"
+        maps = {"part": len(PARTS) + 1, "action": len(scene.action_names) + 1}
 
     def clips(pre: Preprocessing, augmentation: Augmentation, _: tuple[int, ...] | None) -> RunClips:
         if augmentation.flip:
-            raise ValueError("`data=rendered` has classes named right and left: give `flip=off`")
+            why = "has classes named right and left" if data == RENDERED else "knows what moves where to"
+            raise ValueError(f"`data={data}` {why}: give `flip=off`")
         mixes = config.mixup or config.cutmix or config.repeats > 1
         if mixes or augmentation != Augmentation(flip=0.0, area=augmentation.area):
             raise ValueError(
-                "`data=rendered` never shows a clip twice and knows what moves where in it: of the options that change "
+                f"`data={data}` never shows a clip twice and knows what moves where in it: of the options that change "
                 "clips and batches it takes `label_smoothing` only"
             )
 
         def render(count: int, seed: int, hardest: Callable[[float], float]) -> Clips:
-            difficulty = Curriculum(count, seed=seed, hardest=hardest)
-            return RenderedClips(_scene(pre), count, seed=seed, frames=pre.frames, difficulty=difficulty)
+            if data == RENDERED:
+                difficulty = Curriculum(count, seed=seed, hardest=hardest, dials=Difficulty.at)
+                return RenderedClips(_scene(pre), count, seed=seed, frames=pre.frames, difficulty=difficulty)
+            difficulty = Curriculum(count, seed=seed, hardest=hardest, dials=PeopleDifficulty.at)
+            return PeopleClips(_people(config, pre.crop, pre.frames), count, seed=seed, difficulty=difficulty)
 
         # Another seed than any training clip's: theirs is the run's, and never negative.
         val = render(_VALIDATION_CLIPS, _VALIDATION_SEED, lambda _: 1.0)
@@ -173,14 +191,17 @@ def rendered_source(config: TrainConfig) -> Source:
 
     if config.seed == _VALIDATION_SEED:
         raise ValueError(f"`seed={_VALIDATION_SEED}` is the validation clips' own; choose another")
+    driven = f", driven by {config.motions}" if config.motions else ""
     return Source(
         classes=classes,
         clips=clips,
         size=length,
         val_size=_VALIDATION_CLIPS,
-        description=f"rendered {things}: {len(classes)} classes, {length} new clips an epoch, from plain to hard",
-        fingerprint=f"rendered {length}",
+        description=f"rendered {things}: {len(classes)} classes, {length} new clips an epoch, from plain to hard"
+        f"{driven}",
+        fingerprint=f"{data} {length}{driven}",
         has_truth=True,
+        maps=maps,
     )
 
 
@@ -191,16 +212,17 @@ _VALIDATION_CLIPS = 320
 
 
 @dataclass(frozen=True)
-class Curriculum:
-    """Difficulty of clip ``i`` of ``length``: anything from plain up to ``hardest(i / length)``."""
+class Curriculum(Generic[Dials]):
+    """Difficulty of clip ``i`` of ``length``: anything from plain up to ``hardest(i / length)``, as ``dials``."""
 
     length: int
     seed: int
     hardest: Callable[[float], float]
+    dials: Callable[[float], Dials]
 
-    def __call__(self, i: int) -> Difficulty:
+    def __call__(self, i: int) -> Dials:
         draw = torch.rand((), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + i)).item()
-        return Difficulty.at(draw * self.hardest(i / self.length))
+        return self.dials(draw * self.hardest(i / self.length))
 
 
 class FreshClips(Dataset[dict[str, Tensor]]):
@@ -232,6 +254,12 @@ def _scene(pre: Preprocessing) -> Scene:
     if pre.frames == 1:
         return Scene(size=pre.crop, frames=1, classes=PLACES)
     return Scene(size=pre.crop, frames=pre.frames * pre.stride, classes=ALL, wrap=True)
+
+
+def _people(config: TrainConfig, size: int, frames: int) -> PeopleScene:
+    if config.data == RENDERED_HANDS:
+        return PeopleScene(size=size, frames=frames, view="hands")
+    return PeopleScene(size=size, frames=frames, motions=config.motions)
 
 
 def _spread(videos: VideoList, count: int) -> VideoList:

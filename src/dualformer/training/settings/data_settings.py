@@ -8,6 +8,10 @@ from dualformer.training.settings.checks import more_than_zero, not_negative
 
 RENDERED = "rendered"
 """What ``data`` calls the endless stream of rendered videos."""
+RENDERED_PEOPLE = "rendered-people"
+RENDERED_HANDS = "rendered-hands"
+RENDERED_DATA = (RENDERED, RENDERED_PEOPLE, RENDERED_HANDS)
+"""All endless streams: of shapes, of whole people, of hands close up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +22,8 @@ class DataSettings:
     """A folder with one subfolder per class (with train/ and val/ above them, or without), a CSV (path,label,…), a
     benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
     diving48:, ssv2:, list: for files of "path label"), shards (their folder or URL), or "rendered": an endless stream
-    of rendered videos, from plain to hard, with the truth about what moves where. Not needed to resume, unless the data
-    has moved."""
+    of rendered videos, from plain to hard, with the truth about what moves where; likewise "rendered-people", and
+    "rendered-hands" as the camera of who moves them sees them. Not needed to resume, unless the data has moved."""
     train_on: str | None = None
     """Rows of a CSV to train on, as in batch=A,C (default: split=train, or all but a validation split). A benchmark has
     the column split, too."""
@@ -30,7 +34,10 @@ class DataSettings:
     manifest: str | None = None
     """Manifest that `dualformer check` wrote: files it calls bad are left out."""
     rendered_clips: int = 3200
-    """Clips of an epoch with `data=rendered`."""
+    """Clips of an epoch with `data=rendered`, and with the other rendered streams."""
+    motions: str | None = None
+    """With `data=rendered-people`: an npz file of captured motions (joint positions) that drive half of the actions for
+    which it has some."""
     overfit: int = 0
     """Sanity check: train and validate on this many videos, without augmentation; they must be memorised."""
     workers: int | None = None
@@ -49,5 +56,7 @@ class DataSettings:
     def check_data(self) -> None:
         more_than_zero(self, "rendered_clips")
         not_negative(self, "overfit", "workers", "cache_gb")
+        if self.motions and self.data not in ("", RENDERED_PEOPLE):
+            raise ValueError(f"`motions` drive people with `data={RENDERED_PEOPLE}`, not {self.data}: leave them out")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"`val_fraction` must lie between 0 and 1, not {self.val_fraction}")

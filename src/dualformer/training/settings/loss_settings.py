@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dualformer.training.settings.data_settings import RENDERED
+from dualformer.training.settings.data_settings import RENDERED_DATA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +18,11 @@ class LossSettings:
 
     def check_loss(self, data: str, *, teaches: bool, confusion_every: int) -> None:
         """``data``, ``teaches`` and ``confusion_every`` are the run's other settings."""
-        if data == RENDERED and self.class_weights:
-            raise ValueError("`class_weights` does nothing with `data=rendered`, which has as many of each class")
+        if data in RENDERED_DATA and self.class_weights:
+            raise ValueError(f"`class_weights` does nothing with `data={data}`, which has as many of each class")
         if not self.multi_label:
             return
-        if data == RENDERED:
+        if data in RENDERED_DATA:
             raise ValueError("`multi_label` is for a CSV file: rendered videos have one label each")
         if teaches:
             raise ValueError(
