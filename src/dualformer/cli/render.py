@@ -11,6 +11,7 @@ from dualformer.cli.shared_options import arguments
 
 if TYPE_CHECKING:
     from dualformer.datasets.rendered import Scene
+    from dualformer.datasets.rendered_people.scene import PeopleScene
     from dualformer.paper.relation_clips import Relations
 
 
@@ -22,16 +23,22 @@ class Options:
     """Files of each class to train on; 0 leaves the split out. So do the two below."""
     val: int = 10
     test: int = 25
-    classes: Literal["horizontal", "vertical", "all", "places", "local", "global", "both"] = "horizontal"
-    """Motions: 8 along one axis, 8 along the other, or all 16. Or places: pictures (PNG) of 9 classes, which say where
+    classes: Literal["horizontal", "vertical", "all", "people", "hands", "places", "local", "global", "both"] = (
+        "horizontal"
+    )
+    """Motions: 8 along one axis, 8 along the other, or all 16. Or people, or hands close up, who do four things round
+    and round: 6 classes, which are the orders of these. Or places: pictures (PNG) of 9 classes, which say where
     in the frame the actor is. Or a task of the local x global bench, of 2 classes: local asks for the direction of a
     fine, brief gesture, global whether two coarse, slow ones far apart have the same, both the same of one of each."""
     difficulty: float = 0.5
     """0 is one bright actor on a flat background, 1 is textured, faint, noisy and shaken. The bench has one only."""
-    size: int = 64
-    """Side of the square frame in pixels."""
+    size: int | None = None
+    """Side of the square frame in pixels (default: 64, of people and hands 112)."""
     frames: int | None = None
-    """Frames of a video (default: 32, of the bench 16)."""
+    """Frames of a video (default: 32, of people and hands 48, of the bench 16)."""
+    motions: str | None = None
+    """With --classes people: an npz file of captured motions (joint positions) that drive half of the actions for which
+    it has some."""
     seed: int = 0
     workers: int = 0
     """Processes that render; 0 renders in this one. Worth it for thousands of videos."""
@@ -41,6 +48,8 @@ class Options:
             raise ValueError(f"--frames {self.frames} does not go with --classes places, which makes pictures")
         if self.is_bench and self.difficulty != 0.5:
             raise ValueError(f"--difficulty does nothing with --classes {self.classes}: leave it out")
+        if self.motions and self.classes != "people":
+            raise ValueError(f"--motions drive people, not --classes {self.classes}: leave it out")
 
     @property
     def is_bench(self) -> bool:
@@ -63,23 +72,42 @@ def run(options: Options) -> int:
             options.out, scene, clips_per_class=counts, progress=progress.show, **arguments(options, "seed", "workers")
         )
     print(f"{written} {things} written, {total - written} were there already")
-    # A crop would change where in the picture the actor is.
-    rest = "--frames 1 --min-area 1" if still else "--stride 1 --min-area 1" if options.is_bench else "--from rendered"
-    print(f"next: dualformer train --data {options.out} --size {options.size} --flip off {rest}")
+    # A crop would change where in the picture the actor is, and mirroring what moves to the right.
+    rest = {"places": "--flip off --frames 1 --min-area 1", "people": "--stride 3", "hands": "--stride 3"}.get(
+        options.classes, "--flip off --stride 1 --min-area 1" if options.is_bench else "--flip off --from rendered"
+    )
+    print(f"next: dualformer train --data {options.out} --size {scene.size} {rest}")
     return 0
 
 
-def _scene(options: Options) -> Scene | Relations:
+def _scene(options: Options) -> Scene | Relations | PeopleScene:
     from dualformer.datasets.rendered import ALL, HORIZONTAL, PLACES, VERTICAL, Difficulty, Scene
     from dualformer.paper.relation_clips import Relations
 
+    if options.classes == "people" or options.classes == "hands":
+        return _people(options)
+    size = options.size or 64
     if options.classes == "local" or options.classes == "global" or options.classes == "both":
-        return Relations(task=options.classes, size=options.size, frames=options.frames or 16)
+        return Relations(task=options.classes, size=size, frames=options.frames or 16)
     still = options.classes == "places"
     return Scene(
-        size=options.size,
+        size=size,
         frames=1 if still else 32 if options.frames is None else options.frames,
         classes={"horizontal": HORIZONTAL, "vertical": VERTICAL, "all": ALL, "places": PLACES}[options.classes],
         difficulty=Difficulty.at(options.difficulty),
         wrap=not still,
+    )
+
+
+def _people(options: Options) -> PeopleScene:
+    from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
+    from dualformer.datasets.rendered_people.scene import PeopleScene
+
+    return PeopleScene(
+        size=options.size or 112,
+        frames=options.frames or 48,
+        fps=12,
+        view="hands" if options.classes == "hands" else "bodies",
+        difficulty=PeopleDifficulty.at(options.difficulty),
+        motions=options.motions,
     )

@@ -15,7 +15,7 @@ class Options(SplitOptions):
     teacher: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEACHER")]
     """A weights file, a folder with model.safetensors, or a hub id (owner/name); its classes are those of the data."""
     data: str
-    """What `dualformer train --data` takes but "rendered". The videos to train on are taught."""
+    """What `dualformer train --data` takes but rendered streams. The videos to train on are taught."""
     out: Path
     """Folder to write to. A call that was stopped goes on where it was."""
     topk: int = 5
@@ -32,8 +32,8 @@ class Options(SplitOptions):
         super().__post_init__()
         must("be at least 1", self, "topk", "batch_size")
         must("be 0 or more", self, "workers")
-        if self.data == "rendered":
-            raise ValueError("--data rendered has no files, and no clip comes twice: train on it with --teacher")
+        if self.data in ("rendered", "rendered-people", "rendered-hands"):
+            raise ValueError(f"--data {self.data} has no files, and no clip comes twice: train on it with --teacher")
 
 
 def run(options: Options) -> int:
