@@ -219,7 +219,7 @@ def dress(
             "trunk",
             {"hips": 1},
             middle,
-            (0.13 * broad, (0.15 + 0.09 * hem) * broad),
+            (0.12 * broad, (0.125 + 0.05 * hem) * broad),
             shirt if draws[5] < 0.4 else trousers,
         )
     if draws[6] < 0.15 * variety:  # a hat

@@ -155,15 +155,13 @@ def _rectangles(flat: _Flat, size: int) -> list[tuple[np.ndarray, int, int, np.n
 
 def _hits(flat: _Flat, size: int) -> _Hits:
     """Every pixel that a cone covers, cone by cone."""
-    found: list[_Hits] = []
     f32 = np.float32
-    square = np.maximum((flat.way**2).sum(1), 1e-6)
-    along = (flat.way / square[:, None]).astype(f32)
-    way, radius = flat.way.astype(f32), flat.radius.astype(f32)
-    half = (flat.soft / 2).astype(f32)
-    sharp, strength, depths = (1 / flat.soft).astype(f32), flat.strength.astype(f32), flat.depth.astype(f32)
-    # A cone is nearer in its middle than at its edge.
-    bulge = (flat.bulge / np.maximum(flat.radius.mean(1), 0.5)).astype(f32)
+    along = (flat.way / np.maximum((flat.way**2).sum(1), 1e-6)[:, None]).astype(f32)
+    way = flat.way.astype(f32)
+    # What a pixel must be inside of: the cone and half of its soft edge.
+    outer = (flat.radius[:, 0] + flat.soft / 2).astype(f32)
+    grows = (flat.radius[:, 1] - flat.radius[:, 0]).astype(f32)
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     for which, height, width, left, top in _rectangles(flat, size):
         x = (left[:, None] + np.arange(width) + 0.5 - flat.start[which, :1]).astype(f32)[:, None, :]
         y = (top[:, None] + np.arange(height) + 0.5 - flat.start[which, 1:]).astype(f32)[:, :, None]
@@ -178,23 +176,30 @@ def _hits(flat: _Flat, size: int) -> _Hits:
         dy *= dy
         dx += dy
         np.sqrt(dx, out=dx)
-        inside = t * (radius[which, 1] - radius[which, 0])[k]
-        inside += radius[which, 0][k]
+        inside = t * grows[which][k]
+        inside += outer[which][k]
         inside -= dx
-        inside = inside.reshape(len(which), -1)
-        row, place = np.nonzero(inside > -half[which][:, None])
-        margin, t = inside[row, place], t.reshape(len(which), -1)[row, place]
-        one = which[row]
-        down, right = np.divmod(place, width)
-        at = (flat.frame[one] * size + top[row] + down) * size + left[row] + right
-        cover = np.minimum(margin * sharp[one] + 0.5, 1) * strength[one]
-        near = depths[one, 0]
-        deep = near + t * (depths[one, 1] - near) - margin * bulge[one]
-        found.append(_Hits(at, one, cover, deep))
+        inside, t = inside.reshape(-1), t.reshape(-1)
+        hit = np.flatnonzero(inside > 0)
+        row, place = np.divmod(hit, height * width)
+        corner = (flat.frame[which] * size + top) * size + left
+        offset = (np.arange(height)[:, None] * size + np.arange(width)).reshape(-1)
+        found.append((corner[row] + offset[place], which[row], inside[hit], t[hit]))
     if not found:
         empty = np.zeros(0, dtype=np.int64)
-        return _Hits(empty, empty, np.zeros(0, f32), np.zeros(0, f32))
-    return _Hits(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        return _Hits(empty, empty, empty.astype(f32), empty.astype(f32))
+    at, which, inside, t = (np.concatenate(column) for column in zip(*found, strict=True))
+    sharp, strength, depth = (1 / flat.soft).astype(f32), flat.strength.astype(f32), flat.depth.astype(f32)
+    cover = inside * sharp[which]
+    np.minimum(cover, 1, out=cover)
+    cover *= strength[which]
+    # A cone is nearer in its middle than at its edge.
+    bulge = (flat.bulge / np.maximum(flat.radius.mean(1), 0.5)).astype(f32)
+    inside *= bulge[which]
+    deep = t * (depth[:, 1] - depth[:, 0])[which]
+    deep += depth[:, 0][which]
+    deep -= inside
+    return _Hits(at, which, cover, deep)
 
 
 def draw(pieces: Pieces, palette: Palette, light: Light, camera: Camera, *, shutter: float) -> Layer:

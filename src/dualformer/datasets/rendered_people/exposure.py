@@ -60,13 +60,17 @@ def compress(frames: np.ndarray, coarseness: float) -> np.ndarray:
     rest = pixels - light[..., None]
     small = (rest[:, ::2, ::2] + rest[:, 1::2, ::2] + rest[:, ::2, 1::2] + rest[:, 1::2, 1::2]) / 4
     waves = _cosines()
-    blocks = light.reshape(count, height // 8, 8, width // 8, 8).transpose(0, 1, 3, 2, 4)
-    found = waves @ blocks @ waves.T
+    # Along rows, then, turned, along columns; products of many rows with one matrix are fast.
+    found = (light.reshape(-1, 8) @ waves.T).reshape(count, height, width).swapaxes(1, 2)
+    found = (np.ascontiguousarray(found).reshape(-1, 8) @ waves.T).reshape(count, width, height)
     order = np.arange(8)
     step = (coarseness * (1 + 0.6 * (order[:, None] + order))).astype(np.float32)
-    found = np.rint(found / step) * step
-    blocks = waves.T @ found @ waves
-    light = blocks.transpose(0, 1, 3, 2, 4).reshape(count, height, width)
+    steps = np.tile(step, (width // 8, height // 8))
+    found /= steps
+    np.rint(found, out=found)
+    found *= steps
+    found = (found.reshape(-1, 8) @ waves).reshape(count, width, height).swapaxes(1, 2)
+    light = (np.ascontiguousarray(found).reshape(-1, 8) @ waves).reshape(count, height, width)
     coarse = 2 * coarseness
     rest = (np.rint(small / coarse) * coarse).repeat(2, axis=1).repeat(2, axis=2)
     rest += light[..., None]
