@@ -1,0 +1,62 @@
+"""Sources of rendered people: classes, truth, and what does not go with them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dualformer.datasets.rendered_people.hands import HAND_ORDERS
+from dualformer.datasets.rendered_people.performance import ORDERS
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.sources import RunClips, open_source
+from dualformer.video.augmentation import Augmentation
+from dualformer.video.preprocessing import Preprocessing
+
+PRE = Preprocessing(frames=16, resize=32, crop=32, mean=(100.0, 110.0, 120.0), std=(50.0, 51.0, 52.0))
+PLAIN = Augmentation(flip=0.0, area=(1.0, 1.0))
+
+
+def config(data: str, **changes: object) -> TrainConfig:
+    return TrainConfig(data=data, frames=16, size=32, rendered_clips=8, epochs=2).replace(**changes)
+
+
+def clips(data: str, **changes: object) -> RunClips:
+    return open_source(config(data, **changes)).clips(PRE, PLAIN, None)
+
+
+@pytest.mark.parametrize(("data", "classes"), [("rendered-people", ORDERS), ("rendered-hands", HAND_ORDERS)])
+def test_people_and_hands_are_endless_streams_with_truth(data: str, classes: tuple[str, ...]) -> None:
+    source = open_source(config(data))
+    assert source.classes == classes and source.has_truth and source.size == 8 and source.counts is None
+    made = source.clips(PRE, PLAIN, None)
+    item, later = made.train[(0, 3)], made.train[(1, 3)]
+    assert item["clip"].shape == (16, 32, 32, 3) and not torch.equal(item["clip"], later["clip"])
+    assert all(int(item[name].max()) < count for name, count in source.maps.items())
+    assert item["part"].shape == item["moving"].shape == (16, 8, 8)
+    assert made.val[0]["views"].shape == (1, 16, 32, 32, 3)
+    again = clips(data, seed=0).train[(0, 3)]
+    assert torch.equal(item["clip"], again["clip"])
+
+
+def test_clips_go_from_plain_to_hard() -> None:
+    """Noise, which plain clips have little of, in a corner that nothing moves in."""
+    made = clips("rendered-people", rendered_clips=40)
+
+    def noise(epoch: int) -> float:
+        corners = [made.train[(epoch, number)]["clip"][:, :6, :6].float() for number in range(40)]
+        return sum(corner.diff(dim=0).abs().mean().item() for corner in corners) / 40
+
+    assert noise(1) > 1.3 * noise(0)
+
+
+def test_what_does_not_go_with_people_is_refused() -> None:
+    with pytest.raises(ValueError, match="`data=rendered-people` needs to know what to render"):
+        open_source(config("rendered-people", size=None))
+    with pytest.raises(ValueError, match="give `flip=off`"):
+        open_source(config("rendered-people")).clips(PRE, Augmentation(flip=0.5, area=(1.0, 1.0)), None)
+    with pytest.raises(ValueError, match="it takes `label_smoothing` only"):
+        clips("rendered-hands", mixup=0.8)
+    with pytest.raises(ValueError, match="`motions` drive people"):
+        config("rendered-hands", motions="motions.npz")
+    with pytest.raises(ValueError, match="`class_weights` does nothing with `data=rendered-people`"):
+        config("rendered-people", class_weights="balanced")
