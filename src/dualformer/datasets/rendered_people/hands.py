@@ -259,6 +259,7 @@ def hand_joints(
     joints[:, 1] = wrist
     back = shoulder - wrist
     joints[:, 0] = wrist + back * (_FOREARM * size / np.linalg.norm(back, axis=1, keepdims=True))
+    joints[:, 0, 2] = np.maximum(joints[:, 0, 2], 0.22)  # not behind the camera, where nothing is drawn
     return joints
 
 
