@@ -40,16 +40,21 @@ def dualformer(config: Config, state: Weights, video: Tensor, *, training: bool 
 def run_stage(x: Tensor, w: Weights, stage: Stage, config: Config, built_for: Size3, training: bool) -> Tensor:
     """Patch embedding, then blocks of two halves. ``built_for`` is this stage's map of the clip in the config."""
     heads = stage.channels // config.head_dim
-    check_shape(w["embed.proj.weight"], (stage.channels, x.shape[-1], *stage.patch))
-    x = layer_norm(
-        convolve_cells(x, below(w, "embed.proj"), w["embed.proj.weight"], depthwise=False), below(w, "embed.norm")
-    )
+    if stage.embedding == "convolutions":
+        x = stem(x, below(w, "embed"), stage, 1 if max(stage.patch[0], built_for[0]) == 1 else 3, training)
+    else:
+        check_shape(w["embed.proj.weight"], (stage.channels, x.shape[-1], *stage.patch))
+        x = convolve_cells(x, below(w, "embed.proj"), w["embed.proj.weight"], depthwise=False)
+    x = layer_norm(x, below(w, "embed.norm"))
     if config.position == "absolute":
         x = x + absolute_position(below(w, "table"), size_of(x), built_for)
     for block, (second, kind) in product(range(stage.depth), enumerate(stage.kinds)):
         if config.position == "peg" and block == 0 and second:
             x = x + convolve_around(x, below(w, "position.conv"), (1 if built_for[0] == 1 else 3, 3, 3))  # eq. 4
         half = below(w, f"blocks.{block}.{second}")
+        if kind == "C":
+            x = x + c_half(x, below(half, "branch"), stage, config.mlp_ratio, 1 if built_for[0] == 1 else 3, training)
+            continue
         normed = layer_norm(x, below(half, "norm1"))
         if kind == "L":
             attended = lw_msa(normed, below(half, "attn"), heads, stage.window, config.position == "relative")
@@ -177,6 +182,56 @@ def relative_entries(size: Size3, window: Size3) -> Tensor:
             row.append((t * (2 * window[1] - 1) + h) * (2 * window[2] - 1) + w)
         rows.append(row)
     return torch.tensor(rows)
+
+
+# Convolutions in place of patches and attention
+
+
+def stem(x: Tensor, w: Weights, stage: Stage, taps: int, training: bool) -> Tensor:
+    """Strided convolutions; the first halves height and width where patches of 4, 8, … allow it."""
+    t, height, width = stage.patch
+    h, v = (2 if side % 4 == 0 else 1 for side in (height, width))
+    strides = [(1, h, v), (t, height // h, width // v)] if h * v > 1 else [stage.patch]
+    for number, stride in enumerate(strides):
+        kernel = tuple(max(3, step + 1 - step % 2) for step in stride)
+        kernel = (kernel[0] if taps > 1 else 1, *kernel[1:])
+        here = below(w, f"convs.{2 * number}")
+        check_shape(here["conv.weight"], ((1 + number) * (stage.channels * 3 // 4), x.shape[-1], *kernel))
+        x = batch_norm(convolve_strided(x, here["conv.weight"], stride), below(here, "norm"), training).clamp(min=0)
+    return torch.einsum("bthwi,oi->bthwo", x, w["proj.weight"][:, :, 0, 0, 0]) + w["proj.bias"]
+
+
+def c_half(x: Tensor, w: Weights, stage: Stage, ratio: int, taps: int, training: bool) -> Tensor:
+    """What a C half adds: two full convolutions, or one depth-wise between two that mix channels alone."""
+    narrow, wide, kernel = stage.channels, ratio * stage.channels, (taps, 3, 3)
+    if stage.convolution == "full":
+        shapes = [(narrow, narrow, *kernel)] * 2
+    else:
+        shapes = [(wide, narrow, 1, 1, 1), (wide, 1, *kernel), (narrow, wide, 1, 1, 1)]
+    for number, shape in enumerate(shapes):
+        here = below(w, f"{2 * number}")
+        weight = here["conv.weight"]
+        check_shape(weight, shape)
+        if number:
+            x = x.clamp(min=0)
+        if len(shapes) == 3 and number == 1:
+            x = convolve_around(x, {"weight": weight, "bias": torch.zeros_like(weight[:, 0, 0, 0, 0])}, kernel)
+        else:
+            x = convolve_strided(x, weight, (1, 1, 1))
+        x = batch_norm(x, below(here, "norm"), training)
+    return x
+
+
+def convolve_strided(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
+    """A convolution centred on every ``stride``-th token; what lies outside the map counts as zero."""
+    taps = weight.shape[2:]
+    reach = [length // 2 for length in taps]
+    around = torch.nn.functional.pad(x, (0, 0, *(side for length in reversed(reach) for side in (length, length))))
+    rows = []
+    for place in product(*(range(0, length, step) for length, step in zip(size_of(x), stride, strict=True))):
+        t, h, v = (slice(start, start + length) for start, length in zip(place, taps, strict=True))
+        rows.append(torch.einsum("bthwi,oithw->bo", around[:, t, h, v], weight))
+    return torch.stack(rows, dim=1).unflatten(1, whole_steps(size_of(x), stride))
 
 
 # Layers

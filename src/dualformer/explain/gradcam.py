@@ -3,9 +3,9 @@
 A token's evidence is its features times the gradient of the class's score with respect to them, summed over channels.
 Two choices follow measurements with `check_deletion` (docs/experiments.md):
 
-* In the last stage, features are taken where its last sub-block reads them, behind its first LayerNorm. After it is the
-  worse place: attention to all tokens has then passed on what each token knew, and a token's features say little
-  about the pixels that it stands for. Of an earlier stage it is the map that it hands on.
+* In the last stage, features are taken where its last sub-block reads them, behind the first LayerNorm of one with
+  attention. After it is the worse place: attention to all tokens has then passed on what each token knew, and a token's
+  features say little about the pixels that it stands for. Of an earlier stage it is the map that it hands on.
 * The gradient is kept for every token. The original averages it over all of them first, which is the same where nothing
   but pooling and one linear layer follow. Where attention follows it is not, and in the last stage the maps of real
   videos were then no better than chance.
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from dualformer.errors import DualFormerError
 from dualformer.model.block import SubBlock
+from dualformer.model.convolution import ConvolutionSubBlock
 from dualformer.model.network import DualFormer, StageLayers
 
 Gradients = Literal["each", "mean"]
@@ -54,9 +55,12 @@ class _NetworkFromStage(nn.Module):
             stage_layers = self.stages[0]
             assert isinstance(stage_layers, StageLayers)
             last = stage_layers.layers()[-1]
-            assert isinstance(last, SubBlock)
-            around = _Permuted(0, 4, 1, 2, 3), self.probe, _Permuted(0, 2, 3, 4, 1)
-            last.add_module("norm1", nn.Sequential(last.norm1, *around))
+            if isinstance(last, ConvolutionSubBlock):
+                last.branch = nn.Sequential(self.probe, *last.branch)
+            else:
+                assert isinstance(last, SubBlock)
+                around = _Permuted(0, 4, 1, 2, 3), self.probe, _Permuted(0, 2, 3, 4, 1)
+                last.add_module("norm1", nn.Sequential(last.norm1, *around))
 
     def forward(self, x: Tensor) -> Tensor:
         first, *later = self.stages

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dualformer.model.block import SubBlock
-
 
 def wanted(stage: Any, x: Tensor) -> bool:
     """Whether ``stage`` was told to save memory, and there is a backward pass to save it for."""
@@ -19,11 +17,11 @@ def wanted(stage: Any, x: Tensor) -> bool:
 def run_layers(stage: Any, x: Tensor) -> Tensor:
     """Runs the layers of ``stage`` one after the other, B T H W C → B T H W C, its sub-blocks with checkpoints."""
     for layer in stage.layers():
-        x = _checkpointed(layer, x) if isinstance(layer, SubBlock) else layer(x)
+        x = layer(x) if layer is stage.position else _checkpointed(layer, x)
     return x
 
 
-def _checkpointed(sub_block: SubBlock, x: Tensor) -> Tensor:
+def _checkpointed(sub_block: nn.Module, x: Tensor) -> Tensor:
     """``sub_block(x)``, with the same gradients and the same stochastic depth, from less memory."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

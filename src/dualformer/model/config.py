@@ -13,6 +13,11 @@ Size3 = tuple[int, int, int]
 
 Function = Literal["depthwise", "full", "average"]
 Position = Literal["peg", "absolute", "relative", "none"]
+Embedding = Literal["patches", "convolutions"]
+Convolution = Literal["full", "depthwise"]
+
+#: Settings of a stage that networks of version 1 lack, with the value that they stand for there.
+_LATER_SETTINGS = {"embedding": "patches", "convolution": "full"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +48,12 @@ class Stage:
     """Blocks; each has two halves."""
     patch: Size3
     """Kernel and stride of the patch embedding (first stage) or patch merging (later ones)."""
+    embedding: Embedding = "patches"
+    """What makes tokens: patches that do not overlap, as in the paper, or a stem of strided convolutions."""
     kinds: str = "LG"
-    """Attention of a block's two halves: L for local windows, G for the global pyramid."""
+    """A block's two halves: attention within local windows (L) or over the global pyramid (G), or convolution (C)."""
+    convolution: Convolution = "full"
+    """What a C half is made of: full convolutions as in ResNet, or depth-wise ones as in MobileNetV2."""
     window: Size3 = (8, 7, 7)
     """Tokens of an LW-MSA window; it shrinks to maps that are smaller."""
     scales: tuple[Scale, ...] = ()
@@ -54,8 +63,12 @@ class Stage:
         _positive("channels and depth", (self.channels, self.depth))
         _positive("patch", self.patch)
         _positive("window", self.window)
-        if len(self.kinds) != 2 or set(self.kinds) - set("LG"):
-            raise ValueError(f"kinds must be LG, LL, GG or GL, one letter for each half of a block, not {self.kinds!r}")
+        _one_of("embedding", self.embedding, Embedding)
+        _one_of("convolution", self.convolution, Convolution)
+        if len(self.kinds) != 2 or set(self.kinds) - set("LGC"):
+            raise ValueError(
+                f"kinds must be two of L, G and C, one letter for each half of a block, not {self.kinds!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +131,13 @@ class Config:
             raise ValueError(f"unknown setting {unknown}; a config has {known}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers, for JSON."""
-        return dataclasses.asdict(self)
+        """Plain lists and numbers, for JSON. Settings that came later are left out where they change nothing."""
+        data = dataclasses.asdict(self)
+        data["stages"] = [
+            {name: value for name, value in stage.items() if _LATER_SETTINGS.get(name) != value}
+            for stage in data["stages"]
+        ]
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Config:

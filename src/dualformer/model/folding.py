@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from dualformer.model.attention import PyramidAttention, WindowAttention
+from dualformer.model.convolution import ConvNorm
 from dualformer.model.pyramid import FactorisedPooling
 
 
@@ -12,23 +13,27 @@ def fold_layers(model: nn.Module) -> None:
     """Changes the layers of ``model`` in place so that they compute the same in eval mode with fewer steps."""
     for module in model.modules():
         if isinstance(module, FactorisedPooling):
-            _fold_norm(module)
+            _fold_norm(module, module.space)
+        elif isinstance(module, ConvNorm):
+            _fold_norm(module, module.conv)
         elif isinstance(module, WindowAttention):
             _fold_scale(module, module.qkv)
         elif isinstance(module, PyramidAttention):
             _fold_scale(module, module.q)
 
 
-def _fold_norm(pooling: FactorisedPooling) -> None:
-    """Multiplies what BatchNorm does, by its running statistics, into the convolution before it."""
-    norm, space = pooling.norm, pooling.space
+def _fold_norm(module: FactorisedPooling | ConvNorm, conv: nn.Conv3d) -> None:
+    """Multiplies what the BatchNorm of ``module`` does, by its running statistics, into the ``conv`` before it."""
+    norm = module.norm
     if not isinstance(norm, nn.BatchNorm3d):
         return
-    assert norm.running_mean is not None and norm.running_var is not None and space.bias is not None
+    assert norm.running_mean is not None and norm.running_var is not None
     factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    space.bias.copy_((space.bias - norm.running_mean) * factor + norm.bias)
-    space.weight.mul_(factor[:, None, None, None, None])
-    pooling.norm = nn.Identity()
+    if conv.bias is None:
+        conv.bias = nn.Parameter(torch.zeros_like(norm.bias))
+    conv.bias.copy_((conv.bias - norm.running_mean) * factor + norm.bias)
+    conv.weight.mul_(factor[:, None, None, None, None])
+    module.norm = nn.Identity()
 
 
 def _fold_scale(attention: WindowAttention | PyramidAttention, layer: nn.Linear) -> None:

@@ -248,7 +248,7 @@ def _select_sub_blocks(
         assert isinstance(stage, StageLayers)
         for block in _resolve_numbers(f"blocks of stage {number}", blocks, len(stage.blocks)):
             for half, layer in enumerate(stage.blocks[block].children()):
-                if isinstance(attention := layer.get_submodule("attn"), wanted):
+                if isinstance(attention := getattr(layer, "attn", None), wanted):
                     found[number, block, half] = attention
     if not found:
         raise ValueError(f"no half to watch: the stages and blocks asked for have none of kinds {kinds!r}")

@@ -15,6 +15,7 @@ from dualformer.model.attention import PyramidAttention, WindowAttention
 from dualformer.model.block import SubBlock
 from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.contract import Features, features_of, layer_numbers, no_weight_decay, wanted_stages
+from dualformer.model.convolution import ConvolutionalStem, ConvolutionSubBlock
 from dualformer.model.folding import fold_layers
 from dualformer.model.kernels.dispatch import computed_by
 from dualformer.model.kernels.linear import Linear
@@ -50,20 +51,25 @@ class StageLayers(nn.Module):
         self, stage: Stage, in_channels: int, map_size: Size3, *, config: Config, drop_paths: Iterator[float]
     ) -> None:
         super().__init__()
-        heads = stage.channels // config.head_dim
+        channels, heads, ratio = stage.channels, stage.channels // config.head_dim, config.mlp_ratio
 
-        def attention(kind: str) -> nn.Module:
+        def sub_block(kind: str, drop_path: float) -> nn.Module:
             if kind == "L":
-                return WindowAttention(stage.channels, heads, stage.window, relative=config.position == "relative")
-            return PyramidAttention(stage.channels, heads, map_size, stage.scales)
+                attention = WindowAttention(channels, heads, stage.window, relative=config.position == "relative")
+                return SubBlock(channels, attention, ratio, drop_path)
+            if kind == "G":
+                return SubBlock(channels, PyramidAttention(channels, heads, map_size, stage.scales), ratio, drop_path)
+            in_time = map_size[0] > 1
+            return ConvolutionSubBlock(channels, stage.convolution, ratio=ratio, in_time=in_time, drop_path=drop_path)
 
-        self.embed = PatchEmbedding(in_channels, stage.channels, stage.patch)
+        self.embed = (
+            PatchEmbedding(in_channels, channels, stage.patch)
+            if stage.embedding == "patches"
+            else ConvolutionalStem(in_channels, channels, stage.patch, in_time=max(map_size[0], stage.patch[0]) > 1)
+        )
         self.table = PositionTable(stage.channels, map_size) if config.position == "absolute" else None
         self.blocks = nn.ModuleList(
-            nn.ModuleList(
-                SubBlock(stage.channels, attention(kind), config.mlp_ratio, next(drop_paths)) for kind in stage.kinds
-            )
-            for _ in range(stage.depth)
+            nn.ModuleList(sub_block(kind, next(drop_paths)) for kind in stage.kinds) for _ in range(stage.depth)
         )
         self.position = PositionEncoding(stage.channels, map_size) if config.position == "peg" else None
         self.grad_checkpointing = False

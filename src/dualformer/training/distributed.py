@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from dualformer.errors import DualFormerError
-from dualformer.model.network import SubBlock
+from dualformer.model.block import SubBlock
+from dualformer.model.convolution import ConvolutionSubBlock
 from dualformer.training.settings.run_settings import HardwareSettings
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """Shards a network over the processes, by half blocks: only one of them at a time is ever whole."""
     from torch.distributed.fsdp import fully_shard
 
-    for half in [module for module in objective.modules() if isinstance(module, SubBlock)]:
+    for half in [module for module in objective.modules() if isinstance(module, SubBlock | ConvolutionSubBlock)]:
         fully_shard(half, mesh=mesh["data_parallel"])
     fully_shard(objective, mesh=mesh["data_parallel"])
     return objective

@@ -185,6 +185,8 @@ def release_state(model: DualFormer) -> dict[str, Tensor]:
         raise ValueError(f"the release has only networks with position='peg', not {config.position!r}")
     for number, (stage, size) in enumerate(zip(config.stages, config.map_sizes(), strict=True), 1):
         kinds = [scale.factorised for scale in stage.scales]
+        if stage.embedding != "patches":
+            raise ValueError(f"stage {number}: the release has only embedding='patches', not {stage.embedding!r}")
         if stage.kinds != "LG" or kinds.count(True) > 1 or kinds.count(False) > 1:
             raise ValueError(f"stage {number}: the release has only LG blocks, with one fine and one coarse scale")
         for scale in stage.scales:
@@ -221,6 +223,8 @@ def _difference(preset: Config, found: Config) -> str:
         "width": lambda stage: stage.channels,
         "depth": lambda stage: stage.depth,
         "patch": lambda stage: stage.patch,
+        "embedding": lambda stage: stage.embedding,
+        "halves": lambda stage: stage.kinds,
         "kinds of pyramid scales": lambda stage: tuple("coarse" if s.factorised else "fine" for s in stage.scales),
     }.items():
         wanted, have = tuple(map(value, preset.stages)), tuple(map(value, found.stages))

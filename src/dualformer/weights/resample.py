@@ -7,8 +7,9 @@ is a line to print.
   evenly over each of its taps, and every tap of the new kernel gathers what lies in its part. Sums stay, so that a
   constant map gives the prior that it gave before.
 * Absolute position tables are interpolated between the centres of their entries.
-* A PEG has three taps in time where its map has several frames, and one where it has one. Of three, the middle one
-  stays: it is the only one that reads a map of one frame. One is put in the middle of three, or spread (`Peg`).
+* A PEG, and a convolution of the stem or of a C half, has three taps in time where its map has several frames, and one
+  where it has one. Of three, the middle one stays: it is the only one that reads a map of one frame. One is put in the
+  middle of three, or spread (`Peg`).
 * Relative position tables are as large as the windows, which the clip does not change. Where the windows differ, they
   are interpolated over the offsets: the ends and the centre stay what they are.
 
@@ -36,12 +37,14 @@ Peg = Literal["middle", "spread"]
 _STAGE = re.compile(r"stages\.(\d+)\.")
 _PEG = "PEG kernels"
 _RELATIVE = "relative positions"
+_CONVOLUTIONS = "kernels of convolutions"
 _FITTED: dict[str, re.Pattern[str]] = {
     "patch kernels": re.compile(r".+\.embed\.proj\.weight"),
     "fine pyramid kernels": re.compile(r".+\.pyramid\.scales\.\d+\.conv\.weight"),
     "coarse pyramid kernels, space": re.compile(r".+\.pyramid\.scales\.\d+\.space\.weight"),
     "coarse pyramid kernels, rest": re.compile(r".+\.pyramid\.scales\.\d+\.rest\.weight"),
     _PEG: re.compile(r".+\.position\.conv\.weight"),
+    _CONVOLUTIONS: re.compile(r".+\.(embed\.convs|blocks\.\d+\.\d+\.branch)\.\d+\.conv\.weight"),
     "absolute positions in space": re.compile(r".+\.table\.space"),
     "absolute positions in time": re.compile(r".+\.table\.time"),
     _RELATIVE: re.compile(r".+\.attn\.bias\.table"),
@@ -102,7 +105,7 @@ def _fit(key: str, tensor: Tensor, shape: torch.Size, peg: Peg) -> tuple[str, Te
     x = tensor.double()
     if tensor.dim() == 5:
         before, after = _size3(tensor.shape[2:]), _size3(shape[2:])
-        if kind != _PEG:
+        if kind not in (_PEG, _CONVOLUTIONS):
             how, x = "resampled", resample_kernel(x, after)
         elif after[0] == 1:
             how, x = "the middle of three frames, as maps of one frame have no other", x[:, :, 1:2]
@@ -139,10 +142,12 @@ def _check_same(source: Config, target: Config) -> None:
         _same(name, getattr(source, name), getattr(target, name))
     _same("number of stages", len(source.stages), len(target.stages))
     for number, (one, other) in enumerate(zip(source.stages, target.stages, strict=True), 1):
-        for name in ("channels", "depth", "kinds"):
+        for name in ("channels", "depth", "embedding", "kinds"):
             _same(f"stage {number} {name}", getattr(one, name), getattr(other, name))
         if not is_image_network(source) or one.patch[1:] != other.patch[1:]:
             _same(f"stage {number} patch", one.patch, other.patch)
+        if "C" in one.kinds:
+            _same(f"stage {number} convolution", one.convolution, other.convolution)
         if "G" in one.kinds:
             _same(f"stage {number} scales", _scale_kinds(one), _scale_kinds(other))
 

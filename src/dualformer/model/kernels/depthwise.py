@@ -83,8 +83,8 @@ def by_frames(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class DepthwiseConv3d(nn.Conv3d):
     """`depthwise_conv3d` with its weights."""
 
-    def __init__(self, channels: int, kernel: Size3, *, padding: Size3) -> None:
-        super().__init__(channels, channels, kernel, padding=padding, groups=channels)
+    def __init__(self, channels: int, kernel: Size3, *, padding: Size3, bias: bool = True) -> None:
+        super().__init__(channels, channels, kernel, padding=padding, groups=channels, bias=bias)
         self._padding = padding
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that Conv3d gives it)

@@ -1,0 +1,141 @@
+"""Splits that keep groups whole: drawn cases, and what the names of files give away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dualformer.datasets.groups import deal_folds, find_groups, split_by_groups, suspected_groups
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from dualformer.datasets.samples import DatasetError, Sample, VideoList
+
+
+def videos(names: list[str], labels: list[int], classes: int = 3) -> VideoList:
+    samples = tuple(Sample(path=Path(name), label=label) for name, label in zip(names, labels, strict=True))
+    return VideoList(classes=tuple(map(str, range(classes))), samples=samples, source="drawn")
+
+
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[VideoList, list[str]]:
+    """Videos of three classes in two to twelve groups of any size."""
+    pairs = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 11)), min_size=6, max_size=60))
+    names = [f"{number:03d}.mp4" for number in range(len(pairs))]
+    groups = [f"g{group:02d}" for _, group in pairs]
+    assume(len(set(groups)) > 1)
+    return videos(names, [label for label, _ in pairs]), groups
+
+
+@given(grouped(), st.integers(2, 6), st.integers(0, 5))
+def test_no_group_is_in_two_folds_and_no_fold_is_empty(
+    case: tuple[VideoList, list[str]], folds: int, seed: int
+) -> None:
+    found, groups = case
+    labels = [sample.labels for sample in found.samples]
+    if len(set(groups)) < folds:
+        with pytest.raises(DatasetError, match=f"{folds} folds take as many groups"):
+            deal_folds(labels, groups, folds, seed)
+        return
+    dealt = deal_folds(labels, groups, folds, seed)
+    of: dict[str, set[int]] = {}
+    for group, fold in zip(groups, dealt.tolist(), strict=True):
+        of.setdefault(group, set()).add(fold)
+    assert all(len(own) == 1 for own in of.values())
+    assert set(dealt.tolist()) == set(range(folds))
+
+
+@given(grouped(), st.integers(0, 5), st.randoms(use_true_random=False))
+def test_the_order_of_the_videos_does_not_matter(case: tuple[VideoList, list[str]], seed: int, random) -> None:
+    found, groups = case
+    folds = min(3, len(set(groups)))
+    dealt = deal_folds([sample.labels for sample in found.samples], groups, folds, seed)
+    order = list(range(len(found)))
+    random.shuffle(order)
+    again = deal_folds([found.samples[i].labels for i in order], [groups[i] for i in order], folds, seed)
+    assert again.tolist() == dealt[order].tolist()
+
+
+@given(grouped(), st.sampled_from((0.1, 0.2, 0.4)), st.integers(0, 5))
+def test_a_split_keeps_groups_whole(case: tuple[VideoList, list[str]], fraction: float, seed: int) -> None:
+    found, groups = case
+    try:
+        val = split_by_groups(found, groups, fraction, seed)
+    except DatasetError as error:
+        assert "are of one group" in str(error)
+        return
+    inside, outside = (
+        {group for group, here in zip(groups, val, strict=True) if here == side} for side in (True, False)
+    )
+    assert not inside & outside
+    assert inside
+    assert outside
+
+
+def test_folds_of_groups_of_one_class_each_are_stratified() -> None:
+    labels = [(number % 4,) for number in range(80)]
+    dealt = deal_folds(labels, [f"{number:02d}" for number in range(80)], 5, seed=0)
+    for fold in range(5):
+        counts = np.bincount([labels[i][0] for i in np.flatnonzero(dealt == fold)])
+        assert counts.tolist() == [4, 4, 4, 4]
+
+
+def test_another_seed_deals_otherwise() -> None:
+    labels, groups = [(0,)] * 40, [f"{number:02d}" for number in range(40)]
+    assert deal_folds(labels, groups, 4, seed=0).tolist() != deal_folds(labels, groups, 4, seed=1).tolist()
+
+
+def test_the_dealt_folds_stay_what_they_are() -> None:
+    """The same split for the same seed anywhere: on any machine, and in any later version."""
+    groups = [f"seq{number // 3}" for number in range(24)]
+    dealt = deal_folds([(number % 3,) for number in range(24)], groups, 3, seed=7)
+    assert dealt[::3].tolist() == [0, 1, 1, 0, 2, 0, 2, 1]
+
+
+def test_groups_of_a_column_and_of_names() -> None:
+    found = videos(["a/s1_x.mp4", "a/s2_x.mp4", "b/s1_y.mp4"], [0, 1, 2])
+    columns = {sample.path: {"path": sample.name, "who": who} for sample, who in zip(found.samples, "ABA", strict=True)}
+    assert find_groups(found, "who", columns) == ["A", "B", "A"]
+    assert find_groups(found, r"s\d", columns) == ["s1", "s2", "s1"]
+    assert find_groups(found, r"s(\d)_") == ["1", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ("where", r"`group=where` is not found in the name of the file nor a column \(path, who\)"),
+        (r"\.mp4", "puts all videos into one group"),
+        ("(", "is no regular expression"),
+        ("s(1)?", "is not found in the name of the file"),
+    ],
+)
+def test_groups_that_cannot_be(group: str, message: str) -> None:
+    found = videos(["s1_x.mp4", "s2_x.mp4", "s3_y.mp4"], [0, 1, 2])
+    columns = {sample.path: {"path": sample.name, "who": "A"} for sample in found.samples}
+    with pytest.raises((DatasetError, ValueError), match=message):
+        find_groups(found, group, columns)
+
+
+def test_a_class_of_one_group_cannot_be_split() -> None:
+    found = videos(["a", "b", "c", "d"], [0, 0, 1, 1], classes=2)
+    with pytest.raises(DatasetError, match=r"all videos of 1 \(y\) are of one group"):
+        split_by_groups(found, ["x", "y", "y", "y"], 0.2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([f"set1_seq0{n // 6}_{n}_kick.avi" for n in range(18)], "3 recordings or people (set1_seq00, set1_seq01"),
+        ([f"subject{n % 3}_walk_{n}.mp4" for n in range(12)], "3 recordings or people (subject0, subject1, subject2)"),
+        ([f"v_Archery_g0{n // 4}_c0{n}.avi" for n in range(12)], "3 recordings or people (g00, g01, g02)"),
+        ([f"person{n}_walk.mp4" for n in range(12)], ""),
+        ([f"subject1_walk_{n}.mp4" for n in range(12)], ""),
+        ([f"clip_{n:04d}.mp4" for n in range(12)], ""),
+        ([f"carret_{n}.mp4" for n in range(12)], ""),
+        ([f"right-left_{n:04d}.mp4" for n in range(12)], ""),
+    ],
+)
+def test_names_that_look_like_recordings(names: list[str], expected: str) -> None:
+    assert suspected_groups(names).startswith(expected)
+    assert bool(suspected_groups(names)) == bool(expected)
