@@ -1,0 +1,127 @@
+"""Groups of videos that a split must not tear apart: who is filmed, where, or in which recording.
+
+Clips of one recording share light, clothes and background. With some of them to train on and others to validate on, a
+network is told the answer, and the figure promises more than other recordings will keep.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualformer.datasets.samples import DatasetError, VideoList, first_few
+
+#: Numbered words that name who, where or when in the names of files: subject12, set1_seq03, g04.
+_RECORDING = re.compile(
+    r"(?:^|(?<=[\W_]))(?:(?:set|session|scene|day|batch)[-_ ]?\d+[-_ ]?)*"
+    r"(?:subject|subj|person|actor|user|seq|sequence|recording|rec|take|session|scene|group|set|cam|camera|[gspv])"
+    r"[-_ ]?\d+(?=[\W_]|$)",
+    re.IGNORECASE,
+)
+#: The part of the names that must look like recordings for `suspected_groups` to say so.
+_MOST = 0.8
+
+
+def find_groups(videos: VideoList, group: str, columns: Mapping[Path, Mapping[str, str]] | None = None) -> list[str]:
+    """Returns the group of every video of a list.
+
+    ``group`` is a column of the CSV file that lists them, whose values ``columns`` gives by path, or else a regular
+    expression that is searched in the names of the files: the group is what its first parentheses match, or all of it.
+    Errors: ``ValueError`` for an expression that cannot be read; `DatasetError` for a video that it does not match, and
+    where all videos are one group.
+    """
+    known = next(iter(columns.values())).keys() if columns else ()
+    if columns and group in known:
+        found = [columns[sample.path][group] for sample in videos.samples]
+    else:
+        found = _matches(videos, group, known)
+    if len(set(found)) < 2:
+        raise DatasetError(
+            f"{videos.source}: `group={group}` puts all videos into one group ({found[0]!r}): name another"
+        )
+    return found
+
+
+def suspected_groups(names: Iterable[str]) -> str:
+    """Returns what names of files look like if they tell of recordings, such as ``20 recordings (set1_seq01, …)``.
+
+    Empty where they do not, where every video has its own, and where all have the same.
+    """
+    names = list(names)
+    found = [match[0] for name in names if (match := _RECORDING.search(Path(name).stem))]
+    distinct = sorted(set(found))
+    if len(found) < _MOST * len(names) or not 2 <= len(distinct) <= len(names) / 2:
+        return ""
+    return f"{len(distinct)} recordings or people ({first_few(distinct)})"
+
+
+def deal_folds(labels: Sequence[tuple[int, ...]], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
+    """Deals videos into ``folds`` of about as many videos of each class, whole groups at a time; returns their numbers.
+
+    The largest group is next, and goes where fewest of its classes are; equal ones come in an order drawn by ``seed``.
+    It goes by names, not by the order of the videos. Errors: `DatasetError` for fewer groups than folds.
+    """
+    names = sorted(set(groups))
+    if len(names) < folds:
+        raise DatasetError(f"{folds} folds take as many groups, and there are {len(names)} ({first_few(names)})")
+    number = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), 1 + max(label for own in labels for label in own)))
+    for own, group in zip(labels, groups, strict=True):
+        counts[number[group], list(own)] += 1
+    parts = counts / counts.sum(axis=0).clip(1)  # of each class: classes weigh the same, however large they are
+    shuffled = np.random.default_rng(seed).permutation(len(names))
+    dealt, fold_of = np.zeros((folds, parts.shape[1])), np.zeros(len(names), dtype=np.int64)
+    for place in sorted(shuffled.tolist(), key=lambda place: -round(float(parts[place].sum()), 9)):
+        crowding = np.round(((dealt + parts[place]) ** 2 - dealt**2).sum(axis=1), 9)
+        fold = int(np.lexsort((dealt.sum(axis=1).round(9), crowding))[0])
+        dealt[fold] += parts[place]
+        fold_of[place] = fold
+    return fold_of[[number[group] for group in groups]]
+
+
+def split_by_groups(videos: VideoList, groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Returns which videos to validate on: about ``fraction`` of each class, and whole groups.
+
+    Errors: `DatasetError` for a class whose videos are all of one group.
+    """
+    check_classes(videos, groups)
+    folds = min(len(set(groups)), max(2, round(1 / fraction)))
+    dealt = deal_folds([sample.labels for sample in videos.samples], groups, folds, seed)
+
+    def fitness(fold: int) -> tuple[int, float]:
+        inside = videos.subset(np.flatnonzero(dealt == fold).tolist())
+        rest = videos.subset(np.flatnonzero(dealt != fold).tolist())
+        lacking = sum(not count for part in (rest, inside) for count in part.counts().values())
+        return lacking, abs(len(inside) - fraction * len(videos))
+
+    return dealt == min(range(folds), key=fitness)
+
+
+def check_classes(videos: VideoList, groups: Sequence[str]) -> None:
+    """Errors: `DatasetError` for a class whose videos are all of one group, so that no split has it on both sides."""
+    groups_of: dict[int, set[str]] = {}
+    for sample, group in zip(videos.samples, groups, strict=True):
+        for label in sample.labels:
+            groups_of.setdefault(label, set()).add(group)
+    if single := [f"{videos.classes[label]} ({min(own)})" for label, own in groups_of.items() if len(own) == 1]:
+        raise DatasetError(
+            f"{videos.source}: all videos of {first_few(single)} are of one group, and a split keeps groups whole: "
+            "leave `group` out, or add videos of another"
+        )
+
+
+def _matches(videos: VideoList, group: str, known: Iterable[str]) -> list[str]:
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise ValueError(f"`group={group}` is no regular expression ({error})") from None
+    found: list[str] = []
+    for sample in videos.samples:
+        match = pattern.search(sample.name)
+        if not match or not (text := match[1] if pattern.groups else match[0]):
+            columns = f" nor a column ({', '.join(known)})" if known else ""
+            raise DatasetError(f"{sample.path}: `group={group}` is not found in the name of the file{columns}")
+        found.append(text)
+    return found
