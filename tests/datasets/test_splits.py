@@ -279,3 +279,73 @@ def test_real_csv(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert (len(splits.train), len(splits.val), len(splits.train.classes)) == (128, 89, 10)
     assert len(folder.train) + len(folder.val) == 217
     assert folder.train.classes == splits.train.classes
+
+
+RECORDINGS = "path,label,batch,who\n" + "".join(
+    f"rec{r}_{c}{i}.mp4,{c},{'A' if r < 4 else 'B'},p{r % 3}\n" for r in range(6) for c in ("x", "y") for i in range(2)
+)
+
+
+def recordings(videos: VideoList) -> set[str]:
+    return {sample.path.name.split("_")[0] for sample in videos.samples}
+
+
+def test_a_group_is_on_one_side_of_a_drawn_split(tmp_path: Path) -> None:
+    splits = open_splits(csv_file(tmp_path, RECORDINGS), group=r"rec\d")
+    assert not recordings(splits.train) & recordings(splits.val)
+    assert recordings(splits.train) | recordings(splits.val) == {f"rec{number}" for number in range(6)}
+    assert len(splits.val) == 4
+    assert splits.description.endswith(r"; val is about 20% of every class, no rec\d on both sides (seed 0)")
+
+
+def test_a_group_may_be_a_column(tmp_path: Path) -> None:
+    splits = open_splits(csv_file(tmp_path, RECORDINGS), group="who", val_fraction=0.3)
+    assert {len(recordings(splits.train)), len(recordings(splits.val))} == {2, 4}
+
+
+def test_groups_of_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{c}/subject{s}_{c}{i}.mp4" for s in range(5) for c in "ab" for i in range(2)))
+    splits = open_splits(tmp_path, group="subject[0-9]")
+    assert not recordings(splits.train) & recordings(splits.val)
+    assert len(splits.val) == 4
+
+
+def test_groups_on_both_sides_of_a_split_of_ones_own_are_refused(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, RECORDINGS)
+    fine = open_splits(path, train_on={"batch": ("A",)}, val_on={"batch": ("B",)}, group=r"rec\d")
+    assert fine.description.endswith(r"no rec\d on both sides")
+    with pytest.raises(DatasetError, match="p1, p2 of `group=who` are in train and in val"):
+        open_splits(path, train_on={"batch": ("A",)}, val_on={"batch": ("B",)}, group="who")
+
+
+@pytest.mark.parametrize("group", [None, r"rec\d"])
+def test_every_video_is_validated_on_in_one_of_the_folds(group: str | None, tmp_path: Path) -> None:
+    path = csv_file(tmp_path, RECORDINGS)
+    folds = [open_splits(path, group=group, fold=fold, folds=3) for fold in (1, 2, 3)]
+    validated = [sample.path for splits in folds for sample in splits.val.samples]
+    assert len(validated) == len(set(validated)) == 24
+    for splits in folds:
+        assert len(splits.train) == 16
+        assert splits.val.counts() == {"x": 4, "y": 4}
+        if group:
+            assert not recordings(splits.train) & recordings(splits.val)
+    assert f"val is fold 2 of 3{', no rec' if group else ''}" in folds[1].description
+
+
+def test_folds_are_of_what_is_trained_on(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, RECORDINGS)
+    splits = open_splits(path, train_on={"batch": ("A",)}, group=r"rec\d", fold=1, folds=2)
+    assert recordings(splits.train) | recordings(splits.val) == {"rec0", "rec1", "rec2", "rec3"}
+    with pytest.raises(ValueError, match="leave `val_on` out"):
+        open_splits(path, val_on={"batch": ("A",)}, fold=1, folds=2)
+    with pytest.raises(ValueError, match="not 3 of 2"):
+        open_splits(path, fold=3, folds=2)
+
+
+def test_a_split_of_groups_does_not_depend_on_where_the_videos_lie(tmp_path: Path) -> None:
+    found = []
+    for place in ("one", "another/place"):
+        (tmp_path / place).mkdir(parents=True)
+        splits = open_splits(csv_file(tmp_path / place, RECORDINGS), group=r"rec\d", seed=3)
+        found.append(names(splits.val))
+    assert found[0] == found[1]

@@ -44,17 +44,14 @@ def find_groups(videos: VideoList, group: str, columns: Mapping[Path, Mapping[st
     return found
 
 
-def suspected_groups(names: Iterable[str]) -> str:
-    """Returns what names of files look like if they tell of recordings, such as ``20 recordings (set1_seq01, …)``.
+def suspected_groups(names: Sequence[str]) -> list[str]:
+    """Returns what recording or person each name of a file tells of, such as ``set1_seq01``; empty for a few of them.
 
-    Empty where they do not, where every video has its own, and where all have the same.
+    The list is empty where names do not look like that, where every video has its own, and where all have the same.
     """
-    names = list(names)
-    found = [match[0] for name in names if (match := _RECORDING.search(Path(name).stem))]
-    distinct = sorted(set(found))
-    if len(found) < _MOST * len(names) or not 2 <= len(distinct) <= len(names) / 2:
-        return ""
-    return f"{len(distinct)} recordings or people ({first_few(distinct)})"
+    found = [match[0] if (match := _RECORDING.search(Path(name).stem)) else "" for name in names]
+    told, distinct = sum(map(bool, found)), len(set(found) - {""})
+    return found if told >= _MOST * len(names) and 2 <= distinct <= len(names) / 2 else []
 
 
 def deal_folds(labels: Sequence[tuple[int, ...]], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
 from dualformer.datasets.csv_list import CsvTable, describe_filter, select
 from dualformer.datasets.data_source import hash_csv, read_source
+from dualformer.datasets.groups import check_classes, deal_folds, find_groups, split_by_groups
 from dualformer.datasets.manifest import read_manifest
 from dualformer.datasets.samples import VAL_FRACTION, DatasetError, MissingSample, VideoList, first_few
 from dualformer.datasets.shards.storage import ShardCache
@@ -56,13 +58,19 @@ def open_splits(
     bad: Collection[Path] = (),
     cache: ShardCache | None = None,
     multi_label: bool = False,
+    group: str | None = None,
+    fold: int = 0,
+    folds: int = 0,
 ) -> Splits:
     """Opens the training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards.
 
     A folder, a benchmark or shards: its train and val (or test, if there is no val). A CSV file: the rows of
     ``train_on`` and ``val_on`` (all others to train on where only ``val_on`` is given), or those that its column
     ``split`` names; benchmarks and shards have this column, too. Where that leaves no val, it is ``val_fraction`` of
-    every class, drawn by ``seed``.
+    every class, drawn by ``seed``. With ``folds``, train is dealt to as many parts instead, of which number ``fold``
+    (from 1) is val; a val that the data brings is left out.
+    ``group``: videos of one group, which `find_groups` finds, are all in train or all in val; a `DatasetError` where
+    the data's own splits have some in both.
     ``bad``: videos to leave out, from `read_bad_videos`. Videos that a benchmark lists and that are missing are left
     out; the description counts them. ``cache``: where to keep shards of a URL. ``multi_label``: videos may have several
     labels, which only a CSV file can say; ``ValueError`` for any other data. Raises as `read_source` and `select` do.
@@ -80,9 +88,27 @@ def open_splits(
             _refuse_rows(data, train_on or val_on)
             train, val, how = _folder_splits(data, source)
         train, val = _excluding(train, bad), _excluding(val, bad) if val else None
-    if val is None:
+    columns = {row.path: row.values for row in source.rows} if isinstance(source, CsvTable) else None
+    if folds:
+        if val_on:
+            raise ValueError("`folds` deals all training videos to its own splits: leave `val_on` out")
+        how = f"{how}; val is fold {fold} of {folds}{_by(group)} (seed {seed})"
+        train, val = _split_folds(train, find_groups(train, group, columns) if group else None, fold, folds, seed)
+    elif val is None and group:
+        how = f"{how}; val is about {val_fraction:.0%} of every class{_by(group)} (seed {seed})"
+        chosen = split_by_groups(train, find_groups(train, group, columns), val_fraction, seed)
+        train, val = _apart(train, chosen, f"val share of about {val_fraction:.0%}{_by(group)}, seed {seed}")
+    elif val is None:
         how = f"{how}; val is {val_fraction:.0%} of every class (seed {seed})"
         train, val = split_stratified(train, val_fraction, seed)
+    elif group:
+        sides = [set(find_groups(videos, group, columns)) for videos in (train, val)]
+        if common := sorted(sides[0] & sides[1]):
+            raise DatasetError(
+                f"{data}: {first_few(common)} of `group={group}` are in train and in val: leave the data's own splits "
+                "out, or `group`"
+            )
+        how += _by(group)
     if bad:
         how = f"{how}; files listed as bad are left out"
     return Splits(train=train, val=val, description=how)
@@ -174,12 +200,34 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
             count = min(len(members) - 1, max(1, round(len(members) * fraction)))
             order = np.random.default_rng([seed, label]).permutation(len(members))
             chosen.update(members[i] for i in order[:count])
-    train = videos.subset(i for i in range(len(videos)) if i not in chosen)
-    val = videos.subset(i for i in range(len(videos)) if i in chosen)
+    inside = np.isin(np.arange(len(videos)), list(chosen))
+    return _apart(videos, inside, f"val share of {fraction:.0%}, seed {seed}")
+
+
+def _split_folds(
+    videos: VideoList, groups: Sequence[str] | None, fold: int, folds: int, seed: int
+) -> tuple[VideoList, VideoList]:
+    """Splits into (train, val), val being one of the folds; without groups every video is one of its own."""
+    if not 1 <= fold <= folds or folds < 2:
+        raise ValueError(f"`folds` are 2 or more, and `fold` is one of them from 1, not {fold} of {folds}")
+    if groups:
+        check_classes(videos, groups)
+    labels = [sample.labels for sample in videos.samples]
+    dealt = deal_folds(labels, groups or [sample.path.as_posix() for sample in videos.samples], folds, seed)
+    return _apart(videos, dealt == fold - 1, f"fold {fold} of {folds}, seed {seed}")
+
+
+def _apart(videos: VideoList, chosen: NDArray[np.bool_], what: str) -> tuple[VideoList, VideoList]:
+    """Returns (train, val): the videos that are not ``chosen``, and those that are."""
+    train, val = (videos.subset(np.flatnonzero(side).tolist()) for side in (~chosen, chosen))
     return (
         replace(train, source=f"{videos.source}, train share"),
-        replace(val, source=f"{videos.source}, val share of {fraction:.0%}, seed {seed}", missing=()),
+        replace(val, source=f"{videos.source}, {what}", missing=()),
     )
+
+
+def _by(group: str | None) -> str:
+    return f", no {group} on both sides" if group else ""
 
 
 def stratified_sample(

@@ -86,6 +86,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
         varied=varied,
         lines=(
             f"data: {source.description}",
+            *source.warnings,
             *proposed,
             _describe_model(config, preprocessing, varied=varied),
             f"augmentation (mirroring by `flip={flip}`): {'; '.join(how)}",

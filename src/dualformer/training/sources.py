@@ -14,12 +14,13 @@ from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.csv_list import parse_row_filter
+from dualformer.datasets.groups import suspected_groups
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
 from dualformer.datasets.rendered_people.bodies import PARTS
 from dualformer.datasets.rendered_people.clips import PeopleClips
 from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
 from dualformer.datasets.rendered_people.scene import PeopleScene
-from dualformer.datasets.samples import ArchivedSample, VideoList
+from dualformer.datasets.samples import ArchivedSample, VideoList, first_few
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes, remote_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
@@ -68,6 +69,8 @@ class Source:
     """Of files: which are trained and validated on. Shards keep that themselves."""
     shuffle: Literal["samples", "shards"] | None = None
     """How an epoch goes through shards."""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with how train and val were told apart."""
     has_truth: bool = False
     """Clips bring the renderer's ``moving`` and ``velocity`` along."""
     maps: Mapping[str, int] = field(default_factory=dict)
@@ -91,6 +94,9 @@ def file_source(config: TrainConfig) -> Source:
         bad=bad,
         cache=ShardCache.parse(config.shard_cache, config.shard_cache_gb),
         multi_label=config.multi_label,
+        group=config.group,
+        fold=config.fold or 0,
+        folds=config.folds,
     )
     shuffle, reading = _how_to_read(config, splits.train)
     if config.overfit:
@@ -126,6 +132,20 @@ def file_source(config: TrainConfig) -> Source:
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
         splits=None if shuffle else splits,
         shuffle=shuffle,
+        warnings=_split_warnings(splits, config),
+    )
+
+
+def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
+    """Warns where names tell of recordings that may be on both sides of a split that was drawn."""
+    names = [sample.name for videos in (splits.train, splits.val) for sample in videos.samples]
+    found = suspected_groups(names)
+    common = sorted(set(found[: len(splits.train)]) & set(found[len(splits.train) :]) - {""})
+    if not common or config.group or config.overfit:
+        return ()
+    return (
+        f"warning: names look like recordings or people, and {len(common)} of them ({first_few(common)}) are in train "
+        "and in val: the accuracy then promises too much for others; `group=PATTERN` keeps each on one side",
     )
 
 

@@ -31,6 +31,14 @@ class DataSettings:
     """Rows of a CSV to validate on, as in batch=B (default: a stratified part of the training rows)."""
     val_fraction: float = VAL_FRACTION
     """Part of each class to validate on where the data has no split of its own."""
+    group: str | None = None
+    """Who is filmed, where, or in which recording: a column of the CSV, or a regular expression for names of files,
+    as in "subject[0-9]+". Videos of one group are all trained on or all validated on."""
+    folds: int = 0
+    """Cross-validation: deals the training videos (whole groups of them) to this many parts, trains once for each, and
+    validates on that part with what was learnt from the others."""
+    fold: int | None = None
+    """Train for this one of the `folds` only, from 1."""
     manifest: str | None = None
     """Manifest that `dualformer check` wrote: files it calls bad are left out."""
     rendered_clips: int = 3200
@@ -55,7 +63,9 @@ class DataSettings:
 
     def check_data(self) -> None:
         more_than_zero(self, "rendered_clips")
-        not_negative(self, "overfit", "workers", "cache_gb")
+        not_negative(self, "overfit", "workers", "cache_gb", "folds")
+        if self.folds == 1 or (self.fold is not None and not 1 <= self.fold <= self.folds):
+            raise ValueError(f"`folds` are 2 or more, and `fold` is one of them: not {self.fold} of {self.folds}")
         if self.motions and self.data not in ("", RENDERED_PEOPLE):
             raise ValueError(f"`motions` drive people with `data={RENDERED_PEOPLE}`, not {self.data}: leave them out")
         if not 0 < self.val_fraction < 1:
