@@ -46,6 +46,8 @@ def settings(videos: Path, tmp_path: Path) -> TrainConfig:
         batch_size=4,
         lr=1e-3,
         flip="off",
+        stride=2,
+        select="best",
         workers=0,
         precision="float32",
     )

@@ -402,7 +402,8 @@ def test_every_preset(name: str) -> None:
         (stage, size, grids)
         for stage, (layers, size) in enumerate(zip(config.stages, config.map_sizes(), strict=True))
         for _ in range(layers.depth)
-        for grids in (None, [scale.grid for scale in layers.scales])
+        for kind in layers.kinds.replace("C", "")
+        for grids in [None if kind == "L" else [scale.grid for scale in layers.scales]]
     ]
     found = [(seen.stage, seen.size, None if seen.kind == "L" else seen.grids) for seen in watched.maps]
     assert found == expected

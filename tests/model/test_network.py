@@ -253,7 +253,7 @@ def test_a_bias_of_windows_needs_windows() -> None:
 
 
 def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown model 'tiny'; there are dualformer_nano, dualformer_tiny"):
+    with pytest.raises(ValueError, match=r"unknown model 'tiny'; there are dualformer_nano, dualformer_nano_conv"):
         preset_config("tiny")
 
 

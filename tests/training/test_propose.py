@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from dualformer.model.config import Config
 from dualformer.scoring.intervals import half_width
 from dualformer.training.propose import propose
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source
+from dualformer.video.augmentation import Augmentation
 
 
 def proposed(videos: int, *, counts: dict[str, int] | None = None, val: int = 1000, **settings: Any) -> TrainConfig:
@@ -24,6 +26,7 @@ def told(
     val: int = 1000,
     val_counts: dict[str, int] | None = None,
     ranks: int = 1,
+    lengths: list[tuple[int, float | None]] | None = None,
     **settings: Any,
 ) -> tuple[TrainConfig, list[str]]:
     counts = {"clap": videos // 2, "wave": videos - videos // 2} if counts is None else counts
@@ -37,6 +40,7 @@ def told(
         counts=counts or None,
         val_counts=val_counts,
         fingerprint="",
+        lengths=None if lengths is None else lambda: lengths,
     )
     return propose(config, source, ranks=ranks)
 
@@ -167,3 +171,64 @@ def test_what_is_to_be_memorised_is_seen_often_and_not_judged() -> None:
     )
     assert (config.epochs, config.batch_size) == (100, 8)
     assert not any("warning" in line or "validation" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "settings", "fps", "stride", "why"),
+    [
+        ([(90, 3.0), (120, 4.0), (60, 2.0)], {}, 7.1, 1, "a clip shows 2.3 s of videos of 3.0 s"),
+        ([(132, 4.4)] * 3, {}, 4.8, 1, "a clip shows 3.3 s of videos of 4.4 s"),
+        ([(300, 10.0)] * 3, {}, 3.2, 1, "a clip shows 5.0 s of videos of 10.0 s"),
+        ([(30_000, 1000.0)] * 3, {}, 3.2, 1, "a clip shows 5.0 s of videos of 1000.0 s"),
+        ([(10, 0.4)] * 3, {}, 25.0, 1, "a clip shows 0.6 s of videos of 0.4 s"),
+        ([(90, 3.0)] * 3, {"frames": 32}, 14.0, 1, "a clip shows 2.3 s of videos of 3.0 s"),
+        ([(90, None)] * 3, {}, None, 4, "a clip shows 64 frames of videos of 90"),
+    ],
+)
+def test_a_clip_shows_most_of_a_video(
+    lengths: list[tuple[int, float | None]], settings: dict[str, Any], fps: float | None, stride: int, why: str
+) -> None:
+    config, lines = told(102, lengths=lengths, **settings)
+    assert (config.fps, config.stride) == (fps, stride)
+    assert any(why in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "settings"),
+    [
+        ([(90, 3.0)], {"stride": 2}),
+        ([(90, 3.0)], {"fps": 5.0}),
+        ([(90, 3.0)], {"start": "weights.safetensors"}),
+        ([(1, 0.0)], {"start": "random"}),
+        ([(90, 3.0)], {"start": "random", "frames": 1}),
+        ([], {}),
+        (None, {}),
+    ],
+)
+def test_spacing_that_was_said_or_cannot_be_known_is_left(
+    lengths: list[tuple[int, float | None]] | None, settings: dict[str, Any]
+) -> None:
+    config, _ = told(102, lengths=lengths, **settings)
+    assert (config.fps, config.stride) == (settings.get("fps"), settings.get("stride"))
+
+
+def test_few_videos_are_cropped_and_dropped_less() -> None:
+    few, many, said = proposed(102), proposed(5000), proposed(102, min_area=0.3, dropout=0.5, drop_path=0.1)
+    assert (few.min_area, few.drop_path, few.dropout) == (0.5, 0.05, 0.2)
+    assert (many.min_area, many.drop_path, many.dropout) == (Augmentation.area[0], 0.1, Config.dropout)
+    assert (said.min_area, said.drop_path, said.dropout) == (0.3, 0.1, 0.5)
+    assert proposed(102, scale_jitter="128-160").min_area is None
+
+
+@pytest.mark.parametrize(
+    ("val", "settings", "select"),
+    [
+        (18, {}, "last"),
+        (99, {}, "last"),
+        (100, {}, "best"),
+        (18, {"select": "best"}, "best"),
+        (1000, {"folds": 5, "fold": 1}, "last"),
+    ],
+)
+def test_few_validation_videos_do_not_choose_the_epoch(val: int, settings: dict[str, Any], select: str) -> None:
+    assert proposed(102, val=val, **settings).select == select

@@ -56,7 +56,7 @@ def test_the_papers_numbers(name: str) -> None:
     ) == PAPER[name]
     assert (config.backbone_lr, config.layer_decay, config.dropout, config.size) == (0.1, 1.0, 0.5, 224)
     assert (config.min_area, config.scale_jitter, config.clip_grad, config.ema, config.scale_lr) == (
-        *(0.08, None, 0.0, None),
+        *(None, None, 0.0, None),
         "off",
     )
     assert (config.randaugment, config.mixup, config.cutmix, config.label_smoothing) == (None, 0, 0, 0)
@@ -178,7 +178,7 @@ def test_a_runs_own_flip_map_is_taken_over(tmp_path: Path) -> None:
         ('{"epochs": "ten"}', 'epochs cannot be "ten"; it is a whole number or null'),
         ('{"epochs": 2.5}', "epochs cannot be 2.5"),
         ('{"epochs": true}', "epochs cannot be true"),
-        ('{"dropout": null}', "dropout cannot be null; it is a number"),
+        ('{"weight_decay": null}', "weight_decay cannot be null; it is a number"),
         ('{"flip": "maybe"}', 'flip cannot be "maybe"; it is "on" or "off" or "swap" or null'),
         ('{"grad_checkpointing": 1}', "grad_checkpointing cannot be 1; it is true or false"),
     ],

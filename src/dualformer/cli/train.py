@@ -89,6 +89,7 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
 
     from dualformer.errors import DualFormerError
     from dualformer.training.distributed import processes
+    from dualformer.training.folds import cross_validate, is_cross_validation
     from dualformer.training.run_folder import summarize
     from dualformer.training.signals import TrainingInterrupted
     from dualformer.training.train import train
@@ -98,8 +99,14 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
         world = processes(options.devices, options.nodes, accelerator=options.accelerator).world
         if note := recipe.note_on_batch(options.batch_size * options.accumulate * world):
             reporter.log(f"note: {note}")
+    config = TrainConfig(**only(TrainConfig, options))
     try:
-        result = train(TrainConfig(**only(TrainConfig, options)), reporter=reporter)
+        if is_cross_validation(config):
+            found = cross_validate(config, reporter=reporter)
+            for line in found.summary():
+                reporter.log(line)
+            return found.to_dict()
+        result = train(config, reporter=reporter)
     except TrainingInterrupted:
         reporter.log(f"go on with: dualformer train --resume --out {options.out}")
         return None

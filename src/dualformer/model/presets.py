@@ -1,4 +1,8 @@
-"""The networks by name: Tiny, Small and Base of Table 1 in the layout of the public weights, and Nano for laptops."""
+"""The networks by name: Tiny, Small and Base of Table 1 in the layout of the public weights, and two for laptops.
+
+Nano is the paper's network in small. Nano Conv learns from fewer videos: a convolutional stem takes the place of the
+patch embedding, and convolution that of attention in stages 1 and 2.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal, overload
@@ -7,12 +11,15 @@ from dualformer.model.config import Config, Scale, Size3, Stage, ceil_div
 from dualformer.model.features import FeatureExtractor
 from dualformer.model.network import DualFormer
 
-#: Channels of stage 1 (doubled by every later stage), blocks per stage, clip.
-_PRESETS: dict[str, tuple[int, tuple[int, int, int, int], Size3]] = {
-    "dualformer_nano": (32, (1, 1, 1, 1), (16, 112, 112)),
-    "dualformer_tiny": (64, (1, 1, 5, 2), (32, 224, 224)),
-    "dualformer_small": (96, (1, 1, 9, 1), (32, 224, 224)),
-    "dualformer_base": (128, (1, 1, 9, 1), (32, 224, 224)),
+_FOUR_LG = ("LG", "LG", "LG", "LG")
+
+#: Channels of stage 1 (doubled by every later stage), blocks per stage, clip, halves of the blocks of each stage.
+_PRESETS: dict[str, tuple[int, tuple[int, int, int, int], Size3, tuple[str, str, str, str]]] = {
+    "dualformer_nano": (32, (1, 1, 1, 1), (16, 112, 112), _FOUR_LG),
+    "dualformer_nano_conv": (32, (1, 1, 1, 1), (16, 112, 112), ("CC", "CC", "LG", "LG")),
+    "dualformer_tiny": (64, (1, 1, 5, 2), (32, 224, 224), _FOUR_LG),
+    "dualformer_small": (96, (1, 1, 9, 1), (32, 224, 224), _FOUR_LG),
+    "dualformer_base": (128, (1, 1, 9, 1), (32, 224, 224), _FOUR_LG),
 }
 
 
@@ -33,7 +40,7 @@ def preset_config(name: str, *, clip: Size3 | None = None, **changes: Any) -> Co
     """
     if name not in _PRESETS:
         raise ValueError(f"unknown model {name!r}; there are {', '.join(_PRESETS)}")
-    channels, depths, own_clip = _PRESETS[name]
+    channels, depths, own_clip, halves = _PRESETS[name]
     size = clip or own_clip
     images = size[0] == 1
     stages: list[Stage] = []
@@ -43,8 +50,18 @@ def preset_config(name: str, *, clip: Size3 | None = None, **changes: Any) -> Co
         fine = fine_scale(size)
         coarse = Scale(grid=(1 if images else 4, 4, 4), factorised=True)
         window = (1 if images else 8, 7, 7)
-        scales = ((fine, coarse), (fine, coarse), (fine,), ())[number]
-        stages.append(Stage(channels=channels << number, depth=depth, patch=patch, window=window, scales=scales))
+        kinds = halves[number]
+        stages.append(
+            Stage(
+                channels=channels << number,
+                depth=depth,
+                patch=patch,
+                embedding="convolutions" if number == 0 and "C" in kinds else "patches",
+                kinds=kinds,
+                window=window,
+                scales=((fine, coarse), (fine, coarse), (fine,), ())[number] if "G" in kinds else (),
+            )
+        )
     return Config(stages=tuple(stages), clip=clip or own_clip).replace(**changes)
 
 

@@ -207,11 +207,13 @@ class Loop:
         is_best = validated[best].rank > progress.best_rank
         # A part of an epoch competes with no whole one: the resumed run would not know of it.
         is_best = is_best and (complete or progress.best_epoch < 0)
+        if by_order := self.settings.select == "last" and complete:
+            best, is_best = ("ema" if "ema" in validated else "val"), True
         if is_best:
             result = validated[best]
             progress.best_top1, progress.best_loss, progress.best_map = result.top1, result.loss, result.map
             progress.best_epoch = progress.epoch + 1
-        self._log_epoch(epoch, is_best)
+        self._log_epoch(epoch, is_best and not by_order)
 
         def write() -> None:
             last = progress.step == self.schedule.steps or self._reached_limit()

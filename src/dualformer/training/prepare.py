@@ -29,6 +29,8 @@ from dualformer.weights.resample import is_image_network
 from dualformer.weights.resize_clip import video_config
 from dualformer.weights.safetensors_file import read_card
 
+_DROP_RATES = ("drop_path", "dropout")
+
 Variant = Callable[[Config], Config]
 """Another network for the same clips and classes."""
 
@@ -59,6 +61,8 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
     A run that is resumed has its own settings. Errors: as `train` says of settings that cannot work.
     """
     config, where = _resumed(config) if config.resume else _begun(config)
+    if config.folds and config.fold is None:
+        raise ValueError(f"`folds={config.folds}` is as many runs: name the `fold` of this one")
     # The memory for decoded videos is that of all processes of a machine.
     source = open_source(config.replace(cache_gb=config.cache_gb / where.devices))
     config, card, proposed = _proposed(config.replace(shuffle=source.shuffle), source, ranks=where.world)
@@ -120,13 +124,14 @@ def plan_network(
     clip = (config.frames or own[0], config.size or own[1], config.size or own[2])
     if clip[1] != clip[2]:
         raise ValueError(f"the starting weights take clips of {own[1]}x{own[2]} pixels; say a square `size`")
-    drop = (0.0, 0.0) if config.overfit else (config.drop_path, config.dropout)
+    said = {"drop_path": 0.0, "dropout": 0.0} if config.overfit else {n: getattr(config, n) for n in _DROP_RATES}
+    rates = {name: rate for name, rate in said.items() if rate is not None}
     if name:
-        network = preset_config(name, clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+        network = preset_config(name, clip=clip, num_classes=classes, **rates)
     else:
         assert card is not None
         cut = video_config(card.config, clip) if is_image_network(card.config) and clip[0] > 1 else card.config
-        network = cut.replace(clip=clip, num_classes=classes, drop_path=drop[0], dropout=drop[1])
+        network = cut.replace(clip=clip, num_classes=classes, **rates)
     base = card.preprocessing if card else None
     preprocessing = Preprocessing(
         frames=clip[0],

@@ -14,19 +14,26 @@ The rules come from what was measured (docs/experiments.md) and from the paper:
 """
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 
 from dualformer.datasets.samples import first_few
+from dualformer.model.config import Config
+from dualformer.model.presets import preset_config
 from dualformer.scoring.intervals import half_width
 from dualformer.training.settings.data_settings import RENDERED_DATA
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import RENDERED_EPOCHS, Source
+from dualformer.video.augmentation import Augmentation
+from dualformer.weights.locate import SHIPPED
 
 FEW_VIDEOS = 2000
-"""Below, nano starts from the rendered weights."""
+"""Below, nano starts from the rendered weights, and clips are regularised for few videos."""
 FEW_TO_VALIDATE = 400
 """Validation videos below which an accuracy is uncertain by more than five points."""
+FEW_TO_SELECT = 100
+"""Validation videos below which they do not choose the epoch: its accuracy is uncertain by ten points and more."""
 UNEVEN = 3
 """Videos of the largest class over those of the smallest from which on that is worth a warning."""
 
@@ -34,6 +41,15 @@ _NANO, _SHIPPED = "dualformer_nano", "rendered"
 _FROM_WEIGHTS = (4_000, 16, 60)  # clips, fewest epochs, most epochs
 _FROM_RANDOM = (24_000, 30, 200)
 _BATCH = 16
+#: What the paper sets, and what fits few videos: 8 % of a frame leave the actor out, and half of the features at a time
+#: are too few to learn from a hundred clips.
+_REGULARISATION: dict[str, tuple[float, float]] = {
+    "min_area": (Augmentation.area[0], 0.5),
+    "drop_path": (0.1, 0.05),
+    "dropout": (Config.dropout, 0.2),
+}
+#: The part of a video of usual length that a clip shows, and the most seconds that it shows.
+_SHOWN, _MOST_SECONDS = 0.75, 5.0
 _OVERFIT_EPOCHS = 100
 
 
@@ -58,7 +74,7 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
             config = config.replace(size=112)
             propose_setting("`size=112`", "nano's own; the rendered weights' 64 is small for real videos")
     from_weights = config.start != RANDOM
-    if config.backbone_lr is None and config.start == _SHIPPED and config.data not in RENDERED_DATA:
+    if config.backbone_lr is None and config.start in SHIPPED and config.data not in RENDERED_DATA:
         config = config.replace(backbone_lr=0.5)
         propose_setting("`backbone_lr=0.5`", "the rendered weights are far from other videos")
     if config.batch_size is None:
@@ -69,6 +85,24 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         epochs, why = _epochs(config, videos, from_weights=from_weights)
         config = config.replace(epochs=epochs)
         propose_setting(f"`epochs={epochs}`", why)
+    if source.lengths and config.start in (RANDOM, *SHIPPED) and not (config.fps or config.stride):
+        changes, why = _spacing(config, source.lengths())
+        if changes:
+            config = config.replace(**changes)
+            propose_setting(" ".join(f"`{name}={value:g}`" for name, value in changes.items()), why)
+    few = source.counts is not None and config.frames != 1 and videos < FEW_VIDEOS
+    for name, (usual, for_few) in _REGULARISATION.items():
+        if getattr(config, name) is None and not (name == "min_area" and config.scale_jitter):
+            config = config.replace(**{name: for_few if few else usual})
+            if few:
+                propose_setting(f"`{name}={for_few:g}`", "for few videos")
+    if config.select is None:
+        few = 0 < source.val_size < FEW_TO_SELECT
+        config = config.replace(select="last" if few or config.folds else "best")
+        if config.folds:
+            propose_setting("`select=last`", "a fold that chose the epoch would no longer be unseen")
+        elif few:
+            propose_setting("`select=last`", f"the best epoch by {source.val_size} videos is luck")
     if config.lr is None:
         config = config.replace(lr=1e-3)
         propose_setting("`lr=0.001`", "the paper's")
@@ -87,6 +121,25 @@ def _may_start_rendered(config: TrainConfig, videos: int, counts: Mapping[str, i
     if videos >= FEW_VIDEOS:
         return False, f"{videos} videos are enough to learn motion from, if slowly; `start=rendered` is quicker"
     return True, f"{videos} videos are too few to learn motion from; `start=random` does without"
+
+
+def _spacing(config: TrainConfig, lengths: Sequence[tuple[int, float | None]]) -> tuple[dict[str, float], str]:
+    """Returns the spacing of a clip's frames that shows most of a video, by videos' frames and seconds, and the reason.
+
+    In frames a second, or in frames of the file where those have no rate. Nothing for images and where no video tells.
+    """
+    frames = config.frames or preset_config(config.model or _NANO).clip[0]
+    if frames == 1 or not lengths or max(count for count, _ in lengths) == 1:
+        return {}, ""
+    if any(seconds is None for _, seconds in lengths):
+        usual = statistics.median(count for count, _ in lengths)
+        stride = max(1, round(_SHOWN * usual / frames))
+        return {"stride": stride}, f"a clip shows {frames * stride} frames of videos of {usual:.0f}"
+    usual = statistics.median(seconds for _, seconds in lengths if seconds is not None)
+    own = statistics.median(count / seconds for count, seconds in lengths if seconds)
+    rate = min(own, frames / min(_MOST_SECONDS, _SHOWN * usual))
+    rate = round(rate, 1 if rate < 10 else 0)
+    return {"fps": rate, "stride": 1}, f"a clip shows {frames / rate:.1f} s of videos of {usual:.1f} s"
 
 
 def _batch_size(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]:

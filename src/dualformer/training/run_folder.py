@@ -173,7 +173,7 @@ def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]
         lines.append(
             "the videos are those that it was trained on: memorised is near 100 %, and nothing else was tested"
         )
-    elif result.val_clips < FEW_TO_VALIDATE and result.epochs > 1:
+    elif config.select != "last" and result.val_clips < FEW_TO_VALIDATE and result.epochs > 1:
         lines.append(
             f"the best of {result.epochs} epochs, chosen by {result.val_clips} videos, looks better than it is: expect "
             "less of other videos, and keep some apart that choose nothing"

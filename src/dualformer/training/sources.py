@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -27,6 +28,9 @@ from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
 from dualformer.training.settings.data_settings import RENDERED, RENDERED_DATA, RENDERED_HANDS, RENDERED_PEOPLE
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
+from dualformer.video.container import VideoError
+from dualformer.video.file_slices import is_frame_folder
+from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 
 Clips = Dataset[dict[str, Any]]
@@ -69,6 +73,9 @@ class Source:
     """Of files: which are trained and validated on. Shards keep that themselves."""
     shuffle: Literal["samples", "shards"] | None = None
     """How an epoch goes through shards."""
+    lengths: Callable[[], list[tuple[int, float | None]]] | None = None
+    """Of files that can be opened here: measures some of those to train on, in frames and in seconds (None: frames
+    without a rate)."""
     warnings: tuple[str, ...] = ()
     """What is wrong with how train and val were told apart."""
     has_truth: bool = False
@@ -132,8 +139,21 @@ def file_source(config: TrainConfig) -> Source:
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
         splits=None if shuffle else splits,
         shuffle=shuffle,
+        lengths=None if remote_shards(splits.train) else lambda: _lengths(splits.train),
         warnings=_split_warnings(splits, config),
     )
+
+
+def _lengths(videos: VideoList) -> list[tuple[int, float | None]]:
+    """Measures some of the videos, evenly chosen; those that cannot be read are left out here, and told later."""
+    found: list[tuple[int, float | None]] = []
+    for index in np.unique(np.linspace(0, len(videos) - 1, _MEASURED).round().astype(int)):
+        sample = videos.samples[index]
+        with suppress(VideoError), open_video(sample.file, threads=1, fps=sample.fps) as reader:
+            rated = not is_frame_folder(sample.file) or sample.fps
+            count, seconds = len(reader), float(reader.times[-1])
+            found.append((count, seconds * count / max(1, count - 1) if rated else None))
+    return found
 
 
 def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
@@ -229,6 +249,7 @@ RENDERED_EPOCHS = 20
 """Where nobody says how many: as for the weights that come with the package."""
 _VALIDATION_SEED = 2**31 - 1
 _VALIDATION_CLIPS = 320
+_MEASURED = 32
 
 
 @dataclass(frozen=True)

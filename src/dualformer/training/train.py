@@ -28,6 +28,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
     running the program again. All of them get the result or the error; the first alone prints and writes
     (`distributed.is_first`).
 
+    Of ``config.folds`` it takes the ``config.fold`` that is named; `folds.cross_validate` goes through all of them.
     Errors: ``ValueError`` and ``FileNotFoundError`` for settings that cannot work, before anything is written;
     ``DualFormerError`` for data that cannot be read, weights that do not fit, a full disk, a loss that is not a number.
     Ctrl-C saves and raises `TrainingInterrupted`.

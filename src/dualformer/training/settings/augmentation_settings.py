@@ -25,8 +25,9 @@ class AugmentationSettings:
     flip_map: str | None = None
     """For `flip=swap`: a CSV (class,mirrored) or JSON file that says which class becomes which, as in left,right; an
     empty field where a class becomes none and is not to be mirrored. Classes that are not in it do not change."""
-    min_area: float = Augmentation.area[0]
-    """Smallest part of the frame that a random crop may take; 1 trains on centre crops."""
+    min_area: float | None = None
+    """Smallest part of the frame that a random crop may take; 1 trains on centre crops (default: 0.08, of few videos
+    0.5)."""
     scale_jitter: str | None = None
     """In place of such crops, square ones out of frames whose short side is resized to a range of pixels, as in
     256-320."""
@@ -87,7 +88,7 @@ class AugmentationSettings:
         """Returns what is drawn for every clip. Errors: as `flip_for`."""
         return Augmentation(
             flip=0.0 if self.flip_for(classes) == "off" else 0.5,
-            area=(self.min_area, Augmentation.area[1]),
+            area=(Augmentation.area[0] if self.min_area is None else self.min_area, Augmentation.area[1]),
             scale_jitter=_pixels(self.scale_jitter) if self.scale_jitter else None,
             colour_jitter=self.colour_jitter,
             randaugment=RandAugment.parse(self.randaugment) if self.randaugment else None,

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dualformer.model.config import Config
 from dualformer.training.settings.checks import between, more_than_zero, not_negative
 
 RANDOM = "random"
@@ -17,10 +16,10 @@ class NetworkSettings:
     """Network of a run."""
 
     model: str | None = None
-    """Preset: dualformer_nano, _tiny, _small or _base (default: that of `start`, else nano)."""
+    """Preset: dualformer_nano, _nano_conv, _tiny, _small or _base (default: that of `start`, else nano)."""
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Weights to start from: a file, a hub id, or "rendered" (nano, trained on rendered videos and shipped with the
-    package). Default: random."""
+    package; "rendered-conv": dualformer_nano_conv). Default: random."""
     frames: int | None = None
     """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
     stride: int | None = None
@@ -30,8 +29,10 @@ class NetworkSettings:
     size: int | None = None
     """Side of the model's square input in pixels (default: the starting weights', else 112 for nano and 224 for the
     others)."""
-    drop_path: float = 0.1
-    dropout: float = Config.dropout
+    drop_path: float | None = None
+    """Stochastic depth: how often the last sub-block is left out in training (default: 0.1, of few videos 0.05)."""
+    dropout: float | None = None
+    """Of the features before the classifier (default: the paper's 0.5, of few videos 0.2)."""
     grad_checkpointing: bool = False
     """Keep less of the forward pass and compute it again for the gradients: much less memory, more time."""
     freeze: Literal["nothing", "backbone"] = "nothing"

@@ -1,0 +1,98 @@
+"""Cross-validation: one run for each fold, and their mean. Every video is validated on once, by weights without it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dualformer.files import write_csv
+from dualformer.scoring.intervals import mean_over_seeds, wilson_interval
+from dualformer.training.checkpoint import has_begun
+from dualformer.training.distributed import processes
+from dualformer.training.reporter import Reporter
+from dualformer.training.run_folder import CONFIG, TrainResult
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
+
+TABLE = "folds.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidation:
+    """The runs of all folds."""
+
+    out: Path
+    runs: tuple[TrainResult, ...]
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """Each fold's validation accuracy, 0 to 1, or mean average precision where videos may have several labels."""
+        return tuple(run.best_top1 if run.best_map is None else run.best_map for run in self.runs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the mean over folds, half of its 95 % interval, and each fold's figures, for JSON."""
+        mean, spread = mean_over_seeds(self.figures)
+        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in self._rows()]
+        return {"out": str(self.out), "mean": mean, "half_interval": spread, "folds": rows}
+
+    def summary(self) -> list[str]:
+        """Returns the table of the folds, in lines of Markdown, and what they say together."""
+        name = "top-1" if self.runs[0].best_map is None else "mean average precision"
+        lines = [f"| fold | validation videos | {name} |", "|---|---|---|"]
+        lines += [f"| {fold} | {videos} | {figure:.1%} |" for fold, videos, figure, *_ in self._rows()]
+        mean, spread = mean_over_seeds(self.figures)
+        half = f" ± {100 * spread:.1f} points (95 %, by the spread of the folds)" if spread is not None else ""
+        lines.append(f"mean of {len(self.runs)} folds: {mean:.1%}{half}")
+        if self.runs[0].best_map is None:
+            videos = sum(run.val_clips for run in self.runs)
+            right = sum(round(run.best_top1 * run.val_clips) for run in self.runs)
+            low, high = wilson_interval(right, videos)
+            interval = f"95 % interval {low:.1%} to {high:.1%}"
+            lines.append(f"{right} of {videos} videos right, each by weights that have not seen it ({interval})")
+        return lines
+
+    def write(self) -> None:
+        """Writes ``folds.csv`` into the folder."""
+        write_csv(self.out / TABLE, _COLUMNS, [[str(value) for value in row] for row in self._rows()])
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        return [
+            (fold, run.val_clips, figure, run.best_epoch, run.epochs, str(run.weights))
+            for fold, (run, figure) in enumerate(zip(self.runs, self.figures, strict=True), 1)
+        ]
+
+
+_COLUMNS = ["fold", "videos", "accuracy", "epoch", "epochs", "weights"]
+
+
+def cross_validate(config: TrainConfig, *, reporter: Reporter | None = None) -> CrossValidation:
+    """Trains once for each of ``config.folds``, into ``fold-1``, ``fold-2``, … of ``config.out``.
+
+    ``config.resume`` goes on with what is in ``config.out``: folds that are done stay, the one that was stopped goes
+    on. Errors: as `train`; ``ValueError`` for several devices, and where there is nothing to go on with.
+    """
+    out, reporter = Path(config.out), reporter or Reporter()
+    if config.resume:
+        config = TrainConfig.load(out / CONFIG).replace(resume=True, out=config.out)
+    elif (out / CONFIG).exists():
+        raise ValueError(f"{out} already holds a run; go on with it by `resume=True`, or choose another `out`")
+    if processes(config.devices, config.nodes, accelerator=config.accelerator).world > 1:
+        raise ValueError("`folds` trains on one device: give `devices=1`, or train each `fold` by a call of its own")
+    runs: list[TrainResult] = []
+    for fold in range(1, config.folds + 1):
+        of_fold = out / f"fold-{fold}"
+        reporter.log(f"fold {fold} of {config.folds}: {of_fold}")
+        settings = config.replace(fold=fold, out=str(of_fold), resume=has_begun(of_fold))
+        if fold == 1 and not config.resume:
+            config.save(out / CONFIG)
+        runs.append(train(settings, reporter=reporter))
+    found = CrossValidation(out=out, runs=tuple(runs))
+    found.write()
+    return found
+
+
+def is_cross_validation(config: TrainConfig) -> bool:
+    """Returns whether these settings, or those of the run that they resume, ask for all folds."""
+    path = Path(config.out) / CONFIG
+    if config.resume and path.is_file():
+        config = TrainConfig.load(path)
+    return config.folds > 0 and config.fold is None
