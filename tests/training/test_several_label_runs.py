@@ -228,7 +228,7 @@ def test_weights_of_several_labels_judge_no_others_and_the_other_way_round(
         open_teacher(str(result.weights), classes=CLASSES, clips=kinetics(4, 2, 32), tokens=True)
     scores = ("--data", str(one_label_each(tmp_path, data)), "--out", str(tmp_path / "scores"), "--device", "cpu")
     assert main(["teach", str(result.weights), *scores]) == 1
-    assert "it was trained with `multi_label=True`" in capsys.readouterr().err
+    assert "it was trained with --multi-label" in capsys.readouterr().err
     plain = run(
         several, multi_label=False, data=str(one_label_each(tmp_path, data)), out=str(tmp_path / "one"), epochs=1
     )
