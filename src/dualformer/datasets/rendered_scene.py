@@ -1,22 +1,8 @@
 """The settings of rendered clips: classes, difficulty, and the law of motion. ``rendered_draw`` draws them.
 
-The law. One actor moves along a path: a gently bent curve, monotone in one axis. A class says in which direction the
-actor starts and in how many strokes (1 to 4, of alternating direction, each over the whole path) it fills the clip.
-The positions at which the actor is seen are drawn first, from a distribution that knows nothing of the class; the class
-decides only in which order they are visited: they are dealt out evenly to the strokes, and each stroke visits its own
-in order along the path. So a clip's frames without their order, and all the more a single frame, tell the axis and
-nothing else: with the same seed, all classes of one axis are made of the very same frames, shuffled (to the byte where
-only the actor changes over time). This holds for all frames of a clip and for every second one. It does not hold for
-every fourth one: then few positions are left, and how evenly they lie tells the number of strokes.
-
-A frame whose time is known is another matter: who goes right first begins at the left end of the path, so an actor far
-left in the first frame is hardly about to go left. No way to place paths inside the frame avoids that. ``wrap=True``
-does: the actor that leaves at one edge comes back at the opposite one, paths lie anywhere, and every single frame shows
-the actor anywhere alike.
-
-Look, background, noise, camera and distractors are drawn independently of the class. One thing to know: camera shake
-and drifting distractors change smoothly, so who measures them precisely can partly put shuffled frames in order again,
-up to reversal. With ``shake=0`` and ``drift=0`` nothing but the actor depends smoothly on time: the law is strict.
+A class says in which direction the actor starts and in how many strokes (1 to 4) it fills the clip. Frames without
+their order tell the axis and nothing else: docs/data.md states this law and its limits. With ``wrap=True`` every single
+frame shows the actor anywhere alike. Look, background, noise, camera and distractors are drawn independently of it.
 
 Pictures are scenes of one frame, with classes of their own: a name says in which of 3 × 3 places the actor is. Nothing
 else depends on the class.

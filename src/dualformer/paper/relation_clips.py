@@ -1,35 +1,12 @@
 """The local × global bench: rendered clips that are told apart by fine detail, by what lies far apart, or by both.
 
 Every clip shows two round patches of stripes that never move from their places. Once in the clip the stripes of each
-drift through its still outline by exactly one wavelength, to the right or to the left, and stand still before and
-after. The first to drift is the *cue*, the later one, elsewhere, the *gesture*. Three tasks ask about such clips:
+drift through its still outline by exactly one wavelength, to the right or to the left. The first to drift is the *cue*,
+the later one, elsewhere, the *gesture*. The tasks ask whether the gesture drifted left or right (``local``), or whether
+both drifted the same way (``global``, where both are large, coarse and slow, and ``both``, where the gesture is small,
+fine and brief: the very clips of ``local`` with another question).
 
-* ``local``: did the gesture drift left or right? It is small, its stripes are fine and it is over in a few frames; the
-  cue, which is large, coarse and slow, drifts at random and does not matter.
-* ``global``: did cue and gesture drift the same way? Here both are large, coarse and slow: each is easy to see, but
-  neither tells anything without the other.
-* ``both``: did they drift the same way, where the gesture is small, fine and brief? These are the very clips of
-  ``local`` with another question. The class is (cue + gesture) mod 2, so either alone stays at chance.
-
-Two difficulties are independent of each other: how fine and brief the gesture is (``radius``, ``wavelength``,
-``duration``), and how far cue and gesture are apart in space and in time (``distance``, ``gap``). Radius, distance and
-gap are ranges from which every clip draws, so that one test shows where a network begins to fail.
-
-Shortcuts around the question that the construction rules out:
-
-* Places, sizes, contrasts, phases, times and noise are drawn without knowledge of the class. Nothing changes its place,
-  so there is no path to be tracked, and no mean brightness, size or colour that depends on the class.
-* The stripes' phase is uniform, so that no single frame tells anything. A drift runs through a whole wavelength in
-  equal steps: the frames of a drift to the right are those of one to the left in reverse order, and the stripes stand
-  before it exactly as after it. So clips whose frames are shuffled tell nothing either, nor do the first and the last
-  frame together, nor the mean of all frames.
-* Cue and gesture drift independently of each other; so each is as often left as right in every class of ``global`` and
-  ``both``.
-
-To see a drift takes two places a quarter of a wavelength apart at two times. For fine stripes these lie within a few
-pixels, where the cells over which a pyramid pools blur them; but a patch of the embedding has two frames as well, and
-the PEG sees neighbours. To see a relation, what is known of the cue has to reach the gesture's tokens before the scores
-of all tokens are averaged, since an average of two answers does not tell whether they agree.
+docs/relations.md describes the tasks and their difficulties, and which shortcuts the construction rules out.
 """
 
 from __future__ import annotations
