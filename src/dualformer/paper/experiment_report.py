@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dualformer.files import write_text
 from dualformer.paper.experiment import CONTROLS, TEST_SEED, Experiment
-from dualformer.paper.relation_clips import RelationClips, RelationDifficulty, RelationTask
+from dualformer.paper.relation_clips import RelationClips
 from dualformer.paper.scaled_variants import ATTENTION_KINDS
 from dualformer.scoring.intervals import mean_over_seeds
 
@@ -84,7 +84,8 @@ def draw(path: Path, experiment: Experiment, runs: Runs) -> None:
     figure = Figure(figsize=(4.6 * len(tasks) + 1.5, 10.2), layout="constrained")
     grid = figure.subplots(len(_AXES), len(tasks), squeeze=False, sharey=True)
     for column, task in enumerate(tasks):
-        difficulties = _difficulties(experiment, task)
+        clips = RelationClips(experiment.relations(task), experiment.test_clips, seed=TEST_SEED)
+        difficulties = [clips.difficulty(i) for i in range(len(clips))]
         for axes, (name, label) in zip(grid[:, column], _AXES.items(), strict=True):
             groups = _groups(np.array([getattr(each, name) for each in difficulties]))
             if len(groups) == 1:  # it does not vary in this task
@@ -139,11 +140,6 @@ def _line(axes: Any, mine: Runs, groups: Groups, *, label: str, number: int, of:
         capsize=2,
         linewidth=1.5,
     )
-
-
-def _difficulties(experiment: Experiment, task: RelationTask) -> list[RelationDifficulty]:
-    clips = RelationClips(experiment.relations(task), experiment.test_clips, seed=TEST_SEED)
-    return [clips.difficulty(i) for i in range(len(clips))]
 
 
 def _groups(values: NDArray[Any]) -> Groups:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dualformer.errors import DualFormerError
 from dualformer.files import write_json
-from dualformer.model.config import Config, Size3
+from dualformer.model.config import Size3
 from dualformer.model.cost import measure_cost
 from dualformer.model.network import DualFormer
 from dualformer.paper.drift_objective import DriftObjective
@@ -103,7 +103,8 @@ def _run_all(experiment: Experiment, todo: Sequence[Run], jobs: int, reporter: R
                 del running[run]
                 if process.exitcode == 0 and (Path(experiment.out) / run.key / RESULT).is_file():
                     took.append(time.monotonic() - since)
-                    result = next(r for r in write_results(experiment) if _key(r) == run.key)
+                    write_results(experiment)
+                    result = json.loads((Path(experiment.out) / run.key / RESULT).read_text())
                     reporter.log(
                         f"{len(todo) - len(waiting) - len(running)} of {len(todo)}: {run.key}: "
                         f"{result['accuracy']:.1%} in {clock(took[-1])}"
@@ -144,10 +145,6 @@ def _share_done(folder: Path) -> float:
         return float(json.loads((folder / HEARTBEAT).read_text()))
     except (OSError, ValueError):
         return 0.0
-
-
-def _key(result: dict[str, Any]) -> str:
-    return Run(task=result["task"], variant=result["variant"], seed=result["seed"]).key
 
 
 def _run_process(experiment: Experiment, run: Run, threads: int) -> None:
@@ -246,13 +243,15 @@ def train_and_test(experiment: Experiment, run: Run, *, heartbeat: Heartbeat | N
         trained = loop.run()
     finally:
         loop.close()
+    cost = measure_cost(network)
     result = {
         "task": run.task,
         "variant": run.variant,
         "seed": run.seed,
         "steps": loop.schedule.steps,
         "seconds": round(trained.seconds, 1),
-        **_cost(network),
+        "gmacs": cost.macs / 1e9,
+        "parameters": cost.parameters - cost.classifier,
         **measure_accuracy(model, scene, experiment, device=fabric.device),
     }
     write_json(folder / RESULT, result, indent=None, ensure_ascii=True)
@@ -265,11 +264,6 @@ def train_and_test(experiment: Experiment, run: Run, *, heartbeat: Heartbeat | N
 
 def preprocessing_of(clip: Size3) -> Preprocessing:
     return Preprocessing(frames=clip[0], stride=1, resize=clip[1], crop=clip[1], mean=KINETICS_MEAN, std=KINETICS_STD)
-
-
-def _cost(network: Config) -> dict[str, float]:
-    cost = measure_cost(network)
-    return {"gmacs": cost.macs / 1e9, "parameters": cost.parameters - cost.classifier}
 
 
 @torch.no_grad()

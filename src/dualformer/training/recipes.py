@@ -1,16 +1,6 @@
 """Recipes: settings of runs whose results the paper or this project states, with text on data, hardware and time.
 
-They are written in ``recipes.ini``, which says how.
-
-The paper's (section 4.1, tables 2, 3 and 5) share AdamW, the backbone at a tenth of the classifier's learning rate, a
-twelfth or so of warm-up and a cosine to 0, crops of 8 to 100 % of the frame, and 64 clips a step. Gradients are not
-clipped: the paper does not speak of it, and the release does not. The smaller data sets start from weights trained on
-Kinetics-400; the released weights were trained with another normalisation (mean 104, 117, 128, standard deviation 1),
-here it is that of the starting weights.
-
-The paper gives no hardware. The authors' repository says: all models on 8 A100 GPUs, Tiny on Kinetics-400 in about 31
-hours, Base in about 3 days. Hours for the smaller data sets are reckoned from that, by multiply-adds and clips, and
-rounded. The project itself has run rendered-nano alone; `dry_run` measures how long a machine would take.
+They are written in ``recipes.ini``, which says how, and what those of the paper share.
 """
 
 import configparser

@@ -104,7 +104,8 @@ class LiveVideo:
         if source.name.startswith("rtsp://"):
             wanted |= {"rtsp_transport": "tcp"}  # over UDP, a packet that is lost damages pictures
         wanted |= dict(options or {})
-        if source.device is not None and source.device not in _devices():
+        known = {name for names in av.formats_available for name in names.split(",")}
+        if source.device is not None and source.device not in known:
             raise VideoError(source.name, f"this build of PyAV does not read cameras through {source.device}")
         file: Any = source.name
         if source.kind == "pipe":
@@ -190,10 +191,6 @@ class _Pipe:
     def close(self) -> None:
         if self._own:
             os.close(self._fd)
-
-
-def _devices() -> set[str]:
-    return {name for names in av.formats_available for name in names.split(",")}
 
 
 def _reason(error: Exception) -> str:
