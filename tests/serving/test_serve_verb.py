@@ -21,7 +21,7 @@ from made_server import film, read_all, until
 
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import ALL, Difficulty, Scene, render
-from dualformer.serving.web_extra import require_web_extra
+from dualformer.serving import require_web_extra
 from dualformer.video.encode import write_video
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -84,7 +84,7 @@ class Options(InferenceOptions):
 
 
 def run(options: Options) -> int:
-    from dualformer.serving.web_extra import require_web_extra
+    from dualformer.serving import require_web_extra
 
     require_web_extra()
     from dualformer.serving.app import make_app

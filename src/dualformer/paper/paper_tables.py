@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from dualformer.model.attention import fitted_window
-from dualformer.model.config import Config, Function, Position, Scale, Size3, Stage
+from dualformer.model.config import Config, Function, Scale, Size3, Stage
 from dualformer.model.cost import Cost, measure_cost
 from dualformer.model.presets import fine_scale, preset_config
 
@@ -151,10 +151,6 @@ def _function(function: Function, coarse: Function) -> Change:
     )
 
 
-def _position(position: Position) -> Change:
-    return lambda config: config.replace(position=position)
-
-
 def _patch_of_4_frames(config: Config) -> Config:
     if config.clip[0] < 4:
         raise ValueError(f"patches of 4 frames take clips of 4 frames or more, not {config.clip[0]}")
@@ -199,7 +195,7 @@ _CHANGES: dict[str, Callable[..., Change]] = {
     "only-fine": lambda: _only_fine,
     "window": _window,
     "function": _function,
-    "position": _position,
+    "position": lambda position: lambda config: config.replace(position=position),
     "patch-of-4-frames": lambda: _patch_of_4_frames,
     "time-with-pyramids": _time_with_pyramids,
 }

@@ -42,7 +42,9 @@ def build_parts(
     settings = settings.replace(precision=precision.name)
     for line in prepared.lines:
         log(line)
-    several = f", {prepared.processes} ({_strategy(fabric)})" if fabric.world_size > 1 else ""
+    cut = type(fabric.strategy).__name__ == "ModelParallelStrategy"
+    strategy = "weights cut into shares" if cut else "DDP"
+    several = f", {prepared.processes} ({strategy})" if fabric.world_size > 1 else ""
     log(f"computing on {fabric.device.type}{several} in {precision.name}: {precision.reason}")
     model = DualFormer(prepared.network, seed=settings.seed)
     model.set_grad_checkpointing(settings.grad_checkpointing)
@@ -113,7 +115,3 @@ def augmentation_fingerprint(
 def goes_on(settings: TrainConfig) -> bool:
     """Returns whether the run goes on from a checkpoint."""
     return settings.resume and has_checkpoint(Path(settings.out))
-
-
-def _strategy(fabric: Fabric) -> str:
-    return "weights cut into shares" if type(fabric.strategy).__name__ == "ModelParallelStrategy" else "DDP"

@@ -11,10 +11,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from dualformer.serving import require_web_extra
 from dualformer.serving.page.examples import render_examples
 from dualformer.serving.page.request_filter import RequestFilter
 from dualformer.serving.service import Service
-from dualformer.serving.web_extra import require_web_extra
 
 _EXAMPLES = "examples"
 _KEEP_SECONDS = 15 * 60.0
