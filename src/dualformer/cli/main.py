@@ -11,16 +11,33 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from dualformer._version import __version__
 from dualformer.errors import DualFormerError
 from dualformer.inference.allocator import keep_freed_memory
 
-_LINES = Path(__file__).with_name("verbs.txt").read_text("utf-8").splitlines()
-VERBS = {verb: about for verb, _, about in (line.partition(": ") for line in _LINES)}
-"""Every verb, and a line about it."""
+VERBS = {
+    "quickstart": "From nothing to a trained, tested recogniser and a report, in minutes on a laptop",
+    "train": "Train on labelled videos or images, from scratch or from weights",
+    "teach": "Write down what a teacher says of every token of a data set, to train others on it",
+    "evaluate": "Measure weights on labelled videos: accuracies, per-class table, confusion matrix",
+    "predict": "Label videos and images: a few, a folder into a table, or what happens when in a long one",
+    "embed": "Write features of videos and images into a table",
+    "stream": "Label what a camera, a URL, a pipe or a file shows now",
+    "serve": "Answer requests over HTTP with the labels of uploaded videos, and show a web page",
+    "explain": "Show what a network goes by in a video: Grad-CAM or attention over its frames",
+    "info": "Parameters, multiply-adds and tokens of a model or a weights file",
+    "bench": "Time, memory and share of the machine's peak, by network, clip, batch and number format",
+    "ablate": "The paper's tables of variants: published beside computed costs, or trained on data of your own",
+    "shards": "Pack the videos of a data set into tar files, to be read from a disk or a URL",
+    "check": "Decode every file of a data set and write down which ones are bad",
+    "render": "Write a labelled set of rendered videos that only motion tells apart, or of rendered pictures",
+    "export": "Make a model for PyTorch, ONNX Runtime or OpenVINO of weights, and hold it against them",
+    "convert": "Turn a released .pth checkpoint into a weights file, or weights for one clip size into another's",
+}
+
+
 _ALLOCATOR_AS_IT_IS = {"bench", "info", "shards", "check", "render", "convert"}
 """Verbs that do not run the network, and one that measures what the allocator does."""
 
