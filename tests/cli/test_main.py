@@ -121,7 +121,7 @@ def test_missing_files_are_named(arguments: list[str], folder: Path, capsys: Cap
 def test_unknown_presets_name_the_known_ones(arguments: list[str], folder: Path, capsys: Capture) -> None:
     said = complaint(capsys, *arguments, code=2)
     assert "'dualformer_huge'" in said
-    assert "dualformer_nano, dualformer_tiny, dualformer_small, dualformer_base" in said
+    assert "dualformer_nano, dualformer_nano_conv, dualformer_tiny, dualformer_small, dualformer_base" in said
 
 
 @pytest.mark.parametrize(
