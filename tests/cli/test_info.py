@@ -66,7 +66,7 @@ def test_weights_on_another_clip_keep_their_kernels(weights: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tiny"], "'tiny' is no weights file, folder or hub id, nor one of dualformer_nano, dualformer_tiny"),
+        (["tiny"], "'tiny' is no weights file, folder or hub id, nor one of dualformer_nano, dualformer_nano_conv"),
         (["none.safetensors"], "nor one of dualformer_nano"),
         (["dualformer_tiny", "--views", "4"], "views are written clips x crops"),
         (["dualformer_tiny", "--views", "0x1"], "views are 1 or more clips x 1 or 3 crops"),

@@ -90,7 +90,9 @@ def test_rendered_pictures_in_memory_bring_their_truth(tmp_path: Path) -> None:
 
 def test_a_network_of_videos_labels_images(pictures: Path, videos: Path, tmp_path: Path, capsys) -> None:
     """A clip of an image stands still: what a video of the same frame again and again would give."""
-    result = train(settings_for(videos, tmp_path / "run", frames=4, size=32, batch_size=4), reporter=SilentReporter())
+    result = train(
+        settings_for(videos, tmp_path / "run", frames=4, stride=2, size=32, batch_size=4), reporter=SilentReporter()
+    )
     picture = next((pictures / "val" / "centre").iterdir())
     recognizer = Recognizer.load(result.weights, device="cpu")
     one = recognizer(picture).probabilities

@@ -74,8 +74,7 @@ class Source:
     shuffle: Literal["samples", "shards"] | None = None
     """How an epoch goes through shards."""
     lengths: Callable[[], list[tuple[int, float | None]]] | None = None
-    """Of files that can be opened here: measures some of those to train on, in frames and in seconds (None: frames
-    without a rate)."""
+    """Of files: measures some of those to train on, in frames and in seconds (None: frames without a rate)."""
     warnings: tuple[str, ...] = ()
     """What is wrong with how train and val were told apart."""
     has_truth: bool = False
@@ -139,7 +138,7 @@ def file_source(config: TrainConfig) -> Source:
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
         splits=None if shuffle else splits,
         shuffle=shuffle,
-        lengths=None if remote_shards(splits.train) else lambda: _lengths(splits.train),
+        lengths=lambda: _lengths(splits.train),
         warnings=_split_warnings(splits, config),
     )
 
