@@ -144,7 +144,7 @@ def plain_training_clip(path: Path, seed: int) -> Tensor:
     rng = np.random.default_rng(seed)
     indices = random_clip(np.arange(length_in_header(path)) / FPS, PRE, rng)
     frames = plain_frames(path, int(indices[0]), set(indices.tolist()))
-    crop = draw_crop(frames.shape[2], frames.shape[3], rng, flip=0.5)
+    crop = draw_crop(frames.shape[2], frames.shape[3], PRE.crop, AUGMENTATION, rng)
     box = frames[:, :, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     clip = F.interpolate(box, (PRE.crop, PRE.crop), mode="bilinear", antialias=True)
     return clip.flip(3) if crop.flip else clip
