@@ -1,20 +1,16 @@
-"""The paper's tables of variants: what was published for each row (``paper_tables.csv``), and the row as a change of
-a preset.
+"""The paper's tables of variants as data: what was published for each row, and the row as a change of a preset.
 
 A row is a small function from a config to a config, so that it applies to other presets and clips as well: "only the
 fine scale" or "windows of twice the side", not a copy of Tiny. `compute_costs` gives what rows cost.
 """
 
-import csv
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from dualformer.model.attention import fitted_window
-from dualformer.model.config import Config, Function, Scale, Size3, Stage
+from dualformer.model.config import Config, Function, Position, Scale, Size3, Stage
 from dualformer.model.cost import Cost, measure_cost
 from dualformer.model.presets import fine_scale, preset_config
 
@@ -101,9 +97,8 @@ def _kinds(*kinds: str, pyramids: bool = False) -> Change:
     return change
 
 
-def _window(*window: int) -> Change:
-    t, h, w = window
-    return lambda config: _map_stages(config, lambda _, stage: replace(stage, window=(t, h, w)))
+def _window(window: Size3) -> Change:
+    return lambda config: _map_stages(config, lambda _, stage: replace(stage, window=window))
 
 
 def _with_pyramids(config: Config) -> Config:
@@ -138,17 +133,21 @@ def _as_printed(config: Config) -> Config:
     )
 
 
-def _function(function: Function, coarse: Function) -> Change:
-    """Sets the pyramid functions of the fine and the ``coarse`` scale; an average is not factorised."""
+def _function(function: Function, *, coarse: Function | None = None) -> Change:
+    """Sets another pyramid function, and for the ``coarse`` scale another one yet; an average is not factorised."""
 
     def changed(scale: Scale) -> Scale:
         if not scale.factorised:
             return replace(scale, function=function)
-        return replace(scale, function=coarse, factorised=function == "full")
+        return replace(scale, function=coarse or function, factorised=function == "full")
 
     return lambda config: _map_stages(
         _with_pyramids(config), lambda _, stage: replace(stage, scales=tuple(map(changed, stage.scales)))
     )
+
+
+def _position(position: Position) -> Change:
+    return lambda config: config.replace(position=position)
 
 
 def _patch_of_4_frames(config: Config) -> Config:
@@ -186,39 +185,52 @@ def _with_fine_scales(config: Config) -> Config:
     )
 
 
-_CHANGES: dict[str, Callable[..., Change]] = {
-    "": lambda: lambda config: config,
-    "as-printed": lambda: _as_printed,
-    "kinds": _kinds,
-    "kinds-with-pyramids": partial(_kinds, pyramids=True),
-    "only-coarse": lambda: _only_coarse,
-    "only-fine": lambda: _only_fine,
-    "window": _window,
-    "function": _function,
-    "position": lambda position: lambda config: config.replace(position=position),
-    "patch-of-4-frames": lambda: _patch_of_4_frames,
-    "time-with-pyramids": _time_with_pyramids,
-}
-"""What the column ``change`` names; words behind a name are its arguments."""
+_NOT_COUNTED = "Table 1 has no figures; those of Table 2 are of the layout of the public weights"
+_TWO_AVERAGES = "averaged in both scales; with a depth-wise coarse scale, the next row, the printed parameters come out"
+_DEFAULT = Published(gflops=240, parameters=21.8, top1=79.5, top5=94.1)
 
 
-def _read_rows() -> Iterator[Row]:
-    with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as file:
-        for cells in csv.DictReader(file):
-            figures = {field.name: json.loads(cells[field.name] or "null") for field in fields(Published)}
-            name, _, words = cells["change"].partition(" ")
-            yield Row(
-                table=cells["table"],
-                name=cells["name"],
-                published=Published(**figures),
-                change=_CHANGES[name](*(int(word) if word.isdecimal() else word for word in words.split())),
-                model=cells["model"] or None,
-                half_frames=bool(cells["half_frames"]),
-                note=cells["note"],
-            )
+def _row(table: str, name: str, *published: Any, **settings: Any) -> Row:
+    names = ("gflops", "parameters", "top1", "top5", "views")
+    return Row(table=table, name=name, published=Published(**dict(zip(names, published, strict=False))), **settings)
 
 
-ROWS: tuple[Row, ...] = tuple(_read_rows())
+ROWS: tuple[Row, ...] = (
+    _row("1", "as printed", change=_as_printed, note=_NOT_COUNTED),
+    _row("1", "as printed, S", change=_as_printed, model="dualformer_small"),
+    _row("1", "as printed, B", change=_as_printed, model="dualformer_base"),
+    _row("2", "DualFormer-T", 240, 21.8, 79.5, 94.1, model="dualformer_tiny"),
+    _row("2", "DualFormer-S", 636, 48.9, 80.6, 94.9, model="dualformer_small"),
+    _row("2", "DualFormer-B", 1072, 86.8, 81.1, 95.0, model="dualformer_base"),
+    _row("2", "B, IN-21K", 1072, 86.8, 82.9, 95.5, model="dualformer_base"),
+    _row("2", "B, IN-21K, K600", 1072, 86.8, 85.2, 96.6, model="dualformer_base"),
+    _row("4", "LL, LL, LL, LL", 244, 21.7, 78.4, 93.3, change=_kinds("LL", "LL", "LL", "LL")),
+    _row("4", "GG, GG, GG, GG", 228, 21.8, 77.6, 93.2, change=_kinds("GG", "GG", "GG", "GG", pyramids=True)),
+    _row("4", "LL, LL, LG, LG", 236, 21.7, 78.8, 93.5, change=_kinds("LL", "LL", "LG", "LG", pyramids=True)),
+    _row("4", "LG, LG, LL, LL", 244, 21.8, 79.3, 94.0, change=_kinds("LG", "LG", "LL", "LL")),
+    _row("4", "only (4,4,4)", 224, 21.8, 78.4, 93.4, change=_only_coarse),
+    _row("4", "only (8,7,7)", 232, 21.8, 79.3, 93.9, change=_only_fine),
+    Row(table="4", name="LG, LG, LG, LG", published=_DEFAULT),
+    _row("5", "16×4, (4,7,7)", 104, None, 78.0, 93.2, change=_window((4, 7, 7)), half_frames=True),
+    _row("5", "16×4, (8,7,7)", 112, None, 78.4, 93.3, half_frames=True),
+    _row("5", "32×2, (4,7,7)", 224, None, 79.1, 93.9, change=_window((4, 7, 7))),
+    _row("5", "32×2, (8,7,7)", 240, None, 79.5, 94.1),
+    _row("5", "32×2, (16,7,7)", 272, None, 79.7, 94.4, change=_window((16, 7, 7))),
+    _row("5", "32×2, (8,14,14)", 324, None, 79.7, 94.5, change=_window((8, 14, 14))),
+    _row("6", "AvgPool", 59, 21.8, 78.7, None, 1, change=_function("average"), note=_TWO_AVERAGES),
+    _row("6", "AvgPool, fine", 59, 21.8, 78.7, None, 1, change=_function("average", coarse="depthwise")),
+    _row("6", "Conv", 61, 27.6, 79.5, None, 1, change=_function("full")),
+    _row("6", "DWConv", 60, 21.8, 79.5, None, 1),
+    _row("7", "without PEG", None, None, 78.9, change=_position("none")),
+    _row("7", "absolute", None, None, 79.2, change=_position("absolute")),
+    _row("7", "relative", None, None, 79.3, change=_position("relative")),
+    _row("7", "PEG", None, None, 79.5),
+    _row("8", "1, 1, 1 (4,4,4)", 112, 21.8, 78.5, 93.3, change=_patch_of_4_frames),
+    _row("8", "2, 1, 1", 136, 21.8, 78.7, 93.5, change=_time_with_pyramids(2)),
+    _row("8", "1, 2, 1", 152, 21.9, 78.8, 93.5, change=_time_with_pyramids(3)),
+    _row("8", "1, 1, 2", 216, 22.3, 79.2, 93.9, change=_time_with_pyramids(4)),
+    Row(table="8", name="1, 1, 1", published=_DEFAULT),
+)
 """Every row of the tables, in the paper's order; the rows of Table 1 and a second average in Table 6 are additions."""
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil, isfinite
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -26,7 +25,32 @@ _VARIABLES = ("ink", "faint", "line", "paper", "raised", "on-deep", "s0", "s1", 
 INK, FAINT, LINE, PAPER, RAISED, ON_DEEP, *SERIES = (f"#0000{number:02d}" for number in range(1, 13))
 DASHED = {"color": FAINT, "linestyle": (0, (3, 3)), "linewidth": 1.25}
 """How lines look that charts are read against."""
-_STYLE = mpl.rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False)
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dualformer",
+    "text.parse_math": False,
+    "text.color": FAINT,
+    "font.size": 11.5,
+    "axes.labelsize": 12,
+    "axes.labelcolor": FAINT,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 1,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.left", "axes.spines.right"), False),
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 1,
+    **dict.fromkeys(("xtick.color", "ytick.color"), FAINT),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 11.5),
+    "xtick.major.size": 4,
+    "xtick.major.width": 1,
+    "xtick.major.pad": 5,
+    "ytick.major.size": 0,
+    "ytick.major.pad": 6,
+    "lines.linewidth": 2,
+    "lines.dashed_pattern": (2.5, 1.5),
+    "lines.markersize": 8,
+    "lines.markeredgecolor": PAPER,
+}
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 22, 12, 44
 _INSIDE = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM

@@ -1,8 +1,6 @@
 """The errors of requests: a code for programs, its HTTP status, and a line for people with the remedy."""
 
-import configparser
-from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from dualformer.errors import DualFormerError
 
@@ -28,11 +26,23 @@ Code = Literal[
     "shutting_down",
 ]
 
-_parser = configparser.ConfigParser(interpolation=None)
-_parser.read(Path(__file__).with_suffix(".ini"), encoding="utf-8")
-MEANING = {int(status): _parser[status].get("meaning") for status in _parser.sections()}
-"""What each HTTP status means on /predict; None for those that it never has."""
-STATUS = {cast(Code, code): int(status) for status in _parser.sections() for code in _parser[status]["codes"].split()}
+_CODES: dict[int, tuple[Code, ...]] = {
+    400: ("bad_request",),
+    401: ("unauthorized",),
+    404: ("not_found",),
+    405: ("method_not_allowed",),
+    408: ("upload_too_slow",),
+    413: ("file_too_large",),
+    415: ("unsupported_body", "unsupported_file"),  # no video in a form
+    422: (  # a video, but none that is accepted
+        *("does_not_decode", "too_long", "too_many_frames", "too_many_pixels", "too_slow_to_decode"),
+        *("too_much_memory", "decoder_died", "cannot_explain"),
+    ),
+    429: ("too_many_requests",),
+    500: ("internal_error",),
+    503: ("shutting_down",),
+}
+STATUS: dict[Code, int] = {code: status for status, codes in _CODES.items() for code in codes}
 assert set(STATUS) == set(get_args(Code))
 
 _MAX_QUOTED = 120

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from dualformer.serving.request_error import MEANING, STATUS
+from dualformer.serving.request_error import STATUS
 from dualformer.serving.service import Service, TimedPrediction
 from dualformer.serving.uploads import FIELD
 
@@ -72,15 +72,28 @@ def labels_of(service: Service, result: TimedPrediction, *, top: int, threshold:
     )
 
 
+_MEANING = {
+    400: "The form has no file, several, an empty one, or something else in it; a wrong query",
+    401: "No bearer token, or a wrong one",
+    408: "The upload took too long",
+    413: "The file has too many bytes",
+    415: "The body is no form, or the file no video or image",
+    422: "The video does not decode, or is too long, too large, or too much work",
+    429: "Too many requests are in work: try again after Retry-After seconds",
+    500: "A fault of the server, which its log tells about",
+    503: "The server is shutting down: try again after Retry-After seconds",
+}
+"""Of the errors of /predict."""
+assert {*_MEANING, 404, 405} == set(STATUS.values())
+
 FAILURES: dict[int | str, dict[str, object]] = {
     status: {
         "model": Failure,
         "description": f"{meaning}. Codes: {', '.join(code for code, of in STATUS.items() if of == status)}",
     }
-    for status, meaning in MEANING.items()
-    if meaning
+    for status, meaning in _MEANING.items()
 }
-STOPPING: dict[int | str, dict[str, object]] = {503: {"model": Failure, "description": MEANING[503]}}
+STOPPING: dict[int | str, dict[str, object]] = {503: {"model": Failure, "description": _MEANING[503]}}
 
 _FILE = {"type": "string", "format": "binary", "description": "A video or image file"}
 _FORM = {"schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _FILE}}}

@@ -44,9 +44,24 @@ _MAX_NAME = 200
 _POLL_SECONDS = 0.5
 """Seconds between two checks whether the server stops."""
 
-_POLICY = (Path(__file__).parent / "content_security_policy.txt").read_text("ascii").splitlines()
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",  # Gradio's settings are an inline script
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "connect-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
 _HEADERS = {
-    b"content-security-policy": "; ".join(line for line in _POLICY if not line.startswith("#")).encode(),
+    b"content-security-policy": _POLICY.encode(),
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
 }
