@@ -39,6 +39,7 @@ def main(folder: str = "runs/rendered-conv", clips: str = "28800") -> None:
     own = student.state_dict()
     known = {key: tensor.float() for key, tensor in teacher.state_dict().items() if not key.startswith(TAUGHT)}
     student.load_state_dict(own | known)
+    teacher.eval()
     rates = {2e-3: True, 4e-4: False}  # of what begins at random, and of what nano has learnt
     groups = [
         {"params": [p for name, p in student.named_parameters() if name.startswith(TAUGHT) is new], "lr": rate}
@@ -50,7 +51,9 @@ def main(folder: str = "runs/rendered-conv", clips: str = "28800") -> None:
     )
     train = rendered(card.preprocessing, steps * BATCH, seed=SEED)
     val = rendered(card.preprocessing, VALIDATION_CLIPS, seed=VALIDATION_SEED)
-    print(f"nano, the teacher: {accuracy(teacher.eval(), val, card.preprocessing):.1%} of {len(val)} clips", flush=True)
+    for name in SHIPPED:
+        shipped, own_card = load_weights(name)
+        print(f"{name}: {accuracy(shipped, val, own_card.preprocessing):.1%} of {len(val)} clips right", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, first = out / "checkpoint.pt", 0
     if checkpoint.is_file():

@@ -105,7 +105,6 @@ def test_groups_of_a_column_and_of_names() -> None:
     ("group", "message"),
     [
         ("where", r"`group=where` is not found in the name of the file nor a column \(path, who\)"),
-        (r"\.mp4", "puts all videos into one group"),
         ("(", "is no regular expression"),
         ("s(1)?", "is not found in the name of the file"),
     ],
@@ -115,6 +114,12 @@ def test_groups_that_cannot_be(group: str, message: str) -> None:
     columns = {sample.path: {"path": sample.name, "who": "A"} for sample in found.samples}
     with pytest.raises((DatasetError, ValueError), match=message):
         find_groups(found, group, columns)
+
+
+def test_one_group_cannot_be_split() -> None:
+    found = videos(["a", "b", "c", "d"], [0, 0, 1, 1], classes=2)
+    with pytest.raises(DatasetError, match=r"`group` puts all videos into one group \('x'\)"):
+        split_by_groups(found, ["x"] * 4, 0.2, seed=0)
 
 
 def test_a_class_of_one_group_cannot_be_split() -> None:

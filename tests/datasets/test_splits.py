@@ -314,6 +314,8 @@ def test_groups_on_both_sides_of_a_split_of_ones_own_are_refused(tmp_path: Path)
     path = csv_file(tmp_path, RECORDINGS)
     fine = open_splits(path, train_on={"batch": ("A",)}, val_on={"batch": ("B",)}, group=r"rec\d")
     assert fine.description.endswith(r"no rec\d on both sides")
+    one_each = open_splits(path, train_on={"batch": ("A",)}, val_on={"batch": ("B",)}, group="batch")
+    assert recordings(one_each.val) == {"rec4", "rec5"}
     with pytest.raises(DatasetError, match="p1, p2 of `group=who` are in train and in val"):
         open_splits(path, train_on={"batch": ("A",)}, val_on={"batch": ("B",)}, group="who")
 
@@ -340,6 +342,8 @@ def test_folds_are_of_what_is_trained_on(tmp_path: Path) -> None:
         open_splits(path, val_on={"batch": ("A",)}, fold=1, folds=2)
     with pytest.raises(ValueError, match="not 3 of 2"):
         open_splits(path, fold=3, folds=2)
+    with pytest.raises(DatasetError, match="puts all videos into one group"):
+        open_splits(path, group=r"\.mp4", fold=1, folds=2)
 
 
 def test_a_split_of_groups_does_not_depend_on_where_the_videos_lie(tmp_path: Path) -> None:

@@ -59,9 +59,11 @@ def test_a_stopped_one_goes_on_with_the_fold_that_it_was_at(
     of_folds: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[str, bool]] = []
+    caches: list[float] = []
 
     def stopped(config: TrainConfig, *, reporter: SilentReporter) -> TrainResult:
         trained.append((Path(config.out).name, config.resume))
+        caches.append(config.cache_gb)
         if len(trained) == 2:
             raise DualFormerError("stopped")
         return train(config, reporter=reporter)
@@ -71,10 +73,11 @@ def test_a_stopped_one_goes_on_with_the_fold_that_it_was_at(
         cross_validate(of_folds, reporter=SilentReporter())
     with pytest.raises(ValueError, match="already holds a run"):
         cross_validate(of_folds, reporter=SilentReporter())
-    resumed = TrainConfig(resume=True, out=of_folds.out)
+    resumed = TrainConfig(resume=True, out=of_folds.out, cache_gb=0.5, workers=0)
     assert is_cross_validation(resumed)
     cross_validate(resumed, reporter=SilentReporter())
     assert trained == [("fold-1", False), ("fold-2", False), ("fold-1", True), ("fold-2", False)]
+    assert caches == [of_folds.cache_gb, of_folds.cache_gb, 0.5, 0.5]
 
 
 def test_what_the_folds_say_together(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 
 from dualformer.datasets.clip_datasets import EpochSampler
 from dualformer.model.network import DualFormer
+from dualformer.training import loop as loop_module
 from dualformer.training.distributed import SyncBatchNorm3d, convert_sync_batchnorm
 from dualformer.training.objective import Batch, ClipObjective, ObjectiveOutput
 from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.validation import ValidationResult
 from dualformer.video.preprocessing import Preprocessing
 
 
@@ -135,3 +138,27 @@ def test_batchnorm_over_all_processes_is_the_usual_one_in_one_process():
 def test_the_rate_follows_the_clips_of_a_step(how: str, factor: float):
     config = TrainConfig(data="videos", scale_lr=how)  # pyright: ignore[reportArgumentType]
     assert config.lr_factor(16) == factor
+
+
+@pytest.mark.parametrize(
+    ("select", "ema", "epoch", "same"), [("best", None, 1, ""), ("last", None, 3, "last"), ("last", 0.9, 3, "ema")]
+)
+def test_the_selected_epoch_is_the_best_or_the_last(
+    select: str, ema: float | None, epoch: int, same: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Validation says that every epoch is worse than the one before."""
+    calls: list[int] = []
+
+    def worse(networks: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, ValidationResult]:
+        calls.append(len(calls))
+        result = ValidationResult(
+            loss=1.0 + len(calls), top1=0.9 - 0.1 * len(calls), confusion=torch.diag(torch.tensor([7, 0, 0]))
+        )
+        return dict.fromkeys(networks, result)
+
+    monkeypatch.setattr(loop_module, "validate", worse)
+    out = tmp_path / "run"
+    result = made_runs.run(out, batch_size=4, epochs=3, select=select, ema=ema, reporter=SilentReporter())
+    assert (result.best_epoch, result.best_top1) == (epoch, pytest.approx(0.9 - 0.1 * epoch))
+    best, last = load_file(out / "best.safetensors"), load_file(out / f"{same or 'last'}.safetensors")
+    assert all(torch.equal(tensor, last[name]) for name, tensor in best.items()) == bool(same)

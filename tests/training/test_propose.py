@@ -183,6 +183,8 @@ def test_what_is_to_be_memorised_is_seen_often_and_not_judged() -> None:
         ([(10, 0.4)] * 3, {}, 25.0, 1, "a clip shows 0.6 s of videos of 0.4 s"),
         ([(90, 3.0)] * 3, {"frames": 32}, 14.0, 1, "a clip shows 2.3 s of videos of 3.0 s"),
         ([(90, None)] * 3, {}, None, 4, "a clip shows 64 frames of videos of 90"),
+        ([(1, 0.0), (1, 0.0), (1, 0.0), (90, 3.0)], {}, 7.1, 1, "a clip shows 2.3 s of videos of 3.0 s"),
+        ([(90, 3000.0)] * 3, {}, 0.03, 1, "a clip shows 533.3 s of videos of 3000.0 s"),
     ],
 )
 def test_a_clip_shows_most_of_a_video(
@@ -218,6 +220,8 @@ def test_few_videos_are_cropped_and_dropped_less() -> None:
     assert (many.min_area, many.drop_path, many.dropout) == (Augmentation.area[0], 0.1, Config.dropout)
     assert (said.min_area, said.drop_path, said.dropout) == (0.3, 0.1, 0.5)
     assert proposed(102, scale_jitter="128-160").min_area is None
+    _, lines = told(8, overfit=8)
+    assert not any("for few videos" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -29,19 +29,12 @@ def find_groups(videos: VideoList, group: str, columns: Mapping[Path, Mapping[st
 
     ``group`` is a column of the CSV file that lists them, whose values ``columns`` gives by path, or else a regular
     expression that is searched in the names of the files: the group is what its first parentheses match, or all of it.
-    Errors: ``ValueError`` for an expression that cannot be read; `DatasetError` for a video that it does not match, and
-    where all videos are one group.
+    Errors: ``ValueError`` for an expression that cannot be read; `DatasetError` for a video that it does not match.
     """
     known = next(iter(columns.values())).keys() if columns else ()
     if columns and group in known:
-        found = [columns[sample.path][group] for sample in videos.samples]
-    else:
-        found = _matches(videos, group, known)
-    if len(set(found)) < 2:
-        raise DatasetError(
-            f"{videos.source}: `group={group}` puts all videos into one group ({found[0]!r}): name another"
-        )
-    return found
+        return [columns[sample.path][group] for sample in videos.samples]
+    return _matches(videos, group, known)
 
 
 def suspected_groups(names: Sequence[str]) -> list[str]:
@@ -97,7 +90,9 @@ def split_by_groups(videos: VideoList, groups: Sequence[str], fraction: float, s
 
 
 def check_classes(videos: VideoList, groups: Sequence[str]) -> None:
-    """Errors: `DatasetError` for a class whose videos are all of one group, so that no split has it on both sides."""
+    """Errors: `DatasetError` where all videos are one group, or all of a class: no split has it on both sides."""
+    if len(set(groups)) < 2:
+        raise DatasetError(f"{videos.source}: `group` puts all videos into one group ({groups[0]!r}): name another")
     groups_of: dict[int, set[str]] = {}
     for sample, group in zip(videos.samples, groups, strict=True):
         for label in sample.labels:

@@ -1,7 +1,7 @@
 """Convolution beside attention: a stem in place of patches, and C halves in place of attention (not in the paper).
 
-Networks whose first layers are convolutions learn from far fewer clips. Every convolution has an odd kernel, zeros
-around the map, and BatchNorm behind it.
+They are meant for few videos: convolutions need not learn that neighbours belong together. Every convolution has an
+odd kernel, zeros around the map, and BatchNorm behind it.
 """
 
 from torch import Tensor, nn

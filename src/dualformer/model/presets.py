@@ -1,6 +1,6 @@
 """The networks by name: Tiny, Small and Base of Table 1 in the layout of the public weights, and two for laptops.
 
-Nano is the paper's network in small. Nano Conv learns from fewer videos: a convolutional stem takes the place of the
+Nano is the paper's network in small. Nano Conv is meant for few videos: a convolutional stem takes the place of the
 patch embedding, and convolution that of attention in stages 1 and 2.
 """
 

@@ -8,6 +8,7 @@ from dualformer.files import write_csv
 from dualformer.scoring.intervals import mean_over_seeds, wilson_interval
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.distributed import processes
+from dualformer.training.prepare import resumed_settings
 from dualformer.training.reporter import Reporter
 from dualformer.training.run_folder import CONFIG, TrainResult
 from dualformer.training.settings.train_config import TrainConfig
@@ -72,7 +73,7 @@ def cross_validate(config: TrainConfig, *, reporter: Reporter | None = None) -> 
     """
     out, reporter = Path(config.out), reporter or Reporter()
     if config.resume:
-        config = TrainConfig.load(out / CONFIG).replace(resume=True, out=config.out)
+        config = resumed_settings(TrainConfig.load(out / CONFIG), config)
     elif (out / CONFIG).exists():
         raise ValueError(f"{out} already holds a run; go on with it by `resume=True`, or choose another `out`")
     if processes(config.devices, config.nodes, accelerator=config.accelerator).world > 1:

@@ -198,28 +198,28 @@ def _resumed(asked: TrainConfig) -> tuple[TrainConfig, Processes]:
     if clips % now.world:
         raise ValueError(f"{out}: its batches of {clips} clips cannot be dealt evenly to the {now} of `devices`")
     strategy = then.strategy if asked.strategy == "auto" and now.world > 1 else asked.strategy
-    settings = then.replace(
-        resume=True,
-        data=asked.data or then.data,
-        teacher=asked.teacher or then.teacher,  # it may have moved; that it is the same one, its digest tells
-        teacher_scores=asked.teacher_scores or then.teacher_scores,
-        out=asked.out,
-        workers=asked.workers,
-        cache_gb=asked.cache_gb,
-        shard_cache=asked.shard_cache,
-        shard_cache_gb=asked.shard_cache_gb,
+    settings = resumed_settings(then, asked).replace(
         shuffle=then.shuffle or "samples",  # files may have become shards
         devices=now.devices,
         nodes=now.nodes,
         strategy=strategy,
         batch_size=clips // now.world,
-        max_steps=asked.max_steps,
-        save_minutes=asked.save_minutes,
-        keep=asked.keep,
-        tensorboard=asked.tensorboard or then.tensorboard,
-        confusion_every=asked.confusion_every or then.confusion_every,
     )
     return settings, now
+
+
+def resumed_settings(then: TrainConfig, asked: TrainConfig) -> TrainConfig:
+    """Returns the settings of a run with what a call that resumes it may change, as its result stays the same."""
+    changed = ("out", "workers", "cache_gb", "shard_cache", "shard_cache_gb", "max_steps", "save_minutes", "keep")
+    return then.replace(
+        resume=True,
+        data=asked.data or then.data,
+        teacher=asked.teacher or then.teacher,  # it may have moved; that it is the same one, its digest tells
+        teacher_scores=asked.teacher_scores or then.teacher_scores,
+        tensorboard=asked.tensorboard or then.tensorboard,
+        confusion_every=asked.confusion_every or then.confusion_every,
+        **{name: getattr(asked, name) for name in changed},
+    )
 
 
 def _proposed(config: TrainConfig, source: Source, *, ranks: int) -> tuple[TrainConfig, Card | None, list[str]]:

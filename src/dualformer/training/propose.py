@@ -94,7 +94,7 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         if changes:
             config = config.replace(**changes)
             propose_setting(" ".join(f"`{name}={value:g}`" for name, value in changes.items()), why)
-    few = source.counts is not None and config.frames != 1 and videos < FEW_VIDEOS
+    few = source.counts is not None and config.frames != 1 and videos < FEW_VIDEOS and not config.overfit
     for name, (usual, for_few) in _REGULARISATION.items():
         if getattr(config, name) is None and not (name == "min_area" and config.scale_jitter):
             config = config.replace(**{name: for_few if few else usual})
@@ -133,7 +133,8 @@ def _spacing(config: TrainConfig, lengths: Sequence[tuple[int, float | None]]) -
     In frames a second, or in frames of the file where those have no rate. Nothing for images and where no video tells.
     """
     frames = config.frames or preset_config(config.model or _NANO).clip[0]
-    if frames == 1 or not lengths or max(count for count, _ in lengths) == 1:
+    lengths = [(count, seconds) for count, seconds in lengths if count > 1]
+    if frames == 1 or not lengths:
         return {}, ""
     if any(seconds is None for _, seconds in lengths):
         usual = statistics.median(count for count, _ in lengths)
@@ -141,8 +142,7 @@ def _spacing(config: TrainConfig, lengths: Sequence[tuple[int, float | None]]) -
         return {"stride": stride}, f"a clip shows {frames * stride} frames of videos of {usual:.0f}"
     usual = statistics.median(seconds for _, seconds in lengths if seconds is not None)
     own = statistics.median(count / seconds for count, seconds in lengths if seconds)
-    rate = min(own, frames / min(_MOST_SECONDS, _SHOWN * usual))
-    rate = round(rate, 1 if rate < 10 else 0)
+    rate = float(f"{min(own, frames / min(_MOST_SECONDS, _SHOWN * usual)):.2g}")
     return {"fps": rate, "stride": 1}, f"a clip shows {frames / rate:.1f} s of videos of {usual:.1f} s"
 
 

@@ -34,7 +34,7 @@ from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 
 Clips = Dataset[dict[str, Any]]
-Dials = TypeVar("Dials", Difficulty, PeopleDifficulty)
+AnyDifficulty = TypeVar("AnyDifficulty", Difficulty, PeopleDifficulty)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,9 +218,9 @@ def rendered_source(config: TrainConfig) -> Source:
 
         def render(count: int, seed: int, hardest: Callable[[float], float]) -> Clips:
             if data == RENDERED:
-                difficulty = Curriculum(count, seed=seed, hardest=hardest, dials=Difficulty.at)
+                difficulty = Curriculum(count, seed=seed, hardest=hardest, at=Difficulty.at)
                 return RenderedClips(_scene(pre), count, seed=seed, frames=pre.frames, difficulty=difficulty)
-            difficulty = Curriculum(count, seed=seed, hardest=hardest, dials=PeopleDifficulty.at)
+            difficulty = Curriculum(count, seed=seed, hardest=hardest, at=PeopleDifficulty.at)
             return PeopleClips(_people(config, pre.crop, pre.frames), count, seed=seed, difficulty=difficulty)
 
         # Another seed than any training clip's: theirs is the run's, and never negative.
@@ -252,17 +252,17 @@ _MEASURED = 32
 
 
 @dataclass(frozen=True)
-class Curriculum(Generic[Dials]):
-    """Difficulty of clip ``i`` of ``length``: anything from plain up to ``hardest(i / length)``, as ``dials``."""
+class Curriculum(Generic[AnyDifficulty]):
+    """Difficulty of clip ``i`` of ``length``: anything from plain up to ``hardest(i / length)``, as ``at``."""
 
     length: int
     seed: int
     hardest: Callable[[float], float]
-    dials: Callable[[float], Dials]
+    at: Callable[[float], AnyDifficulty]
 
-    def __call__(self, i: int) -> Dials:
+    def __call__(self, i: int) -> AnyDifficulty:
         draw = torch.rand((), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + i)).item()
-        return self.dials(draw * self.hardest(i / self.length))
+        return self.at(draw * self.hardest(i / self.length))
 
 
 class FreshClips(Dataset[dict[str, Tensor]]):

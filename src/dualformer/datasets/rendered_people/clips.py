@@ -46,8 +46,8 @@ class PeopleClips(Dataset[dict[str, torch.Tensor]]):
             raise IndexError(f"clip {i} is outside 0 to {self.length - 1}")
         scene = self.scene
         if self.difficulty is not None:
-            dial = self.difficulty if isinstance(self.difficulty, PeopleDifficulty) else self.difficulty(i)
-            scene = replace(scene, difficulty=dial)
+            difficulty = self.difficulty if isinstance(self.difficulty, PeopleDifficulty) else self.difficulty(i)
+            scene = replace(scene, difficulty=difficulty)
         label = int(np.random.default_rng((self.seed, i, 0)).integers(len(scene.classes)))
         clip = scene.render(label, (self.seed, i, 1))
         truth = ("moving", "distractors", "velocity", "person", "part", "action", "actions", "targets", "joints")

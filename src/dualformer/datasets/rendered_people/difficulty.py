@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class PeopleDifficulty:
-    """The dials of a clip. Lengths are fractions of the frame's side. The defaults are plainest."""
+    """How difficult a clip is. Lengths are fractions of the frame's side. The defaults are plainest."""
 
     background: float = 0.0
     """0 a flat colour, 1 strong pictures on wall and floor."""
@@ -63,7 +63,7 @@ class PeopleDifficulty:
 
     @classmethod
     def at(cls, level: float) -> PeopleDifficulty:
-        """All dials together: 0 one grey person on a flat background, 1 up to three people of every kind, anywhere."""
+        """Sets all by one number: 0 is one grey person on a flat background, 1 up to three of every kind, anywhere."""
         if not 0 <= level <= 1:
             raise ValueError(f"the level of difficulty is {level}; it must lie between 0 and 1")
         return cls(

@@ -102,7 +102,7 @@ def render_people(scene: PeopleScene, label: int, seed: int | Sequence[int]) -> 
     """As ``PeopleScene.render``."""
     if not 0 <= label < len(scene.classes):
         raise ValueError(f"label {label} is outside the scene's {len(scene.classes)} classes")
-    dial = scene.difficulty
+    difficulty = scene.difficulty
     # Two generators: where the round begins must not shift the draws of anything else.
     look = np.random.default_rng(seed)
     order = look.spawn(1)[0]
@@ -110,17 +110,17 @@ def render_people(scene: PeopleScene, label: int, seed: int | Sequence[int]) -> 
     camera = stage.camera
     lamp = _lamp(look)
     light = Light(camera.axes @ lamp, float(look.uniform(0.3, 0.6)))
-    layer = draw(stage.pieces, stage.palette, light, camera, shutter=float(look.uniform(0, dial.blur)))
+    layer = draw(stage.pieces, stage.palette, light, camera, shutter=float(look.uniform(0, difficulty.blur)))
     picture, density = backdrop(
-        camera, level=dial.background, colourful=stage.colourful, floor_dark=float(look.uniform(0, 0.8)), rng=look
+        camera, level=difficulty.background, colourful=stage.colourful, floor_dark=float(look.uniform(0, 0.8)), rng=look
     )
-    layer, picture = _held_apart(layer, picture, dial.contrast, look)
+    layer, picture = _held_apart(layer, picture, difficulty.contrast, look)
     frames = filmed(picture, density, camera, scene.frames)
-    if look.random() < dial.shadow and scene.view == "bodies":
+    if look.random() < difficulty.shadow and scene.view == "bodies":
         dark = shadow(stage.ends.mean(3), stage.pieces.radii, camera, lamp)
         frames = _shadowed(frames, dark, look.uniform(0.25, 0.65))
     frames = _painted(frames, layer)
-    frames = _filmed_badly(frames, dial, look)
+    frames = _filmed_badly(frames, difficulty, look)
     return with_truth(frames, label, layer, stage.cast, camera)
 
 
@@ -137,24 +137,45 @@ class _Stage(NamedTuple):
 
 
 def _people_on_stage(scene: PeopleScene, label: int, look: np.random.Generator, order: np.random.Generator) -> _Stage:
-    dial = scene.difficulty
-    partner = bool(look.random() < dial.partner)
-    bystanders = min(int(look.integers(dial.bystanders + 1)), MOST_PEOPLE - 1 - partner)
-    azimuth = draw_azimuth(dial.around, partner, look)
+    difficulty = scene.difficulty
+    partner = bool(look.random() < difficulty.partner)
+    bystanders = min(int(look.integers(difficulty.bystanders + 1)), MOST_PEOPLE - 1 - partner)
+    azimuth = draw_azimuth(difficulty.around, partner, look)
     performance = perform(
-        ORDERS.index(scene.classes[label]), scene.frames, bystanders=bystanders, partner=partner,
-        away=azimuth + math.pi, variety=dial.variety, sway=dial.sway, look=look, order=order,
+        ORDERS.index(scene.classes[label]),
+        scene.frames,
+        bystanders=bystanders,
+        partner=partner,
+        away=azimuth + math.pi,
+        variety=difficulty.variety,
+        sway=difficulty.sway,
+        look=look,
+        order=order,
         motions=open_motions(scene.motions) if scene.motions else None,
-    )  # fmt: skip
+    )
     cast = Cast(performance.joints, performance.actions, performance.targets, 2 if partner else 1)
     camera = draw_camera(
-        performance.joints[: cast.taking_part].reshape(-1, 3), size=scene.size, frames=scene.frames, azimuth=azimuth,
-        around=dial.around, shake=dial.shake, smallest=dial.smallest, largest=dial.largest, rng=look,
-    )  # fmt: skip
-    colourful = _colourful(dial, look)
+        performance.joints[: cast.taking_part].reshape(-1, 3),
+        size=scene.size,
+        frames=scene.frames,
+        azimuth=azimuth,
+        around=difficulty.around,
+        shake=difficulty.shake,
+        smallest=difficulty.smallest,
+        largest=difficulty.largest,
+        rng=look,
+    )
+    colourful = _colourful(difficulty, look)
     materials = Materials()
     dressed = [
-        dress(person.proportions, materials, look, colourful=colourful, texture=dial.texture, variety=dial.variety)
+        dress(
+            person.proportions,
+            materials,
+            look,
+            colourful=colourful,
+            texture=difficulty.texture,
+            variety=difficulty.variety,
+        )
         for person in performance.people
     ]
     # Hair grows from above and behind.
@@ -164,27 +185,33 @@ def _people_on_stage(scene: PeopleScene, label: int, look: np.random.Generator, 
 
 
 def _hands_on_stage(scene: PeopleScene, label: int, look: np.random.Generator, order: np.random.Generator) -> _Stage:
-    dial = scene.difficulty
-    others = int(look.integers(dial.bystanders + 1) > 1)
+    difficulty = scene.difficulty
+    others = int(look.integers(difficulty.bystanders + 1) > 1)
     performance = perform_hands(
-        HAND_ORDERS.index(scene.classes[label]), scene.frames, others=others, variety=dial.variety, sway=dial.sway,
-        look=look, order=order,
-    )  # fmt: skip
+        HAND_ORDERS.index(scene.classes[label]),
+        scene.frames,
+        others=others,
+        variety=difficulty.variety,
+        sway=difficulty.sway,
+        look=look,
+        order=order,
+    )
     cast = Cast(performance.joints, performance.actions, np.full_like(performance.actions, -1), 1)
-    camera = worn_camera(scene.size, scene.frames, around=dial.around, shake=dial.shake, rng=look)
-    colourful = _colourful(dial, look)
+    camera = worn_camera(scene.size, scene.frames, around=difficulty.around, shake=difficulty.shake, rng=look)
+    colourful = _colourful(difficulty, look)
     materials = Materials()
     bare = hand_skin(materials, look, colourful)
     dressed = [
-        dress_hand(left, materials, bare, look, colourful=colourful, texture=dial.texture) for left in performance.left
+        dress_hand(left, materials, bare, look, colourful=colourful, texture=difficulty.texture)
+        for left in performance.left
     ]
     pieces, ends = _pieces(dressed, HAND_JOINTS, performance.joints, camera, None)
     return _Stage(cast, camera, pieces, materials.palette(), ends, colourful)
 
 
-def _colourful(dial: PeopleDifficulty, rng: np.random.Generator) -> float:
+def _colourful(difficulty: PeopleDifficulty, rng: np.random.Generator) -> float:
     """Most places are less colourful than they could be."""
-    return dial.colour * float(rng.uniform(0.1, 1))
+    return difficulty.colour * float(rng.uniform(0.1, 1))
 
 
 def _pieces(
@@ -249,28 +276,28 @@ def _painted(frames: np.ndarray, layer: Layer) -> np.ndarray:
     return pixels.reshape(frames.shape)
 
 
-def _filmed_badly(frames: np.ndarray, dial: PeopleDifficulty, rng: np.random.Generator) -> np.ndarray:
-    """Blur, brightness, flicker, noise and blocks, T × H × W × 3, uint8. All draws are made whatever the dials."""
+def _filmed_badly(frames: np.ndarray, difficulty: PeopleDifficulty, rng: np.random.Generator) -> np.ndarray:
+    """Blur, brightness, flicker, noise and blocks, T × H × W × 3, uint8. All draws are made, however difficult."""
     draws = rng.random(4)
     brightness = math.exp(rng.uniform(math.log(0.05), math.log(0.35)))
     coarseness = math.exp(rng.uniform(math.log(3), math.log(18)))
-    flicker = 1 + dial.flicker * rng.standard_normal(len(frames))
-    tint = 1 + 0.12 * dial.colour * rng.uniform(-1, 1, 3)
-    if draws[0] < dial.soft:
+    flicker = 1 + difficulty.flicker * rng.standard_normal(len(frames))
+    tint = 1 + 0.12 * difficulty.colour * rng.uniform(-1, 1, 3)
+    if draws[0] < difficulty.soft:
         frames = soften(frames)
     gain = 1.0
-    if draws[1] < dial.dark:  # of the mean level, whatever it was
+    if draws[1] < difficulty.dark:  # of the mean level, whatever it was
         gain = min(1.0, brightness * 255 / max(float(frames[:, ::4, ::4].mean()), 1.0))
-    gamma = math.exp((draws[3] - 0.5) * min(1.0, 10 * dial.flicker))
-    if gain != 1 or dial.flicker or dial.colour:
+    gamma = math.exp((draws[3] - 0.5) * min(1.0, 10 * difficulty.flicker))
+    if gain != 1 or difficulty.flicker or difficulty.colour:
         if not frames.flags.writeable:
             frames = frames.copy()
         for frame, factor in zip(frames, flicker.tolist(), strict=True):
             table = tones(gain * factor, gamma, tint)
             for channel in range(3):
                 frame[..., channel] = table[channel][frame[..., channel]]
-    if dial.noise:
-        frames = add_noise(frames, dial.noise * draws[2], rng)
-    if rng.random() < dial.compression:
+    if difficulty.noise:
+        frames = add_noise(frames, difficulty.noise * draws[2], rng)
+    if rng.random() < difficulty.compression:
         frames = compress(frames, coarseness * min(1.0, 0.3 + gain))
     return frames

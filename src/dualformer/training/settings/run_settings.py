@@ -44,8 +44,8 @@ class OutputSettings:
     max_steps: int | None = None
     """Stop after this many optimizer steps of the schedule, to try things out."""
     select: Literal["best", "last"] | None = None
-    """Which epoch's weights count, and are called best: those that validate best, or the last ones (default: the last
-    ones where fewer than 100 validation videos would have to choose)."""
+    """Which epoch's weights count, and are called best: those that validate best, or the last ones, averaged with
+    `ema` (default: the last ones where fewer than 100 validation videos would have to choose)."""
     save_minutes: float = 5.0
     """Save a checkpoint this often, besides at the start and at the end of every epoch."""
     keep: int = 2
