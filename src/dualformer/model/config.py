@@ -45,13 +45,15 @@ class Stage:
 
     channels: int
     depth: int
-    """Blocks; each has two halves."""
+    """Blocks; each has two halves, or one."""
     patch: Size3
     """Kernel and stride of the patch embedding (first stage) or patch merging (later ones)."""
     embedding: Embedding = "patches"
     """What makes tokens: patches that do not overlap, as in the paper, or a stem of strided convolutions."""
     kinds: str = "LG"
-    """A block's two halves: attention within local windows (L) or over the global pyramid (G), or convolution (C)."""
+    """A block's halves: attention within local windows (L) or over the global pyramid (G), or convolution (C).
+
+    Two, as in the paper, or one alone."""
     convolution: Convolution = "full"
     """What a C half is made of: full convolutions as in ResNet, or depth-wise ones as in MobileNetV2."""
     window: Size3 = (8, 7, 7)
@@ -65,9 +67,9 @@ class Stage:
         _positive("window", self.window)
         _one_of("embedding", self.embedding, Embedding)
         _one_of("convolution", self.convolution, Convolution)
-        if len(self.kinds) != 2 or set(self.kinds) - set("LGC"):
+        if len(self.kinds) not in (1, 2) or set(self.kinds) - set("LGC"):
             raise ValueError(
-                f"kinds must be two of L, G and C, one letter for each half of a block, not {self.kinds!r}"
+                f"kinds must be one or two of L, G and C, a letter for each half of a block, not {self.kinds!r}"
             )
 
 

@@ -45,7 +45,7 @@ class PatchEmbedding(nn.Module):
 
 
 class StageLayers(nn.Module):
-    """A patch embedding and blocks of two sub-blocks each; the PEG sits between the sub-blocks of the first block."""
+    """A patch embedding and blocks of two sub-blocks each, or of one; the PEG sits behind the first sub-block of all."""
 
     def __init__(
         self, stage: Stage, in_channels: int, map_size: Size3, *, config: Config, drop_paths: Iterator[float]
@@ -106,7 +106,7 @@ class DualFormer(nn.Module):
     def __init__(self, config: Config, *, seed: int | None = None) -> None:
         super().__init__()
         self.config = config
-        sub_blocks = sum(2 * stage.depth for stage in config.stages)
+        sub_blocks = sum(len(stage.kinds) * stage.depth for stage in config.stages)
         drop_paths = iter([config.drop_path * i / max(1, sub_blocks - 1) for i in range(sub_blocks)])
         widths = (3, *(stage.channels for stage in config.stages))
         self.stages = nn.ModuleList(

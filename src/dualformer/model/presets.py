@@ -16,7 +16,7 @@ _FOUR_LG = ("LG", "LG", "LG", "LG")
 #: Channels of stage 1 (doubled by every later stage), blocks per stage, clip, halves of the blocks of each stage.
 _PRESETS: dict[str, tuple[int, tuple[int, int, int, int], Size3, tuple[str, str, str, str]]] = {
     "dualformer_nano": (32, (1, 1, 1, 1), (16, 112, 112), _FOUR_LG),
-    "dualformer_nano_conv": (32, (1, 1, 1, 1), (16, 112, 112), ("CC", "CC", "LG", "LG")),
+    "dualformer_nano_conv": (32, (1, 1, 1, 1), (16, 112, 112), ("C", "C", "LG", "LG")),
     "dualformer_tiny": (64, (1, 1, 5, 2), (32, 224, 224), _FOUR_LG),
     "dualformer_small": (96, (1, 1, 9, 1), (32, 224, 224), _FOUR_LG),
     "dualformer_base": (128, (1, 1, 9, 1), (32, 224, 224), _FOUR_LG),
