@@ -38,7 +38,7 @@ def dualformer(config: Config, state: Weights, video: Tensor, *, training: bool 
 
 
 def run_stage(x: Tensor, w: Weights, stage: Stage, config: Config, built_for: Size3, training: bool) -> Tensor:
-    """Patch embedding, then blocks of two halves. ``built_for`` is this stage's map of the clip in the config."""
+    """Patch embedding, then blocks of one or two halves. ``built_for`` is this stage's map of the config's clip."""
     heads = stage.channels // config.head_dim
     if stage.embedding == "convolutions":
         x = stem(x, below(w, "embed"), stage, 1 if max(stage.patch[0], built_for[0]) == 1 else 3, training)
@@ -49,19 +49,19 @@ def run_stage(x: Tensor, w: Weights, stage: Stage, config: Config, built_for: Si
     if config.position == "absolute":
         x = x + absolute_position(below(w, "table"), size_of(x), built_for)
     for block, (second, kind) in product(range(stage.depth), enumerate(stage.kinds)):
-        if config.position == "peg" and block == 0 and second:
-            x = x + convolve_around(x, below(w, "position.conv"), (1 if built_for[0] == 1 else 3, 3, 3))  # eq. 4
         half = below(w, f"blocks.{block}.{second}")
         if kind == "C":
             x = x + c_half(x, below(half, "branch"), stage, config.mlp_ratio, 1 if built_for[0] == 1 else 3, training)
-            continue
-        normed = layer_norm(x, below(half, "norm1"))
-        if kind == "L":
-            attended = lw_msa(normed, below(half, "attn"), heads, stage.window, config.position == "relative")
         else:
-            attended = gp_msa(normed, below(half, "attn"), heads, stage.scales, built_for, training)
-        x = x + attended  # eq. 1
-        x = x + mlp(layer_norm(x, below(half, "norm2")), below(half, "mlp"))
+            normed = layer_norm(x, below(half, "norm1"))
+            if kind == "L":
+                attended = lw_msa(normed, below(half, "attn"), heads, stage.window, config.position == "relative")
+            else:
+                attended = gp_msa(normed, below(half, "attn"), heads, stage.scales, built_for, training)
+            x = x + attended  # eq. 1
+            x = x + mlp(layer_norm(x, below(half, "norm2")), below(half, "mlp"))
+        if config.position == "peg" and (block, second) == (0, 0):
+            x = x + convolve_around(x, below(w, "position.conv"), (1 if built_for[0] == 1 else 3, 3, 3))  # eq. 4
     return x
 
 

@@ -30,7 +30,8 @@ from dualformer.model.pyramid import Pyramid
 from dualformer.weights.resample import resample_state
 
 POSITIONS: tuple[Position, ...] = get_args(Position)
-KINDS = ("LG", "LL", "GL", "CL", "GG", "CG", "CC")
+WITH_WINDOWS = ("LG", "LL", "GL", "CL", "L")
+KINDS = (*WITH_WINDOWS, "GG", "CG", "CC", "C", "G")
 MOST = settings().max_examples
 FEWER = settings(max_examples=max(10, MOST // 4), deadline=None)
 """For the laws: the cases are the same, and each runs the network more than once."""
@@ -76,9 +77,7 @@ def cases(draw: st.DrawFn, *, position: Position | None = None, batch: int | Non
             depth=draw(st.integers(1, 2)),
             patch=draw(triples(2, 4, 4) if number == 0 else triples(2, 2, 2)),
             embedding=draw(st.sampled_from(("patches", "patches", "convolutions"))),
-            kinds=draw(
-                st.sampled_from(("LG", "LL", "GL", "CL", "GG", "CG", "CC")[: 4 if position == "relative" else 7])
-            ),
+            kinds=draw(st.sampled_from(WITH_WINDOWS if position == "relative" else KINDS)),
             convolution=draw(st.sampled_from(("full", "depthwise"))),
             window=draw(triples(4, 8, 8)),
             scales=tuple(draw(st.lists(scale_settings(), max_size=3))),
@@ -133,6 +132,20 @@ IMAGES = Config(
     head_dim=4,
     dropout=0.0,
 )
+
+ONE_HALF = Config(
+    stages=(
+        Stage(channels=8, depth=2, patch=(2, 4, 4), kinds="C", embedding="convolutions"),
+        Stage(channels=8, depth=1, patch=(1, 2, 2), kinds="C", convolution="depthwise"),
+        Stage(channels=8, depth=2, patch=(1, 1, 1), kinds="L", window=(2, 2, 3)),
+        Stage(channels=8, depth=1, patch=(1, 1, 1), kinds="G", scales=(Scale(grid=(1, 2, 2)),)),
+    ),
+    clip=(4, 24, 32),
+    num_classes=3,
+    head_dim=4,
+    dropout=0.0,
+)
+"""The PEG sits behind the only half of the first block."""
 
 
 def network(case: Case) -> DualFormer:
@@ -226,8 +239,13 @@ def test_parity(position: Position, data: st.DataObject) -> None:
         Case(FACTORISED_IN_TWO, (3, 17, 24)),
         Case(IMAGES, (1, 56, 56)),
         Case(IMAGES, (2, 45, 61)),
+        Case(ONE_HALF, (4, 24, 32)),
+        Case(ONE_HALF, (5, 21, 30), batch=2),
     ],
-    ids=["space in two steps", "space in two steps, resampled", "image", "two images of another size"],
+    ids=[
+        *("space in two steps", "space in two steps, resampled", "image", "two images of another size"),
+        *("one half", "one half, resampled"),
+    ],
 )
 def test_parity_of_cases_that_are_seldom_drawn(case: Case) -> None:
     assert_parity(case)
@@ -247,6 +265,7 @@ def assert_parity(case: Case) -> None:
 
 @given(cases(batch=3))
 @example(Case(FACTORISED_IN_TWO, (8, 28, 28), batch=3))
+@example(Case(ONE_HALF, (4, 24, 32), batch=3))
 @FEWER
 def test_parity_with_the_statistics_of_the_batch(case: Case) -> None:
     model = network(case).double().train()
@@ -363,6 +382,7 @@ def is_convolutional(stage: Stage) -> bool:
 
 @given(cases())
 @example(Case(FACTORISED_IN_TWO, (3, 17, 24)))
+@example(Case(ONE_HALF, (5, 21, 30)))
 @FEWER
 def test_other_clips_are_as_if_the_weights_were_loaded_for_them(case: Case) -> None:
     model, video = network(case).double(), clips(case).double()
