@@ -1,6 +1,7 @@
 """Grad-CAM against the whole network with gradients and hooks on its own layers."""
 
 import copy
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from dualformer.explain.gradcam import Gradients, gradcam
 from dualformer.model.network import DualFormer
-from dualformer.model.presets import create_model, list_models
+from dualformer.model.presets import create_model, list_models, preset_config
 
 captum = pytest.importorskip("captum", reason="the extra [explain] is not installed")
 
@@ -40,6 +41,35 @@ def test_it_is_features_times_gradients_at_the_last_half_of_stage_4(name: str) -
         found = gradcam(model, video, 2, gradients=gradients)
         assert found.shape == (2, 2, 2, 2)
         assert expected.max() > 0
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
+
+
+@pytest.mark.parametrize("kinds", ["C", "L", "G", "LC"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_the_last_half_may_be_the_only_one_or_a_convolution(kinds: str, depth: int) -> None:
+    config = preset_config("dualformer_nano", clip=(4, 64, 64), num_classes=5)
+    last = replace(config.stages[-1], kinds=kinds, depth=depth)
+    model = DualFormer(config.replace(stages=(*config.stages[:-1], last)), seed=1).eval()
+    video = torch.randn(2, 3, 4, 64, 64, generator=torch.Generator().manual_seed(2))
+    half = model.get_submodule(f"stages.3.blocks.{depth - 1}.{len(kinds) - 1}")
+    read: list[Tensor] = []
+    # What the convolutions read is the map before them; attention reads it behind its first norm.
+    layer = half.get_submodule("branch" if kinds.endswith("C") else "norm1")
+    if kinds.endswith("C"):
+        layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].clone()) or read[-1])
+    else:
+        layer.register_forward_hook(lambda _, inputs, output: read.append(output))
+    for gradients in get_args(Gradients):
+        read.clear()
+        (gradient,) = torch.autograd.grad(model(video)[:, 2].sum(), read[0])
+        features = read[0]
+        if kinds.endswith("C"):
+            features, gradient = (x.permute(0, 2, 3, 4, 1) for x in (features, gradient))
+        if gradients == "mean":
+            gradient = gradient.mean(dim=(1, 2, 3), keepdim=True)
+        expected = (features * gradient).sum(-1).relu().detach()
+        assert expected.max() > 0
+        found = gradcam(model, video, 2, gradients=gradients)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
 
 

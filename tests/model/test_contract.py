@@ -253,8 +253,11 @@ def test_layer_numbers_rise_with_depth(name: str, model: DualFormer) -> None:
     first = "branch.0.conv.weight" if model.config.stages[1].kinds[0] == "C" else "norm1.weight"
     assert numbers["stages.1.embed.proj.weight"] == numbers[f"stages.1.blocks.0.0.{first}"] == 2
     depths = [stage.depth for stage in model.config.stages]
-    names = ["branch.0.conv.weight" if stage.kinds[1] == "C" else "norm1.weight" for stage in model.config.stages]
-    last = [numbers[f"stages.{i}.blocks.{depth - 1}.1.{names[i]}"] for i, depth in enumerate(depths)]
+    halves = [
+        f"{len(stage.kinds) - 1}.{'branch.0.conv' if stage.kinds[-1] == 'C' else 'norm1'}"
+        for stage in model.config.stages
+    ]
+    last = [numbers[f"stages.{i}.blocks.{depth - 1}.{halves[i]}.weight"] for i, depth in enumerate(depths)]
     assert [b - a for a, b in pairwise([0, *last])] == depths
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dualformer.model import tiles
 from dualformer.model.block import SubBlock
 from dualformer.model.config import Config, Scale, Size3, Stage
+from dualformer.model.convolution import ConvolutionalStem, ConvolutionSubBlock
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 
@@ -80,6 +81,75 @@ def test_tiles_change_nothing(
     for one, other in zip(maps_in_tiles, maps, strict=True):
         torch.testing.assert_close(one, other.detach(), atol=1e-11, rtol=1e-11)
     assert torch.equal(clips, before)  # nothing of the caller's is written over
+
+
+def convolutional_config(**changes: Any) -> Config:
+    """A stem, C halves alone and beside attention, full and depth-wise ones."""
+    stages = (
+        Stage(channels=16, depth=1, patch=(2, 4, 4), embedding="convolutions", kinds="C"),
+        Stage(channels=16, depth=2, patch=(1, 1, 1), kinds="CG", scales=(FINE, COARSE), convolution="depthwise"),
+        Stage(channels=32, depth=1, patch=(1, 2, 2), embedding="convolutions", kinds="LC", window=(2, 3, 2)),
+        Stage(channels=32, depth=2, patch=(1, 1, 1), kinds="L", window=(2, 3, 2)),
+    )
+    return Config(stages=stages, clip=(4, 24, 24), num_classes=5, head_dim=8).replace(**changes)
+
+
+def watch_calls(patch: pytest.MonkeyPatch, kind: type, name: str, ran: list[nn.Module], *, most: int) -> None:
+    """Lists the modules whose method is called, and that it gets at most so many clips."""
+    method = getattr(kind, name)
+
+    def watched(module: nn.Module, x: Tensor) -> Tensor:
+        ran.append(module)
+        assert len(x) <= most
+        return method(module, x)
+
+    patch.setattr(kind, name, watched)
+
+
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("tokens", [1, 20, 3136])
+@pytest.mark.parametrize(("size", "batch"), [((4, 24, 24), 1), ((5, 19, 26), 3)])
+def test_convolutions_among_tiles_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, folded: bool, size: Size3, batch: int
+) -> None:
+    model, clips = exact(convolutional_config()), video(*size, batch=batch)
+    expected, maps = model.forward_intermediates(clips)  # gradients are wanted: the plain graph
+    if folded:
+        model.fold()
+    monkeypatch.setattr(tiles, "TOKENS_PER_TILE", tokens)
+    ran: list[nn.Module] = []
+    watch_calls(monkeypatch, ConvolutionalStem, "convolve", ran, most=1 if tokens == 1 else batch)
+    watch_calls(monkeypatch, ConvolutionSubBlock, "forward", ran, most=1 if tokens == 1 else batch)
+    mlp = tiles._mlp
+    monkeypatch.setattr(tiles, "_mlp", lambda half, x: (ran.append(half), mlp(half, x))[1])
+    before = clips.clone()
+    final, maps_in_tiles = in_tiles(model, clips)
+    assert len(set(ran)) == 11  # two stems, four C halves, two G and three L
+    assert torch.equal(clips, before)
+    torch.testing.assert_close(final, expected.detach(), atol=1e-11, rtol=1e-11)
+    for one, other in zip(maps_in_tiles, maps, strict=True):
+        torch.testing.assert_close(one, other.detach(), atol=1e-10, rtol=1e-10)
+
+
+@torch.no_grad()
+def test_stems_and_c_halves_take_large_maps_one_clip_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_model("dualformer_nano_conv", seed=0).eval().fold()
+    clips = video(16, 112, 112, batch=3, dtype=torch.float32)
+    made: list[int] = []
+    plain = nn.Conv3d.forward
+
+    def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
+        out = plain(conv, x)
+        made.append(out.numel())
+        return out
+
+    monkeypatch.setattr(nn.Conv3d, "forward", convolve)
+    together = model.forward_intermediates(clips, [0], intermediates_only=True, stop_early=True)[0]
+    largest = max(made)
+    made.clear()
+    alone = model.forward_intermediates(clips[1:2], [0], intermediates_only=True, stop_early=True)[0]
+    assert largest == max(made) == 24 * 16 * 56 * 56
+    assert torch.equal(together[1:2], alone)
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ class _NetworkFromStage(nn.Module):
         if len(self.stages) == 1:
             stage_layers = self.stages[0]
             assert isinstance(stage_layers, StageLayers)
-            last = stage_layers.layers()[-1]
+            last = list(stage_layers.blocks[-1].children())[-1]  # a PEG may be behind it
             if isinstance(last, ConvolutionSubBlock):
                 last.branch = nn.Sequential(self.probe, *last.branch)
             else:

@@ -6,9 +6,11 @@ odd kernel, zeros around the map, and BatchNorm behind it.
 
 from torch import Tensor, nn
 
+from dualformer.model import tiles
 from dualformer.model.block import DropPath
 from dualformer.model.config import Convolution, Size3
 from dualformer.model.kernels.depthwise import DepthwiseConv3d
+from dualformer.model.kernels.dispatch import computed_by
 
 
 class ConvolutionalStem(nn.Module):
@@ -20,6 +22,7 @@ class ConvolutionalStem(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, patch: Size3, *, in_time: bool) -> None:
         super().__init__()
+        self.patch = patch
         width, layers = in_channels, []
         for step, stride in enumerate(stem_strides(patch)):
             kernel, wider = _kernel(stride, in_time), channels * 3 // 4 << step
@@ -29,8 +32,13 @@ class ConvolutionalStem(nn.Module):
         self.proj = nn.Conv3d(width, channels, 1)
         self.norm = nn.LayerNorm(channels)
 
+    @computed_by(tiles.convolve_clips, when=tiles.usable)
     def forward(self, x: Tensor) -> Tensor:
         """B C T H W → B T' H' W' C'; zeros surround the map, so that T' is T / stride rounded up."""
+        return self.convolve(x)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """B C T H W → B T' H' W' C', all clips at once."""
         return self.norm(self.proj(self.convs(x)).permute(0, 2, 3, 4, 1))
 
 

@@ -5,6 +5,9 @@ temporaries of tens of megabytes to memory and back, while those of a tile stay 
 reused instead of being taken from the system anew. The tiles of LW-MSA are windows, which do not look at each other;
 those of GP-MSA are queries, which look at the same priors.
 
+Convolutions look over the edges of any tile, those of a C half two tokens far, so a stem and a C half are not cut: each
+runs on a whole map, but of one clip at a time, so that a batch needs no larger temporaries than a clip.
+
 A tile's result replaces its tokens in the map, which is why only a stage, whose own map it is, may call `run_layers`.
 """
 
@@ -60,6 +63,13 @@ def run_layers(stage: Any, x: Tensor) -> Tensor:
             else:
                 clips.copy_(layer(clips))
     return x
+
+
+def convolve_clips(stem: Any, x: Tensor) -> Tensor:
+    """Runs a `ConvolutionalStem` on B C T H W → B T' H' W' C'; of maps that fill a tile each clip goes alone."""
+    tokens = prod(ceil_div((x.shape[2], x.shape[3], x.shape[4]), stem.patch))
+    maps = [stem.convolve(clips) for clips in x.split(max(1, TOKENS_PER_TILE // tokens))]
+    return maps[0] if len(maps) == 1 else torch.cat(maps)
 
 
 def project_patches(embedding: Any, x: Tensor) -> Tensor:
