@@ -16,6 +16,7 @@ from dualformer.explain.explanation import Method
 from dualformer.explain.shown_clip import ClipChoice, read_shown_clip, shown_clip_of_frames
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.maps import watch_attention
+from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_image
@@ -202,6 +203,41 @@ def test_wrong_calls_say_what_there_is(
     with pytest.raises(ValueError) as raised:
         explain_video(recognizer, video, **settings)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "attention", "stage": 1}, "the halves of stage 1 are C, and attention explains L: choose another"),
+        ({"method": "pyramid", "stage": 2, "half": 1}, "the halves of stage 2 are C, and pyramid explains G: choose"),
+        ({"method": "attention", "stage": 3, "half": 2}, "half of stage 3: there are 1, counted from 1, and 2 is none"),
+        (
+            {"method": "pyramid", "stage": 3},
+            "the halves of stage 3 are L, and pyramid explains G: choose another stage",
+        ),
+    ],
+)
+def test_a_half_that_a_block_of_one_has_not(video: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        explain_video(of_kinds("C", "C", "L", "G"), video, **settings)
+    assert message in str(raised.value)
+
+
+def test_the_only_half_of_a_block_is_explained(video: Path) -> None:
+    recognizer = of_kinds("C", "C", "L", "G")
+    for method, stage in (("gradcam", 4), ("attention", 3), ("pyramid", 4)):
+        heat = explain_video(recognizer, video, method=method).heat
+        assert (heat.stage, heat.block, heat.half) == (stage, 1, 1)
+        assert heat.map.max() == 1
+    assert explain_video(recognizer, video, stage=1).heat.tokens.shape == (2, 16, 16)
+
+
+def of_kinds(*kinds: str) -> Recognizer:
+    """Nano with such halves."""
+    recognizer = small_recognizer()
+    stages = zip(recognizer.model.config.stages, kinds, strict=True)
+    config = recognizer.model.config.replace(stages=tuple(dataclasses.replace(stage, kinds=of) for stage, of in stages))
+    return Recognizer(DualFormer(config, seed=3), dataclasses.replace(recognizer.card, config=config), device="cpu")
 
 
 def test_frames_need_a_rate_where_seconds_count(recognizer: Recognizer) -> None:

@@ -56,3 +56,20 @@ def test_layers_learn_slower_the_earlier_they_are():
     assert rates[id(model.get_parameter("stages.0.embed.proj.weight"))] == pytest.approx(5e-3 * 0.8**9)
     exempt = {id(parameter) for group in groups if not group["weight_decay"] for parameter in group["params"]}
     assert exempt == {id(model.get_parameter(name)) for name in model.no_weight_decay()}
+
+
+def test_a_block_of_one_half_is_a_layer():
+    model = create_model("dualformer_nano_conv", clip=(4, 32, 32), num_classes=3, seed=0)
+    groups = parameter_groups(model, OptimizerSettings(backbone_lr=0.5, weight_decay=0.05, layer_decay=0.8), lr=1e-2)
+    rates = {id(parameter): group["peak_lr"] for group in groups for parameter in group["params"]}
+    for name, steps in (
+        ("embed.convs.0.conv", 4),
+        ("blocks.0.0.branch.0.conv", 3),
+        ("position.conv", 3),
+    ):
+        assert rates[id(model.get_parameter(f"stages.0.{name}.weight"))] == pytest.approx(5e-3 * 0.8**steps), name
+    assert rates[id(model.get_parameter("stages.1.blocks.0.0.branch.2.norm.bias"))] == pytest.approx(5e-3 * 0.8**2)
+    assert rates[id(model.get_parameter("stages.3.blocks.0.1.mlp.fc1.weight"))] == pytest.approx(5e-3)
+    decaying = {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
+    assert id(model.get_parameter("stages.0.blocks.0.0.branch.0.conv.weight")) in decaying
+    assert id(model.get_parameter("stages.0.blocks.0.0.branch.0.norm.weight")) not in decaying
