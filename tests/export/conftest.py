@@ -1,4 +1,4 @@
-"""A small network exported once in every way that there is, and labelled videos."""
+"""Small networks exported once in every way that there is, and labelled videos."""
 
 import csv
 import shutil
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_exports import LABELS, PRE, WAYS, Made, card_of, noise, small_network
+from made_exports import LABELS, PRE, WAYS, Made, card_of, convolutional_network, noise, small_network
 
 from dualformer.export.export_data import Clips, rendered_clips
 from dualformer.export.export_weights import SUFFIXES, ExportReport, export_weights
+from dualformer.model.network import DualFormer
 from dualformer.video.encode import write_video
 from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
 from dualformer.weights.safetensors_file import save_weights
@@ -17,10 +18,17 @@ from dualformer.weights.safetensors_file import save_weights
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return exported_in_every_way(small_network(), tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture(scope="session")
+def made_of_convolutions(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return exported_in_every_way(convolutional_network(), tmp_path_factory.mktemp("convolutions"))
+
+
+def exported_in_every_way(model: DualFormer, home: Path) -> Made:
     for module in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"):
         pytest.importorskip(module, reason="the extra [export] is not installed")
-    home = tmp_path_factory.mktemp("exports")
-    model = small_network()
     card = card_of(model)
     save_weights(home / "small.safetensors", model, card)
     calibration = Clips(views=noise(24, seed=7), source="24 clips of noise")

@@ -1,4 +1,4 @@
-"""A small network, its card, clips for it, and every way to export it."""
+"""Small networks, their cards, clips for them, and every way to export them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,25 @@ def small_network(seed: int = 3) -> DualFormer:
     )
     model = DualFormer(Config(stages=stages, clip=(4, 36, 36), num_classes=len(LABELS)), seed=seed)
     model.state_dict()["head.weight"].mul_(30)  # so that clips differ in what the random network says of them
+    return model.eval()
+
+
+def convolutional_network() -> DualFormer:
+    """A stem, full convolutions in the only half of a block, and depth-wise ones beside full attention.
+
+    Norms and statistics are random: those of a fresh network would hide that they are folded.
+    """
+    stages = (
+        Stage(channels=32, depth=1, patch=(2, 4, 4), embedding="convolutions", kinds="C"),
+        Stage(channels=64, depth=1, patch=(1, 2, 2), kinds="CG", convolution="depthwise"),
+    )
+    model = DualFormer(Config(stages=stages, clip=(4, 36, 36), num_classes=len(LABELS)), seed=3)
+    generator = torch.Generator().manual_seed(1)
+    for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm3d)):
+        for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+            assert tensor is not None
+            tensor.uniform_(0.5, 1.5, generator=generator)
+    model.state_dict()["head.weight"].mul_(30)
     return model.eval()
 
 

@@ -28,10 +28,12 @@ from dualformer.weights.safetensors_file import load_weights
 ids = "-".join
 
 
+@pytest.mark.parametrize("fixture", ["made", "made_of_convolutions"])
 @pytest.mark.parametrize("way", WAYS, ids=ids)
 def test_logits_are_those_of_the_weights_at_every_number_of_views(
-    made: Made, way: tuple[ExportFormat, ExportPrecision]
+    request: pytest.FixtureRequest, fixture: str, way: tuple[ExportFormat, ExportPrecision]
 ) -> None:
+    made: Made = request.getfixturevalue(fixture)
     report = made.reports[way]
     assert [row.batch for row in report.comparisons] == [1, 2, 5]
     assert all(0 <= row.relative <= TOLERANCES[way[1]] == report.tolerance for row in report.comparisons)
