@@ -5,7 +5,8 @@ back by copies, attention writes all its weights down between two matrix product
 map at once. Nothing is slowed down for the purpose: each step is PyTorch's own layer, called as most code calls it.
 
 `PlainDualFormer` has the parameters of `DualFormer` under the same names, so that one's state is loaded into the other,
-and gives the same numbers. It covers what the presets are made of: positions by PEG or none, and depth-wise pyramids.
+and gives the same numbers. It covers what the paper's presets are made of: patches, blocks of local
+and global attention, positions by PEG or none, and depth-wise pyramids.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dualformer.model.pyramid import cell_size, factors, fit_to_grid
 class PlainDualFormer(nn.Module):
     """B 3 T H W → B classes. Any size of clip whose cells are those that the weights are cut for.
 
-    Errors: ``ValueError`` for a config that has more in it than the presets.
+    Errors: ``ValueError`` for a config that has other things in it than the paper's presets.
     """
 
     def __init__(self, config: Config) -> None:
@@ -30,6 +31,8 @@ class PlainDualFormer(nn.Module):
         functions = {scale.function for stage in config.stages for scale in stage.scales}
         if config.position not in ("peg", "none") or functions - {"depthwise"}:
             raise ValueError("the plain network has no position tables and no pyramids that are not depth-wise")
+        if any(stage.embedding != "patches" or "C" in stage.kinds or len(stage.kinds) != 2 for stage in config.stages):
+            raise ValueError("the plain network has patches, and blocks of two halves with attention")
         widths = (3, *(stage.channels for stage in config.stages))
         self.stages = nn.ModuleList(
             PlainStage(stage, width, size, config)

@@ -60,7 +60,7 @@ def test_another_preset_and_clip(capsys: Capture) -> None:
     assert "32×2, (16,7,7): the same network as 32×2, (4,7,7) at 4x32x32" in printed
     assert "published costs come out" not in printed
     assert main(["ablate", "--rows", "1-1-2", "--model", "dualformer_nano", "--clip", "2x32x32"]) == 0
-    assert "1, 1, 2: not at this clip; half the frames in stage 4 takes clips of more than 2" in capsys.readouterr().out
+    assert "1, 1, 2: left out; half the frames in stage 4 takes clips of more than 2" in capsys.readouterr().out
 
 
 def test_json(capsys: Capture) -> None:

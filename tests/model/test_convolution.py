@@ -252,6 +252,9 @@ def test_attention_is_watched_where_there_is_some() -> None:
 def test_the_release_has_no_name_for_it() -> None:
     with pytest.raises(ValueError, match="stage 1: the release has only embedding='patches', not 'convolutions'"):
         release_state(network())
+    patches = one_half().stages[2]
+    with pytest.raises(ValueError, match="stage 1: the release has only LG blocks"):
+        release_state(DualFormer(one_half(stages=(patches,)), seed=0))
 
 
 def test_as_json_it_comes_back_and_networks_without_it_are_written_as_before() -> None:

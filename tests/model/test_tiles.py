@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -247,6 +248,11 @@ def test_the_plain_network_gives_the_same(plain: ModuleType, name: str, clip: Si
 def test_the_plain_network_refuses_what_it_does_not_cover(plain: ModuleType) -> None:
     with pytest.raises(ValueError, match="no position tables"):
         plain.PlainDualFormer(small_config(position="absolute"))
+    with pytest.raises(ValueError, match="has patches, and blocks of two halves with attention"):
+        plain.PlainDualFormer.of(create_model("dualformer_nano_conv", seed=0))
+    one_half = small_config().stages[0]
+    with pytest.raises(ValueError, match="has patches, and blocks of two halves with attention"):
+        plain.PlainDualFormer(small_config(stages=(replace(one_half, kinds="L"),)))
     reference = plain.PlainDualFormer(small_config())
     with pytest.raises(ValueError, match="cut for cells"):
         reference(torch.zeros(1, 3, 4, 48, 48))

@@ -68,6 +68,13 @@ def test_too_small_a_clip_is_refused() -> None:
         scaled_config(clip=(16, 32, 32))
 
 
+def test_a_network_with_convolutions_or_none_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match=r"and stages 1 and 2 of the model have convolutions \(C\)"):
+        Experiment(model="dualformer_nano_conv")
+    with pytest.raises(ValueError, match="unknown model 'nano'"):
+        Experiment(model="nano")
+
+
 def test_killed_and_called_again_it_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     monkeypatch.setattr(Experiment, "EPOCHS", 4)  # of two batches each

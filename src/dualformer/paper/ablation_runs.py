@@ -72,7 +72,7 @@ class RowResult:
     row: Row
     planned: PlannedRow | None = None
     problem: str = ""
-    """Why the row cannot be trained: what it needs and the clip has not."""
+    """Why the row cannot be trained: what it needs and the clip or the preset has not."""
     same_as: str = ""
     """Key of the row that is the same network, if its runs are the ones below."""
     steps: int = 0

@@ -33,7 +33,7 @@ def print_costs(computed: Sequence[RowCost], console: Console) -> None:
         console.print(table)
         for each in each_row:
             if each.problem:
-                print(f"  {each.row.name}: not at this clip; {each.problem}")
+                print(f"  {each.row.name}: left out; {each.problem}")
             if each.same_as:
                 assert each.config is not None
                 print(f"  {each.row.name}: the same network as {each.same_as.name} at {size_text(each.config.clip)}")

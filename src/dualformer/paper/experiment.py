@@ -79,6 +79,7 @@ class Experiment:
             raise ValueError(f"there is no variant {unknown[0]}; there are {', '.join(VARIANTS)}")
         if not self.variants or not self.tasks:
             raise ValueError("name at least one variant and one task")
+        scaled_config(self.model, clip=self.clip)
         for task in self.tasks:
             self.relations(task)
 

@@ -70,7 +70,7 @@ class Row:
     def config(self, model: str | None = None, clip: Size3 | None = None) -> Config:
         """Returns the row as a change of the preset ``model`` (default: the paper's) for ``clip`` (default: its own).
 
-        Errors: ``ValueError`` for an unknown preset, and where the clip is too short for what the row does.
+        Errors: ``ValueError`` for an unknown preset, and where the row needs a longer clip or other halves.
         """
         name = self.model or model or PAPERS_MODEL
         config = preset_config(name, clip=clip)
@@ -89,8 +89,16 @@ def _map_stages(config: Config, change: Callable[[int, Stage], Stage]) -> Config
     return config.replace(stages=tuple(change(number, stage) for number, stage in enumerate(config.stages)))
 
 
+def check_attention(config: Config) -> None:
+    """Raises ``ValueError`` for a network with C halves: it has no local and global attention in all stages."""
+    if stages := [str(number) for number, stage in enumerate(config.stages, 1) if "C" in stage.kinds]:
+        where = f"stage{'s' if len(stages) > 1 else ''} {' and '.join(stages)}"
+        raise ValueError(f"local and global attention are compared, and {where} of the model have convolutions (C)")
+
+
 def _kinds(*kinds: str, pyramids: bool = False) -> Change:
     def change(config: Config) -> Config:
+        check_attention(config)
         changed = _map_stages(config, lambda number, stage: replace(stage, kinds=kinds[number]))
         return _with_pyramids(changed) if pyramids else changed
 
@@ -104,13 +112,18 @@ def _window(window: Size3) -> Change:
 def _with_pyramids(config: Config) -> Config:
     """Gives stages that attend to all their tokens (the last) a fine scale instead."""
     sizes = config.map_sizes()
-    return _map_stages(
-        config, lambda number, stage: stage if stage.scales else replace(stage, scales=(fine_scale(sizes[number]),))
-    )
+
+    def changed(number: int, stage: Stage) -> Stage:
+        if stage.scales or "G" not in stage.kinds:
+            return stage
+        return replace(stage, scales=(fine_scale(sizes[number]),))
+
+    return _map_stages(config, changed)
 
 
 def _only_coarse(config: Config) -> Config:
     """Leaves of two scales the coarse one alone, as one convolution."""
+    check_attention(config)
     return _map_stages(
         config,
         lambda _, stage: (
@@ -120,11 +133,13 @@ def _only_coarse(config: Config) -> Config:
 
 
 def _only_fine(config: Config) -> Config:
+    check_attention(config)
     return _with_pyramids(_map_stages(config, lambda _, stage: replace(stage, scales=stage.scales[:1])))
 
 
 def _as_printed(config: Config) -> Config:
     """Gives all stages but the last both scales, and the last the fine one; the coarse one is a single convolution."""
+    check_attention(config)
     coarse = replace(config.stages[0].scales[1], factorised=False)
     return _with_pyramids(
         _map_stages(
@@ -210,7 +225,7 @@ ROWS: tuple[Row, ...] = (
     _row("4", "LG, LG, LL, LL", 244, 21.8, 79.3, 94.0, change=_kinds("LG", "LG", "LL", "LL")),
     _row("4", "only (4,4,4)", 224, 21.8, 78.4, 93.4, change=_only_coarse),
     _row("4", "only (8,7,7)", 232, 21.8, 79.3, 93.9, change=_only_fine),
-    Row(table="4", name="LG, LG, LG, LG", published=_DEFAULT),
+    Row(table="4", name="LG, LG, LG, LG", published=_DEFAULT, change=_kinds("LG", "LG", "LG", "LG")),
     _row("5", "16×4, (4,7,7)", 104, None, 78.0, 93.2, change=_window((4, 7, 7)), half_frames=True),
     _row("5", "16×4, (8,7,7)", 112, None, 78.4, 93.3, half_frames=True),
     _row("5", "32×2, (4,7,7)", 224, None, 79.1, 93.9, change=_window((4, 7, 7))),
@@ -284,7 +299,7 @@ class RowCost:
     config: Config | None = None
     cost: Cost | None = None
     problem: str = ""
-    """Why there is no config: what the row needs and the clip has not."""
+    """Why there is no config: what the row needs and the clip or the preset has not."""
     same_as: Row | None = None
     """An earlier row of the table that is the same network at this clip."""
     as_published: bool = False

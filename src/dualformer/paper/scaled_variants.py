@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.presets import preset_config
-from dualformer.paper.paper_tables import Change, select
+from dualformer.paper.paper_tables import Change, check_attention, select
 
 SCALED_CLIP: Size3 = (16, 64, 64)
 _WINDOWS: Size3 = (2, 8, 8)
@@ -25,9 +25,10 @@ def scaled_config(name: str = "dualformer_nano", *, clip: Size3 = SCALED_CLIP, n
 
     A window has as many tokens along each axis as the fine grid has cells, as in the paper, where both are (8,7,7); the
     coarse grid has half as many. Nothing is dropped at random: clips made for the purpose are never seen twice. Errors:
-    ``ValueError`` for an unknown name, and for a clip that is too small to be cut so.
+    ``ValueError`` for an unknown name, a preset with convolutions, and a clip that is too small to be cut so.
     """
     config = preset_config(name, clip=clip, num_classes=num_classes, drop_path=0.0, dropout=0.0)
+    check_attention(config)
     t, h, w = (length // windows for length, windows in zip(config.map_sizes()[0], _WINDOWS, strict=True))
     if min(t, h, w) < 2:
         raise ValueError(f"a clip of {'x'.join(map(str, clip))} is too small: 8 frames of 64 pixels are the least")
