@@ -36,7 +36,8 @@ PRE = Preprocessing(frames=2, resize=16, crop=16, mean=(128.0, 128.0, 128.0), st
 SCALES = (Scale(grid=(1, 2, 2), function="depthwise"), Scale(grid=(1, 2, 2), function="depthwise", factorised=True))
 CONFIG = Config(
     stages=(
-        Stage(channels=32, depth=1, patch=(2, 4, 4), window=(1, 2, 2), scales=SCALES),
+        Stage(channels=32, depth=1, patch=(2, 2, 2), embedding="convolutions", kinds="C"),
+        Stage(channels=32, depth=1, patch=(1, 2, 2), window=(1, 2, 2), scales=SCALES),
         Stage(channels=64, depth=1, patch=(1, 2, 2), window=(1, 2, 2), scales=SCALES[:1]),
     ),
     clip=(2, 16, 16),
@@ -44,7 +45,7 @@ CONFIG = Config(
     dropout=0.0,
     drop_path=0.0,
 )
-"""The first stage's pyramid has a BatchNorm."""
+"""The first stage is convolutional, and the pyramid of the second has a BatchNorm."""
 PLAIN = Config(
     stages=(Stage(channels=32, depth=1, patch=(2, 4, 4)),), clip=(2, 16, 16), num_classes=3, dropout=0.0, drop_path=0.0
 )
