@@ -225,7 +225,8 @@ def test_a_half_that_a_block_of_one_has_not(video: Path, settings: dict[str, Any
 
 def test_the_only_half_of_a_block_is_explained(video: Path) -> None:
     recognizer = of_kinds("C", "C", "L", "G")
-    for method, stage in (("gradcam", 4), ("attention", 3), ("pyramid", 4)):
+    last: dict[Method, int] = {"gradcam": 4, "attention": 3, "pyramid": 4}
+    for method, stage in last.items():
         heat = explain_video(recognizer, video, method=method).heat
         assert (heat.stage, heat.block, heat.half) == (stage, 1, 1)
         assert heat.map.max() == 1

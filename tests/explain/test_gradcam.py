@@ -55,10 +55,12 @@ def test_the_last_half_may_be_the_only_one_or_a_convolution(kinds: str, depth: i
     read: list[Tensor] = []
     # What the convolutions read is the map before them; attention reads it behind its first norm.
     layer = half.get_submodule("branch" if kinds.endswith("C") else "norm1")
-    if kinds.endswith("C"):
-        layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].clone()) or read[-1])
-    else:
-        layer.register_forward_hook(lambda _, inputs, output: read.append(output))
+
+    def keep(_: nn.Module, given: tuple[Tensor, ...], *output: Tensor) -> Tensor:
+        read.append(output[0] if output else given[0].clone())
+        return read[-1]
+
+    _ = layer.register_forward_pre_hook(keep) if kinds.endswith("C") else layer.register_forward_hook(keep)
     for gradients in get_args(Gradients):
         read.clear()
         (gradient,) = torch.autograd.grad(model(video)[:, 2].sum(), read[0])
