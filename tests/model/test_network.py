@@ -206,7 +206,7 @@ def test_autocast_stays_near_float32(nano: DualFormer) -> None:
         ({"channels": 48}, "48 channels do not divide into heads of 32"),
         ({"channels": 0}, "at least 1"),
         ({"kinds": "LX"}, "kinds must be"),
-        ({"kinds": "L"}, "kinds must be"),
+        ({"kinds": "LGL"}, "kinds must be"),
         ({"window": (0, 7, 7)}, "window must be"),
         ({"patch": (2, 0, 4)}, "patch must be"),
     ],
