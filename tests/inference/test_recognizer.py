@@ -10,10 +10,14 @@ import torch
 from torch import nn
 
 from dualformer.errors import DualFormerError
+from dualformer.evaluation.view_sweep import read_view_sweep
+from dualformer.explain.shown_clip import ClipChoice, read_shown_clip, shown_clip_of_frames
 from dualformer.inference.recognizer import Prediction, Recognizer
+from dualformer.inference.sliding_windows import FrameSampler, SlidingWindow
 from dualformer.inference.view_classifier import choose_device
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
+from dualformer.video import transforms
 from dualformer.video.clip_reader import Views, read_views, views_of_frames
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
@@ -118,6 +122,31 @@ def test_frames_in_memory_are_resampled_like_those_of_a_file(videos: list[Path])
     assert torch.equal(views, read_views(videos[2], pre, clips=2, crops=3))
     with pytest.raises(ValueError, match="fps="):
         views_of_frames(frames, pre, Views(2, 3))
+
+
+def test_padded_views_are_the_same_in_every_path(videos: list[Path]) -> None:
+    pre = dataclasses.replace(PRE, fps=12.5, stride=1, crop_mode="pad")
+    with PyAVReader(videos[2]) as reader:
+        frames, times = reader.read(np.arange(len(reader))), reader.times
+    views = read_views(videos[2], pre, clips=1)
+    mean = torch.tensor([124, 116, 104], dtype=torch.uint8)
+    assert torch.equal(views[0, :, :4], mean.expand(4, 4, 32, 3))  # 48 by 64 pixels become 24 by 32
+    assert torch.equal(views[0, :, 28:], mean.expand(4, 4, 32, 3))
+    small = transforms.resize(frames, 24, 32)
+    assert all((small == row[4:28]).flatten(1).all(1).any() for row in views[0])
+    assert torch.equal(views_of_frames(frames, pre, Views(1, 1), fps=25), views)
+    assert torch.equal(read_view_sweep(videos[2], pre, [Views(1, 1), Views(2, 1)]).views[:1], views)
+    for shown in (
+        read_shown_clip(videos[2], pre, ClipChoice()),
+        shown_clip_of_frames(frames, pre, ClipChoice(), fps=25),
+    ):
+        assert torch.equal(shown.view, views[0])
+        height, width = shown.frames.shape[1:3]
+        assert height == width and shown.box == (0, 0, height, width)
+    sampler, window = FrameSampler(pre), SlidingWindow(pre)
+    found = [window.add(s) for n, t in enumerate(times) for s in sampler.add(float(t), lambda n=n: frames[n])]
+    first = next(clip for clip in found if clip is not None)
+    assert torch.equal(first.views[0], transforms.crop_views(frames[[0, 2, 4, 6]], pre)[0])
 
 
 @pytest.mark.parametrize(

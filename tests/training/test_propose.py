@@ -10,7 +10,7 @@ from dualformer.model.config import Config
 from dualformer.scoring.intervals import half_width
 from dualformer.training.propose import propose
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.sources import Source
+from dualformer.training.sources import Source, VideoShape
 from dualformer.video.augmentation import Augmentation
 
 
@@ -26,7 +26,7 @@ def told(
     val: int = 1000,
     val_counts: dict[str, int] | None = None,
     ranks: int = 1,
-    lengths: list[tuple[int, float | None]] | None = None,
+    shapes: list[VideoShape] | None = None,
     **settings: Any,
 ) -> tuple[TrainConfig, list[str]]:
     counts = {"clap": videos // 2, "wave": videos - videos // 2} if counts is None else counts
@@ -40,9 +40,14 @@ def told(
         counts=counts or None,
         val_counts=val_counts,
         fingerprint="",
-        lengths=None if lengths is None else lambda: lengths,
+        measure=None if shapes is None else lambda: shapes,
     )
     return propose(config, source, ranks=ranks)
+
+
+def wide(lengths: list[tuple[int, float | None]] | None) -> list[VideoShape] | None:
+    """Videos of 4:3 of so many frames and seconds."""
+    return None if lengths is None else [VideoShape(frames, seconds, 4 / 3) for frames, seconds in lengths]
 
 
 def unread(*_: object) -> Any:
@@ -190,7 +195,7 @@ def test_what_is_to_be_memorised_is_seen_often_and_not_judged() -> None:
 def test_a_clip_shows_most_of_a_video(
     lengths: list[tuple[int, float | None]], settings: dict[str, Any], fps: float | None, stride: int, why: str
 ) -> None:
-    config, lines = told(102, lengths=lengths, **settings)
+    config, lines = told(102, shapes=wide(lengths), **settings)
     assert (config.fps, config.stride) == (fps, stride)
     assert any(why in line for line in lines)
 
@@ -210,14 +215,17 @@ def test_a_clip_shows_most_of_a_video(
 def test_spacing_that_was_said_or_cannot_be_known_is_left(
     lengths: list[tuple[int, float | None]] | None, settings: dict[str, Any]
 ) -> None:
-    config, _ = told(102, lengths=lengths, **settings)
+    config, _ = told(102, shapes=wide(lengths), **settings)
     assert (config.fps, config.stride) == (settings.get("fps"), settings.get("stride"))
 
 
 def test_few_videos_are_cropped_and_dropped_less() -> None:
     few, many, said = proposed(102), proposed(5000), proposed(102, min_area=0.3, dropout=0.5, drop_path=0.1)
-    assert (few.min_area, few.drop_path, few.dropout) == (0.5, 0.05, 0.2)
+    assert (few.min_area, few.drop_path, few.dropout, few.label_smoothing) == (0.5, 0.05, 0.2, 0.1)
     assert (many.min_area, many.drop_path, many.dropout) == (Augmentation.area[0], 0.1, Config.dropout)
+    assert many.label_smoothing == 0.0 and proposed(102, label_smoothing=0.0).label_smoothing == 0.0
+    assert proposed(102, multi_label=True).label_smoothing is None
+    assert proposed(102, start="w", teacher="t").label_smoothing is None
     assert (said.min_area, said.drop_path, said.dropout) == (0.3, 0.1, 0.5)
     assert proposed(102, scale_jitter="128-160").min_area is None
     _, lines = told(8, overfit=8)
@@ -236,3 +244,25 @@ def test_few_videos_are_cropped_and_dropped_less() -> None:
 )
 def test_few_validation_videos_do_not_choose_the_epoch(val: int, settings: dict[str, Any], select: str) -> None:
     assert proposed(102, val=val, **settings).select == select
+
+
+@pytest.mark.parametrize(
+    ("aspects", "settings", "crop_mode"),
+    [
+        ([16 / 9] * 4, {}, "pad"),
+        ([9 / 16] * 4, {}, "pad"),
+        ([4 / 3] * 4, {}, None),
+        ([1.0] * 18 + [1.5] * 2, {}, None),
+        ([1.0] * 17 + [1.5] * 3, {}, "pad"),
+        ([16 / 9] * 4, {"crop_mode": "center"}, "center"),
+        ([16 / 9] * 4, {"scale_jitter": "128-160"}, None),
+        ([16 / 9] * 4, {"start": "weights.safetensors"}, None),
+        ([16 / 9] * 4, {"start": "rendered"}, "pad"),
+    ],
+)
+def test_pictures_that_squares_would_cut_are_padded(
+    aspects: list[float], settings: dict[str, Any], crop_mode: str | None
+) -> None:
+    config, lines = told(102, shapes=[VideoShape(90, 3.0, aspect) for aspect in aspects], **settings)
+    assert config.crop_mode == crop_mode
+    assert any("squares would leave" in line for line in lines) == (crop_mode == "pad")

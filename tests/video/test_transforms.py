@@ -1,5 +1,6 @@
 """Pixels: resizing against a float reference, crops against plain slices, the random crop against its stated law."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -171,3 +172,38 @@ def test_short_video_repeats_its_last_frame_and_says_so_once(encode: Encode, cap
     assert torch.equal(view[3:], view[2:3].expand(6, -1, -1, -1)[:5])
     assert not torch.equal(view[1], view[2])
     assert caplog.text.count("5 frames are shorter than a clip of 8 frames × stride 2: its last frame is repeated") == 1
+
+
+@given(st.integers(3, 200), st.integers(3, 200), st.integers(8, 64))
+def test_padding_shows_the_whole_picture_in_the_middle_of_a_square(height: int, width: int, size: int) -> None:
+    pre = replace(kinetics(1, 1, size), crop_mode="pad")
+    white = torch.full((1, height, width, 3), 255, dtype=torch.uint8)
+    square = transforms.resize_frames(white, pre)
+    h, w = (max(1, round(side * size / max(height, width))) for side in (height, width))
+    top, left = (size - h) // 2, (size - w) // 2
+    assert square.shape == (1, size, size, 3)
+    assert (square[:, top : top + h, left : left + w] == 255).all()
+    assert int((square == 255).all(-1).sum()) == h * w
+    outside = square[(square != 255).any(-1)]
+    assert torch.equal(outside, torch.tensor([124, 116, 104], dtype=torch.uint8).expand_as(outside))
+    assert torch.equal(transforms.crop_views(square, pre)[0], square)
+
+
+def test_training_clips_are_cut_from_padded_pictures(encode: Encode) -> None:
+    path = encode("a.mp4", 4, height=32, width=64)
+    pre = replace(kinetics(2, 1, 16), crop_mode="pad")
+    whole = Augmentation(flip=0.0, area=(1.0, 1.0), ratio=(1.0, 1.0))
+    clip = read_training_clip(path, pre, np.random.default_rng(0), whole)
+    assert clip.box == (0.0, 0.0, 1.0, 1.0)
+    mean = torch.tensor([124, 116, 104])
+    assert all((clip.frames[:, row].float() - mean).abs().max() <= 1 for row in (0, 2, 13, 15))
+    assert ((clip.frames[:, 5:11].float() - mean).abs().amax(-1) > 1).float().mean() > 0.9
+
+
+def test_a_card_tells_padding_and_an_older_one_has_none() -> None:
+    usual, padded = kinetics(4, 1, 16), replace(kinetics(4, 1, 16), crop_mode="pad")
+    assert "crop_mode" not in usual.to_dict() and Preprocessing.from_dict(usual.to_dict()) == usual
+    assert Preprocessing.from_dict(padded.to_dict()) == padded
+    assert padded.describe() == "4 frames, one in 1, long side 16, padded to a square, crop 16"
+    with pytest.raises(ValueError, match="crop_mode must be center or pad, not 'fill'"):
+        replace(usual, crop_mode="fill")

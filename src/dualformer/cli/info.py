@@ -100,13 +100,12 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
     if card is None:
         return
     pre = card.preprocessing
-    rate = f" at {pre.fps:g} frames a second" if pre.fps else ""
     named = (
         f", {', '.join(card.labels[:3])}{', …' if len(card.labels) > 3 else ''}" if card.labels else ", without names"
     )
     several = "; a video may be of several" if card.multi_label else ""
     print(f"  classes      {card.config.num_classes}{named}{several}")
-    print(f"  preprocess   {pre.frames} frames, one in {pre.stride}{rate}, short side {pre.resize}, crop {pre.crop}")
+    print(f"  preprocess   {pre.describe()}")
     print(f"               mean {pre.mean}, std {pre.std}")
     for name, value in card.metrics.items():
         print(f"  {name:<12} {value:g}")

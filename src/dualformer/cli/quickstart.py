@@ -41,7 +41,7 @@ def run(options: Options) -> int:
     reporter.log("")
     reporter.log("now your own videos, one folder per class:")
     reporter.log("  dualformer check MY_VIDEOS")
-    reporter.log("  dualformer train --data MY_VIDEOS --from rendered --size 112")
+    reporter.log("  dualformer train --data MY_VIDEOS")
     reporter.log("  dualformer evaluate runs/train/best.safetensors --data runs/train/split.csv --on split=val")
     reporter.log("  dualformer predict CLIP.mp4 --weights runs/train/best.safetensors")
     return 0

@@ -48,10 +48,11 @@ def run(options: Options) -> int:
     model, card = load_weights(options.teacher, device=device)
     pre = card.preprocessing
     if not options.json:
+        side = "short" if pre.crop_mode == "center" else "long"
         print(f"data: {splits.description}")
         print(
             f"teacher: {options.teacher}, {card.config.num_classes} classes; clips of {pre.frames} frames one after "
-            f"the other, frames uncut with a short side of {pre.resize} pixels; computing on {device} in "
+            f"the other, frames uncut, {pre.resize} pixels on the {side} side; computing on {device} in "
             f"{options.precision}",
             flush=True,
         )

@@ -16,7 +16,7 @@ from dualformer.video.frame_reader import FrameReader
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
-from dualformer.video.transforms import crop_views, resize_short_side
+from dualformer.video.transforms import crop_views, resize_frames
 
 
 class ViewSweep(NamedTuple):
@@ -70,7 +70,7 @@ def _read(path: str | Media, reader: FrameReader, pre: Preprocessing, views: Seq
     clips = {count: even_clips(reader.times, pre, count) for count in {each.clips for each in views}}
     numbers = np.unique(np.concatenate([each.reshape(-1) for each in clips.values()]))
     # One by one: the frames of a large video do not lie in memory together.
-    small = torch.cat([resize_short_side(frame[None], pre.resize) for _, frame in reader.frames(numbers)])
+    small = torch.cat([resize_frames(frame[None], pre) for _, frame in reader.frames(numbers)])
     most = max(each.crops for each in views)
     squares = crop_views(small, pre, most)  # crops, frames, crop, crop, 3
     found: dict[tuple[tuple[int, ...], int], int] = {}

@@ -15,7 +15,7 @@ from dualformer.video.frame_reader import FrameReader
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import clip_at, even_clips
-from dualformer.video.transforms import crop_views, resize, resize_short_side
+from dualformer.video.transforms import crop_views, pad_to_square, resize, resize_frames
 
 SHOWN_SIDE, SHOWN_MOST = 288, 640
 """Short side in pixels at which frames are drawn, small ones enlarged to be readable, and the longest other side."""
@@ -87,7 +87,7 @@ def shown_clip_of_frames(
     times = np.arange(len(frames)) / (fps or 1.0)
     numbers = choice.choose(times, pre)
     chosen = frames[torch.from_numpy(numbers)]
-    return _clip(resize_short_side(chosen, pre.resize), _drawing_size(chosen), pre, numbers, times if fps else None)
+    return _clip(resize_frames(chosen, pre), _drawing_size(chosen, pre), pre, numbers, times if fps else None)
 
 
 def _cut(path: str | Path, reader: FrameReader, pre: Preprocessing, choice: ClipChoice, *, timed: bool) -> ShownClip:
@@ -96,8 +96,8 @@ def _cut(path: str | Path, reader: FrameReader, pre: Preprocessing, choice: Clip
     unique, places = np.unique(numbers, return_inverse=True)
     small, shown = [], []
     for _, frame in reader.frames(unique):  # one by one: the frames of a large video do not lie in memory together
-        small.append(resize_short_side(frame[None], pre.resize)[0])
-        shown.append(_drawing_size(frame[None])[0])
+        small.append(resize_frames(frame[None], pre)[0])
+        shown.append(_drawing_size(frame[None], pre)[0])
     order = torch.from_numpy(places.reshape(-1))
     times = reader.times if timed else None
     return _clip(torch.stack(small)[order], torch.stack(shown)[order], pre, numbers, times)
@@ -122,8 +122,10 @@ def _clip(
     )
 
 
-def _drawing_size(frames: Tensor) -> Tensor:
-    """Resizes frames (n, H, W, 3) to the size at which they are drawn."""
+def _drawing_size(frames: Tensor, pre: Preprocessing) -> Tensor:
+    """Resizes frames (n, H, W, 3) to the size at which they are drawn, padded where the network sees them so."""
+    if pre.crop_mode == "pad":
+        frames = pad_to_square(frames, pre)
     height, width = frames.shape[1:3]
     scale = min(SHOWN_SIDE / min(height, width), SHOWN_MOST / max(height, width))
     return resize(frames, max(1, round(height * scale)), max(1, round(width * scale)))

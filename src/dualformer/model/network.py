@@ -45,7 +45,7 @@ class PatchEmbedding(nn.Module):
 
 
 class StageLayers(nn.Module):
-    """A patch embedding and blocks of two sub-blocks each, or of one; the PEG sits behind the first sub-block of all."""
+    """A patch embedding and blocks of two sub-blocks or one; the PEG sits behind the first sub-block of all."""
 
     def __init__(
         self, stage: Stage, in_channels: int, map_size: Size3, *, config: Config, drop_paths: Iterator[float]

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.files import csv_text, read_csv_table
-from dualformer.training.settings.mixing_settings import MixingSettings
 
 BALANCED = "balanced"
 """What ``class_weights`` says for weights by the number of videos."""
@@ -36,7 +35,7 @@ class ClipLoss(nn.Module):
         self,
         *,
         classes: int,
-        label_smoothing: float = MixingSettings.label_smoothing,
+        label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
         multi_label: bool = False,
     ) -> None:

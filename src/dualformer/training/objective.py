@@ -238,7 +238,7 @@ def make_objective(
         )
     loss = ClipLoss(
         classes=len(classes),
-        label_smoothing=config.label_smoothing,
+        label_smoothing=config.label_smoothing or 0.0,
         class_weights=torch.tensor(list(weights.values())) if weights else None,
         multi_label=config.multi_label,
     )
@@ -278,6 +278,12 @@ def _distillation(
     else:
         assert config.teacher_scores is not None
         scores = ScoreFolder(config.teacher_scores, classes, topk=config.teacher_topk, rest=config.teacher_rest)
+        theirs = scores.card.preprocessing.get("crop_mode", "center")
+        if theirs != preprocessing.crop_mode:
+            raise ValueError(
+                f"`teacher_scores` are of frames cut by `crop_mode={theirs}`, and clips by "
+                f"`crop_mode={preprocessing.crop_mode}`: train with theirs"
+            )
         if config.mixup or config.cutmix or config.randaugment:
             raise ValueError(
                 "`teacher_scores` do not follow `mixup`, `cutmix` and `randaugment`, which move what is in a clip: "

@@ -141,6 +141,7 @@ def plan_network(
         crop=clip[1],
         mean=base.mean if base else KINETICS_MEAN,
         std=base.std if base else KINETICS_STD,
+        crop_mode=config.crop_mode or (base.crop_mode if base else "center"),
     )
     saved = Path(config.out) / NETWORK
     if config.resume and saved.is_file():
@@ -242,6 +243,7 @@ def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) ->
         f"model: {config.model or 'as in the starting weights'}{f', varied ({NETWORK})' if varied else ''}, starting "
         f"from {'random weights' if config.start == RANDOM else config.start}{frozen}; clips of "
         f"{pre.frames} frames, stride {pre.stride}{rate}, {pre.crop}x{pre.crop} pixels"
+        f"{', the whole picture, padded' if pre.crop_mode == 'pad' else ''}"
     )
 
 
@@ -257,6 +259,7 @@ def _filled_in(
         stride=preprocessing.stride,
         fps=preprocessing.fps,
         size=preprocessing.crop,
+        crop_mode=preprocessing.crop_mode,
         flip=flip,
         flip_map=config.flip_map if flip == "swap" else None,
     )

@@ -20,6 +20,7 @@ The rules come from what was measured (docs/experiments.md) and from the paper:
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dualformer.datasets.samples import first_few
 from dualformer.model.config import Config
@@ -28,7 +29,7 @@ from dualformer.scoring.intervals import half_width
 from dualformer.training.settings.data_settings import RENDERED_DATA
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.sources import RENDERED_EPOCHS, Source
+from dualformer.training.sources import RENDERED_EPOCHS, Source, VideoShape
 from dualformer.video.augmentation import Augmentation
 from dualformer.weights.locate import SHIPPED
 
@@ -51,9 +52,12 @@ _REGULARISATION: dict[str, tuple[float, float]] = {
     "min_area": (Augmentation.area[0], 0.5),
     "drop_path": (0.1, 0.05),
     "dropout": (Config.dropout, 0.2),
+    "label_smoothing": (0.0, 0.1),
 }
 #: The part of a video of usual length that a clip shows, and the most seconds that it shows.
 _SHOWN, _MOST_SECONDS = 0.75, 5.0
+#: The part of its picture that a square of a tenth of the videos may leave out.
+_MOST_LOST = 0.3
 _OVERFIT_EPOCHS = 100
 
 
@@ -74,10 +78,10 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         rendered, why = _may_start_rendered(config, videos, source.counts)
         config = config.replace(start=_SHIPPED if rendered else RANDOM)
         propose_setting(f"`start={config.start}`", why)
-        if rendered and config.size is None:
-            config = config.replace(size=112)
-            propose_setting("`size=112`", "nano's own; the rendered weights' 64 is small for real videos")
     from_weights = config.start != RANDOM
+    if config.size is None and config.start in SHIPPED and config.data not in RENDERED_DATA:
+        config = config.replace(size=112)
+        propose_setting("`size=112`", "nano's own; the rendered weights' 64 is small for real videos")
     if config.backbone_lr is None and config.start in SHIPPED and config.data not in RENDERED_DATA:
         config = config.replace(backbone_lr=0.5)
         propose_setting("`backbone_lr=0.5`", "the rendered weights are far from other videos")
@@ -89,14 +93,16 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         epochs, why = _epochs(config, videos, from_weights=from_weights)
         config = config.replace(epochs=epochs)
         propose_setting(f"`epochs={epochs}`", why)
-    if source.lengths and config.start in (RANDOM, *SHIPPED) and not (config.fps or config.stride):
-        changes, why = _spacing(config, source.lengths())
-        if changes:
-            config = config.replace(**changes)
-            propose_setting(" ".join(f"`{name}={value:g}`" for name, value in changes.items()), why)
+    if source.measure and config.start in (RANDOM, *SHIPPED):
+        shapes = source.measure()
+        for changes, why in (_spacing(config, shapes), _crop_mode(config, shapes)):
+            if changes:
+                config = config.replace(**changes)
+                propose_setting(" ".join(f"`{name}={value}`" for name, value in changes.items()), why)
     few = source.counts is not None and config.frames != 1 and videos < FEW_VIDEOS and not config.overfit
     for name, (usual, for_few) in _REGULARISATION.items():
-        if getattr(config, name) is None and not (name == "min_area" and config.scale_jitter):
+        instead = {"min_area": config.scale_jitter, "label_smoothing": config.multi_label or config.teaches}
+        if getattr(config, name) is None and not instead.get(name):
             config = config.replace(**{name: for_few if few else usual})
             if few:
                 propose_setting(f"`{name}={for_few:g}`", "for few videos")
@@ -127,23 +133,34 @@ def _may_start_rendered(config: TrainConfig, videos: int, counts: Mapping[str, i
     return True, f"{videos} videos are too few to learn motion from; `start=random` does without"
 
 
-def _spacing(config: TrainConfig, lengths: Sequence[tuple[int, float | None]]) -> tuple[dict[str, float], str]:
+def _spacing(config: TrainConfig, shapes: Sequence[VideoShape]) -> tuple[dict[str, Any], str]:
     """Returns the spacing of a clip's frames that shows most of a video, by videos' frames and seconds, and the reason.
 
     In frames a second, or in frames of the file where those have no rate. Nothing for images and where no video tells.
     """
     frames = config.frames or preset_config(config.model or _NANO).clip[0]
-    lengths = [(count, seconds) for count, seconds in lengths if count > 1]
-    if frames == 1 or not lengths:
+    shapes = [shape for shape in shapes if shape.frames > 1]
+    if config.fps or config.stride or frames == 1 or not shapes:
         return {}, ""
-    if any(seconds is None for _, seconds in lengths):
-        usual = statistics.median(count for count, _ in lengths)
+    if any(shape.seconds is None for shape in shapes):
+        usual = statistics.median(shape.frames for shape in shapes)
         stride = max(1, round(_SHOWN * usual / frames))
         return {"stride": stride}, f"a clip shows {frames * stride} frames of videos of {usual:.0f}"
-    usual = statistics.median(seconds for _, seconds in lengths if seconds is not None)
-    own = statistics.median(count / seconds for count, seconds in lengths if seconds)
-    rate = float(f"{min(own, frames / min(_MOST_SECONDS, _SHOWN * usual)):.2g}")
-    return {"fps": rate, "stride": 1}, f"a clip shows {frames / rate:.1f} s of videos of {usual:.1f} s"
+    usual = statistics.median(shape.seconds for shape in shapes if shape.seconds is not None)
+    own = statistics.median(shape.frames / shape.seconds for shape in shapes if shape.seconds)
+    rate = f"{min(own, frames / min(_MOST_SECONDS, _SHOWN * usual)):.2g}"
+    changes = {"fps": float(rate), "stride": 1}
+    return changes, f"a clip shows {frames / changes['fps']:.1f} s of videos of {usual:.1f} s"
+
+
+def _crop_mode(config: TrainConfig, shapes: Sequence[VideoShape]) -> tuple[dict[str, Any], str]:
+    """Returns padding where squares would leave much of a picture out, and the reason; else nothing."""
+    if config.crop_mode or config.scale_jitter or config.teacher_scores or not shapes:
+        return {}, ""
+    lost = sorted(1 - min(shape.aspect, 1 / shape.aspect) for shape in shapes)[-1 - len(shapes) // 10]
+    if lost < _MOST_LOST:
+        return {}, ""
+    return {"crop_mode": "pad"}, f"squares would leave {lost:.0%} of a wide or tall picture out"
 
 
 def _batch_size(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]:

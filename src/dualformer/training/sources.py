@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -53,6 +53,16 @@ class RunClips:
     """The video that the ``index`` of a training clip stands for."""
 
 
+class VideoShape(NamedTuple):
+    """How long and how wide a video is."""
+
+    frames: int
+    seconds: float | None
+    """None of frames without a rate."""
+    aspect: float
+    """Width over height."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Classes, and data sets of clips of them."""
@@ -73,8 +83,8 @@ class Source:
     """Of files: which are trained and validated on. Shards keep that themselves."""
     shuffle: Literal["samples", "shards"] | None = None
     """How an epoch goes through shards."""
-    lengths: Callable[[], list[tuple[int, float | None]]] | None = None
-    """Of files: measures some of those to train on, in frames and in seconds (None: frames without a rate)."""
+    measure: Callable[[], list[VideoShape]] | None = None
+    """Of files: measures some of those to train on."""
     warnings: tuple[str, ...] = ()
     """What is wrong with how train and val were told apart."""
     has_truth: bool = False
@@ -138,20 +148,22 @@ def file_source(config: TrainConfig) -> Source:
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
         splits=None if shuffle else splits,
         shuffle=shuffle,
-        lengths=lambda: _lengths(splits.train),
+        measure=lambda: _measure(splits.train),
         warnings=_split_warnings(splits, config),
     )
 
 
-def _lengths(videos: VideoList) -> list[tuple[int, float | None]]:
+def _measure(videos: VideoList) -> list[VideoShape]:
     """Measures some of the videos, evenly chosen; those that cannot be read are left out here, and told later."""
-    found: list[tuple[int, float | None]] = []
+    found: list[VideoShape] = []
     for index in np.unique(np.linspace(0, len(videos) - 1, _MEASURED).round().astype(int)):
         sample = videos.samples[index]
         with suppress(VideoError), open_video(sample.file, threads=1, fps=sample.fps) as reader:
             rated = not is_frame_folder(sample.file) or sample.fps
+            _, frame = next(iter(reader.frames(np.zeros(1, dtype=np.int64))))
             count, seconds = len(reader), float(reader.times[-1])
-            found.append((count, seconds * count / max(1, count - 1) if rated else None))
+            lasts = seconds * count / max(1, count - 1) if rated else None
+            found.append(VideoShape(count, lasts, frame.shape[1] / frame.shape[0]))
     return found
 
 

@@ -26,7 +26,7 @@ from dualformer.video.open_video import open_video
 from dualformer.video.pixel_augment import augment
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import covering_clips, even_clips, is_short, random_clip
-from dualformer.video.transforms import Crop, crop_views, cut, draw_crop, resize_and_flip, resize_short_side
+from dualformer.video.transforms import Crop, crop_views, cut, draw_crop, pad_to_square, resize_and_flip, resize_frames
 
 _log = logging.getLogger("dualformer")
 _RESIZE_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
@@ -72,7 +72,7 @@ class TrainingClip(NamedTuple):
     frames: Tensor
     mirrored: bool
     box: tuple[float, float, float, float]
-    """The crop: top, left, height and width as fractions of the frame's."""
+    """The crop: top, left, height and width as fractions of the frame's, or of the square that it is padded to."""
     times: NDArray[np.float64]
     """(T,): seconds of its frames from the first one of the video."""
 
@@ -121,7 +121,8 @@ def make_training_clip(
     crop: Crop | None = None
     height = width = 1
     boxes: list[Tensor] = []
-    for _, frame in frames:
+    for _, picture in frames:
+        frame = picture if pre.crop_mode == "center" else pad_to_square(picture, pre)
         if crop is None:
             height, width = frame.shape[:2]
             crop = draw_crop(height, width, pre.crop, augmentation, rng)
@@ -169,8 +170,8 @@ def views_from_reader(
 def read_covering_clips(
     path: str | Media, pre: Preprocessing, *, at_once: int = 1, threads: int | None = None, fps: float | None = None
 ) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
-    """Yields clips that cover a video (`covering_clips`), uncropped: uint8 (n, T, h, w, 3) with a short side of
-    ``pre.resize``, n at most ``at_once``, and the seconds of their frames (n, T).
+    """Yields clips that cover a video (`covering_clips`), uncropped: uint8 (n, T, h, w, 3) as `resize_frames`
+    gives them, n at most ``at_once``, and the seconds of their frames (n, T).
     """
     with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
         done = -1.0
@@ -222,10 +223,10 @@ def _resized(frames: Iterator[tuple[int, Tensor]], pre: Preprocessing) -> Iterat
     for _, frame in frames:
         block.append(frame)
         if len(block) * frame.numel() >= _RESIZE_AT_ONCE:
-            yield resize_short_side(torch.stack(block), pre.resize)
+            yield resize_frames(torch.stack(block), pre)
             block = []
     if block:
-        yield resize_short_side(torch.stack(block), pre.resize)
+        yield resize_frames(torch.stack(block), pre)
 
 
 def views_of_frames(frames: Tensor, pre: Preprocessing, views: Views, *, fps: float | None = None) -> Tensor:
@@ -244,7 +245,7 @@ def views_of_frames(frames: Tensor, pre: Preprocessing, views: Views, *, fps: fl
         )
     times = np.arange(len(frames)) / (fps or 1.0)
     unique, places = np.unique(even_clips(times, pre, views.clips), return_inverse=True)
-    chosen = resize_short_side(frames[torch.from_numpy(unique)], pre.resize)
+    chosen = resize_frames(frames[torch.from_numpy(unique)], pre)
     return _cut_views(chosen, torch.from_numpy(places.reshape(-1)), pre, views.clips, views.crops)
 
 

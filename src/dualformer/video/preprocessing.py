@@ -6,12 +6,13 @@ every export read the same numbers and run the same functions on them.
 
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from typing import Any
+from typing import Any, Literal, get_args
 
 KINETICS_MEAN = (123.675, 116.28, 103.53)
 KINETICS_STD = (58.395, 57.12, 57.375)
 TRANSFER_MEAN = (104.0, 117.0, 128.0)
 TRANSFER_STD = (1.0, 1.0, 1.0)
+CropMode = Literal["center", "pad"]
 DEFAULT_VIEWS = "4x1"
 """Clips x crops of each video."""
 
@@ -30,19 +31,23 @@ class Preprocessing:
     fps: float | None = None
     """Resample to this rate in time before the stride; None: the stride counts the file's own frames."""
     resize: int
-    """Short side in pixels that a test view is cut from."""
+    """Short side in pixels that a test view is cut from; with padding, the long side."""
     crop: int
     """Side in pixels of the model's square input."""
     mean: tuple[float, float, float]
     """Subtracted from R, G, B on the scale 0..255."""
     std: tuple[float, float, float]
     """R, G, B are divided by this after the mean is subtracted."""
+    crop_mode: CropMode = "center"
+    """Squares of the picture's middle, or with "pad" all of the picture, and the mean colour around it."""
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "resize", "crop"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"preprocessing {name} must be a whole number of at least 1, not {value!r}")
+        if self.crop_mode not in get_args(CropMode):
+            raise ValueError(f"preprocessing crop_mode must be center or pad, not {self.crop_mode!r}")
         if self.crop > self.resize:
             raise ValueError(f"preprocessing crop {self.crop} does not fit into resize {self.resize}: raise resize")
         if self.fps is not None and not (isfinite(self.fps) and self.fps > 0):
@@ -55,8 +60,19 @@ class Preprocessing:
             raise ValueError(f"preprocessing std must be positive, not {self.std!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain numbers and lists, ready for JSON."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Returns plain numbers and lists, ready for JSON; without `crop_mode` where it is the usual one."""
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.crop_mode == "center":
+            del values["crop_mode"]
+        return values
+
+    def describe(self) -> str:
+        """Returns the clip, its size and how it is cut, in words for people."""
+        rate = f" at {self.fps:g} frames a second" if self.fps else ""
+        frames = f"{self.frames} frame{'s' if self.frames > 1 else ''}, one in {self.stride}{rate}"
+        if self.crop_mode == "pad":
+            return f"{frames}, long side {self.resize}, padded to a square, crop {self.crop}"
+        return f"{frames}, short side {self.resize}, crop {self.crop}"
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Preprocessing":
@@ -64,7 +80,7 @@ class Preprocessing:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(d) - known):
             raise ValueError(f"unknown preprocessing keys: {', '.join(unknown)} (known: {', '.join(sorted(known))})")
-        if missing := sorted(known - set(d)):
+        if missing := sorted(known - set(d) - {"crop_mode"}):
             raise ValueError(f"missing preprocessing keys: {', '.join(missing)}")
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in d.items()}
         return cls(**values)

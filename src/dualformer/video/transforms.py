@@ -43,6 +43,29 @@ def resize_short_side(clip: Tensor, size: int) -> Tensor:
     return resize(clip, max(size, round(height * size / short)), max(size, round(width * size / short)))
 
 
+def resize_frames(clip: Tensor, pre: Preprocessing) -> Tensor:
+    """Resizes a clip (T, H, W, 3) to the pictures that test views are cut from: with a short side of ``pre.resize``,
+    or squares of ``pre.resize`` with all of the picture where ``pre`` pads."""
+    if pre.crop_mode == "center":
+        return resize_short_side(clip, pre.resize)
+    height, width = clip.shape[1:3]
+    scale = pre.resize / max(height, width)
+    return pad_to_square(resize(clip, max(1, round(height * scale)), max(1, round(width * scale))), pre)
+
+
+def pad_to_square(frames: Tensor, pre: Preprocessing) -> Tensor:
+    """Puts frames uint8 (..., H, W, 3) into the middle of squares of the mean colour, as large as the longer side."""
+    height, width = frames.shape[-3:-1]
+    if height == width:
+        return frames
+    size = max(height, width)
+    colour = torch.tensor([round(value) for value in pre.mean], dtype=torch.uint8, device=frames.device)
+    squares = colour.expand(*frames.shape[:-3], size, size, 3).clone()
+    top, left = (size - height) // 2, (size - width) // 2
+    squares[..., top : top + height, left : left + width, :] = frames
+    return squares
+
+
 def square_crops(clip: Tensor, size: int, crops: int = 1) -> Tensor:
     """Returns squares (crops, T, size, size, 3) of a clip (T, H, W, 3): the centre, or 3 along the longer side.
 
@@ -64,8 +87,8 @@ def square_crops(clip: Tensor, size: int, crops: int = 1) -> Tensor:
 
 
 def crop_views(clip: Tensor, pre: Preprocessing, crops: int = 1) -> Tensor:
-    """Returns test views (crops, T, crop, crop, 3) of a clip (T, H, W, 3): resized to ``pre.resize``, then cropped."""
-    return square_crops(resize_short_side(clip, pre.resize), pre.crop, crops)
+    """Returns test views (crops, T, crop, crop, 3) of a clip (T, H, W, 3): resized, then cropped."""
+    return square_crops(resize_frames(clip, pre), pre.crop, crops)
 
 
 def draw_crop(height: int, width: int, size: int, augmentation: Augmentation, rng: np.random.Generator) -> Crop:

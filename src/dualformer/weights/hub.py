@@ -83,7 +83,6 @@ def model_page(card: Card, title: str, *, parameters: int) -> str:
     front = {"license": licence} if known else {"license": "other", "license_name": card.licence}
     front |= {"pipeline_tag": "video-classification", "library_name": "dualformer"}
     pre, clip = card.preprocessing, size_text(card.config.clip)
-    rate = f" at {pre.fps:g} frames a second" if pre.fps else ""
     metrics = [f"- {name}: {value:g}" for name, value in card.metrics.items()]
     examples = f" ({', '.join(card.labels[:5])}{', …' if len(card.labels) > 5 else ''})" if card.labels else ""
     lines = [
@@ -98,8 +97,7 @@ def model_page(card: Card, title: str, *, parameters: int) -> str:
         "",
         f"- Parameters: {parameters / 1e6:.1f} M, cut for clips of {clip} (frames x height x width)",
         f"- Classes: {card.config.num_classes}{examples}",
-        f"- Preprocessing: {pre.frames} frames, one in {pre.stride}{rate}, short side {pre.resize}, crop {pre.crop}, "
-        f"mean {pre.mean}, std {pre.std} (R, G, B on 0..255)",
+        f"- Preprocessing: {pre.describe()}, mean {pre.mean}, std {pre.std} (R, G, B on 0..255)",
         f"- Provenance: {card.provenance}",
         f"- Licence: {card.licence}",
         *(["", "## Measured", "", *metrics] if metrics else []),

@@ -6,7 +6,6 @@ import torch
 
 from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.network import DualFormer
-from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.card import Card
 from dualformer.weights.errors import size_text
 from dualformer.weights.resample import Peg, is_image_network, resample_state
@@ -83,7 +82,7 @@ def resize_clip(
         return model, card, []
     model, notes = _refitted(model, config, peg=peg)
     if preprocessing != old:
-        notes.append(f"preprocessing: {_input(preprocessing)} (it was {_input(old)})")
+        notes.append(f"preprocessing: {preprocessing.describe()} (it was {old.describe()})")
     if card.metrics:
         notes.append(f"figures left out, as they were measured with clips of {size_text(card.config.clip)}")
     verb = "inflated from a network of images" if inflated else "resampled from a network for clips"
@@ -113,9 +112,3 @@ def _in_time(stage: Stage, frames: int) -> Stage:
         return replace(scale, grid=(cells, *scale.grid[1:]))
 
     return replace(stage, window=(_WINDOW_FRAMES, *stage.window[1:]), scales=tuple(map(in_time, stage.scales)))
-
-
-def _input(pre: Preprocessing) -> str:
-    rate = f" at {pre.fps:g} frames a second" if pre.fps else ""
-    frames = f"{pre.frames} frame{'s' if pre.frames > 1 else ''}"
-    return f"{frames}, one in {pre.stride}{rate}, short side {pre.resize}, crop {pre.crop}"

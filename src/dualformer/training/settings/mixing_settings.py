@@ -19,8 +19,9 @@ class MixingSettings:
     """Part of the batches that `mixup` and `cutmix` mix."""
     switch_prob: float = 0.5
     """Part of the mixed batches that get CutMix, where `mixup` is on as well."""
-    label_smoothing: float = 0.0
-    """Part of every label that is spread over all classes, with `multi_label` over yes and no; 0.1 is usual."""
+    label_smoothing: float | None = None
+    """Part of every label that is spread over all classes, with `multi_label` over yes and no (default: none, of few
+    videos with one label each 0.1)."""
     repeats: int = 1
     """Clips of each video in its batch, each drawn anew. An epoch has that many times the clips: lower `epochs`."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dualformer.training.settings.checks import between, more_than_zero, not_negative
+from dualformer.video.preprocessing import CropMode
 
 RANDOM = "random"
 """What ``start`` calls weights that are drawn."""
@@ -29,6 +30,9 @@ class NetworkSettings:
     size: int | None = None
     """Side of the model's square input in pixels (default: the starting weights', else 112 for nano and 224 for the
     others)."""
+    crop_mode: CropMode | None = None
+    """What the square input shows: the middle of the picture (center), or all of it, padded with the mean colour (pad)
+    (default: the starting weights', else center; of few videos pad where squares would leave much out)."""
     drop_path: float | None = None
     """Stochastic depth: how often the last sub-block is left out in training (default: 0.1, of few videos 0.05)."""
     dropout: float | None = None
