@@ -8,7 +8,7 @@ from dualformer.model.kernels.mlp import gelu_linear
 
 
 class SubBlock(nn.Module):
-    """Eq. 1: ``x += MSA(LN(x)); x += MLP(LN(x))``. A block is two of them: one with LW-MSA, one with GP-MSA."""
+    """Eq. 1: ``x += MSA(LN(x)); x += MLP(LN(x))``. In the paper a block is two: one with LW-MSA, one with GP-MSA."""
 
     def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()

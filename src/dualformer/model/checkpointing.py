@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a sub-block keeps its input alone, and computes the rest again for the backward pass."""
+"""Gradient checkpointing: sub-blocks and stems keep their input alone, and are computed again for the backward pass."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,10 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dualformer.model.convolution import ConvolutionalStem
+
 
 def wanted(stage: Any, x: Tensor) -> bool:
     """Whether ``stage`` was told to save memory, and there is a backward pass to save it for."""
     return stage.grad_checkpointing and stage.training and torch.is_grad_enabled()
+
+
+def wanted_for_stem(stage: Any, x: Tensor) -> bool:
+    """Whether `run_stem` is wanted: patches keep little, a stem more than all the sub-blocks behind it."""
+    return isinstance(stage.embed, ConvolutionalStem) and wanted(stage, x)
+
+
+def run_stem(stage: Any, x: Tensor) -> Tensor:
+    """Runs the stem of ``stage`` with a checkpoint, B C T H W → B T' H' W' C'."""
+    return _checkpointed(stage.embed, x)
 
 
 def run_layers(stage: Any, x: Tensor) -> Tensor:
@@ -21,19 +33,19 @@ def run_layers(stage: Any, x: Tensor) -> Tensor:
     return x
 
 
-def _checkpointed(sub_block: nn.Module, x: Tensor) -> Tensor:
-    """``sub_block(x)``, with the same gradients and the same stochastic depth, from less memory."""
+def _checkpointed(module: nn.Module, x: Tensor) -> Tensor:
+    """``module(x)``, with the same gradients and the same stochastic depth, from less memory."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _frozen_statistics(sub_block)
+        return nullcontext(), _frozen_statistics(module)
 
-    return checkpoint(sub_block, x, use_reentrant=False, context_fn=contexts)
+    return checkpoint(module, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager
-def _frozen_statistics(sub_block: nn.Module) -> Iterator[None]:
+def _frozen_statistics(module: nn.Module) -> Iterator[None]:
     """Keeps BatchNorm from counting a batch into its running statistics a second time."""
-    norms = [module for module in sub_block.modules() if isinstance(module, nn.BatchNorm3d)]
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm3d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

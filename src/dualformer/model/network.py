@@ -76,10 +76,15 @@ class StageLayers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B C T H W → B T' H' W' C'."""
-        x = self.embed(x)
+        x = self.make_tokens(x)
         if self.table is not None:
             x = self.table(x)
         return self.run_layers(x)
+
+    @computed_by(checkpointing.run_stem, when=checkpointing.wanted_for_stem)
+    def make_tokens(self, x: Tensor) -> Tensor:
+        """B C T H W → B T' H' W' C', by patches or the stem."""
+        return self.embed(x)
 
     @computed_by(tiles.run_layers, when=tiles.usable)
     @computed_by(checkpointing.run_layers, when=checkpointing.wanted)
@@ -240,7 +245,7 @@ class DualFormer(nn.Module):
         self.head = head
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """In training, keeps only what enters each sub-block and computes the rest again for the backward pass.
+        """In training, keeps only what enters each sub-block or stem and computes the rest again for the backward pass.
 
         Less memory, a third more computation, the same gradients.
         """
