@@ -2,7 +2,7 @@
 
 Stages 3 and 4 and the classifier begin with nano's weights. The stem and the convolutions of stages 1 and 2 learn to
 give the maps that nano's stages give on rendered clips, each clip seen once, while the whole network learns the class.
-It stores the weights, in float16, where the package has them as `rendered-conv`. Interrupted, it goes on from FOLDER.
+It stores the weights, in float16, where the package has them as `rendered`. Interrupted, it goes on from FOLDER.
 """
 
 import dataclasses
@@ -31,9 +31,9 @@ SEED, VALIDATION_SEED, VALIDATION_CLIPS = 11, 2**31 - 1, 256
 TAUGHT = ("stages.0.", "stages.1.")
 
 
-def main(folder: str = "runs/rendered-conv", clips: str = "28800") -> None:
+def main(folder: str = "runs/rendered", clips: str = "28800") -> None:
     steps, out = int(clips) // BATCH, Path(folder)
-    teacher, card = load_weights("rendered")
+    teacher, card = load_weights("rendered-nano")
     config = preset_config("dualformer_nano_conv", clip=card.config.clip, num_classes=len(ALL), dropout=0.1)
     student = DualFormer(config, seed=0)
     own = student.state_dict()
@@ -88,7 +88,7 @@ def main(folder: str = "runs/rendered-conv", clips: str = "28800") -> None:
         f"Nano Conv, taught by dualformer what nano's rendered weights know, on {steps * BATCH:,} rendered clips of 16 "
         "motions (benchmarks/convolutional_weights.py)"
     )
-    path = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered-conv"]
+    path = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered"]
     card = dataclasses.replace(card, config=student.config, provenance=provenance, metrics={})
     save_weights(path, student.eval(), card, dtype=torch.float16)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

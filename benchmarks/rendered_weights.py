@@ -26,7 +26,7 @@ def main(folder: str = "runs/rendered-nano") -> None:
     config = recipe.config(out=folder)
     result = train(config.replace(resume=has_checkpoint(Path(folder))))
     model, card = load_weights(result.out / LAST)
-    shipped = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered"]
+    shipped = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered-nano"]
     assert config.epochs is not None
     clips = config.rendered_clips * config.epochs
     provenance = f"nano, trained by dualformer on {clips:,} rendered clips of 16 motions (recipe rendered-nano)"

@@ -39,6 +39,7 @@ def settings(videos: Path, tmp_path: Path) -> TrainConfig:
     return TrainConfig(
         data=str(videos),
         out=str(tmp_path / "run"),
+        model="dualformer_nano",
         start="random",
         frames=4,
         size=32,

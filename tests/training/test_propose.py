@@ -62,13 +62,19 @@ def unread(*_: object) -> Any:
         (102, "weights.safetensors", 59),
         (320, "weights.safetensors", 19),
         (9537, "weights.safetensors", 16),
-        (100, "random", 200),
-        (400, "random", 60),
+        (100, "random", 100),
+        (400, "random", 30),
+        (2000, "random", 30),
         (240_000, "random", 30),
     ],
 )
 def test_epochs_follow_the_number_of_videos(videos: int, start: str, epochs: int) -> None:
     assert proposed(videos, start=start).epochs == epochs
+
+
+def test_nano_learns_long_from_random_weights() -> None:
+    assert proposed(100, start="random", model="dualformer_nano").epochs == 200
+    assert proposed(400, start="random", model="dualformer_nano").epochs == 60
 
 
 def test_clips_of_a_video_in_its_batch_make_epochs_longer() -> None:
@@ -103,6 +109,7 @@ def test_a_batch_is_at_most_a_quarter_of_the_data(videos: int, settings: dict[st
         (1999, {}, "rendered"),
         (2000, {}, "random"),
         (100, {"model": "dualformer_nano"}, "rendered"),
+        (100, {"model": "dualformer_nano_conv"}, "rendered"),
         (100, {"model": "dualformer_tiny"}, "random"),
         (100, {"frames": 1}, "random"),
         (100, {"start": "random"}, "random"),
@@ -114,6 +121,14 @@ def test_few_videos_start_from_the_rendered_weights(videos: int, settings: dict[
     assert config.start == start
     said = any(f"`start={start}` (" in line for line in lines)
     assert said == ("start" not in settings)
+
+
+def test_few_videos_have_convolutions_from_random_weights_too() -> None:
+    assert proposed(1999, start="random").model == "dualformer_nano_conv"
+    assert proposed(2000, start="random").model is None and proposed(1999).model is None
+    assert proposed(100, start="random", frames=1).model is None
+    assert proposed(100, start="w").model is None
+    assert proposed(100, counts={}, data="rendered", frames=16, size=64).model is None
 
 
 def test_the_rendered_weights_are_trained_at_a_higher_rate_on_larger_frames() -> None:

@@ -57,12 +57,13 @@ def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainC
     assert max(epoch["val_top1"] for epoch in epochs) == result.best_top1
     assert read_card(out / "best.safetensors").metrics["val_top1"] == pytest.approx(result.best_top1)
     resolved = {
-        "model": "dualformer_nano",
         "stride": 2,
+        "crop_mode": "center",
         "backbone_lr": 1.0,
         "drop_path": 0.05,
         "dropout": 0.2,
         "min_area": 0.5,
+        "label_smoothing": 0.1,
         "warmup_epochs": 2 / 12,
         "devices": 1,
         "nodes": 1,

@@ -166,7 +166,9 @@ def starting_card(config: TrainConfig) -> Card | None:
 
 
 def from_weights(config: TrainConfig) -> str | None:
-    """Returns the starting weights, if there are any."""
+    """Returns the starting weights, if there are any; "rendered" are those of the preset that is asked for."""
+    if config.start == "rendered" and config.model == "dualformer_nano":
+        return "rendered-nano"
     return None if config.start == RANDOM else config.start
 
 

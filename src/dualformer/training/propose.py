@@ -14,7 +14,8 @@ The rules come from what was measured (docs/experiments.md) and from the paper:
 * A clip shows three quarters of a video of usual length: of three gestures of 4.4 s, 58 % were right by clips of 1.3 s,
   and 96 % by clips of 3.2 s.
 * Fewer than 100 validation videos do not choose the epoch.
-* Below 2,000 videos nano starts from the rendered weights: from random ones it would stay on the plateau.
+* Below 2,000 videos the network is Nano Conv, which has no such plateau, and starts from the rendered weights; from
+  random ones it sees 12,000 clips, as after 5,760 of UT-Interaction it was still underfitting.
 """
 
 import math
@@ -34,7 +35,7 @@ from dualformer.video.augmentation import Augmentation
 from dualformer.weights.locate import SHIPPED
 
 FEW_VIDEOS = 2000
-"""Below, nano starts from the rendered weights, and clips are regularised for few videos."""
+"""Below, Nano Conv starts from the rendered weights, and clips are regularised for few videos."""
 FEW_TO_VALIDATE = 400
 """Validation videos below which an accuracy is uncertain by more than five points."""
 FEW_TO_SELECT = 100
@@ -42,9 +43,10 @@ FEW_TO_SELECT = 100
 UNEVEN = 3
 """Videos of the largest class over those of the smallest from which on that is worth a warning."""
 
-_NANO, _SHIPPED = "dualformer_nano", "rendered"
+_NANO, _NANO_CONV, _SHIPPED = "dualformer_nano", "dualformer_nano_conv", "rendered"
 _FROM_WEIGHTS = (6_000, 16, 100)  # clips, fewest epochs, most epochs
 _FROM_RANDOM = (24_000, 30, 200)
+_CONVOLUTIONS_FROM_RANDOM = (12_000, 30, 100)
 _BATCH = 16
 #: What the paper sets, and what fits few videos: 8 % of a frame leave the actor out, and half of the features at a time
 #: are too few to learn from a hundred clips.
@@ -78,7 +80,10 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         rendered, why = _may_start_rendered(config, videos, source.counts)
         config = config.replace(start=_SHIPPED if rendered else RANDOM)
         propose_setting(f"`start={config.start}`", why)
-    from_weights = config.start != RANDOM
+    few = source.counts is not None and config.frames != 1 and videos < FEW_VIDEOS
+    if config.start == RANDOM and config.model is None and few:
+        config = config.replace(model=_NANO_CONV)
+        propose_setting(f"`model={_NANO_CONV}`", "convolutions learn from few videos")
     if config.size is None and config.start in SHIPPED and config.data not in RENDERED_DATA:
         config = config.replace(size=112)
         propose_setting("`size=112`", "nano's own; the rendered weights' 64 is small for real videos")
@@ -90,7 +95,7 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         config = config.replace(batch_size=batch)
         propose_setting(f"`batch_size={batch}`", why)
     if config.epochs is None:
-        epochs, why = _epochs(config, videos, from_weights=from_weights)
+        epochs, why = _epochs(config, videos)
         config = config.replace(epochs=epochs)
         propose_setting(f"`epochs={epochs}`", why)
     if source.measure and config.start in (RANDOM, *SHIPPED):
@@ -99,7 +104,7 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
             if changes:
                 config = config.replace(**changes)
                 propose_setting(" ".join(f"`{name}={value}`" for name, value in changes.items()), why)
-    few = source.counts is not None and config.frames != 1 and videos < FEW_VIDEOS and not config.overfit
+    few = few and not config.overfit
     for name, (usual, for_few) in _REGULARISATION.items():
         instead = {"min_area": config.scale_jitter, "label_smoothing": config.multi_label or config.teaches}
         if getattr(config, name) is None and not instead.get(name):
@@ -124,7 +129,7 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
 def _may_start_rendered(config: TrainConfig, videos: int, counts: Mapping[str, int] | None) -> tuple[bool, str]:
     if counts is None:
         return False, "the rendered weights have seen such videos already"
-    if config.model not in (None, _NANO):
+    if config.model not in (None, _NANO, _NANO_CONV):
         return False, f"no weights of {config.model} come with the package"
     if config.frames == 1:
         return False, "the weights that come with the package are of videos"
@@ -173,16 +178,18 @@ def _batch_size(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]
     return batch, "usual" if batch >= _BATCH else "at least four steps an epoch"
 
 
-def _epochs(config: TrainConfig, videos: int, *, from_weights: bool) -> tuple[int, str]:
+def _epochs(config: TrainConfig, videos: int) -> tuple[int, str]:
     if config.overfit:
         return _OVERFIT_EPOCHS, "to memorise"
     if config.data in RENDERED_DATA:
         why = "no clip is seen twice; 20 epochs of 3,200 clips made the weights that come with the package"
         return RENDERED_EPOCHS, why
-    clips, fewest, most = _FROM_WEIGHTS if from_weights else _FROM_RANDOM
+    clips, fewest, most = _FROM_WEIGHTS
+    if config.start == RANDOM:
+        clips, fewest, most = _CONVOLUTIONS_FROM_RANDOM if config.model == _NANO_CONV else _FROM_RANDOM
     of_an_epoch = max(1, videos * config.repeats)
     epochs = min(most, max(fewest, math.ceil(clips / of_an_epoch)))
-    begin = "from weights" if from_weights else "from random weights"
+    begin = "from random weights" if config.start == RANDOM else "from weights"
     return epochs, f"{epochs * of_an_epoch:,} clips; {begin} about {clips:,} are wanted, in {fewest} to {most} epochs"
 
 

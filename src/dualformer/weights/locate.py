@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dualformer.weights.errors import WeightsError, first_line
 
-SHIPPED = {"rendered": "nano-rendered.safetensors", "rendered-conv": "nano-conv-rendered.safetensors"}
+SHIPPED = {"rendered": "nano-conv-rendered.safetensors", "rendered-nano": "nano-rendered.safetensors"}
 """Weights that come with the package, by the name that stands for them wherever a weights file is asked for."""
 
 TENSORS_FILE = "model.safetensors"

@@ -17,10 +17,11 @@ class NetworkSettings:
     """Network of a run."""
 
     model: str | None = None
-    """Preset: dualformer_nano, _nano_conv, _tiny, _small or _base (default: that of `start`, else nano)."""
+    """Preset: dualformer_nano, _nano_conv, _tiny, _small or _base (default: that of `start`; of random weights nano,
+    for few videos nano_conv)."""
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """Weights to start from: a file, a hub id, or "rendered" (nano, trained on rendered videos and shipped with the
-    package; "rendered-conv": dualformer_nano_conv). Default: random."""
+    """Weights to start from: a file, a hub id, or "rendered" (dualformer_nano_conv, or with `model` dualformer_nano;
+    trained on rendered videos, they come with the package). Default: rendered for few videos, else random."""
     frames: int | None = None
     """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
     stride: int | None = None
