@@ -3,14 +3,17 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dualformer.cli.main import main
+from dualformer.datasets.video_digests import pack_digests, video_digests
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.encode import write_video
+from dualformer.weights.safetensors_file import load_weights, save_weights
 from small_weights import save_small_weights
 
 CLASSES = ("blink", "down", "left", "right", "round", "up")
@@ -157,6 +160,23 @@ def test_evaluate_prints_figures_classes_and_what_to_try_next(home: Path, capsys
     assert f"report: {out}" in printed
     assert "--control one_frame" in printed.splitlines()[-1]
     assert "12 of 12 videos" in printed
+
+
+def test_videos_that_were_trained_on_are_told_before_the_figures(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, card = load_weights(home / "nano.safetensors")
+    known = pack_digests(video_digests(sorted(home.glob("data/*/0.mp4"))))
+    weights = tmp_path / "trained.safetensors"
+    save_weights(weights, model, replace(card, trained_on=known))
+    arguments = [str(weights), "--data", str(home / "data"), "--views", "1x1", "--workers", "0"]
+    assert main(["evaluate", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = lines.index("note: 6 of these 12 videos were trained on: the figure says how well they are remembered")
+    assert told < next(number for number, line in enumerate(lines) if line.startswith("top-1"))
+    assert json.loads((tmp_path / "evaluation" / "figures.json").read_text())["trained_on"] == 6
+    assert main(["info", str(weights)]) == 0
+    assert "  trained on   6 videos\n" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_to_shows_at_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

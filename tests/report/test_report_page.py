@@ -197,6 +197,13 @@ class FakeRuntime(Runtime):
         return self._model(normalize(inputs, self._pre))
 
 
+def test_the_page_tells_of_videos_that_were_trained_on(evaluation: Evaluation) -> None:
+    note = "videos were trained on: the figure says how well they are remembered."
+    assert note not in ReadPage(rendered(evaluation, [])).text
+    known = dataclasses.replace(evaluation, figures=evaluation.figures | {"trained_on": 3})
+    assert f"3 of these {len(evaluation.paths)} {note}" in ReadPage(rendered(known, [])).text
+
+
 def test_an_exported_model_shows_plain_clips_and_says_why(model: DualFormer, card: Card, videos: VideoList) -> None:
     exported = ExportedNetwork(
         FakeRuntime(model.eval(), card), ExportCard(card=card, format="onnx", precision="fp32"), name="model.onnx"

@@ -80,6 +80,7 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
     from rich.console import Console
     from rich.table import Table
 
+    from dualformer.datasets.video_digests import unpack_digests
     from dualformer.weights.errors import size_text
 
     print(f"{facts['name']}, clips of {size_text(facts['clip'])} (frames x height x width)")
@@ -107,6 +108,8 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
     print(f"  classes      {card.config.num_classes}{named}{several}")
     print(f"  preprocess   {pre.describe()}")
     print(f"               mean {pre.mean}, std {pre.std}")
+    if card.trained_on:
+        print(f"  trained on   {len(unpack_digests(card.trained_on))} videos")
     for name, value in card.metrics.items():
         print(f"  {name:<12} {value:g}")
     print(f"  provenance   {card.provenance}")

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from dualformer._version import __version__
 from dualformer.datasets.clip_datasets import Batches
 from dualformer.datasets.samples import DatasetError, MissingSample, VideoList
+from dualformer.datasets.video_digests import unpack_digests, video_digests
 from dualformer.evaluation.label_matching import match_classes
 from dualformer.evaluation.metrics import summary
 from dualformer.evaluation.view_sweep import read_view_sweep
@@ -124,6 +125,7 @@ def evaluate_views(
     labels = to_label[[sample.label for sample in videos.samples]]
     missing = tuple(_mapped(absent, to_label) for absent in videos.missing)
     targets = _multi_hot([to_label[list(sample.labels)] for sample in videos.samples], len(names))
+    remembered = _count_trained_on(card, videos)
     loader = Batches(
         _EvaluationViews(videos, card.preprocessing, chosen, control=control, seed=seed),
         # Of several numbers of views, videos differ in how many of them coincide.
@@ -166,6 +168,7 @@ def evaluate_views(
             "classes": len(names),
             "source": videos.source,
             "missing": len(missing),
+            **({} if remembered is None else {"trained_on": remembered}),
             "manifest_hash": videos.manifest_hash,
             "views": str(views),
             "gmacs": cost.macs / 1e9 * views.count,
@@ -228,6 +231,14 @@ def _check_labels(card: Card, videos: VideoList) -> None:
             f"{videos.source}: its videos have one label each, and the weights were trained with `multi_label=True`: "
             "judge them by a CSV file with all labels of every video"
         )
+
+
+def _count_trained_on(card: Card, videos: VideoList) -> int | None:
+    """Returns how many videos the weights were trained on; None for weights that do not know on which they were."""
+    if not card.trained_on:
+        return None
+    known = unpack_digests(card.trained_on)
+    return sum(digest in known for digest in video_digests(sample.file for sample in videos.samples))
 
 
 def _mapped(absent: MissingSample, to_label: NDArray[np.int64]) -> MissingSample:

@@ -1,6 +1,7 @@
 """An evaluation as text: its figures, and how well each class is recognised."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dualformer.evaluation.evaluate import Evaluation
 from dualformer.evaluation.evaluation_folder import class_figures
@@ -11,7 +12,23 @@ _MANY = 24  # classes; of more, only the worst and the best are named
 
 
 def figures_text(evaluation: Evaluation) -> list[str]:
-    """Returns the figures of an evaluation, a line each."""
+    """Returns the figures of an evaluation, a line each, and before them how many videos were trained on, if any."""
+    figures = evaluation.figures
+    note = trained_on_text(figures)
+    return [*([f"note: {note}"] if note else []), *_figures_text(evaluation)]
+
+
+def trained_on_text(figures: Mapping[str, Any]) -> str | None:
+    """Returns a sentence on the videos that the weights were trained on; None where there are none of them."""
+    count, videos = figures.get("trained_on", 0), figures["videos"]
+    if not count:
+        return None
+    share = f"all {videos}" if count == videos else f"{count} of these {videos}"
+    were, they = ("was", "it is") if count == 1 else ("were", "they are")
+    return f"{share} videos {were} trained on: the figure says how well {they} remembered"
+
+
+def _figures_text(evaluation: Evaluation) -> list[str]:
     figures = evaluation.figures
     speed = ("speed", f"{figures['clips_per_second']:.1f} clips/s, {figures['seconds']:.1f} s in all")
     if evaluation.targets is not None:

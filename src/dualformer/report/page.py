@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from dualformer.evaluation.evaluation_text import trained_on_text
 from dualformer.report import report_charts
 from dualformer.report.mistake_clips import MistakeClip
 from dualformer.report.svg_charts import chart_style
@@ -66,6 +67,7 @@ def render_page(
         clips=[None if each.video is None else b64encode(each.video).decode() for each in mistakes],
         not_explained=not_explained,
         report_views=report_views,
+        trained_on=trained_on_text(figures),
         many_classes=len(details["classes"]) > report_charts.MOST_NAMED,
         title="/".join(Path(figures["weights"]).parts[-2:]),
         headline=report_charts.headline_strip(figures),

@@ -8,15 +8,16 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from dualformer.datasets.benchmarks.find_benchmark import short_name
+from dualformer.datasets.video_digests import pack_digests, unpack_digests, video_digests
 from dualformer.errors import DualFormerError
 from dualformer.model.compiling import compile_network
 from dualformer.model.network import DualFormer
 from dualformer.training.checkpoint import has_checkpoint
-from dualformer.training.distributed import ProcessGroup
+from dualformer.training.distributed import ProcessGroup, is_first
 from dualformer.training.loop import Loop
 from dualformer.training.objective import ClipObjective, make_objective
 from dualformer.training.precision import choose_precision
-from dualformer.training.prepare import Prepared, from_weights
+from dualformer.training.prepare import Prepared, from_weights, starting_card
 from dualformer.training.reporter import Reporter
 from dualformer.training.run_folder import settings_writer
 from dualformer.training.settings.mixing_settings import MixingSettings
@@ -91,6 +92,7 @@ def build_loop(prepared: Prepared, fabric: Fabric, reporter: Reporter) -> Loop:
             provenance=f"trained by dualformer on {short_name(settings.data)}{starting}",
             licence=settings.licence,
             multi_label=settings.multi_label,
+            trained_on=_trained_on(prepared) if is_first() else "",
         ),
         fabric=fabric,
         reporter=reporter,
@@ -110,6 +112,13 @@ def augmentation_fingerprint(
     """Returns the settings of augmentation and mixing for the fingerprint of checkpoints."""
     mixed = {field.name: getattr(mixing, field.name) for field in fields(MixingSettings)}
     return {**augmentation.to_dict(), "mirrored": mirrored, **mixed}
+
+
+def _trained_on(prepared: Prepared) -> str:
+    """Returns packed digests of the run's videos to train on, and of those that its starting weights know of."""
+    card = starting_card(prepared.config)
+    before = unpack_digests(card.trained_on) if card else ()
+    return pack_digests([*video_digests(prepared.source.videos), *before])
 
 
 def goes_on(settings: TrainConfig) -> bool:

@@ -29,7 +29,7 @@ from dualformer.training.settings.data_settings import RENDERED, RENDERED_DATA, 
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.container import VideoError
-from dualformer.video.file_slices import is_frame_folder
+from dualformer.video.file_slices import Media, is_frame_folder
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 
@@ -79,6 +79,8 @@ class Source:
     val_counts: Mapping[str, int] | None = None
     fingerprint: str
     """Equal for equal classes and clips."""
+    videos: tuple[Media, ...] = ()
+    """Of files: those to train on."""
     splits: Splits | None = None
     """Of files: which are trained and validated on. Shards keep that themselves."""
     shuffle: Literal["samples", "shards"] | None = None
@@ -146,6 +148,7 @@ def file_source(config: TrainConfig) -> Source:
         f"{len(splits.train)} {splits.train.kind} to train on ({spread} a class), {len(splits.val)} to validate on; "
         f"{splits.description}{left_out}; manifest {splits.train.manifest_hash}{reading}",
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
+        videos=tuple(sample.file for sample in splits.train.samples),
         splits=None if shuffle else splits,
         shuffle=shuffle,
         measure=lambda: _measure(splits.train),

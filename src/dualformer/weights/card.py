@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from base64 import b64decode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -16,6 +17,7 @@ from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.errors import WeightsError
 
 FORMAT_VERSION = 1
+_OPTIONAL = ("multi_label", "trained_on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Card:
     """Measured figures, such as ``{"top1": 0.795}``."""
     multi_label: bool = False
     """Whether a video may be of several classes: scores then go through a sigmoid each, and not through a softmax."""
+    trained_on: str = ""
+    """Digests of the videos that the weights were trained on, as `pack_digests` packs them; empty where unknown."""
     format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -45,9 +49,10 @@ class Card:
         if len(set(self.labels)) != len(self.labels):
             twice = next(label for label in self.labels if self.labels.count(label) > 1)
             raise ValueError(f"label {twice!r} occurs twice")
-        for name in ("provenance", "licence"):
+        for name in ("provenance", "licence", "trained_on"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} must be text, not {getattr(self, name)!r}")
+        b64decode(self.trained_on, validate=True)
         if not isinstance(self.multi_label, bool):
             raise ValueError(f"multi_label must be true or false, not {self.multi_label!r}")
         for name, value in self.metrics.items():
@@ -64,9 +69,10 @@ class Card:
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
         fields["config"] = self.config.to_dict()
         fields["preprocessing"] = self.preprocessing.to_dict()
-        if not self.multi_label:
-            # Other files have no such key: programs from before there was one read them, and refuse those that have.
-            del fields["multi_label"]
+        for name in _OPTIONAL:
+            # Files that need no such key have none: programs from before there was one read them.
+            if not fields[name]:
+                del fields[name]
         return json.dumps(fields, indent=2, ensure_ascii=False)
 
     @classmethod
@@ -81,7 +87,7 @@ class Card:
 
 def _card(data: Any) -> Card:
     kinds = {"config": dict, "preprocessing": dict, "metrics": dict, "labels": list}
-    data = check_fields(Card, data, version=("format", "format", FORMAT_VERSION), kinds=kinds, optional={"multi_label"})
+    data = check_fields(Card, data, version=("format", "format", FORMAT_VERSION), kinds=kinds, optional=_OPTIONAL)
     config = Config.from_dict(data["config"])
     config.map_sizes()  # a size of other than three numbers shows here
     preprocessing = Preprocessing.from_dict(data["preprocessing"])
