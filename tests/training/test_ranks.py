@@ -40,6 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "half": {"batch_size": 2, "strategy": "fsdp", "resume": True, **EVERYTHING},
         "accumulated": {"batch_size": 2, "accumulate": 2, **ACCUMULATED},
         "frozen": {"batch_size": 2, "epochs": 1, "freeze": "backbone"},
+        "patience": {"batch_size": 2, "epochs": 12, "lr": 0.03, "patience": 2, "select": "best"},
         "bad": {"batch_size": 2, "epochs": 1, "broken_val": [3]},
     }
     script = Path(made_runs.__file__)
@@ -119,6 +120,14 @@ def test_a_frozen_backbone_in_two_processes(runs: Path):
     assert (one["head.weight"] - two["head.weight"]).abs().max() < 1e-6
     started = made_runs.DualFormer(CONFIG, seed=0).state_dict()
     assert {name for name in two if not two[name].equal(started[name])} == {"head.weight", "head.bias"}
+
+
+def test_processes_stop_early_together(runs: Path):
+    epochs = read_metrics(runs / "patience")
+    ranks = [(epoch["val_top1"], -epoch["val_loss"]) for epoch in epochs]
+    assert len(epochs) < 12 and "stopped" in epochs[-1]
+    assert ranks.index(max(ranks)) == len(epochs) - 3
+    assert (runs / "said.txt").read_text().count(f"stopped after epoch {len(epochs)} of 12: validation has not") == 1
 
 
 def test_what_one_process_cannot_read_is_said_once_and_stops_all(runs: Path):

@@ -65,6 +65,7 @@ def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainC
         "min_area": 0.5,
         "label_smoothing": 0.1,
         "warmup_epochs": 2 / 12,
+        "val_views": "4x1",
         "devices": 1,
         "nodes": 1,
     }

@@ -10,6 +10,7 @@ from dualformer.datasets.rendered_people.performance import ORDERS
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import RunClips, open_source
 from dualformer.video.augmentation import Augmentation
+from dualformer.video.clip_reader import Views
 from dualformer.video.preprocessing import Preprocessing
 
 PRE = Preprocessing(frames=16, resize=32, crop=32, mean=(100.0, 110.0, 120.0), std=(50.0, 51.0, 52.0))
@@ -21,14 +22,14 @@ def config(data: str, **changes: object) -> TrainConfig:
 
 
 def clips(data: str, **changes: object) -> RunClips:
-    return open_source(config(data, **changes)).clips(PRE, PLAIN, None)
+    return open_source(config(data, **changes)).clips(PRE, PLAIN, None, Views(1, 1))
 
 
 @pytest.mark.parametrize(("data", "classes"), [("rendered-people", ORDERS), ("rendered-hands", HAND_ORDERS)])
 def test_people_and_hands_are_endless_streams_with_truth(data: str, classes: tuple[str, ...]) -> None:
     source = open_source(config(data))
     assert source.classes == classes and source.has_truth and source.size == 8 and source.counts is None
-    made = source.clips(PRE, PLAIN, None)
+    made = source.clips(PRE, PLAIN, None, Views(1, 1))
     item, later = made.train[(0, 3)], made.train[(1, 3)]
     assert item["clip"].shape == (16, 32, 32, 3) and not torch.equal(item["clip"], later["clip"])
     assert all(int(item[name].max()) < count for name, count in source.maps.items())
@@ -53,7 +54,7 @@ def test_what_does_not_go_with_people_is_refused() -> None:
     with pytest.raises(ValueError, match="`data=rendered-people` needs to know what to render"):
         open_source(config("rendered-people", size=None))
     with pytest.raises(ValueError, match="give `flip=off`"):
-        open_source(config("rendered-people")).clips(PRE, Augmentation(flip=0.5, area=(1.0, 1.0)), None)
+        open_source(config("rendered-people")).clips(PRE, Augmentation(flip=0.5, area=(1.0, 1.0)), None, Views(1, 1))
     with pytest.raises(ValueError, match="it takes `label_smoothing` only"):
         clips("rendered-hands", mixup=0.8)
     with pytest.raises(ValueError, match="`motions` drive people"):

@@ -124,6 +124,7 @@ def _train(config: QuickstartConfig, folder: Path, *, start: str | None, reporte
         dropout=0.0,
         flip="off",  # a mirrored "right" is a "left"
         min_area=0.6,
+        val_views="1x1",
         seed=config.seed,
     )
     return train(settings, reporter=reporter)

@@ -25,6 +25,7 @@ from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import RunClips
 from dualformer.training.train_step import nonfinite_tensor
 from dualformer.video.augmentation import Augmentation
+from dualformer.video.clip_reader import Views
 from dualformer.weights.card import Card
 from dualformer.weights.safetensors_file import load_pretrained
 
@@ -70,7 +71,9 @@ def build_parts(
     objective.place(fabric.device)
     for line in objective.lines:
         log(line)
-    clips = source.clips(prepared.preprocessing, prepared.augmentation, prepared.mirrored)
+    assert settings.val_views
+    views = Views.parse(settings.val_views)
+    clips = source.clips(prepared.preprocessing, prepared.augmentation, prepared.mirrored, views)
     clips = replace(clips, train=objective.wrap_clips(clips.train))
     return settings, objective, clips
 

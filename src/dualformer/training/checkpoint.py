@@ -12,7 +12,7 @@ import pickle
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,9 @@ class Progress:
     """Where clips may have several labels; decides in place of top-1 there."""
     best_loss: float = math.inf
     best_epoch: int = -1
+    peak: list[float] | None = None
+    """The highest `ValidationResult.rank` of any epoch that is done, whichever is called best."""
+    peak_epoch: int = 0
     seconds: float = 0.0
     """Time spent training, over all the run's sessions."""
     loss_sum: float = 0.0
@@ -72,6 +75,11 @@ class Progress:
     def best_rank(self) -> tuple[float, float]:
         """The best epoch's `ValidationResult.rank`."""
         return self.best_top1 if self.best_map is None else self.best_map, -self.best_loss
+
+    def note_peak(self, rank: Sequence[float]) -> None:
+        """Notes the validation of an epoch that is done."""
+        if self.peak is None or list(rank) > self.peak:
+            self.peak, self.peak_epoch = list(rank), self.epoch + 1
 
     def add(self, sums: Mapping[str, float], parts: Mapping[str, float]) -> None:
         """Adds a batch, of all processes. ``sums``: fields of this by name; ``parts``: of the loss."""

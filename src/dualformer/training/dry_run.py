@@ -17,6 +17,7 @@ from dualformer.training.prepare import prepare
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train_step import TrainStep
 from dualformer.training.training_pictures import rates_over
+from dualformer.video.clip_reader import Views
 
 SECONDS = 20.0
 """About how long to measure reading, and likewise computing."""
@@ -100,7 +101,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
     lines: list[str] = []
     settings, objective, clips = build_parts(prepared, fabric, log=lines.append)
     source, schedule = prepared.source, prepared.schedule
-    assert settings.workers is not None
+    assert settings.workers is not None and settings.val_views is not None
     ranks = ProcessGroup(fabric)
     # The run itself names what cannot be read.
     feed = Feed(clips, settings, classes=len(source.classes), ranks=ranks, on_bad=lambda _: None)
@@ -137,7 +138,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
         timing=timing,
         seconds=timing.run(
             batches=schedule.batches,
-            val_batches=source.val_size / schedule.clips_per_batch,
+            val_batches=source.val_size * Views.parse(settings.val_views).count / schedule.clips_per_batch,
             epochs=schedule.epochs,
             workers=settings.workers,
         ),

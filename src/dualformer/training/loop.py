@@ -35,12 +35,12 @@ from dualformer.training.signals import Stop, TrainingInterrupted
 from dualformer.training.sources import RunClips
 from dualformer.training.train_step import NonFiniteLossError, TrainStep
 from dualformer.training.training_pictures import CLIPS, SCHEDULE, draw_clips, draw_schedule
-from dualformer.training.validation import size, validate
+from dualformer.training.validation import ValidationBatches, size, validate
 from dualformer.weights.card import Card
 
 _DECISIVE = (
     *("epochs", "accumulate", "backbone_lr", "layer_decay", "weight_decay", "warmup_epochs", "clip_grad", "ema"),
-    *("freeze", "freeze_stages", "precision", "seed"),
+    *("freeze", "freeze_stages", "precision", "seed", "patience"),
 )
 """Settings that decide the result, besides those that the schedule, the data and the objective have a part in."""
 
@@ -68,6 +68,7 @@ class Loop:
         self.settings, self.out, self.fabric, self.reporter = settings, Path(settings.out), fabric, reporter
         self.raw, self.val_clips, self.progress = objective, clips.val, Progress()
         self.ranks = ProcessGroup(fabric)
+        self._val_batches = ValidationBatches(clips.val, settings, ranks=self.ranks, keep=clips.keep_val)
         self.schedule = Schedule.of(settings, clips.size, world=self.ranks.world_size)
         self._bad_files = BadFiles(self.out, clips.size, reporter, writes=self.ranks.is_first)
         classes = objective.model.config.num_classes
@@ -107,12 +108,14 @@ class Loop:
                 if progress.batch and self._reached_limit():
                     # It had stopped here before: going back to the checkpoint forgot what followed it.
                     self._end_epoch(progress.step * self.schedule.clips_per_step / max(1e-9, progress.seconds))
-                while progress.epoch < self.schedule.epochs and not self._reached_limit():
+                while progress.epoch < self.schedule.epochs and not (self._reached_limit() or self._plateau()):
                     self._run_epoch()
         finally:
             for callback in self._callbacks:
                 callback.close()
         self._bad_files.sum_up()
+        if why := self._plateau():
+            self.reporter.log(f"stopped after epoch {progress.epoch} of {self.schedule.epochs}: {why}")
         return self.ranks.broadcast(lambda: self._record.result(progress, val_clips=size(self.val_clips)))
 
     def close(self) -> None:
@@ -199,8 +202,14 @@ class Loop:
             **{f"loss_{name}": total / weight for name, total in progress.parts.items()},
         }
         networks = self._stepper.networks()
-        pre, autocast = self.raw.preprocessing, self._stepper.autocast
-        validated = validate(networks, self.val_clips, pre, settings, ranks=self.ranks, autocast=autocast)
+        validated = validate(
+            networks,
+            self._val_batches,
+            self.raw.preprocessing,
+            multi_label=settings.multi_label,
+            ranks=self.ranks,
+            autocast=self._stepper.autocast,
+        )
         for name, result in validated.items():
             epoch |= result.figures(name)
         best = max(validated, key=lambda name: validated[name].rank)
@@ -214,9 +223,13 @@ class Loop:
             progress.best_top1, progress.best_loss, progress.best_map = result.top1, result.loss, result.map
             progress.best_epoch = progress.epoch + 1
         self._log_epoch(epoch, is_best and not by_order)
+        if complete and settings.patience:
+            progress.note_peak(self.ranks.broadcast(lambda: max(result.rank for result in validated.values())))
+        if why := self._plateau(progress.epoch + complete):
+            epoch["stopped"] = why
 
         def write() -> None:
-            last = progress.step == self.schedule.steps or self._reached_limit()
+            last = progress.step == self.schedule.steps or self._reached_limit() or bool(why)
             self._record.add(epoch, validated, networks, best=best if is_best else None, last=last)
             for callback in self._callbacks:
                 callback.on_epoch(epoch, validated["val"].confusion)
@@ -263,6 +276,13 @@ class Loop:
             f"{clock(self.progress.seconds)}",
             last=True,
         )
+
+    def _plateau(self, done: int | None = None) -> str:
+        """Returns why the run ends after ``done`` epochs, if it does before the last of them for want of progress."""
+        done, patience = self.progress.epoch if done is None else done, self.settings.patience
+        if patience is None or done == self.schedule.epochs or done - self.progress.peak_epoch < patience:
+            return ""
+        return f"validation has not been better for {patience} epochs than after epoch {self.progress.peak_epoch}"
 
     def _reached_limit(self) -> bool:
         return self.settings.max_steps is not None and self.progress.step >= self.settings.max_steps

@@ -14,7 +14,7 @@ from dualformer.training.checkpoint import has_begun
 from dualformer.training.distributed import Processes, processes
 from dualformer.training.losses import BALANCED
 from dualformer.training.optimizer import Schedule
-from dualformer.training.propose import propose
+from dualformer.training.propose import FEW_TO_SELECT, propose
 from dualformer.training.run_folder import CLASS_WEIGHTS, CONFIG, FLIP_MAP, LAST, NETWORK
 from dualformer.training.settings.augmentation_settings import Flip
 from dualformer.training.settings.data_settings import RENDERED_DATA
@@ -22,7 +22,8 @@ from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source, open_source
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.preprocessing import KINETICS_MEAN, KINETICS_STD, Preprocessing
+from dualformer.video.clip_reader import Views
+from dualformer.video.preprocessing import DEFAULT_VIEWS, KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.weights.card import Card
 from dualformer.weights.locate import resolve_weights
 from dualformer.weights.resample import is_image_network
@@ -70,6 +71,8 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
     varied = (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
     flip = "off" if config.overfit else config.flip_for(source.classes)
     config = _filled_in(config, network, preprocessing, flip=flip, where=where)
+    views, validation = _validation_views(config, source)
+    config = config.replace(val_views=str(views))
     if config.data in RENDERED_DATA:  # how hard its clips are follows the epochs
         source = open_source(config)
     augmentation, mirrored = config.augmentation(source.classes), config.mirrored_labels(source.classes)
@@ -92,6 +95,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
             f"data: {source.description}",
             *source.warnings,
             *proposed,
+            *validation,
             _describe_model(config, preprocessing, varied=varied),
             f"augmentation (mirroring by `flip={flip}`): {'; '.join(how)}",
         ),
@@ -233,6 +237,21 @@ def _proposed(config: TrainConfig, source: Source, *, ranks: int) -> tuple[Train
         return config, card, []
     proposed, lines = propose(config, source, ranks=ranks)
     return proposed, card if proposed.start == config.start else starting_card(proposed), lines
+
+
+def _validation_views(config: TrainConfig, source: Source) -> tuple[Views, list[str]]:
+    """Returns the views of a validation video, and a line on them where they were not said."""
+    if config.val_views:
+        return Views.parse(config.val_views), []
+    if config.resume or not source.several_views:  # runs had one view before there was this setting
+        return Views(1, 1), []
+    usual = f"`dualformer evaluate` takes {DEFAULT_VIEWS}"
+    if source.val_size < FEW_TO_SELECT:
+        return Views.parse(DEFAULT_VIEWS), [
+            f"validation: views {DEFAULT_VIEWS} of {source.val_size} videos, as {usual}"
+        ]
+    many = f"validation: views 1x1 of {source.val_size} videos"
+    return Views(1, 1), [f"{many}; {usual} unless told otherwise, so its figure will differ"]
 
 
 def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) -> str:

@@ -28,6 +28,7 @@ from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
 from dualformer.training.settings.data_settings import RENDERED, RENDERED_DATA, RENDERED_HANDS, RENDERED_PEOPLE
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
+from dualformer.video.clip_reader import Views
 from dualformer.video.container import VideoError
 from dualformer.video.file_slices import Media, is_frame_folder
 from dualformer.video.open_video import open_video
@@ -45,6 +46,8 @@ class RunClips:
     """Indexed by (epoch, number): ``clip`` T H W 3 uint8 and ``label``."""
     val: Clips
     """Indexed by number: ``views`` V T H W 3 uint8 and ``label``."""
+    keep_val: bool = False
+    """Whether they are few enough to stay in memory, once read."""
     size: int
     """Clips of an epoch, but for repeats."""
     order: Callable[[int], NDArray[np.int64]] | None = None
@@ -68,11 +71,13 @@ class Source:
     """Classes, and data sets of clips of them."""
 
     classes: tuple[str, ...]
-    clips: Callable[[Preprocessing, Augmentation, tuple[int, ...] | None], RunClips]
-    """Makes the data sets; the last argument are the labels of mirrored clips, as `TrainingClips` takes them."""
+    clips: Callable[[Preprocessing, Augmentation, tuple[int, ...] | None, Views], RunClips]
+    """Makes the data sets of these labels of mirrored clips, as `TrainingClips` takes them, and validation views."""
     size: int
     """Clips of an epoch; of files, how many there are."""
     val_size: int
+    several_views: bool = False
+    """Whether more views of the validation videos tell more: not of images and rendered clips."""
     description: str
     counts: Mapping[str, int] | None = None
     """Of files, videos of each class to train on."""
@@ -122,13 +127,19 @@ def file_source(config: TrainConfig) -> Source:
         same = f"the same {len(chosen)} {chosen.kind} to train and validate on"
         splits = Splits(train=chosen, val=chosen, description=same, overlapping=True)
 
-    def clips(pre: Preprocessing, augmentation: Augmentation, mirrored: tuple[int, ...] | None) -> RunClips:
+    def clips(
+        pre: Preprocessing, augmentation: Augmentation, mirrored: tuple[int, ...] | None, views: Views
+    ) -> RunClips:
         cache = int(config.cache_gb * 1e9)
+        of_val = len(splits.val) * views.count * pre.frames * pre.crop**2 * 3
+        keep_val = of_val <= cache // 4
+        cache -= of_val if keep_val else 0
         return RunClips(
             train=TrainingClips(
                 splits.train, pre, seed=config.seed, augmentation=augmentation, mirrored=mirrored, cache_bytes=cache
             ),
-            val=ViewClips(splits.val, pre),
+            val=ViewClips(splits.val, pre, clips=views.clips, crops=views.crops),
+            keep_val=keep_val,
             size=len(splits.train),
             order=ShardOrder.of(splits.train, config.seed) if shuffle == "shards" else None,
             name=lambda index: str(splits.train.samples[index].path),
@@ -142,6 +153,7 @@ def file_source(config: TrainConfig) -> Source:
         clips=clips,
         size=len(splits.train),
         val_size=len(splits.val),
+        several_views=splits.val.kind != "images",
         counts=splits.train.counts(),
         val_counts=splits.val.counts(),
         description=f"{config.data}: {len(splits.train.classes)} classes, "
@@ -220,10 +232,12 @@ def rendered_source(config: TrainConfig) -> Source:
         classes, things = scene.classes, "people" if data == RENDERED_PEOPLE else "hands"
         maps = {"part": len(PARTS) + 1, "action": len(scene.action_names) + 1}
 
-    def clips(pre: Preprocessing, augmentation: Augmentation, _: tuple[int, ...] | None) -> RunClips:
+    def clips(pre: Preprocessing, augmentation: Augmentation, _: tuple[int, ...] | None, views: Views) -> RunClips:
         if augmentation.flip:
             why = "has classes named right and left" if data == RENDERED else "knows what moves where to"
             raise ValueError(f"`data={data}` {why}: give `flip=off`")
+        if views.count > 1:
+            raise ValueError(f"`val_views={views}`: with `data={data}` a validation video is one clip: leave it out")
         mixes = config.mixup or config.cutmix or config.repeats > 1
         if mixes or augmentation != Augmentation(flip=0.0, area=augmentation.area):
             raise ValueError(

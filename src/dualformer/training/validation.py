@@ -1,6 +1,6 @@
 """Validation of networks during a run: every clip once, however many processes share them."""
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from dualformer.scoring.multilabel import THRESHOLD, mean_average_precision, mic
 from dualformer.scoring.view_scores import average_views, to_probabilities
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.video.clip_reader import Views
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
@@ -47,24 +48,52 @@ class ValidationResult:
         return {f"{name}_{key}": value for key, value in found.items() if value is not None}
 
 
+class ValidationBatches:
+    """Iterates over the batches of a process's part of ``clips``, as often as is wanted.
+
+    A batch has as many views as one of training has clips. With ``keep`` all of them stay in memory, once read.
+    """
+
+    def __init__(
+        self, clips: Dataset[dict[str, Tensor]], settings: TrainConfig, *, ranks: ProcessGroup, keep: bool
+    ) -> None:
+        assert settings.batch_size is not None and settings.workers is not None
+        own = clips if ranks.world_size == 1 else Subset(clips, range(ranks.rank, size(clips), ranks.world_size))
+        views = Views.parse(settings.val_views or Views(1, 1))
+        self._batches = Batches(
+            own, batch_size=max(1, settings.batch_size // views.count), num_workers=settings.workers
+        )
+        self._keep = keep
+        self._kept: list[dict[str, Tensor]] | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        read: list[dict[str, Tensor]] = []
+        for batch in self._batches:
+            if self._keep:  # as copies: what comes from workers is shared memory, of which there may be little
+                read.append({name: tensor.clone() for name, tensor in batch.items()})
+            yield batch
+        self._kept = read if self._keep else None
+
+
 @torch.no_grad()
 def validate(
     networks: Mapping[str, DualFormer],
-    clips: Dataset[dict[str, Tensor]],
+    batches: Iterable[Mapping[str, Tensor]],
     preprocessing: Preprocessing,
-    settings: TrainConfig,
     *,
+    multi_label: bool,
     ranks: ProcessGroup,
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> dict[str, ValidationResult]:
-    """Validates every network on all ``clips``, which are read once, by one process each.
+    """Validates every network on the clips of all processes' ``batches``, which are read once.
 
     The loss is that of the mean probabilities of a clip's views. Counts of all processes are added up, so that uneven
     parts do not matter. With ``multi_label``, clips have a ``target``. The networks keep their mode.
     Errors: ``DualFormerError``, in every process, for clips that cannot be read in any.
     """
-    assert settings.batch_size is not None and settings.workers is not None
-    multi_label = settings.multi_label
     modes = [(module, module.training) for network in networks.values() for module in network.modules()]
     for network in networks.values():
         network.eval()
@@ -72,8 +101,7 @@ def validate(
     totals = {name: _MultiLabelTotals() if multi_label else _SingleLabelTotals(classes) for name in networks}
     failure = None
     try:
-        own = clips if ranks.world_size == 1 else Subset(clips, range(ranks.rank, size(clips), ranks.world_size))
-        for batch in Batches(own, batch_size=settings.batch_size, num_workers=settings.workers):
+        for batch in batches:
             views = batch["views"].to(ranks.device)
             inputs = normalize(views.flatten(0, 1), preprocessing)
             for name, network in networks.items():

@@ -46,6 +46,11 @@ class OutputSettings:
     select: Literal["best", "last"] | None = None
     """Which epoch's weights count, and are called best: those that validate best, or the last ones, averaged with
     `ema` (default: the last ones where fewer than 100 validation videos would have to choose)."""
+    val_views: str | None = None
+    """Views of each validation video whose mean is validated, clips x crops (default: 4x1, as `evaluate` takes them, of
+    fewer than 100 videos, else 1x1)."""
+    patience: int | None = None
+    """Stop after this many epochs in a row without a better validation figure than before (default: train through)."""
     save_minutes: float = 5.0
     """Save a checkpoint this often, besides at the start and at the end of every epoch."""
     keep: int = 2
@@ -56,5 +61,5 @@ class OutputSettings:
     """Draw the confusion matrix of the validation clips after every so many epochs; 0 draws none."""
 
     def check_record(self) -> None:
-        more_than_zero(self, "max_steps", "save_minutes", "keep")
+        more_than_zero(self, "max_steps", "save_minutes", "keep", "patience")
         not_negative(self, "confusion_every")

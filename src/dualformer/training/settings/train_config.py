@@ -49,6 +49,12 @@ class TrainConfig(
         self.check_loss(self.data, teaches=self.teaches, confusion_every=self.confusion_every)
         self.check_machine()
         self.check_record()
+        for name, why in (
+            ("overfit", "validates on the videos that it trains on, which never tell when to stop"),
+            ("folds", "measures each run by videos that must not decide where it ends"),
+        ):
+            if self.patience and getattr(self, name):
+                raise ValueError(f"`{name}` {why}: leave `patience` out")
 
     def without_augmentation(self) -> TrainConfig:
         """The same run on clips as they are."""
