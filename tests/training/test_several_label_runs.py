@@ -107,7 +107,7 @@ def test_a_run_is_judged_by_mean_average_precision(several: TrainConfig, data: P
     assert card.multi_label and card.labels == CLASSES and card.metrics["val_map"] == pytest.approx(best["val_map"])
     assert card.metrics["val_f1"] == pytest.approx(best["val_f1"])
     videos = open_videos(data, on={"split": ("val",)}, multi_label=True)
-    figures = evaluate(model, card, videos, views="1x1").figures
+    figures = evaluate(model, card, videos).figures
     assert figures["mean_average_precision"] == pytest.approx(best["val_map"])
     assert figures["micro_f1"] == pytest.approx(best["val_f1"])
     assert figures["cross_entropy"] == pytest.approx(best["val_loss"], rel=1e-5)
@@ -194,7 +194,7 @@ def test_by_the_command_line_to_evaluation_and_prediction(
     result = json.loads(capsys.readouterr().out)
     assert 0 < result["best_map"] <= 1
     weights = "runs/train/best.safetensors"
-    on = ("--on", "split=val", "--workers", "0", "--device", "cpu", "--views", "1x1")
+    on = ("--on", "split=val", "--workers", "0", "--device", "cpu")
     assert main(["evaluate", weights, "--data", str(data), *on]) == 0
     said = capsys.readouterr().out
     assert f"mean average precision    {result['best_map']:.1%}" in said

@@ -15,6 +15,9 @@ from dualformer.evaluation.evaluation_text import figures_text
 from dualformer.training.reporter import SilentReporter
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
+from dualformer.weights.card import Card
+from dualformer.weights.errors import WeightsError
+from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.safetensors_file import load_weights, read_card
 
 
@@ -64,6 +67,17 @@ def test_weights_hold_no_name_of_a_video(weights: Path, videos: Path) -> None:
     text = read_card(weights).to_json()
     assert str(videos) not in text
     assert not any(path.stem in text for path in videos.rglob("*.mp4"))
+
+
+def test_exported_models_know_them_too(weights: Path) -> None:
+    card = read_card(weights)
+    exported = ExportCard(card=card, format="onnx", precision="fp32")
+    assert ExportCard.from_json(exported.to_json()).card == card and card.trained_on
+
+
+def test_a_record_that_was_edited_is_refused(weights: Path) -> None:
+    with pytest.raises(WeightsError, match="the card is not valid"):
+        Card.from_json(read_card(weights).to_json().replace('"trained_on": "', '"trained_on": "ä'))
 
 
 def test_a_resumed_run_and_one_from_these_weights_know_all_videos(
