@@ -31,7 +31,7 @@ SEED, VALIDATION_SEED, VALIDATION_CLIPS = 11, 2**31 - 1, 256
 TAUGHT = ("stages.0.", "stages.1.")
 
 
-def main(folder: str = "runs/rendered", clips: str = "28800") -> None:
+def main(folder: str = "runs/rendered", clips: str = "9600") -> None:
     steps, out = int(clips) // BATCH, Path(folder)
     teacher, card = load_weights("rendered-nano")
     config = preset_config("dualformer_nano_conv", clip=card.config.clip, num_classes=len(ALL), dropout=0.1)
