@@ -281,3 +281,4 @@ def test_pictures_that_squares_would_cut_are_padded(
     config, lines = told(102, shapes=[VideoShape(90, 3.0, aspect) for aspect in aspects], **settings)
     assert config.crop_mode == crop_mode
     assert any("squares would leave" in line for line in lines) == (crop_mode == "pad")
+    assert config.min_area in (None, 0.75 if crop_mode == "pad" else 0.5)

@@ -56,6 +56,8 @@ _REGULARISATION: dict[str, tuple[float, float]] = {
     "dropout": (Config.dropout, 0.2),
     "label_smoothing": (0.0, 0.1),
 }
+#: Smallest crop of a padded picture, whose long side already is all that the square shows.
+_PADDED_AREA = 0.75
 #: The part of a video of usual length that a clip shows, and the most seconds that it shows.
 _SHOWN, _MOST_SECONDS = 0.75, 5.0
 #: The part of its picture that a square of a tenth of the videos may leave out.
@@ -107,6 +109,8 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
     few = few and not config.overfit
     for name, (usual, for_few) in _REGULARISATION.items():
         instead = {"min_area": config.scale_jitter, "label_smoothing": config.multi_label or config.teaches}
+        if name == "min_area" and config.crop_mode == "pad":
+            for_few = _PADDED_AREA
         if getattr(config, name) is None and not instead.get(name):
             config = config.replace(**{name: for_few if few else usual})
             if few:
