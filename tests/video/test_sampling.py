@@ -1,12 +1,14 @@
 """Which frames make a clip, against plain counting."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dualformer.video.preprocessing import Preprocessing, kinetics, transfer
-from dualformer.video.sampling import clip_at, even_clips, is_short, random_clip
+from dualformer.video.sampling import clip_at, covering_clips, even_clips, is_short, random_clip
 
 
 def plan(frames: int, stride: int, fps: float | None = None) -> Preprocessing:
@@ -156,3 +158,44 @@ def test_a_moment_outside_the_video_is_refused() -> None:
     for seconds in (-0.1, 2.1):
         with pytest.raises(ValueError, match=r"outside the video, which lasts 2\.00 s"):
             clip_at(times, plan(4, 2), seconds)
+
+
+def in_segments(frames: int, stride: int = 1, fps: float | None = None) -> Preprocessing:
+    return replace(plan(frames, stride, fps), sampling="segments")
+
+
+@given(st.integers(1, 80), st.integers(1, 40), st.integers(0, 99))
+def test_a_clip_has_a_frame_of_each_segment_of_a_short_video(n: int, frames: int, seed: int) -> None:
+    pre, times = in_segments(frames, 2), np.arange(n) / 25
+    rng = np.random.default_rng(seed)
+    if n > 4 * frames:
+        same = np.random.default_rng(seed)
+        assert np.array_equal(random_clip(times, pre, rng), random_clip(times, plan(frames, 2), same))
+        assert np.array_equal(even_clips(times, pre, 3), even_clips(times, plan(frames, 2), 3))
+        return
+    clip = random_clip(times, pre, rng)
+    bounds = np.arange(frames + 1) * n / frames
+    assert all(low - 1 <= index <= high for index, low, high in zip(clip, bounds[:-1], bounds[1:], strict=True))
+    middles = even_clips(times, pre, 1)[0]
+    assert middles.tolist() == [min(n - 1, int((2 * part + 1) * n / (2 * frames) + 0.025)) for part in range(frames)]
+    assert not is_short(times, pre)
+    assert np.array_equal(covering_clips(times, pre), middles[None])
+    assert np.array_equal(clip_at(times, pre, 0.0), middles)
+
+
+def test_clips_of_segments_take_turns_within_them_and_follow_time() -> None:
+    times = np.concatenate([np.arange(10) / 10, 1 + np.arange(20) / 20])  # twice as many frames in the second second
+    clips = even_clips(times, in_segments(4, 1, fps=2.0), 2)
+    assert clips.tolist() == [[1, 6, 12, 22], [3, 8, 17, 27]]
+    assert even_clips(times, in_segments(4, 1, fps=4.1), 1).shape == (1, 4)
+    long = even_clips(np.arange(81) / 10, in_segments(4, 1, fps=1.0), 1)  # 8.1 s, and a clip of 4 s
+    assert long.tolist() == even_clips(np.arange(81) / 10, plan(4, 1, fps=1.0), 1).tolist()
+    shown = even_clips(np.arange(80) / 10, in_segments(4, 1, fps=1.0), 1)
+    assert shown.tolist() == [[10, 30, 50, 70]]
+
+
+def test_a_card_tells_sampling_and_an_older_one_has_none() -> None:
+    assert "sampling" not in plan(4, 1).to_dict()
+    assert Preprocessing.from_dict(in_segments(4).to_dict()) == in_segments(4)
+    with pytest.raises(ValueError, match="sampling must be stride or segments, not 'all'"):
+        replace(plan(4, 1), sampling="all")

@@ -145,6 +145,7 @@ def plan_network(
         crop=clip[1],
         mean=base.mean if base else KINETICS_MEAN,
         std=base.std if base else KINETICS_STD,
+        sampling=config.sampling or (base.sampling if base else "stride"),
         crop_mode=config.crop_mode or (base.crop_mode if base else "center"),
     )
     saved = Path(config.out) / NETWORK
@@ -264,6 +265,7 @@ def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) ->
         f"model: {config.model or 'as in the starting weights'}{f', varied ({NETWORK})' if varied else ''}, starting "
         f"from {'random weights' if config.start == RANDOM else config.start}{frozen}; clips of "
         f"{pre.frames} frames, stride {pre.stride}{rate}, {pre.crop}x{pre.crop} pixels"
+        f"{', spread over short videos' if pre.sampling == 'segments' else ''}"
         f"{', the whole picture, padded' if pre.crop_mode == 'pad' else ''}"
     )
 
@@ -280,6 +282,7 @@ def _filled_in(
         stride=preprocessing.stride,
         fps=preprocessing.fps,
         size=preprocessing.crop,
+        sampling=preprocessing.sampling,
         crop_mode=preprocessing.crop_mode,
         flip=flip,
         flip_map=config.flip_map if flip == "swap" else None,

@@ -13,8 +13,13 @@ KINETICS_STD = (58.395, 57.12, 57.375)
 TRANSFER_MEAN = (104.0, 117.0, 128.0)
 TRANSFER_STD = (1.0, 1.0, 1.0)
 CropMode = Literal["center", "pad"]
+Sampling = Literal["stride", "segments"]
 DEFAULT_VIEWS = "4x1"
 """Clips x crops of each video."""
+
+
+#: Fields that older cards do not have, with what they may be, the usual first.
+_LATER: dict[str, tuple[str, ...]] = {"sampling": get_args(Sampling), "crop_mode": get_args(CropMode)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,9 @@ class Preprocessing:
     """Subtracted from R, G, B on the scale 0..255."""
     std: tuple[float, float, float]
     """R, G, B are divided by this after the mean is subtracted."""
+    sampling: Sampling = "stride"
+    """Where frames lie in a video: ``stride`` apart, or with "segments" one in each of T equal parts of a video that
+    lasts at most twice as long as a clip; longer videos, timelines and streams have clips by ``stride`` even so."""
     crop_mode: CropMode = "center"
     """Squares of the picture's middle, or with "pad" all of the picture, and the mean colour around it."""
 
@@ -46,8 +54,9 @@ class Preprocessing:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"preprocessing {name} must be a whole number of at least 1, not {value!r}")
-        if self.crop_mode not in get_args(CropMode):
-            raise ValueError(f"preprocessing crop_mode must be center or pad, not {self.crop_mode!r}")
+        for name, choices in _LATER.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"preprocessing {name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
         if self.crop > self.resize:
             raise ValueError(f"preprocessing crop {self.crop} does not fit into resize {self.resize}: raise resize")
         if self.fps is not None and not (isfinite(self.fps) and self.fps > 0):
@@ -60,16 +69,16 @@ class Preprocessing:
             raise ValueError(f"preprocessing std must be positive, not {self.std!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain numbers and lists, ready for JSON; without `crop_mode` where it is the usual one."""
+        """Returns plain numbers and lists, ready for JSON; without ways of sampling and cropping that are the usual."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        if self.crop_mode == "center":
-            del values["crop_mode"]
-        return values
+        return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name][0]}
 
     def describe(self) -> str:
         """Returns the clip, its size and how it is cut, in words for people."""
         rate = f" at {self.fps:g} frames a second" if self.fps else ""
         frames = f"{self.frames} frame{'s' if self.frames > 1 else ''}, one in {self.stride}{rate}"
+        if self.sampling == "segments":
+            frames += ", spread over videos of up to twice that"
         if self.crop_mode == "pad":
             return f"{frames}, long side {self.resize}, padded to a square, crop {self.crop}"
         return f"{frames}, short side {self.resize}, crop {self.crop}"
@@ -80,7 +89,7 @@ class Preprocessing:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(d) - known):
             raise ValueError(f"unknown preprocessing keys: {', '.join(unknown)} (known: {', '.join(sorted(known))})")
-        if missing := sorted(known - set(d) - {"crop_mode"}):
+        if missing := sorted(known - set(d) - set(_LATER)):
             raise ValueError(f"missing preprocessing keys: {', '.join(missing)}")
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in d.items()}
         return cls(**values)

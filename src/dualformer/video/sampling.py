@@ -2,6 +2,8 @@
 
 Two modes, told apart by ``Preprocessing.fps``. None: a clip is every ``stride``-th frame of the file. A number: a clock
 ticks at ``fps``, a clip is every ``stride``-th tick, and a tick shows the frame that is on the screen at that moment.
+With ``Preprocessing.sampling`` "segments", a video of at most twice a clip's length is cut into T equal parts, and a
+clip has a frame of each (as in TSN, ECCV 2016), so that it shows an action whole, however long that takes.
 """
 
 from math import ceil
@@ -17,15 +19,19 @@ _TOLERANCE = 1e-3
 
 def is_short(times: ArrayLike, pre: Preprocessing) -> bool:
     """Returns whether the video is shorter than a clip, so that its last frame is repeated."""
-    return _room(_checked(times), pre) < 0
+    times = _checked(times)
+    return not _shown_whole(times, pre) and _room(times, pre) < 0
 
 
 def random_clip(times: ArrayLike, pre: Preprocessing, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Returns frame indices (T,) of a clip whose start is uniform over all places where a clip fits.
+    """Returns frame indices (T,) of a clip whose start is uniform over all places where a clip fits, or with a frame
+    drawn from each segment.
 
     ``times``: seconds of every frame, increasing. A video that is too short starts at 0 and repeats its last frame.
     """
     times = _checked(times)
+    if _shown_whole(times, pre):
+        return _of_segments(times, rng.random(pre.frames))
     room = _room(times, pre)
     if pre.fps is None:
         start = int(rng.integers(int(room) + 1)) if room >= 0 else 0
@@ -40,11 +46,14 @@ def even_clips(times: ArrayLike, pre: Preprocessing, clips: int) -> NDArray[np.i
     """Returns frame indices (clips, T) of clips spread evenly from the first to the last place where a clip fits.
 
     Clip i of n starts at i/(n-1) of the way, rounded to the nearest frame with halves up; a single clip lies in the
-    centre, rounded down. The clips differ from one another whenever there are at least that many places.
+    centre, rounded down. The clips differ from one another whenever there are at least that many places. Of segments,
+    clip i takes what is (i + 1/2)/n through each.
     """
     if clips < 1:
         raise ValueError(f"clips must be at least 1, not {clips}")
     times = _checked(times)
+    if _shown_whole(times, pre):
+        return np.stack([_of_segments(times, np.full(pre.frames, (i + 0.5) / clips)) for i in range(clips)])
     room = max(0, _room(times, pre))
     if pre.fps is None:
         if clips == 1:
@@ -59,12 +68,15 @@ def even_clips(times: ArrayLike, pre: Preprocessing, clips: int) -> NDArray[np.i
 def clip_at(times: ArrayLike, pre: Preprocessing, seconds: float) -> NDArray[np.int64]:
     """Returns frame indices (T,) of the clip whose middle is nearest to ``seconds`` from the first frame.
 
-    Near the ends of the video it is the first or the last clip that fits. Raises ``ValueError`` outside the video.
+    Near the ends of the video it is the first or the last clip that fits; of segments it shows the whole video. Raises
+    ``ValueError`` outside the video.
     """
     times = _checked(times)
     length = float(times[-1] - times[0]) + _interval(times)
     if not 0 <= seconds <= length + _TOLERANCE:
         raise ValueError(f"second {seconds:g} is outside the video, which lasts {length:.2f} s")
+    if _shown_whole(times, pre):
+        return _of_segments(times, np.full(pre.frames, 0.5))
     steps = (pre.frames - 1) * pre.stride
     if pre.fps is None:
         shown = int(np.searchsorted(times, times[0] + seconds + _TOLERANCE, side="right")) - 1
@@ -80,6 +92,8 @@ def covering_clips(times: ArrayLike, pre: Preprocessing) -> NDArray[np.int64]:
     Gaps between clips and at the ends are no longer than the interval between two frames of a clip.
     """
     times = _checked(times)
+    if _shown_whole(times, pre):
+        return even_clips(times, pre, 1)
     step = pre.stride / (pre.fps or 1)
     room = _room(times, pre)
     return even_clips(times, pre, 1 if room < step else 1 + ceil(room / (pre.frames * step)))
@@ -90,6 +104,23 @@ def _checked(times: ArrayLike) -> NDArray[np.float64]:
     if array.ndim != 1 or len(array) == 0:
         raise ValueError("times must be a list of at least one frame time in seconds")
     return array
+
+
+def _shown_whole(times: NDArray[np.float64], pre: Preprocessing) -> bool:
+    """Returns whether the clips of a video have a frame of each of its segments."""
+    if pre.sampling != "segments":
+        return False
+    longest = 2 * pre.frames * pre.stride
+    if pre.fps is None:
+        return len(times) <= longest
+    return float(times[-1] - times[0]) + _interval(times) <= longest / pre.fps + _TOLERANCE
+
+
+def _of_segments(times: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns frame indices (T,): what is shown at ``positions`` (T,), from 0 to 1, in as many equal parts."""
+    length = float(times[-1] - times[0]) + _interval(times)
+    moments = times[0] + (np.arange(len(positions)) + positions) * length / len(positions)
+    return np.clip(np.searchsorted(times, moments + _TOLERANCE, side="right") - 1, 0, len(times) - 1).astype(np.int64)
 
 
 def _room(times: NDArray[np.float64], pre: Preprocessing) -> float:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dualformer.training.settings.checks import between, more_than_zero, not_negative
-from dualformer.video.preprocessing import CropMode
+from dualformer.video.preprocessing import CropMode, Sampling
 
 RANDOM = "random"
 """What ``start`` calls weights that are drawn."""
@@ -31,6 +31,9 @@ class NetworkSettings:
     size: int | None = None
     """Side of the model's square input in pixels (default: the starting weights', else 112 for nano and 224 for the
     others)."""
+    sampling: Sampling | None = None
+    """Where a clip's frames lie: by the stride (stride), or one in each of as many equal parts of a video that lasts at
+    most twice as long as a clip (segments) (default: the starting weights', else stride)."""
     crop_mode: CropMode | None = None
     """What the square input shows: the middle of the picture (center), or all of it, padded with the mean colour (pad)
     (default: the starting weights', else center; of few videos pad where squares would leave much out)."""
