@@ -196,14 +196,18 @@ def test_what_is_to_be_memorised_is_seen_often_and_not_judged() -> None:
 @pytest.mark.parametrize(
     ("lengths", "settings", "fps", "stride", "why"),
     [
-        ([(90, 3.0), (120, 4.0), (60, 2.0)], {}, 7.1, 1, "a clip shows 2.3 s of videos of 3.0 s"),
-        ([(132, 4.4)] * 3, {}, 4.8, 1, "a clip shows 3.3 s of videos of 4.4 s"),
+        ([(90, 3.0), (120, 4.0), (60, 2.0)], {}, 5.3, 1, "a clip shows all of a video, of usually 3.0 s"),
+        ([(132, 4.4)] * 3, {}, 3.6, 1, "a clip shows all of a video, of usually 4.4 s"),
+        ([(90, 3.0)] * 9 + [(210, 7.0)], {}, 7.1, 1, "a clip shows 2.3 s of videos of 3.0 s"),
+        ([(132, 4.4)] * 3, {"sampling": "stride"}, 4.8, 1, "a clip shows 3.3 s of videos of 4.4 s"),
+        ([(132, 4.4)] * 3, {"start": "rendered", "teacher": "t"}, 4.8, 1, "a clip shows 3.3 s of videos of 4.4 s"),
         ([(300, 10.0)] * 3, {}, 3.2, 1, "a clip shows 5.0 s of videos of 10.0 s"),
         ([(30_000, 1000.0)] * 3, {}, 3.2, 1, "a clip shows 5.0 s of videos of 1000.0 s"),
-        ([(10, 0.4)] * 3, {}, 25.0, 1, "a clip shows 0.6 s of videos of 0.4 s"),
-        ([(90, 3.0)] * 3, {"frames": 32}, 14.0, 1, "a clip shows 2.3 s of videos of 3.0 s"),
+        ([(300, 10.0)] * 3, {"sampling": "segments"}, 1.6, 1, "a clip shows all of a video, of usually 10.0 s"),
+        ([(10, 0.4)] * 3, {}, 25.0, 1, "a clip shows all of a video, of usually 0.4 s"),
+        ([(90, 3.0)] * 3, {"frames": 32}, 11.0, 1, "a clip shows all of a video, of usually 3.0 s"),
         ([(90, None)] * 3, {}, None, 4, "a clip shows 64 frames of videos of 90"),
-        ([(1, 0.0), (1, 0.0), (1, 0.0), (90, 3.0)], {}, 7.1, 1, "a clip shows 2.3 s of videos of 3.0 s"),
+        ([(1, 0.0), (1, 0.0), (1, 0.0), (90, 3.0)], {}, 5.3, 1, "a clip shows all of a video, of usually 3.0 s"),
         ([(90, 3000.0)] * 3, {}, 0.03, 1, "a clip shows 533.3 s of videos of 3000.0 s"),
     ],
 )
@@ -213,6 +217,7 @@ def test_a_clip_shows_most_of_a_video(
     config, lines = told(102, shapes=wide(lengths), **settings)
     assert (config.fps, config.stride) == (fps, stride)
     assert any(why in line for line in lines)
+    assert (config.sampling == "segments") == ("all of a video" in why)
 
 
 @pytest.mark.parametrize(

@@ -155,11 +155,16 @@ def _spacing(config: TrainConfig, shapes: Sequence[VideoShape]) -> tuple[dict[st
         usual = statistics.median(shape.frames for shape in shapes)
         stride = max(1, round(_SHOWN * usual / frames))
         return {"stride": stride}, f"a clip shows {frames * stride} frames of videos of {usual:.0f}"
-    usual = statistics.median(shape.seconds for shape in shapes if shape.seconds is not None)
+    seconds = sorted(shape.seconds for shape in shapes if shape.seconds is not None)
+    usual, long = statistics.median(seconds), seconds[-1 - len(seconds) // 10]
     own = statistics.median(shape.frames / shape.seconds for shape in shapes if shape.seconds)
-    rate = f"{min(own, frames / min(_MOST_SECONDS, _SHOWN * usual)):.2g}"
-    changes = {"fps": float(rate), "stride": 1}
-    return changes, f"a clip shows {frames / changes['fps']:.1f} s of videos of {usual:.1f} s"
+    alike = usual <= _MOST_SECONDS and long <= 2 * usual
+    whole = config.sampling == "segments" or (alike and config.sampling is None and not config.teaches)
+    rate = float(f"{min(own, frames / (usual if whole else min(_MOST_SECONDS, _SHOWN * usual))):.2g}")
+    if whole:
+        why = f"a clip shows all of a video, of usually {usual:.1f} s"
+        return {"sampling": "segments", "fps": rate, "stride": 1}, why
+    return {"fps": rate, "stride": 1}, f"a clip shows {frames / rate:.1f} s of videos of {usual:.1f} s"
 
 
 def _crop_mode(config: TrainConfig, shapes: Sequence[VideoShape]) -> tuple[dict[str, Any], str]:
