@@ -198,7 +198,7 @@ def test_what_is_to_be_memorised_is_seen_often_and_not_judged() -> None:
     [
         ([(90, 3.0), (120, 4.0), (60, 2.0)], {}, 5.3, 1, "a clip shows all of a video, of usually 3.0 s"),
         ([(132, 4.4)] * 3, {}, 3.6, 1, "a clip shows all of a video, of usually 4.4 s"),
-        ([(90, 3.0)] * 9 + [(210, 7.0)], {}, 7.1, 1, "a clip shows 2.3 s of videos of 3.0 s"),
+        ([(90, 3.0)] * 8 + [(210, 7.0)] * 2, {}, 7.1, 1, "a clip shows 2.3 s of videos of 3.0 s"),
         ([(132, 4.4)] * 3, {"sampling": "stride"}, 4.8, 1, "a clip shows 3.3 s of videos of 4.4 s"),
         ([(132, 4.4)] * 3, {"start": "rendered", "teacher": "t"}, 4.8, 1, "a clip shows 3.3 s of videos of 4.4 s"),
         ([(300, 10.0)] * 3, {}, 3.2, 1, "a clip shows 5.0 s of videos of 10.0 s"),
