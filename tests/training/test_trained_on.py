@@ -26,7 +26,10 @@ def weights(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a run over the twelve videos in ``train``, moved away from its folder."""
     folder = tmp_path_factory.mktemp("trained")
     config = TrainConfig(data=str(videos), out=str(folder / "run"), start="random", frames=4, size=32, epochs=1)
-    train(config.replace(batch_size=4, flip="off", workers=0, precision="float32"), reporter=SilentReporter())
+    train(
+        config.replace(model="dualformer_nano", batch_size=4, flip="off", workers=0, precision="float32"),
+        reporter=SilentReporter(),
+    )
     return Path(shutil.move(folder / "run" / "best.safetensors", folder / "moved.safetensors"))
 
 
