@@ -33,6 +33,7 @@ from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source, open_source
 from dualformer.training.train import train
+from dualformer.weights.locate import SHIPPED
 
 RESULTS = "results.json"
 
@@ -142,10 +143,12 @@ def run_rows(
 def _resolve_recipe(rows: Sequence[Row], recipe: TrainConfig, source: Source) -> TrainConfig:
     """Returns ``recipe`` with model, start, clip, flip and steps filled in, whether given or left to the defaults.
 
-    Rows start from random weights, which suit one network as well as another, and have the paper's 30 epochs.
+    Rows start from random weights, which suit one network as well as another, and have the paper's 30 epochs. They vary
+    nano, where neither they nor weights of the user's say otherwise.
     """
     own = rows[0].model if all(row.model for row in rows) else None
-    recipe = recipe.replace(model=recipe.model or own, start=recipe.start or RANDOM, epochs=recipe.epochs or 30)
+    nano = "dualformer_nano" if recipe.start in (None, RANDOM, *SHIPPED) else None
+    recipe = recipe.replace(model=recipe.model or own or nano, start=recipe.start or RANDOM, epochs=recipe.epochs or 30)
     recipe, _ = propose(recipe, source)
     network, preprocessing = plan_network(recipe, classes=len(source.classes))
     return recipe.replace(
@@ -154,6 +157,8 @@ def _resolve_recipe(rows: Sequence[Row], recipe: TrainConfig, source: Source) ->
         stride=preprocessing.stride,
         fps=preprocessing.fps,
         size=preprocessing.crop,
+        sampling=preprocessing.sampling,
+        crop_mode=preprocessing.crop_mode,
         flip="off" if recipe.overfit else recipe.flip_for(source.classes),
     )
 
