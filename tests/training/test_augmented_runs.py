@@ -37,7 +37,7 @@ EVERYTHING: dict[str, object] = {
     "scale_jitter": "32-40",
     "mixup": 0.8,
     "cutmix": 1.0,
-    "label_smoothing": 0.1,
+    "label_smoothing": 0.2,
     "repeats": 2,
 }
 AUGMENTATION = Augmentation(
@@ -184,7 +184,7 @@ def test_a_run_says_what_it_does_and_shows_it(everything: TrainConfig):
         "augmentation (mirroring by `flip=swap`): random crops of frames with a short side of 32 to 40 pixels; 50% of "
         "the clips mirrored, which swaps the labels of 1 pair of classes; brightness, contrast and saturation changed "
         "by up to 40%; RandAugment with 2 operations of magnitude 9 ± 0.5; a box erased in 70% of the clips; mixup 0.8 "
-        "or CutMix 1 (50% CutMix) on 100% of the batches; labels smoothed by 0.1; 2 clips of every video in its batch"
+        "or CutMix 1 (50% CutMix) on 100% of the batches; labels smoothed by 0.2; 2 clips of every video in its batch"
     )
     assert any("12 steps of 4 clips, 6 an epoch" in line for line in lines.lines)
     out = Path(everything.out)

@@ -58,6 +58,7 @@ def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainC
     assert read_card(out / "best.safetensors").metrics["val_top1"] == pytest.approx(result.best_top1)
     resolved = {
         "stride": 2,
+        "sampling": "stride",
         "crop_mode": "center",
         "backbone_lr": 1.0,
         "drop_path": 0.05,

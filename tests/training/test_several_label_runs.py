@@ -67,6 +67,7 @@ def several(data: Path, tmp_path: Path) -> TrainConfig:
         data=str(data),
         out=str(tmp_path / "run"),
         multi_label=True,
+        model="dualformer_nano",
         start="random",
         frames=4,
         size=32,
@@ -74,6 +75,7 @@ def several(data: Path, tmp_path: Path) -> TrainConfig:
         batch_size=8,
         lr=1e-3,
         flip="off",
+        select="best",
         workers=0,
         precision="float32",
     )
@@ -173,7 +175,7 @@ def test_two_processes_find_the_same_figures(several: TrainConfig, tmp_path: Pat
         *(sys.executable, "-m", "dualformer", "train", "--data", config.data, "--from", "random", *options),
         *("--frames", "4", "--size", "32", "--epochs", "1", "--batch-size", "4", "--devices", "2", "--lr", "1e-3"),
         *("--flip", "off", "--workers", "0", "--precision", "float32", "--dropout", "0", "--drop-path", "0"),
-        *("--accelerator", "cpu", "--out", str(tmp_path / "two")),
+        *("--accelerator", "cpu", "--model", "dualformer_nano", "--out", str(tmp_path / "two")),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
