@@ -4,7 +4,8 @@
 
 FOLDER holds ``ut_interaction`` and ``egogestar``, each with videos and their splits.csv. A row is the default command
 (`dualformer train --data …` and nothing else) with the changes that its name tells; every fold of every set is trained
-once for each seed, and measured as `dualformer evaluate` does, with both controls. ``--rows baselines`` needs no
+once for each seed, and measured as `dualformer evaluate` does, with both controls. The 3-D convolution is trained with
+the settings that the default network is. ``--rows baselines`` needs no
 training: chance, the commonest class, and the nearest neighbour by what files are (width, height, frames, bytes), by
 the middle frame and by the first, middle and last one. What is done is kept in ``--out``: interrupted, the same call
 goes on where it stopped; the table shows what there is.
@@ -13,7 +14,6 @@ goes on where it stopped; the table shows what there is.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import statistics
 from collections import Counter
@@ -31,9 +31,12 @@ from dualformer.evaluation.evaluate import evaluate
 from dualformer.model.config import Config, Stage
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.checkpoint import has_checkpoint
+from dualformer.training.prepare import prepare
 from dualformer.training.reporter import Reporter, SilentReporter
 from dualformer.training.run_folder import LAST, SPLIT
+from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.sources import open_source
 from dualformer.training.train import train
 from dualformer.video.open_video import open_video
 from dualformer.video.transforms import resize
@@ -96,7 +99,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "random weights": {"model": "dualformer_nano_conv", "start": "random"},
     "whole pictures never padded": {"crop_mode": "center"},
     "labels not smoothed": {"label_smoothing": 0.0},
-    _PEER: {"model": "dualformer_nano_conv", "start": "random"},
+    "clips of a fixed length": {"sampling": "stride"},
+    _PEER: {},
     _TAUGHT_PEER: {},
 }
 
@@ -134,11 +138,16 @@ def run(
     measured = out / "measured.json"
     if measured.is_file():
         return
-    changes = dict(ROWS[row])
-    if row == _TAUGHT_PEER:
-        changes["start"] = str(taught_peer(cache / "peer", reporter))
-    config = TrainConfig(data=str(data), out=str(out), workers=0, resume=has_checkpoint(out), **fold | changes)
-    train(config, reporter=reporter, variant=convolutions if row == _PEER else None)
+    config = TrainConfig(data=str(data), out=str(out), workers=0, **fold | ROWS.get(row, {}))
+    variant = None
+    if has_checkpoint(out):
+        config = config.replace(resume=True)
+    elif row == _PEER:  # trained as the default network is, which is proposed to that alone
+        config = prepare(config).config.replace(model="dualformer_nano_conv", start=RANDOM, backbone_lr=1.0)
+        variant = convolutions
+    elif row == _TAUGHT_PEER:
+        config = prepare(config).config.replace(model=None, start=str(taught_peer(cache / "peer", reporter)))
+    train(config, reporter=reporter, variant=variant)
     model, card = load_weights(out / LAST)
     videos = open_videos(str(out / SPLIT), on=parse_row_filter("split=val"))
     found = evaluate(model, card, videos).figures
@@ -167,7 +176,7 @@ def taught_peer(out: Path, reporter: Reporter | SilentReporter) -> Path:
     """Trains the 3-D convolution on the rendered clips that the package's weights come from, unless that is done."""
     if not (out / "done").is_file():
         config = TrainConfig(
-            data="rendered", model="dualformer_nano_conv", start="random", frames=16, size=64, out=str(out),
+            data="rendered", flip="off", model="dualformer_nano_conv", start=RANDOM, frames=16, size=64, out=str(out),
             epochs=PEER_CLIPS // 3200, workers=0, resume=has_checkpoint(out),
         )  # fmt: skip
         train(config, reporter=reporter, variant=convolutions)
@@ -176,49 +185,31 @@ def taught_peer(out: Path, reporter: Reporter | SilentReporter) -> Path:
 
 
 def measure_baselines(data: Path, chosen: DataSet, out: Path) -> None:
-    """Counts what needs no network: by the folds that rows of the table give; without them, cross-validation."""
+    """Counts what needs no network, in the folds of the rows of the table (of seed 0)."""
     path = out / "baselines.json"
     if path.is_file():
         return
-    rows = list(csv.DictReader(data.open(newline="", encoding="utf-8")))
-    parts = [fold_rows(rows, fold) for fold in chosen.folds]
-    known: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]] = {}
-    for row in {each["path"] for seen, asked in parts for each in seen + asked}:
-        known[row] = describe(data.parent / row)
     right: Counter[str] = Counter()
-    for seen, asked in parts:
-        common = Counter(each["label"] for each in seen).most_common(1)[0][0]
+    known: dict[Path, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]] = {}
+    for fold in chosen.folds:
+        splits = open_source(TrainConfig(data=str(data), **fold)).splits
+        assert splits is not None  # of files there always are some
+        seen, asked = splits.train.samples, splits.val.samples
+        right["classes"] = len(splits.train.classes)
         right["videos"] += len(asked)
-        right["commonest class"] += sum(each["label"] == common for each in asked)
+        for sample in (*seen, *asked):
+            if sample.path not in known:
+                known[sample.path] = describe(sample.path)
+        common = Counter(sample.label for sample in seen).most_common(1)[0][0]
+        right["commonest class"] += sum(sample.label == common for sample in asked)
         for number, name in enumerate(("file data", "middle frame", "three frames")):
-            table = np.stack([known[each["path"]][number] for each in seen])
+            table = np.stack([known[sample.path][number] for sample in seen])
             scale = table.std(0) + 1e-9 if number == 0 else 1.0
-            for each in asked:
-                nearest = np.square((table - known[each["path"]][number]) / scale).sum(1).argmin()
-                right[name] += seen[int(nearest)]["label"] == each["label"]
+            for sample in asked:
+                nearest = np.square((table - known[sample.path][number]) / scale).sum(1).argmin()
+                right[name] += seen[int(nearest)].label == sample.label
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(right | {"classes": len({row["label"] for row in rows})}))
-
-
-def fold_rows(
-    rows: Sequence[dict[str, str]], fold: dict[str, Any]
-) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Returns the rows to learn from and those to ask for. Folds without a column are dealt by class in turn."""
-    seen = [row for row in rows if matches(row, fold["train_on"])]
-    if "val_on" in fold:
-        return seen, [row for row in rows if matches(row, fold["val_on"])]
-    turns: Counter[str] = Counter()
-    dealt: list[int] = []
-    for row in seen:
-        dealt.append(turns[row["label"]] % fold["folds"])
-        turns[row["label"]] += 1
-    pairs = list(zip(seen, dealt, strict=True))
-    return [row for row, n in pairs if n != fold["fold"] - 1], [row for row, n in pairs if n == fold["fold"] - 1]
-
-
-def matches(row: dict[str, str], condition: str) -> bool:
-    column, _, values = condition.partition("=")
-    return row[column] in values.split(",")
+    path.write_text(json.dumps(right))
 
 
 def describe(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

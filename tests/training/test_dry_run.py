@@ -9,9 +9,12 @@ import torch
 
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.training.dry_run import Timing, dry_run, time_reading
+from dualformer.training.prepare import plan_network, preset_of, starting_card
 from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
+from dualformer.weights.locate import resolve_weights
+from dualformer.weights.safetensors_file import read_card
 
 
 def everything(folder: Path) -> dict[Path, bytes]:
@@ -53,6 +56,16 @@ def test_what_is_left_open_is_decided(settings: TrainConfig) -> None:
     assert any("classifier: 16 → 2 classes" in line for line in plan.lines)
     layers = [group.lr for group in plan.groups if group.name.startswith("layer") and "no decay" not in group.name]
     assert layers == [pytest.approx(0.5 * 1e-3 * 0.5**depth) for depth in range(len(layers) - 1, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [(None, "rendered"), ("dualformer_nano_conv", "rendered"), ("dualformer_nano", "rendered-nano")]
+)
+def test_the_rendered_weights_are_those_of_the_network_asked_for(model: str | None, name: str) -> None:
+    config = TrainConfig(data="videos", model=model, start="rendered")
+    assert starting_card(config) == read_card(resolve_weights(name))
+    network, _ = plan_network(config, classes=2)
+    assert preset_of(network) == (model or "dualformer_nano_conv")
 
 
 def test_settings_that_cannot_work_stop_a_plan_too(settings: TrainConfig) -> None:

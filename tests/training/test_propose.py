@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ def told(
     val_counts: dict[str, int] | None = None,
     ranks: int = 1,
     shapes: list[VideoShape] | None = None,
+    measure: Callable[[], list[VideoShape]] | None = None,
     **settings: Any,
 ) -> tuple[TrainConfig, list[str]]:
     counts = {"clap": videos // 2, "wave": videos - videos // 2} if counts is None else counts
@@ -40,7 +42,7 @@ def told(
         counts=counts or None,
         val_counts=val_counts,
         fingerprint="",
-        measure=None if shapes is None else lambda: shapes,
+        measure=measure if shapes is None else lambda: shapes,
     )
     return propose(config, source, ranks=ranks)
 
@@ -287,4 +289,32 @@ def test_pictures_that_squares_would_cut_are_padded(
     config, lines = told(102, shapes=[VideoShape(90, 3.0, aspect) for aspect in aspects], **settings)
     assert config.crop_mode == crop_mode
     assert any("squares would leave" in line for line in lines) == (crop_mode == "pad")
-    assert config.min_area in (None, 0.75 if crop_mode == "pad" else 0.5)
+    usual = 0.75 if crop_mode == "pad" else 0.5
+    assert config.min_area == (None if "scale_jitter" in settings else usual)
+
+
+def test_many_videos_are_not_padded() -> None:
+    wide = [VideoShape(90, 3.0, 16 / 9)] * 4
+    assert told(1999, shapes=wide, start="rendered")[0].crop_mode == "pad"
+    assert told(2000, shapes=wide, start="rendered")[0].crop_mode is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [
+        ({}, 1),
+        ({"fps": 5.0}, 1),
+        ({"crop_mode": "pad"}, 1),
+        ({"fps": 5.0, "crop_mode": "pad"}, 0),
+        ({"start": "weights.safetensors"}, 0),
+    ],
+)
+def test_videos_are_measured_once_where_something_depends_on_it(settings: dict[str, Any], times: int) -> None:
+    measured: list[list[VideoShape]] = []
+
+    def measure() -> list[VideoShape]:
+        measured.append([VideoShape(90, 3.0, 1.0)])
+        return measured[-1]
+
+    told(102, measure=measure, **settings)
+    assert len(measured) == times

@@ -358,6 +358,8 @@ def test_what_cannot_be_used_is_said(videos: VideoList, teacher, scores: Path, t
     config = TrainConfig(data="videos", teacher_scores=str(scores))
     with pytest.raises(ValueError, match="`teacher_scores` do not follow `mixup`, `cutmix` and `randaugment`"):
         make_objective(config.replace(mixup=0.8), False, model, PRE, classes=CLASSES)
+    with pytest.raises(ValueError, match="are of frames cut by `crop_mode=center`, and clips by `crop_mode=pad`"):
+        make_objective(config, False, model, replace(PRE, crop_mode="pad"), classes=CLASSES)
     with pytest.raises(ValueError, match="rendered videos have none: give the `teacher` itself"):
         make_objective(config, True, model, PRE, classes=CLASSES)
 

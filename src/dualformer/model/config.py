@@ -51,9 +51,8 @@ class Stage:
     embedding: Embedding = "patches"
     """What makes tokens: patches that do not overlap, as in the paper, or a stem of strided convolutions."""
     kinds: str = "LG"
-    """A block's halves: attention within local windows (L) or over the global pyramid (G), or convolution (C).
-
-    Two, as in the paper, or one alone."""
+    """A block's halves, two as in the paper or one alone: attention within local windows (L) or over the global pyramid
+    (G), or convolution (C)."""
     convolution: Convolution = "full"
     """What a C half is made of: full convolutions as in ResNet, or depth-wise ones as in MobileNetV2."""
     window: Size3 = (8, 7, 7)

@@ -1,6 +1,6 @@
 """The quickstart renders videos, trains a network on them and evaluates it, with every part of the package.
 
-The videos of eight motions differ in nothing but how things move. A nano network learns them, starting from the weights
+The videos of eight motions differ in nothing but how things move. Nano Conv learns them, starting from the weights
 that come with the package; another one learns from scratch, for comparison. Both are evaluated on files that neither
 saw, and so are two controls that take the motion away: a network that passes those has not learnt motion.
 """

@@ -3,15 +3,15 @@
 The rules come from what was measured (docs/experiments.md) and from the paper:
 
 * From weights. From the rendered weights nano needed 1,600 clips of 320 rendered videos (quickstart), and Nano Conv
-  4,000 of 96 videos of people (UT-Interaction, 88 % of a fold); on gestures of other people (EgoGestAR) more clips made
-  it worse. So: 4,500 clips; never fewer than the paper's 16 epochs, and never more than 100.
+  4,000 of 96 videos of people (UT-Interaction, 88 % of a fold); on another batch of gestures (EgoGestAR) more clips
+  made it worse. So: 4,500 clips; never fewer than the paper's 16 epochs, and never more than 100.
 * From random weights. Motion learnt from scratch begins with a plateau of thousands of clips; the weights that come
   with the package got to 79 % with 22,400 clips. So: 24,000 clips, in 30 epochs (the paper's) to 200.
 * Batches of 16, and at least four of them an epoch.
 * The paper's learning rate of 1e-3, the backbone at a tenth of it; at a half from the rendered weights, as with
   EgoGestAR: they are far from real videos.
 * A clip shows all of a video where videos last alike, as fast and slow gestures are then the same to the network (66 in
-  place of 41 % on other people), else three quarters of a video of usual length: of three gestures of 4.4 s, 58 % were
+  place of 41 % on another batch), else three quarters of a video of usual length: of three gestures of 4.4 s, 58 % were
   right by clips of 1.3 s, and 96 % by clips of 3.2 s.
 * Fewer than 100 validation videos do not choose the epoch.
 * Below 2,000 videos the network is Nano Conv, which has no such plateau, and starts from the rendered weights; from
@@ -20,7 +20,8 @@ The rules come from what was measured (docs/experiments.md) and from the paper:
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from dualformer.datasets.samples import first_few
@@ -101,26 +102,26 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         config = config.replace(epochs=epochs)
         propose_setting(f"`epochs={epochs}`", why)
     if source.measure and config.start in (RANDOM, *SHIPPED):
-        shapes = source.measure()
-        for changes, why in (_spacing(config, shapes), _crop_mode(config, shapes)):
+        measure = cache(source.measure)
+        for changes, why in (_spacing(config, measure), _crop_mode(config, measure) if few else ({}, "")):
             if changes:
                 config = config.replace(**changes)
                 propose_setting(" ".join(f"`{name}={value}`" for name, value in changes.items()), why)
-    few = few and not config.overfit
+    regularised = few and not config.overfit
     for name, (usual, for_few) in _REGULARISATION.items():
         instead = {"min_area": config.scale_jitter, "label_smoothing": config.multi_label or config.teaches}
         if name == "min_area" and config.crop_mode == "pad":
             for_few = _PADDED_AREA
         if getattr(config, name) is None and not instead.get(name):
-            config = config.replace(**{name: for_few if few else usual})
-            if few:
+            config = config.replace(**{name: for_few if regularised else usual})
+            if regularised:
                 propose_setting(f"`{name}={for_few:g}`", "for few videos")
     if config.select is None:
-        few = 0 < source.val_size < FEW_TO_SELECT
-        config = config.replace(select="last" if few or config.folds else "best")
+        luck = 0 < source.val_size < FEW_TO_SELECT
+        config = config.replace(select="last" if luck or config.folds else "best")
         if config.folds:
             propose_setting("`select=last`", "a fold that chose the epoch would no longer be unseen")
-        elif few:
+        elif luck:
             propose_setting("`select=last`", f"the best epoch by {source.val_size} videos is luck")
     if config.lr is None:
         config = config.replace(lr=1e-3)
@@ -142,14 +143,16 @@ def _may_start_rendered(config: TrainConfig, videos: int, counts: Mapping[str, i
     return True, f"{videos} videos are too few to learn motion from; `start=random` does without"
 
 
-def _spacing(config: TrainConfig, shapes: Sequence[VideoShape]) -> tuple[dict[str, Any], str]:
+def _spacing(config: TrainConfig, measure: Callable[[], Sequence[VideoShape]]) -> tuple[dict[str, Any], str]:
     """Returns the spacing of a clip's frames that shows most of a video, by videos' frames and seconds, and the reason.
 
     In frames a second, or in frames of the file where those have no rate. Nothing for images and where no video tells.
     """
     frames = config.frames or preset_config(config.model or _NANO).clip[0]
-    shapes = [shape for shape in shapes if shape.frames > 1]
-    if config.fps or config.stride or frames == 1 or not shapes:
+    if config.fps or config.stride or frames == 1:
+        return {}, ""
+    shapes = [shape for shape in measure() if shape.frames > 1]
+    if not shapes:
         return {}, ""
     if any(shape.seconds is None for shape in shapes):
         usual = statistics.median(shape.frames for shape in shapes)
@@ -167,9 +170,9 @@ def _spacing(config: TrainConfig, shapes: Sequence[VideoShape]) -> tuple[dict[st
     return {"fps": rate, "stride": 1}, f"a clip shows {frames / rate:.1f} s of videos of {usual:.1f} s"
 
 
-def _crop_mode(config: TrainConfig, shapes: Sequence[VideoShape]) -> tuple[dict[str, Any], str]:
+def _crop_mode(config: TrainConfig, measure: Callable[[], Sequence[VideoShape]]) -> tuple[dict[str, Any], str]:
     """Returns padding where squares would leave much of a picture out, and the reason; else nothing."""
-    if config.crop_mode or config.scale_jitter or config.teacher_scores or not shapes:
+    if config.crop_mode or config.scale_jitter or config.teacher_scores or not (shapes := measure()):
         return {}, ""
     lost = sorted(1 - min(shape.aspect, 1 / shape.aspect) for shape in shapes)[-1 - len(shapes) // 10]
     if lost < _MOST_LOST:
