@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +20,10 @@ import pytest
 from dualformer.errors import DualFormerError
 from dualformer.files import (
     FileWriteError,
+    InUseError,
     atomic_write,
     csv_text,
+    lock_for_writing,
     read_csv_rows,
     read_csv_table,
     read_json_object,
@@ -143,3 +154,133 @@ def test_repeated_names_of_an_object_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "names.json"
     path.write_text(json.dumps({"a": 1})[:-1] + ', "a": 2}')
     assert read_json_object(path, BadFileError, expected="") == [("a", 1), ("a", 2)]
+
+
+def hold(path: Path, *, folder: bool, fork: bool = False) -> subprocess.Popen[str]:
+    """Starts a process that holds ``path`` until it is killed, and waits until it does."""
+    code = (
+        "import os, sys, time; from pathlib import Path; from dualformer.files import lock_for_writing\n"
+        "with lock_for_writing(Path(sys.argv[1]), folder=sys.argv[2] == 'True'):\n"
+        "    if sys.argv[3] == 'True' and os.fork() == 0: time.sleep(60)\n"
+        "    print('held', flush=True); time.sleep(600)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(path), str(folder), str(fork)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout and process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_the_second_comer_is_told_who_writes(tmp_path: Path, folder: bool) -> None:
+    path = tmp_path / "made" / "place"
+    holder = hold(path, folder=folder)
+    try:
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        who = rf"another run is writing to it, process {holder.pid} on {re.escape(socket.gethostname())} since {day}"
+        with pytest.raises(InUseError, match=who), lock_for_writing(path, folder=folder):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with lock_for_writing(path, folder=folder), lock_for_writing(path, folder=folder):  # once more by the same thread
+        assert json.loads(next(tmp_path.rglob("*.lock.json")).read_text())["process"] == os.getpid()
+    assert list(tmp_path.iterdir()) == [tmp_path / "made"]  # the holder that was killed had made it
+    assert [each.name for each in path.parent.rglob("*") if not each.is_dir()] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_holder_does_not_block_though_its_workers_live_on(tmp_path: Path) -> None:
+    holder = hold(tmp_path / "r", folder=True, fork=True)
+    holder.kill()
+    holder.wait()
+    try:
+        begun = time.monotonic()
+        with lock_for_writing(tmp_path / "r", folder=True):
+            assert time.monotonic() - begun < 5
+    finally:
+        os.killpg(holder.pid, signal.SIGKILL)
+
+
+def test_of_many_that_start_together_one_holds(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from dualformer.files import InUseError, lock_for_writing\n"
+        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        "try:\n"
+        "    with lock_for_writing(Path(sys.argv[1]), folder=True):\n"
+        "        with Path(sys.argv[1], 'log').open('a') as log: log.write('in\\n')\n"
+        "        time.sleep(2)\n"
+        "        with Path(sys.argv[1], 'log').open('a') as log: log.write('out\\n')\n"
+        "except InUseError as error: print(error)\n"
+    )
+    start = str(time.time() + 2)
+    arguments = [sys.executable, "-c", code, str(tmp_path / "r"), start]
+    started = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    said = [process.communicate()[0] for process in started]
+    log = (tmp_path / "r" / "log").read_text().split()
+    assert log == ["in", "out"] * (len(log) // 2)
+    assert len(log) // 2 + sum("another run is writing to it" in text for text in said) == 6
+
+
+def test_nothing_is_left_of_a_lock_under_which_nothing_was_written(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), lock_for_writing(tmp_path / "a" / "b", folder=True):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(FileWriteError, match="a part of it is a file"), lock_for_writing(tmp_path / "file" / "b"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_has_holders_that_count_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nor do locks of another machine always reach: its holders are known in the same way."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("dualformer.files._BEAT", 0.2)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    path, told = tmp_path / "r", []
+
+    def second() -> None:
+        try:
+            with lock_for_writing(path, folder=True):
+                told.append("held")
+        except InUseError as error:
+            told.append(str(error))
+
+    with lock_for_writing(path, folder=True):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert f"process {os.getpid()} on" in told[0]
+    path.mkdir()
+    (path / ".lock.json").write_text('{"process": 1, "host": "other", "since": "long ago", "token": "x", "count": 7}')
+    second()
+    assert told[1] == "held"
+
+
+def test_a_holder_of_another_machine_is_watched_where_locks_do_not_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualformer.files._BEAT", 0.2)
+    holder, ended = tmp_path / "r" / ".lock.json", threading.Event()
+    holder.parent.mkdir()
+
+    def count_up() -> None:
+        for count in itertools.count():
+            told = {"process": 7, "host": "far", "since": "2026-01-01 00:00:00 UTC", "token": "x", "count": count}
+            holder.write_text(json.dumps(told))
+            if ended.wait(0.1):
+                return
+
+    thread = threading.Thread(target=count_up)
+    thread.start()
+    time.sleep(0.05)
+    with pytest.raises(InUseError, match="another run is writing to it"), lock_for_writing(tmp_path / "r", folder=True):
+        pass
+    ended.set()
+    thread.join()
+    with lock_for_writing(tmp_path / "r", folder=True):  # it has died
+        assert json.loads(holder.read_text())["host"] == socket.gethostname()

@@ -1,17 +1,25 @@
-"""Writes files whole or not at all, and reads text, JSON and CSV with errors that name the file and the line."""
+"""Writes files whole or not at all, lets one process at a time write to a folder, and reads text, JSON and CSV with
+errors that name the file and the line."""
 
 import contextlib
 import csv
 import errno
 import io
 import json
+import logging
 import os
 import secrets
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import IO, Any
 
 from dualformer.errors import DualFormerError
+
+_log = logging.getLogger("dualformer")
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
@@ -28,6 +36,174 @@ _REMEDIES = {
 
 class FileWriteError(DualFormerError):
     """A file that could not be written. One line that names the file, the reason and the remedy."""
+
+
+class InUseError(DualFormerError):
+    """Another process writes to the file or folder. One line that says which one, where, and since when."""
+
+
+LOCK = ".lock"
+"""The file of a folder that is locked while somebody writes to it; of a file, ``.NAME.lock`` beside it."""
+_HOLDER = ".json"
+"""Added to the lock's name: a file that says who holds it. The holder counts up in it as long as it lives."""
+_BEAT = 5.0
+"""Seconds between counts. Whoever finds a holder of another machine, where locks may not reach, waits for three."""
+_SETTINGS = {"fallback_to_soft"}
+"""Of newer versions of filelock, which also notice a lock file that its last holder has removed."""
+_held: set[tuple[Path, int]] = set()
+
+
+@contextlib.contextmanager
+def lock_for_writing(path: Path, *, folder: bool = False) -> Iterator[None]:
+    """Holds the file ``path``, or a ``folder``, which is made if needed: no other process holds it meanwhile.
+
+    Raises `InUseError` at once where another one does. The lock of a process that was killed ends with it. A thread may
+    hold what it holds already. Where the file system's locks do not reach other machines, or where it has none, the
+    holder is known by a file in which it counts up; one that stopped counting is taken for dead after 15 s.
+    """
+    lock_file = (path / LOCK if folder else path.with_name(f".{path.name}{LOCK}")).absolute()
+    key = (Path(os.path.realpath(lock_file)), threading.get_ident())
+    if key in _held:
+        yield
+        return
+    made: list[Path] = []
+    try:
+        lock = _lock(path, lock_file, made)
+        try:
+            stop = _announce(path, lock_file.with_name(lock_file.name + _HOLDER), locked=lock is not None)
+            _held.add(key)
+            try:
+                yield
+            finally:
+                _held.discard(key)
+                stop()
+                if lock is not None and _SETTINGS & set(signature(type(lock).__init__).parameters):
+                    with contextlib.suppress(OSError):  # while it is held: who has it open sees that it is gone
+                        lock_file.unlink()
+        finally:
+            if lock is not None:
+                lock.release()
+    finally:
+        for parent in made:
+            with contextlib.suppress(OSError):  # something was written
+                parent.rmdir()
+
+
+def is_lock(path: Path) -> bool:
+    """Returns whether a file of a folder is part of the folder's lock."""
+    return path.name in (LOCK, LOCK + _HOLDER)
+
+
+def _lock(path: Path, lock_file: Path, made: list[Path]) -> Any:
+    """Locks a file; None where the file system has no locks. ``made`` gets the folders that are made for it."""
+    import filelock  # takes long, and few commands need it
+
+    settings: dict[str, Any] = dict.fromkeys(_SETTINGS & set(signature(filelock.FileLock.__init__).parameters), False)
+    for attempt in range(200):
+        try:
+            missing = [folder for folder in (lock_file.parent, *lock_file.parent.parents) if not folder.exists()]
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            made += [folder for folder in missing if folder not in made]
+            lock = filelock.FileLock(lock_file, **settings)
+            lock.acquire(timeout=0)
+            return lock
+        except filelock.Timeout:
+            holder = _read_holder(lock_file.with_name(lock_file.name + _HOLDER))
+            # Without one it has just begun or just ended; of a dead one, workers may live on for seconds.
+            if attempt > 20 if not holder else _lives(holder):
+                raise InUseError(_in_use(path, holder)) from None
+            time.sleep(0.05)
+        except FileNotFoundError:  # another one has just removed the folder that it made
+            continue
+        except (OSError, NotImplementedError) as error:
+            number = error.errno if isinstance(error, OSError) else errno.ENOSYS
+            if number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+                _log.info("%s: its file system has no locks; a file tells other processes who writes to it", path)
+                return None
+            assert isinstance(error, OSError)
+            raise FileWriteError(f"{path}: could not be written ({_reason(error)}); {_remedy(error)}") from error
+    raise InUseError(_in_use(path, _read_holder(lock_file.with_name(lock_file.name + _HOLDER))))
+
+
+def _announce(path: Path, holder: Path, *, locked: bool) -> Callable[[], None]:
+    """Writes who holds ``path`` and counts up there; returns what ends that. Raises `InUseError` where another does."""
+    token, host = secrets.token_hex(4), socket.gethostname()
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+
+    def text(count: int) -> str:
+        return json.dumps({"process": os.getpid(), "host": host, "since": since, "token": token, "count": count})
+
+    while True:
+        try:
+            with holder.open("x", encoding="utf-8") as file:
+                file.write(text(0))
+            break
+        except FileExistsError:
+            before = _read_holder(holder)
+            # This machine's locks say that it is dead; another's may not reach here.
+            if not (locked and before.get("host") == host) and _counts_up(holder, before):
+                raise InUseError(_in_use(path, before)) from None
+            with contextlib.suppress(FileNotFoundError):
+                holder.unlink()
+        except OSError as error:
+            raise FileWriteError(f"{path}: could not be written ({_reason(error)}); {_remedy(error)}") from error
+    ended = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not ended.wait(_BEAT):
+            count += 1
+            with contextlib.suppress(OSError):  # the folder was deleted, or the disk is full
+                if _read_holder(holder).get("token") == token:
+                    holder.write_text(text(count), encoding="utf-8")
+
+    thread = threading.Thread(target=beat, name="lock", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        ended.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            if _read_holder(holder).get("token") == token:
+                holder.unlink()
+
+    return end
+
+
+def _counts_up(holder: Path, before: dict[str, Any]) -> bool:
+    """Returns whether a holder lives, which takes three beats for one that does not; one that goes has ended."""
+    until = time.monotonic() + 3 * _BEAT
+    while (now := _read_holder(holder)) == before and time.monotonic() < until:
+        time.sleep(_BEAT / 25)
+    return now != before and holder.exists()
+
+
+def _read_holder(holder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(holder.read_bytes())
+    except (OSError, ValueError):  # it has just begun or ended
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lives(holder: dict[str, Any]) -> bool:
+    """Returns False of a process of this machine that has ended; another machine's are taken to live."""
+    if holder.get("host") != socket.gethostname() or os.name != "posix":
+        return True
+    try:
+        os.kill(int(holder["process"]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, KeyError):
+        return True
+    return True
+
+
+def _in_use(path: Path, holder: dict[str, Any]) -> str:
+    who = ""
+    if {"process", "host", "since"} <= set(holder):
+        who = f", process {holder['process']} on {holder['host']} since {holder['since']}"
+    return f"{path}: another run is writing to it{who}: wait for it, or choose another `out`"
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:

@@ -213,3 +213,40 @@ def test_training_on_rendered_videos_uses_the_truth_and_never_repeats_a_clip(set
     assert any("16 classes, 8 new clips an epoch, from plain to hard" in line for line in lines.lines)
     _, card = load_weights(Path(settings.out) / "last.safetensors")
     assert len(card.labels) == 16 and card.provenance == "trained by dualformer on rendered"
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_of_two_runs_started_together_one_trains_and_the_other_is_told(settings: TrainConfig, resumed: bool):
+    out = Path(settings.out)
+    if resumed:
+        run(settings, max_steps=1)
+        commands = [[*command(settings)[:4], "--out", settings.out, "--resume", "--max-steps", "6"]] * 2
+    else:
+        commands = [command(settings, "--seed", seed) for seed in ("3", "7")]
+    runs = [subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for each in commands]
+    said = [process.communicate(timeout=300)[0] for process in runs]
+    codes = [process.returncode for process in runs]
+    winner = codes.index(0)
+    loser, process = said[1 - winner], runs[winner]
+    # A loser that is so late that the other has ended finds a run.
+    assert (f"another run is writing to it, process {process.pid} on" in loser and codes[1 - winner] == 1) or (
+        "already holds a run" in loser or "resumed at step 6 of 6" in loser
+    ), said
+    assert [epoch["epoch"] for epoch in read_metrics(out)] == [1, 2]
+    if not resumed:
+        assert json.loads((out / "config.json").read_text())["seed"] == (3, 7)[winner]
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_killed_run_does_not_hold_its_folder(settings: TrainConfig):
+    process = subprocess.Popen(command(settings, "--epochs", "400"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("results go to"):
+            break
+    with pytest.raises(DualFormerError, match=f"another run is writing to it, process {process.pid} on"):
+        run(settings, resume=True)
+    process.kill()
+    process.wait()
+    run(settings, resume=(Path(settings.out) / "config.json").is_file(), max_steps=1)
+    assert not (Path(settings.out) / ".lock").exists()

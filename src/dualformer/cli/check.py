@@ -44,6 +44,7 @@ def run(options: Options) -> int:
     from dualformer.datasets.decode_check import check_into, journal_of
     from dualformer.datasets.manifest import write_manifest
     from dualformer.datasets.shards.read_shards import damaged_shards, find_shards, mark_damaged
+    from dualformer.files import lock_for_writing
     from dualformer.video.backend import decoder
 
     found = survey(options.data)
@@ -59,34 +60,35 @@ def run(options: Options) -> int:
             f"checking {len(paths)} files of {options.data}: every frame is decoded, by {decoder()}, in "
             f"{options.seconds:g} s a file at most"
         )
-    begun = time.monotonic()
-    with Progress("decoding", "checked", quiet=options.json) as progress:
-        done = 0
+    with lock_for_writing(options.out):  # one check at a time
+        begun = time.monotonic()
+        with Progress("decoding", "checked", quiet=options.json) as progress:
+            done = 0
 
-        def show(verdict: Verdict) -> None:
-            nonlocal done
-            done += 1
-            if not verdict.ok:
-                progress.say(f"bad: {verdict.location}: {verdict.reason}")
-            progress.show(done, len(paths))
+            def show(verdict: Verdict) -> None:
+                nonlocal done
+                done += 1
+                if not verdict.ok:
+                    progress.say(f"bad: {verdict.location}: {verdict.reason}")
+                progress.show(done, len(paths))
 
-        with progress.goes_on(f"from what {journal_of(options.out)} keeps"):
-            checked = check_into(
-                options.out,
-                paths,
-                seconds_limit=options.seconds,
-                workers=options.workers,
-                fresh=options.fresh,
-                progress=show,
-            )
-    verdicts = checked.verdicts
-    if place := find_shards(options.data):
-        with Progress("reading shards", "shards read", quiet=options.json) as progress:
-            damaged = damaged_shards(place, progress=progress.show)
-        for file, reason in damaged.items():
-            progress.say(f"bad: {place}/{file}: {reason}")
-        verdicts = mark_damaged(verdicts, damaged)
-        write_manifest(options.out, verdicts)
+            with progress.goes_on(f"from what {journal_of(options.out)} keeps"):
+                checked = check_into(
+                    options.out,
+                    paths,
+                    seconds_limit=options.seconds,
+                    workers=options.workers,
+                    fresh=options.fresh,
+                    progress=show,
+                )
+        verdicts = checked.verdicts
+        if place := find_shards(options.data):
+            with Progress("reading shards", "shards read", quiet=options.json) as progress:
+                damaged = damaged_shards(place, progress=progress.show)
+            for file, reason in damaged.items():
+                progress.say(f"bad: {place}/{file}: {reason}")
+            verdicts = mark_damaged(verdicts, damaged)
+            write_manifest(options.out, verdicts)
     seconds = time.monotonic() - begun
     bad = [verdict for verdict in verdicts if not verdict.ok]
     if options.json:

@@ -61,10 +61,20 @@ class Options(shared.InferenceOptions):
 
 
 def run(options: Options) -> int:
+    from dualformer.evaluation.evaluation_folder import folder_beside
+    from dualformer.files import lock_for_writing
+
+    out = options.out or options.report or folder_beside(options.weights, options.control)
+    # From now on, and not when hours of work are to be written.
+    with lock_for_writing(out, folder=True), lock_for_writing(options.report or out, folder=True):
+        return _evaluate(options, out)
+
+
+def _evaluate(options: Options, out: Path) -> int:
     from dualformer.cli.progress import Progress
     from dualformer.datasets.splits import open_videos
     from dualformer.evaluation.evaluate import evaluate_views
-    from dualformer.evaluation.evaluation_folder import folder_beside, write_evaluation
+    from dualformer.evaluation.evaluation_folder import write_evaluation
     from dualformer.evaluation.evaluation_text import classes_text, figures_text
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.files import write_text
@@ -101,9 +111,6 @@ def run(options: Options) -> int:
             views=views,
             **shared.arguments(options, "report_views", "compare", "compare_anything"),
         )
-    out = options.out or options.report or folder_beside(options.weights, options.control)
-    for folder in (out, options.report or out):
-        folder.mkdir(parents=True, exist_ok=True)  # now, and not when hours of work are to be written
     if not options.json:
         control = "" if options.control == "none" else f", control {options.control}"
         left_out = f", {len(bad)} files left out by {options.manifest}" if options.manifest else ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from dualformer.datasets.isolated_processes import JobFailure, run_isolated
 from dualformer.datasets.manifest import Verdict, absolute_location, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
+from dualformer.files import lock_for_writing
 from dualformer.video.backend import chosen_backend, decoder
 from dualformer.video.container import VideoError
 from dualformer.video.file_formats import is_image
@@ -74,9 +75,20 @@ def check_into(
     A file that the manifest calls good is not decoded again while its size, its modification time and the decoder are
     the same. Bad files are: the disk or the limit may have been at fault. ``fresh``: all files are. ``progress`` gets
     known verdicts too. Until the end, verdicts are kept in a file beside the manifest, from which a stopped check is
-    continued. Raises ``DatasetError`` where ``manifest`` is another file.
+    continued. Raises ``DatasetError`` where ``manifest`` is another file, `InUseError` where another check writes it.
     """
-    manifest = Path(manifest)
+    with lock_for_writing(Path(manifest)):
+        return _check_into(Path(manifest), paths, seconds_limit, workers, fresh, progress)
+
+
+def _check_into(
+    manifest: Path,
+    paths: Sequence[Media],
+    seconds_limit: float,
+    workers: int | None,
+    fresh: bool,
+    progress: Callable[[Verdict], None] | None,
+) -> CheckResult:
     report = progress or (lambda _: None)
     known = _known_verdicts(manifest)
     verdicts: dict[int, Verdict] = {}

@@ -13,7 +13,7 @@ from dualformer.datasets.samples import SEPARATOR, name_of
 from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
 from dualformer.evaluation.evaluate import Control, Evaluation, apply_control
 from dualformer.evaluation.metrics import ClassFigures, confusion_matrix, per_class
-from dualformer.files import write_csv, write_json
+from dualformer.files import lock_for_writing, write_csv, write_json
 from dualformer.scoring.multilabel import THRESHOLD, LabelFigures, per_label
 from dualformer.scoring.plots import draw_confusion
 from dualformer.video.clip_reader import read_views
@@ -59,9 +59,16 @@ def write_evaluation(
     ``extra``: more entries for figures.json, such as where the weights come from. ``rows`` and ``frames``: videos in
     the contact sheet and frames of each.
     Raises ``ValueError`` for an extra figure that exists already, `FileWriteError` if a file cannot be written,
-    ``VideoError`` if a video for the contact sheet can no longer be read.
+    ``VideoError`` if a video for the contact sheet can no longer be read, `InUseError` while another process writes
+    to the folder.
     """
-    extra = extra or {}
+    with lock_for_writing(folder, folder=True):
+        return _write_evaluation(folder, evaluation, extra or {}, rows, frames)
+
+
+def _write_evaluation(
+    folder: Path, evaluation: Evaluation, extra: Mapping[str, Any], rows: int, frames: int
+) -> EvaluationFiles:
     if twice := sorted(set(extra) & set(evaluation.figures)):
         raise ValueError(f"figures would be overwritten: {', '.join(twice)}")
     files = EvaluationFiles(

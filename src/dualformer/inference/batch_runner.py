@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-import filelock
-
-from dualformer.files import partial_file
+from dualformer.files import InUseError, lock_for_writing, partial_file
 from dualformer.inference.answer_tables import (
     Columns,
     Row,
@@ -97,19 +95,13 @@ def run_batch(
     named: dict[str, Path] = {}
     for path in paths:
         named.setdefault(os.path.normpath(path.absolute()), path)  # links stay what they are called
-    lock = filelock.FileLock(out.with_name(f".{out.name}.lock"))
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise TableError(f"{out}: another run is writing to it; wait for it, or choose another `out`") from None
-    try:
-        if fresh:
-            partial_path(out).unlink(missing_ok=True)
-        return _run(out, named, task, columns, {} if fresh else _stored_rows(out, columns, task), retry, progress)
-    finally:
-        lock.release()
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()
+        with lock_for_writing(out):
+            if fresh:
+                partial_path(out).unlink(missing_ok=True)
+            return _run(out, named, task, columns, {} if fresh else _stored_rows(out, columns, task), retry, progress)
+    except InUseError as error:
+        raise TableError(str(error)) from None
 
 
 def partial_path(out: Path) -> Path:

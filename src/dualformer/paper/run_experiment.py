@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from dualformer.errors import DualFormerError
-from dualformer.files import write_json
+from dualformer.files import lock_for_writing, write_json
 from dualformer.model.config import Size3
 from dualformer.model.cost import measure_cost
 from dualformer.model.network import DualFormer
@@ -64,7 +64,11 @@ def run_experiment(experiment: Experiment, *, reporter: Reporter | None = None) 
     ``DualFormerError`` where the folder holds results of other settings, or a run failed (the others go on first).
     Ctrl-C stops all runs after saving them and raises `TrainingInterrupted`.
     """
-    reporter = reporter or Reporter()
+    with lock_for_writing(Path(experiment.out), folder=True):
+        return _run_experiment(experiment, reporter or Reporter())
+
+
+def _run_experiment(experiment: Experiment, reporter: Reporter) -> list[dict[str, Any]]:
     out = Path(experiment.out)
     device = Fabric(accelerator=experiment.accelerator, devices=1).device
     experiment = open_results(out, experiment, device)

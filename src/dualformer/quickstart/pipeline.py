@@ -16,7 +16,7 @@ from dualformer.evaluation.evaluate import Control, Evaluation, evaluate
 from dualformer.evaluation.evaluation_folder import write_evaluation
 from dualformer.explain.explain_video import explain_video
 from dualformer.explain.gradcam import CaptumMissingError
-from dualformer.files import write_text
+from dualformer.files import lock_for_writing, write_text
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.quickstart import QuickstartConfig
 from dualformer.training.checkpoint import has_checkpoint
@@ -47,7 +47,11 @@ def quickstart(config: QuickstartConfig, *, reporter: Reporter | None = None) ->
 
     Errors: ``ValueError`` if ``out`` holds something else, ``DualFormerError`` for work that fails.
     """
-    reporter = reporter or Reporter()
+    with lock_for_writing(Path(config.out), folder=True):
+        return _quickstart(config, reporter or Reporter())
+
+
+def _quickstart(config: QuickstartConfig, reporter: Reporter) -> QuickstartResult:
     out = Path(config.out)
     report = out / "report"
     seconds: dict[str, float] = {}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualformer.files import write_csv
+from dualformer.files import lock_for_writing, write_csv
 from dualformer.scoring.intervals import mean_over_seeds, wilson_interval
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.distributed import processes
@@ -71,7 +71,12 @@ def cross_validate(config: TrainConfig, *, reporter: Reporter | None = None) -> 
     ``config.resume`` goes on with what is in ``config.out``: folds that are done stay, the one that was stopped goes
     on. Errors: as `train`; ``ValueError`` for several devices, and where there is nothing to go on with.
     """
-    out, reporter = Path(config.out), reporter or Reporter()
+    with lock_for_writing(Path(config.out), folder=True):
+        return _cross_validate(config, reporter or Reporter())
+
+
+def _cross_validate(config: TrainConfig, reporter: Reporter) -> CrossValidation:
+    out = Path(config.out)
     if config.resume:
         config = resumed_settings(TrainConfig.load(out / CONFIG), config)
     elif (out / CONFIG).exists():

@@ -1,5 +1,6 @@
 """Trains a network by the settings of a run, on one device or several."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 
 from dualformer.errors import DualFormerError
+from dualformer.files import lock_for_writing
 from dualformer.training.build import build_loop, goes_on
 from dualformer.training.callbacks import Callback, ConfusionCallback, TensorBoardCallback
 from dualformer.training.distributed import ProcessGroup, is_first, open_fabric
@@ -30,9 +32,15 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
 
     Of ``config.folds`` it takes the ``config.fold`` that is named; `folds.cross_validate` goes through all of them.
     Errors: ``ValueError`` and ``FileNotFoundError`` for settings that cannot work, before anything is written;
-    ``DualFormerError`` for data that cannot be read, weights that do not fit, a full disk, a loss that is not a number.
-    Ctrl-C saves and raises `TrainingInterrupted`.
+    ``DualFormerError`` for data that cannot be read, weights that do not fit, a full disk, a loss that is not a number;
+    `InUseError` while another run writes to the folder. Ctrl-C saves and raises `TrainingInterrupted`.
     """
+    # The processes of a run are one holder.
+    with lock_for_writing(Path(config.out), folder=True) if is_first() else contextlib.nullcontext():
+        return _train(config, reporter, variant)
+
+
+def _train(config: TrainConfig, reporter: Reporter | None, variant: Variant | None) -> TrainResult:
     prepared = prepare(config, variant)
     config = prepared.config
     fabric = open_fabric(prepared.processes, accelerator=config.accelerator, strategy=config.strategy)

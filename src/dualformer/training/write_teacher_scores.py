@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dualformer.datasets.clip_datasets import ignore_interrupts
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.errors import DualFormerError
-from dualformer.files import atomic_write, write_json
+from dualformer.files import atomic_write, is_lock, lock_for_writing, write_json
 from dualformer.model.network import DualFormer
 from dualformer.scoring.view_scores import Precision
 from dualformer.training.read_teacher_scores import SCORES, ScoresCard, TokenGrid, score_file, videos_by_key
@@ -64,7 +64,8 @@ def write_scores(
     ``teacher``: where the weights are from, a path or a hub id. ``topk``: classes kept for each token. ``at_once``:
     clips that go through the network together. ``workers``: processes that decode, 0 does it in this one.
     Errors: ``DatasetError`` where ``out`` holds another teacher's scores, or two videos cannot be told apart;
-    `TeacherError` for other classes than the data's; ``ValueError`` for numbers out of range.
+    `TeacherError` for other classes than the data's; ``ValueError`` for numbers out of range;
+    `InUseError` while another process writes to ``out``.
     """
     if topk < 1 or at_once < 1 or workers < 0:
         raise ValueError(f"topk and at_once must be 1 or more, workers 0 or more: not {topk}, {at_once}, {workers}")
@@ -80,39 +81,40 @@ def write_scores(
         preprocessing=card.preprocessing.to_dict(),
         decoder=decoder(),
     )
-    _open_folder(out, scores_card)
-    every = videos_by_key(videos)
-    todo = [sample for sample in every.values() if not score_file(out, sample).is_file()]
-    found = len(every) - len(todo)
-    begun, done, clips, written = time.monotonic(), 0, 0, 0
-    bad: list[DualFormerError] = []
-    parts: dict[int, list[dict[str, Tensor]]] = {}
-    loader = DataLoader(
-        _VideoClips(todo, card.preprocessing, at_once),
-        batch_size=None,
-        num_workers=min(workers, len(todo)),
-        collate_fn=_identity,
-        worker_init_fn=ignore_interrupts,
-        generator=torch.Generator(),
-    )
-    for number, piece in loader:
-        if isinstance(piece, tuple):
-            scores = _score_clips(model, card.preprocessing, *piece, topk=topk, precision=precision)
-            parts.setdefault(number, []).append(scores)
-            clips += len(piece[0])
-            continue
-        if isinstance(piece, DualFormerError):
-            bad.append(piece)
-            parts.pop(number, None)
-        else:
-            written += _write_file(score_file(out, todo[number]), parts.pop(number))
-        done += 1
-        if progress is not None:
-            progress(found + done, found + len(todo))
-    seconds = time.monotonic() - begun
-    return WrittenScores(
-        videos=found + len(todo) - len(bad), found=found, clips=clips, bytes=written, seconds=seconds, bad=bad
-    )
+    with lock_for_writing(out, folder=True):
+        _open_folder(out, scores_card)
+        every = videos_by_key(videos)
+        todo = [sample for sample in every.values() if not score_file(out, sample).is_file()]
+        found = len(every) - len(todo)
+        begun, done, clips, written = time.monotonic(), 0, 0, 0
+        bad: list[DualFormerError] = []
+        parts: dict[int, list[dict[str, Tensor]]] = {}
+        loader = DataLoader(
+            _VideoClips(todo, card.preprocessing, at_once),
+            batch_size=None,
+            num_workers=min(workers, len(todo)),
+            collate_fn=_identity,
+            worker_init_fn=ignore_interrupts,
+            generator=torch.Generator(),
+        )
+        for number, piece in loader:
+            if isinstance(piece, tuple):
+                scores = _score_clips(model, card.preprocessing, *piece, topk=topk, precision=precision)
+                parts.setdefault(number, []).append(scores)
+                clips += len(piece[0])
+                continue
+            if isinstance(piece, DualFormerError):
+                bad.append(piece)
+                parts.pop(number, None)
+            else:
+                written += _write_file(score_file(out, todo[number]), parts.pop(number))
+            done += 1
+            if progress is not None:
+                progress(found + done, found + len(todo))
+        seconds = time.monotonic() - begun
+        return WrittenScores(
+            videos=found + len(todo) - len(bad), found=found, clips=clips, bytes=written, seconds=seconds, bad=bad
+        )
 
 
 _Piece = tuple[Tensor, NDArray[np.float64]] | DualFormerError | None
@@ -190,7 +192,7 @@ def _write_file(path: Path, parts: list[dict[str, Tensor]]) -> int:
 def _open_folder(out: Path, card: ScoresCard) -> None:
     """Makes ``out`` the folder of these scores. Raises ``DatasetError`` where it has others, with what differs."""
     if not (out / SCORES).is_file():
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and not all(map(is_lock, out.iterdir())):
             raise ValueError(f"{out} is not empty and holds no scores: choose a new or empty folder")
         write_json(out / SCORES, dataclasses.asdict(card))
         return

@@ -34,7 +34,7 @@ from dualformer.datasets.shards.shard_index import (
     shard_to_json,
 )
 from dualformer.datasets.shards.storage import url_of
-from dualformer.files import FileWriteError, partial_file, write_text
+from dualformer.files import FileWriteError, lock_for_writing, partial_file, write_text
 from dualformer.video.file_slices import Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import frame_images
 
@@ -88,30 +88,32 @@ def write_shards(
     ``progress`` is called with the number of bytes done and their total. Goes on where an earlier call with the same
     arguments stopped.
     Raises ``ValueError`` for a folder that holds anything else, and `DatasetError` where a video cannot be read,
-    changes while it is read, or the disk is full: then the shards that are complete stay.
+    changes while it is read, or the disk is full: then the shards that are complete stay; `InUseError` while another
+    process writes to the folder.
     """
     if url_of(out) is not None:
         raise ValueError(f"{out}: shards are written to a folder; upload it as it is, and read it from there")
     if size < 1:
         raise ValueError(f"the size of a shard must be positive, not {size} bytes")
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder for the shards")
     shards = _plan_shards(lists, size, seed)
     plan = _fingerprint(lists, shards)
-    done = _written_before(out, plan)
-    found = len(done)
-    copied = sum(member.size for shard in shards if shard.file in done for member in shard.members)
-    total = sum(member.size for shard in shards for member in shard.members)
+    with _name_disk_errors(out), lock_for_writing(out, folder=True):
+        done = _written_before(out, plan)
+        found = len(done)
+        copied = sum(member.size for shard in shards if shard.file in done for member in shard.members)
+        total = sum(member.size for shard in shards for member in shard.members)
 
-    def count(size: int) -> None:
-        nonlocal copied
-        copied += size
-        if progress is not None:
-            progress(copied, total)
+        def count(size: int) -> None:
+            nonlocal copied
+            copied += size
+            if progress is not None:
+                progress(copied, total)
 
-    if not (out / INDEX).is_file() or found < len(shards):
-        first = next(iter(lists.values()))
-        with _name_disk_errors(out):
-            out.mkdir(parents=True, exist_ok=True)
+        if not (out / INDEX).is_file() or found < len(shards):
+            first = next(iter(lists.values()))
             # What a crash left of a last line is gone with this.
             write_text(out / PARTIAL, "".join(f"{line}\n" for line in (plan, *map(_one_line, done.values()))))
             with (out / PARTIAL).open("a", encoding="utf-8", newline="\n") as record:
@@ -131,9 +133,9 @@ def write_shards(
             )
             write_text(out / INDEX, index.to_json())
             (out / PARTIAL).unlink()
-    samples = {split: len(videos) for split, videos in lists.items() if len(videos)}
-    size = sum(shard.bytes for shard in done.values())
-    return WriteResult(index=out / INDEX, shards=len(done), found=found, samples=samples, bytes=size)
+        samples = {split: len(videos) for split, videos in lists.items() if len(videos)}
+        size = sum(shard.bytes for shard in done.values())
+        return WriteResult(index=out / INDEX, shards=len(done), found=found, samples=samples, bytes=size)
 
 
 def _plan_shards(lists: Mapping[str, VideoList], size: int, seed: int) -> list[_PlannedShard]:
@@ -191,10 +193,6 @@ def _fingerprint(lists: Mapping[str, VideoList], shards: list[_PlannedShard]) ->
 
 def _written_before(out: Path, plan: str) -> dict[str, Shard]:
     """Returns the shards that an earlier call wrote. Raises ``ValueError`` where the folder is not for this one."""
-    if not out.exists():
-        return {}
-    if not out.is_dir():
-        raise ValueError(f"{out} is a file: name a folder for the shards")
     other = f"{out}: it holds shards of other data, or written with other options: choose another folder"
     if (out / INDEX).is_file():
         index = read_index((out / INDEX).read_text("utf-8", "replace"), str(out / INDEX))
