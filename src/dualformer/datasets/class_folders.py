@@ -6,8 +6,8 @@ Images may lie wherever videos may.
 import logging
 from pathlib import Path
 
-from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few, ordered_classes
-from dualformer.video.file_formats import is_media
+from dualformer.datasets.media_tree import MediaFolder, walk_media
+from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few, ordered_classes, unify_spellings
 
 _log = logging.getLogger("dualformer")
 
@@ -15,43 +15,52 @@ _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", 
 _LAYOUT = "expected one folder per class with its videos or images inside, or train/ and val/ above such folders"
 
 
-def read_folder(root: str | Path) -> dict[str, VideoList]:
+def read_folder(root: str | Path, *, log_left_out: bool = True) -> dict[str, VideoList]:
     """Returns the videos below ``root`` by split: train, val, test where such folders exist, else all of them as "all".
 
-    A class is the name of the folder that a video or image lies in. All splits share one list of classes: that of
-    train. Other files are left out and counted in the log; hidden ones are ignored.
+    A class is the name of the folder that a video or image lies in; spellings of a name that Unicode calls equal are
+    one class. All splits share one list of classes: that of train. What is no data, by `walk_media`, is left out and
+    counted in the log, unless ``log_left_out`` is false.
     Raises ``FileNotFoundError`` where there is no such folder, `DatasetError` for any other layout, an empty
     class, fewer than two classes, or a class in val or test that train lacks.
     """
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
-    folders = _folders(root)
-    splits = {}
-    for folder in folders:
-        key = _SPLITS.get(folder.name.lower())
+    tree = walk_media(root)
+    if log_left_out:
+        tree.log_left_out()
+    splits: dict[str, MediaFolder] = {}
+    for folder in tree.root.folders:
+        key = _SPLITS.get(folder.path.name.lower())
         # A class may be called "train", too: then files lie in it, and not folders.
-        if key and _folders(folder) and not any(is_media(p) for p in folder.iterdir()):
+        if key and folder.folders and not folder.files:
             if key in splits:
-                raise DatasetError(f"{root}: {splits[key].name}/ and {folder.name}/ both look like {key}: keep one")
+                first = splits[key].path.name
+                raise DatasetError(f"{root}: {first}/ and {folder.path.name}/ both look like {key}: keep one")
             splits[key] = folder
     if splits:
-        others = [f for f in folders if f not in splits.values()]
+        others = [f.path.name for f in tree.root.folders if f not in splits.values()]
         if others:
-            _log.warning("%s: folders beside the splits left out: %s", root, first_few(f.name for f in others))
+            _log.warning("%s: folders beside the splits left out: %s", root, first_few(others))
     else:
-        splits = {"all": root}
+        splits = {"all": tree.root}
     found = {key: _classes_below(folder) for key, folder in splits.items()}
     first = "train" if "train" in found else next(iter(found))
-    classes = ordered_classes(found["train"] if "train" in found else [c for f in found.values() for c in f])
+    spelled = unify_spellings(name for by_class in found.values() for name, _ in by_class)
+    lists: dict[str, dict[str, list[Path]]] = {key: {} for key in found}
     for key, by_class in found.items():
+        for name, paths in by_class:
+            lists[key].setdefault(spelled[name], []).extend(paths)
+    classes = ordered_classes(lists["train"] if "train" in lists else [c for each in lists.values() for c in each])
+    for key, by_class in lists.items():
         if unknown := sorted(set(by_class) - set(classes)):
             raise DatasetError(
-                f"{splits[key]}: class {first_few(unknown)} is not in {splits[first].name}/: add or remove it"
+                f"{splits[key].path}: class {first_few(unknown)} is not in {splits[first].path.name}/: add or remove it"
             )
     if len(classes) < 2:
         raise DatasetError(
-            f"{splits[first]}: only one class ({''.join(classes)}), and telling apart takes two; {_LAYOUT}"
+            f"{splits[first].path}: only one class ({''.join(classes)}), and telling apart takes two; {_LAYOUT}"
         )
     label = {name: i for i, name in enumerate(classes)}
     return {
@@ -60,41 +69,31 @@ def read_folder(root: str | Path) -> dict[str, VideoList]:
             samples=tuple(
                 Sample(path=path, label=label[name]) for name in classes if name in by_class for path in by_class[name]
             ),
-            source=f"folder {splits[key]}",
+            source=f"folder {splits[key].path}",
         )
-        for key, by_class in found.items()
+        for key, by_class in lists.items()
     }
 
 
-def _classes_below(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    left_out: list[Path] = []
-    loose = [p for p in folder.iterdir() if p.is_file() and is_media(p)]
-    for class_folder in _folders(folder):
-        inside = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
-        videos = [p for p in inside if p.is_file() and is_media(p)]
-        if not videos:
-            deeper = " (folders inside it are not searched)" if any(p.is_dir() for p in inside) else ""
+def _classes_below(folder: MediaFolder) -> list[tuple[str, list[Path]]]:
+    """Returns the names of class folders and the files in them."""
+    found: list[tuple[str, list[Path]]] = []
+    deeper: list[Path] = []
+    for inside in folder.folders:
+        below = [path for each in inside.folders for deep in each.walk() for path in deep.files]
+        if not inside.files:
+            where = " (folders inside it are not searched)" if inside.folders else ""
             raise DatasetError(
-                f"{class_folder}: no video or image in this class{deeper}: add some or remove the folder; {_LAYOUT}"
+                f"{inside.path}: no video or image in this class{where}: add some or remove the folder; {_LAYOUT}"
             )
-        found[class_folder.name] = videos
-        left_out += [p for p in inside if p not in set(videos)]
+        found.append((inside.path.name, inside.files))
+        deeper += below
     if not found:
-        what = f"{len(loose)} files lie in it without a class" if loose else "it holds no class folders"
-        raise DatasetError(f"{folder}: {what}; {_LAYOUT}")
-    if loose:
-        _log.warning("%s: %d files that lie outside the classes left out: %s", folder, len(loose), _names(loose))
-    if left_out:
-        _log.warning(
-            "%s: %d files that are neither videos nor images left out: %s", folder, len(left_out), _names(left_out)
-        )
+        loose = len(folder.files)
+        what = f"{loose} files lie in it without a class" if loose else "it holds no class folders"
+        raise DatasetError(f"{folder.path}: {what}; {_LAYOUT}")
+    for files, where in ((folder.files, "lie outside the classes"), (deeper, "lie in folders inside a class")):
+        if files:
+            names = first_few(path.name for path in sorted(files))
+            _log.warning("%s: %d files that %s left out: %s", folder.path, len(files), where, names)
     return found
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _names(paths: list[Path]) -> str:
-    return first_few(p.name for p in sorted(paths))

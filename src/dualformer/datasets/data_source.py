@@ -22,10 +22,12 @@ def read_source(
     cache: ShardCache | None = None,
     check_files: bool = True,
     multi_label: bool | None = False,
+    log_left_out: bool = True,
 ) -> Listing | CsvTable | dict[str, VideoList]:
     """Reads shards or a benchmark as a `Listing`, a CSV file as a table, a folder as lists by split with their hash.
 
-    ``bad`` (resolved), ``check_files`` and ``multi_label`` are those of `read_csv`. Raises ``FileNotFoundError`` where
+    ``bad`` (resolved), ``check_files`` and ``multi_label`` are those of `read_csv`, ``log_left_out`` that of
+    `read_folder`. Raises ``FileNotFoundError`` where
     there is nothing, ``ValueError`` for any other file, and for other data than a CSV file with ``multi_label``.
     """
     shards = find_shards(data)
@@ -41,7 +43,7 @@ def read_source(
     if named:
         return read_benchmark(named)
     if folder.is_dir():
-        return _read_hashed_folder(folder)
+        return _read_hashed_folder(folder, log_left_out)
     if not folder.exists():
         raise FileNotFoundError(f"no such folder or CSV file: {data}")
     if folder.suffix.lower() != ".csv":
@@ -49,9 +51,9 @@ def read_source(
     return read_csv(folder, bad=bad, check_files=check_files, multi_label=multi_label)
 
 
-def _read_hashed_folder(data: Path) -> dict[str, VideoList]:
+def _read_hashed_folder(data: Path, log_left_out: bool) -> dict[str, VideoList]:
     try:
-        found = read_folder(data)
+        found = read_folder(data, log_left_out=log_left_out)
     except DatasetError as error:
         if name := recognise_benchmark(data):
             raise DatasetError(f"{error}; if this is a benchmark as downloaded, say {name}:{data}") from error
@@ -96,7 +98,7 @@ def survey(data: str | Path) -> Survey:
     if not brings_splits and Path(data).is_file() and Path(data).suffix.lower() != ".csv":
         return Survey(paths=paths, description="")
     try:
-        source = read_source(data, check_files=False, multi_label=None)
+        source = read_source(data, check_files=False, multi_label=None, log_left_out=False)  # `find_videos` has
     except DatasetError as error:
         if brings_splits or not Path(data).is_dir():
             raise

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.datasets.samples import DatasetError, VideoList, first_few
+from dualformer.video.file_slices import is_frame_folder
 
 #: Numbered words that name who, where or when in the names of files: subject12, set1_seq03, g04.
 _RECORDING = re.compile(
@@ -45,6 +46,35 @@ def suspected_groups(names: Sequence[str]) -> list[str]:
     found = [match[0] if (match := _RECORDING.search(Path(name).stem)) else "" for name in names]
     told, distinct = sum(map(bool, found)), len(set(found) - {""})
     return found if told >= _MOST * len(names) and 2 <= distinct <= len(names) / 2 else []
+
+
+def same_recordings(videos: VideoList) -> list[int]:
+    """Returns for every video the index of the first that is the same recording: itself, unless there are several.
+
+    The same are files of one folder with one name and other extensions, ``v1.mp4`` and ``v1.avi``, and links to one
+    file.
+    """
+    first: dict[tuple[str, str], int] = {}
+    found: list[int] = []
+    for index, sample in enumerate(videos.samples):
+        path = sample.path.resolve() if sample.path.is_symlink() else sample.path
+        keys = [("file", str(path))]
+        if not is_frame_folder(sample.file):
+            keys.append(("stem", str(sample.path.with_suffix(""))))
+        known = [first[key] for key in keys if key in first]
+        number = found[min(known)] if known else index
+        found.append(number)
+        for key in keys:
+            first.setdefault(key, number)
+    return found
+
+
+def name_same_recordings(videos: VideoList) -> list[str]:
+    """Returns what `same_recordings` found, the names of each recording's files in one text."""
+    members: dict[int, list[str]] = {}
+    for sample, number in zip(videos.samples, same_recordings(videos), strict=True):
+        members.setdefault(number, []).append(sample.name)
+    return [" = ".join(names) for names in members.values() if len(names) > 1]
 
 
 def deal_folds(labels: Sequence[tuple[int, ...]], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:

@@ -1,15 +1,14 @@
 """The manifest of a data set: a CSV file with a verdict on each of its files, good or bad."""
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dualformer.datasets.csv_list import read_csv
+from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.shards.storage import url_of
 from dualformer.files import read_csv_rows, write_csv
-from dualformer.video.file_formats import is_media
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ _COLUMNS = ["path", "verdict", *_FIGURES]
 
 def find_videos(data: str | Path) -> list[Path]:
     """Returns the videos and images of ``data``, sorted: a file itself, the rows of a CSV file (existing or not), or
-    all files below a folder whose names are a video's or an image's, hidden ones left out and links followed.
+    all files below a folder that `walk_media` calls data. What a folder holds besides is counted in the log.
     """
     data = Path(data)
     if not data.exists():
@@ -51,20 +50,11 @@ def find_videos(data: str | Path) -> list[Path]:
         if data.suffix.lower() == ".csv":
             return sorted(row.path for row in read_csv(data, check_files=False, multi_label=None).rows)
         return [data]
-    found: list[Path] = []
-    seen: set[str] = set()
-    for folder, inside, names in os.walk(data, followlinks=True):
-        # A link may lead back up.
-        real = os.path.realpath(folder)
-        if real in seen:
-            inside.clear()
-            continue
-        seen.add(real)
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
-        found += [path for name in names if is_media(path := Path(folder, name))]
-    if not found:
+    tree = walk_media(data)
+    tree.log_left_out()
+    if not (found := tree.files):
         raise DatasetError(f"{data}: no video or image files in it")
-    return sorted(found)
+    return found
 
 
 def write_manifest(path: str | Path, verdicts: list[Verdict]) -> None:

@@ -1,6 +1,7 @@
 """Samples and lists of samples, with a fixed order of classes: what reading annotations returns."""
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,6 +156,18 @@ def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
     if distinct and all(name.isdecimal() and name.isascii() for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
     return tuple(sorted(distinct))
+
+
+def unify_spellings(names: Iterable[str]) -> dict[str, str]:
+    """Returns one spelling for each of the ``names``, the same for those that Unicode calls equal.
+
+    ``é`` is one character (NFC) or two (NFD), which look alike. A name that is spelled in one way keeps it; of several
+    it is NFC.
+    """
+    spellings: dict[str, set[str]] = {}
+    for name in names:
+        spellings.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
+    return {name: composed if len(own) > 1 else name for composed, own in spellings.items() for name in own}
 
 
 def first_few(items: Iterable[object], most: int = 3) -> str:

@@ -1,5 +1,6 @@
 """Opens the videos for training, validation and evaluation, of a folder, a CSV file, a benchmark or shards."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
 from dualformer.datasets.csv_list import CsvTable, describe_filter, select
 from dualformer.datasets.data_source import hash_csv, read_source
-from dualformer.datasets.groups import check_classes, deal_folds, find_groups, split_by_groups
+from dualformer.datasets.groups import check_classes, deal_folds, find_groups, same_recordings, split_by_groups
 from dualformer.datasets.manifest import read_manifest
 from dualformer.datasets.samples import VAL_FRACTION, DatasetError, MissingSample, VideoList, first_few
 from dualformer.datasets.shards.storage import ShardCache
@@ -159,7 +160,7 @@ def open_all_splits(
     splits = open_splits(data, bad=bad, **settings)
     lists = {"train": splits.train, "val": splits.val}
     bad = {path.resolve() for path in bad}
-    source = read_source(data, bad=bad)
+    source = read_source(data, bad=bad, log_left_out=False)
     if isinstance(source, CsvTable):
         has_test = "split" in source.columns and any(row.values["split"] == "test" for row in source.rows)
         test = select(source, {"split": ("test",)}) if has_test else None
@@ -176,32 +177,55 @@ def open_all_splits(
 def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
     """Splits into (train, val) class by class: ``fraction`` of each class for val, rounded, but at least one video.
 
-    The draw depends on file names and ``seed``, not on the order of the list. Multi-label videos are split by
-    `stratified_sample`, as evenly as their labels allow.
+    The draw depends on file names and ``seed``, not on the order of the list. Files that are one recording, by
+    `same_recordings`, are on one side. Multi-label videos are split by `stratified_sample`, as evenly as their labels
+    allow.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must lie between 0 and 1, not {fraction}")
     by_name = sorted(range(len(videos)), key=lambda i: videos.samples[i].path.as_posix())
+    recording = same_recordings(videos)
     by_class: dict[int, list[int]] = {}
     for i in by_name:
         for label in videos.samples[i].labels:
             by_class.setdefault(label, []).append(i)
     for label, members in by_class.items():
-        if len(members) < 2:
+        if len({recording[i] for i in members}) < 2:
             name = videos.classes[label]
-            raise DatasetError(f"{videos.source}: class {name} has a single file, and a split takes two: add one")
-    chosen: set[int] = set()
+            one = "a single file" if len(members) == 1 else "several files of a single recording"
+            raise DatasetError(f"{videos.source}: class {name} has {one}, and a split takes two: add one")
     if videos.multi_label:
-        labels = [videos.samples[i].labels for i in by_name]
+        own: dict[int, dict[int, None]] = {}
+        for i in by_name:
+            own.setdefault(recording[i], {}).update(dict.fromkeys(videos.samples[i].labels))
+        labels = [tuple(each) for each in own.values()]
         sampled = stratified_sample(labels, len(videos.classes), fraction, np.random.default_rng(seed))
-        chosen = {by_name[i] for i in sampled}
+        numbers = list(own)
+        chosen = {numbers[place] for place in sampled}
     else:
-        for label, members in by_class.items():
-            count = min(len(members) - 1, max(1, round(len(members) * fraction)))
-            order = np.random.default_rng([seed, label]).permutation(len(members))
-            chosen.update(members[i] for i in order[:count])
-    inside = np.isin(np.arange(len(videos)), list(chosen))
-    return _apart(videos, inside, f"val share of {fraction:.0%}, seed {seed}")
+        chosen = _draw_of_each_class(by_class, recording, fraction, seed)
+    return _apart(videos, np.isin(recording, list(chosen)), f"val share of {fraction:.0%}, seed {seed}")
+
+
+def _draw_of_each_class(
+    by_class: Mapping[int, list[int]], recording: Sequence[int], fraction: float, seed: int
+) -> set[int]:
+    """Returns the recordings to validate on. ``by_class``: the videos of each class; ``recording``: that of a video."""
+    chosen: set[int] = set()
+    decided: set[int] = set()
+    for label, members in by_class.items():
+        count = min(len(members) - 1, max(1, round(len(members) * fraction)))
+        files = Counter(recording[i] for i in members)
+        own = list(files)
+        taken = sum(files[each] for each in own if each in chosen)
+        rest = len(own) - len(chosen.intersection(own))
+        for place in np.random.default_rng([seed, label]).permutation(len(own)).tolist():
+            if taken < count and rest > 1 and own[place] not in decided:
+                chosen.add(own[place])
+                taken += files[own[place]]
+                rest -= 1
+        decided.update(own)
+    return chosen
 
 
 def _split_folds(
@@ -213,7 +237,8 @@ def _split_folds(
     if groups:
         check_classes(videos, groups)
     labels = [sample.labels for sample in videos.samples]
-    dealt = deal_folds(labels, groups or [sample.path.as_posix() for sample in videos.samples], folds, seed)
+    own = [videos.samples[first].path.as_posix() for first in same_recordings(videos)]
+    dealt = deal_folds(labels, groups or own, folds, seed)
     return _apart(videos, dealt == fold - 1, f"fold {fold} of {folds}, seed {seed}")
 
 

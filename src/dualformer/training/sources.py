@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.csv_list import parse_row_filter
-from dualformer.datasets.groups import suspected_groups
+from dualformer.datasets.groups import name_same_recordings, suspected_groups
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
 from dualformer.datasets.rendered_people.bodies import PARTS
 from dualformer.datasets.rendered_people.clips import PeopleClips
@@ -183,16 +183,23 @@ def _measure(videos: VideoList) -> list[VideoShape]:
 
 
 def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
-    """Warns where names tell of recordings that may be on both sides of a split that was drawn."""
-    names = [sample.name for videos in (splits.train, splits.val) for sample in videos.samples]
+    """Warns where names tell of recordings: in several files, or on both sides of a split that was drawn."""
+    warnings: list[str] = []
+    together = replace(splits.train, samples=(*splits.train.samples, *splits.val.samples), missing=())
+    if (same := name_same_recordings(together)) and not config.overfit:
+        warnings.append(
+            f"warning: {len(same)} names are those of several files ({first_few(same)}), which are taken for one "
+            "recording: a split that is drawn keeps it on one side; leave one file of each"
+        )
+    names = [sample.name for sample in together.samples]
     found = suspected_groups(names)
     common = sorted(set(found[: len(splits.train)]) & set(found[len(splits.train) :]) - {""})
-    if not common or config.group or config.overfit:
-        return ()
-    return (
-        f"warning: names look like recordings or people, and {len(common)} of them ({first_few(common)}) are in train "
-        "and in val: the accuracy then promises too much for others; `group=PATTERN` keeps each on one side",
-    )
+    if common and not config.group and not config.overfit:
+        warnings.append(
+            f"warning: names look like recordings or people, and {len(common)} of them ({first_few(common)}) are in "
+            "train and in val: the accuracy then promises too much for others; `group=PATTERN` keeps each on one side"
+        )
+    return tuple(warnings)
 
 
 def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["samples", "shards"] | None, str]:

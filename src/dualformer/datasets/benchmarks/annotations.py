@@ -7,15 +7,18 @@ from typing import Any
 
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.files import read_text
+from dualformer.video.file_formats import is_data_folder
 
 
 def annotation_files(root: Path, *patterns: str) -> list[Path]:
-    """Returns the files that fit a pattern, in the folder or up to two folders deeper, without those in hidden ones."""
+    """Returns the files that fit a pattern, in the folder or up to two folders deeper, without those in folders that
+    are hidden or another program's.
+    """
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
     found = {path for depth in ("", "*/", "*/*/") for pattern in patterns for path in root.glob(depth + pattern)}
     files = (path for path in found if path.is_file())
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    return sorted(path for path in files if all(is_data_folder(part) for part in path.relative_to(root).parts))
 
 
 def the_file(root: Path, what: str, *patterns: str) -> Path:

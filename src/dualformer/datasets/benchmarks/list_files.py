@@ -13,7 +13,7 @@ from dualformer.datasets.benchmarks.annotations import text_lines
 from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Entry, Listing, Mistake, assemble
 from dualformer.datasets.samples import DatasetError, first_few, ordered_classes
 from dualformer.video.container import VideoError
-from dualformer.video.file_formats import FRAME_NUMBER, frame_name_regex, is_media
+from dualformer.video.file_formats import FRAME_NUMBER, frame_name_regex, is_data_folder, is_media
 from dualformer.video.frame_patterns import find_frame_pattern, frame_files, parse_frame_pattern
 
 _SPLITS = ("train", "val", "test")
@@ -218,7 +218,7 @@ def _base(folder: Path, lines: list[_Line | Mistake]) -> Path:
 
     if hits(folder):
         return folder
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and is_data_folder(path.name))
     return max((folder, *inside), key=hits)
 
 
