@@ -92,6 +92,34 @@ def limit_files(limits: FileLimits) -> Iterator[None]:
         _limits.reset(token)
 
 
+_FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError, LookupError, ArithmeticError, EOFError, MemoryError)
+"""What FFmpeg, PyAV and Pillow raise for a damaged file, and what reading its bytes may raise beneath them."""
+
+
+@contextmanager
+def video_errors(path: str | Media, what: str) -> Iterator[None]:
+    """Turns whatever FFmpeg, PyAV and Pillow raise for a file into :class:`VideoError`: "PATH: WHAT (FFmpeg: reason)".
+
+    The one rule for it: every call of them that touches a file's data goes through here. The project's own errors pass.
+    """
+    try:
+        yield
+    except DualFormerError:
+        raise
+    except _FOREIGN_ERRORS as error:
+        raise VideoError(path, f"{what} ({foreign_reason(error)})") from error
+
+
+def foreign_reason(error: BaseException) -> str:
+    """Returns what FFmpeg, or else the system or PyAV, says is wrong, for a message of one line."""
+    if isinstance(error, av.error.FFmpegError):
+        return f"FFmpeg: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or " ".join(str(error).split()) or type(error).__name__
+
+
 class OpenVideo:
     """An open file with its container, video stream and decoder. Close it after use.
 
@@ -125,12 +153,13 @@ class OpenVideo:
         if not edits:
             options["ignore_editlist"] = "1"
         try:
-            self.container: av.container.InputContainer = av.open(
-                self._source, mode="r", format=kind, metadata_errors="replace", options={**options, **largest}
-            )
-        except av.error.FFmpegError as error:
+            with video_errors(path, "it cannot be opened as a video or image"):
+                self.container: av.container.InputContainer = av.open(
+                    self._source, mode="r", format=kind, metadata_errors="replace", options={**options, **largest}
+                )
+        except DualFormerError:
             self._close_source()
-            raise VideoError(path, f"it cannot be opened as a video or image ({ffmpeg_reason(error)})") from error
+            raise
         self._open = True
         try:
             self.stream = self._choose_stream()
@@ -233,11 +262,6 @@ def _in_loader_worker() -> bool:
     return loader is not None and loader.get_worker_info() is not None
 
 
-def ffmpeg_reason(error: av.error.FFmpegError) -> str:
-    """Returns what FFmpeg says is wrong, for a message."""
-    return f"FFmpeg: {error.strerror}"
-
-
 def demux(video: OpenVideo) -> Iterator[av.packet.Packet]:
     """Yields the packets that hold data (empty ones mark dropped frames in AVI, and the end); one of an image."""
     packets = _demux(video)
@@ -269,20 +293,25 @@ def _enforce_limits(
 
 
 def _demux(video: OpenVideo) -> Iterator[av.packet.Packet]:
-    try:
-        for packet in video.container.demux(video.stream):
-            if packet.size:
-                if video.is_image and video.codec.name == "mjpeg" and not _has_jpeg_end(bytes(packet)):
-                    raise VideoError(video.path, "it ends early: the end of its picture is missing")
-                yield packet
-                if video.is_image:
-                    return
-    except av.error.FFmpegError as error:
-        raise VideoError(video.path, f"its data cannot be read to the end ({ffmpeg_reason(error)})") from error
-    except IndexError:
-        # Behind the last packet PyAV looks all streams up, those among them that turned up only on the way, as in
-        # recordings from the air; the list that it looks them up in does not grow.
-        return
+    packets = iter(video.container.demux(video.stream))
+    while True:
+        try:
+            with video_errors(video.path, "its data cannot be read to the end"):
+                packet = next(packets, None)
+        except VideoError as error:
+            if isinstance(error.__cause__, IndexError):
+                # Behind the last packet PyAV looks all streams up, those among them that turned up only on the way, as
+                # in recordings from the air; the list that it looks them up in does not grow.
+                return
+            raise
+        if packet is None:
+            return
+        if packet.size:
+            if video.is_image and video.codec.name == "mjpeg" and not _has_jpeg_end(bytes(packet)):
+                raise VideoError(video.path, "it ends early: the end of its picture is missing")
+            yield packet
+            if video.is_image:
+                return
 
 
 def _is_jpeg(media: Media) -> bool:

@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from dualformer.files import partial_file
-from dualformer.video.container import VideoError, ffmpeg_reason
+from dualformer.video.container import VideoError, foreign_reason
 from dualformer.video.frame_converter import ONE_THREAD
 
 # x264's AVX-512 code decides differently from one call to the next on the same frames. With SSE2, which every x86-64
@@ -42,7 +42,7 @@ def write_video(
         with partial_file(path) as partial:
             _encode(partial, frames, Fraction(fps).limit_denominator(100_000), crf)
     except av.error.FFmpegError as error:
-        raise VideoError(path, f"it cannot be written ({ffmpeg_reason(error)})") from error
+        raise VideoError(path, f"it cannot be written ({foreign_reason(error)})") from error
 
 
 def write_image(path: str | Path, picture: NDArray[np.uint8]) -> None:

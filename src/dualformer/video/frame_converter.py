@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.video.container import VideoError
+from dualformer.video.container import VideoError, video_errors
 from dualformer.video.file_slices import Media
 from dualformer.video.sequential_decoding import ORIENTATION_CHANGES, orientation, orientation_in, side_data
 
@@ -53,10 +53,11 @@ class FrameConverter:
                     self._path, self._size[1], self._size[0], width, height,
                 )  # fmt: skip
             height, width = self._size
-        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", **ONE_THREAD)
-        plane = rgb.planes[0]
-        rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
-        return torch.from_numpy(np.ascontiguousarray(self._upright(rows.reshape(height, width, 3), frame)))
+        with video_errors(self._path, "a frame of it cannot be converted to RGB"):
+            rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", **ONE_THREAD)
+            plane = rgb.planes[0]
+            rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
+            return torch.from_numpy(np.ascontiguousarray(self._upright(rows.reshape(height, width, 3), frame)))
 
     def _upright(self, picture: NDArray[np.uint8], frame: av.video.frame.VideoFrame) -> NDArray[np.uint8]:
         turns, mirrored = self._orientation_of(frame)

@@ -17,10 +17,9 @@ from typing import Any, Literal
 
 import av
 import av.container
-import av.error
 import av.packet
 
-from dualformer.video.container import VideoError, ffmpeg_reason
+from dualformer.video.container import VideoError, video_errors
 
 Kind = Literal["camera", "url", "pipe", "file"]
 
@@ -113,17 +112,18 @@ class LiveVideo:
         elif source.kind == "file":
             file = f"file:{source.name}"
         try:
-            container = av.open(
-                file,
-                mode="r",
-                format=source.device,
-                options=wanted,
-                metadata_errors="replace",
-                timeout=(timeout, timeout) if source.kind == "url" else None,
-            )
-        except (av.error.FFmpegError, OSError) as error:
+            with video_errors(str(source), "it cannot be opened"):
+                container = av.open(
+                    file,
+                    mode="r",
+                    format=source.device,
+                    options=wanted,
+                    metadata_errors="replace",
+                    timeout=(timeout, timeout) if source.kind == "url" else None,
+                )
+        except VideoError:
             self._close_pipe()
-            raise VideoError(str(source), f"it cannot be opened ({_reason(error)})") from error
+            raise
         assert isinstance(container, av.container.InputContainer)
         self.container = container
         try:
@@ -146,12 +146,14 @@ class LiveVideo:
 
     def packets(self) -> Iterator[av.packet.Packet]:
         """Yields packets with data until the source ends. Raises ``VideoError`` where it breaks off or is silent."""
-        try:
-            for packet in self.container.demux(self.stream):
-                if packet.size:
-                    yield packet
-        except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(str(self.source), f"it broke off ({_reason(error)})") from error
+        packets = iter(self.container.demux(self.stream))
+        while True:
+            with video_errors(str(self.source), "it broke off"):
+                packet = next(packets, None)
+            if packet is None:
+                return
+            if packet.size:
+                yield packet
 
     def close(self) -> None:
         self.container.close()
@@ -191,9 +193,3 @@ class _Pipe:
     def close(self) -> None:
         if self._own:
             os.close(self._fd)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, av.error.FFmpegError):
-        return ffmpeg_reason(error)
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

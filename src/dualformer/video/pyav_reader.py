@@ -11,14 +11,13 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 
-import av.error
 import av.packet
 import av.video.frame
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dualformer.video.container import FrameCountError, OpenVideo, VideoError, demux, ffmpeg_reason
+from dualformer.video.container import FrameCountError, OpenVideo, VideoError, demux, video_errors
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.frame_reader import FrameReader
@@ -207,13 +206,18 @@ class PyAVReader(FrameReader):
                 if skipping and (packet.pts not in wanted_pts) != skip_now:
                     skip_now = not skip_now
                     codec.skip_frame = "NONREF" if skip_now else "DEFAULT"
-                yield from codec.decode(packet)
-            yield from codec.decode(None)
-        except av.error.FFmpegError as error:
-            raise _TableMismatch(f"decoding from packet {start} fails ({ffmpeg_reason(error)})") from error
+                yield from self._decode_packet(packet, start)
+            yield from self._decode_packet(None, start)
         finally:
             if skip_now:
                 codec.skip_frame = "DEFAULT"
+
+    def _decode_packet(self, packet: av.packet.Packet | None, start: int) -> list[av.video.frame.VideoFrame]:
+        try:
+            with video_errors(self._path, f"decoding from packet {start} fails"):
+                return self._video.codec.decode(packet)
+        except VideoError as error:
+            raise _TableMismatch(error.reason) from error
 
     def _packets_from(self, start: int) -> Iterator[av.packet.Packet]:
         if self._kept_packets is not None:
@@ -224,7 +228,11 @@ class PyAVReader(FrameReader):
         pts, dts = self._packet_table.pts, self._packet_table.dts
         targets = dict.fromkeys(map(int, (pts[start], dts[start], pts[0], dts[0])))
         for target in (time for time in targets if time != NO_TIME):
-            self._video.container.seek(target, stream=self._video.stream, backward=True)
+            try:
+                with video_errors(self._path, f"seeking to packet {start} fails"):
+                    self._video.container.seek(target, stream=self._video.stream, backward=True)
+            except VideoError as error:
+                raise _TableMismatch(error.reason) from error
             place = -1
             for packet in demux(self._video):
                 if place < 0:

@@ -20,7 +20,7 @@ import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
-from dualformer.video.container import OpenVideo, VideoError, demux, ffmpeg_reason
+from dualformer.video.container import OpenVideo, VideoError, demux, video_errors
 from dualformer.video.file_slices import Media
 
 ORIENTATION_CHANGES = "some of its frames lie on their side and others do not: convert it to a video of one orientation"
@@ -84,35 +84,39 @@ def decode_frames(video: OpenVideo) -> Generator[av.video.frame.VideoFrame, None
     decoded = packets = 0
     started = False
     waiting: list[av.packet.Packet] = []
-    try:
-        for packet in demux(video):
-            packets += 1
-            if not started:
-                # What precedes the first key frame of a cut stream has nothing to refer to. Streams that flag no key
-                # frame at all exist.
-                waiting.append(packet)
-                if not packet.is_keyframe and len(waiting) < 1000:
-                    continue
-                started = True
-                feed = waiting[-1:] if packet.is_keyframe else waiting
-                waiting = []
-            else:
-                feed = [packet]
-            for item in feed:
-                for frame in video.codec.decode(item):
-                    _refuse_corrupt(video.path, frame, decoded)
-                    yield frame
-                    decoded += 1
-        for item in [*waiting, None]:
-            for frame in video.codec.decode(item):
-                _refuse_corrupt(video.path, frame, decoded)
+    for packet in demux(video):
+        packets += 1
+        if not started:
+            # What precedes the first key frame of a cut stream has nothing to refer to. Streams that flag no key frame
+            # at all exist.
+            waiting.append(packet)
+            if not packet.is_keyframe and len(waiting) < 1000:
+                continue
+            started = True
+            feed = waiting[-1:] if packet.is_keyframe else waiting
+            waiting = []
+        else:
+            feed = [packet]
+        for item in feed:
+            for frame in _decode(video, item, decoded):
                 yield frame
                 decoded += 1
-    except av.error.FFmpegError as error:
-        raise VideoError(video.path, f"frame {decoded} does not decode ({ffmpeg_reason(error)})") from error
+    for item in [*waiting, None]:
+        for frame in _decode(video, item, decoded):
+            yield frame
+            decoded += 1
     if decoded == 0:
         raise VideoError(video.path, "no frame of it decodes")
     check_complete(video, packets)
+
+
+def _decode(video: OpenVideo, packet: av.packet.Packet | None, decoded: int) -> Iterator[av.video.frame.VideoFrame]:
+    """Yields the frames that a packet completes, the first of which is number ``decoded``."""
+    with video_errors(video.path, f"frame {decoded} does not decode"):
+        frames = video.codec.decode(packet)
+    for number, frame in enumerate(frames, decoded):
+        _refuse_corrupt(video.path, frame, number)
+        yield frame
 
 
 def check_complete(video: OpenVideo, packets: int) -> None:
