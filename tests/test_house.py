@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Rooms, or modules of them, besides a room's own."""
 EVERYBODYS = {"errors", "files", "_version"}
-OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL", "torchcodec"}}
+OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL", "torchcodec", "fsspec"}}
 """All that the rooms on the ground floor need besides Python."""
 MOST_LINES = 420
 NAMES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for path in MODULES}

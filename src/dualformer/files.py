@@ -21,6 +21,9 @@ from dualformer.errors import DualFormerError
 
 _log = logging.getLogger("dualformer")
 
+LABEL_SEPARATOR = ";"
+"""Separates the labels of a video in tables."""
+
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",

@@ -66,6 +66,33 @@ def test_predict_writes_a_table_and_goes_on_with_it(
     assert main([*call, "--views", "1x1", "--fresh"]) == 1
 
 
+def test_what_a_shell_pipes_in_is_labelled_as_its_file_is(home: Path) -> None:
+    film = home / "data" / "0.mp4"
+    label = Recognizer.load(home / "nano.safetensors", device="cpu")(film).label
+    verb = f"{sys.executable} -m dualformer predict --weights {home / 'nano.safetensors'} --top 1 --json"
+    for command in (f"{verb} <(cat {film})", f"cat {film} | {verb} /dev/stdin", f"{verb} - < {film}"):
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["labels"][0]["label"] == label
+
+
+def test_urls_are_named_as_they_were_given(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list.txt").write_text("gs://bucket/a.mp4\ngs://bucket/b.mp4\n")
+    assert main(called(home, "predict", "gs://bucket/a.mp4", "--device", "cpu")) == 1
+    assert "failed: gs://bucket/a.mp4: reading" in capsys.readouterr().err
+    named = called(home, "predict", str(tmp_path / "list.txt"), "--device", "cpu")
+    assert main(named) == 1
+    said = capsys.readouterr().err
+    for name in ("a", "b"):
+        assert f"failed: gs://bucket/{name}.mp4: reading from there takes one more package: pip install gcsfs" in said
+    assert main([*named, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["path"] == "gs://bucket/a.mp4"
+    assert main([*named, "--out", str(tmp_path / "out.csv")]) == 1
+    capsys.readouterr()
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["gs://bucket/a.mp4", "gs://bucket/b.mp4"]
+
+
 def test_lists_stand_for_their_files(home: Path, tmp_path: Path) -> None:
     videos = [home / "data" / f"{number}.mp4" for number in range(2)]
     (tmp_path / "list.txt").write_text("\n".join([str(videos[0]), "", "beside.mp4"]) + "\n")
@@ -114,7 +141,7 @@ def test_predict_timeline_writes_every_file_and_says_the_same(
     [
         (("--hop", "2"), "--hop goes with --timeline"),
         (("--burn",), "--burn goes with --timeline"),
-        (("--threshold", "0.5"), "--threshold goes with --timeline"),
+        (("--threshold", "1.5"), "--threshold must be a probability"),
         (("--fresh",), "--fresh goes with --out"),
         (("--ray",), "--ray goes with --out"),
         (("--timeline", "--retry"), "--retry goes with --out"),

@@ -18,11 +18,13 @@ from dualformer.datasets.shards import storage
 from dualformer.datasets.shards.read_shards import damaged_shards, find_shards, mark_damaged
 from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes
-from dualformer.datasets.shards.storage import ShardCache, StorageError, cached_shard, url_of
+from dualformer.datasets.shards.storage import ShardCache, StorageError, cached_shard
 from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
+from dualformer.video import remote_files
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.file_slices import media_size
 from dualformer.video.preprocessing import kinetics
+from dualformer.video.remote_files import url_of
 
 PRE = kinetics(4, 1, 16)
 
@@ -36,7 +38,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(remote_files, "_PAUSES", (0.0, 0.0, 0.0))
     storage.fetch_range.cache_clear()
 
 

@@ -16,7 +16,7 @@ import torch
 from made_films import colour_recognizer, coloured
 
 from dualformer.inference import answer_tables
-from dualformer.inference.answer_tables import Columns, Row, TableError, read_table
+from dualformer.inference.answer_tables import LATER_COLUMNS, Columns, Row, TableError, read_table, write_table
 from dualformer.inference.batch_runner import BatchResult, partial_path, run_batch
 from dualformer.inference.batch_tasks import EmbedTask, LabelTask, weights_fingerprint
 from dualformer.inference.recognizer import Recognizer
@@ -26,6 +26,7 @@ from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
 from dualformer.weights.card import Card
+from small_weights import small_network
 
 COLUMNS: Columns = {"label": "text", "probability": "number"}
 
@@ -253,7 +254,39 @@ def test_labels_are_those_of_the_recogniser(films: list[Path], tmp_path: Path) -
         assert (row["label"], float(row["probability"])) == best
         assert (row["label_2"], float(row["probability_2"])) == second
     assert rows[3]["label"] == "" and "cannot be opened" in rows[3]["error"]
-    assert len(LabelTask(recognizer, top=99).columns) == 8
+    assert list(LabelTask(recognizer, top=99).columns)[-2:] == ["labels", "notes"]
+    assert len(LabelTask(recognizer, top=99).columns) == 8 + 2
+    assert [row["labels"] for row in rows[:3]] == [row["label"] for row in rows[:3]]
+    doubtful = LabelTask(recognizer, top=2, threshold=1.0)
+    assert doubtful.fingerprint != work.fingerprint
+    run_batch(tmp_path / "doubtful.csv", films, doubtful)
+    with (tmp_path / "doubtful.csv").open(newline="") as file:
+        assert {row["labels"] for row in csv.DictReader(file)} == {""}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet", ".npy"])
+def test_tables_from_before_there_were_labels_and_notes_are_gone_on_with(
+    ending: str, films: list[Path], tmp_path: Path
+) -> None:
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    out = tmp_path / f"out{ending}"
+    if ending == ".npy":
+        work = EmbedTask(Recognizer(*small_network(("a", "b", "c"), size=32), device="cpu"))
+    else:
+        work = LabelTask(colour_recognizer(), top=2)
+    run_batch(out, films, work)
+    columns: Columns = {"path": "text", "error": "text", **work.columns, "bytes": "count", "modified": "count"}
+    columns = {**columns, "by": "text"}
+    rows = list(read_table(out, columns))
+    earlier: Columns = {name: kind for name, kind in columns.items() if name not in LATER_COLUMNS}
+    write_table(out, earlier, [{name: row[name] for name in earlier} for row in rows], width=work.width)
+    assert [row["notes"] for row in read_table(out, columns)] == [None] * 4
+    assert run_batch(out, films, work) == BatchResult(files=4, known=4, failed=1)
+    films[0].touch()
+    assert run_batch(out, films, work).known == 3
+    again = list(read_table(out, columns))
+    assert [row["path"] for row in again] == [row["path"] for row in rows]
 
 
 @pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])

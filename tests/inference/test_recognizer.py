@@ -1,16 +1,20 @@
 """Files to labels: the same answer by every way, views that differ, bad files that stop nothing."""
 
 import dataclasses
-from collections.abc import Generator, Iterator
+import io
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from dualformer.errors import DualFormerError
 from dualformer.evaluation.view_sweep import read_view_sweep
+from dualformer.explain.explain_video import explain_video
 from dualformer.explain.shown_clip import ClipChoice, read_shown_clip, shown_clip_of_frames
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.sliding_windows import FrameSampler, SlidingWindow
@@ -147,6 +151,52 @@ def test_padded_views_are_the_same_in_every_path(videos: list[Path]) -> None:
     found = [window.add(s) for n, t in enumerate(times) for s in sampler.add(float(t), lambda n=n: frames[n])]
     first = next(clip for clip in found if clip is not None)
     assert torch.equal(first.views[0], transforms.crop_views(frames[[0, 2, 4, 6]], pre)[0])
+
+
+def test_every_source_is_labelled_embedded_explained_and_timed_as_its_file_is(
+    recognizer: Recognizer, videos: list[Path]
+) -> None:
+    pytest.importorskip("captum", reason="the extra [explain] is not installed")
+    path = videos[2]
+    with PyAVReader(path) as reader:
+        frames = reader.read(np.arange(len(reader))).numpy()
+    probabilities, features = recognizer(path).probabilities, recognizer.embed(path)
+    timeline, explained = recognizer.timeline(path, threshold=0.0), explain_video(recognizer, path)
+    assert features.shape == (recognizer.model.num_features,)
+    bgr = np.ascontiguousarray(frames[..., ::-1])
+    sources: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+        "bytes": (path.read_bytes, {}),
+        "file": (lambda: io.BytesIO(path.read_bytes()), {}),
+        str(path): (lambda: path.open("rb"), {}),
+        "frames": (lambda: bgr[..., ::-1], {"fps": 25}),
+        "frames ": (lambda: bgr, {"fps": 25, "channel_order": "bgr"}),
+        "frames  ": (lambda: [Image.fromarray(frame) for frame in frames], {"fps": 25}),
+    }
+    for name, (make, how) in sources.items():
+        assert np.array_equal(recognizer(make(), **how).probabilities, probabilities), name
+        assert recognizer(make(), **how).source == name.strip()
+        assert np.array_equal(recognizer.embed(make(), **how), features), name
+        found = recognizer.timeline(make(), threshold=0.0, **how)
+        assert found.source == name.strip() and found.frames == timeline.frames
+        assert np.array_equal(found.probabilities, timeline.probabilities), name
+        np.testing.assert_allclose(found.bounds, timeline.bounds, atol=1e-6)
+        assert np.array_equal(explain_video(recognizer, make(), **how).map, explained.map), name
+    several: list[Any] = [path.read_bytes(), path, [Image.fromarray(frame) for frame in frames]]
+    found = list(recognizer.many(several))
+    assert [source for source, _ in found] == several
+    for _, outcome in found:
+        assert isinstance(outcome, Prediction)
+        assert np.array_equal(outcome.probabilities, probabilities)
+
+
+def test_notes_say_what_is_to_be_known_of_a_video(recognizer: Recognizer, videos: list[Path]) -> None:
+    assert recognizer(videos[0]).notes == ()
+    short = "3 frames are shorter than a clip of 4 frames × stride 2: its last frame is repeated"
+    frames = np.zeros((3, 40, 40, 3), dtype=np.uint8)
+    assert recognizer(frames).notes == (short,)
+    assert recognizer(list(frames)).notes == (short,)  # also where it was said before
+    [(_, outcome)] = recognizer.many([frames])
+    assert isinstance(outcome, Prediction) and outcome.notes == (short,)
 
 
 @pytest.mark.parametrize(

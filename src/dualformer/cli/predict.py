@@ -31,7 +31,9 @@ class Options(FolderOptions):
     window: float | None = None
     """With --timeline: seconds over which clips are averaged; as long as a clip if not given."""
     threshold: float | None = None
-    """With --timeline: a class that is less likely does not happen; 0.5 if not given."""
+    """The least probability of a class: name those classes alone that reach it, for weights of several labels each
+    with its own threshold of the weights if not given. With --timeline: a class that is less likely does not happen
+    (default: 0.5)."""
     shortest: float | None = None
     """With --timeline: seconds that a segment lasts at least; three quarters of a clip if not given."""
     background: tuple[str, ...] = ()
@@ -44,7 +46,7 @@ class Options(FolderOptions):
         must("be positive", self, "hop", "window", "shortest")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must be a probability, not {self.threshold}")
-        of_timelines = ("hop", "window", "threshold", "shortest", "background", "burn")
+        of_timelines = ("hop", "window", "shortest", "background", "burn")
         if not self.timeline and (stray := [name for name in of_timelines if getattr(self, name) not in _NOT_GIVEN]):
             raise ValueError(f"--{stray[0]} goes with --timeline")
         table = self.out is not None and not self.timeline
@@ -57,8 +59,10 @@ def run(options: Options) -> int:
     if options.timeline:
         return _timelines(options)
     if options.out is not None:
-        return predict_folder(options, "labels", options.out, top=options.top)
+        return predict_folder(options, "labels", options.out, top=options.top, threshold=options.threshold)
+    from dualformer.files import LABEL_SEPARATOR
     from dualformer.video.container import VideoError
+    from dualformer.video.video_source import source_name
 
     recognizer = options.load(options.weights, views=options.views)
     paths = named_files(options.files)
@@ -77,17 +81,27 @@ def run(options: Options) -> int:
         if isinstance(outcome, VideoError):
             failed += 1
             if options.json:
-                print(json.dumps({"path": str(path), "error": outcome.reason}, ensure_ascii=False), flush=True)
+                print(json.dumps({"path": source_name(path), "error": outcome.reason}, ensure_ascii=False), flush=True)
             else:
                 print(f"failed: {outcome}", file=sys.stderr, flush=True)
             continue
-        best = outcome.top(options.top)
+        above = outcome.above(options.threshold)
+        best = outcome.top(options.top) if options.threshold is None else above
+        several = outcome.multi_label or options.threshold is not None
         if options.json:
-            labels = [{"label": label, "probability": probability} for label, probability in best]
-            print(json.dumps({"path": str(path), "labels": labels}, ensure_ascii=False), flush=True)
+            answer: dict[str, object] = {"path": source_name(path)}
+            answer["labels"] = [{"label": label, "probability": probability} for label, probability in best]
+            if several:
+                answer["above"] = [label for label, _ in above]
+            if outcome.notes:
+                answer["notes"] = list(outcome.notes)
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
         else:
             lines = [f"{probability:7.1%}  {label}" for label, probability in best]
-            print("\n".join([str(path), *lines]), flush=True)
+            if several:
+                named = LABEL_SEPARATOR.join(label for label, _ in above)
+                lines.append(f"labels: {named or 'none of the classes'}")
+            print("\n".join([source_name(path), *lines]), flush=True)
     if not options.json:
         print(f"{len(paths) - failed} labelled, {failed} failed; took {time.monotonic() - begun:.1f} s")
         folder = next((named for named in options.files if named.is_dir()), None)
@@ -104,6 +118,7 @@ def _timelines(options: Options) -> int:
     from dualformer.inference.timeline import format_time, timeline_json, write_timeline_files
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
     from dualformer.video.container import VideoError
+    from dualformer.video.video_source import resolve_source, source_name
 
     files = named_files(options.files)
     stems = [path.stem for path in files]
@@ -117,12 +132,14 @@ def _timelines(options: Options) -> int:
     failed = 0
     for path in files:
         if not options.json:
-            print(f"timeline of {path} with {options.weights} on {recognizer.device}: {len(recognizer.labels)} classes")
+            what = f"{len(recognizer.labels)} classes"
+            print(f"timeline of {source_name(path)} with {options.weights} on {recognizer.device}: {what}")
         begun = time.monotonic()
         try:
             with Progress("reading", "percent read", quiet=options.json) as progress:
+                video = resolve_source(path)  # a pipe can be read only once
                 timeline = recognizer.timeline(
-                    path,
+                    video,
                     threshold=0.5 if options.threshold is None else options.threshold,
                     **arguments(options, "window", "hop", "shortest", "background"),
                     progress=progress.percent(most=99),
@@ -134,12 +151,12 @@ def _timelines(options: Options) -> int:
             if options.burn:
                 film = out / f"{path.stem}.labels.mp4"
                 with Progress("burning in", "percent written", quiet=options.json) as progress:
-                    write_labelled_video(timeline, film, progress=progress.percent())
+                    write_labelled_video(timeline, film, video=video, progress=progress.percent())
                 written.append(film)
         except VideoError as error:
             failed += 1
             if options.json:
-                print(json.dumps({"source": str(path), "error": error.reason}, ensure_ascii=False), flush=True)
+                print(json.dumps({"source": source_name(path), "error": error.reason}, ensure_ascii=False), flush=True)
             else:
                 print(f"failed: {error}", file=sys.stderr, flush=True)
             continue
@@ -153,7 +170,9 @@ def _timelines(options: Options) -> int:
             span = f"{format_time(segment.start):>9} – {format_time(segment.end):>9}"
             print(f"{span}  {segment.probability:6.1%}  {segment.label}")
         if timeline.error is not None:
-            print(f"failed: {path}: {timeline.error}; this is what comes before", file=sys.stderr, flush=True)
+            print(
+                f"failed: {source_name(path)}: {timeline.error}; this is what comes before", file=sys.stderr, flush=True
+            )
         print(
             f"{len(timeline.segments)} segments in {format_time(timeline.seconds)}, of {timeline.clips} clips of "
             f"{timeline.clip:.3g} s; took {seconds:.1f} s"

@@ -30,8 +30,8 @@ class FolderOptions(InferenceOptions):
     """What the verbs have in common that answer for many files."""
 
     files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES…")]
-    """Video or image files; a folder stands for all of them in it, however deep. An image is a video of one frame. A
-    list stands for its files: .csv with a column path, .txt with a path on each line."""
+    """Video or image files, URLs, or - for standard input; a folder stands for all files in it, however deep. An image
+    is a video of one frame. A list stands for its files: .csv with a column path, .txt with a path on each line."""
     weights: Weights
     views: Views = DEFAULT_VIEWS
     fresh: bool = False
@@ -71,12 +71,14 @@ def named_files(named: Sequence[Path]) -> list[Path]:
     """Returns the files that folders, lists (.csv with a column path, .txt with a path on each line) and files stand
     for, each once. Paths in a list are relative to it."""
     from dualformer.datasets.manifest import find_videos
+    from dualformer.video.remote_files import split_url
 
     found: list[Path] = []
     for path in named:
         if path.suffix.lower() == ".txt" and path.is_file():
             lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            found += [path.parent / line.strip() for line in lines if line.strip()]
+            named_in = [line.strip() for line in lines if line.strip()]
+            found += [Path(line) if split_url(line) else path.parent / line for line in named_in]
         elif path.is_dir() or (path.suffix.lower() in _LISTS and path.is_file()):
             found += find_videos(path)
         else:

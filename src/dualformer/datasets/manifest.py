@@ -7,8 +7,8 @@ from typing import Any
 from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.samples import DatasetError
-from dualformer.datasets.shards.storage import url_of
 from dualformer.files import read_csv_rows, write_csv
+from dualformer.video.remote_files import url_of
 
 
 @dataclass(frozen=True, kw_only=True)

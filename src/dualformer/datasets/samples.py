@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.errors import DualFormerError
+from dualformer.files import LABEL_SEPARATOR
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
 
 VAL_FRACTION = 0.2
 """The share of each class for validation where the data has no split of its own."""
-SEPARATOR = ";"
+SEPARATOR = LABEL_SEPARATOR
 """Separates the labels of a multi-label video."""
 
 

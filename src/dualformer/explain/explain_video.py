@@ -1,7 +1,6 @@
 """Explains a video: ``explain_video(recognizer, "clip.mp4").save("explained")``."""
 
 from difflib import get_close_matches
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -12,18 +11,20 @@ from torch import Tensor
 from dualformer.explain.explanation import Explanation, HeatMap, HeatMapPart, Method
 from dualformer.explain.gradcam import Gradients, gradcam
 from dualformer.explain.map_geometry import cells_box, hottest_token, normalised, to_pixels
-from dualformer.explain.shown_clip import ClipChoice, ShownClip, read_shown_clip, shown_clip_of_frames
+from dualformer.explain.shown_clip import ClipChoice, ShownClip, read_shown_clip
 from dualformer.explain.token_attention import SubBlockIndex, find_sub_block, stage_number, watch_sub_block
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.model.pyramid import resample_kernel
+from dualformer.video.memory_frames import ChannelOrder
 from dualformer.video.transforms import normalize
+from dualformer.video.video_source import VideoSource, resolve_source, source_name
 
 
 def explain_video(
     recognizer: Recognizer,
-    video: str | Path | Tensor | NDArray[np.uint8] | ShownClip,
+    video: VideoSource | ShownClip,
     *,
     label: str | None = None,
     method: Method = "gradcam",
@@ -35,9 +36,10 @@ def explain_video(
     token: Size3 | None = None,
     gradients: Gradients = "each",
     fps: float | None = None,
+    channel_order: ChannelOrder = "rgb",
 ) -> Explanation:
-    """Explains the prediction for one clip of ``video``: a file, all its frames, uint8 RGB (T, H, W, 3), or a clip that
-    was read before, for which ``clip``, ``at`` and ``fps`` are not used.
+    """Explains the prediction for one clip of ``video``: anything that `VideoSource` lists, or a clip that was read
+    before, for which ``clip``, ``at``, ``fps`` and ``channel_order`` are not used.
 
     ``label``: the class to explain; the clip's most likely one. ``clip``: a number from 0 of the recognizer's clips
     (``views``); ``at``: the clip around a moment, in seconds; neither: the clip in the middle.
@@ -47,7 +49,7 @@ def explain_video(
     show the attention of one ``token`` (t, y, x in the map of the stage, from 0) over its window, or over the global
     pyramid, in the half that ``stage``, ``block`` and ``half`` name, which count from 1. By default the token is the
     one at Grad-CAM's hottest place, and the half the last one whose stage has a pyramid. ``fps``: frames a second of
-    frames in memory, where seconds matter.
+    frames in memory, where seconds matter. ``channel_order``: of arrays.
 
     While attention is watched, no other thread may use the network.
     Errors: ``ValueError`` for an exported model, which has no gradients, and for what does not exist;
@@ -64,7 +66,11 @@ def explain_video(
     sub_block = (
         None if method == "gradcam" else find_sub_block(model.config, method, stage=stage, block=block, half=half)
     )
-    shown = _read_clip(video, recognizer, ClipChoice(number=clip, count=recognizer.views.clips, seconds=at), fps)
+    choice = ClipChoice(number=clip, count=recognizer.views.clips, seconds=at)
+    shown = video
+    if not isinstance(shown, ShownClip):
+        source = resolve_source(shown, fps=fps, channel_order=channel_order)
+        shown = read_shown_clip(source, recognizer.preprocessing, choice, fps=fps)
 
     probabilities = recognizer.predict_views(shown.view[None])[0]
     best = int(probabilities.argmax())
@@ -78,7 +84,7 @@ def explain_video(
             token = hottest_token(torch.from_numpy(hot.map), *_grid(model, pixels, sub_block.stage))
         heat = _attention_map(model, pixels, sub_block, token)
     return Explanation(
-        source=str(video) if isinstance(video, (str, Path)) else "frames",
+        source=source_name(video),
         method=method,
         label=recognizer.labels[target],
         probability=float(probabilities[target]),
@@ -109,21 +115,6 @@ def _network(recognizer: Recognizer) -> DualFormer:
             "attention to look at; explain with the weights that it was made from"
         )
     return recognizer.network
-
-
-def _read_clip(
-    video: str | Path | Tensor | NDArray[np.uint8] | ShownClip,
-    recognizer: Recognizer,
-    choice: ClipChoice,
-    fps: float | None,
-) -> ShownClip:
-    if isinstance(video, ShownClip):
-        return video
-    if not isinstance(video, (str, Path)):
-        return shown_clip_of_frames(torch.as_tensor(video).cpu(), recognizer.preprocessing, choice, fps=fps)
-    if fps is not None:
-        raise ValueError("fps is for frames in memory; a file knows the times of its frames")
-    return read_shown_clip(video, recognizer.preprocessing, choice)
 
 
 def _gradcam_map(model: DualFormer, pixels: Tensor, target: int, stage: int, gradients: Gradients) -> HeatMap:

@@ -1,7 +1,6 @@
 """Reads the clip that is explained: the view for the network, and the whole frames around it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +9,14 @@ from torch import Tensor
 
 from dualformer.video.clip_reader import warn_if_short
 from dualformer.video.container import FrameCountError
-from dualformer.video.file_slices import is_frame_folder
+from dualformer.video.file_slices import Media, is_frame_folder
 from dualformer.video.frame_reader import FrameReader
+from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import clip_at, even_clips
-from dualformer.video.transforms import crop_views, pad_to_square, resize, resize_frames
+from dualformer.video.transforms import crop_views, cut_long, pad_to_square, resize, resize_frames
+from dualformer.video.video_source import resolve_source
 
 SHOWN_SIDE, SHOWN_MOST = 288, 640
 """Short side in pixels at which frames are drawn, small ones enlarged to be readable, and the longest other side."""
@@ -59,12 +60,23 @@ class ClipChoice:
         return even_clips(times, pre, 1)[0] if self.number is None else even_clips(times, pre, self.count)[self.number]
 
 
-def read_shown_clip(path: str | Path, pre: Preprocessing, choice: ClipChoice) -> ShownClip:
-    """Reads the clip of a file, decoded as `read_views` does. Errors: those of opening and decoding it."""
-    counted = is_frame_folder(Path(path))  # a folder of frames does not tell when they were taken
+def read_shown_clip(
+    path: str | Media | MemoryFrames, pre: Preprocessing, choice: ClipChoice, *, fps: float | None = None
+) -> ShownClip:
+    """Reads the clip of a video, decoded as `read_views` does. ``path`` and ``fps`` are those of `open_video`.
+
+    Errors: those of opening and decoding it; ``ValueError`` where seconds are needed and the rate is not known.
+    """
+    path = resolve_source(path) if isinstance(path, str) else path
+    if isinstance(path, MemoryFrames):
+        counted = path.fps is None
+        if counted and (pre.fps is not None or choice.seconds is not None):
+            raise ValueError("say with fps= how many frames a second these are: the weights, or at=, count in seconds")
+    else:
+        counted = is_frame_folder(path) and fps is None  # a folder of frames does not tell when they were taken
     if counted and choice.seconds is not None:
         raise ValueError(f"{path}: a folder of frames has no seconds, which at= needs: choose a clip by its number")
-    with open_video(path, clock=pre.fps is not None) as reader:
+    with open_video(path, fps=fps, clock=pre.fps is not None) as reader:
         try:
             return _cut(path, reader, pre, choice, timed=not counted)
         except FrameCountError:
@@ -78,19 +90,12 @@ def shown_clip_of_frames(
 
     Errors: ``ValueError`` for other arrays, and where ``fps`` is needed and missing.
     """
-    if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[-1] != 3 or frames.numel() == 0:
-        raise ValueError(f"frames must be uint8 (T, H, W, 3), T at least 1, not {frames.dtype} {tuple(frames.shape)}")
-    if fps is not None and not fps > 0:
-        raise ValueError(f"fps must be positive, not {fps}")
-    if fps is None and (pre.fps is not None or choice.seconds is not None):
-        raise ValueError("say with fps= how many frames a second these are: the weights, or at=, count in seconds")
-    times = np.arange(len(frames)) / (fps or 1.0)
-    numbers = choice.choose(times, pre)
-    chosen = frames[torch.from_numpy(numbers)]
-    return _clip(resize_frames(chosen, pre), _drawing_size(chosen, pre), pre, numbers, times if fps else None)
+    return read_shown_clip(MemoryFrames(frames=frames, fps=fps), pre, choice)
 
 
-def _cut(path: str | Path, reader: FrameReader, pre: Preprocessing, choice: ClipChoice, *, timed: bool) -> ShownClip:
+def _cut(
+    path: Media | MemoryFrames, reader: FrameReader, pre: Preprocessing, choice: ClipChoice, *, timed: bool
+) -> ShownClip:
     warn_if_short(path, reader.times, pre)
     numbers = choice.choose(reader.times, pre)
     unique, places = np.unique(numbers, return_inverse=True)
@@ -124,6 +129,7 @@ def _clip(
 
 def _drawing_size(frames: Tensor, pre: Preprocessing) -> Tensor:
     """Resizes frames (n, H, W, 3) to the size at which they are drawn, padded where the network sees them so."""
+    frames = cut_long(frames)
     if pre.crop_mode == "pad":
         frames = pad_to_square(frames, pre)
     height, width = frames.shape[1:3]

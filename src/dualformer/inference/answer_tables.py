@@ -23,6 +23,9 @@ Columns = Mapping[str, ColumnType]
 Row = dict[str, Any]
 """Text, a float, an int, or for a vector a NumPy array (C,) of float32."""
 
+LATER_COLUMNS: Columns = {"labels": "text", "notes": "text"}
+"""Columns that tables did not have at first, where rows have none in them."""
+
 _AT_ONCE = 4096
 """Rows of Parquet that are gathered."""
 
@@ -103,8 +106,10 @@ def row_to_json(row: Row, columns: Columns) -> str:
 def row_from_json(line: str | bytes, columns: Columns) -> Row:
     """Returns the row of a line, whose vectors may also be lists of numbers. Raises ``ValueError`` for another line."""
     content = json.loads(line)
-    if not isinstance(content, dict) or list(content) != list(columns):
+    if not isinstance(content, dict):
         raise ValueError(f"columns other than {', '.join(columns)}")
+    _check_columns(content, columns)
+    content = {name: content.get(name) for name in columns}
     for name, kind in columns.items():
         if kind == "vector" and content[name] is not None:
             value = content[name]
@@ -123,11 +128,19 @@ def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:
     convert = {"text": str, "number": float, "count": int}
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
-        if next(reader, []) != list(columns):
-            raise ValueError(f"columns other than {', '.join(columns)}")
+        header = next(reader, [])
+        _check_columns(header, columns)
         for line in reader:
-            pairs = zip(columns.items(), line, strict=True)
-            yield {name: convert[kind](text) if text else None for (name, kind), text in pairs}
+            cells = dict(zip(header, line, strict=True))
+            yield {
+                name: convert[kind](text) if (text := cells.get(name, "")) else None for name, kind in columns.items()
+            }
+
+
+def _check_columns(found: Iterable[str], columns: Columns) -> None:
+    """Raises ``ValueError`` for other columns; tables of earlier versions lack the last of them, `LATER_COLUMNS`."""
+    if list(found) not in (list(columns), [name for name in columns if name not in LATER_COLUMNS]):
+        raise ValueError(f"columns other than {', '.join(columns)}")
 
 
 def _without_vectors(columns: Columns) -> Columns:
@@ -193,14 +206,13 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
     pa, parquet = _pyarrow(path)
     try:
         with parquet.ParquetFile(os.fspath(path)) as file:
-            if file.schema_arrow.names != list(columns):
-                raise ValueError(f"columns other than {', '.join(columns)}")
+            _check_columns(file.schema_arrow.names, columns)
             for batch in file.iter_batches(_AT_ONCE):
                 for row in batch.to_pylist():
                     yield {
                         name: np.asarray(row[name], np.float32)
                         if kind == "vector" and row[name] is not None
-                        else row[name]
+                        else row.get(name)
                         for name, kind in columns.items()
                     }
     except pa.ArrowInvalid as error:

@@ -23,6 +23,7 @@ from dualformer.inference.answer_tables import (
     row_to_json,
     write_table,
 )
+from dualformer.video.remote_files import url_of
 
 _STAMP: Columns = {"bytes": "count", "modified": "count", "by": "text"}
 """A row is valid for this size and modification time (ns since 1970) of its file, and fingerprint of the task."""
@@ -94,7 +95,7 @@ def run_batch(
         raise FileNotFoundError(f"no such folder for `out`: {out.parent}")
     named: dict[str, Path] = {}
     for path in paths:
-        named.setdefault(os.path.normpath(path.absolute()), path)  # links stay what they are called
+        named.setdefault(_name(path), path)
     try:
         with lock_for_writing(out):
             if fresh:
@@ -146,6 +147,11 @@ def _run(
             write_table(out, columns, rows, width=task.width)
         partial.unlink()
     return BatchResult(len(named), known=len(named) - len(missing), failed=sum(known[name].failed for name in named))
+
+
+def _name(path: Path) -> str:
+    """Returns the name of a file in the table: absolute, links as they are called; a URL, or ``-``."""
+    return url_of(path) or (str(path) if str(path) == "-" else os.path.normpath(path.absolute()))
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from dualformer.errors import DualFormerError
 from dualformer.inference.answer_tables import Columns, Row, row_from_json, row_to_json
 from dualformer.inference.batch_runner import BatchTask
 from dualformer.video.preprocessing import DEFAULT_VIEWS
+from dualformer.video.remote_files import url_of
 
 if TYPE_CHECKING:
     from dualformer.model.compiling import CompileMode
@@ -46,6 +47,7 @@ class TaskSpec:
     device: str = "auto"
     precision: Precision | None = None
     compile_mode: CompileMode | None = None
+    threshold: float | None = None
 
     def make_task(self) -> BatchTask:
         """Loads the weights and returns the task."""
@@ -55,7 +57,9 @@ class TaskSpec:
         recognizer = Recognizer.load(
             self.weights, device=self.device, views=self.views, precision=self.precision, compile_mode=self.compile_mode
         )
-        return LabelTask(recognizer, top=self.top) if self.kind == "labels" else EmbedTask(recognizer)
+        if self.kind == "features":
+            return EmbedTask(recognizer)
+        return LabelTask(recognizer, top=self.top, threshold=self.threshold)
 
 
 class RayTask:
@@ -105,7 +109,9 @@ class RayTask:
         context.max_errored_blocks = -1  # what is left without an answer is told below
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         # Names need not be text.
-        items = [{"place": first + i, "path": os.fsencode(path.absolute())} for i, path in enumerate(paths)]
+        items = [
+            {"place": first + i, "path": os.fsencode(url_of(path) or path.absolute())} for i, path in enumerate(paths)
+        ]
         resources = self._ray.cluster_resources()
         gpus = 0 if self._spec.device == "cpu" else int(resources.get("GPU", 0))
         actors = min(self._actors or gpus or max(1, int(resources.get("CPU", 2)) - 1), len(items))

@@ -24,7 +24,9 @@ from dualformer.inference.segments import Segment, SegmentSettings, find_segment
 from dualformer.inference.sliding_windows import VideoSummary, Window, WindowReader
 from dualformer.inference.view_classifier import ViewClassifier, ahead
 from dualformer.scoring.view_scores import average_views
+from dualformer.video.memory_frames import ChannelOrder
 from dualformer.video.playback import Playback
+from dualformer.video.video_source import VideoSource, resolve_source, source_name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +61,7 @@ class Timeline:
 
 def read_timeline(
     classifier: ViewClassifier,
-    path: str | Path,
+    video: VideoSource,
     *,
     window: float | None = None,
     hop: float | None = None,
@@ -67,14 +69,16 @@ def read_timeline(
     shortest: float | None = None,
     background: tuple[str, ...] = (),
     fps: float | None = None,
+    channel_order: ChannelOrder = "rgb",
     progress: Callable[[float, float | None], None] | None = None,
 ) -> Timeline:
-    """Returns what happens when in a video file.
+    """Returns what happens when in a video, which may be anything that `VideoSource` lists.
 
     ``hop``: seconds between the starts of two clips, half a clip if not given. ``window``, ``threshold``, ``shortest``
-    and ``background``: see `SegmentSettings`. ``fps``: the rate of a folder of frames. ``progress`` is called with the
-    seconds that are done and those there are, if the file says so. Three crops are taken where the classifier's views
-    have three; the number of clips in its views does not matter here.
+    and ``background``: see `SegmentSettings`. ``fps``: the rate of a folder of frames or of frames in memory; without
+    it their times are their numbers. ``channel_order``: of arrays. ``progress`` is called with the seconds that are
+    done and those there are, if the file says so. Three crops are taken where the classifier's views have three; the
+    number of clips in its views does not matter here.
 
     Of a video that cannot be read to its end, it covers what was read, and has an ``error``. Raises
     ``FileNotFoundError``, ``VideoError`` where no frame can be read, ``ValueError`` for settings that do not fit.
@@ -84,7 +88,8 @@ def read_timeline(
     pre, crops = classifier.preprocessing, classifier.views.crops
     scores = WindowScores(classifier.predict_views)
     batch_size = max(1, classifier.views_per_batch // crops)
-    with Playback(path, fps=fps, clock=pre.fps is not None) as playing:
+    source = resolve_source(video, fps=fps, channel_order=channel_order)
+    with Playback(source, fps=fps, clock=pre.fps is not None) as playing:
         reader = WindowReader(playing, pre, crops=crops, hop=hop)
 
         def tell(done: float) -> None:
@@ -95,7 +100,7 @@ def read_timeline(
             scores.add(windows, batch_size, tell)
     if reader.error is not None and not scores.rows:
         raise reader.error
-    timeline = scores.timeline(classifier, reader.summary(), settings, source=str(path))
+    timeline = scores.timeline(classifier, reader.summary(), settings, source=source_name(video))
     if progress is not None:
         progress(timeline.seconds, timeline.seconds)
     return timeline

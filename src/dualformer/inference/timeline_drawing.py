@@ -15,6 +15,8 @@ from dualformer.inference.segments import Segment
 from dualformer.inference.timeline import Timeline, format_time
 from dualformer.scoring.plots import save_figure, short_text
 from dualformer.video.encode import write_video
+from dualformer.video.file_slices import Media
+from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.playback import Playback
 
 _ROWS = 16
@@ -85,15 +87,21 @@ def _thinned(
 
 
 def write_labelled_video(
-    timeline: Timeline, path: Path, *, fps: float | None = None, progress: Callable[[float, float], None] | None = None
+    timeline: Timeline,
+    path: Path,
+    *,
+    video: Media | MemoryFrames | None = None,
+    fps: float | None = None,
+    progress: Callable[[float, float], None] | None = None,
 ) -> None:
     """Writes the timeline's video with its labels burnt in, as MP4 without sound.
 
-    The file is decoded a second time, as a label is known only after what follows it. The new video has a constant
-    rate, the file's average one; frames of a variable rate are shown at their times. ``fps``: the rate of a folder of
-    frames. Raises ``VideoError`` where the video cannot be written.
+    The video is decoded a second time, as a label is known only after what follows it. The new video has a constant
+    rate, the video's average one; frames of a variable rate are shown at their times. ``video``: what was read, where
+    ``timeline.source`` names no file. ``fps``: the rate of a folder of frames. Raises ``VideoError`` where the video
+    cannot be written.
     """
-    with Playback(timeline.source, fps=fps) as playing:
+    with Playback(timeline.source if video is None else video, fps=fps) as playing:
         rate = (timeline.frames - 1) / timeline.seconds if timeline.frames > 1 else 1.0
         nominal = playing.rate
         rate = nominal if 0.97 * rate <= nominal <= 1.06 * rate else rate  # the header's is the exact one, or it lies

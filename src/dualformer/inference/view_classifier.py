@@ -38,9 +38,13 @@ class Prediction:
     probabilities: NDArray[np.float32]
     """(classes,), summing to 1; of multi-label weights each for itself."""
     source: str
-    """The file, or "frames"."""
+    """The path or URL, "bytes", "file" or "frames"."""
     multi_label: bool = False
     """Whether the video may be of several classes, or of none."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the video: that it is shorter than a clip, changes its size, or is HDR."""
+    thresholds: tuple[float, ...] = ()
+    """The probability from which on each class counts, as the weights say; empty: one half for all."""
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Returns the ``k`` most likely classes with their probabilities, best first; all if there are fewer."""
@@ -49,9 +53,21 @@ class Prediction:
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.labels[i], float(self.probabilities[i])) for i in order.tolist()]
 
-    def above(self, threshold: float = 0.5) -> list[tuple[str, float]]:
-        """Returns the classes that reach the threshold, best first: the labels of a multi-label prediction."""
-        return [(label, probability) for label, probability in self.top(len(self.labels)) if probability >= threshold]
+    def above(self, threshold: float | None = None) -> list[tuple[str, float]]:
+        """Returns the classes that reach the ``threshold``, best first: the labels of a multi-label prediction.
+
+        None: each class's own threshold, of ``thresholds``; of weights that give each video one label, the likeliest
+        class whatever its probability.
+        """
+        if threshold is None and not self.multi_label:
+            return self.top(1)
+        limits = self.thresholds or (0.5,) * len(self.labels)
+        needed = dict(zip(self.labels, limits, strict=True))
+        return [
+            (label, probability)
+            for label, probability in self.top(len(self.labels))
+            if probability >= (needed[label] if threshold is None else threshold)
+        ]
 
     @property
     def label(self) -> str:
@@ -64,7 +80,7 @@ class Prediction:
         return self.top(1)[0][1]
 
     def __str__(self) -> str:
-        named = self.above() if self.multi_label else self.top(1)
+        named = self.above()
         return f"{self.source}: {', '.join(f'{label} ({p:.1%})' for label, p in named) or 'none of the classes'}"
 
 
@@ -181,7 +197,11 @@ class ViewClassifier:
     def prediction_of(self, source: str, probabilities: NDArray[np.float32]) -> Prediction:
         """Returns probabilities (classes,) with their labels."""
         return Prediction(
-            labels=self.labels, probabilities=probabilities, source=source, multi_label=self.card.multi_label
+            labels=self.labels,
+            probabilities=probabilities,
+            source=source,
+            multi_label=self.card.multi_label,
+            thresholds=self.card.thresholds,
         )
 
 

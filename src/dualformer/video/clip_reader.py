@@ -10,7 +10,6 @@ import multiprocessing
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +21,23 @@ from dualformer.video.augmentation import Augmentation
 from dualformer.video.container import FrameCountError, VideoError
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
+from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.open_video import open_video
 from dualformer.video.pixel_augment import augment
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import covering_clips, even_clips, is_short, random_clip
-from dualformer.video.transforms import Crop, crop_views, cut, draw_crop, pad_to_square, resize_and_flip, resize_frames
+from dualformer.video.transforms import (
+    Crop,
+    crop_views,
+    cut,
+    cut_long,
+    draw_crop,
+    pad_to_square,
+    resize_and_flip,
+    resize_frames,
+    resized_bytes,
+)
+from dualformer.video.video_source import VideoSource, resolve_source, source_name
 
 _log = logging.getLogger("dualformer")
 _RESIZE_AT_ONCE = 32 * 2**20  # bytes of full-size frames gathered before they are resized together
@@ -122,7 +133,7 @@ def make_training_clip(
     height = width = 1
     boxes: list[Tensor] = []
     for _, picture in frames:
-        frame = picture if pre.crop_mode == "center" else pad_to_square(picture, pre)
+        frame = picture if pre.crop_mode == "center" else pad_to_square(cut_long(picture), pre)
         if crop is None:
             height, width = frame.shape[:2]
             crop = draw_crop(height, width, pre.crop, augmentation, rng)
@@ -138,8 +149,15 @@ def make_training_clip(
     )
 
 
+class NotedViews(NamedTuple):
+    """Test views uint8 (V, T, h, w, 3), and what is to be said of the video that they are of."""
+
+    views: Tensor
+    notes: tuple[str, ...]
+
+
 def read_views(
-    path: str | Media,
+    path: str | Media | MemoryFrames,
     pre: Preprocessing,
     *,
     clips: int = 1,
@@ -149,15 +167,29 @@ def read_views(
 ) -> Tensor:
     """Returns test views of a file, uint8 (clips·crops, T, crop, crop, 3): clips spread evenly, each with 1 or 3 crops.
 
-    Ordered clip by clip: view c·crops + k is crop k of clip c. One pass over the file serves all of them. ``fps`` is
-    the rate of a folder of frames.
+    Ordered clip by clip: view c·crops + k is crop k of clip c. One pass over the file serves all of them. ``path`` and
+    ``fps`` are those of `open_video`.
     """
+    return read_noted_views(path, pre, Views(clips, crops), threads=threads, fps=fps).views
+
+
+def read_noted_views(
+    path: str | Media | MemoryFrames,
+    pre: Preprocessing,
+    views: Views,
+    *,
+    threads: int | None = None,
+    fps: float | None = None,
+) -> NotedViews:
+    """Returns `read_views` with notes: that the video is shorter than a clip, changes its size, or is HDR."""
     with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
-        return views_from_reader(reader, path, pre, clips=clips, crops=crops)
+        read = views_from_reader(reader, path, pre, clips=views.clips, crops=views.crops)
+        short = short_note(reader.times, pre)
+        return NotedViews(read, (*((short,) if short else ()), *reader.notes))
 
 
 def views_from_reader(
-    reader: FrameReader, path: str | Media, pre: Preprocessing, *, clips: int = 1, crops: int = 1
+    reader: FrameReader, path: str | Media | MemoryFrames, pre: Preprocessing, *, clips: int = 1, crops: int = 1
 ) -> Tensor:
     """Returns the test views of an open file, as `read_views`."""
     try:
@@ -190,21 +222,28 @@ def read_covering_clips(
             yield small[torch.from_numpy(places.reshape(-1))].unflatten(0, clips.shape), times
 
 
-def warn_if_short(path: str | Media, times: NDArray[np.float64], pre: Preprocessing) -> None:
+def warn_if_short(path: str | Media | MemoryFrames, times: NDArray[np.float64], pre: Preprocessing) -> None:
     """Warns once, over all processes of a run, that a video is shorter than a clip."""
-    if not _warned_short.value and is_short(times, pre):
+    if not _warned_short.value and (note := short_note(times, pre)):
         with _warned_short.get_lock():
             if _warned_short.value:
                 return
             _warned_short.value = True
-        rate = "" if pre.fps is None else f" at {pre.fps:g} fps"
-        _log.warning(
-            "%s: %d frames are shorter than a clip of %d frames × stride %d%s: its last frame is repeated (said once)",
-            path, len(times), pre.frames, pre.stride, rate,
-        )  # fmt: skip
+        _log.warning("%s: %s (said once)", path, note)
 
 
-def _even_frames(path: str | Media, reader: FrameReader, pre: Preprocessing, clips: int) -> tuple[Tensor, Tensor]:
+def short_note(times: NDArray[np.float64], pre: Preprocessing) -> str:
+    """Returns a sentence for a video that is shorter than a clip, nothing for others."""
+    if not is_short(times, pre):
+        return ""
+    rate = "" if pre.fps is None else f" at {pre.fps:g} fps"
+    clip = f"a clip of {pre.frames} frames × stride {pre.stride}{rate}"
+    return f"{len(times)} frames are shorter than {clip}: its last frame is repeated"
+
+
+def _even_frames(
+    path: str | Media | MemoryFrames, reader: FrameReader, pre: Preprocessing, clips: int
+) -> tuple[Tensor, Tensor]:
     """Returns the distinct frames of evenly spread clips, resized (n, h, w, 3), and their indices (clips·T,)."""
     warn_if_short(path, reader.times, pre)
     unique, places = np.unique(even_clips(reader.times, pre, clips), return_inverse=True)
@@ -220,9 +259,10 @@ def _cut_views(frames: Tensor, places: Tensor, pre: Preprocessing, clips: int, c
 
 def _resized(frames: Iterator[tuple[int, Tensor]], pre: Preprocessing) -> Iterator[Tensor]:
     block: list[Tensor] = []
-    for _, frame in frames:
+    for _, picture in frames:
+        frame = cut_long(picture)
         block.append(frame)
-        if len(block) * frame.numel() >= _RESIZE_AT_ONCE:
+        if len(block) * max(frame.numel(), resized_bytes(frame, pre)) >= _RESIZE_AT_ONCE:
             yield resize_frames(torch.stack(block), pre)
             block = []
     if block:
@@ -235,27 +275,21 @@ def views_of_frames(frames: Tensor, pre: Preprocessing, views: Views, *, fps: fl
     ``fps``: frames a second, needed where ``pre`` resamples in time. Raises ``ValueError`` where it is missing, and for
     other arrays.
     """
-    if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[-1] != 3 or frames.numel() == 0:
-        raise ValueError(f"frames must be uint8 (T, H, W, 3), T at least 1, not {frames.dtype} {tuple(frames.shape)}")
-    if fps is not None and not fps > 0:
-        raise ValueError(f"fps must be positive, not {fps}")
-    if pre.fps is not None and fps is None:
-        raise ValueError(
-            f"the weights resample to {pre.fps:g} frames a second: say with fps= how many a second these are"
-        )
-    times = np.arange(len(frames)) / (fps or 1.0)
-    unique, places = np.unique(even_clips(times, pre, views.clips), return_inverse=True)
-    chosen = resize_frames(frames[torch.from_numpy(unique)], pre)
-    return _cut_views(chosen, torch.from_numpy(places.reshape(-1)), pre, views.clips, views.crops)
+    return read_views(MemoryFrames(frames=frames, fps=fps), pre, clips=views.clips, crops=views.crops)
 
 
-def read_views_or_error(path: str | Path, pre: Preprocessing, views: Views) -> Tensor | VideoError:
-    """Returns `read_views` of a file, or the error for a file that cannot be read."""
+def read_views_or_error(
+    video: VideoSource, pre: Preprocessing, views: Views, *, fps: float | None = None
+) -> NotedViews | VideoError:
+    """Returns `read_noted_views` of a source, or the error for one that cannot be read.
+
+    Raises ``ValueError`` for what is no video.
+    """
     try:
-        return read_views(path, pre, clips=views.clips, crops=views.crops)
+        return read_noted_views(resolve_source(video, fps=fps), pre, views, fps=fps)
     except VideoError as error:
         return error
     except FileNotFoundError:
-        return VideoError(path, "there is no such file")
+        return VideoError(source_name(video), "there is no such file")
     except OSError as error:
-        return VideoError(path, f"it cannot be read ({error.strerror})")
+        return VideoError(source_name(video), f"it cannot be read ({error.strerror})")

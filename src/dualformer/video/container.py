@@ -135,6 +135,8 @@ class OpenVideo:
             raise FileNotFoundError(f"no such video or image file: {path}")
         if isinstance(path, Path) and path.is_dir():
             raise VideoError(path, "it is a folder, not a video or image file")
+        if isinstance(path, Path) and path.is_fifo():
+            raise VideoError(path, "it is a pipe, which is read only once, and not a file")
         if media_size(path) == 0:
             raise VideoError(path, "the file is empty (0 bytes)")
         try:
@@ -243,7 +245,7 @@ def _source(media: Media) -> str | IO[bytes] | SliceReader:
     nameless = media_path(media).suffix.lower() in (*IMAGE_EXTENSIONS, ".gif")
     if isinstance(media, FileSlice):
         window = media.open_unbuffered()
-        window.name = "" if nameless else media.path.name
+        window.name = "" if nameless or not media.path.suffix else media.path.name
         return window
     if nameless:
         return os.fdopen(os.open(media, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb")

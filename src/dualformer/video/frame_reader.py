@@ -42,6 +42,11 @@ class FrameReader(ABC):
         return len(self.times)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the frames that were read so far: sizes that change, HDR."""
+        return ()
+
+    @property
     def info(self) -> VideoInfo:
         """What the video holds. It may take decoding the first frame, the first time it is asked for."""
         if self._info is None:

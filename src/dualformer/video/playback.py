@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -18,8 +17,10 @@ from dualformer.video.container import OpenVideo
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import Media, is_frame_folder, media_path
 from dualformer.video.frame_converter import FrameConverter
+from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.open_video import open_video
 from dualformer.video.sequential_decoding import decode_frames, first_frame_size
+from dualformer.video.video_source import resolve_source
 
 LazyFrame = Callable[[], Tensor]
 """Converts a decoded frame to uint8 RGB (H, W, 3) when it is called."""
@@ -54,24 +55,28 @@ class FrameClock:
 
 
 class Playback:
-    """Iterates over the frames of a file or of a folder of numbered images. A context manager.
+    """Iterates over the frames of what `open_video` takes. A context manager.
 
     ``fps``: the rate of a folder of frames; ``clock``: times in seconds are needed, as in `open_video`.
     Raises ``FileNotFoundError``, and ``VideoError`` for what is no video; iterating raises ``VideoError`` where a frame
     does not decode, after those before it.
     """
 
-    def __init__(self, path: str | Media, *, fps: float | None = None, clock: bool = False) -> None:
-        self._path = Path(path) if isinstance(path, str) else path
+    def __init__(self, path: str | Media | MemoryFrames, *, fps: float | None = None, clock: bool = False) -> None:
+        path = resolve_source(path) if isinstance(path, str) else path
         self._video: OpenVideo | None = None
         self._reader = None
-        sequential = chosen_backend() == "pyav" or is_image(media_path(self._path))
-        if is_frame_folder(self._path) or not sequential:
-            self._reader = open_video(self._path, fps=fps, clock=clock)
+        if (
+            isinstance(path, MemoryFrames)
+            or is_frame_folder(path)
+            or (chosen_backend() != "pyav" and not is_image(media_path(path)))
+        ):
+            self._reader = open_video(path, fps=fps, clock=clock)
             self.duration: float | None = float(self._reader.times[-1])
             self.rate = (len(self._reader) - 1) / self.duration if self.duration else 0.0
             return
-        self._video = OpenVideo(self._path, None)
+        self._path = path
+        self._video = OpenVideo(path, None)
         length = self._video.container.duration
         self.duration = length / 1e6 if length else None
         """Approximate seconds, for progress displays; None where the file does not say."""

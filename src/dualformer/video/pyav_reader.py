@@ -62,6 +62,10 @@ class PyAVReader(FrameReader):
             self.close()
             raise
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._convert.notes
+
     def close(self) -> None:
         self._kept_packets = self._decoded = None
         self._video.close()

@@ -20,6 +20,7 @@ from dualformer.video.container import OpenVideo, VideoError
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.frame_table import FrameTable, build_frame_table, read_packets
+from dualformer.video.hdr import hdr_transfer
 from dualformer.video.sequential_decoding import VideoInfo, check_complete, first_frame, orientation, video_info
 
 _SEEKS_BEHIND_KEY_FRAMES = {"mpegts", "mpeg"}  # and what then decodes may be garbage with the right time
@@ -111,6 +112,8 @@ class TorchcodecReader(FrameReader):
         with first_frame(self._path) as (video, frame):
             if orientation(frame)[1]:
                 raise self._error("its frames are to be mirrored, which torchcodec does not do")
+            if transfer := hdr_transfer(frame):
+                raise self._error(f"its frames are HDR ({transfer}), which torchcodec does not convert to SDR")
             return video_info(self._path, video, frame, self.times)
 
     def _check_agreement(self) -> None:

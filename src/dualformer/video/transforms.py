@@ -15,6 +15,9 @@ from torch import Tensor
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import Preprocessing
 
+_LONGEST = 16
+"""Times the short side: of a longer picture only the middle is used."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
@@ -43,9 +46,26 @@ def resize_short_side(clip: Tensor, size: int) -> Tensor:
     return resize(clip, max(size, round(height * size / short)), max(size, round(width * size / short)))
 
 
+def cut_long(frames: Tensor) -> Tensor:
+    """Returns the middle of frames (..., H, W, 3) that are longer than `_LONGEST` times their short side, others as
+    they are: what memory a picture takes depends on its pixels, not on its shape."""
+    height, width = frames.shape[-3:-1]
+    most = _LONGEST * min(height, width)
+    top, left = max(0, height - most) // 2, max(0, width - most) // 2
+    return frames if top == left == 0 else frames[..., top : top + most, left : left + most, :]
+
+
+def resized_bytes(frame: Tensor, pre: Preprocessing) -> int:
+    """Returns the bytes of a frame (H, W, 3) after `resize_frames`."""
+    height, width = cut_long(frame).shape[-3:-1]
+    return 3 * pre.resize**2 * (max(height, width) // min(height, width) + 1 if pre.crop_mode == "center" else 1)
+
+
 def resize_frames(clip: Tensor, pre: Preprocessing) -> Tensor:
     """Resizes a clip (T, H, W, 3) to the pictures that test views are cut from: with a short side of ``pre.resize``,
-    or squares of ``pre.resize`` with all of the picture where ``pre`` pads."""
+    or squares of ``pre.resize`` with all of the picture where ``pre`` pads. Very long pictures are cut by `cut_long`.
+    """
+    clip = cut_long(clip)
     if pre.crop_mode == "center":
         return resize_short_side(clip, pre.resize)
     height, width = clip.shape[1:3]

@@ -17,7 +17,7 @@ from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.errors import WeightsError
 
 FORMAT_VERSION = 1
-_OPTIONAL = ("multi_label", "trained_on")
+_OPTIONAL = ("multi_label", "trained_on", "thresholds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,9 @@ class Card:
     """Whether a video may be of several classes: scores then go through a sigmoid each, and not through a softmax."""
     trained_on: str = ""
     """Digests of the videos that the weights were trained on, as `pack_digests` packs them; empty where unknown."""
+    thresholds: tuple[float, ...] = ()
+    """The probability from which on each class counts, fitted on validation videos, where a video may be of several
+    classes; empty: one half for all."""
     format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -55,6 +58,14 @@ class Card:
         b64decode(self.trained_on, validate=True)
         if not isinstance(self.multi_label, bool):
             raise ValueError(f"multi_label must be true or false, not {self.multi_label!r}")
+        if self.thresholds and (not self.multi_label or len(self.thresholds) != self.config.num_classes):
+            raise ValueError(
+                f"{len(self.thresholds)} thresholds do not fit {self.config.num_classes} classes of videos that may "
+                "have several"
+            )
+        for value in self.thresholds:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise ValueError(f"a threshold must be a probability, not {value!r}")
         for name, value in self.metrics.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
                 raise ValueError(f"metric {name} must be a finite number, not {value!r}")
@@ -91,7 +102,8 @@ def _card(data: Any) -> Card:
     config = Config.from_dict(data["config"])
     config.map_sizes()  # a size of other than three numbers shows here
     preprocessing = Preprocessing.from_dict(data["preprocessing"])
-    return Card(**{**data, "config": config, "preprocessing": preprocessing, "labels": tuple(data["labels"])})
+    lists = {name: tuple(data.get(name, ())) for name in ("labels", "thresholds")}
+    return Card(**{**data, **lists, "config": config, "preprocessing": preprocessing})
 
 
 def check_fields(

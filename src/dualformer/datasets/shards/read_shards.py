@@ -16,9 +16,9 @@ from dualformer.datasets.shards.storage import (
     read_chunks,
     read_remote_text,
     remote_sizes,
-    url_of,
 )
 from dualformer.video.file_slices import FileSlice, LocalFileSlice
+from dualformer.video.remote_files import url_of
 
 PREFIX = "shards:"
 PARTIAL = f"{INDEX}.partial"

@@ -4,44 +4,28 @@ From a URL, each video is fetched by a request for its bytes alone; or the whole
 local folder of limited size. Requests that fail are tried again.
 """
 
-import asyncio
 import contextlib
 import errno
 import hashlib
 import io
 import os
 import re
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
-import fsspec.core
 from filelock import FileLock
-from fsspec.exceptions import FSTimeoutError
 
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import partial_file
 from dualformer.video.file_slices import FileSlice, SliceReader
+from dualformer.video.remote_files import open_filesystem, retry
 
 _T = TypeVar("_T")
-_PAUSES = (1.0, 4.0, 15.0)  # seconds before it is tried again
 _CHUNK_BYTES = 8 * 2**20  # bytes
 _CACHED = re.compile(r"[0-9a-f]{16}-.+\.tar")
-_URL = re.compile(r"(?P<kind>[A-Za-z][\w+.-]+(?:::[A-Za-z][\w+.-]+)*):/+(?P<rest>.*)", re.DOTALL)
-# Errors of the packages that fsspec speaks through and does not translate. Only one that is loaded can raise any.
-_FOREIGN = (
-    ("aiohttp", "ClientError"),
-    ("botocore.exceptions", "BotoCoreError"),
-    ("gcsfs.retry", "HttpError"),
-    ("google.auth.exceptions", "GoogleAuthError"),
-    ("azure.core.exceptions", "AzureError"),
-)
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
 
 class StorageError(DatasetError):
@@ -93,16 +77,6 @@ class RemoteFileSlice(FileSlice):
         raise StorageError(f"{self.shard.cache.folder}: shards are thrown out before they are read: allow it more room")
 
 
-def url_of(data: str | Path) -> str | None:
-    """Returns ``data`` as a URL, if it is one: also one that went through `Path`, which makes one slash of two."""
-    found = _URL.fullmatch(str(data))
-    if found is None:
-        return None
-    kinds = found["kind"].split("::")
-    known = {*fsspec.available_protocols(), *_PACKAGES} - {"file", "local"}
-    return f"{found['kind']}://{found['rest']}" if known.issuperset(kinds) else None
-
-
 def read_remote_text(url: str) -> str:
     """Reads a small file. Raises ``FileNotFoundError`` where there is none, and `StorageError`."""
     return _retry(url, lambda files, path: files.cat_file(path)).decode("utf-8", "replace")
@@ -128,7 +102,7 @@ def remote_sizes(urls: list[str]) -> list[int]:
     if not urls:
         return []
     try:
-        found = _retry(urls[0], lambda files, _: files.sizes([_filesystem(url)[1] for url in urls]))
+        found = _retry(urls[0], lambda files, _: files.sizes([open_filesystem(url)[1] for url in urls]))
     except FileNotFoundError:
         missing = next((url for url in urls if not _retry(url, lambda files, path: files.exists(path))), urls[0])
         raise StorageError(f"{missing}: this shard is missing: upload it from where it was made") from None
@@ -212,32 +186,6 @@ def _mark_used(path: Path) -> bool:
     return True
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    """Returns the file system of a URL, and the path in it."""
-    # Anew each time: fsspec keeps them, but for each process its own, as connections do not live through a fork.
-    try:
-        return fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        package = _PACKAGES.get(url.split("://")[0])
-        remedy = f"pip install {package}" if package else str(error)
-        raise ValueError(f"{url}: reading from there takes one more package: {remedy}") from error
-    except ValueError as error:
-        raise ValueError(f"{url}: not an address that can be read from ({error})") from error
-
-
 def _retry(url: str, work: Callable[[Any, str], _T]) -> _T:
-    """Returns ``work(file system, path)``, tried again after a while if it fails for a reason that may pass."""
-    _filesystem(url)  # from here on, the package is loaded whose errors may come
-    foreign = tuple(getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules)
-    for pause in (*_PAUSES, None):
-        try:
-            return work(*_filesystem(url))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"no such file: {url}") from error
-        except (OSError, FSTimeoutError, asyncio.TimeoutError, *foreign) as error:
-            if pause is None or isinstance(error, PermissionError):
-                tries = "" if pause is not None else f" in {len(_PAUSES) + 1} tries"
-                said = " ".join(str(error).split()) or type(error).__name__
-                raise StorageError(f"{url}: it cannot be read{tries} ({said}): see that it is there for you") from error
-            time.sleep(pause)
-    raise AssertionError
+    """Returns `retry`, whose error is `StorageError`. ``work`` gets the file system and the path in it."""
+    return retry(url, work, lambda location, reason: StorageError(f"{location}: {reason}"))
