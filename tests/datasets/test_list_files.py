@@ -14,7 +14,8 @@ from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.data_source import survey
 from dualformer.datasets.decode_check import check_videos
 from dualformer.datasets.samples import DatasetError
-from dualformer.datasets.splits import open_splits, open_videos, write_split
+from dualformer.datasets.split_file import write_split
+from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import kinetics
 

@@ -8,7 +8,8 @@ import pytest
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import parse_row_filter, read_csv, select
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
-from dualformer.datasets.splits import Splits, open_splits, open_videos, read_bad_videos, split_stratified, write_split
+from dualformer.datasets.split_file import write_split
+from dualformer.datasets.splits import Splits, open_splits, open_videos, read_bad_videos, split_stratified
 
 
 def touch(root: Path, *names: str) -> Path:

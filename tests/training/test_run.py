@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dualformer.datasets.splits import open_videos
 from dualformer.errors import DualFormerError
 from dualformer.model.presets import create_model
 from dualformer.training.reporter import SilentReporter, read_metrics
@@ -250,3 +252,34 @@ def test_a_killed_run_does_not_hold_its_folder(settings: TrainConfig):
     process.wait()
     run(settings, resume=(Path(settings.out) / "config.json").is_file(), max_steps=1)
     assert not (Path(settings.out) / ".lock").exists()
+
+
+def test_the_new_place_of_data_that_moved_is_written_down(settings: TrainConfig, tmp_path: Path):
+    first, second, out = tmp_path / "first", tmp_path / "second", Path(settings.out)
+    shutil.copytree(settings.data, first)
+    run(settings, data=str(first), max_steps=1)
+    first.rename(second)
+    with pytest.raises(FileNotFoundError, match="first"):
+        run(settings, resume=True, data="", max_steps=2)
+    run(settings, resume=True, data=str(second), max_steps=2)
+    assert json.loads((out / "config.json").read_text())["data"] == str(second)
+    validated = open_videos(out / "split.csv", on={"split": ("val",)})
+    assert {sample.path.parents[2] for sample in validated.samples} == {second}
+    assert run(settings, resume=True, data="", max_steps=3).epochs == 1
+
+
+@pytest.mark.parametrize("how", ["other folder", "moved together"])
+def test_a_run_finds_the_data_that_it_was_told_by_a_relative_path(
+    settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+):
+    project = tmp_path / "project"
+    shutil.copytree(settings.data, project / "d")
+    monkeypatch.chdir(project)
+    run(settings, data="d", out="runs/a", max_steps=1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    if how == "moved together":
+        project = project.rename(tmp_path / "moved")
+    run(settings, resume=True, data="", out=str(project / "runs" / "a"), max_steps=2)
+    assert json.loads((project / "runs" / "a" / "config.json").read_text())["data"] == str(project / "d")
+    assert len(open_videos(project / "runs" / "a" / "split.csv", on={"split": ("val",)})) == 4

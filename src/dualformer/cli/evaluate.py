@@ -113,7 +113,11 @@ def _evaluate(options: Options, out: Path) -> int:
         )
     if not options.json:
         control = "" if options.control == "none" else f", control {options.control}"
-        left_out = f", {len(bad)} files left out by {options.manifest}" if options.manifest else ""
+        left_out = ""
+        if videos.left_out:
+            left_out = f", {videos.left_out.count} files left out by {options.manifest}{videos.left_out.notes}"
+            if videos.left_out.strange:
+                print(videos.left_out.warning)
         counted = f", {len(videos.missing)} missing ones counted as wrong" if videos.missing else ""
         print(
             f"evaluating {options.weights} on {len(videos)} {videos.kind} of {videos.source}{left_out}{counted} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -112,11 +112,11 @@ def rows(text: str | None) -> dict[str, tuple[str, ...]] | None:
     return parse_row_filter(text) if text else None
 
 
-def bad_files(manifest: Path | None) -> set[Path]:
+def bad_files(manifest: Path | None) -> Collection[Path]:
     """Returns the files that a manifest calls bad; without one, none."""
     from dualformer.datasets.splits import read_bad_videos
 
-    return read_bad_videos(manifest) if manifest else set()
+    return read_bad_videos(manifest) if manifest else ()
 
 
 def decoding_processes(workers: int | None) -> int:

@@ -7,13 +7,19 @@ Where videos may have several labels, these are separated by ``;``, or the video
 """
 
 import math
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dualformer.datasets.samples import SEPARATOR, DatasetError, Sample, VideoList, first_few, ordered_classes
+from dualformer.datasets.bad_videos import BadVideos
+from dualformer.datasets.samples import SEPARATOR, DatasetError, LeftOut, Sample, VideoList, first_few, ordered_classes
 from dualformer.files import read_csv_rows
+from dualformer.moved_files import absolute
 from dualformer.video.file_slices import is_frame_folder
+
+ROOT = "root"
+"""The column of a list that says where it was written: its paths are relative to that folder if it was moved alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,14 @@ class CsvTable:
     classes: tuple[str, ...]
     multi_label: bool = False
     """Whether a row may have several labels."""
+    left_out: LeftOut | None = None
+    """What the bad videos are of which the table was read without."""
+    bad_rows: tuple[Row, ...] = ()
+    """Their rows."""
+
+    def with_bad_rows(self) -> "CsvTable":
+        """Returns the table with the rows of bad videos, in the order of the file."""
+        return replace(self, rows=tuple(sorted((*self.rows, *self.bad_rows), key=lambda row: row.line)), bad_rows=())
 
     def values_of(self, column: str) -> tuple[str, ...]:
         """Returns the distinct values of a column, in order; labels one by one."""
@@ -65,7 +79,7 @@ def read_csv(
 ) -> CsvTable:
     """Reads and checks a CSV file.
 
-    ``bad``: resolved paths of videos to leave out; their labels still count as classes. ``check_files``: whether every
+    ``bad``: paths of videos to leave out; their labels still count as classes. ``check_files``: whether every
     other video must exist. ``multi_label``: whether videos may have several labels; None: if any has.
     Raises ``FileNotFoundError`` where there is no such file, and `DatasetError` with the line for everything
     that is wrong in it.
@@ -75,11 +89,14 @@ def read_csv(
         raise FileNotFoundError(f"no such CSV file: {path}")
     rows: list[Row] = []
     columns: list[str] = []
-    for line, fields in read_csv_rows(path, DatasetError):
+    base = path.parent
+    lines = list(read_csv_rows(path, DatasetError))
+    for line, fields in lines:
         if not columns:
             columns = _header(path, fields)
+            base = _base(path, columns, [each for _, each in lines[1:]])
         else:
-            rows.append(_row(path, line, columns, fields))
+            rows.append(_row(path, base, line, columns, fields))
     if not rows:
         raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
     if multi_label is None:
@@ -87,13 +104,24 @@ def read_csv(
         multi_label = repeated or any(SEPARATOR in row.values["label"] for row in rows)
     rows = _with_all_labels(path, rows) if multi_label else _with_one_label(path, rows)
     classes = ordered_classes(label for row in rows for label in row.labels)
-    left_out = set(bad)
-    rows = [row for row in rows if row.path not in left_out]
+    listed = BadVideos.of(bad)
+    left_out = listed.among([row.path for row in rows]) if listed or listed.manifest else None
+    bad_rows = [row for row in rows if left_out and row.path in left_out.bad]
+    rows = [row for row in rows if not left_out or row.path not in left_out.bad]
     if check_files and (missing := [row for row in rows if not row.exists]):
         names = first_few(row.values["path"] for row in missing)
         what = f"{len(missing)} of {len(rows)} files do not exist: {names}"
-        raise DatasetError(f"{path}:{missing[0].line}: {what} (paths are relative to {path.parent})")
-    return CsvTable(path=path, columns=tuple(columns), rows=tuple(rows), classes=classes, multi_label=multi_label)
+        moved = "; if the videos of a run have moved, resume it with their new `data`" if ROOT in columns else ""
+        raise DatasetError(f"{path}:{missing[0].line}: {what} (paths are relative to {path.parent}{moved})")
+    return CsvTable(
+        path=path,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        classes=classes,
+        multi_label=multi_label,
+        left_out=left_out,
+        bad_rows=tuple(bad_rows),
+    )
 
 
 def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -> VideoList:
@@ -149,7 +177,22 @@ def _header(path: Path, columns: list[str]) -> list[str]:
     return columns
 
 
-def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
+def _base(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
+    """Returns the folder that paths are relative to: the file's own, or that of its column root if more are there."""
+    if ROOT not in columns or not rows:
+        return path.parent
+    place, root = columns.index("path"), columns.index(ROOT)
+    some = [row for row in rows[:: max(1, len(rows) // 50)] if len(row) == len(columns)]
+    roots = dict.fromkeys(row[root] for row in some if row[root])
+
+    def there(base: Path) -> int:
+        paths = (Path(os.path.normpath(base / row[place])) for row in some)
+        return sum(path.exists() or (is_frame_folder(path) and path.parent.is_dir()) for path in paths)
+
+    return max((path.absolute().parent, *map(Path, roots)), key=there)
+
+
+def _row(path: Path, base: Path, line: int, columns: list[str], fields: list[str]) -> Row:
     where = f"{path}:{line}"
     if len(fields) != len(columns):
         raise DatasetError(f"{where}: {len(fields)} fields where the header has {len(columns)} ({', '.join(columns)})")
@@ -157,7 +200,9 @@ def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
     for needed in ("path", "label"):
         if not values[needed]:
             raise DatasetError(f"{where}: the {needed} is empty")
-    video = (path.parent / values["path"]).resolve()
+    video = base / values["path"]
+    # What `write_split` wrote counts folders up by their names, also where these are links.
+    video = Path(os.path.normpath(video)) if ROOT in columns else absolute(video)
     row = Row(path=video, line=line, values=values, labels=(values["label"],))
     try:
         rate = row.fps

@@ -26,7 +26,7 @@ def read_source(
 ) -> Listing | CsvTable | dict[str, VideoList]:
     """Reads shards or a benchmark as a `Listing`, a CSV file as a table, a folder as lists by split with their hash.
 
-    ``bad`` (resolved), ``check_files`` and ``multi_label`` are those of `read_csv`, ``log_left_out`` that of
+    ``bad``, ``check_files`` and ``multi_label`` are those of `read_csv`, ``log_left_out`` that of
     `read_folder`. Raises ``FileNotFoundError`` where
     there is nothing, ``ValueError`` for any other file, and for other data than a CSV file with ``multi_label``.
     """
@@ -70,10 +70,9 @@ def rows_by_split(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
     return by_split
 
 
-def hash_csv(table: CsvTable, bad: Collection[Path]) -> str:
-    """Returns `hash_manifest` of the rows whose files are there, with those that were left out for ``bad``."""
-    rows = read_csv(table.path, check_files=False, multi_label=table.multi_label).rows if bad else table.rows
-    there = replace(table, rows=tuple(row for row in rows if row.exists))
+def hash_csv(table: CsvTable) -> str:
+    """Returns `hash_manifest` of the rows whose files are there, with those of bad ones."""
+    there = replace(table, rows=tuple(row for row in table.with_bad_rows().rows if row.exists))
     return hash_manifest({s: select(replace(there, rows=tuple(r))) for s, r in rows_by_split(there.rows).items()})
 
 
@@ -112,7 +111,7 @@ def survey(data: str | Path) -> Survey:
             missing=tuple(missing for videos in lists for missing in videos.missing),
         )
     if isinstance(source, CsvTable):
-        splits, digest = rows_by_split(source.rows), hash_csv(source, ())
+        splits, digest = rows_by_split(source.rows), hash_csv(source)
         several, classes = source.multi_label, source.classes
     else:
         splits, first = source, next(iter(source.values()))

@@ -11,15 +11,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from dualformer.datasets.bad_videos import size_of
 from dualformer.datasets.isolated_processes import JobFailure, run_isolated
 from dualformer.datasets.manifest import Verdict, absolute_location, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import lock_for_writing
+from dualformer.moved_files import find_moved
 from dualformer.video.backend import chosen_backend, decoder
 from dualformer.video.container import VideoError
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import LocalFileSlice, Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import decode_frame_folder, frame_files
+from dualformer.video.remote_files import url_of
 from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
 _FIGURES = ("frames", "fps", "width", "height", "duration", "codec")
@@ -54,7 +57,8 @@ def check_videos(
         if isinstance(verdict, JobFailure):
             slow = f"it took longer than {seconds_limit:g} s to decode"
             reason = slow if verdict is JobFailure.TIMED_OUT else "decoding it brings the process down"
-            verdict = Verdict(path=media_path(paths[job]), ok=False, reason=reason, decoder=decoded_by)
+            path = media_path(paths[job])
+            verdict = Verdict(path=path, ok=False, reason=reason, bytes=size_of(path) or 0, decoder=decoded_by)
         verdicts[job] = verdict
         if progress is not None:
             progress(verdict)
@@ -92,12 +96,12 @@ def _check_into(
     report = progress or (lambda _: None)
     known = _known_verdicts(manifest)
     verdicts: dict[int, Verdict] = {}
-    for i, media in enumerate(paths):
-        before = None if fresh else known.get(absolute_location(media_path(media)))
-        if before and before.ok:
-            stamp = (*_size_and_mtime(media), decoder())
-            if (before.bytes, before.modified, before.decoder) == stamp:
-                verdicts[i] = replace(before, path=media_path(media))
+    before = {} if fresh else _verdicts_before(known, paths)
+    for i, verdict in before.items():
+        if verdict.ok:
+            stamp = (*_size_and_mtime(paths[i]), decoder())
+            if (verdict.bytes, verdict.modified, verdict.decoder) == stamp:
+                verdicts[i] = replace(verdict, path=media_path(paths[i]))
                 report(verdicts[i])
     changed = [i for i in range(len(paths)) if i not in verdicts]
     with _journal(manifest, continued=not fresh) as append:
@@ -147,6 +151,20 @@ def _known_verdicts(manifest: Path) -> dict[str, Verdict]:
             entry = json.loads(line)
             known[entry["path"]] = Verdict(**entry | {"path": Path(entry["path"])})
     return known
+
+
+def _verdicts_before(known: dict[str, Verdict], paths: Sequence[Media]) -> dict[int, Verdict]:
+    """Returns the known verdicts on files by their number in ``paths``, also where all have moved."""
+    places = [media_path(media) for media in paths]
+    media_at = dict(zip(places, paths, strict=True))
+
+    def same(verdict: Verdict, path: Path) -> bool:
+        return (verdict.bytes, verdict.modified) == _size_and_mtime(media_at[path])
+
+    local = [path for path in places if not url_of(path)]
+    found = find_moved(known, local, same).by_path
+    verdicts = (known.get(url) if (url := url_of(path)) else found.get(path) for path in places)
+    return {i: verdict for i, verdict in enumerate(verdicts) if verdict is not None}
 
 
 def _size_and_mtime(media: Media) -> tuple[int, int]:

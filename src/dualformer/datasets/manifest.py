@@ -8,6 +8,7 @@ from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import read_csv_rows, write_csv
+from dualformer.moved_files import absolute
 from dualformer.video.remote_files import url_of
 
 
@@ -58,19 +59,25 @@ def find_videos(data: str | Path) -> list[Path]:
 
 
 def write_manifest(path: str | Path, verdicts: list[Verdict]) -> None:
-    """Writes verdicts as a CSV file with the columns path (absolute), verdict (ok or bad), figures, reason, the file's
-    size and time of change, and what decoded it.
+    """Writes verdicts as a CSV file with the columns path, verdict (ok or bad), figures, reason, the file's size and
+    time of change, and what decoded it. Paths of files below the manifest's folder are relative to it.
     """
+    folder = Path(path).absolute().parent
     rows: list[list[object]] = []
     for v in verdicts:
         figures = [getattr(v, name) for name in _FIGURES]
-        rows.append([absolute_location(v.path), "ok" if v.ok else "bad", *figures])
+        place = absolute_location(v.path)
+        inside = url_of(v.path) is None and folder in Path(place).parents
+        rows.append(
+            [Path(place).relative_to(folder).as_posix() if inside else place, "ok" if v.ok else "bad", *figures]
+        )
     write_csv(Path(path), _COLUMNS, rows)
 
 
 def absolute_location(path: Path) -> str:
-    """Returns where a file is, whichever way it was named: absolute, or the URL that ``path`` stands for."""
-    return url_of(path) or path.resolve().as_posix()
+    """Returns where a file is, whichever way it was named: absolute, links as they are called, or the URL that ``path``
+    stands for."""
+    return url_of(path) or absolute(path).as_posix()
 
 
 def read_manifest(path: str | Path) -> list[Verdict]:
@@ -90,6 +97,7 @@ def _verdict(path: Path, line: int, cells: list[str]) -> Verdict:
         if row["verdict"] not in ("ok", "bad"):
             raise DatasetError(f"{path}:{line}: verdict {row['verdict']!r} is neither ok nor bad")
         figures = {name: kind(row[name]) for name, kind in _FIGURES.items()}
-        return Verdict(path=Path(row["path"]), ok=row["verdict"] == "ok", **figures)
+        where = Path(row["path"]) if url_of(row["path"]) else path.absolute().parent / row["path"]
+        return Verdict(path=where, ok=row["verdict"] == "ok", **figures)
     except ValueError as error:
         raise DatasetError(f"{path}:{line}: this line of the manifest cannot be read ({error})") from error

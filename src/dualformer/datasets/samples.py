@@ -75,6 +75,47 @@ class MissingSample(Sample):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """The videos of a data set that are left out as bad, and how its manifest fits."""
+
+    bad: frozenset[Path]
+    manifest: str
+    """The manifest, "" where there is none."""
+    unknown: int = 0
+    """Videos that the manifest has no row of."""
+    elsewhere: int = 0
+    """Bad rows of the manifest that are no videos of the data set."""
+    strange: bool = False
+    """Whether no row of the manifest is a video of the data set."""
+    moved: tuple[str, str] | None = None
+    """The folder that the videos were below, and the one that they are below now."""
+    count: int = 0
+    """How many videos are left out of those that were chosen."""
+
+    @property
+    def notes(self) -> str:
+        """What does not fit between manifest and data set; begins with a comma. "" where all does."""
+        if self.strange:
+            return f", as no row of {self.manifest} is a file of the data"
+        parts = [f"moved from {self.moved[0]} to {self.moved[1]}"] if self.moved else []
+        if self.elsewhere:
+            parts.append(f"{self.elsewhere} more that it calls bad are no files of the data")
+        if self.unknown:
+            parts.append(f"{self.unknown} files are not in it")
+        return "".join(f", {part}" for part in parts)
+
+    @property
+    def warning(self) -> str:
+        """A line for a manifest of other files, "" for one that fits."""
+        if not self.strange:
+            return ""
+        return (
+            f"warning: no row of {self.manifest} is a file of the data, so that it leaves nothing out: check these "
+            "files by `dualformer check`, or give the manifest that is theirs"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoList:
     """Labelled videos in a fixed order; an image is a video of one frame. ``source``: where they are from, in words."""
 
@@ -87,6 +128,8 @@ class VideoList:
     """`hash_manifest` of the whole data set that the list is a part of; empty for a list made by hand."""
     multi_label: bool = False
     """Whether a video may have several labels; all others are then negative."""
+    left_out: LeftOut | None = None
+    """The bad videos that it was opened without, if there was a list of them."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):

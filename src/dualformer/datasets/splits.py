@@ -9,14 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dualformer.datasets.bad_videos import BadVideos
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
 from dualformer.datasets.csv_list import CsvTable, describe_filter, select
 from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.groups import check_classes, deal_folds, find_groups, same_recordings, split_by_groups
 from dualformer.datasets.manifest import read_manifest
-from dualformer.datasets.samples import VAL_FRACTION, DatasetError, MissingSample, VideoList, first_few
+from dualformer.datasets.samples import VAL_FRACTION, DatasetError, LeftOut, MissingSample, VideoList, first_few
 from dualformer.datasets.shards.storage import ShardCache
-from dualformer.files import write_csv
 
 _VAL_NAMES = ("val", "validation", "valid")
 
@@ -31,6 +31,8 @@ class Splits:
     val: VideoList
     description: str
     """One line: where they are from, and how they were chosen."""
+    left_out: LeftOut | None = None
+    """The bad videos that are in neither, if there was a list of them."""
     overlapping: bool = False
     """Whether videos in common are intended, as when a model shall memorise a few."""
 
@@ -72,14 +74,17 @@ def open_splits(
     (from 1) is val; a val that the data brings is left out.
     ``group``: videos of one group, which `find_groups` finds, are all in train or all in val; a `DatasetError` where
     the data's own splits have some in both.
-    ``bad``: videos to leave out, from `read_bad_videos`. Videos that a benchmark lists and that are missing are left
-    out; the description counts them. ``cache``: where to keep shards of a URL. ``multi_label``: videos may have several
-    labels, which only a CSV file can say; ``ValueError`` for any other data. Raises as `read_source` and `select` do.
+    ``bad``: paths of videos to leave out, or all verdicts on them from `read_bad_videos`. Videos that a benchmark lists
+    and that are missing are left out; the description counts them. ``cache``: where to keep shards of a URL.
+    ``multi_label``: videos may have several labels, which only a CSV file can say; ``ValueError`` for any other data.
+    Raises as `read_source` and `select` do.
     """
-    bad = {path.resolve() for path in bad}
+    bad = BadVideos.of(bad)
     source = read_source(data, bad=bad, cache=cache, multi_label=multi_label)
+    left_out = _left_out(source, bad)
     if isinstance(source, CsvTable):
-        digest = hash_csv(source, bad)
+        source = source.with_bad_rows()
+        digest = hash_csv(source)
         train, val, how = _csv_splits(source, train_on, val_on)
         train, val = replace(train, manifest_hash=digest), replace(val, manifest_hash=digest) if val else None
     else:
@@ -88,7 +93,10 @@ def open_splits(
         else:
             _refuse_rows(data, train_on or val_on)
             train, val, how = _folder_splits(data, source)
-        train, val = _excluding(train, bad), _excluding(val, bad) if val else None
+    train, val = _excluding(train, left_out), _excluding(val, left_out) if val else None
+    if left_out:
+        count = sum(videos.left_out.count for videos in (train, val) if videos and videos.left_out)
+        left_out = replace(left_out, count=count)
     columns = {row.path: row.values for row in source.rows} if isinstance(source, CsvTable) else None
     if folds:
         if val_on:
@@ -110,9 +118,10 @@ def open_splits(
                 "out, or `group`"
             )
         how += _by(group)
-    if bad:
-        how = f"{how}; files listed as bad are left out"
-    return Splits(train=train, val=val, description=how)
+    if left_out:
+        what = "files listed as bad are left out" if left_out.count or not left_out.manifest else "no file is left out"
+        how = f"{how}; {what}{left_out.notes}"
+    return Splits(train=train, val=val, description=how, left_out=left_out)
 
 
 def open_videos(
@@ -129,17 +138,21 @@ def open_videos(
     Missing videos are a `DatasetError`, or kept in ``missing`` of the list, to be counted as wrong.
     ``multi_label`` is that of `open_splits`.
     """
-    bad = {path.resolve() for path in bad}
+    bad = BadVideos.of(bad)
     source = read_source(data, bad=bad, check_files=missing == "error", multi_label=multi_label)
+    left_out = _left_out(source, bad)
     if isinstance(source, CsvTable):
-        videos = replace(select(source, on), manifest_hash=hash_csv(source, bad))
-        return videos if missing == "error" else _with_missing_apart(source, videos)
-    if isinstance(source, Listing):
+        source = source.with_bad_rows()
+        videos = _excluding(replace(select(source, on), manifest_hash=hash_csv(source)), left_out)
+        if missing == "wrong":
+            return _with_missing_apart(source, videos)
+    elif isinstance(source, Listing):
         videos = _select_splits(source, on) if on else _evaluation_split(source.splits)
     else:
         _refuse_rows(data, on)
         videos = _evaluation_split(source)
-    videos = _excluding(videos, bad)
+    if not isinstance(source, CsvTable):
+        videos = _excluding(videos, left_out)
     if videos.missing and missing == "error":
         raise DatasetError(
             f"{videos.source}: {len(videos.missing)} of {len(videos) + len(videos.missing)} videos are missing "
@@ -159,7 +172,7 @@ def open_all_splits(
     """
     splits = open_splits(data, bad=bad, **settings)
     lists = {"train": splits.train, "val": splits.val}
-    bad = {path.resolve() for path in bad}
+    bad = BadVideos.of(bad)
     source = read_source(data, bad=bad, log_left_out=False)
     if isinstance(source, CsvTable):
         has_test = "split" in source.columns and any(row.values["split"] == "test" for row in source.rows)
@@ -167,7 +180,7 @@ def open_all_splits(
     else:
         test = (source.splits if isinstance(source, Listing) else source).get("test")
     if test is not None:
-        test = replace(_excluding(test, bad), manifest_hash=splits.train.manifest_hash)
+        test = replace(_excluding(test, _left_out(source, bad)), manifest_hash=splits.train.manifest_hash)
         used = {sample.path for videos in lists.values() for sample in videos.samples}
         if len(test) and not any(sample.path in used for sample in test.samples):
             lists["test"] = test
@@ -287,24 +300,9 @@ def stratified_sample(
     return chosen
 
 
-def write_split(path: str | Path, splits: Splits) -> None:
-    """Writes splits as a CSV file (path,label,split) that `open_splits` reads back.
-
-    The rate of frame folders is in a column fps; several labels are joined in the column label.
-    """
-    rated = any(sample.fps is not None for videos in (splits.train, splits.val) for sample in videos.samples)
-    header = ["path", "label", "split", *(["fps"] if rated else [])]
-    rows: list[list[str]] = []
-    for name, videos in (("train", splits.train), ("val", splits.val)):
-        for sample in videos.samples:
-            rate = ["" if sample.fps is None else repr(sample.fps)] if rated else []
-            rows.append([sample.path.resolve().as_posix(), videos.names_of(sample), name, *rate])
-    write_csv(Path(path), header, rows)
-
-
-def read_bad_videos(manifest_path: str | Path) -> set[Path]:
-    """Returns the resolved paths of the videos that a manifest of ``dualformer check`` calls bad."""
-    return {verdict.path.resolve() for verdict in read_manifest(manifest_path) if not verdict.ok}
+def read_bad_videos(manifest_path: str | Path) -> BadVideos:
+    """Returns the paths of the videos that a manifest of ``dualformer check`` calls bad, with all of its verdicts."""
+    return BadVideos.from_verdicts(read_manifest(manifest_path), str(manifest_path))
 
 
 def _refuse_rows(data: str | Path, rows: RowFilter | None) -> None:
@@ -359,8 +357,20 @@ def _listing_splits(
     return _select_splits(listing, train), _select_splits(listing, val) if val else None, how
 
 
-def _excluding(videos: VideoList, bad: Collection[Path]) -> VideoList:
-    return videos.subset(i for i, s in enumerate(videos.samples) if s.path.resolve() not in bad) if bad else videos
+def _left_out(source: Listing | CsvTable | Mapping[str, VideoList], bad: BadVideos) -> LeftOut | None:
+    """Returns which videos of the data are bad; None where nobody asks."""
+    if isinstance(source, CsvTable):
+        return source.left_out
+    lists = source.splits if isinstance(source, Listing) else source
+    paths = dict.fromkeys(sample.path for videos in lists.values() for sample in videos.samples)
+    return bad.among(list(paths)) if bad or bad.manifest else None
+
+
+def _excluding(videos: VideoList, left_out: LeftOut | None) -> VideoList:
+    if left_out is None:
+        return videos
+    kept = videos.subset(i for i, sample in enumerate(videos.samples) if sample.path not in left_out.bad)
+    return replace(kept, left_out=replace(left_out, count=len(videos) - len(kept)))
 
 
 def _folder_splits(data: str | Path, found: dict[str, VideoList]) -> tuple[VideoList, VideoList | None, str]:

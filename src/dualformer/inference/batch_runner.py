@@ -23,6 +23,7 @@ from dualformer.inference.answer_tables import (
     row_to_json,
     write_table,
 )
+from dualformer.moved_files import find_moved
 from dualformer.video.remote_files import url_of
 
 _STAMP: Columns = {"bytes": "count", "modified": "count", "by": "text"}
@@ -82,9 +83,9 @@ def run_batch(
 ) -> BatchResult:
     """Runs ``task`` over every file, and writes the table ``out``: .parquet, .csv, .jsonl, and for vectors .npy.
 
-    A file that is in ``out`` is skipped while its size and modification time are the same. ``retry``: files that
-    failed are run again. ``fresh``: ``out`` is replaced. Rows of files that are not in ``paths`` stay, behind the
-    others. ``progress`` gets the numbers of files done and to do, and the last row.
+    A file that is in ``out`` is skipped while its size and modification time are the same, also where all files have
+    moved. ``retry``: files that failed are run again. ``fresh``: ``out`` is replaced. Rows of files that are not in
+    ``paths`` stay, behind the others. ``progress`` gets the numbers of files done and to do, and the last row.
     Raises ``ValueError`` for another ending and for a table of other weights or settings, `TableError` for what is no
     such table and while another run writes to it.
     """
@@ -100,7 +101,8 @@ def run_batch(
         with lock_for_writing(out):
             if fresh:
                 partial_path(out).unlink(missing_ok=True)
-            return _run(out, named, task, columns, {} if fresh else _stored_rows(out, columns, task), retry, progress)
+            known = {} if fresh else _stored_rows(out, columns, task)
+            return _run(out, named, task, columns, known, _moved(known, named), retry, progress)
     except InUseError as error:
         raise TableError(str(error)) from None
 
@@ -116,11 +118,13 @@ def _run(
     task: BatchTask,
     columns: Columns,
     known: dict[str, _StoredRow],
+    moved: dict[str, str],
     retry: bool,
     progress: Progress | None,
 ) -> BatchResult:
     partial = partial_path(out)
     continued = partial.is_file()
+    known = {moved.get(name, name): row for name, row in known.items()}
     stamps = {name: _stamp(path) for name, path in named.items()}
     missing = [
         name
@@ -129,9 +133,10 @@ def _run(
     ]
     if progress is not None:
         progress(0, len(missing), None)
-    if missing or continued or not out.exists():
+    if missing or continued or moved or not out.exists():
         if not continued:
-            known = _copy_table(partial, out if known else None, columns)
+            rows = _copy_table(partial, out if known else None, columns)
+            known = {moved.get(name, name): row for name, row in rows.items()}
         with partial.open("ab") as file:
             for done, (index, answer) in enumerate(task.run([named[name] for name in missing]), 1):
                 name = missing[index]
@@ -143,7 +148,7 @@ def _run(
                     progress(done, len(missing), row)
         order = [*named, *(name for name in known if name not in named)]
         with partial.open("rb") as lines:
-            rows = (row_from_json(_line(lines, known[name].position), columns) for name in order)
+            rows = (row_from_json(_line(lines, known[name].position), columns) | {"path": name} for name in order)
             write_table(out, columns, rows, width=task.width)
         partial.unlink()
     return BatchResult(len(named), known=len(named) - len(missing), failed=sum(known[name].failed for name in named))
@@ -152,6 +157,17 @@ def _run(
 def _name(path: Path) -> str:
     """Returns the name of a file in the table: absolute, links as they are called; a URL, or ``-``."""
     return url_of(path) or (str(path) if str(path) == "-" else os.path.normpath(path.absolute()))
+
+
+def _moved(known: dict[str, _StoredRow], named: dict[str, Path]) -> dict[str, str]:
+    """Returns new paths by old ones, where all files have moved."""
+
+    def same(row: _StoredRow, path: Path) -> bool:
+        return row.stamp == _stamp(path) != (-1, 0)
+
+    at = {id(row): name for name, row in known.items()}
+    found = find_moved(known, [Path(n) for n in named if n != "-" and not url_of(n)], same)
+    return {at[id(row)]: str(path) for path, row in found.by_path.items() if at[id(row)] != str(path)}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

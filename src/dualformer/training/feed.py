@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dualformer.datasets.bad_videos import size_of
 from dualformer.datasets.clip_datasets import Batches, EpochSampler
 from dualformer.datasets.manifest import Verdict, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.errors import DualFormerError
+from dualformer.moved_files import absolute
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.mixing import mix_batch
 from dualformer.training.objective import Batch
@@ -124,8 +126,9 @@ class BadFiles:
         self._reporter.log(f"left out, as it cannot be read: {error}")
         if self._writes and isinstance(error, VideoError):
             known = read_manifest(self._path) if self._path.is_file() else []
-            verdict = Verdict(path=Path(error.path), ok=False, reason=error.reason, decoder=decoder())
-            write_manifest(self._path, [*(v for v in known if v.path != verdict.path.resolve()), verdict])
+            path = absolute(Path(error.path))
+            verdict = Verdict(path=path, ok=False, reason=error.reason, bytes=size_of(path) or 0, decoder=decoder())
+            write_manifest(self._path, [*(v for v in known if v.path != path), verdict])
         if len(self._told) > max(3, self._videos // 20):
             raise DatasetError(
                 f"{len(self._told)} of {self._videos} videos cannot be read, the last of them {error}; find all such "

@@ -10,7 +10,7 @@ from dualformer.training.checkpoint import has_begun
 from dualformer.training.distributed import processes
 from dualformer.training.prepare import resumed_settings
 from dualformer.training.reporter import Reporter
-from dualformer.training.run_folder import CONFIG, TrainResult
+from dualformer.training.run_folder import CONFIG, TrainResult, find_data, write_new_place
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 
@@ -78,7 +78,10 @@ def cross_validate(config: TrainConfig, *, reporter: Reporter | None = None) -> 
 def _cross_validate(config: TrainConfig, reporter: Reporter) -> CrossValidation:
     out = Path(config.out)
     if config.resume:
-        config = resumed_settings(TrainConfig.load(out / CONFIG), config)
+        saved = TrainConfig.load(out / CONFIG)
+        config = resumed_settings(find_data(saved, out), config)
+        if (config.data, config.manifest) != (saved.data, saved.manifest):
+            write_new_place(out, config)
     elif (out / CONFIG).exists():
         raise ValueError(f"{out} already holds a run; go on with it by `resume=True`, or choose another `out`")
     if processes(config.devices, config.nodes, accelerator=config.accelerator).world > 1:

@@ -15,7 +15,7 @@ from dualformer.training.distributed import Processes, processes
 from dualformer.training.losses import BALANCED
 from dualformer.training.optimizer import Schedule
 from dualformer.training.propose import FEW_TO_SELECT, propose
-from dualformer.training.run_folder import CLASS_WEIGHTS, CONFIG, FLIP_MAP, LAST, NETWORK
+from dualformer.training.run_folder import CLASS_WEIGHTS, CONFIG, FLIP_MAP, LAST, NETWORK, find_data
 from dualformer.training.settings.augmentation_settings import Flip
 from dualformer.training.settings.data_settings import RENDERED_DATA
 from dualformer.training.settings.network_settings import RANDOM
@@ -193,7 +193,7 @@ def _resumed(asked: TrainConfig) -> tuple[TrainConfig, Processes]:
     out = Path(asked.out)
     if not (out / CONFIG).is_file():
         raise FileNotFoundError(f"{out}: no run to resume (there is no {CONFIG}); start it without `resume=True`")
-    then = TrainConfig.load(out / CONFIG)
+    then = find_data(TrainConfig.load(out / CONFIG), out)
     if then.flip == "swap":
         then = then.replace(flip_map=str(out / FLIP_MAP))
     if then.class_weights not in (None, BALANCED):
@@ -222,6 +222,7 @@ def resumed_settings(then: TrainConfig, asked: TrainConfig) -> TrainConfig:
     return then.replace(
         resume=True,
         data=asked.data or then.data,
+        manifest=asked.manifest or then.manifest,
         teacher=asked.teacher or then.teacher,  # it may have moved; that it is the same one, its digest tells
         teacher_scores=asked.teacher_scores or then.teacher_scores,
         tensorboard=asked.tensorboard or then.tensorboard,

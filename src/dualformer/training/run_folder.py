@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from typing import Any
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark
 from dualformer.datasets.flip_map import read_flip_map
 from dualformer.datasets.shards.read_shards import find_shards
-from dualformer.datasets.splits import write_split
-from dualformer.files import write_text
+from dualformer.datasets.split_file import write_split
+from dualformer.files import write_json, write_text
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
 from dualformer.scoring.intervals import wilson_interval
@@ -158,11 +159,36 @@ def settings_writer(config: TrainConfig, source: Source, network: Config | None)
                 write_text(out / file, text)
             else:
                 (out / file).unlink(missing_ok=True)  # another run's
-        config.replace(resume=False).save(out / CONFIG, decoder=decoder())
+        config.replace(resume=False).save(out / CONFIG, decoder=decoder(), root=str(Path.cwd()))
         if source.splits and not source.splits.overlapping:
             write_split(out / SPLIT, source.splits)
 
     return describe
+
+
+def write_new_place(out: Path, config: TrainConfig, source: Source | None = None) -> None:
+    """Writes into a run's folder where its data and its manifest lie by now, and leaves all else as it was."""
+    saved = json.loads((out / CONFIG).read_text()) | {"data": config.data, "manifest": config.manifest}
+    write_json(out / CONFIG, saved | {"root": str(Path.cwd())}, ensure_ascii=True)
+    if source and source.splits and not source.splits.overlapping:
+        write_split(out / SPLIT, source.splits)
+
+
+def find_data(config: TrainConfig, out: Path) -> TrainConfig:
+    """Returns the settings of a run with its data and manifest where they are found: as they were named, from the
+    folder that the run was started in, or where that folder and the run's have moved together."""
+    root = json.loads((out / CONFIG).read_text()).get("root")
+    if not isinstance(root, str):  # an earlier version's
+        return config
+
+    def find(name: str | None) -> str | None:
+        if not name or parse_benchmark(name) or find_shards(name) or Path(name).exists():
+            return name
+        from_run = os.path.relpath(Path(root, name), Path(root, config.out))
+        places = (Path(root, name), Path(os.path.normpath(out.absolute() / from_run)))
+        return next((str(place) for place in places if place.exists()), name)
+
+    return config.replace(data=find(config.data) or "", manifest=find(config.manifest))
 
 
 def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -107,7 +106,7 @@ def open_source(config: TrainConfig) -> Source:
 
 def file_source(config: TrainConfig) -> Source:
     """Opens labelled files of a folder, a CSV or a benchmark."""
-    bad = read_bad_videos(Path(config.manifest)) if config.manifest else set()
+    bad = read_bad_videos(config.manifest) if config.manifest else ()
     splits = open_splits(
         config.data,
         train_on=parse_row_filter(config.train_on) if config.train_on else None,
@@ -125,7 +124,7 @@ def file_source(config: TrainConfig) -> Source:
     if config.overfit:
         chosen = _spread(splits.train, config.overfit)
         same = f"the same {len(chosen)} {chosen.kind} to train and validate on"
-        splits = Splits(train=chosen, val=chosen, description=same, overlapping=True)
+        splits = replace(splits, train=chosen, val=chosen, description=same, overlapping=True)
 
     def clips(
         pre: Preprocessing, augmentation: Augmentation, mirrored: tuple[int, ...] | None, views: Views
@@ -147,7 +146,7 @@ def file_source(config: TrainConfig) -> Source:
 
     counts = list(splits.train.counts().values())
     spread = f"{min(counts)} to {max(counts)}" if min(counts) != max(counts) else f"{counts[0]}"
-    left_out = f"; {len(bad)} bad files of {config.manifest} left out" if bad else ""
+    left_out = f"; {splits.left_out.count} bad files of {config.manifest} left out" if splits.left_out else ""
     return Source(
         classes=splits.train.classes,
         clips=clips,
@@ -164,7 +163,7 @@ def file_source(config: TrainConfig) -> Source:
         splits=None if shuffle else splits,
         shuffle=shuffle,
         measure=lambda: _measure(splits.train),
-        warnings=_split_warnings(splits, config),
+        warnings=(*_split_warnings(splits, config), *_manifest_warnings(splits)),
     )
 
 
@@ -200,6 +199,10 @@ def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
             "train and in val: the accuracy then promises too much for others; `group=PATTERN` keeps each on one side"
         )
     return tuple(warnings)
+
+
+def _manifest_warnings(splits: Splits) -> tuple[str, ...]:
+    return (splits.left_out.warning,) if splits.left_out and splits.left_out.strange else ()
 
 
 def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["samples", "shards"] | None, str]:

@@ -15,8 +15,9 @@ from dualformer.training.distributed import ProcessGroup, is_first, open_fabric
 from dualformer.training.loop import Loop
 from dualformer.training.prepare import Variant, prepare
 from dualformer.training.reporter import Reporter, SilentReporter
-from dualformer.training.run_folder import CONFIG, TrainResult
+from dualformer.training.run_folder import CONFIG, TrainResult, write_new_place
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.sources import Source
 from dualformer.video.backend import decoder
 
 
@@ -47,7 +48,7 @@ def _train(config: TrainConfig, reporter: Reporter | None, variant: Variant | No
     try:
         loop = build_loop(prepared, fabric, (reporter or Reporter()) if is_first() else SilentReporter())
         try:
-            result = _run(loop, prepared.source.classes)
+            result = _run(loop, prepared.source)
         finally:
             loop.close()
         ProcessGroup(fabric).barrier()
@@ -62,17 +63,21 @@ def _train(config: TrainConfig, reporter: Reporter | None, variant: Variant | No
         ) from error
 
 
-def _run(loop: Loop, classes: tuple[str, ...]) -> TrainResult:
+def _run(loop: Loop, source: Source) -> TrainResult:
     """Resumes the run if there is a checkpoint, logs how long it is, and trains."""
     settings, out, schedule, log = loop.settings, loop.out, loop.schedule, loop.reporter.log
     if goes_on(settings):
         loop.resume()
-        if (then := json.loads((out / CONFIG).read_text()).get("decoder", decoder())) != decoder():
+        saved = json.loads((out / CONFIG).read_text())
+        if (then := saved.get("decoder", decoder())) != decoder():
             log(f"videos were decoded by {then} so far, and are by {decoder()} now: pixels may differ")
+        if (saved["data"], saved.get("manifest")) != (settings.data, settings.manifest):
+            log(f"the data were {saved['data']}, and are {settings.data} from now on")
+            loop.ranks.run_on_first(lambda: write_new_place(out, settings, source))
         log(f"resumed at step {loop.progress.step} of {schedule.steps}")
     elif settings.resume:
         log(f"{out} has no checkpoint yet: the run begins")
-    loop.add_callbacks(lambda: _callbacks(settings, classes))
+    loop.add_callbacks(lambda: _callbacks(settings, source.classes))
     average = f", averaged with a decay of {settings.ema:g}" if settings.ema is not None else ""
     log(
         f"results go to {out}: {schedule.steps} steps of {schedule.clips_per_step} clips, {schedule.steps_per_epoch} "

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.settings.train_config import FOUND, TrainConfig
 
 _OF_ONE_RUN = ("out", "resume", "max_steps")
 """Fields that another run does not take over."""
@@ -28,7 +28,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(settings, dict):
         raise ValueError(f'{path}: settings are a JSON object, as in {{"epochs": 30}}')
-    settings.pop("decoder", None)  # a run writes down what it read its videos with; that is no setting
+    for name in FOUND:  # a run writes down what it read its videos with, and where; that is no setting
+        settings.pop(name, None)
     hints = typing.get_type_hints(TrainConfig)
     for name, value in settings.items():
         if name not in hints:

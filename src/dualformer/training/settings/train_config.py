@@ -19,6 +19,9 @@ from dualformer.training.settings.optimizer_settings import OptimizerSettings
 from dualformer.training.settings.run_settings import HardwareSettings, OutputSettings
 from dualformer.training.settings.teacher_settings import TeacherSettings
 
+FOUND = ("decoder", "root")
+"""What the config of a run holds besides settings: what decoded its videos, and the folder that it was started in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(
@@ -71,7 +74,8 @@ class TrainConfig(
     def load(cls, path: Path) -> TrainConfig:
         data = json.loads(path.read_text())
         if isinstance(data, dict):
-            data.pop("decoder", None)  # no setting
+            for name in FOUND:
+                data.pop(name, None)  # no setting
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(data, Mapping) or set(data) - known:
             raise ValueError(f"{path} is not the config of a training run of this version; start a new run elsewhere")

@@ -1,0 +1,33 @@
+"""Writes which videos are trained and validated on, as a CSV file that is read like any other list of videos."""
+
+import os
+from pathlib import Path
+
+from dualformer.datasets.csv_list import ROOT
+from dualformer.datasets.splits import Splits
+from dualformer.files import write_csv
+from dualformer.moved_files import absolute
+
+
+def write_split(path: str | Path, splits: Splits) -> None:
+    """Writes splits as a CSV file (path,label,split) that `open_splits` reads back.
+
+    The rate of frame folders is in a column fps; several labels are joined in the column label. Paths are relative to
+    the file's folder, which is in a column root: so they are found where both move together, and where one stays.
+    """
+    folder = str(Path(path).absolute().parent)
+    rated = any(sample.fps is not None for videos in (splits.train, splits.val) for sample in videos.samples)
+    header = ["path", "label", "split", *(["fps"] if rated else []), ROOT]
+    rows: list[list[str]] = []
+    for name, videos in (("train", splits.train), ("val", splits.val)):
+        for sample in videos.samples:
+            rate = ["" if sample.fps is None else repr(sample.fps)] if rated else []
+            rows.append([_relative(sample.path, folder), videos.names_of(sample), name, *rate, folder])
+    write_csv(Path(path), header, rows)
+
+
+def _relative(path: Path, folder: str) -> str:
+    try:
+        return Path(os.path.relpath(absolute(path), folder)).as_posix()
+    except ValueError:  # on another drive
+        return absolute(path).as_posix()
