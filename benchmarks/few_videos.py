@@ -85,6 +85,7 @@ _EARLIER_RECIPE: dict[str, Any] = {
     "dropout": 0.5,
     "drop_path": 0.1,
     "label_smoothing": 0.0,
+    "randaugment": "off",
     "epochs": 40,
 }
 _NANO: dict[str, Any] = {"model": "dualformer_nano", "start": "rendered"}
@@ -99,6 +100,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "random weights": {"model": "dualformer_nano_conv", "start": "random"},
     "whole pictures never padded": {"crop_mode": "center"},
     "labels not smoothed": {"label_smoothing": 0.0},
+    "no RandAugment": {"randaugment": "off"},
     "clips of a fixed length": {"sampling": "stride"},
     _PEER: {},
     _TAUGHT_PEER: {},

@@ -77,8 +77,8 @@ def test_settings_that_cannot_work_stop_a_plan_too(settings: TrainConfig) -> Non
 
 def test_workers_read_while_batches_are_computed() -> None:
     timing = Timing(start=4.0, read=2.0, step=3.0, judge=1.0, clips=8, memory=None)
-    assert timing.run(batches=10, val_batches=5, epochs=2, workers=4) == 4 + 2 * (10 * 3 + 4 + 5 * 2)
-    assert timing.run(batches=10, val_batches=5, epochs=2, workers=0) == 4 + 2 * (10 * 5 + 4 + 5 * 3)
+    assert timing.run(batches=10, val_batches=5, epochs=2, validations=2, workers=4) == 4 + 2 * (10 * 3 + 4 + 5 * 2)
+    assert timing.run(batches=10, val_batches=5, epochs=2, validations=1, workers=0) == 4 + 2 * 10 * 5 + 4 + 5 * 3
 
 
 def test_reading_is_timed_until_every_worker_has_had_its_turn() -> None:

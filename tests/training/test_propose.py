@@ -61,8 +61,8 @@ def unread(*_: object) -> Any:
     ("videos", "start", "epochs"),
     [
         (20, "weights.safetensors", 100),
-        (102, "weights.safetensors", 45),
-        (200, "weights.safetensors", 23),
+        (102, "weights.safetensors", 47),
+        (200, "weights.safetensors", 24),
         (320, "weights.safetensors", 16),
         (9537, "weights.safetensors", 16),
         (100, "random", 100),
@@ -80,8 +80,27 @@ def test_nano_learns_long_from_random_weights() -> None:
     assert proposed(400, start="random", model="dualformer_nano").epochs == 60
 
 
+@pytest.mark.parametrize(
+    ("val", "settings", "every"),
+    [
+        (18, {"epochs": 47}, 5),
+        (18, {"epochs": 10}, 1),
+        (200, {"epochs": 47}, 1),
+        (18, {"epochs": 47, "select": "best"}, 1),
+        (200, {"epochs": 47, "select": "last"}, 5),
+        (18, {"epochs": 47, "patience": 3}, 1),
+        (18, {"epochs": 47, "confusion_every": 2}, 1),
+        (18, {"epochs": 47, "val_every": 7}, 7),
+    ],
+)
+def test_a_run_whose_last_weights_count_is_validated_ten_times(val: int, settings: dict[str, Any], every: int) -> None:
+    config, lines = told(102, val=val, start="w", **settings)
+    assert config.val_every == every
+    assert any("`val_every=" in line for line in lines) == (every == 5)
+
+
 def test_clips_of_a_video_in_its_batch_make_epochs_longer() -> None:
-    assert proposed(102, start="w", repeats=2).epochs == 23
+    assert proposed(102, start="w", repeats=2).epochs == 24
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,8 +68,10 @@ def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainC
         "dropout": 0.2,
         "min_area": 0.5,
         "label_smoothing": 0.1,
+        "randaugment": "7x2",
         "warmup_epochs": 2 / 12,
         "val_views": "4x1",
+        "val_every": 1,
         "devices": 1,
         "nodes": 1,
     }
@@ -77,6 +80,27 @@ def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainC
     for picture in (CURVES, SCHEDULE):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
     assert (out / "split.csv").read_text().count("\n") == 1 + 12 + 4
+
+
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_a_run_may_be_validated_seldom_and_is_in_the_end(settings: TrainConfig, drawn: None, select: str):
+    reporter = RecordingReporter()
+    result = train(settings.replace(epochs=3, val_every=2, select=select), reporter=reporter)
+    out = Path(settings.out)
+    epochs = read_metrics(out)
+    assert [("val_top1" in epoch, "val_loss" in epoch) for epoch in epochs] == [
+        (False, False),
+        (True, True),
+        (True, True),
+    ]
+    assert result.best_epoch == (3 if select == "last" else max(epochs[1:], key=rank)["epoch"])
+    assert read_card(out / "best.safetensors").metrics["epoch"] == result.best_epoch
+    said = [line for line in reporter.lines if line.startswith("epoch ") and "step" not in line]
+    assert ["validation" in line for line in said] == [False, True, True]
+
+
+def rank(epoch: dict[str, Any]) -> tuple[float, float]:
+    return epoch["val_top1"], -epoch["val_loss"]
 
 
 def test_the_same_settings_give_the_same_bits_and_another_seed_does_not(settings: TrainConfig, tmp_path: Path):

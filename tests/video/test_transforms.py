@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from made_videos import Encode, naive
 
@@ -176,6 +176,7 @@ def test_short_video_repeats_its_last_frame_and_says_so_once(encode: Encode, cap
 
 @given(st.integers(3, 200), st.integers(3, 200), st.integers(8, 64))
 def test_padding_shows_the_whole_picture_in_the_middle_of_a_square(height: int, width: int, size: int) -> None:
+    assume(max(height, width) <= 16 * min(height, width))  # longer ones are cut
     pre = replace(kinetics(1, 1, size), crop_mode="pad")
     white = torch.full((1, height, width, 3), 255, dtype=torch.uint8)
     square = transforms.resize_frames(white, pre)

@@ -128,6 +128,7 @@ def _train(config: QuickstartConfig, folder: Path, *, start: str | None, reporte
         dropout=0.0,
         flip="off",  # a mirrored "right" is a "left"
         min_area=0.6,
+        randaugment="off",
         val_views="1x1",
         seed=config.seed,
     )

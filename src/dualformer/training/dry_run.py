@@ -1,6 +1,7 @@
 """Plans a run without doing it: what it would do, and how long it would take. Nothing is written."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -51,14 +52,14 @@ class Timing:
     memory: int | None
     """Most bytes of the GPU's memory that tensors held; None on other devices."""
 
-    def run(self, *, batches: int, val_batches: float, epochs: int, workers: int) -> float:
+    def run(self, *, batches: int, val_batches: float, epochs: int, validations: int, workers: int) -> float:
         """Seconds of a run whose epochs have so many batches on each device; writing weights down is not in it.
 
-        Workers read while others are computed. Those for validation are started anew in every epoch.
+        Workers read while others are computed. Those for validation are started anew every time.
         """
         together = max if workers else lambda *seconds: sum(seconds)
         validation = self.start + val_batches * together(self.read, self.judge)
-        return self.start + epochs * (batches * together(self.read, self.step) + validation)
+        return self.start + epochs * batches * together(self.read, self.step) + validations * validation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +140,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
         seconds=timing.run(
             batches=schedule.batches,
             val_batches=source.val_size * Views.parse(settings.val_views).count / schedule.clips_per_batch,
+            validations=math.ceil(schedule.epochs / (settings.val_every or 1)),
             epochs=schedule.epochs,
             workers=settings.workers,
         ),

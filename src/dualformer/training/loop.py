@@ -35,7 +35,7 @@ from dualformer.training.signals import Stop, TrainingInterrupted
 from dualformer.training.sources import RunClips
 from dualformer.training.train_step import NonFiniteLossError, TrainStep
 from dualformer.training.training_pictures import CLIPS, SCHEDULE, draw_clips, draw_schedule
-from dualformer.training.validation import ValidationBatches, size, validate
+from dualformer.training.validation import ValidationBatches, ValidationResult, size, validate
 from dualformer.weights.card import Card
 
 _DECISIVE = (
@@ -202,37 +202,35 @@ class Loop:
             **{f"loss_{name}": total / weight for name, total in progress.parts.items()},
         }
         networks = self._stepper.networks()
-        validated = validate(
-            networks,
-            self._val_batches,
-            self.raw.preprocessing,
-            multi_label=settings.multi_label,
-            ranks=self.ranks,
-            autocast=self._stepper.autocast,
-        )
+        validated: dict[str, ValidationResult] = {}
+        done = progress.epoch + 1
+        if done % (settings.val_every or 1) == 0 or done == self.schedule.epochs or self._reached_limit():
+            validated = validate(
+                networks,
+                self._val_batches,
+                self.raw.preprocessing,
+                multi_label=settings.multi_label,
+                ranks=self.ranks,
+                autocast=self._stepper.autocast,
+            )
         for name, result in validated.items():
             epoch |= result.figures(name)
-        best = max(validated, key=lambda name: validated[name].rank)
-        is_best = validated[best].rank > progress.best_rank
-        # A part of an epoch competes with no whole one: the resumed run would not know of it.
-        is_best = is_best and (complete or progress.best_epoch < 0)
-        if by_order := self.settings.select == "last" and complete:
-            best, is_best = ("ema" if "ema" in validated else "val"), True
-        if is_best:
+        best = self._best_of(validated, complete=complete)
+        if best:
             result = validated[best]
             progress.best_top1, progress.best_loss, progress.best_map = result.top1, result.loss, result.map
-            progress.best_epoch = progress.epoch + 1
-        self._log_epoch(epoch, is_best and not by_order)
-        if complete and settings.patience:
+            progress.best_epoch = done
+        self._log_epoch(epoch, bool(best) and not (settings.select == "last" and complete))
+        if complete and settings.patience and validated:
             progress.note_peak(self.ranks.broadcast(lambda: max(result.rank for result in validated.values())))
         if why := self._plateau(progress.epoch + complete):
             epoch["stopped"] = why
 
         def write() -> None:
             last = progress.step == self.schedule.steps or self._reached_limit() or bool(why)
-            self._record.add(epoch, validated, networks, best=best if is_best else None, last=last)
+            self._record.add(epoch, validated, networks, best=best, last=last)
             for callback in self._callbacks:
-                callback.on_epoch(epoch, validated["val"].confusion)
+                callback.on_epoch(epoch, validated["val"].confusion if validated else None)
 
         # The checkpoint comes last: a run that dies in between does the epoch's end once more, with the same result.
         self.ranks.run_on_first(write)
@@ -240,6 +238,18 @@ class Loop:
         if complete:
             progress.start_epoch(progress.epoch + 1)
             self.save()
+
+    def _best_of(self, validated: Mapping[str, ValidationResult], *, complete: bool) -> str | None:
+        """Returns which network counts from now on, if one does: a better one, or by `select=last` that of every whole
+        epoch that is validated."""
+        if not validated:
+            return None
+        if self.settings.select == "last" and complete:
+            return "ema" if "ema" in validated else "val"
+        best = max(validated, key=lambda name: validated[name].rank)
+        # A part of an epoch competes with no whole one: the resumed run would not know of it.
+        is_best = validated[best].rank > self.progress.best_rank and (complete or self.progress.best_epoch < 0)
+        return best if is_best else None
 
     def _restore_folder(self) -> None:
         """A run whose folder was deleted or moved goes on in a new one."""
@@ -269,11 +279,13 @@ class Loop:
     def _log_epoch(self, epoch: Mapping[str, Any], is_best: bool) -> None:
         lost = f"  {epoch['left_out']} clips left out" if epoch["left_out"] else ""
         average = f"  averaged: loss {epoch['ema_loss']:.3f}  {_share(epoch, 'ema')}" if "ema_loss" in epoch else ""
+        validation = ""
+        if "val_loss" in epoch:
+            validation = f"  validation loss {epoch['val_loss']:.3f}  {_share(epoch, 'val')}"
         self.reporter.progress(
             f"epoch {epoch['epoch']}/{self.schedule.epochs}  loss {epoch['train_loss']:.3f}  "
-            f"{_share(epoch, 'train')}  validation loss {epoch['val_loss']:.3f}  {_share(epoch, 'val')}"
-            f"{average}{' (best)' if is_best else ''}{lost}  {epoch['clips_per_second']:.1f} clips/s  "
-            f"{clock(self.progress.seconds)}",
+            f"{_share(epoch, 'train')}{validation}{average}{' (best)' if is_best else ''}{lost}  "
+            f"{epoch['clips_per_second']:.1f} clips/s  {clock(self.progress.seconds)}",
             last=True,
         )
 

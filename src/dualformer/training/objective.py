@@ -284,7 +284,7 @@ def _distillation(
                 f"`teacher_scores` are of frames cut by `crop_mode={theirs}`, and clips by "
                 f"`crop_mode={preprocessing.crop_mode}`: train with theirs"
             )
-        if config.mixup or config.cutmix or config.randaugment:
+        if config.mixup or config.cutmix or config.randaugment not in (None, "off"):
             raise ValueError(
                 "`teacher_scores` do not follow `mixup`, `cutmix` and `randaugment`, which move what is in a clip: "
                 "leave them out, or give the `teacher` itself"

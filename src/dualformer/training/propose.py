@@ -57,6 +57,7 @@ _REGULARISATION: dict[str, tuple[float, float]] = {
     "dropout": (Config.dropout, 0.2),
     "label_smoothing": (0.0, 0.1),
 }
+_RANDAUGMENT = "7x2"
 #: Smallest crop of a padded picture, whose long side already is all that the square shows.
 _PADDED_AREA = 0.75
 #: The part of a video of usual length that a clip shows, and the most seconds that it shows.
@@ -64,6 +65,8 @@ _SHOWN, _MOST_SECONDS = 0.75, 5.0
 #: The part of its picture that a square of a tenth of the videos may leave out.
 _MOST_LOST = 0.3
 _OVERFIT_EPOCHS = 100
+#: How often a run is validated whose last weights count.
+_VALIDATIONS = 10
 
 
 def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[TrainConfig, list[str]]:
@@ -98,7 +101,7 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         config = config.replace(batch_size=batch)
         propose_setting(f"`batch_size={batch}`", why)
     if config.epochs is None:
-        epochs, why = _epochs(config, videos)
+        epochs, why = _epochs(config, videos, ranks)
         config = config.replace(epochs=epochs)
         propose_setting(f"`epochs={epochs}`", why)
     if source.measure and config.start in (RANDOM, *SHIPPED):
@@ -116,6 +119,9 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
             config = config.replace(**{name: for_few if regularised else usual})
             if regularised:
                 propose_setting(f"`{name}={for_few:g}`", "for few videos")
+    if regularised and config.randaugment is None and not config.teaches:
+        config = config.replace(randaugment=_RANDAUGMENT)
+        propose_setting(f"`randaugment={_RANDAUGMENT}`", "for few videos")
     if config.select is None:
         luck = 0 < source.val_size < FEW_TO_SELECT
         config = config.replace(select="last" if luck or config.folds else "best")
@@ -123,6 +129,12 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
             propose_setting("`select=last`", "a fold that chose the epoch would no longer be unseen")
         elif luck:
             propose_setting("`select=last`", f"the best epoch by {source.val_size} videos is luck")
+    if config.val_every is None:
+        seldom = config.select == "last" and not (config.overfit or config.patience or config.confusion_every)
+        every = math.ceil((config.epochs or 1) / _VALIDATIONS) if seldom else 1
+        config = config.replace(val_every=every)
+        if every > 1:
+            propose_setting(f"`val_every={every}`", "the last weights count anyway")
     if config.lr is None:
         config = config.replace(lr=1e-3)
         propose_setting("`lr=0.001`", "the paper's")
@@ -190,7 +202,7 @@ def _batch_size(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]
     return batch, "usual" if batch >= _BATCH else "at least four steps an epoch"
 
 
-def _epochs(config: TrainConfig, videos: int) -> tuple[int, str]:
+def _epochs(config: TrainConfig, videos: int, ranks: int) -> tuple[int, str]:
     if config.overfit:
         return _OVERFIT_EPOCHS, "to memorise"
     if config.data in RENDERED_DATA:
@@ -199,7 +211,8 @@ def _epochs(config: TrainConfig, videos: int) -> tuple[int, str]:
     clips, fewest, most = _FROM_WEIGHTS
     if config.start == RANDOM:
         clips, fewest, most = _CONVOLUTIONS_FROM_RANDOM if config.model == _NANO_CONV else _FROM_RANDOM
-    of_an_epoch = max(1, videos * config.repeats)
+    batch = (config.batch_size or _BATCH) * config.accumulate * ranks
+    of_an_epoch = max(1, videos * config.repeats // batch * batch)  # without the last few that fill no batch
     epochs = min(most, max(fewest, math.ceil(clips / of_an_epoch)))
     begin = "from random weights" if config.start == RANDOM else "from weights"
     return epochs, f"{epochs * of_an_epoch:,} clips; {begin} about {clips:,} are wanted, in {fewest} to {most} epochs"

@@ -104,10 +104,11 @@ class Record:
         """
 
         def save(file: str, name: str) -> None:
-            result = validated[name]
-            metrics = {"epoch": float(epoch["epoch"]), "val_top1": result.top1, "val_loss": result.loss}
-            if result.map is not None and result.f1 is not None:
-                metrics |= {"val_map": result.map, "val_f1": result.f1}
+            metrics = {"epoch": float(epoch["epoch"])}
+            if result := validated.get(name):
+                metrics |= {"val_top1": result.top1, "val_loss": result.loss}
+                if result.map is not None and result.f1 is not None:
+                    metrics |= {"val_map": result.map, "val_f1": result.f1}
             if name == "ema" and self._decay is not None:
                 metrics["ema"] = self._decay
             save_weights(self.out / file, networks[name], dataclasses.replace(self.card, metrics=metrics))

@@ -37,18 +37,22 @@ def draw_curves(folder: Path, epochs: list[dict[str, Any]]) -> None:
     numbers = [epoch["epoch"] for epoch in epochs]
     marker = "o" if len(numbers) == 1 else None
     lines = {"train": ("training", "--"), "val": ("validation", "-"), "ema": ("validation, averaged weights", "-.")}
-    several = "val_map" in epochs[0]
+    several = any("val_map" in epoch for epoch in epochs)
+
+    def plot(name: str, scale: float, style: str, label: str, **looks: Any) -> None:
+        shown = [epoch for epoch in epochs if name in epoch]  # not every epoch is validated
+        if shown:
+            places, heights = [epoch["epoch"] for epoch in shown], [scale * epoch[name] for epoch in shown]
+            axes.plot(places, heights, style, label=label, marker="o" if len(shown) == 1 else None, **looks)
+
     for axes, key, scale in ((loss, "loss", 1), (accuracy, "f1" if several else "top1", 100)):
         for split, (label, style) in lines.items():
-            if (name := f"{split}_{key}") in epochs[0]:
-                axes.plot(numbers, [scale * epoch[name] for epoch in epochs], style, label=label, marker=marker)
+            plot(f"{split}_{key}", scale, style, label)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     for name, label, style in (("val_map", "validation, mAP", "-"), ("ema_map", "averaged weights, mAP", "-.")):
-        if name in epochs[0]:
-            means = [100 * epoch[name] for epoch in epochs]
-            accuracy.plot(numbers, means, style, color="black", label=label, marker=marker)
+        plot(name, 100, style, label, color="black")
     loss.set_ylabel("cross-entropy of yes and no" if several else "cross-entropy")
     loss.set_ylim(bottom=0)
     accuracy.set_ylabel("F1 and mean average precision, %" if several else "top-1 accuracy, %")

@@ -35,7 +35,7 @@ class AugmentationSettings:
     """Change brightness, contrast and saturation of each clip by up to this part; 0.4 is usual."""
     randaugment: str | None = None
     """RandAugment, magnitude (0 to 10) x operations, as in 9x2; 7x4x0.5 lets the magnitude vary with a standard
-    deviation of 0.5."""
+    deviation of 0.5; off is none (default: off, of few videos 7x2)."""
     erasing: float = Augmentation.erasing
     """Put noise in place of a random box, the same in all frames, in this part of the clips; 0.25 is usual."""
 
@@ -51,7 +51,7 @@ class AugmentationSettings:
         if self.scale_jitter and changed(self, "min_area"):
             raise ValueError("`scale_jitter` takes the place of `min_area`: give one of them")
         if self.randaugment:
-            _check_text("randaugment", RandAugment.parse, self.randaugment)
+            _check_text("randaugment", _randaugment, self.randaugment)
         if self.scale_jitter:
             _check_text("scale_jitter", _pixels, self.scale_jitter)
 
@@ -91,13 +91,17 @@ class AugmentationSettings:
             area=(Augmentation.area[0] if self.min_area is None else self.min_area, Augmentation.area[1]),
             scale_jitter=_pixels(self.scale_jitter) if self.scale_jitter else None,
             colour_jitter=self.colour_jitter,
-            randaugment=RandAugment.parse(self.randaugment) if self.randaugment else None,
+            randaugment=_randaugment(self.randaugment) if self.randaugment else None,
             erasing=self.erasing,
         )
 
 
 def _sided(classes: tuple[str, ...]) -> list[str]:
     return [name for name in classes if _SIDED.search(name.replace("_", " "))]
+
+
+def _randaugment(text: str) -> RandAugment | None:
+    return None if text.strip() == "off" else RandAugment.parse(text)
 
 
 def _pixels(text: str) -> tuple[int, int]:

@@ -49,6 +49,9 @@ class OutputSettings:
     val_views: str | None = None
     """Views of each validation video whose mean is validated, clips x crops (default: 4x1, as `evaluate` takes them, of
     fewer than 100 videos, else 1x1)."""
+    val_every: int | None = None
+    """Validate after every so many epochs, and after the last (default: every epoch; where the last weights count
+    anyway, ten times in all)."""
     patience: int | None = None
     """Stop after this many epochs in a row without a better validation figure than before (default: train through)."""
     save_minutes: float = 5.0
@@ -61,5 +64,5 @@ class OutputSettings:
     """Draw the confusion matrix of the validation clips after every so many epochs; 0 draws none."""
 
     def check_record(self) -> None:
-        more_than_zero(self, "max_steps", "save_minutes", "keep", "patience")
+        more_than_zero(self, "max_steps", "save_minutes", "keep", "val_every", "patience")
         not_negative(self, "confusion_every")
