@@ -164,6 +164,64 @@ def test_parse_row_filter() -> None:
             parse_row_filter(wrong)
 
 
+WITH_COMMAS = 'path,label,batch\n1.mp4,"walk, slowly",A\n2.mp4,walk,"A;1"\n3.mp4,"a, b, c","say ""hi"""\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [
+        ('label="walk, slowly"', ["1.mp4"]),
+        ("label=walk, slowly", ["1.mp4"]),
+        ("label=walk,slowly", ["1.mp4"]),
+        ('label="walk, slowly",walk', ["1.mp4", "2.mp4"]),
+        ("label=walk,walk, slowly", ["1.mp4", "2.mp4"]),
+        ("label=a, b, c,walk", ["2.mp4", "3.mp4"]),
+        ('batch="A;1"; label=walk', ["2.mp4"]),
+        ('batch="say ""hi""",A', ["1.mp4", "3.mp4"]),
+    ],
+)
+def test_values_with_commas_are_named_as_they_are_or_in_quotes(tmp_path: Path, text: str, chosen: list[str]) -> None:
+    table = read_csv(csv_file(tmp_path, WITH_COMMAS))
+    found = select(table, parse_row_filter(text))
+    assert [sample.path.name for sample in found.samples] == chosen
+    # What is said of it is read as the same.
+    again = parse_row_filter(found.source.partition(" where ")[2])
+    assert select(table, again).samples == found.samples
+
+
+def test_the_error_shows_how_values_with_commas_are_named(tmp_path: Path) -> None:
+    table = read_csv(csv_file(tmp_path, WITH_COMMAS))
+    with pytest.raises(ValueError, match='no row has label=run: choose from "a, b, c", walk, "walk, slowly"'):
+        select(table, parse_row_filter("label=run"))
+    with pytest.raises(ValueError, match='a comma in quotes, as in label="walk, slowly"'):
+        parse_row_filter("label=")
+
+
+def test_splits_of_a_folder_are_chosen_as_those_of_a_list(tmp_path: Path) -> None:
+    root = touch(
+        tmp_path, *(f"{s}/{c}/{i}.mp4" for s in ("train", "validation", "test") for c in "ab" for i in range(2))
+    )
+    for split, folder in (("test", "test"), ("val", "validation"), ("valid", "validation"), ("train", "train")):
+        found = open_videos(root, on={"split": (split,)})
+        assert {sample.path.parts[-3] for sample in found.samples} == {folder}
+    assert len(open_videos(root, on={"split": ("val", "test")})) == 8
+    splits = open_splits(root, val_on={"split": ("test",)})
+    assert {sample.path.parts[-3] for sample in splits.val.samples} == {"test"}
+    with pytest.raises(ValueError, match="has no split=best: choose from test, train, val"):
+        open_videos(root, on={"split": ("best",)})
+    with pytest.raises(ValueError, match="has the column split only"):
+        open_videos(root, on={"label": ("a",)})
+    with pytest.raises(ValueError, match="has no train/, val/ and test/ to choose from: rows can be chosen in a CSV"):
+        open_videos(root / "test", on={"split": ("test",)})
+
+
+def test_a_single_class_is_enough_to_evaluate(tmp_path: Path) -> None:
+    root = touch(tmp_path, "walk/1.mp4", "walk/2.mp4")
+    assert open_videos(root).classes == ("walk",)
+    with pytest.raises(DatasetError, match="only one class"):
+        open_splits(root)
+
+
 def test_stratified_split(tmp_path: Path) -> None:
     samples = [
         Sample(path=tmp_path / f"{label}-{i}.mp4", label=label) for label, n in ((0, 20), (1, 3)) for i in range(n)

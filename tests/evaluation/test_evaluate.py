@@ -10,6 +10,7 @@ import torch
 
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.evaluation.evaluate import apply_control, evaluate
+from dualformer.evaluation.evaluation_text import figures_text
 from dualformer.evaluation.label_matching import ClassMismatchError, match_classes, read_label_map
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
@@ -90,12 +91,37 @@ def test_other_classes_are_refused_and_named(model: DualFormer, card: Card, vide
     renamed = dataclasses.replace(videos, classes=("blink", "down", "leftwards", "right", "round", "up"))
     with pytest.raises(ClassMismatchError, match=r"do not know 'leftwards'; the data has no 'left'\).*`label_map`"):
         evaluate(model, card, renamed)
-    fewer = VideoList(classes=("blink", "down"), samples=videos.samples[:2], source="few")
-    with pytest.raises(ClassMismatchError, match=r"its 2 classes are not the 6 .*no 'left', 'right', 'round', 'up'\)"):
+    fewer = VideoList(classes=("blink", "jump"), samples=videos.samples[:2], source="few")
+    with pytest.raises(
+        ClassMismatchError, match=r"its 2 classes are not the 6 .*know 'jump'; the data has no 'down', "
+    ):
         evaluate(model, card, fewer)
     nameless = dataclasses.replace(card, labels=())
     with pytest.raises(ClassMismatchError, match="do not know 'blink'"):
         evaluate(model, nameless, videos)
+
+
+@pytest.mark.parametrize("chosen", [("blink", "down"), ("up",), ("left", "right", "round", "up", "down")])
+def test_a_part_is_judged_by_what_is_there_and_the_rest_is_named(
+    model: DualFormer, card: Card, videos: VideoList, chosen: tuple[str, ...]
+) -> None:
+    whole = evaluate(model, card, videos, views="1x1")
+    assert "absent_classes" not in whole.figures and "no video is of" not in "\n".join(figures_text(whole))
+    kept = [i for i, sample in enumerate(videos.samples) if videos.classes[sample.label] in chosen]
+    label = {name: place for place, name in enumerate(chosen)}
+    samples = tuple(
+        dataclasses.replace(videos.samples[i], label=label[videos.classes[videos.samples[i].label]]) for i in kept
+    )
+    part = evaluate(model, card, VideoList(classes=chosen, samples=samples, source="part"), views="1x1")
+    np.testing.assert_allclose(part.probabilities, whole.probabilities[kept], rtol=1e-4, atol=1e-7)  # other batches
+    np.testing.assert_array_equal(part.labels, whole.labels[kept])
+    absent = [name for name in card.labels if name not in chosen]
+    assert (part.figures["classes"], part.figures["absent_classes"]) == (6, absent)
+    said = "\n".join(figures_text(part))
+    assert f"note: no video is of {len(absent)} of the 6 classes ({', '.join(absent)})" in said
+    # Of rows that are chosen of a list with all classes, the same.
+    chosen_rows = dataclasses.replace(videos, samples=tuple(videos.samples[i] for i in kept))
+    assert evaluate(model, card, chosen_rows, views="1x1").figures["absent_classes"] == absent
 
 
 def test_a_label_map_says_which_is_which(model: DualFormer, card: Card, videos: VideoList) -> None:

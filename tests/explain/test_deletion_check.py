@@ -78,6 +78,18 @@ def test_as_much_is_deleted_at_random_as_at_the_hottest_places(recognizer: Recog
     assert all(torch.equal(a, b) for a, b in zip(spot.asked, again.asked, strict=True))
 
 
+@pytest.mark.parametrize(("asked", "hot", "deleted"), [(0.1, 1000, 1000), (0.5, 200, 200), (0.05, 16384, 819)])
+def test_the_share_is_what_was_deleted(
+    recognizer: Recognizer, video: Path, asked: float, hot: int, deleted: int
+) -> None:
+    explanation = explain_video(recognizer, video)
+    heat = np.zeros((4, 64, 64), dtype=np.float32)
+    heat.reshape(-1)[:hot] = 1
+    spot = OneSpot(explanation.clip.view)
+    check = check_deletion(spot, with_map(explanation, heat), share=asked, draws=1)  # type: ignore[arg-type]
+    assert check.share == pytest.approx(deleted / heat.size)
+
+
 def test_the_hottest_part_is_no_larger_than_the_map() -> None:
     heat = np.zeros((2, 4, 5), dtype=np.float32)
     heat[0, 0, :3] = (0.5, 1, 0.25)

@@ -20,7 +20,7 @@ import torch
 from made_pages import ReadPage
 
 from dualformer.cli.main import main
-from dualformer.datasets.samples import VideoList
+from dualformer.datasets.samples import MissingSample, VideoList
 from dualformer.evaluation.evaluate import Evaluation, evaluate
 from dualformer.model.config import Config, Stage
 from dualformer.model.network import DualFormer
@@ -262,6 +262,21 @@ def test_very_many_classes_have_a_picture_and_a_table_of_pairs(evaluation: Evalu
         assert pair["count"] == int(((labels == row) & (predicted == column)).sum())
     assert "none are shown" in page.text
     assert len(text) < 200_000
+
+
+def test_confusions_count_missing_videos_as_the_table_of_classes_does(evaluation: Evaluation) -> None:
+    missing = tuple(
+        MissingSample(path=Path(f"{n}.mp4"), label=int(label), listed="list.csv:1")
+        for n, label in enumerate(np.repeat(evaluation.labels, 2))
+    )
+    wrong = np.roll(evaluation.probabilities, 1, axis=1)
+    made = dataclasses.replace(evaluation, probabilities=wrong, missing=missing)
+    details = report_details(made, {**evaluation.figures, **report_figures([evaluation])})
+    counts = {row["name"]: row["count"] for row in details["per_class"]}
+    assert sum(counts.values()) == 3 * len(evaluation.labels)
+    assert details["confusion"]["pairs"]
+    for pair in details["confusion"]["pairs"]:
+        assert pair["share"] == pair["count"] / counts[pair["label"]] <= 1 / 3
 
 
 @pytest.fixture(scope="module")

@@ -123,3 +123,17 @@ def test_targets_of_another_shape_are_refused():
         ClipLoss(classes=2)(LOGITS, LABELS)
     with pytest.raises(ValueError, match="do not fit"):
         ClipLoss(classes=3)(LOGITS, SEVERAL[:2])
+
+
+@pytest.mark.parametrize("share", [0.1, 1 / 3, 0.7])
+def test_weights_and_divisors_are_float32_whatever_the_network_computes_in(share: float):
+    weights = torch.tensor([0.123, 1.017, 5.013])
+    loss = ClipLoss(classes=3, class_weights=weights)
+    target = torch.tensor([[share, 1 - share, 0.0], [0.0, share, 1 - share], [1 - share, 0.0, share]])
+    logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    plain, counted = loss(logits, target), loss.clip_weights(target)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(loss(logits, target), plain)
+        within = loss.clip_weights(target)
+    assert within is not None and within.dtype == torch.float32
+    assert torch.equal(within, counted)

@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from dualformer.model.presets import create_model
+from dualformer.training.losses import ClipLoss
 from dualformer.training.objective import ClipObjective, MotionObjective, map_targets, motion_targets
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
@@ -79,3 +80,38 @@ def test_maps_are_learnt_beside_motion():
     assert objective.extra is not None
     gradient = objective.extra.get_parameter("weight").grad
     assert gradient is not None and gradient[12:].abs().sum() > 0
+
+
+@pytest.mark.parametrize("maps", [{}, {"part": 5}])
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_with_class_weights_two_batches_of_four_are_one_of_eight(maps: dict[str, int], weight: float):
+    """The motion is divided by the variance of a batch, which is the same here but for the number of values."""
+    loss = ClipLoss(classes=3, class_weights=torch.tensor([0.2, 1.0, 5.0]))
+    network = model().eval()
+    objective = MotionObjective(network, PRE, loss=loss, weight=weight, maps=maps)
+    with torch.no_grad():
+        for parameter in objective.extra.parameters():  # type: ignore[union-attr]  # it has one
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)) / 10)
+    whole, half = batch(8), batch(4)
+    whole["label"] = torch.tensor([0, 0, 1, 0, 2, 2, 1, 2])
+    whole["moving"], whole["velocity"] = (half[name].repeat_interleave(2, dim=0) for name in ("moving", "velocity"))
+    whole["part"] = torch.randint(0, 5, (4, 4, 8, 8), generator=torch.Generator().manual_seed(1)).repeat(2, 1, 1, 1)
+    order = torch.tensor([0, 2, 4, 6, 1, 3, 5, 7])
+    whole = {name: tensor[order] for name, tensor in whole.items()}
+
+    def gradients(*batches: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        objective.zero_grad()
+        total = 0.0
+        for each in batches:
+            step = objective(each)
+            assert step.weight is not None
+            (step.loss * step.weight).backward()
+            total += float(step.weight)
+        return {n: p.grad / total for n, p in objective.named_parameters() if p.grad is not None}
+
+    once = gradients(whole)
+    twice = gradients(*({name: tensor[part] for name, tensor in whole.items()} for part in (slice(4), slice(4, 8))))
+    scale = max(float(gradient.abs().max()) for gradient in once.values())
+    for name, gradient in once.items():
+        tolerance = 1e-5 if weight == 0 else 0.02
+        torch.testing.assert_close(twice[name], gradient, rtol=tolerance, atol=tolerance * scale, msg=name)

@@ -20,8 +20,8 @@ class Options(shared.InferenceOptions):
     benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
     diving48:, ssv2:, list: for files of "path label"), or shards (their folder or URL)."""
     on: str | None = None
-    """Rows of a CSV file to evaluate on, as in batch=B (default: all); split=test of a benchmark or shards (default:
-    val, or test where there is no val)."""
+    """Rows of a CSV file to evaluate on, as in batch=B (default: all); split=test of a folder with train/, val/ and
+    test/, a benchmark or shards (default: val, or test where there is no val)."""
     missing: Literal["error", "wrong"] = "error"
     """What videos are that are listed and not there: an error, or counted as wrong."""
     views: shared.Views = DEFAULT_VIEWS

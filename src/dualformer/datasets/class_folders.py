@@ -15,14 +15,14 @@ _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", 
 _LAYOUT = "expected one folder per class with its videos or images inside, or train/ and val/ above such folders"
 
 
-def read_folder(root: str | Path, *, log_left_out: bool = True) -> dict[str, VideoList]:
+def read_folder(root: str | Path, *, log_left_out: bool = True, fewest: int = 2) -> dict[str, VideoList]:
     """Returns the videos below ``root`` by split: train, val, test where such folders exist, else all of them as "all".
 
     A class is the name of the folder that a video or image lies in; spellings of a name that Unicode calls equal are
     one class. All splits share one list of classes: that of train. What is no data, by `walk_media`, is left out and
     counted in the log, unless ``log_left_out`` is false.
     Raises ``FileNotFoundError`` where there is no such folder, `DatasetError` for any other layout, an empty
-    class, fewer than two classes, or a class in val or test that train lacks.
+    class, ``fewest`` classes not reached, or a class in val or test that train lacks.
     """
     root = Path(root)
     if not root.is_dir():
@@ -58,7 +58,7 @@ def read_folder(root: str | Path, *, log_left_out: bool = True) -> dict[str, Vid
             raise DatasetError(
                 f"{splits[key].path}: class {first_few(unknown)} is not in {splits[first].path.name}/: add or remove it"
             )
-    if len(classes) < 2:
+    if len(classes) < fewest:
         raise DatasetError(
             f"{splits[first].path}: only one class ({''.join(classes)}), and telling apart takes two; {_LAYOUT}"
         )

@@ -8,6 +8,7 @@ Where videos may have several labels, these are separated by ``;``, or the video
 
 import math
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,15 +130,15 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
 
     Raises ``ValueError`` for a column or value that the table does not have, naming those that it has.
     """
-    rows = rows or {}
+    rows = dict(rows or {})
     for column, values in rows.items():
         if column not in table.columns:
             raise ValueError(f"{table.path} has no column {column!r}: choose from {', '.join(table.columns)}")
         there = table.values_of(column)
+        values = rows[column] = _join_commas(values, there)
         if unknown := [value for value in values if value not in there]:
-            raise ValueError(
-                f"{table.path}: no row has {column}={first_few(unknown)}: choose from {first_few(there, most=20)}"
-            )
+            choice = first_few(map(_quoted, there), most=20)
+            raise ValueError(f"{table.path}: no row has {column}={first_few(unknown)}: choose from {choice}")
     label = {name: i for i, name in enumerate(table.classes)}
     samples: list[Sample] = []
     for row in table.rows:
@@ -153,19 +154,57 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
 
 def describe_filter(rows: Mapping[str, tuple[str, ...]]) -> str:
     """Returns a filter as text, which `parse_row_filter` reads."""
-    return ";".join(f"{column}={','.join(values)}" for column, values in rows.items())
+    return ";".join(f"{column}={','.join(map(_quoted, values))}" for column, values in rows.items())
 
 
 def parse_row_filter(text: str) -> dict[str, tuple[str, ...]]:
-    """Reads ``"batch=A,C"`` as ``{"batch": ("A", "C")}``; several columns are separated by ``;`` and must all hold."""
+    """Reads ``"batch=A,C"`` as ``{"batch": ("A", "C")}``; several columns are separated by ``;`` and must all hold.
+
+    A value that holds ``,`` or ``;`` is written in double quotes, where two stand for one: ``label="walk, slowly"``.
+    """
     where: dict[str, tuple[str, ...]] = {}
-    for part in text.split(";"):
-        column, equals, values = part.partition("=")
-        chosen = tuple(value.strip() for value in values.split(","))
-        if not equals or not column.strip() or not all(chosen) or column.strip() in where:
-            raise ValueError(f"{text!r} does not say which rows: write COLUMN=VALUE,VALUE as in batch=A,C")
-        where[column.strip()] = chosen
+    rest = text
+    while rest or not where:
+        column, equals, rest = rest.partition("=")
+        chosen: list[str] = []
+        separator = ","
+        while separator == ",":
+            found = _VALUE.match(rest)
+            assert found is not None  # of no letters, if of nothing else
+            chosen.append(found[1].replace('""', '"') if found[1] is not None else found[2].strip())
+            separator, rest = found[3], rest[found.end() :]
+        ends_so = separator == ";" and not rest
+        if not equals or not column.strip() or not all(chosen) or column.strip() in where or ends_so:
+            raise ValueError(
+                f"{text!r} does not say which rows: write COLUMN=VALUE,VALUE as in batch=A,C, and a value with a comma "
+                'in quotes, as in label="walk, slowly"'
+            )
+        where[column.strip()] = tuple(chosen)
     return where
+
+
+_VALUE = re.compile(r'(?:\s*"((?:[^"]|"")+)"\s*(?=[,;]|$)|([^,;]*))([,;]?)')
+
+
+def _quoted(value: str) -> str:
+    """Returns a value as `parse_row_filter` reads it."""
+    plain = value == value.strip() and not set(value) & set(',;"')
+    return value if plain else '"' + value.replace('"', '""') + '"'
+
+
+def _join_commas(values: tuple[str, ...], there: Collection[str]) -> tuple[str, ...]:
+    """Returns values that were parted at commas of their own as they are in the column, where only that makes sense."""
+    whole = {tuple(part.strip() for part in value.split(",")): value for value in there if "," in value}
+    found: list[tuple[str, ...] | None] = [()]  # of the first 0, 1, … parts
+    for end in range(1, len(values) + 1):
+        single = found[-1] if values[end - 1] in there else None
+        ways = [(*single, values[end - 1])] if single is not None else []
+        for start in range(end - 1):
+            before, joined = found[start], whole.get(values[start:end])
+            if before is not None and joined is not None:
+                ways.append((*before, joined))
+        found.append(ways[0] if ways else None)
+    return found[-1] or values
 
 
 def _header(path: Path, columns: list[str]) -> list[str]:

@@ -23,11 +23,12 @@ def read_source(
     check_files: bool = True,
     multi_label: bool | None = False,
     log_left_out: bool = True,
+    fewest: int = 2,
 ) -> Listing | CsvTable | dict[str, VideoList]:
     """Reads shards or a benchmark as a `Listing`, a CSV file as a table, a folder as lists by split with their hash.
 
-    ``bad``, ``check_files`` and ``multi_label`` are those of `read_csv`, ``log_left_out`` that of
-    `read_folder`. Raises ``FileNotFoundError`` where
+    ``bad``, ``check_files`` and ``multi_label`` are those of `read_csv`, ``log_left_out`` and
+    ``fewest`` those of `read_folder`. Raises ``FileNotFoundError`` where
     there is nothing, ``ValueError`` for any other file, and for other data than a CSV file with ``multi_label``.
     """
     shards = find_shards(data)
@@ -43,7 +44,7 @@ def read_source(
     if named:
         return read_benchmark(named)
     if folder.is_dir():
-        return _read_hashed_folder(folder, log_left_out)
+        return _read_hashed_folder(folder, log_left_out, fewest)
     if not folder.exists():
         raise FileNotFoundError(f"no such folder or CSV file: {data}")
     if folder.suffix.lower() != ".csv":
@@ -51,9 +52,9 @@ def read_source(
     return read_csv(folder, bad=bad, check_files=check_files, multi_label=multi_label)
 
 
-def _read_hashed_folder(data: Path, log_left_out: bool) -> dict[str, VideoList]:
+def _read_hashed_folder(data: Path, log_left_out: bool, fewest: int) -> dict[str, VideoList]:
     try:
-        found = read_folder(data, log_left_out=log_left_out)
+        found = read_folder(data, log_left_out=log_left_out, fewest=fewest)
     except DatasetError as error:
         if name := recognise_benchmark(data):
             raise DatasetError(f"{error}; if this is a benchmark as downloaded, say {name}:{data}") from error

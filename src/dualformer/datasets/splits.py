@@ -91,8 +91,7 @@ def open_splits(
         if isinstance(source, Listing):
             train, val, how = _listing_splits(source, train_on, val_on)
         else:
-            _refuse_rows(data, train_on or val_on)
-            train, val, how = _folder_splits(data, source)
+            train, val, how = _folder_splits(data, source, train_on, val_on)
     train, val = _excluding(train, left_out), _excluding(val, left_out) if val else None
     if left_out:
         count = sum(videos.left_out.count for videos in (train, val) if videos and videos.left_out)
@@ -139,7 +138,7 @@ def open_videos(
     ``multi_label`` is that of `open_splits`.
     """
     bad = BadVideos.of(bad)
-    source = read_source(data, bad=bad, check_files=missing == "error", multi_label=multi_label)
+    source = read_source(data, bad=bad, check_files=missing == "error", multi_label=multi_label, fewest=1)
     left_out = _left_out(source, bad)
     if isinstance(source, CsvTable):
         source = source.with_bad_rows()
@@ -147,10 +146,9 @@ def open_videos(
         if missing == "wrong":
             return _with_missing_apart(source, videos)
     elif isinstance(source, Listing):
-        videos = _select_splits(source, on) if on else _evaluation_split(source.splits)
+        videos = _select_splits(source.title, source.splits, on) if on else _evaluation_split(source.splits)
     else:
-        _refuse_rows(data, on)
-        videos = _evaluation_split(source)
+        videos = _select_splits(f"the folder {data}", source, on) if on else _evaluation_split(source)
     if not isinstance(source, CsvTable):
         videos = _excluding(videos, left_out)
     if videos.missing and missing == "error":
@@ -305,11 +303,6 @@ def read_bad_videos(manifest_path: str | Path) -> BadVideos:
     return BadVideos.from_verdicts(read_manifest(manifest_path), str(manifest_path))
 
 
-def _refuse_rows(data: str | Path, rows: RowFilter | None) -> None:
-    if rows:
-        raise ValueError(f"{data} is a folder: rows can be chosen in a CSV file only")
-
-
 def _evaluation_split(found: Mapping[str, VideoList]) -> VideoList:
     return next(found[key] for key in ("val", "test", "all", "train") if key in found)
 
@@ -326,14 +319,16 @@ def _with_missing_apart(table: CsvTable, videos: VideoList) -> VideoList:
     return replace(videos, samples=there, missing=missing)
 
 
-def _select_splits(listing: Listing, rows: RowFilter) -> VideoList:
+def _select_splits(title: str, found: Mapping[str, VideoList], rows: RowFilter) -> VideoList:
     """Returns the videos of the splits that ``rows`` names. Raises ``ValueError`` for anything else in it."""
+    if "all" in found:
+        raise ValueError(f"{title} has no train/, val/ and test/ to choose from: rows can be chosen in a CSV file only")
     if set(rows) != {"split"}:
-        raise ValueError(f"{listing.title} has the column split only, with {', '.join(listing.splits)}")
-    splits = rows["split"]
-    if unknown := [split for split in splits if split not in listing.splits]:
-        raise ValueError(f"{listing.title} has no split={first_few(unknown)}: choose from {', '.join(listing.splits)}")
-    parts = [listing.splits[split] for split in splits]
+        raise ValueError(f"{title} has the column split only, with {', '.join(found)}")
+    splits = [split if split in found or split not in _VAL_NAMES else "val" for split in rows["split"]]
+    if unknown := [split for split in splits if split not in found]:
+        raise ValueError(f"{title} has no split={first_few(unknown)}: choose from {', '.join(found)}")
+    parts = [found[split] for split in dict.fromkeys(splits)]
     if len(parts) == 1:
         return parts[0]
     return replace(
@@ -354,7 +349,8 @@ def _listing_splits(
     rest = [split for split in ("val", "test") if split in listing.splits and split not in train.get("split", ())]
     val = val_on or ({"split": (rest[0],)} if rest else None)
     how = f"{described}; train on {describe_filter(train)}{f', val on {describe_filter(val)}' if val else ''}"
-    return _select_splits(listing, train), _select_splits(listing, val) if val else None, how
+    title, splits = listing.title, listing.splits
+    return _select_splits(title, splits, train), _select_splits(title, splits, val) if val else None, how
 
 
 def _left_out(source: Listing | CsvTable | Mapping[str, VideoList], bad: BadVideos) -> LeftOut | None:
@@ -373,7 +369,14 @@ def _excluding(videos: VideoList, left_out: LeftOut | None) -> VideoList:
     return replace(kept, left_out=replace(left_out, count=len(videos) - len(kept)))
 
 
-def _folder_splits(data: str | Path, found: dict[str, VideoList]) -> tuple[VideoList, VideoList | None, str]:
+def _folder_splits(
+    data: str | Path, found: dict[str, VideoList], train_on: RowFilter | None, val_on: RowFilter | None
+) -> tuple[VideoList, VideoList | None, str]:
+    if train_on or val_on:
+        train = _select_splits(f"the folder {data}", found, train_on or {"split": ("train",)})
+        val = _select_splits(f"the folder {data}", found, val_on) if val_on else None
+        how = f"{data}: train on {describe_filter(train_on or {'split': ('train',)})}"
+        return train, val, f"{how}, val on {describe_filter(val_on)}" if val_on else how
     if "all" in found:
         return found["all"], None, f"{data}: one folder per class, no train/ and val/"
     if "train" not in found:

@@ -157,6 +157,9 @@ def evaluate_views(
     cost = _cost(card.config, (pre.frames, pre.crop, pre.crop))
     absent = _multi_hot([one.labels for one in missing], len(names))
     first = np.asarray([one.label for one in missing], dtype=np.int64)
+    seen_labels = {*labels.tolist(), *(label for one in missing for label in one.labels)}
+    seen_labels |= set(np.flatnonzero(targets.any(axis=0)).tolist())
+    without = [name for label, name in enumerate(names) if label not in seen_labels]
 
     def evaluation(views: Views, found: NDArray[np.float32]) -> Evaluation:
         if card.multi_label:
@@ -166,6 +169,7 @@ def evaluate_views(
         measured = {
             "videos": len(videos),
             "classes": len(names),
+            **({"absent_classes": without} if without else {}),
             "source": videos.source,
             "missing": len(missing),
             **({} if remembered is None else {"trained_on": remembered}),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dualformer.datasets.samples import first_few
 from dualformer.evaluation.evaluate import Evaluation
 from dualformer.evaluation.evaluation_folder import class_figures
 from dualformer.evaluation.metrics import ClassFigures
@@ -12,10 +13,23 @@ _MANY = 24  # classes; of more, only the worst and the best are named
 
 
 def figures_text(evaluation: Evaluation) -> list[str]:
-    """Returns the figures of an evaluation, a line each, and before them how many videos were trained on, if any."""
+    """Returns the figures of an evaluation, a line each, and before them how many videos were trained on, if any, and
+    which classes have no video."""
     figures = evaluation.figures
-    note = trained_on_text(figures)
-    return [*([f"note: {note}"] if note else []), *_figures_text(evaluation)]
+    notes = (trained_on_text(figures), absent_classes_text(figures))
+    return [*(f"note: {note}" for note in notes if note), *_figures_text(evaluation)]
+
+
+def absent_classes_text(figures: Mapping[str, Any]) -> str | None:
+    """Returns a sentence on the classes of the weights that no video is of; None where there are none."""
+    absent, classes = figures.get("absent_classes", []), figures["classes"]
+    if not absent:
+        return None
+    named = first_few(absent, most=5)
+    return (
+        f"no video is of {len(absent)} of the {classes} classes ({named}): the figures are those of the other "
+        f"{classes - len(absent)}, and a video may still be taken for one of these"
+    )
 
 
 def trained_on_text(figures: Mapping[str, Any]) -> str | None:

@@ -22,8 +22,9 @@ def match_classes(
 ) -> NDArray[np.int64]:
     """Returns the index of the weights' label for each class of the data ``source``: by ``label_map``, else by name.
 
-    Without a map both sides must have the same names; another order is logged and put right.
-    Raises :class:`ClassMismatchError` with the names that are missing on either side, or missing in the map.
+    Without a map the weights must know all names of the data; another order is logged and put right. The data may lack
+    some of the weights' classes. Raises :class:`ClassMismatchError` with the names that are missing on either side, or
+    missing in the map.
     """
     place = {name: i for i, name in enumerate(names)}
     if label_map is not None:
@@ -34,7 +35,7 @@ def match_classes(
                 f"{source}: the label map leads to {_quoted(foreign)}, no label of the weights ({_quoted(names)})"
             )
         return np.asarray([place[label_map[name]] for name in classes], dtype=np.int64)
-    if set(classes) != set(names):
+    if not set(classes) <= set(names):
         unknown, absent = [n for n in classes if n not in place], [n for n in names if n not in set(classes)]
         sides = [f"the weights do not know {_quoted(unknown)}"] if unknown else []
         sides += [f"the data has no {_quoted(absent)}"] if absent else []
@@ -42,7 +43,7 @@ def match_classes(
             f"{source}: its {len(classes)} classes are not the {len(names)} of the weights ({'; '.join(sides)}): "
             "say which is which with `label_map`"
         )
-    if classes != names:
+    if set(classes) == set(names) and classes != names:
         _log.info("%s: the same classes as the weights' in another order; matched by name", source)
     return np.asarray([place[name] for name in classes], dtype=np.int64)
 

@@ -20,7 +20,8 @@ _PATCHES = 4
 def check_deletion(
     recognizer: Recognizer, explanation: Explanation, *, share: float = 0.1, draws: int = 8, seed: int = 0
 ) -> DeletionCheck:
-    """Deletes the hottest ``share`` of a clip, and as much at ``draws`` random places.
+    """Deletes the hottest ``share`` of a clip, or all that speaks for the class if that is less, and as much at
+    ``draws`` random places.
 
     Errors: ``ValueError`` for a share outside 0..1, for no draws, for another method than Grad-CAM (attention is no
     evidence for a class), and for a map in which nothing speaks for the class.
@@ -40,7 +41,7 @@ def check_deletion(
     masks = torch.stack([torch.zeros_like(mask), mask, *(_rolled(mask, rng) for _ in range(draws))])
     views = torch.where(masks[..., None], blur(view), view)
     whole, hottest, *random = recognizer.predict_views(views)[:, recognizer.labels.index(explanation.label)].tolist()
-    return DeletionCheck(share=share, whole=whole, hottest=hottest, random=tuple(random))
+    return DeletionCheck(share=float(mask.float().mean()), whole=whole, hottest=hottest, random=tuple(random))
 
 
 def hottest_mask(heat: NDArray[np.float32], share: float) -> NDArray[np.bool_]:

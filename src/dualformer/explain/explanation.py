@@ -91,9 +91,10 @@ class DeletionCheck:
 
     def __str__(self) -> str:
         low, high = min(self.random), max(self.random)
+        share = f"{self.share:.0%}" if self.share >= 0.01 else f"{self.share:.2%}"
         return (
-            f"{self.whole:.1%} as it is, {self.hottest:.1%} without its hottest {self.share:.0%}, "
-            f"{np.mean(self.random):.1%} without {self.share:.0%} elsewhere ({len(self.random)} draws: {low:.1%} to "
+            f"{self.whole:.1%} as it is, {self.hottest:.1%} without its hottest {share}, "
+            f"{np.mean(self.random):.1%} without {share} elsewhere ({len(self.random)} draws: {low:.1%} to "
             f"{high:.1%})"
         )
 

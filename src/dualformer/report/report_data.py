@@ -77,12 +77,12 @@ def _confusion(evaluation: Evaluation) -> dict[str, Any]:
     mistakes, with their share of the true class's videos."""
     matrix, classes = confusion_matrix(evaluation.probabilities, evaluation.labels), evaluation.classes
     cells = [(row, column, int(matrix[row, column])) for row, column in np.argwhere(matrix).tolist()]
-    totals = matrix.sum(axis=1)
+    totals = [row.count for row in class_figures(evaluation)]  # with the videos that are missing
     wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
     return {
         "cells": [list(cell) for cell in cells],
         "pairs": [
-            {"label": classes[row], "predicted": classes[column], "count": count, "share": count / int(totals[row])}
+            {"label": classes[row], "predicted": classes[column], "count": count, "share": count / totals[row]}
             for row, column, count in wrong[:_SHOWN_PAIRS]
         ],
     }

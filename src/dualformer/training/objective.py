@@ -12,7 +12,13 @@ from torch.utils.data import Dataset
 from dualformer.datasets.clip_datasets import TrainingClips
 from dualformer.model.heads import TokenHead
 from dualformer.model.network import DualFormer
-from dualformer.training.losses import ClipLoss, compute_class_weights, distillation_loss, token_loss
+from dualformer.training.losses import (
+    ClipLoss,
+    compute_class_weights,
+    distillation_loss,
+    mean_over_clips,
+    token_loss,
+)
 from dualformer.training.read_teacher_scores import ClipsWithTokenTargets, ScoreFolder, TokenGrid
 from dualformer.training.settings.teacher_settings import TeacherSettings
 from dualformer.training.settings.train_config import TrainConfig
@@ -92,7 +98,7 @@ class MotionObjective(ClipObjective):
 
     ``maps`` names further targets of the batch, B T h w, and how many classes each has: the layer reads the class in
     the middle of each quarter as well. Class 0, nothing, counts for a tenth. The cross-entropies are divided by that of
-    guessing, and their mean counts as much as the motion.
+    guessing, and their mean counts as much as the motion. Where clips do not count alike, they do not here either.
     """
 
     QUARTERS = 2
@@ -122,18 +128,26 @@ class MotionObjective(ClipObjective):
         quarters = self.QUARTERS**2
         motion, *scores = read.split([quarters * count for count in (self.TARGETS, *self.maps.values())], dim=-1)
         target = motion_targets(batch["moving"], batch["velocity"], features.shape[2:], self.QUARTERS)
-        motion_loss = F.mse_loss(motion, target) / target.var().clamp_min(1e-6)
+        clip_weights = self.clip_weights(batch)
+        errors = F.mse_loss(motion, target, reduction="none").flatten(1).mean(dim=1)
+        motion_loss = F.mse_loss(motion, target) if clip_weights is None else mean_over_clips(errors, clip_weights)
+        motion_loss = motion_loss / target.var().clamp_min(1e-6)
         parts = {"clip": clip_loss, "motion": motion_loss}
         for (name, count), score in zip(self.maps.items(), scores, strict=True):
             wanted = map_targets(batch[name], features.shape[2:], self.QUARTERS)
             weights = torch.ones(count, device=score.device)
             weights[0] = _NOTHING
-            loss = F.cross_entropy(score.unflatten(-1, (quarters, count)).flatten(0, -2), wanted.flatten(), weights)
+            score, wanted = score.unflatten(-1, (quarters, count)).flatten(0, -2), wanted.flatten()
+            if clip_weights is None:
+                loss = F.cross_entropy(score, wanted, weights)
+            else:
+                of_place = weights[wanted] * clip_weights.repeat_interleave(len(wanted) // len(clip_weights))
+                loss = mean_over_clips(F.cross_entropy(score, wanted, reduction="none"), of_place)
             parts[name] = loss / math.log(count)
         loss = clip_loss + self.weight * motion_loss
         if self.maps:
             loss = loss + self.weight * torch.stack([parts[name] for name in self.maps]).mean()
-        return ObjectiveOutput(loss, logits, parts)
+        return ObjectiveOutput(loss, logits, parts, self.batch_weight(batch))
 
 
 class DistillationObjective(ClipObjective):

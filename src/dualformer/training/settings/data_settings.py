@@ -26,7 +26,7 @@ class DataSettings:
     "rendered-hands" as the camera of who moves them sees them. Not needed to resume, unless the data has moved."""
     train_on: str | None = None
     """Rows of a CSV to train on, as in batch=A,C (default: split=train, or all but a validation split). A benchmark has
-    the column split, too."""
+    the column split, too, and a folder with train/, val/ or test/."""
     val_on: str | None = None
     """Rows of a CSV to validate on, as in batch=B (default: a stratified part of the training rows)."""
     val_fraction: float = VAL_FRACTION
