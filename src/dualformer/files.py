@@ -343,6 +343,28 @@ def read_csv_table(
         yield f"{path}:{line}", fields
 
 
+def text_in_place_of(start: bytes) -> str:
+    """Returns what a file is that has text where a video or weights should be, by its first bytes; "" for other files.
+
+    A Git LFS pointer, an HTML page, or a text file, with the remedy where there is one.
+    """
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file that it stands for: get that with `git lfs pull`"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "an HTML page, as a download leaves that needs a login or another address: get the file itself"
+    printable = all(byte >= 32 or byte in b"\t\n\r\f" for byte in start)
+    return "a text file" if start and printable and _is_utf8(start) else ""
+
+
+def _is_utf8(start: bytes) -> bool:
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > len(start) - 4  # the last character is cut
+    return True
+
+
 def _fill_csv(file: IO[str], header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)

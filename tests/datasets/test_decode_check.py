@@ -101,7 +101,7 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.csv", verdicts)
     assert read_manifest(tmp_path / "m.csv") == verdicts
     header = (tmp_path / "m.csv").read_text().splitlines()[0]
-    assert header == "path,verdict,frames,fps,width,height,duration,codec,reason,bytes,modified,decoder"
+    assert header == "path,verdict,frames,fps,width,height,duration,codec,reason,bytes,modified,decoder,notes"
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def test_bad_images_are_found_and_left_out(mixed: Path, tmp_path: Path) -> None:
     verdicts = check_videos(find_videos(mixed), workers=1)
     assert {v.path.name: v.reason for v in verdicts if not v.ok} == {
         "cut.png": "frame 0 does not decode (FFmpeg: Invalid data found when processing input)",
-        "text.jpg": "it cannot be opened as a video or image (FFmpeg: Invalid data found when processing input)",
+        "text.jpg": "it cannot be opened as a video or image (FFmpeg: Invalid data found when processing input): "
+        "it is a text file",
     }
     image = next(v for v in verdicts if v.path.name == "image0.png")
     assert (image.frames, image.width, image.height, image.fps, image.duration) == (1, 64, 48, 0, 0)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from dualformer.datasets.manifest import Verdict
 
 
+_SHOWN = 10
+"""Notes that are printed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
@@ -29,13 +33,15 @@ class Options:
     """Processes that decode at the same time; one per core if not given."""
     seconds: float = 60.0
     """A file that takes longer than this to decode is bad."""
+    frames: int = 16
+    """Frames of a clip: videos with fewer are counted, for training repeats their last one. 16 are those of train."""
     fresh: bool = False
     """Decode every file. Otherwise those are left out that --out already calls good and that have not changed since."""
     json: Json = False
 
     def __post_init__(self) -> None:
         must("be positive", self, "seconds")
-        must("be at least 1", self, "workers")
+        must("be at least 1", self, "workers", "frames")
 
 
 def run(options: Options) -> int:
@@ -43,9 +49,11 @@ def run(options: Options) -> int:
     from dualformer.datasets.data_source import survey
     from dualformer.datasets.decode_check import check_into, journal_of
     from dualformer.datasets.manifest import write_manifest
+    from dualformer.datasets.samples import first_few
     from dualformer.datasets.shards.read_shards import damaged_shards, find_shards, mark_damaged
     from dualformer.files import lock_for_writing
     from dualformer.video.backend import decoder
+    from dualformer.video.file_formats import is_image
 
     found = survey(options.data)
     paths = found.paths
@@ -91,6 +99,9 @@ def run(options: Options) -> int:
             write_manifest(options.out, verdicts)
     seconds = time.monotonic() - begun
     bad = [verdict for verdict in verdicts if not verdict.ok]
+    good = [verdict for verdict in verdicts if verdict.ok]
+    short = [verdict for verdict in good if verdict.frames < options.frames and not is_image(verdict.path)]
+    noted = [verdict for verdict in good if verdict.notes]
     if options.json:
         listed = [{"path": v.location, "reason": v.reason} for v in bad]
         result = {
@@ -98,6 +109,8 @@ def run(options: Options) -> int:
             "known": checked.kept,
             "good": len(verdicts) - len(bad),
             "bad": listed,
+            "short": [{"path": v.location, "frames": v.frames} for v in short],
+            "notes": [{"path": v.location, "notes": v.notes} for v in noted],
             "seconds": round(seconds, 3),
             "decoder": decoder(),
             "missing": [{"path": str(m.path), "listed": m.listed} for m in found.missing],
@@ -105,13 +118,19 @@ def run(options: Options) -> int:
         }
         print(json.dumps({**result, "manifest": str(options.out)}, indent=2))
         return 1 if bad else 0
-    good = [verdict for verdict in verdicts if verdict.ok]
     length = sum(verdict.duration for verdict in good)
     frames = sum(verdict.frames for verdict in good)
     missing = f", {len(found.missing)} missing" if found.missing else ""
     known = f" ({checked.kept} were known and have not changed)" if checked.kept else ""
     found_bad = f"{len(bad)} bad{missing}; took {seconds:.1f} s"
     print(f"{len(good)} good ({frames} frames, {length:.1f} s of video){known}, {found_bad}")
+    if short:
+        named = first_few(f"{v.location} ({v.frames})" for v in short)
+        print(f"{len(short)} shorter than a clip of {options.frames} frames, which repeats their last one: {named}")
+    for verdict in noted[:_SHOWN]:
+        print(f"note: {verdict.location}: {verdict.notes}")
+    if len(noted) > _SHOWN:
+        print(f"note: {len(noted) - _SHOWN} more, in the column notes")
     print(f"verdicts: {options.out}")
     trainable = not Path(options.data).is_file() or options.data.lower().endswith(".csv")
     train = f"dualformer train --data {options.data}{' --multi-label' if found.multi_label else ''}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dualformer.datasets.bad_videos import size_of
 from dualformer.datasets.isolated_processes import JobFailure, run_isolated
@@ -183,11 +184,11 @@ def _size_and_mtime(media: Media) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _decode_every_frame(media: Media) -> VideoInfo:
+def _decode_every_frame(media: Media, on_error: Callable[[VideoInfo], None]) -> VideoInfo:
     if is_frame_folder(media):
-        return decode_frame_folder(media)
+        return decode_frame_folder(media, on_error=on_error)
     if chosen_backend() == "pyav" or is_image(media_path(media)):
-        return decode_all(media)
+        return decode_all(media, on_error=on_error)
     from dualformer.video.torchcodec_reader import decode_all_by_torchcodec  # starting torch takes seconds
 
     return decode_all_by_torchcodec(media)
@@ -196,8 +197,9 @@ def _decode_every_frame(media: Media) -> VideoInfo:
 def _check_file(media: Media) -> Verdict:
     """Decodes a file in this process and returns the verdict."""
     path, (size, modified) = media_path(media), _size_and_mtime(media)
+    before: list[VideoInfo] = []
     try:
-        info = _decode_every_frame(media)
+        info = _decode_every_frame(media, before.append)
     except VideoError as error:
         reason = error.reason
     except FileNotFoundError:
@@ -209,6 +211,11 @@ def _check_file(media: Media) -> Verdict:
     except OSError as error:
         reason = f"it cannot be read ({error.strerror})"
     else:
-        figures = {name: getattr(info, name) for name in _FIGURES}
-        return Verdict(path=path, ok=True, bytes=size, modified=modified, decoder=decoder(), **figures)
-    return Verdict(path=path, ok=False, reason=reason, bytes=max(0, size), modified=modified, decoder=decoder())
+        return Verdict(path=path, ok=True, bytes=size, modified=modified, decoder=decoder(), **_figures(info))
+    figures = _figures(before[0]) if before else {}
+    size = max(0, size)
+    return Verdict(path=path, ok=False, reason=reason, bytes=size, modified=modified, decoder=decoder(), **figures)
+
+
+def _figures(info: VideoInfo) -> dict[str, Any]:
+    return {name: getattr(info, name) for name in _FIGURES} | {"notes": "; ".join(info.notes)}

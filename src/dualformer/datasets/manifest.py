@@ -14,7 +14,8 @@ from dualformer.video.remote_files import url_of
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The result of decoding every frame of a file. ``reason`` is empty for a good file; a bad one has no figures."""
+    """The result of decoding every frame of a file. ``reason`` is empty for a good file; the figures of a bad
+    one are those of what decoded before the damage."""
 
     path: Path
     ok: bool
@@ -29,6 +30,8 @@ class Verdict:
     modified: int = 0
     """When it was changed last, in nanoseconds since 1970; 0 where that is not known."""
     decoder: str = ""
+    notes: str = ""
+    """What is to be known of a good file: that its size changes, that it is HDR."""
 
     @property
     def location(self) -> str:
@@ -38,6 +41,8 @@ class Verdict:
 
 _FIGURES: dict[str, Any] = {field.name: field.type for field in fields(Verdict)[2:]}
 _COLUMNS = ["path", "verdict", *_FIGURES]
+_LATER = ("notes",)
+"""Columns that manifests did not have at first."""
 
 
 def find_videos(data: str | Path) -> list[Path]:
@@ -86,17 +91,18 @@ def read_manifest(path: str | Path) -> list[Verdict]:
     if not path.is_file():
         raise FileNotFoundError(f"no such manifest: {path}")
     rows = read_csv_rows(path, DatasetError, strip=False)
-    if next(rows, (1, []))[1] != _COLUMNS:
+    header = next(rows, (1, []))[1]
+    if header not in (_COLUMNS, [name for name in _COLUMNS if name not in _LATER]):
         raise DatasetError(f"{path}:1: this is no manifest of dualformer check: expected {','.join(_COLUMNS)}")
-    return [_verdict(path, line, fields) for line, fields in rows]
+    return [_verdict(path, line, header, fields) for line, fields in rows]
 
 
-def _verdict(path: Path, line: int, cells: list[str]) -> Verdict:
+def _verdict(path: Path, line: int, header: list[str], cells: list[str]) -> Verdict:
     try:
-        row = dict(zip(_COLUMNS, cells, strict=True))
+        row = dict(zip(header, cells, strict=True))
         if row["verdict"] not in ("ok", "bad"):
             raise DatasetError(f"{path}:{line}: verdict {row['verdict']!r} is neither ok nor bad")
-        figures = {name: kind(row[name]) for name, kind in _FIGURES.items()}
+        figures = {name: kind(row[name]) for name, kind in _FIGURES.items() if name in row}
         where = Path(row["path"]) if url_of(row["path"]) else path.absolute().parent / row["path"]
         return Verdict(path=where, ok=row["verdict"] == "ok", **figures)
     except ValueError as error:

@@ -69,6 +69,8 @@ class Evaluation:
     """Views that went through decoding and the network in a second."""
     targets: NDArray[np.bool_] | None = None
     """(N, classes): which labels each video has, of multi-label weights."""
+    notes: tuple[str, ...] = ()
+    """Of each video what is to be said of it: that it is shorter than a clip, changes its size, or is HDR."""
 
     @property
     def missing_targets(self) -> NDArray[np.bool_]:
@@ -133,6 +135,7 @@ def evaluate_views(
         num_workers=min(workers, len(videos)),
     )
     probabilities = [np.zeros((len(videos), len(names)), dtype=np.float32) for _ in chosen]
+    notes = [""] * len(videos)
     done = seen = 0
     begun = time.perf_counter()
     with _in_eval_mode(model, precision) as (device, computes_in):
@@ -148,6 +151,8 @@ def evaluate_views(
             ).unflatten(0, batch["views"].shape[:2])
             for found, places in zip(probabilities, batch["places"], strict=True):
                 found[batch["index"]] = average_views(scores[:, places[0]]).numpy()
+            for index, note in zip(batch["index"].tolist(), batch["notes"], strict=True):
+                notes[index] = note
             done += len(batch["index"])
             seen += scores.shape[0] * scores.shape[1]
             if progress is not None:
@@ -202,6 +207,7 @@ def evaluate_views(
             seconds=seconds,
             clips_per_second=seen / seconds,
             targets=targets if card.multi_label else None,
+            notes=tuple(notes),
         )
 
     return tuple(map(evaluation, chosen, probabilities))
@@ -278,7 +284,7 @@ def apply_control(views: Tensor, control: Control, *, seed: int, index: int) -> 
 
 
 class _EvaluationViews(Dataset[dict[str, Any]]):
-    """Views of every video, under a control: ``dict(views, places, index)``.
+    """Views of every video, under a control: ``dict(views, places, index, notes)``.
 
     ``places``: for each of the numbers of views that are asked for, their indices in ``views``.
     """
@@ -304,4 +310,4 @@ class _EvaluationViews(Dataset[dict[str, Any]]):
         sample = self._videos.samples[index]
         read = read_view_sweep(sample.file, self._pre, self._views, fps=sample.fps)
         views = apply_control(read.views, self._control, seed=self._seed, index=index)
-        return {"views": views, "places": read.places, "index": index}
+        return {"views": views, "places": read.places, "index": index, "notes": "; ".join(read.notes)}

@@ -36,7 +36,8 @@ class EvaluationFiles:
     predictions: Path
     """One line per video: path, label, predicted, correct, p_predicted, p_label, and the runners-up, CSV. Nothing is
     predicted for a video that is missing. Of several labels a video: path, labels, predicted (which may be none),
-    correct (all of them), and the likeliest classes."""
+    correct (all of them), and the likeliest classes. Last come
+    ``notes``: whether it is shorter than a clip, changes its size, or is HDR."""
     confusion: Path | None
     """None where videos may have several labels: no class is taken for another there."""
     contact_sheet: Path
@@ -183,6 +184,8 @@ def _predictions_table(evaluation: Evaluation) -> _Table:
         truths = [_names(classes, truth, SEPARATOR) for truth in targets]
         absent = [_names(classes, truth, SEPARATOR) for truth in evaluation.missing_targets]
     header += [f"{each}_{rank}" for rank in range(first, named + 1) for each in (what, "p")]
+    header.append("notes")
+    notes = evaluation.notes or ("",) * len(evaluation.paths)
 
     def lines() -> Iterable[list[str]]:
         for index, (path, truth, row) in enumerate(zip(evaluation.paths, truths, scores, strict=True)):
@@ -194,7 +197,7 @@ def _predictions_table(evaluation: Evaluation) -> _Table:
             else:
                 right = ((row >= THRESHOLD) == targets[index]).all()
                 verdict = [_names(classes, row >= THRESHOLD, SEPARATOR), str(int(right))]
-            yield [str(path), truth, *verdict, *itertools.chain(*ranked[first - 1 :])]
+            yield [str(path), truth, *verdict, *itertools.chain(*ranked[first - 1 :]), notes[index]]
         for missing, truth in zip(evaluation.missing, absent, strict=True):
             yield [str(missing.path), truth, "", "0", *[""] * (len(header) - 4)]
 

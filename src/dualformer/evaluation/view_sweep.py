@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.video.clip_reader import Views, read_views, warn_if_short
+from dualformer.video.clip_reader import Views, notes_of, read_noted_views, warn_if_short
 from dualformer.video.container import FrameCountError
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
@@ -26,6 +26,8 @@ class ViewSweep(NamedTuple):
     """uint8 (V, T, crop, crop, 3): every view that is needed, once."""
     places: tuple[NDArray[np.int64], ...]
     """For each of the numbers of views, which of ``views`` they are, in the order of `read_views`."""
+    notes: tuple[str, ...] = ()
+    """As those of `NotedViews`."""
 
 
 def read_view_sweep(
@@ -33,8 +35,8 @@ def read_view_sweep(
 ) -> ViewSweep:
     """Reads what `read_views` gives for each of ``views``, to the bit, in one pass over the file."""
     if len(views) == 1:
-        read = read_views(path, pre, clips=views[0].clips, crops=views[0].crops, fps=fps)
-        return ViewSweep(read, (np.arange(len(read)),))
+        read, notes = read_noted_views(path, pre, views[0], fps=fps)
+        return ViewSweep(read, (np.arange(len(read)),), notes)
     with open_video(path, fps=fps, clock=pre.fps is not None) as reader:
         try:
             return _read(path, reader, pre, views)
@@ -79,7 +81,7 @@ def _read(path: str | Media, reader: FrameReader, pre: Preprocessing, views: Seq
         keys = [(tuple(clip), crop) for clip in clips[each.clips].tolist() for crop in _crops(each)]
         places.append(np.array([found.setdefault(key, len(found)) for key in keys]))
     cut = [squares[crop if most > 1 else 0, np.searchsorted(numbers, clip)] for clip, crop in found]
-    return ViewSweep(torch.stack(cut), tuple(places))
+    return ViewSweep(torch.stack(cut), tuple(places), notes_of(reader, pre))
 
 
 def _crops(views: Views) -> tuple[int, ...]:

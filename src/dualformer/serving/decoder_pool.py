@@ -120,6 +120,7 @@ class Worker:
             "too_many_frames": "cut it",
             "too_many_pixels": "scale it down",
             "unsupported_file": "send a video or image file, such as H.264 in MP4",
+            "does_not_decode": "send a whole, undamaged file",
         }.get(code, f"convert it to H.264 in MP4 of at most {pixels} pixels a frame and try again")
         return RequestError(code, f"the video: {header['reason']}; {remedy}")
 

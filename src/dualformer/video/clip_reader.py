@@ -184,8 +184,13 @@ def read_noted_views(
     """Returns `read_views` with notes: that the video is shorter than a clip, changes its size, or is HDR."""
     with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
         read = views_from_reader(reader, path, pre, clips=views.clips, crops=views.crops)
-        short = short_note(reader.times, pre)
-        return NotedViews(read, (*((short,) if short else ()), *reader.notes))
+        return NotedViews(read, notes_of(reader, pre))
+
+
+def notes_of(reader: FrameReader, pre: Preprocessing) -> tuple[str, ...]:
+    """Returns the notes of `read_noted_views` once the views were read."""
+    short = short_note(reader.times, pre)
+    return (*((short,) if short else ()), *reader.notes)
 
 
 def views_from_reader(

@@ -9,7 +9,7 @@ import gc
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ import av.video.codeccontext
 import av.video.stream
 
 from dualformer.errors import DualFormerError
+from dualformer.files import text_in_place_of
 from dualformer.video.file_formats import ALLOWED_DEMUXERS, IMAGE_BRANDS, IMAGE_DEMUXERS, IMAGE_EXTENSIONS
 from dualformer.video.file_slices import FileSlice, Media, SliceReader, media_path, media_size
 
@@ -159,7 +160,12 @@ class OpenVideo:
                 self.container: av.container.InputContainer = av.open(
                     self._source, mode="r", format=kind, metadata_errors="replace", options={**options, **largest}
                 )
-        except DualFormerError:
+        except VideoError as error:
+            self._close_source()
+            if text := _text_in(path):
+                raise VideoError(path, f"{error.reason}: it is {text}") from error.__cause__
+            raise
+        except DualFormerError:  # of what the file is read from
             self._close_source()
             raise
         self._open = True
@@ -233,7 +239,22 @@ class OpenVideo:
         if not whole:
             reason = "its picture is put together from tiles, as phones store photos: convert it to JPEG or PNG"
             raise VideoError(self.path, reason)
-        return whole[0]
+        return main_stream(whole)
+
+
+def main_stream(streams: Sequence[av.video.stream.VideoStream]) -> av.video.stream.VideoStream:
+    """Returns the film among several video streams, at least one: no cover art, no thumbnails and no single picture
+    where there is another; of those the one of the largest pictures, of equal ones the default one, then the first."""
+    kinds = av.stream.Disposition
+    pictures = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
+
+    def rank(stream: av.video.stream.VideoStream) -> tuple[bool, bool, int, bool]:
+        context = stream.codec_context  # None for a codec that this FFmpeg does not know
+        area = context.width * context.height if context is not None else 0
+        is_picture = bool(stream.disposition & pictures)
+        return not is_picture, stream.frames != 1, area, bool(stream.disposition & kinds.default)
+
+    return max(streams, key=rank)  # the first of equal ones
 
 
 def _source(media: Media) -> str | IO[bytes] | SliceReader:
@@ -314,6 +335,12 @@ def _demux(video: OpenVideo) -> Iterator[av.packet.Packet]:
             yield packet
             if video.is_image:
                 return
+
+
+def _text_in(media: Media) -> str:
+    """Returns `text_in_place_of` for a file."""
+    with media.open("rb") as file:
+        return text_in_place_of(file.read(512))
 
 
 def _is_jpeg(media: Media) -> bool:

@@ -6,7 +6,7 @@ Imports no torch, like ``sequential_decoding``.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,21 +77,30 @@ def find_frame_pattern(folder: Path) -> Path:
     return folder / patterns.pop()
 
 
-def decode_frame_folder(pattern: Media) -> VideoInfo:
+def decode_frame_folder(pattern: Media, *, on_error: Callable[[VideoInfo], None] | None = None) -> VideoInfo:
     """Decodes every image of a frame folder, and describes it as `decode_all` describes a file, with a rate of 0.
 
     Raises :class:`VideoError` for the first image that does not decode, has
-    another size than the first, or is no image.
+    another size than the first, or is no image; ``on_error`` is that of `decode_all`.
     """
     files = frame_images(pattern)
     first: VideoInfo | None = None
-    for file in files:
-        info = decode_all(file)
-        first = info if first is None else first
-        if (info.width, info.height) != (first.width, first.height):
-            raise frame_size_error(pattern, file, (info.width, info.height), (first.width, first.height))
+    for done, file in enumerate(files):
+        try:
+            info = decode_all(file)
+            first = info if first is None else first
+            if (info.width, info.height) != (first.width, first.height):
+                raise frame_size_error(pattern, file, (info.width, info.height), (first.width, first.height))
+        except VideoError:
+            if on_error is not None and first is not None:
+                on_error(_folder_info(pattern, first, done))
+            raise
     assert first is not None  # frame_files raises for none
-    return replace(first, path=str(pattern), frames=len(files), fps=0.0, duration=0.0)
+    return _folder_info(pattern, first, len(files))
+
+
+def _folder_info(pattern: Media, first: VideoInfo, frames: int) -> VideoInfo:
+    return replace(first, path=str(pattern), frames=frames, fps=0.0, duration=0.0)
 
 
 def frame_size_error(pattern: Media, file: Media, size: tuple[int, int], first: tuple[int, int]) -> VideoError:

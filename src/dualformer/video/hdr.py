@@ -26,7 +26,7 @@ _TO_BT709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], dtype=np.float32
 )
 _LUMINANCE = np.array([0.2627, 0.6780, 0.0593], dtype=np.float32)
-_STEPS = 4095  # of the table of the last step: more than 8 bits tell apart
+_STEPS = 4095  # of the table of the last step, even in the root of light: more than 8 bits tell apart
 
 
 def hdr_transfer(frame: av.video.frame.VideoFrame) -> Transfer | None:
@@ -52,7 +52,7 @@ def to_sdr(picture: NDArray[np.uint16], transfer: Transfer, *, wide: bool = True
     np.clip(light, 0, None, out=light)
     brightest = light.max(axis=-1)
     light *= (_tone(brightest) / np.maximum(brightest, 1e-6))[..., None]
-    steps = np.rint(np.clip(light, 0, 1) * _STEPS).astype(np.uint16)
+    steps = np.rint(np.sqrt(np.clip(light, 0, 1)) * _STEPS).astype(np.uint16)
     return _code_table()[steps]
 
 
@@ -85,5 +85,5 @@ def _light_table(transfer: Transfer) -> NDArray[np.float32]:
 
 @lru_cache
 def _code_table() -> NDArray[np.uint8]:
-    """Returns step 4 for light from 0 to 1 in `_STEPS`."""
-    return np.rint(255 * (np.arange(_STEPS + 1) / _STEPS) ** (1 / 2.4)).astype(np.uint8)
+    """Returns step 4 for the root of light, from 0 to 1 in `_STEPS`."""
+    return np.rint(255 * (np.arange(_STEPS + 1) / _STEPS) ** (2 / 2.4)).astype(np.uint8)

@@ -19,7 +19,7 @@ import av
 import av.container
 import av.packet
 
-from dualformer.video.container import VideoError, video_errors
+from dualformer.video.container import VideoError, main_stream, video_errors
 
 Kind = Literal["camera", "url", "pipe", "file"]
 
@@ -129,7 +129,7 @@ class LiveVideo:
         try:
             if not self.container.streams.video:
                 raise VideoError(str(source), "it has no video stream")
-            self.stream = self.container.streams.video[0]
+            self.stream = main_stream(self.container.streams.video)
             if self.stream.codec_context is None:
                 raise VideoError(str(source), "this build of FFmpeg has no decoder for its video stream")
         except VideoError:

@@ -5,7 +5,7 @@ Imports no torch, so that a process that only checks files starts in a fraction 
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from dualformer.video.container import OpenVideo, VideoError, demux, video_errors
 from dualformer.video.file_slices import Media
+from dualformer.video.hdr import hdr_note, hdr_transfer
 
 ORIENTATION_CHANGES = "some of its frames lie on their side and others do not: convert it to a video of one orientation"
 
@@ -43,10 +44,15 @@ class VideoInfo:
     pixel_format: str
     rotation: int
     """Degrees counter-clockwise that the stored frames were turned by for display."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of it: sizes that change, HDR; where all of it was decoded."""
 
 
-def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> VideoInfo:
-    """Decodes every frame of a file and describes it: the test of a good file.
+def decode_all(
+    path: str | Media, *, seconds_limit: float | None = None, on_error: Callable[[VideoInfo], None] | None = None
+) -> VideoInfo:
+    """Decodes every frame of a file and describes it: the test of a good file. Before it raises, ``on_error`` is called
+    with a description of the frames that decoded, if there were any.
 
     Raises :class:`VideoError` with the reason: it does not open, a frame does not decode or is flagged corrupt, an MP4
     ends before the frames that it lists, some frames lie on their side and others do not, or more than
@@ -56,6 +62,7 @@ def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> Vide
     end = math.inf if seconds_limit is None else time.monotonic() + seconds_limit
     pts: list[int | None] = []
     first: av.video.frame.VideoFrame | None = None
+    sizes: list[tuple[int, int]] = []
     video = OpenVideo(path, 1)
     try:
         for frame in decode_frames(video):
@@ -63,12 +70,29 @@ def decode_all(path: str | Media, *, seconds_limit: float | None = None) -> Vide
             if _is_sideways(frame) != _is_sideways(first):
                 raise VideoError(path, ORIENTATION_CHANGES)
             pts.append(frame.pts)
+            if not sizes or sizes[-1] != (frame.width, frame.height):
+                sizes.append((frame.width, frame.height))
             if time.monotonic() > end:
                 raise VideoError(path, f"decoding took longer than {seconds_limit:g} s")
+    except VideoError:
+        if on_error is not None and first is not None:
+            on_error(video_info(path, video, first, frame_times(pts, video), notes=_notes(first, sizes)))
+        raise
+    else:
         assert first is not None  # decode_frames has raised otherwise
-        return video_info(path, video, first, frame_times(pts, video))
+        return video_info(path, video, first, frame_times(pts, video), notes=_notes(first, sizes))
     finally:
         video.close()
+
+
+def _notes(first: av.video.frame.VideoFrame, sizes: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """Returns what is to be said of a video, by its first frame and the (width, height) of each run of frames."""
+    notes = [hdr_note(transfer)] if (transfer := hdr_transfer(first)) else []
+    if len(sizes) > 1:
+        (w, h), (other_w, other_h) = sizes[:2]
+        times = "once," if len(sizes) == 2 else f"{len(sizes) - 1} times, first"
+        notes.append(f"frame size changes {times} from {w}x{h} to {other_w}x{other_h}; frames are scaled to the first")
+    return tuple(notes)
 
 
 def decode_file(path: Media, threads: int | None) -> Generator[av.video.frame.VideoFrame, None, None]:
@@ -175,7 +199,12 @@ def _rate(video: OpenVideo) -> float:
 
 
 def video_info(
-    path: Media, video: OpenVideo, frame: av.video.frame.VideoFrame, times: NDArray[np.float64]
+    path: Media,
+    video: OpenVideo,
+    frame: av.video.frame.VideoFrame,
+    times: NDArray[np.float64],
+    *,
+    notes: tuple[str, ...] = (),
 ) -> VideoInfo:
     n, last = len(times), float(times[-1])
     fps = (n - 1) / last if n > 1 else _rate(video)
@@ -191,6 +220,7 @@ def video_info(
         codec=video.codec.name,
         pixel_format=frame.format.name,
         rotation=90 * turns,
+        notes=notes,
     )
 
 

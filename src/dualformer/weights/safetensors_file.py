@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dualformer.files import atomic_write
+from dualformer.files import atomic_write, text_in_place_of
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
@@ -178,13 +178,13 @@ def _open_safetensors(path: Path) -> Iterator[Any]:
 
 def _likely_problem(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
-        start = file.read(64)
+        start = file.read(512)
     if not start:
         return "an empty file; get it anew"
     if has_checkpoint_start(start):
         return "a PyTorch checkpoint; turn it into a weights file with `dualformer convert`"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer without the weights; get them with `git lfs pull`"
     if start[8:9] == b"{":
         return f"a damaged or incomplete safetensors file ({error}); get it anew"
+    if text := text_in_place_of(start):
+        return text
     return "not a safetensors file"
