@@ -1,17 +1,21 @@
 """The torch data sets: what decides a clip, the cache, loader workers, and the order of an epoch."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips, ViewClips
 from dualformer.datasets.samples import Sample, VideoList
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import read_training_clip, read_views
+from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 
@@ -91,6 +95,42 @@ def test_the_cache_is_used(videos: VideoList, tmp_path: Path) -> None:
     assert torch.equal(cached[0, 0]["clip"], first)
     with pytest.raises(FileNotFoundError):
         TrainingClips(copy, PRE, seed=0, augmentation=Augmentation(flip=0))[0, 0]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.avi"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_draws_of_a_damaged_film_are_those_without_a_cache(name: str, cut: bool, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mpeg4" if name == "a.avi" else "libx264", rate=Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(60):
+            picture = np.random.default_rng(i // 4).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    data = bytearray(path.read_bytes())
+    if not cut:
+        data[len(data) * 8 // 10 : len(data) * 8 // 10 + 2000] = np.random.default_rng(1).bytes(2000)
+    path.write_bytes(data[: len(data) * 9 // 10])
+    sample = Sample(path=path, label=0)
+    listed = VideoList(classes=("a", "b"), samples=(sample,), source="a test")
+
+    def drawn(clips: TrainingClips, number: int) -> Tensor | None:
+        try:
+            return clips[0, number]["clip"]
+        except VideoError:
+            return None
+
+    def fresh(cache_bytes: int) -> TrainingClips:
+        return TrainingClips(listed, PRE, seed=0, augmentation=Augmentation(flip=0.5), cache_bytes=cache_bytes)
+
+    expected = [drawn(fresh(0), number) for number in range(24)]
+    cached = fresh(10**8)
+    for order in (range(24), reversed(range(24)), [5, 5, 0, 23, 7]):
+        for number in order:
+            found, wanted = drawn(cached, number), expected[number]
+            assert (found is None) == (wanted is None)
+            assert found is None or wanted is None or torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 10**8])

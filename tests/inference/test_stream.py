@@ -25,7 +25,7 @@ from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
 from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.live_source import LiveVideo, StreamSource
-from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.preprocessing import Preprocessing, kinetics
 from dualformer.video.pyav_reader import PyAVReader
 
 
@@ -73,6 +73,37 @@ def test_a_film_shorter_than_a_clip_has_one_label(tmp_path: Path) -> None:
     write_video(tmp_path / "short.mp4", coloured([("blue", 7)]), fps=30)
     [label] = colour_recognizer(frames=8, stride=2).stream(tmp_path / "short.mp4")
     assert label.label == "blue"
+
+
+@pytest.mark.parametrize(("frames", "hop"), [(47, None), (48, None), (33, None), (61, 5.0), (29, 0.9), (16, None)])
+def test_the_end_of_a_film_has_a_label(tmp_path: Path, frames: int, hop: float | None) -> None:
+    write_video(tmp_path / "film.mp4", coloured([("red", frames - 5), ("blue", 5)]), fps=30)
+    recognizer = colour_recognizer(frames=8, stride=2)
+    stream = recognizer.stream(tmp_path / "film.mp4", smoothing=0, hop=hop)
+    labels = list(stream)
+    last = (frames - 1) // 2 * 2  # the last frame that is sampled
+    assert labels[-1].seconds == pytest.approx(last / 30, abs=1e-3)
+    with PyAVReader(tmp_path / "film.mp4") as reader:
+        clip = reader.read(np.arange(last - 14, last + 1, 2))
+    np.testing.assert_allclose(labels[-1].prediction.probabilities, recognizer.predict_views(clip[None])[0], atol=1e-6)
+    assert stream.counts.frames == frames
+    seen: set[int] = set()
+    for label in labels:
+        end = round(label.seconds * 30)
+        seen |= set(range(end - 14, end + 1))
+        seen |= {end - 15} & set(range(frames)) if end >= 15 else set()
+    unseen = set(range(last + 1)) - seen
+    assert (stream.counts.dropped, stream.counts.missed) == (len(unseen), 0)
+    assert len({label.seconds for label in labels}) == len(labels)
+
+
+def test_frames_in_no_clip_count_as_dropped_where_a_source_breaks_off() -> None:
+    buffer = ClipBuffer(kinetics(frames=8, stride=2, size=24), hop=None, blocking=False)
+    for number in range(3):
+        buffer.add(SampledFrame(number / 10, torch.zeros(1, 2, 2, 3, dtype=torch.uint8), 2), arrived=0.0)
+    buffer.finish(VideoError("a", "it broke off"))
+    assert buffer.counts.dropped == 6
+    assert buffer.over and buffer.take(0.0) is None
 
 
 def test_a_network_that_cannot_follow_is_never_far_behind_and_drops_frames(film: Path) -> None:

@@ -16,7 +16,7 @@ from dualformer.errors import DualFormerError
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import make_training_clip, read_training_clip, read_views, warn_if_short
-from dualformer.video.container import FrameCountError
+from dualformer.video.container import VideoError
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import random_clip
@@ -33,8 +33,9 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
     ``mirrored``: for each label that of its mirrored clips, -1 where clips are not mirrored. None: the same labels.
 
     ``cache_bytes``: memory for the decoded frames of small data sets. Clips are bit for bit those read from the file; a
-    video that no longer fits is read anew each time. Loader workers share the budget evenly and each of them may read
-    any video: caching everything takes workers times the decoded size of the data set.
+    video that no longer fits, and one that does not decode to its end as its packets promise, is read anew each time.
+    Loader workers share the budget evenly and each of them may read any video: caching everything takes workers times
+    the decoded size of the data set.
 
     ``return_geometry``: items also have the geometry of their `TrainingClip`: ``box`` (4,), ``times`` (T,), ``flip``.
     """
@@ -75,6 +76,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         self._cache_bytes = cache_bytes
         self._cached: dict[int, tuple[NDArray[np.float64], Tensor]] = {}
         self._cached_bytes = 0
+        self._read_anew: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -103,9 +105,14 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         return item
 
     def _decoded(self, index: int) -> tuple[NDArray[np.float64], Tensor] | None:
-        """Returns times and all frames (n, H, W, 3) of a video from memory, read into it if there is room."""
+        """Returns times and all frames (n, H, W, 3) of a video from memory, read into it if there is room.
+
+        None for a damaged video: which of its clips can be read must not depend on the cache.
+        """
         if index in self._cached:
             return self._cached[index]
+        if index in self._read_anew:
+            return None
         worker = torch.utils.data.get_worker_info()
         room = self._cache_bytes // (worker.num_workers if worker else 1) - self._cached_bytes
         if room <= 0:
@@ -116,8 +123,11 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
                 return None
             try:
                 frames = reader.read(np.arange(len(reader)))
-            except FrameCountError:
-                frames = reader.read(np.arange(len(reader)))  # the reader has counted its frames meanwhile
+            except VideoError:
+                frames = None
+            if frames is None or reader.recounted:
+                self._read_anew.add(index)
+                return None
             entry = (reader.times, frames)
         self._cached[index] = entry
         self._cached_bytes += frames.numel()

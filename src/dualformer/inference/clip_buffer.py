@@ -64,7 +64,6 @@ class ClipBuffer:
         self._first: _BufferedFrame | None = None
         self._due = 0
         self._counts = {"frames": 0, "dropped": 0, "missed": 0, "reconnects": 0}
-        self._taken = 0
         self._closed = self._over = False
         self.error: VideoError | None = None
         """The error that ended the source."""
@@ -106,9 +105,14 @@ class ClipBuffer:
             self._first = None
 
     def finish(self, error: VideoError | None = None) -> None:
-        """Ends the source. If it was shorter than a clip, its last frame is repeated."""
+        """Ends the source. Its last frames are in one more clip, which ends with the last one, whatever the hop; if
+        there are fewer than a clip has, the last one is repeated. After an ``error`` they count as dropped."""
         with self._changed:
-            if not self._taken and self._frames and error is None:
+            if error is not None and not self._is_due():
+                for held in self._frames:
+                    self._drop(held)
+                self._frames.clear()
+            elif error is None and self._frames and self._frames[-1].number > self._seen:
                 newest = self._frames[-1]
                 while len(self._frames) < self._length:
                     self._frames.append(newest)
@@ -133,9 +137,8 @@ class ClipBuffer:
                 self._first, self._due = newest, 1
             else:
                 hops = self._hops(self._first, newest)
-                self._counts["missed"] += hops - self._due
+                self._counts["missed"] += max(0, hops - self._due)  # the last clip of a source may not be due
                 self._due = hops + 1
-            self._taken += 1
             window = clip_window([held.frame for held in self._frames])
             taken = StreamClip(
                 window.views, newest.frame.seconds, newest.arrived, is_first, StreamCounts(**self._counts)
@@ -146,6 +149,8 @@ class ClipBuffer:
     def _is_due(self) -> bool:
         if len(self._frames) < self._length:
             return False
+        if self._over and self._frames[-1].number > self._seen:
+            return True
         return self._first is None or self._hops(self._first, self._frames[-1]) >= self._due
 
     def _hops(self, first: _BufferedFrame, newest: _BufferedFrame) -> int:

@@ -58,6 +58,11 @@ class FrameSampler:
         self._since += 1
         self._waiting, self._last = picture, seconds
 
+    @property
+    def left(self) -> int:
+        """Frames since the last one that was sampled."""
+        return self._since
+
     def finish(self) -> Iterator[SampledFrame]:
         """Yields the last frame at the ticks that are left."""
         if self._waiting is not None:

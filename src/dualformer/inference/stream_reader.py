@@ -98,6 +98,8 @@ class StreamReader(threading.Thread):
                     lost, ended = error, False
                 finally:
                     live.close()
+                if not ended:  # what was not sampled yet continues nothing
+                    self._buffer.count("dropped", player.unsampled)
                 if ended and not self._is_over():
                     self._buffer.finish()
                     return
@@ -188,6 +190,11 @@ class _StreamDecoder:
         for sample in self._sampler.finish():
             self._buffer.add(sample, self._arrived)
 
+    @property
+    def unsampled(self) -> int:
+        """Frames after the last one that was sampled."""
+        return self._sampler.left
+
     def _rest(self) -> list[av.video.frame.VideoFrame]:
         try:
             return self._live.codec.decode(None)
@@ -246,5 +253,6 @@ class _StreamDecoder:
         return now - self._base - (packet.pts - self._first) * self._live.tick
 
     def _start_over(self) -> None:
+        self._buffer.count("dropped", self._sampler.left)
         self._buffer.reset()
         self._sampler = FrameSampler(self._settings.pre, self._settings.crops)

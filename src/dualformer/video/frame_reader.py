@@ -47,6 +47,11 @@ class FrameReader(ABC):
         return ()
 
     @property
+    def recounted(self) -> bool:
+        """Whether frames turned out not to be where the packets promise them, so that they were counted instead."""
+        return False
+
+    @property
     def info(self) -> VideoInfo:
         """What the video holds. It may take decoding the first frame, the first time it is asked for."""
         if self._info is None:

@@ -54,6 +54,7 @@ class PyAVReader(FrameReader):
         try:
             self._packet_table, self._kept_packets = read_packets(self._video, keep=_KEEP_COMPRESSED)
             self._table = build_frame_table(self._packet_table, self._video)
+            self._promised = self._table is not None
             if self._table is None:
                 self._count()
             else:
@@ -61,6 +62,10 @@ class PyAVReader(FrameReader):
         except BaseException:
             self.close()
             raise
+
+    @property
+    def recounted(self) -> bool:
+        return self._promised and self._table is None
 
     @property
     def notes(self) -> tuple[str, ...]:
