@@ -8,16 +8,18 @@ import io
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import IO, Any
 
 from dualformer.errors import DualFormerError
+from dualformer.text_encoding import decode_text, describe_encoding, json_text
 
 _log = logging.getLogger("dualformer")
 
@@ -258,7 +260,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any, *, indent: int | None = 2, ensure_ascii: bool = False) -> None:
     """Writes ``content`` as JSON and a line break with `atomic_write`."""
-    write_text(path, json.dumps(content, indent=indent, ensure_ascii=ensure_ascii) + "\n")
+    write_text(path, json_text(content, indent=indent, ensure_ascii=ensure_ascii) + "\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -278,17 +280,21 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
-def read_text(path: Path, error: type[Exception]) -> str:
-    """Returns the text of a UTF-8 file, with or without a byte order mark. Raises ``error`` with the line that is not.
+def read_text(path: Path, error: type[Exception], *, names: bool = False) -> str:
+    """Returns the text of a file in UTF-8, or in UTF-16 with a byte order mark. Raises ``error`` for another encoding,
+    with the line and the remedy.
 
-    Line breaks stay as they are.
+    ``names``: whether it may hold names of files that are no text, whose bytes become surrogates. Line breaks stay as
+    they are.
     """
     data = path.read_bytes()
     try:
-        return data.decode("utf-8-sig")
+        return decode_text(data, names=names)
     except UnicodeDecodeError as cause:
         line = data[: cause.start].count(b"\n") + 1
-        raise error(f"{path}:{line}: not UTF-8: save the file in that encoding") from cause
+        end = data.find(b"\n", cause.start)
+        said = describe_encoding(data[data.rfind(b"\n", 0, cause.start) + 1 : end if end > 0 else None])
+        raise error(f"{path}:{line}: {said}") from cause
 
 
 def read_json_object(path: Path, error: type[Exception], *, expected: str, remedy: str = "") -> list[tuple[str, Any]]:
@@ -307,21 +313,40 @@ def read_json_object(path: Path, error: type[Exception], *, expected: str, remed
 
 
 def read_csv_rows(
-    path: Path, error: type[Exception], *, strip: bool = True, remedy: str = ""
+    path: Path,
+    error: type[Exception],
+    *,
+    strip: bool = True,
+    remedy: str = "",
+    names: bool = False,
+    columns: Collection[str] = (),
 ) -> Iterator[tuple[int, list[str]]]:
     """Yields line number and fields of every line of a CSV file that is not empty; the first is the header.
 
-    ``strip``: whether spaces around the fields are cut off. Raises ``error`` with file and line for bad quotes, whose
-    message ends with ``remedy``, and for text that is not UTF-8.
+    ``strip``: whether spaces around the fields are cut off. ``columns``: the separator is the one of comma, semicolon
+    and tab by which the header has them all. ``names`` is that of `read_text`. Raises ``error`` with file and line for
+    bad quotes, whose message ends with ``remedy``, and for text that is in another encoding.
     """
-    reader = csv.reader(io.StringIO(read_text(path, error), newline=""), strict=True)
+    text, before = read_text(path, error, names=names), 0
+    if told := re.match(r"sep=[,;\t]\r?\n", text):  # as Excel has it
+        text, before = text[told.end() :], 1
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text, columns))
     try:
         for fields in reader:
             stripped = [field.strip() for field in fields]
             if any(stripped):
-                yield reader.line_num, stripped if strip else fields
+                yield reader.line_num + before, stripped if strip else fields
     except csv.Error as cause:
-        raise error(f"{path}:{reader.line_num}: {cause}{remedy}") from cause
+        raise error(f"{path}:{reader.line_num + before}: {cause}{remedy}") from cause
+
+
+def _separator(text: str, columns: Collection[str]) -> str:
+    header = next((line for line in io.StringIO(text) if line.strip()), "")
+    for separator in ",;\t":
+        fields = next(csv.reader([header], delimiter=separator), [])
+        if columns and {field.strip() for field in fields}.issuperset(columns):
+            return separator
+    return ","
 
 
 def read_csv_table(
@@ -332,7 +357,7 @@ def read_csv_table(
     Raises ``error`` with the message ``wrong_header``, or ``wrong_row`` for more or fewer fields, and as
     `read_csv_rows`.
     """
-    rows = read_csv_rows(path, error)
+    rows = read_csv_rows(path, error, columns=header)
     for line, found in rows:
         if found != list(header):
             raise error(f"{path}:{line}: {wrong_header}")
@@ -367,8 +392,13 @@ def _is_utf8(start: bytes) -> bool:
 
 def _fill_csv(file: IO[str], header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(header)
-    writer.writerows(rows)
+    for row in rows:
+        cells = list(row)
+        # Without quotes a carriage return would be read as the end of the line.
+        bare = any("\r" in cell for cell in cells if isinstance(cell, str))
+        (quoting if bare else writer).writerow(cells)
 
 
 def _reason(error: OSError | RuntimeError) -> str:

@@ -144,20 +144,27 @@ def test_command(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     out = tmp_path / "m.csv"
     assert run(Options(data=str(data), out=out)) == 0
     text = capsys.readouterr().out
-    assert "checking 1 files" in text
-    assert "1 good (10 frames, 0.4 s of video), 0 bad" in text
+    assert "1 files lie in it without a class" in text and "next:" not in text  # it cannot be trained on
+    for name in ("a/1.mp4", "a/2.mp4", "b/1.mp4", "b/2.mp4"):
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).write_bytes(clip.read_bytes())
+    (data / "good.mp4").unlink()
+    assert run(Options(data=str(data), out=out)) == 0
+    text = capsys.readouterr().out
+    assert "checking 4 files" in text
+    assert "4 good (40 frames, 1.6 s of video), 0 bad" in text
     assert f"by {decoder()}" in text
     assert f"next: dualformer train --data {data}\n" in text
-    (data / "bad.mp4").write_bytes(b"no video")
+    (data / "b" / "bad.mp4").write_bytes(b"no video")
     assert run(Options(data=str(data), out=out)) == 1
     text = capsys.readouterr().out
-    assert f"bad: {data / 'bad.mp4'}: it cannot be opened as a video" in text
+    assert f"bad: {data / 'b' / 'bad.mp4'}: it cannot be opened as a video" in text
     assert f"next: dualformer train --data {data} --manifest {out}" in text
     assert run(Options(data=str(data), out=out, json=True)) == 1
     result = json.loads(capsys.readouterr().out)
-    assert (result["checked"], result["good"], result["bad"][0]["path"]) == (2, 1, str(data / "bad.mp4"))
-    assert (result["known"], result["decoder"]) == (1, decoder())
-    assert [v.ok for v in read_manifest(out)] == [False, True]
+    assert (result["checked"], result["good"], result["bad"][0]["path"]) == (5, 4, str(data / "b" / "bad.mp4"))
+    assert (result["known"], result["decoder"]) == (4, decoder())
+    assert [v.ok for v in read_manifest(out)] == [True, True, True, True, False]
     with pytest.raises(FileNotFoundError, match="--out"):
         run(Options(data=str(data), out=tmp_path / "none" / "m.csv"))
 

@@ -13,6 +13,7 @@ import tyro
 
 from dualformer.cli.progress import table_console
 from dualformer.cli.shared_options import Json, arguments, only
+from dualformer.text_encoding import json_text
 from dualformer.training.settings.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def run(options: Options) -> int:
     clip = parse_clip(options.clip) if options.clip else None
     computed = compute_costs(rows, model=options.model, clip=clip)
     if options.json:
-        print(json.dumps({"rows": [costs_as_json(each) for each in computed]}, indent=2, ensure_ascii=False))
+        print(json_text({"rows": [costs_as_json(each) for each in computed]}, indent=2, stream=sys.stdout))
     else:
         print_costs(computed, table_console(100))
     return 0
@@ -169,7 +170,7 @@ def _train(options: Options, rows: list[Row], *, reporter: Reporter) -> int:
     seeds = options.seeds or 3
     measured = run_rows(rows, TrainConfig(**only(TrainConfig, options)), seeds=seeds, reporter=reporter)
     if options.json:
-        print(json.dumps({"rows": [measured_as_json(each) for each in measured]}, indent=2, ensure_ascii=False))
+        print(json_text({"rows": [measured_as_json(each) for each in measured]}, indent=2, stream=sys.stdout))
     else:
         print_measured(measured, table_console(100), seeds=seeds)
         reporter.log(f"results: {options.out}/{RESULTS}; curves and weights: {options.out}/TABLE/ROW/seed-N")

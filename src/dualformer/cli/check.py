@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,10 +134,33 @@ def run(options: Options) -> int:
     if len(noted) > _SHOWN:
         print(f"note: {len(noted) - _SHOWN} more, in the column notes")
     print(f"verdicts: {options.out}")
-    trainable = not Path(options.data).is_file() or options.data.lower().endswith(".csv")
-    train = f"dualformer train --data {options.data}{' --multi-label' if found.multi_label else ''}"
-    if bad and trainable:
-        print(f"next: {train} --manifest {options.out}   (leaves the bad files out)")
-    elif trainable:
-        print(f"next: {train}")
+    if found.trainable:
+        print(_next(options, multi_label=found.multi_label, bad=bool(bad)))
     return 1 if bad else 0
+
+
+def _next(options: Options, *, multi_label: bool, bad: bool) -> str:
+    """Returns the command that trains on what is good, or why there is none."""
+    from dualformer.datasets.samples import DatasetError
+    from dualformer.datasets.splits import open_splits, read_bad_videos
+    from dualformer.training.settings.train_config import TrainConfig
+
+    words = ["dualformer", "train", "--data", options.data, *(["--multi-label"] if multi_label else [])]
+    words += ["--manifest", str(options.out)] if bad else []
+    note = "   (leaves the bad files out)" if bad else ""
+    log = logging.getLogger("dualformer")
+    level = log.level
+    log.setLevel(logging.ERROR)  # what is left out of a folder has been said
+    try:
+        left_out = read_bad_videos(options.out) if bad else ()
+        splits = open_splits(options.data, bad=left_out, multi_label=multi_label)
+    except (DatasetError, ValueError) as error:
+        return f"it cannot be trained on yet: {error}"
+    finally:
+        log.setLevel(level)
+    try:
+        TrainConfig(data=options.data).flip_for(splits.train.classes)
+    except ValueError:
+        words += ["--flip", "off"]
+        note = note or "   (or --flip on, where a mirrored video is of the same class)"
+    return f"next: {shlex.join(words)}{note}"

@@ -1,6 +1,6 @@
 """``dualformer evaluate``: how good weights are on labelled videos, and where they go wrong."""
 
-import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +9,7 @@ import tyro
 
 from dualformer.cli import shared_options as shared
 from dualformer.cli.option_names import OptionNames
+from dualformer.text_encoding import json_text
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 
@@ -156,7 +157,7 @@ def _evaluate(options: Options, out: Path) -> int:
         write_text(page, render_page(figures, details, mistakes, not_explained=why_not, report_views=views_option))
     if options.json:
         where_to = {"report": str(out)} | ({"page": str(page)} if page else {})
-        print(json.dumps({**figures, **where_to}, indent=2, ensure_ascii=False))
+        print(json_text({**figures, **where_to}, indent=2, stream=sys.stdout))
         return 0
     print("\n".join([*figures_text(evaluation), *classes_text(evaluation)]))
     confusion = "" if several else "confusion.png, "

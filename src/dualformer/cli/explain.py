@@ -1,6 +1,6 @@
 """``dualformer explain``: show what a network goes by in a clip of a video."""
 
-import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dualformer.cli.shared_options import Device, Json, arguments
+from dualformer.text_encoding import json_text
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 
@@ -84,7 +85,7 @@ def run(options: Options) -> int:
     files = explanation.save(out)
     if options.json:
         written = {"files": {kind: str(path) for kind, path in files.items()}}
-        print(json.dumps({**explanation.to_dict(), **written}, ensure_ascii=False))
+        print(json_text({**explanation.to_dict(), **written}, stream=sys.stdout))
         return 0
 
     heat, clip = explanation.heat, explanation.clip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dualformer.cli import shared_options as shared
+from dualformer.text_encoding import json_text
 from dualformer.training.settings.data_settings import DataSettings
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
@@ -130,7 +131,7 @@ def run(options: Options) -> int:
             **shared.arguments(options, "format", "precision", "tolerance"),
         )
     if options.json:
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        print(json_text(report.to_dict(), indent=2, stream=sys.stdout))
     else:
         _print(report)
     return 0

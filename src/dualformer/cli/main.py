@@ -16,6 +16,7 @@ from typing import Any
 from dualformer._version import __version__
 from dualformer.errors import DualFormerError
 from dualformer.inference.allocator import keep_freed_memory
+from dualformer.text_encoding import printable
 
 VERBS = {
     "quickstart": "From nothing to a trained, tested recogniser and a report, in minutes on a laptop",
@@ -168,7 +169,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"dualformer: {message}", file=sys.stderr)
+    print(printable(f"dualformer: {message}", sys.stderr), file=sys.stderr)
     return code
 
 

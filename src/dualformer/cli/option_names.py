@@ -16,6 +16,8 @@ from typing import Any, TextIO, cast, get_type_hints
 
 import tyro
 
+from dualformer.text_encoding import printable
+
 _PARAMETERS = {"compile_mode": "compile", "address": "ray"}
 """Arguments that options of several verbs are called otherwise than; see `OptionNames`."""
 _ARGUMENT = re.compile(r"(?<!`)`(?P<name>[a-z][a-z0-9_]*)(?:=(?P<value>[^`\n]*))?`(?!`)")
@@ -89,13 +91,13 @@ class OptionNames:
 
 
 class _SpellingStream:
-    """All of it is the stream beneath, but for what is written."""
+    """All of it is the stream beneath, but for what is written, which is made to fit the stream's encoding as well."""
 
     def __init__(self, stream: TextIO, names: OptionNames) -> None:
         self._stream, self._names = stream, names
 
     def write(self, text: str) -> int:
-        self._stream.write(self._names.spell(text))
+        self._stream.write(printable(self._names.spell(text), self._stream))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:

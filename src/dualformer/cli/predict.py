@@ -1,6 +1,5 @@
 """``dualformer predict``: label video and image files."""
 
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from dualformer.cli.predict_folder import FolderOptions, named_files, predict_folder, ray_alone
 from dualformer.cli.shared_options import WeightsOrExport, arguments, must
+from dualformer.text_encoding import json_text
 
 _NOT_GIVEN = (None, False, ())
 
@@ -81,7 +81,7 @@ def run(options: Options) -> int:
         if isinstance(outcome, VideoError):
             failed += 1
             if options.json:
-                print(json.dumps({"path": source_name(path), "error": outcome.reason}, ensure_ascii=False), flush=True)
+                print(json_text({"path": source_name(path), "error": outcome.reason}, stream=sys.stdout), flush=True)
             else:
                 print(f"failed: {outcome}", file=sys.stderr, flush=True)
             continue
@@ -95,7 +95,7 @@ def run(options: Options) -> int:
                 answer["above"] = [label for label, _ in above]
             if outcome.notes:
                 answer["notes"] = list(outcome.notes)
-            print(json.dumps(answer, ensure_ascii=False), flush=True)
+            print(json_text(answer, stream=sys.stdout), flush=True)
         else:
             lines = [f"{probability:7.1%}  {label}" for label, probability in best]
             if several:
@@ -115,17 +115,17 @@ def run(options: Options) -> int:
 def _timelines(options: Options) -> int:
     """Writes what happens when, as one set of files for each video, called as it is; returns the exit code."""
     from dualformer.cli.progress import Progress
-    from dualformer.inference.timeline import format_time, timeline_json, write_timeline_files
+    from dualformer.inference.timeline import clashing_timelines, format_time, timeline_json, write_timeline_files
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
     from dualformer.video.container import VideoError
     from dualformer.video.video_source import resolve_source, source_name
 
     files = named_files(options.files)
-    stems = [path.stem for path in files]
-    if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
-        raise ValueError(
-            f"two videos are called {twice}, and so would their timelines be: name them one after the other"
+    if clash := clashing_timelines([path.stem for path in files]):
+        two = (
+            f"two videos are called {clash[0]}" if clash[0] == clash[1] else f"{clash[0]} and {clash[1]} are two videos"
         )
+        raise ValueError(f"{two}, and their timelines would be one: name them one after the other, with another --out")
     recognizer = options.load(options.weights, views=options.views)
     out = options.out or Path("timeline")
     out.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ def _timelines(options: Options) -> int:
         except VideoError as error:
             failed += 1
             if options.json:
-                print(json.dumps({"source": source_name(path), "error": error.reason}, ensure_ascii=False), flush=True)
+                print(json_text({"source": source_name(path), "error": error.reason}, stream=sys.stdout), flush=True)
             else:
                 print(f"failed: {error}", file=sys.stderr, flush=True)
             continue
@@ -164,7 +164,7 @@ def _timelines(options: Options) -> int:
         failed += timeline.error is not None
         if options.json:
             files_written = {"files": [str(file) for file in written]}
-            print(json.dumps({**timeline_json(timeline), **files_written}, ensure_ascii=False), flush=True)
+            print(json_text({**timeline_json(timeline), **files_written}, stream=sys.stdout), flush=True)
             continue
         for segment in timeline.segments:
             span = f"{format_time(segment.start):>9} – {format_time(segment.end):>9}"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dualformer.inference.ray_cluster import TaskKind
 
 _ADDRESS = re.compile(r"auto|local|ray://.+|[\w.-]+:\d+")
-_LISTS = (".csv", ".txt")
 _DOING: dict[TaskKind, str] = {"labels": "labelling", "features": "computing features of"}
 
 
@@ -70,16 +69,14 @@ def with_address(arguments: Sequence[str]) -> list[str]:
 def named_files(named: Sequence[Path]) -> list[Path]:
     """Returns the files that folders, lists (.csv with a column path, .txt with a path on each line) and files stand
     for, each once. Paths in a list are relative to it."""
+    from dualformer.datasets.csv_list import read_paths
     from dualformer.datasets.manifest import find_videos
-    from dualformer.video.remote_files import split_url
 
     found: list[Path] = []
     for path in named:
         if path.suffix.lower() == ".txt" and path.is_file():
-            lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            named_in = [line.strip() for line in lines if line.strip()]
-            found += [Path(line) if split_url(line) else path.parent / line for line in named_in]
-        elif path.is_dir() or (path.suffix.lower() in _LISTS and path.is_file()):
+            found += read_paths(path)
+        elif path.is_dir() or (path.suffix.lower() == ".csv" and path.is_file()):
             found += find_videos(path)
         else:
             found.append(path)

@@ -1,7 +1,7 @@
 """``dualformer stream``: label what a camera, a URL, a pipe or a file shows now."""
 
-import json
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from dualformer.cli.shared_options import InferenceOptions, WeightsOrExport, arguments, must
+from dualformer.text_encoding import json_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +59,7 @@ def run(options: Options) -> int:
     def say(content: dict[str, object], line: str) -> None:
         now = datetime.now().astimezone()
         if options.json:
-            print(
-                json.dumps({"time": now.isoformat(timespec="milliseconds"), **content}, ensure_ascii=False), flush=True
-            )
+            print(json_text({"time": now.isoformat(timespec="milliseconds"), **content}, stream=sys.stdout), flush=True)
         else:
             print(f"{now:%H:%M:%S}  {line}", flush=True)
 

@@ -14,10 +14,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.datasets.bad_videos import BadVideos
-from dualformer.datasets.samples import SEPARATOR, DatasetError, LeftOut, Sample, VideoList, first_few, ordered_classes
-from dualformer.files import read_csv_rows
+from dualformer.datasets.samples import (
+    SEPARATOR,
+    DatasetError,
+    LeftOut,
+    Sample,
+    VideoList,
+    first_few,
+    ordered_classes,
+    spelled_as,
+    unify_spellings,
+)
+from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute
+from dualformer.text_encoding import describe_encoding, has_surrogates
 from dualformer.video.file_slices import is_frame_folder
+from dualformer.video.remote_files import split_url
 
 ROOT = "root"
 """The column of a list that says where it was written: its paths are relative to that folder if it was moved alone."""
@@ -88,22 +100,16 @@ def read_csv(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such CSV file: {path}")
-    rows: list[Row] = []
-    columns: list[str] = []
-    base = path.parent
-    lines = list(read_csv_rows(path, DatasetError))
-    for line, fields in lines:
-        if not columns:
-            columns = _header(path, fields)
-            base = _base(path, columns, [each for _, each in lines[1:]])
-        else:
-            rows.append(_row(path, base, line, columns, fields))
+    rows = _rows(path, needed=("path", "label"))
+    columns = list(rows[0].values) if rows else []
     if not rows:
         raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
     if multi_label is None:
         repeated = len({row.path for row in rows}) < len(rows)
         multi_label = repeated or any(SEPARATOR in row.values["label"] for row in rows)
     rows = _with_all_labels(path, rows) if multi_label else _with_one_label(path, rows)
+    spelled = unify_spellings(label for row in rows for label in row.labels)
+    rows = [replace(row, labels=tuple(dict.fromkeys(spelled[label] for label in row.labels))) for row in rows]
     classes = ordered_classes(label for row in rows for label in row.labels)
     listed = BadVideos.of(bad)
     left_out = listed.among([row.path for row in rows]) if listed or listed.manifest else None
@@ -125,6 +131,22 @@ def read_csv(
     )
 
 
+def read_paths(path: str | Path) -> list[Path]:
+    """Returns the paths in a list, each once, whether they exist or not: those of the column ``path`` of a CSV file,
+    which needs no other, or one on each line of any other file. They are relative to the list. Raises as `read_csv`.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        return list(dict.fromkeys(row.path for row in _rows(path, needed=("path",))))
+    found: dict[Path, None] = {}
+    for number, line in enumerate(read_text(path, DatasetError, names=True).splitlines(), 1):
+        if name := line.strip():
+            video = Path(name) if split_url(name) else path.parent / name
+            _refuse_other_encoding(f"{path}:{number}", name, there=has_surrogates(name) and video.is_file())
+            found[video] = None
+    return list(found)
+
+
 def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -> VideoList:
     """Returns the videos of the rows whose columns hold one of the given values each; all rows for None.
 
@@ -135,6 +157,7 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
         if column not in table.columns:
             raise ValueError(f"{table.path} has no column {column!r}: choose from {', '.join(table.columns)}")
         there = table.values_of(column)
+        values = tuple(spelled_as(value, there) for value in values)
         values = rows[column] = _join_commas(values, there)
         if unknown := [value for value in values if value not in there]:
             choice = first_few(map(_quoted, there), most=20)
@@ -207,10 +230,27 @@ def _join_commas(values: tuple[str, ...], there: Collection[str]) -> tuple[str, 
     return found[-1] or values
 
 
-def _header(path: Path, columns: list[str]) -> list[str]:
-    for needed in ("path", "label"):
-        if needed not in columns:
-            raise DatasetError(f"{path}:1: no column {needed!r} in the header ({', '.join(columns)}): name it so")
+def _rows(path: Path, needed: tuple[str, ...]) -> list[Row]:
+    """Reads the lines of a CSV file that has the ``needed`` columns; only these must not be empty."""
+    lines = list(read_csv_rows(path, DatasetError, names=True, columns=("path",)))
+    if not lines:
+        return []
+    columns = _header(path, lines[0][1], needed)
+    base = _base(path, columns, [fields for _, fields in lines[1:]])
+    return [_row(path, base, line, columns, fields, needed) for line, fields in lines[1:]]
+
+
+def _refuse_other_encoding(where: str, text: str, *, there: bool) -> None:
+    """Raises `DatasetError` for text that is not UTF-8, but for the name of a file that is there."""
+    if has_surrogates(text) and not there:
+        said = describe_encoding(text.encode("utf-8", "surrogateescape"))
+        raise DatasetError(f"{where}: {said}")
+
+
+def _header(path: Path, columns: list[str], needed: tuple[str, ...]) -> list[str]:
+    for name in needed:
+        if name not in columns:
+            raise DatasetError(f"{path}:1: no column {name!r} in the header ({', '.join(columns)}): name it so")
     if len(set(columns)) != len(columns):
         raise DatasetError(f"{path}:1: column names repeat in the header: {', '.join(columns)}")
     return columns
@@ -231,18 +271,22 @@ def _base(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return max((path.absolute().parent, *map(Path, roots)), key=there)
 
 
-def _row(path: Path, base: Path, line: int, columns: list[str], fields: list[str]) -> Row:
+def _row(path: Path, base: Path, line: int, columns: list[str], fields: list[str], needed: tuple[str, ...]) -> Row:
     where = f"{path}:{line}"
     if len(fields) != len(columns):
         raise DatasetError(f"{where}: {len(fields)} fields where the header has {len(columns)} ({', '.join(columns)})")
     values = dict(zip(columns, fields, strict=True))
-    for needed in ("path", "label"):
-        if not values[needed]:
-            raise DatasetError(f"{where}: the {needed} is empty")
+    for name in needed:
+        if not values[name]:
+            raise DatasetError(f"{where}: the {name} is empty")
+    if "\0" in values["path"]:
+        raise DatasetError(f"{where}: no file is called {values['path']!r}")
     video = base / values["path"]
     # What `write_split` wrote counts folders up by their names, also where these are links.
     video = Path(os.path.normpath(video)) if ROOT in columns else absolute(video)
-    row = Row(path=video, line=line, values=values, labels=(values["label"],))
+    row = Row(path=video, line=line, values=values, labels=(values.get("label", ""),))
+    for name, value in values.items():
+        _refuse_other_encoding(where, value, there=name == "path" and has_surrogates(value) and row.exists)
     try:
         rate = row.fps
     except ValueError:

@@ -9,7 +9,14 @@ from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import CsvTable, Row, read_csv, select
 from dualformer.datasets.manifest import find_videos
-from dualformer.datasets.samples import SEPARATOR, DatasetError, MissingSample, VideoList, hash_manifest
+from dualformer.datasets.samples import (
+    SEPARATOR,
+    DatasetError,
+    MissingSample,
+    VideoList,
+    check_class_names,
+    hash_manifest,
+)
 from dualformer.datasets.shards.read_shards import find_shards, read_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.video.file_slices import Media
@@ -89,6 +96,8 @@ class Survey:
     missing: tuple[MissingSample, ...] = ()
     multi_label: bool = False
     """Whether videos have several labels, as a CSV file may say."""
+    trainable: bool = True
+    """Whether the data is laid out to train on."""
 
 
 def survey(data: str | Path) -> Survey:
@@ -96,13 +105,13 @@ def survey(data: str | Path) -> Survey:
     brings_splits = find_shards(data) or parse_benchmark(data)
     paths = () if brings_splits else tuple(find_videos(data))
     if not brings_splits and Path(data).is_file() and Path(data).suffix.lower() != ".csv":
-        return Survey(paths=paths, description="")
+        return Survey(paths=paths, description="", trainable=False)
     try:
         source = read_source(data, check_files=False, multi_label=None, log_left_out=False)  # `find_videos` has
     except DatasetError as error:
-        if brings_splits or not Path(data).is_dir():
+        if brings_splits:
             raise
-        return Survey(paths=paths, description=f"not laid out to train on: {error}")
+        return Survey(paths=paths, description=f"not laid out to train on: {error}", trainable=False)
     if isinstance(source, Listing):
         lists = source.splits.values()
         return Survey(
@@ -111,6 +120,7 @@ def survey(data: str | Path) -> Survey:
             manifest_hash=source.manifest_hash,
             missing=tuple(missing for videos in lists for missing in videos.missing),
         )
+    trainable = True
     if isinstance(source, CsvTable):
         splits, digest = rows_by_split(source.rows), hash_csv(source)
         several, classes = source.multi_label, source.classes
@@ -120,4 +130,8 @@ def survey(data: str | Path) -> Survey:
     counts = ", ".join(f"{split} {len(videos)}" for split, videos in splits.items())
     labels = ", several labels a video" if several else ""
     described = f"{data}: {len(classes)} classes{labels}, files: {counts}"
-    return Survey(paths=paths, description=described, manifest_hash=digest, multi_label=several)
+    try:
+        check_class_names(classes, str(data))
+    except DatasetError as error:
+        described, trainable = f"{described}; not to be trained on: {error}", False
+    return Survey(paths=paths, description=described, manifest_hash=digest, multi_label=several, trainable=trainable)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.samples import DatasetError, spelled_as
 from dualformer.files import read_csv_table, read_json_object
 
 _REMEDY = 'one JSON object as in {"left": "right"}, or a CSV file with the header class,mirrored'
@@ -23,7 +23,8 @@ def read_flip_map(path: str | Path, classes: tuple[str, ...]) -> dict[str, str |
     if not path.is_file():
         raise FileNotFoundError(f"no such flip map: {path}")
     mirrored: dict[str, str | None] = {}
-    for place, name, other in _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path):
+    for place, *pair in _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path):
+        name, other = (None if one is None else spelled_as(one, classes) for one in pair)
         for one in (name, other):
             if one is not None and one not in classes:
                 raise DatasetError(f"{place}: {one!r} is none of the {len(classes)} classes: write it as they are")

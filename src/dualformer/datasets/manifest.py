@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.csv_list import read_csv
+from dualformer.datasets.csv_list import read_paths
 from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import read_csv_rows, write_csv
@@ -54,7 +54,7 @@ def find_videos(data: str | Path) -> list[Path]:
         raise FileNotFoundError(f"no such file or folder: {data}")
     if data.is_file():
         if data.suffix.lower() == ".csv":
-            return sorted(row.path for row in read_csv(data, check_files=False, multi_label=None).rows)
+            return sorted(read_paths(data))
         return [data]
     tree = walk_media(data)
     tree.log_left_out()
@@ -90,7 +90,7 @@ def read_manifest(path: str | Path) -> list[Verdict]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such manifest: {path}")
-    rows = read_csv_rows(path, DatasetError, strip=False)
+    rows = read_csv_rows(path, DatasetError, strip=False, names=True)
     header = next(rows, (1, []))[1]
     if header not in (_COLUMNS, [name for name in _COLUMNS if name not in _LATER]):
         raise DatasetError(f"{path}:1: this is no manifest of dualformer check: expected {','.join(_COLUMNS)}")

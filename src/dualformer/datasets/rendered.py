@@ -196,7 +196,7 @@ def _claim_folder(out: Path, manifest: dict) -> None:
     path = out / MANIFEST
     if path.exists():
         try:
-            there = json.loads(path.read_text())
+            there = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not valid JSON ({error}); delete the folder or choose another") from error
         differing = [key for key in manifest if there.get(key) != manifest[key]]

@@ -2,12 +2,13 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.errors import DualFormerError
 from dualformer.files import LABEL_SEPARATOR
+from dualformer.text_encoding import has_surrogates, without_surrogates
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
 
@@ -183,7 +184,7 @@ def hash_manifest(splits: Mapping[str, VideoList]) -> str:
     """
     digest = hashlib.sha256()
     for classes in sorted({videos.classes for videos in splits.values()}):
-        digest.update(("\0".join(classes) + "\n").encode())
+        digest.update(("\0".join(classes) + "\n").encode("utf-8", "surrogateescape"))
     lines = [
         f"{split}\0{sample.name}\0{videos.names_of(sample)}\n"
         for split, videos in splits.items()
@@ -212,6 +213,32 @@ def unify_spellings(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         spellings.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
     return {name: composed if len(own) > 1 else name for composed, own in spellings.items() for name in own}
+
+
+def spelled_as(name: str, known: Collection[str]) -> str:
+    """Returns the one of the ``known`` names that Unicode calls equal to ``name``; ``name`` itself where none is."""
+    if name in known:
+        return name
+    composed = unicodedata.normalize("NFC", name)
+    return next((each for each in known if unicodedata.normalize("NFC", each) == composed), name)
+
+
+def check_class_names(classes: Iterable[str], source: str) -> None:
+    """Raises `DatasetError` for a class whose name would not come back from the files of a run as it is."""
+    for name in classes:
+        problem = (
+            "is not UTF-8"
+            if has_surrogates(name)
+            else f"holds {SEPARATOR!r}, which separates the labels of a video"
+            if SEPARATOR in name
+            else "begins or ends with a blank, or is empty"
+            if name != name.strip() or not name
+            else "holds a line break or another control character"
+            if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name)
+            else ""
+        )
+        if problem:
+            raise DatasetError(f"{source}: the class {without_surrogates(name)!r} {problem}: rename it")
 
 
 def first_few(items: Iterable[object], most: int = 3) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.datasets.samples import DatasetError, first_few
+from dualformer.datasets.samples import DatasetError, first_few, spelled_as
 from dualformer.files import read_csv_table, read_json_object
 
 _log = logging.getLogger("dualformer")
@@ -28,6 +28,8 @@ def match_classes(
     """
     place = {name: i for i, name in enumerate(names)}
     if label_map is not None:
+        classes = tuple(spelled_as(name, label_map) for name in classes)
+        label_map = {name: spelled_as(label, names) for name, label in label_map.items()}
         if unmapped := [name for name in classes if name not in label_map]:
             raise ClassMismatchError(f"{source}: the label map lacks {_quoted(unmapped)}: add it")
         if foreign := sorted({label_map[name] for name in classes} - set(names)):
@@ -35,6 +37,7 @@ def match_classes(
                 f"{source}: the label map leads to {_quoted(foreign)}, no label of the weights ({_quoted(names)})"
             )
         return np.asarray([place[label_map[name]] for name in classes], dtype=np.int64)
+    classes = tuple(spelled_as(name, names) for name in classes)
     if not set(classes) <= set(names):
         unknown, absent = [n for n in classes if n not in place], [n for n in names if n not in set(classes)]
         sides = [f"the weights do not know {_quoted(unknown)}"] if unknown else []

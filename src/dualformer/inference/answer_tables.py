@@ -8,6 +8,7 @@ import base64
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,9 @@ LATER_COLUMNS: Columns = {"labels": "text", "notes": "text"}
 
 _AT_ONCE = 4096
 """Rows of Parquet that are gathered."""
+_ESCAPE = re.compile(r"\\u(d[89a-f][0-9a-f]{2}|005c)")
+_TO_ESCAPE = re.compile(r"[\ud800-\udfff]|\\(?=u(?:d[89a-f][0-9a-f]{2}|005c))")
+"""A backslash is escaped where it would begin an escape."""
 
 
 class TableError(DualFormerError):
@@ -193,13 +197,18 @@ def _write_parquet(pa: Any, parquet: Any, path: Path, columns: Columns, rows: It
     rows = iter(rows)
     with parquet.ParquetWriter(os.fspath(path), schema) as writer:
         while block := list(islice(rows, _AT_ONCE)):
-            content = {name: [_readable(row.get(name)) for row in block] for name in columns}
+            content = {name: [_escaped(row.get(name)) for row in block] for name in columns}
             writer.write_table(pa.table(content, schema=schema))
 
 
-def _readable(value: Any) -> Any:
-    """A file's name need not be text, and Parquet holds nothing else."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
+def _escaped(value: Any) -> Any:
+    """Returns text with escapes for what is no text, which a file's name may hold and Parquet does not."""
+    return _TO_ESCAPE.sub(lambda match: f"\\u{ord(match[0]):04x}", value) if isinstance(value, str) else value
+
+
+def _unescaped(value: Any) -> Any:
+    """Returns what `_escaped` was given."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), value) if isinstance(value, str) else value
 
 
 def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
@@ -212,7 +221,7 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
                     yield {
                         name: np.asarray(row[name], np.float32)
                         if kind == "vector" and row[name] is not None
-                        else row.get(name)
+                        else _unescaped(row.get(name))
                         for name, kind in columns.items()
                     }
     except pa.ArrowInvalid as error:

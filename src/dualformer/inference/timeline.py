@@ -7,8 +7,7 @@ Overlapping clips go through the network in batches as the file is decoded. What
 batch, and the probabilities (C,) of each clip. Legend: n stretches of time between the starts of clips, C classes.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -24,6 +23,7 @@ from dualformer.inference.segments import Segment, SegmentSettings, find_segment
 from dualformer.inference.sliding_windows import VideoSummary, Window, WindowReader
 from dualformer.inference.view_classifier import ViewClassifier, ahead
 from dualformer.scoring.view_scores import average_views
+from dualformer.text_encoding import json_text
 from dualformer.video.memory_frames import ChannelOrder
 from dualformer.video.playback import Playback
 from dualformer.video.video_source import VideoSource, resolve_source, source_name
@@ -240,11 +240,29 @@ def timeline_json(timeline: Timeline) -> dict[str, object]:
     }
 
 
+TIMELINE_ENDINGS = (".csv", ".json", ".windows.csv", ".vtt", ".png", ".labels.mp4")
+"""Of the files of a timeline, those of its picture and film included."""
+
+
+def clashing_timelines(stems: Sequence[str]) -> tuple[str, str] | None:
+    """Returns two videos whose timelines would be written to one file, such as ``x`` and ``x.windows``, if any are.
+
+    ``stems``: the names of the videos without extension.
+    """
+    taken: dict[str, str] = {}
+    for stem in stems:
+        for ending in TIMELINE_ENDINGS:
+            if (before := taken.setdefault(f"{stem}{ending}", stem)) != stem:
+                return before, stem
+    twice = next((stem for place, stem in enumerate(stems) if stem in stems[:place]), None)
+    return None if twice is None else (twice, twice)
+
+
 def write_timeline_files(timeline: Timeline, folder: Path, stem: str) -> list[Path]:
     """Writes ``STEM.csv``, ``STEM.json``, ``STEM.windows.csv`` and ``STEM.vtt``; each appears whole or not at all."""
     texts = {
         ".csv": segments_csv(timeline.segments),
-        ".json": json.dumps(timeline_json(timeline), indent=2, ensure_ascii=False) + "\n",
+        ".json": json_text(timeline_json(timeline), indent=2) + "\n",
         ".windows.csv": windows_csv(timeline),
         ".vtt": web_vtt(timeline.segments),
     }

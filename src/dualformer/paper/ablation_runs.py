@@ -237,7 +237,7 @@ class _ResultsFile:
         earlier: dict[str, Any] = {}
         if self.path.is_file():
             try:
-                content = json.loads(self.path.read_text())
+                content = json.loads(self.path.read_text(encoding="utf-8"))
                 earlier, self.rows = content["settings"], content["rows"]
             except (ValueError, TypeError, KeyError) as error:
                 raise DualFormerError(f"{self.path}: not the results of ablations; choose another `out`") from error

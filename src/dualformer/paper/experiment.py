@@ -138,7 +138,7 @@ def open_results(out: Path, experiment: Experiment, device: torch.device) -> Exp
     earlier: dict[str, Any] = {}
     if path.is_file():
         try:
-            earlier = json.loads(path.read_text())["settings"]
+            earlier = json.loads(path.read_text(encoding="utf-8"))["settings"]
         except (ValueError, KeyError, TypeError) as error:
             raise DualFormerError(f"{path}: not the results of this experiment; choose another `out`") from error
     if experiment.precision == "auto":
@@ -156,7 +156,7 @@ def open_results(out: Path, experiment: Experiment, device: torch.device) -> Exp
 def write_results(experiment: Experiment) -> list[dict[str, Any]]:
     """Collects the results of all runs in the folder, whichever call did them, in a fixed order."""
     out = Path(experiment.out)
-    runs = [json.loads(path.read_text()) for path in out.glob(f"*/*/seed-*/{RESULT}")]
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob(f"*/*/seed-*/{RESULT}")]
     order = {name: number for number, name in enumerate((*TASKS, *VARIANTS))}  # other networks follow, by name
     runs.sort(key=lambda run: (order[run["task"]], order.get(run["variant"], len(order)), run["variant"], run["seed"]))
     write_json(out / RESULTS, {"settings": experiment.shared_settings(), "runs": runs}, indent=1, ensure_ascii=True)

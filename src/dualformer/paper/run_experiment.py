@@ -108,7 +108,7 @@ def _run_all(experiment: Experiment, todo: Sequence[Run], jobs: int, reporter: R
                 if process.exitcode == 0 and (Path(experiment.out) / run.key / RESULT).is_file():
                     took.append(time.monotonic() - since)
                     write_results(experiment)
-                    result = json.loads((Path(experiment.out) / run.key / RESULT).read_text())
+                    result = json.loads((Path(experiment.out) / run.key / RESULT).read_text(encoding="utf-8"))
                     reporter.log(
                         f"{len(todo) - len(waiting) - len(running)} of {len(todo)}: {run.key}: "
                         f"{result['accuracy']:.1%} in {clock(took[-1])}"
@@ -146,7 +146,7 @@ def _progress_line(
 def _share_done(folder: Path) -> float:
     """Reads what share of a run is done, from 0 to 1."""
     try:
-        return float(json.loads((folder / HEARTBEAT).read_text()))
+        return float(json.loads((folder / HEARTBEAT).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return 0.0
 

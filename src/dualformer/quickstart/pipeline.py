@@ -91,7 +91,7 @@ def _quickstart(config: QuickstartConfig, reporter: Reporter) -> QuickstartResul
         shutil.copyfile(out / "run" / CURVES, report / CURVES)
         explained = explain_example(recognizer, file, report, reporter)
         write_text(report / "README.md", _report_text(config, figures, evaluation, len(test), explained))
-    figures = json.loads(written.figures.read_text())
+    figures = json.loads(written.figures.read_text(encoding="utf-8"))
     return QuickstartResult(report=report, weights=trained.weights, figures=figures, example=example)
 
 

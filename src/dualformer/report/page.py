@@ -4,7 +4,6 @@ Numbers are formatted from the very data that stands in it as JSON: ``figures``,
 Names of classes and files come from outside; the templates escape all of them.
 """
 
-import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -18,6 +17,7 @@ from dualformer.evaluation.evaluation_text import trained_on_text
 from dualformer.report import report_charts
 from dualformer.report.mistake_clips import MistakeClip
 from dualformer.report.svg_charts import chart_style
+from dualformer.text_encoding import json_text, without_surrogates
 
 PAGE = "report.html"
 _FOLDER = Path(__file__).parent
@@ -55,7 +55,7 @@ def render_page(
             "views": report_charts.views_chart(figures),
             "compared": report_charts.compared_chart(details),
         }
-    return environment.get_template("page.html.jinja").render(
+    page = environment.get_template("page.html.jinja").render(
         figures=figures,
         details=details,
         figure=figure,
@@ -73,6 +73,7 @@ def render_page(
         headline=report_charts.headline_strip(figures),
         **charts,
     )
+    return without_surrogates(page)
 
 
 def template_environment() -> Environment:
@@ -91,7 +92,7 @@ def template_environment() -> Environment:
 
 def as_json(data: Mapping[str, Any]) -> Markup:
     """Returns JSON that may stand within a ``script`` element: nothing in it ends the element."""
-    text = json.dumps(data, ensure_ascii=False, indent=1)
+    text = json_text(data, indent=1)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 

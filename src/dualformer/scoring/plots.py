@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dualformer.files import atomic_write
+from dualformer.text_encoding import without_surrogates
 
 _COUNTS_UP_TO = 20  # classes; beyond, numbers no longer fit into the cells
 _DPI = 110
@@ -51,7 +52,7 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: tuple[str, ..
 
 def short_text(text: str, most: int) -> str:
     """Returns one line of ``most`` letters; a single long word is cut in its middle, where file names differ least."""
-    text = " ".join(text.split())
+    text = " ".join(without_surrogates(text).split())
     if len(text) <= most:
         return text
     shortened = shorten(text, most, placeholder=" …")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualformer.datasets.samples import DatasetError, first_few
+from dualformer.datasets.samples import DatasetError, first_few, spelled_as
 from dualformer.files import csv_text, read_csv_table
 
 BALANCED = "balanced"
@@ -151,7 +151,8 @@ def read_class_weights(path: str | Path, classes: tuple[str, ...]) -> dict[str, 
     rows = read_csv_table(
         path, _HEADER, DatasetError, wrong_header=wrong_header, wrong_row="expected a class and its weight"
     )
-    for place, (name, weight) in rows:
+    for place, (written, weight) in rows:
+        name = spelled_as(written, classes)
         if name not in classes:
             raise DatasetError(f"{place}: {name!r} is none of the {len(classes)} classes: write it as they are")
         if name in found:

@@ -151,7 +151,7 @@ def plan_network(
     saved = Path(config.out) / NETWORK
     if config.resume and saved.is_file():
         try:
-            network = Config.from_dict(json.loads(saved.read_text()))
+            network = Config.from_dict(json.loads(saved.read_text(encoding="utf-8")))
         except (ValueError, TypeError, AttributeError) as error:
             raise DualFormerError(f"{saved}: not the config of a network ({error}); start anew elsewhere") from error
     elif variant:

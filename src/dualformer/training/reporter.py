@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dualformer.files import write_text
+from dualformer.text_encoding import printable
 
 METRICS = "metrics.jsonl"
 
@@ -28,11 +29,11 @@ class Reporter:
         if self._open_line:
             print(file=self.stream)
             self._open_line = False
-        print(line, file=self.stream, flush=True)
+        print(printable(line, self.stream), file=self.stream, flush=True)
 
     def progress(self, line: str, *, last: bool = False) -> None:
         """Prints a line that the next one replaces; ``last`` leaves it standing."""
-        now = time.monotonic()
+        now, line = time.monotonic(), printable(line, self.stream)
         if self._live:
             print(f"\r\x1b[2K{line}", end="\n" if last else "", file=self.stream, flush=True)
             self._open_line = not last
@@ -63,7 +64,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     path = folder / METRICS
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 def write_metrics(folder: Path, epochs: Iterable[dict[str, Any]]) -> None:

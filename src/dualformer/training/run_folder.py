@@ -169,7 +169,7 @@ def settings_writer(config: TrainConfig, source: Source, network: Config | None)
 
 def write_new_place(out: Path, config: TrainConfig, source: Source | None = None) -> None:
     """Writes into a run's folder where its data and its manifest lie by now, and leaves all else as it was."""
-    saved = json.loads((out / CONFIG).read_text()) | {"data": config.data, "manifest": config.manifest}
+    saved = json.loads((out / CONFIG).read_text(encoding="utf-8")) | {"data": config.data, "manifest": config.manifest}
     write_json(out / CONFIG, saved | {"root": str(Path.cwd())}, ensure_ascii=True)
     if source and source.splits and not source.splits.overlapping:
         write_split(out / SPLIT, source.splits)
@@ -178,7 +178,7 @@ def write_new_place(out: Path, config: TrainConfig, source: Source | None = None
 def find_data(config: TrainConfig, out: Path) -> TrainConfig:
     """Returns the settings of a run with its data and manifest where they are found: as they were named, from the
     folder that the run was started in, or where that folder and the run's have moved together."""
-    root = json.loads((out / CONFIG).read_text()).get("root")
+    root = json.loads((out / CONFIG).read_text(encoding="utf-8")).get("root")
     if not isinstance(root, str):  # an earlier version's
         return config
 

@@ -20,7 +20,7 @@ from dualformer.datasets.rendered_people.bodies import PARTS
 from dualformer.datasets.rendered_people.clips import PeopleClips
 from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
 from dualformer.datasets.rendered_people.scene import PeopleScene
-from dualformer.datasets.samples import ArchivedSample, VideoList, first_few
+from dualformer.datasets.samples import ArchivedSample, VideoList, check_class_names, first_few
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes, remote_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
@@ -120,6 +120,8 @@ def file_source(config: TrainConfig) -> Source:
         fold=config.fold or 0,
         folds=config.folds,
     )
+    if not config.resume:
+        check_class_names(splits.train.classes, str(config.data))
     shuffle, reading = _how_to_read(config, splits.train)
     if config.overfit:
         chosen = _spread(splits.train, config.overfit)
@@ -360,6 +362,6 @@ def _hash(splits: Splits) -> str:
     digest = hashlib.sha256(repr(splits.train.classes).encode())
     for videos in (splits.train, splits.val):
         for sample in videos.samples:
-            digest.update(f"{sample.name}\0{','.join(map(str, sample.labels))}\n".encode())
+            digest.update(f"{sample.name}\0{','.join(map(str, sample.labels))}\n".encode("utf-8", "surrogateescape"))
         digest.update(b"--")
     return digest.hexdigest()[:16]

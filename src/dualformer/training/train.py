@@ -68,7 +68,7 @@ def _run(loop: Loop, source: Source) -> TrainResult:
     settings, out, schedule, log = loop.settings, loop.out, loop.schedule, loop.reporter.log
     if goes_on(settings):
         loop.resume()
-        saved = json.loads((out / CONFIG).read_text())
+        saved = json.loads((out / CONFIG).read_text(encoding="utf-8"))
         if (then := saved.get("decoder", decoder())) != decoder():
             log(f"videos were decoded by {then} so far, and are by {decoder()} now: pixels may differ")
         if (saved["data"], saved.get("manifest")) != (settings.data, settings.manifest):

@@ -72,7 +72,7 @@ class TrainConfig(
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(data, dict):
             for name in FOUND:
                 data.pop(name, None)  # no setting
