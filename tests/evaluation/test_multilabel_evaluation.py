@@ -12,6 +12,7 @@ import torch
 from dualformer.datasets.samples import DatasetError, MissingSample, Sample, VideoList
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.evaluation.evaluation_folder import chosen_videos, class_figures, contact_rows, write_evaluation
+from dualformer.inference.batch_tasks import LabelTask
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.video.clip_reader import read_views
@@ -51,6 +52,33 @@ def test_probabilities_are_each_class_own_and_those_of_prediction(
     bare = dataclasses.replace(prediction, probabilities=prediction.probabilities * 0.1)
     assert str(bare).endswith(": none of the classes")
     assert str(prediction).count("%") == len(prediction.above())
+
+
+def test_the_thresholds_of_the_weights_decide_everywhere(
+    model: DualFormer, sigmoid_card: Card, several: VideoList, tmp_path: Path
+):
+    video = several.samples[3].path
+    probabilities = Recognizer(model, sigmoid_card, device="cpu", views="1x1")(video).probabilities.tolist()
+    limits = tuple(min(1.0, p + (0.001 if i % 2 else -0.001)) for i, p in enumerate(probabilities))
+    card = dataclasses.replace(sigmoid_card, thresholds=limits)
+    assert Card.from_json(card.to_json()) == card and "thresholds" not in sigmoid_card.to_json()
+    named = {name for i, name in enumerate(card.labels) if i % 2 == 0}
+    recognizer = Recognizer(model, card, device="cpu", views="1x1")
+    prediction = recognizer(video)
+    assert {name for name, _ in prediction.above()} == named
+    assert {name for name, _ in prediction.above(0.0)} == set(card.labels)
+    [(_, row)] = LabelTask(recognizer, top=1).run([video])
+    assert set(row["labels"].split(";")) == named
+    evaluation = evaluate(model, card, several, views="1x1")
+    assert evaluation.figures["thresholds"] == dict(zip(card.labels, limits, strict=True))
+    with write_evaluation(tmp_path, evaluation).predictions.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[3]["predicted"].split(";")) == named
+    for wrong in (limits[:2], (2.0, *limits[1:]), (True, *limits[1:])):
+        with pytest.raises(ValueError, match="threshold"):
+            dataclasses.replace(card, thresholds=wrong)
+    with pytest.raises(ValueError, match="thresholds do not fit"):
+        dataclasses.replace(card, multi_label=False)
 
 
 def test_the_report_agrees_and_has_no_confusion_matrix(

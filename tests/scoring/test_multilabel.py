@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import multilabel_average_precision,
 from dualformer.scoring.multilabel import (
     average_precisions,
     class_f1,
+    fit_thresholds,
     mean_average_precision,
     mean_precision_interval,
     micro_f1,
@@ -100,6 +101,24 @@ def test_figures_by_hand():
     right = np.where(TARGETS, PROBABILITIES, 1 - PROBABILITIES)
     assert found["cross_entropy"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
     assert "top1" not in found and json.loads(json.dumps(found)) == found
+
+
+def test_thresholds_have_the_largest_f1_of_all():
+    rng = np.random.default_rng(0)
+    truths = rng.random((80, 4)) < (0.5, 0.2, 0.8, 0.02)
+    scores = np.clip(rng.normal(0.3 + 0.2 * truths, 0.12), 0, 1).astype(np.float32)
+    found = fit_thresholds(scores, truths)
+    for c in range(3):
+        f1 = {t: class_f1(scores[:, [c]] >= t, truths[:, [c]])[0] for t in np.linspace(0, 1, 2001)}
+        assert class_f1(scores[:, [c]] >= found[c], truths[:, [c]])[0] >= max(f1.values()) - 1e-9
+    assert found[3] == 0.5, "too few videos have it"
+    assert fit_thresholds(scores[:, 3:], truths[:, 3:]) == ()
+    sure = np.where(truths[:, :2], 0.9, 0.1).astype(np.float32)
+    assert fit_thresholds(sure, truths[:, :2]) == (), "one half is as good as any between"
+    plain = multilabel_summary(scores, truths, missing=np.zeros((0, 4), dtype=bool))
+    fitted = multilabel_summary(scores, truths, missing=np.zeros((0, 4), dtype=bool), thresholds=found)
+    assert fitted["macro_f1"] > plain["macro_f1"] + 0.1
+    assert fitted["mean_average_precision"] == plain["mean_average_precision"]
 
 
 def test_a_missing_video_is_last_in_every_ranking_and_has_no_label():

@@ -26,7 +26,7 @@ from dualformer.evaluation.label_matching import match_classes
 from dualformer.evaluation.metrics import summary
 from dualformer.evaluation.view_sweep import read_view_sweep
 from dualformer.model.cost import measure_cost
-from dualformer.scoring.multilabel import multilabel_summary
+from dualformer.scoring.multilabel import THRESHOLD, multilabel_summary
 from dualformer.scoring.view_scores import Precision, average_views, view_probabilities
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import Views
@@ -69,6 +69,8 @@ class Evaluation:
     """Views that went through decoding and the network in a second."""
     targets: NDArray[np.bool_] | None = None
     """(N, classes): which labels each video has, of multi-label weights."""
+    thresholds: tuple[float, ...] = ()
+    """The probability from which on each class counts, of multi-label weights."""
     notes: tuple[str, ...] = ()
     """Of each video what is to be said of it: that it is shorter than a clip, changes its size, or is HDR."""
 
@@ -168,7 +170,9 @@ def evaluate_views(
 
     def evaluation(views: Views, found: NDArray[np.float32]) -> Evaluation:
         if card.multi_label:
-            figures = multilabel_summary(found, targets, missing=absent)
+            figures = multilabel_summary(found, targets, missing=absent, thresholds=card.thresholds)
+            if card.thresholds:
+                figures["thresholds"] = dict(zip(names, card.thresholds, strict=True))
         else:
             figures = summary(found, labels, missing=first)
         measured = {
@@ -207,6 +211,7 @@ def evaluate_views(
             seconds=seconds,
             clips_per_second=seen / seconds,
             targets=targets if card.multi_label else None,
+            thresholds=(card.thresholds or (THRESHOLD,) * len(names)) if card.multi_label else (),
             notes=tuple(notes),
         )
 

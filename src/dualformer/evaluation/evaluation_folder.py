@@ -14,7 +14,7 @@ from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
 from dualformer.evaluation.evaluate import Control, Evaluation, apply_control
 from dualformer.evaluation.metrics import ClassFigures, confusion_matrix, per_class
 from dualformer.files import lock_for_writing, write_csv, write_json
-from dualformer.scoring.multilabel import THRESHOLD, LabelFigures, per_label
+from dualformer.scoring.multilabel import LabelFigures, per_label
 from dualformer.scoring.plots import draw_confusion
 from dualformer.video.clip_reader import read_views
 from dualformer.weights.locate import TENSORS_FILE
@@ -120,7 +120,8 @@ def class_figures(evaluation: Evaluation) -> Sequence[ClassFigures | LabelFigure
     """Returns the figures of every class, in order: `LabelFigures` where videos may have several labels."""
     scores, targets, classes = evaluation.probabilities, evaluation.targets, evaluation.classes
     if targets is not None:
-        return per_label(scores, targets, classes, missing=evaluation.missing_targets)
+        absent_targets = evaluation.missing_targets
+        return per_label(scores, targets, classes, missing=absent_targets, thresholds=evaluation.thresholds)
     absent = np.asarray([missing.label for missing in evaluation.missing], dtype=np.int64)
     return per_class(confusion_matrix(scores, evaluation.labels), classes, missing=absent)
 
@@ -148,7 +149,9 @@ def surest_mistakes(evaluation: Evaluation) -> list[int]:
         right = evaluation.probabilities.argmax(axis=1) == evaluation.labels
     else:
         confidence = np.abs(evaluation.probabilities - evaluation.targets).max(axis=1)
-        right = ((evaluation.probabilities >= THRESHOLD) == evaluation.targets).all(axis=1)  # all labels of a video
+        right = ((evaluation.probabilities >= evaluation.thresholds) == evaluation.targets).all(
+            axis=1
+        )  # all labels of a video
     wrong = np.flatnonzero(~right)
     return wrong[np.argsort(-confidence[wrong], kind="stable")].tolist()
 
@@ -158,7 +161,7 @@ def _verdict(evaluation: Evaluation, index: int) -> tuple[str, str, float | None
     row, classes = evaluation.probabilities[index], evaluation.classes
     if evaluation.targets is None:
         return classes[evaluation.labels[index]], classes[row.argmax()], float(row.max())
-    said = _names(classes, row >= THRESHOLD, ", ") or "none of the classes"
+    said = _names(classes, row >= evaluation.thresholds, ", ") or "none of the classes"
     return _names(classes, evaluation.targets[index], ", "), said, None
 
 
@@ -195,8 +198,8 @@ def _predictions_table(evaluation: Evaluation) -> _Table:
                 (best, p), label = ranked[0], evaluation.labels[index]
                 verdict = [best, str(int(order[0] == label)), p, _cell(float(row[label]))]
             else:
-                right = ((row >= THRESHOLD) == targets[index]).all()
-                verdict = [_names(classes, row >= THRESHOLD, SEPARATOR), str(int(right))]
+                right = ((row >= evaluation.thresholds) == targets[index]).all()
+                verdict = [_names(classes, row >= evaluation.thresholds, SEPARATOR), str(int(right))]
             yield [str(path), truth, *verdict, *itertools.chain(*ranked[first - 1 :]), notes[index]]
         for missing, truth in zip(evaluation.missing, absent, strict=True):
             yield [str(missing.path), truth, "", "0", *[""] * (len(header) - 4)]

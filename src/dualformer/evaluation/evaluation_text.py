@@ -46,13 +46,17 @@ def _figures_text(evaluation: Evaluation) -> list[str]:
     figures = evaluation.figures
     speed = ("speed", f"{figures['clips_per_second']:.1f} clips/s, {figures['seconds']:.1f} s in all")
     if evaluation.targets is not None:
+        fitted: Mapping[str, float] = figures.get("thresholds", {})
+        at = "the weights' thresholds" if fitted else "one half"
+        thresholds = ", ".join(f"{name} {value:.2f}" for name, value in fitted.items())
         return _aligned(
             ("mean average precision", f"{figures['mean_average_precision']:.1%}"),
             ("in a random order, about", f"{figures['chance']:.1%}"),
-            ("micro F1 at one half", f"{figures['micro_f1']:.1%}"),
-            ("macro F1 at one half", f"{figures['macro_f1']:.1%}"),
+            (f"micro F1 at {at}", f"{figures['micro_f1']:.1%}"),
+            (f"macro F1 at {at}", f"{figures['macro_f1']:.1%}"),
             ("labels of a video", f"{figures['labels']:.2f} on average, {figures['labels_named']:.2f} named"),
             ("cross-entropy", f"{figures['cross_entropy']:.3f} nats a class"),
+            *([("thresholds", thresholds)] if fitted else ()),
             speed,
         )
     low, high = figures["top1_interval"]

@@ -17,7 +17,6 @@ from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import draw_clip, draw_overlay
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
-from dualformer.scoring.multilabel import THRESHOLD
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.file_slices import Media, is_frame_folder
@@ -133,7 +132,7 @@ def _mistake(evaluation: Evaluation, index: int, explainer: Recognizer | None, m
         truth = evaluation.targets[index]
         said = int(np.abs(row - truth).argmax())
         label = ", ".join(classes[i] for i in np.flatnonzero(truth).tolist())
-        kind = "false yes" if row[said] >= THRESHOLD else "false no"
+        kind = "false yes" if row[said] >= evaluation.thresholds[said] else "false no"
         label_probability = None
     clip_probability = stage = None
     if explainer is None:

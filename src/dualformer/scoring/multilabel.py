@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLD = 0.5
-"""The probability from which on a label is predicted."""
+"""The probability from which on a label is predicted, unless the weights say otherwise."""
+FEWEST = 5
+"""Videos with and without a label, of each at least so many, that a threshold is fitted on."""
 
 
 def average_precisions(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -52,6 +54,35 @@ def class_f1(predicted: NDArray[np.bool_], targets: NDArray[np.bool_]) -> NDArra
     return np.divide(2 * (predicted & targets).sum(axis=0), both, out=np.full(both.shape, np.nan), where=both > 0)
 
 
+def fit_thresholds(probabilities: NDArray[np.floating], targets: NDArray[np.bool_]) -> tuple[float, ...]:
+    """Returns for each class the threshold with the largest F1 on these videos, of probabilities and truths (N, C).
+
+    It lies halfway between two probabilities; of equally good ones it is the one nearest to one half. A class with
+    fewer than `FEWEST` videos that have it, or that do not, keeps one half; where all do, nothing is returned.
+    """
+    _check(probabilities, targets)
+    found = tuple(_best_threshold(probabilities[:, c], targets[:, c]) for c in range(probabilities.shape[1]))
+    return found if set(found) != {THRESHOLD} else ()
+
+
+def _best_threshold(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
+    positives = int(truth.sum())
+    if positives < FEWEST or len(truth) - positives < FEWEST:
+        return THRESHOLD
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order].astype(np.float64)
+    right = np.cumsum(truth[order])
+    named = np.arange(1, len(ranked) + 1)
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # the last of each run of equal scores
+    f1 = 2 * right[ends] / (named[ends] + positives)
+    below = np.append(ranked[ends[:-1] + 1], 0.0)
+    candidates = (ranked[ends] + below) / 2
+    # Anything between the two probabilities decides alike: one half, where it does.
+    candidates = np.where((below < THRESHOLD) & (ranked[ends] >= THRESHOLD), THRESHOLD, candidates)
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    return float(candidates[best[np.abs(candidates[best] - THRESHOLD).argmin()]])
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelFigures:
     """One class. None stands for what is not defined: recall without a video, precision where it was never named."""
@@ -61,14 +92,18 @@ class LabelFigures:
     """Videos that have this label."""
     average_precision: float | None
     recall: float | None
-    """Share of them for which it is predicted: their probability is one half or more."""
+    """Share of them for which it is predicted: their probability reaches its threshold."""
     precision: float | None
     """Share that has it of those for which it is predicted."""
     f1: float | None
 
 
 def multilabel_summary(
-    probabilities: NDArray[np.float32], targets: NDArray[np.bool_], *, missing: NDArray[np.bool_]
+    probabilities: NDArray[np.float32],
+    targets: NDArray[np.bool_],
+    *,
+    missing: NDArray[np.bool_],
+    thresholds: tuple[float, ...] = (),
 ) -> dict[str, Any]:
     """Returns all figures of an evaluation, ready for JSON.
 
@@ -76,12 +111,12 @@ def multilabel_summary(
     they come last in every ranking; cross-entropy is that of the others.
 
     ``mean_average_precision`` over the classes that any video has, ``chance``: what a random order has of it on
-    average, about; ``micro_f1`` of all decisions at one half together, ``macro_f1`` the mean over those classes;
-    ``labels`` and ``labels_named`` of a video on average; ``cross_entropy`` of yes and no in nats, the mean over
-    classes.
+    average, about; ``micro_f1`` of all decisions together, at the ``thresholds`` of the classes or one half,
+    ``macro_f1`` the mean over those classes; ``labels`` and ``labels_named`` of a video on average; ``cross_entropy``
+    of yes and no in nats, the mean over classes.
     """
     scores, truths = _with_missing(probabilities, targets, missing)
-    said, seen = scores >= THRESHOLD, truths.any(axis=0)
+    said, seen = scores >= (np.array(thresholds) if thresholds else THRESHOLD), truths.any(axis=0)
     sure = np.clip(probabilities.astype(np.float64), np.finfo(np.float32).tiny, 1 - 2.0**-24)
     return {
         "mean_average_precision": mean_average_precision(scores, truths),
@@ -115,10 +150,11 @@ def per_label(
     classes: tuple[str, ...],
     *,
     missing: NDArray[np.bool_],
+    thresholds: tuple[float, ...] = (),
 ) -> list[LabelFigures]:
-    """Returns the figures of every class, in order. ``missing`` is that of `multilabel_summary`."""
+    """Returns the figures of every class, in order. ``missing`` and ``thresholds``: see `multilabel_summary`."""
     scores, truths = _with_missing(probabilities, targets, missing)
-    said = scores >= THRESHOLD
+    said = scores >= (np.array(thresholds) if thresholds else THRESHOLD)
     precisions, f1 = average_precisions(scores, truths), class_f1(said, truths)
     rows: list[LabelFigures] = []
     for i, name in enumerate(classes):

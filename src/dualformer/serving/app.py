@@ -19,6 +19,8 @@ from dualformer.serving.schemas import FAILURES, STOPPING, UPLOAD, Labels, descr
 from dualformer.serving.service import Service
 from dualformer.serving.uploads import parse_boundary, receive_file
 
+_THRESHOLD = "Of weights for several labels; theirs if not given, or 0.5"
+
 
 def make_app(service: Service, *, token: str | None = None, ui: bool = False) -> FastAPI:
     """Returns the application, which closes the service when it shuts down.
@@ -48,7 +50,7 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False) ->
     async def predict(
         request: Request,
         top: Annotated[int, Query(ge=1, le=1000, description="How many classes to name")] = 5,
-        threshold: Annotated[float, Query(ge=0, le=1, description="Of weights for several labels")] = 0.5,
+        threshold: Annotated[float | None, Query(ge=0, le=1, description=_THRESHOLD)] = None,
     ) -> Labels:
         begun = time.monotonic()
         boundary = parse_boundary(request.headers, service.limits)

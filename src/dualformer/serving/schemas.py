@@ -34,7 +34,7 @@ class Labels(BaseModel):
     top: list[Scored]
     """The most likely classes, best first."""
     above: list[Scored] | None
-    """Of weights for several labels: all classes that are as likely as ``threshold``."""
+    """Of weights for several labels: all classes as likely as ``threshold``, or as their own of the weights."""
     source: str
     """The name of the file, without folders."""
     frames: int
@@ -54,7 +54,7 @@ class Failure(BaseModel):
     error: Error
 
 
-def labels_of(service: Service, result: TimedPrediction, *, top: int, threshold: float, upload: float) -> Labels:
+def labels_of(service: Service, result: TimedPrediction, *, top: int, threshold: float | None, upload: float) -> Labels:
     """Returns a prediction as JSON."""
     prediction = result.prediction
     return Labels(

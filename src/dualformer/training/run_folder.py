@@ -100,7 +100,7 @@ class Record:
     ) -> None:
         """Writes an epoch's metrics and weights; ``best`` names the network that is better than all before, if one is.
 
-        The metrics in a card are those of its weights, with the decay as ``ema`` where they are an average.
+        Metrics and thresholds in a card are those of its weights, with the decay as ``ema`` where they are an average.
         """
 
         def save(file: str, name: str) -> None:
@@ -111,7 +111,9 @@ class Record:
                     metrics |= {"val_map": result.map, "val_f1": result.f1}
             if name == "ema" and self._decay is not None:
                 metrics["ema"] = self._decay
-            save_weights(self.out / file, networks[name], dataclasses.replace(self.card, metrics=metrics))
+            thresholds = result.thresholds if result else ()
+            card = dataclasses.replace(self.card, metrics=metrics, thresholds=thresholds)
+            save_weights(self.out / file, networks[name], card)
 
         if best:
             save(BEST, best)

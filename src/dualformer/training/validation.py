@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Subset
 from dualformer.datasets.clip_datasets import Batches
 from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
-from dualformer.scoring.multilabel import THRESHOLD, mean_average_precision, micro_f1
+from dualformer.scoring.multilabel import THRESHOLD, fit_thresholds, mean_average_precision, micro_f1
 from dualformer.scoring.view_scores import average_views, to_probabilities
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.settings.train_config import TrainConfig
@@ -36,6 +36,8 @@ class ValidationResult:
     """Mean average precision over the classes, where clips may have several labels."""
     f1: float | None = None
     """Micro-F1 of all classes at probability one half, likewise."""
+    thresholds: tuple[float, ...] = ()
+    """`fit_thresholds` of the classes on these clips, likewise."""
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -167,6 +169,7 @@ class _MultiLabelTotals:
             top1=float(right.mean()),
             map=mean_average_precision(scores.numpy(), true),
             f1=micro_f1(scores.numpy() >= THRESHOLD, true),
+            thresholds=fit_thresholds(scores.numpy(), true),
         )
 
 
