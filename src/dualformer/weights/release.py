@@ -24,6 +24,8 @@ from dualformer.model.pyramid import cell_size, factors
 from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError, check_tensors, first_line, size_text
+from dualformer.weights.plain_state import config_from_state, refuse_run_checkpoint
+from dualformer.weights.wrapped_network import OWN_KEY, RELEASED_KEY, find_state
 
 COARSE_GRID: Size3 = (4, 4, 4)
 
@@ -44,7 +46,8 @@ _HALF = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\.([01])\.")
 
 
 def read_release(path: Path | str) -> dict[str, Tensor]:
-    """Reads the tensors of a released checkpoint, under its own names. No code in the file is run.
+    """Reads the tensors of a released checkpoint, under its own names, or of a state dict of ours, without the names of
+    wrappers. No code in the file is run.
 
     Errors: ``FileNotFoundError``; ``WeightsError`` if it is another kind of file.
     """
@@ -60,14 +63,13 @@ def read_release(path: Path | str) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{path}: not a readable PyTorch checkpoint ({first_line(error)}); get it anew") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if isinstance(state, dict) and "stages.0.embed.proj.weight" in state:
-        raise WeightsError(f"{path}: already a dualformer weights file; use it as it is")
-    if not isinstance(state, dict) or "backbone.patch_embeds.0.proj.weight" not in state:
+    refuse_run_checkpoint(path, content)
+    state = find_state(content)
+    if not isinstance(state, dict) or not {OWN_KEY, RELEASED_KEY} & set(state):
         holds = ", ".join(map(str, list(state)[:4])) if isinstance(state, dict) else type(state).__name__
         raise WeightsError(
             f"{path}: not a released DualFormer checkpoint: it holds {holds or 'nothing'} "
-            "and no backbone.patch_embeds.0.proj.weight"
+            f"and no {RELEASED_KEY}, nor {OWN_KEY} of a network of ours"
         )
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise WeightsError(f"{path}: not a released DualFormer checkpoint: {odd[0]} is no tensor")
@@ -108,7 +110,8 @@ def config_from_release(state: Mapping[str, Tensor], clip: Size3 | None = None) 
 def convert_release(
     path: Path | str, *, preset: str | None = None, clip: Size3 | None = None
 ) -> tuple[DualFormer, Config]:
-    """Reads a released checkpoint and returns the network with its weights, in eval mode, and its config.
+    """Reads a released checkpoint, or a state dict of ours, and returns the network with its weights, in eval mode, and
+    its config.
 
     ``preset``: the network must have its widths, depths, patches and kinds of scales. ``clip`` is only needed where it
     cannot be inferred. Errors: ``ValueError`` for an unknown preset; as `read_release` and
@@ -116,6 +119,14 @@ def convert_release(
     """
     expected = None if preset is None else preset_config(preset)
     state = read_release(path)
+    if OWN_KEY in state:
+        try:
+            config = config_from_state(state, preset=preset, clip=clip)
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
+        model = DualFormer(config, seed=0)
+        model.load_state_dict({key: t.float() if t.is_floating_point() else t for key, t in state.items()})
+        return model.eval(), config
     try:
         config = config_from_release(state, clip)
         if preset is not None and expected is not None and (difference := _difference(expected, config)):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dualformer.files import atomic_write, text_in_place_of
 from dualformer.model.config import Size3
@@ -20,25 +20,31 @@ from dualformer.weights.errors import WeightsError, check_tensors
 from dualformer.weights.locate import CARD_FILE, TENSORS_FILE, has_checkpoint_start, resolve_weights
 from dualformer.weights.resample import HEAD, resample_state
 from dualformer.weights.resize_clip import resize_clip
+from dualformer.weights.wrapped_network import plain_names, unwrap_network
 
 METADATA_KEY = "dualformer"
 
 _log = logging.getLogger("dualformer")
 
 
-def save_weights(path: Path | str, model: DualFormer, card: Card, *, dtype: torch.dtype | None = None) -> None:
+def save_weights(path: Path | str, model: nn.Module, card: Card, *, dtype: torch.dtype | None = None) -> None:
     """Writes a weights file, as a whole or not at all.
 
-    ``dtype`` stores floating tensors in another precision (``torch.float16`` halves the file; loading gives float32
-    again). Errors: ``ValueError`` if the card describes another network, or the network is folded; ``WeightsError`` if
-    the file cannot be written, or a value does not fit ``dtype``.
+    ``model``: the network, or one in a wrapper, as `unwrap_network` takes it. ``dtype`` stores floating tensors in
+    another precision (``torch.float16`` halves the file; loading gives float32 again). Errors: ``ValueError`` if the
+    card describes another network, or the network is folded; ``WeightsError`` if the file cannot be written, or a value
+    does not fit ``dtype``.
     """
     path = Path(path)
+    try:
+        model = unwrap_network(model)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if model.folded:
         raise ValueError(f"{path}: a folded network has no longer the weights of its config: save it before fold()")
     if card.config != model.config:
         raise ValueError(f"{path}: the card's config is not the model's: make the card with config=model.config")
-    tensors = {key: _convert(path, key, tensor, dtype) for key, tensor in model.state_dict().items()}
+    tensors = {key: _convert(path, key, tensor, dtype) for key, tensor in plain_names(model.state_dict()).items()}
     metadata = {"format": "pt", METADATA_KEY: card.to_json()}
 
     def write(temporary: Path) -> None:
@@ -74,6 +80,7 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
     """Reads the tensors of a weights file onto the CPU, floating ones in float32. Errors as `read_card`."""
     with _open_safetensors(Path(path)) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    tensors = plain_names(tensors)  # an earlier version wrote compiled networks with the names of their wrapper
     # Copies, because what safetensors gives is mapped from the file: writing into the file would change the model.
     return {
         key: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()
@@ -116,14 +123,14 @@ def load_model(
     return load_weights(path_or_hub_id, clip=clip, device=device)[0]
 
 
-def load_pretrained(model: DualFormer, path_or_hub_id: Path | str, *, labels: Sequence[str] = ()) -> list[str]:
+def load_pretrained(model: nn.Module, path_or_hub_id: Path | str, *, labels: Sequence[str] = ()) -> list[str]:
     """Loads a weights file into ``model``, whose clip and classes may differ, and returns lines to print.
 
     Weights of a network of images are inflated if ``model`` is one of videos. The model's own classifier stays as it
     is if the number of classes differs, or if ``labels`` (its class names) are given and the file has others: the same
     number of classes does not make them the same classes. Errors: as `load_weights` and `resample_state`.
     """
-    path = resolve_weights(path_or_hub_id)
+    model, path = unwrap_network(model), resolve_weights(path_or_hub_id)
     card = read_card(path)
     try:
         state, notes = resample_state(load_state(path), card.config, model.config)
@@ -134,10 +141,11 @@ def load_pretrained(model: DualFormer, path_or_hub_id: Path | str, *, labels: Se
         notes.append(
             f"classifier: {card.config.num_classes} classes with other names or in another order, started anew"
         )
-    own = model.state_dict()
+    wrapped = {plain: key for key in model.state_dict() for plain in plain_names({key: key})}  # compiled parts
+    own = plain_names(model.state_dict())
     kept = {key: tensor for key, tensor in own.items() if key.startswith(HEAD) and key not in state}
     check_tensors(path, own, {**kept, **state}, remedy="the model was changed after it was made: start with a new one")
-    model.load_state_dict({**kept, **state})
+    model.load_state_dict({wrapped[key]: tensor for key, tensor in {**kept, **state}.items()})
     return notes
 
 
