@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from dualformer.scoring.fonts import fonts_for
+
 Pixels = NDArray[np.uint8]
 
 INK, FAINT = "#1f2328", "#59636e"
@@ -112,7 +114,8 @@ def draw_text(width: int, height: int, lines: Iterable[TextLine]) -> Pixels:
             parse_math=False,
         )
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with fonts_for(figure):
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:height, :width, :3].copy()
 
 

@@ -4,7 +4,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dualformer.inference.segments import Segment
 from dualformer.inference.timeline import Timeline, format_time
+from dualformer.scoring.fonts import PLAIN_FONT, runs
 from dualformer.scoring.plots import save_figure, short_text
 from dualformer.video.encode import write_video
 from dualformer.video.file_slices import Media
@@ -163,17 +163,20 @@ class _Banner:
         height, width = size
         lines = [f"{short_text(s.label, 60)}  {s.probability:.0%}" for s in active]
         points = max(8, round(height / 14))
-        file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+        pieces = [runs(text) for text in lines]
         while True:
-            font = ImageFont.truetype(str(file), points)
+            fonts = {file: ImageFont.truetype(str(file), points) for line in pieces for file, _ in line}
             pad, line = max(2, points // 3), round(points * 1.25)
-            if points <= 6 or (
-                max(font.getlength(text) for text in lines) + 2 * pad <= width and line * len(lines) <= height / 2
-            ):
+            lengths = [sum(fonts[file].getlength(text) for file, text in each) for each in pieces]
+            if points <= 6 or (max(lengths) + 2 * pad <= width and line * len(lines) <= height / 2):
                 break
             points -= 1
         strip = Image.new("RGBA", (width, min(height, line * len(lines) + pad)), (0, 0, 0, 150))
         drawing = ImageDraw.Draw(strip)
-        for row, text in enumerate(lines):
-            drawing.text((pad, pad // 2 + row * line), text, font=font, fill=(255, 255, 255, 255))
+        ascent = ImageFont.truetype(str(PLAIN_FONT), points).getmetrics()[0]
+        for row, each in enumerate(pieces):
+            x, base = float(pad), pad // 2 + row * line + ascent
+            for file, text in each:
+                drawing.text((x, base), text, font=fonts[file], fill=(255, 255, 255, 255), anchor="ls")
+                x += fonts[file].getlength(text)
         return np.array(strip)

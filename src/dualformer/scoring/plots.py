@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dualformer.files import atomic_write
+from dualformer.scoring.fonts import fonts_for
 from dualformer.text_encoding import without_surrogates
 
 _COUNTS_UP_TO = 20  # classes; beyond, numbers no longer fit into the cells
@@ -62,4 +63,5 @@ def short_text(text: str, most: int) -> str:
 def save_figure(path: Path, figure: Figure, *, trim: bool = False) -> None:
     """Saves a PNG. ``trim`` cuts off empty margins: square axes move inside their place, and labels with them."""
     box = "tight" if trim else None
-    atomic_write(path, lambda temporary: figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches=box))
+    with fonts_for(figure):
+        atomic_write(path, lambda temporary: figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches=box))
