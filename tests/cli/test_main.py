@@ -70,7 +70,7 @@ def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
         main([verb, "--help"])
     assert not stop.value.code
     printed = capsys.readouterr().out
-    assert f"usage: dualformer {verb}" in printed and VERBS[verb].split(":")[0].split(" or ")[0] in printed
+    assert f"usage: dualformer {verb}" in printed and VERBS[verb] in " ".join(printed.split())
 
 
 def test_unknown_verb(capsys: Capture) -> None:

@@ -11,12 +11,15 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dualformer._version import __version__
 from dualformer.errors import DualFormerError
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.text_encoding import printable
+
+if TYPE_CHECKING:
+    from dualformer.cli.option_names import OptionNames
 
 VERBS = {
     "quickstart": "From nothing to a trained, tested recogniser and a report, in minutes on a laptop",
@@ -84,7 +87,7 @@ def _run(verb: str, arguments: list[str], *, debug: bool) -> int:
         ):
             logging.basicConfig(level=logging.WARNING, format="%(message)s")
             logging.getLogger("dualformer").setLevel(logging.INFO)
-            return module.run(parse(module, verb, arguments))
+            return module.run(parse(module, verb, arguments, names))
     except BrokenPipeError:
         raise
     except (DualFormerError, ValueError, OSError) as error:
@@ -117,33 +120,43 @@ def usage() -> str:
     )
 
 
-def parse(module: Any, verb: str, arguments: Sequence[str]) -> Any:
+def parse(module: Any, verb: str, arguments: Sequence[str], names: "OptionNames | None" = None) -> Any:
     """Parses the ``Options`` of a verb's module.
 
     A module may have a function ``defaults``: it is given the arguments, and returns options to start from (None: their
-    own defaults), words for the help, and the other arguments.
+    own defaults), words for the help, and the other arguments. It may have ``HELP``: the groups of its page of help.
 
     Errors: ``ValueError`` for arguments that are none of the verb's.
     """
     import tyro
 
+    from dualformer.cli.help_page import help_page, near_misses
+
     default, description = None, ""
     if find := getattr(module, "defaults", None):
         default, description, arguments = find(list(arguments))
+    about = f"{VERBS[verb]}.\n\n{description}" if description else f"{VERBS[verb]}."
+    if {"-h", "--help"} & {*arguments}:
+        groups = getattr(module, "HELP", None)
+        print(help_page(verb, module.Options, about=about, names=names, groups=groups, usual=default))
+        raise SystemExit(0)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
                 module.Options,
                 prog=f"dualformer {verb}",
-                description=f"{VERBS[verb]}\n\n{description}" if description else VERBS[verb],
                 args=arguments,
                 default=default,
             )
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise ValueError(f"{_unboxed(said.getvalue())} (see dualformer {verb} --help)") from stop
+        wrong = _unboxed(said.getvalue()).split(" Perhaps you meant")[0].replace("{None}|", "")
+        unknown = [word for word in arguments if word.startswith("--") and word in wrong]
+        meant = [name for word in unknown for name in near_misses(word, module.Options) if name != word]
+        hint = f"; perhaps you meant {' or '.join(dict.fromkeys(meant))}" if "Unrecognized" in wrong and meant else ""
+        raise ValueError(f"{wrong}{hint} (see dualformer {verb} --help)") from stop
 
 
 def _unboxed(text: str) -> str:

@@ -20,9 +20,11 @@ class Options:
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """Folder to make: train/, val/ and test/ with one folder per class below each."""
     train: int = 40
-    """Files of each class to train on; 0 leaves the split out. So do the two below."""
+    """Files of each class to train on; 0 leaves the split out, here and below."""
     val: int = 10
+    """To validate on."""
     test: int = 25
+    """To test on."""
     classes: Literal["horizontal", "vertical", "all", "people", "hands", "places", "local", "global", "both"] = (
         "horizontal"
     )
@@ -40,6 +42,7 @@ class Options:
     """With --classes people: an npz file of captured motions (joint positions) that drive half of the actions for which
     it has some."""
     seed: int = 0
+    """Another one gives other videos."""
     workers: int = 0
     """Processes that render; 0 renders in this one. Worth it for thousands of videos."""
 

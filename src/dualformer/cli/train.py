@@ -27,6 +27,59 @@ _USAGE = (
 )
 
 
+HELP = {
+    "what most need first": (
+        *("data", "val_on", "out", "resume", "start", "flip", "group", "folds", "epochs", "dry_run"),
+    ),
+    "data": (
+        *(
+            "train_on",
+            "val_fraction",
+            "fold",
+            "manifest",
+            "multi_label",
+            "class_weights",
+            "workers",
+            "cache_gb",
+            "overfit",
+        ),
+        *("rendered_clips", "motions", "shard_cache", "shard_cache_gb", "shuffle"),
+    ),
+    "start and network": (
+        *("model", "freeze", "freeze_stages", "backbone_lr", "layer_decay", "dropout", "drop_path"),
+        "grad_checkpointing",
+    ),
+    "clips": ("frames", "stride", "fps", "sampling", "size", "crop_mode"),
+    "length and steps": (
+        *("batch_size", "accumulate", "lr", "scale_lr", "weight_decay", "warmup_epochs", "clip_grad", "ema", "seed"),
+        *("max_steps", "patience"),
+    ),
+    "augmentation and mixing": (
+        *("flip_map", "min_area", "scale_jitter", "colour_jitter", "randaugment", "erasing", "mixup", "cutmix"),
+        *("mix_prob", "switch_prob", "label_smoothing", "repeats"),
+    ),
+    "teacher": (
+        *("teacher", "teacher_scores", "distill", "distill_weight", "temperature", "teacher_topk", "teacher_rest"),
+    ),
+    "machine": ("precision", "accelerator", "devices", "nodes", "strategy", "compile"),
+    "output and validation": (
+        *(
+            "select",
+            "val_views",
+            "val_every",
+            "save_minutes",
+            "keep",
+            "tensorboard",
+            "confusion_every",
+            "licence",
+            "recipes",
+        ),
+        "json",
+    ),
+}
+"""The groups of `dualformer train --help`: titles, and fields of ``Options``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(TrainConfig):
     recipes: bool = False

@@ -23,11 +23,13 @@ class QuickstartConfig:
     difficulty: float = 0.7
     """0 is one bright actor on a flat background, 1 is textured, faint, noisy and shaken."""
     epochs: int = 5
+    """Times that the training videos are gone through."""
     start: str = "rendered"
     """Weights to start from."""
     scratch: bool = True
     """Train a second network from random weights, with the same videos and as many steps."""
     seed: int = 0
+    """Of the videos and of the training."""
 
     def __post_init__(self) -> None:
         for name in ("train_videos", "val_videos", "test_videos", "epochs"):

@@ -32,6 +32,7 @@ class OptimizerSettings:
     """Factor on the learning rate from each block to the one before it; 1 leaves all blocks at one rate, 0.75 is usual
     for fine-tuning."""
     weight_decay: float = 0.02
+    """AdamW's, of weights of matrices and convolutions."""
     warmup_epochs: float | None = None
     """Epochs of linear warm-up before the cosine (default: a twelfth of the run, as in the paper)."""
     clip_grad: float = 1.0
@@ -40,6 +41,7 @@ class OptimizerSettings:
     """Keep an average of the weights besides, and judge it beside them: after step s (from 0) it moves towards them by
     1 - min(this, (1 + s) / (10 + s)). 0.999 is usual; a run should have several times 1 / (1 - this) steps."""
     seed: int = 0
+    """Of new weights, of the order of clips, of their augmentation and of a split: the same seed gives the same run."""
 
     def check_steps(self) -> None:
         more_than_zero(self, "epochs", "batch_size", "accumulate", "lr", "backbone_lr")

@@ -13,6 +13,7 @@ class HardwareSettings:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Auto takes bfloat16 where a short measurement finds it faster, and says so."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """What it is computed on; auto takes a GPU where there is one."""
     devices: int | Literal["all"] | None = None
     """Devices of each machine: one process each, every one with batches of `batch_size`. On a CPU they are shares of
     its cores. (default: what torchrun or SLURM started, else 1.)"""
