@@ -128,9 +128,9 @@ def test_unknown_presets_name_the_known_ones(arguments: list[str], folder: Path,
     ("content", "reason"),
     [
         (b"", "an empty file; get it anew"),
-        (b"hello", "not a safetensors file"),
+        (b"hello", "a text file"),
         (b"PK\x03\x04 and so on", "a PyTorch checkpoint; turn it into a weights file with `dualformer convert`"),
-        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer without the weights"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer, not the file that it stands for"),
     ],
 )
 def test_bad_weights_say_what_they_are(content: bytes, reason: str, folder: Path, capsys: Capture) -> None:
@@ -186,5 +186,5 @@ def test_a_traceback_is_shown_with_debug_only(folder: Path, capsys: Capture) -> 
         assert main(arguments) == 1
         said = capsys.readouterr().err
         assert "Traceback (most recent call last)" in said and "in read_card" in said
-        assert said.endswith("\ndualformer: bad.safetensors: not a safetensors file\n")
+        assert said.endswith("\ndualformer: bad.safetensors: a text file\n")
     assert "Traceback" not in complaint(capsys, "info", "bad.safetensors", code=1)
