@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from dualformer.cli.main import main
 from dualformer.cli.predict_folder import named_files, with_address
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.encode import write_video
+from dualformer.weights.safetensors_file import load_weights, save_weights
 from small_weights import save_small_weights
 
 CLASSES = ("blink", "down", "left", "right", "round", "up")
@@ -93,6 +95,62 @@ def test_urls_are_named_as_they_were_given(home: Path, tmp_path: Path, capsys: p
         assert [row["path"] for row in csv.DictReader(file)] == ["gs://bucket/a.mp4", "gs://bucket/b.mp4"]
 
 
+@pytest.mark.parametrize("ending", ["npy", "jsonl", "parquet"])
+def test_embed_keeps_the_columns_of_its_list(
+    ending: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    out, listed = tmp_path / f"out.{ending}", tmp_path / "list.csv"
+    index = tmp_path / "out.npy.csv" if ending == "npy" else out
+
+    def embedded() -> list[dict[str, str]]:
+        assert main(called(home, "embed", str(listed), "--out", str(out), "--device", "cpu", "--json")) == 0
+        if ending == "parquet":
+            import pyarrow.parquet
+
+            return pyarrow.parquet.read_table(str(out)).to_pylist()
+        with index.open(newline="") as file:
+            return [json.loads(line) for line in file] if ending == "jsonl" else list(csv.DictReader(file))
+
+    films = [home / "data" / f"{number}.mp4" for number in range(2)]
+    listed.write_text(f'path,label,who,notes\n{films[0]},up,Ann,"a, b"\n{films[1]},down,Bo,\n')
+    rows = embedded()
+    assert [(row["label"], row["who"], row["input_notes"] or "") for row in rows] == [
+        ("up", "Ann", "a, b"), ("down", "Bo", ""),
+    ]  # fmt: skip
+    assert list(rows[0])[-3:] == ["label", "who", "input_notes"]
+    assert list(rows[0])[:2] == ["path", "error"]
+    listed.write_text(f"path,label,fold\n{films[0]},left,3\n{films[1]},down,4\n")
+    rows = embedded()
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["known"] == 2
+    assert [(row["label"], row["who"], row["fold"]) for row in rows] == [("left", "Ann", "3"), ("down", "Bo", "4")]
+
+
+def test_a_threshold_names_the_classes_that_reach_it(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, card = load_weights(home / "nano.safetensors")
+    save_weights(tmp_path / "several.safetensors", model, replace(card, multi_label=True))
+    film = home / "data" / "0.mp4"
+    prediction = Recognizer.load(tmp_path / "several.safetensors", device="cpu")(film)
+    limit = sorted(prediction.probabilities.tolist())[3]
+    expected = [label for label, probability in prediction.top(6) if probability >= limit]
+    call = ["predict", str(film), "--weights", str(tmp_path / "several.safetensors"), "--device", "cpu"]
+    assert main([*call, "--threshold", str(limit), "--top", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [each["label"] for each in said["labels"]] == said["above"] == expected and len(expected) == 3
+    assert main([*call, "--threshold", "1"]) == 0
+    assert "labels: none of the classes" in capsys.readouterr().out
+    assert main([*call, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["above"] == [label for label, _ in prediction.above()]
+    assert main([*call, "--threshold", str(limit), "--out", str(tmp_path / "out.csv"), "--json"]) == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["labels"] == ";".join(expected)
+    assert main(called(home, "predict", str(film), "--threshold", "0.99", "--json", "--device", "cpu")) == 0
+    assert '"above": []' in capsys.readouterr().out
+
+
 def test_lists_stand_for_their_files(home: Path, tmp_path: Path) -> None:
     videos = [home / "data" / f"{number}.mp4" for number in range(2)]
     (tmp_path / "list.txt").write_text("\n".join([str(videos[0]), "", "beside.mp4"]) + "\n")
@@ -123,7 +181,7 @@ def test_predict_timeline_writes_every_file_and_says_the_same(
     assert main([*call, "--threshold", "0", "--burn", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     written = [Path(file).name for file in content.pop("files")]
-    assert written == ["0.csv", "0.json", "0.windows.csv", "0.vtt", "0.png", "0.labels.mp4"]
+    assert written == ["0.csv", "0.json", "0.windows.csv", "0.vtt", "0.srt", "0.png", "0.labels.mp4"]
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == sorted(written)
     assert json.loads((tmp_path / "t" / "0.json").read_text()) == content
     assert content["segments"][0]["start"] == 0 and content["segments"][-1]["end"] == pytest.approx(2)
@@ -183,7 +241,7 @@ def test_stream_prints_lines_that_programs_read(home: Path, capsys: pytest.Captu
     assert main(called(home, "stream", video, "--json", "--top", "2", "--device", "cpu", "--smoothing", "0")) == 0
     opened, *labels = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert opened["event"] == "open"
-    assert len(labels) == (50 // 2 - 4) // 2 + 1
+    assert len(labels) == -(-(50 // 2 - 4) // 2) + 1
     for line in labels:
         assert line["labels"][0] == {"label": line["label"], "probability": line["probability"]}
         assert len(line["labels"]) == 2

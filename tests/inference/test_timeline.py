@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +156,7 @@ def test_progress_ends_at_the_end(colours: Path) -> None:
 
 def test_the_files_say_the_same(timeline: Timeline, tmp_path: Path) -> None:
     paths = write_timeline_files(timeline, tmp_path, "film")
-    assert [path.name for path in paths] == ["film.csv", "film.json", "film.windows.csv", "film.vtt"]
+    assert [path.name for path in paths] == ["film.csv", "film.json", "film.windows.csv", "film.vtt", "film.srt"]
     content = json.loads((tmp_path / "film.json").read_text())
     assert content == json.loads(json.dumps(timeline_json(timeline)))
     assert content["clips"] == timeline.clips and content["error"] is None
@@ -165,6 +166,10 @@ def test_the_files_say_the_same(timeline: Timeline, tmp_path: Path) -> None:
         (segment["label"], segment["start"]) for segment in content["segments"]
     ]
     assert (tmp_path / "film.vtt").read_text().count(" --> ") == len(rows)
+    web, sub_rip = ((tmp_path / f"film.{ending}").read_text() for ending in ("vtt", "srt"))
+    assert sub_rip.startswith("1\n00:00:0") and sub_rip.count(" --> ") == len(rows)
+    stamps = re.findall(r"\d\d:\d\d:\d\d,\d{3}", sub_rip)
+    assert [stamp.replace(",", ".") for stamp in stamps] == re.findall(r"\d\d:\d\d:\d\d\.\d{3}", web)
     with (tmp_path / "film.windows.csv").open(newline="") as file:
         windows = list(csv.DictReader(file))
     assert len(windows) == len(timeline.probabilities)

@@ -12,7 +12,8 @@ defaults = ray_alone
 class Options(FolderOptions):
     out: Path
     """The table: .npy (features alone, row by row; a CSV file beside it says which file each row is of), .parquet or
-    .jsonl. A second call does only what is new or has changed."""
+    .jsonl. Its columns: path, error, features, notes, bytes, modified, by, then those of a list of files. A second call
+    does only what is new or has changed."""
 
 
 def run(options: Options) -> int:

@@ -107,7 +107,9 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
             task: BatchTask = stack.enter_context(RayTask(made, address=address, actors=options.actors))
         else:
             task = made.make_task()
-        result = _answer(out, files, task, fresh=options.fresh, retry=options.retry, quiet=options.json)
+        inputs = _columns_of_lists(options.files) if kind == "features" else {}
+        settled = {"fresh": options.fresh, "retry": options.retry, "inputs": inputs}
+        result = _answer(out, files, task, settled, quiet=options.json)
     seconds = time.monotonic() - begun
     if options.json:
         counts = {"files": result.files, "known": result.known, "failed": result.failed}
@@ -121,7 +123,19 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
     return 1 if result.failed else 0
 
 
-def _answer(out: Path, files: Sequence[Path], task: BatchTask, *, fresh: bool, retry: bool, quiet: bool) -> BatchResult:
+def _columns_of_lists(named: Sequence[Path]) -> dict[Path, dict[str, str]]:
+    """Returns the columns of each file of CSV lists, besides its path."""
+    from dualformer.datasets.csv_list import ROOT, read_csv
+
+    lists = [path for path in named if path.suffix.lower() == ".csv" and path.is_file()]
+    return {
+        row.path: {name: value for name, value in row.values.items() if name not in ("path", ROOT)}
+        for path in lists
+        for row in read_csv(path, check_files=False, multi_label=None).rows
+    }
+
+
+def _answer(out: Path, files: Sequence[Path], task: BatchTask, settings: dict[str, Any], *, quiet: bool) -> BatchResult:
     """Shows how many are done and how long it still takes, and every file that fails."""
     from dualformer.cli.progress import Progress
     from dualformer.inference.batch_runner import partial_path, run_batch
@@ -144,4 +158,4 @@ def _answer(out: Path, files: Sequence[Path], task: BatchTask, *, fresh: bool, r
             progress.show(done, total)
 
         with progress.goes_on(f"from what {partial_path(out)} keeps"):
-            return run_batch(out, files, task, fresh=fresh, retry=retry, progress=show)
+            return run_batch(out, files, task, progress=show, **settings)

@@ -19,7 +19,8 @@ import numpy as np
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write, write_csv
 
-ColumnType = Literal["text", "number", "count", "vector"]
+ColumnType = Literal["text", "number", "count", "vector", "input"]
+"""``input``: text that came with the list of files, and that tables need not have."""
 Columns = Mapping[str, ColumnType]
 Row = dict[str, Any]
 """Text, a float, an int, or for a vector a NumPy array (C,) of float32."""
@@ -129,7 +130,7 @@ def _write_lines(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
 
 
 def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:
-    convert = {"text": str, "number": float, "count": int}
+    convert = {"text": str, "number": float, "count": int, "input": str}
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
         header = next(reader, [])
@@ -142,9 +143,29 @@ def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _check_columns(found: Iterable[str], columns: Columns) -> None:
-    """Raises ``ValueError`` for other columns; tables of earlier versions lack the last of them, `LATER_COLUMNS`."""
-    if list(found) not in (list(columns), [name for name in columns if name not in LATER_COLUMNS]):
+    """Raises ``ValueError`` for other columns. Those of an input may be missing, and `LATER_COLUMNS`, which tables of
+    earlier versions lack."""
+    found, later = list(found), [name for name in LATER_COLUMNS if name in columns]
+    absent = {name for name, kind in columns.items() if kind == "input"} - set(found)
+    if not set(later) & set(found):
+        absent |= set(later)
+    if found != [name for name in columns if name not in absent]:
         raise ValueError(f"columns other than {', '.join(columns)}")
+
+
+def input_columns(path: Path, columns: Columns) -> list[str]:
+    """Returns the columns that a table has besides these, such as those of the list of files that it was made from."""
+    if path.suffix.lower() == ".parquet":
+        _, parquet = _pyarrow(path)
+        names = parquet.read_schema(os.fspath(path)).names
+    elif path.suffix.lower() == ".jsonl":
+        with path.open(encoding="utf-8") as file:
+            names = list(json.loads(file.readline() or "{}"))
+    else:
+        index = index_of(path) if path.suffix.lower() == ".npy" else path
+        with index.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            names = next(csv.reader(file), [])
+    return [name for name in names if name not in columns]
 
 
 def _without_vectors(columns: Columns) -> Columns:
@@ -193,6 +214,7 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
 
 def _write_parquet(pa: Any, parquet: Any, path: Path, columns: Columns, rows: Iterable[Row]) -> None:
     kinds = {"text": pa.string(), "number": pa.float64(), "count": pa.int64(), "vector": pa.list_(pa.float32())}
+    kinds["input"] = pa.string()
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
     rows = iter(rows)
     with parquet.ParquetWriter(os.fspath(path), schema) as writer:

@@ -8,7 +8,7 @@ it, and the table is written as a whole when all rows are there. A second call r
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from dualformer.inference.answer_tables import (
     Row,
     TableError,
     check_format,
+    input_columns,
     read_table,
     row_from_json,
     row_to_json,
@@ -80,12 +81,15 @@ def run_batch(
     fresh: bool = False,
     retry: bool = False,
     progress: Progress | None = None,
+    inputs: Mapping[Path, Mapping[str, str]] | None = None,
 ) -> BatchResult:
     """Runs ``task`` over every file, and writes the table ``out``: .parquet, .csv, .jsonl, and for vectors .npy.
 
     A file that is in ``out`` is skipped while its size and modification time are the same, also where all files have
     moved. ``retry``: files that failed are run again. ``fresh``: ``out`` is replaced. Rows of files that are not in
-    ``paths`` stay, behind the others. ``progress`` gets the numbers of files done and to do, and the last row.
+    ``paths`` stay, behind the others. ``inputs``: further columns of files, which the table has last; one that is
+    called like an own column gets ``input_`` in front. ``progress`` gets the numbers of files done and to do, and the
+    last row.
     Raises ``ValueError`` for another ending and for a table of other weights or settings, `TableError` for what is no
     such table and while another run writes to it.
     """
@@ -101,8 +105,14 @@ def run_batch(
         with lock_for_writing(out):
             if fresh:
                 partial_path(out).unlink(missing_ok=True)
+            own = {_name(path): _renamed(values, columns) for path, values in (inputs or {}).items()}
+            further = dict.fromkeys(name for values in own.values() for name in values)
+            if not fresh and out.is_file():
+                with contextlib.suppress(OSError, ValueError, StopIteration):  # reading the table says what is wrong
+                    further = dict.fromkeys([*input_columns(out, columns), *further])
+            columns = {**columns, **dict.fromkeys(further, "input")}
             known = {} if fresh else _stored_rows(out, columns, task)
-            return _run(out, named, task, columns, known, _moved(known, named), retry, progress)
+            return _run(out, named, task, columns, known, _moved(known, named), retry, progress, own)
     except InUseError as error:
         raise TableError(str(error)) from None
 
@@ -121,6 +131,7 @@ def _run(
     moved: dict[str, str],
     retry: bool,
     progress: Progress | None,
+    inputs: Mapping[str, Mapping[str, str]],
 ) -> BatchResult:
     partial = partial_path(out)
     continued = partial.is_file()
@@ -133,7 +144,7 @@ def _run(
     ]
     if progress is not None:
         progress(0, len(missing), None)
-    if missing or continued or moved or not out.exists():
+    if missing or continued or moved or inputs or not out.exists():
         if not continued:
             rows = _copy_table(partial, out if known else None, columns)
             known = {moved.get(name, name): row for name, row in rows.items()}
@@ -148,10 +159,17 @@ def _run(
                     progress(done, len(missing), row)
         order = [*named, *(name for name in known if name not in named)]
         with partial.open("rb") as lines:
-            rows = (row_from_json(_line(lines, known[name].position), columns) | {"path": name} for name in order)
+            rows = (
+                {**row_from_json(_line(lines, known[name].position), columns), **inputs.get(name, {}), "path": name}
+                for name in order
+            )
             write_table(out, columns, rows, width=task.width)
         partial.unlink()
     return BatchResult(len(named), known=len(named) - len(missing), failed=sum(known[name].failed for name in named))
+
+
+def _renamed(values: Mapping[str, str], columns: Columns) -> dict[str, str]:
+    return {f"input_{name}" if name in columns else name: value for name, value in values.items()}
 
 
 def _name(path: Path) -> str:

@@ -197,6 +197,15 @@ def web_vtt(segments: Iterable[Segment]) -> str:
     return "\n".join(parts)
 
 
+def sub_rip(segments: Iterable[Segment]) -> str:
+    """Returns the same subtitles as `web_vtt` in the form of SubRip (.srt)."""
+    parts: list[str] = []
+    for number, segment in enumerate(segments, 1):
+        times = " --> ".join(_stamp(seconds).replace(".", ",") for seconds in (segment.start, segment.end))
+        parts.append(f"{number}\n{times}\n{' '.join(segment.label.split())} ({segment.probability:.0%})\n")
+    return "\n".join(parts)
+
+
 def segments_csv(segments: Iterable[Segment]) -> str:
     """Returns a CSV table with columns start, end (seconds), label, probability."""
     rows = ([f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.probability:.6f}"] for s in segments)
@@ -240,7 +249,7 @@ def timeline_json(timeline: Timeline) -> dict[str, object]:
     }
 
 
-TIMELINE_ENDINGS = (".csv", ".json", ".windows.csv", ".vtt", ".png", ".labels.mp4")
+TIMELINE_ENDINGS = (".csv", ".json", ".windows.csv", ".vtt", ".srt", ".png", ".labels.mp4")
 """Of the files of a timeline, those of its picture and film included."""
 
 
@@ -259,12 +268,13 @@ def clashing_timelines(stems: Sequence[str]) -> tuple[str, str] | None:
 
 
 def write_timeline_files(timeline: Timeline, folder: Path, stem: str) -> list[Path]:
-    """Writes ``STEM.csv``, ``STEM.json``, ``STEM.windows.csv`` and ``STEM.vtt``; each appears whole or not at all."""
+    """Writes ``STEM.csv``, ``STEM.json``, ``STEM.windows.csv``, ``STEM.vtt`` and ``STEM.srt``, whole or not at all."""
     texts = {
         ".csv": segments_csv(timeline.segments),
         ".json": json_text(timeline_json(timeline), indent=2) + "\n",
         ".windows.csv": windows_csv(timeline),
         ".vtt": web_vtt(timeline.segments),
+        ".srt": sub_rip(timeline.segments),
     }
     for ending, text in texts.items():
         write_text(folder / f"{stem}{ending}", text)
