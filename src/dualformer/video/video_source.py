@@ -169,7 +169,9 @@ def _resolve_url(text: str, kind: str, rest: str) -> Media:
     url = url_of(text)
     if url is None:
         name = f"{kind}://{rest}"
-        raise VideoError(name, "fsspec reads no such addresses: fetch the file, or give a live one to `dualformer stream`")
+        raise VideoError(
+            name, "fsspec reads no such addresses: fetch the file, or give a live one to `dualformer stream`"
+        )
     target = _temporary_file()
     try:
         retry(
