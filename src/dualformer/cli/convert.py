@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -58,8 +59,9 @@ def run(options: Options) -> int:
         print(f"  stage {number}: {stage.channels} channels, {stage.depth} blocks, pyramid grids {grids}")
     save_weights(options.out, model, card)
     print(f"weights: {options.out} ({options.out.stat().st_size / 1e6:.1f} MB)")
-    print(f"next: dualformer info {options.out}")
-    print(f"      dualformer predict VIDEO --weights {options.out}")
+    out = shlex.quote(str(options.out))
+    print(f"next: dualformer info {out}")
+    print(f"next: dualformer predict VIDEO --weights {out}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """``dualformer evaluate``: how good weights are on labelled videos, and where they go wrong."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,9 @@ from dualformer.cli import shared_options as shared
 from dualformer.cli.option_names import OptionNames
 from dualformer.text_encoding import json_text
 from dualformer.video.preprocessing import DEFAULT_VIEWS
+
+_OF_ONE_CALL = ("json", "out", "report", "report_views", "report_mistakes", "compare", "compare_anything")
+"""Options of where an evaluation goes, which another one has others of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,10 +169,9 @@ def _evaluate(options: Options, out: Path) -> int:
         print(f"page: {page}   ({page.stat().st_size / 1e6:.1f} MB: open it in a browser, pass it on as it is)")
     if several:
         print("there is no confusion matrix: with several labels a video, no class is taken for another")
-    on = f" --on '{options.on}'" if options.on else ""
-    again = f"dualformer evaluate {options.weights} --data {options.data}{on}"
-    if options.control == "none":
+    again = names.command("evaluate", replace(options, control="none"), leave_out=_OF_ONE_CALL)
+    if options.control != "none":
+        print(f"next: {again}   (the same without the control, to compare)")
+    elif card.preprocessing.frames > 1:
         print(f"next: {again} --control one_frame   (is it the motion that it recognises?)")
-    else:
-        print(f"next: compare with {again}   (the same without the control)")
     return 0

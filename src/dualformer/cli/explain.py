@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dualformer.cli.option_names import OptionNames
 from dualformer.cli.shared_options import Device, Json, arguments
 from dualformer.text_encoding import json_text
 from dualformer.video.preprocessing import DEFAULT_VIEWS
@@ -103,10 +104,14 @@ def run(options: Options) -> int:
     for kind, path in files.items():
         print(f"  {kind:<5}  {path}")
     coarse = options.method == "gradcam" and max(heat.tokens.shape[1:]) < 4 and heat.stage > 2
+    checking = options.method == "gradcam" and not options.check
+    left_out = ("json", "method", "check", "block", "half", "token", "gradients")
+    left_out = (*left_out, "stage") if coarse or not checking else left_out
+    again = OptionNames(Options).command("explain", options, leave_out=left_out)
     if coarse:
-        print("next: --stage 2   (a finer map: for clips this small, that of the last stage is coarse)")
-    elif options.method == "gradcam" and not options.check:
-        print("next: --check   (does the class depend on the hot places?)")
+        print(f"next: {again} --stage 2   (a finer map: for clips this small, that of the last stage is coarse)")
+    elif checking:
+        print(f"next: {again} --check   (does the class depend on the hot places?)")
     else:
-        print(f"next: --method {'gradcam' if options.method != 'gradcam' else 'pyramid'}")
+        print(f"next: {again} --method {'gradcam' if options.method != 'gradcam' else 'pyramid'}")
     return 0

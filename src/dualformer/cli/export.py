@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -155,4 +156,4 @@ def _print(report: ExportReport) -> None:
             f"{change.agreement:.1%}"
         )
     print(f"\nexported: {report.path} ({report.bytes / 1e6:.1f} MB, took {report.seconds:.0f} s)")
-    print(f"next: dualformer predict VIDEO --weights {report.path}")
+    print(f"next: dualformer predict VIDEO --weights {shlex.quote(str(report.path))}")

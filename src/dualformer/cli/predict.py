@@ -1,5 +1,6 @@
 """``dualformer predict``: label video and image files."""
 
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -76,10 +77,11 @@ def run(options: Options) -> int:
             f"{len(recognizer.labels)} classes{several}, views {recognizer.views} of {pre.frames}x{pre.crop}x{pre.crop}"
         )
     begun = time.monotonic()
-    failed = 0
+    failed, unread = 0, list[object]()
     for path, outcome in recognizer.many(paths):
         if isinstance(outcome, VideoError):
             failed += 1
+            unread.append(path)
             if options.json:
                 print(json_text({"path": source_name(path), "error": outcome.reason}, stream=sys.stdout), flush=True)
             else:
@@ -105,10 +107,13 @@ def run(options: Options) -> int:
     if not options.json:
         print(f"{len(paths) - failed} labelled, {failed} failed; took {time.monotonic() - begun:.1f} s")
         folder = next((named for named in options.files if named.is_dir()), None)
-        if failed and folder is not None:
-            print(f"next: dualformer check {folder}   (every file that does not decode, and why)")
+        if failed:
+            what = folder or next((path for path in unread if isinstance(path, Path)), None)
+            if what is not None and what.exists():
+                print(f"next: dualformer check {shlex.quote(str(what))}   (every file that does not decode, and why)")
         else:
-            print(f"next: dualformer evaluate {options.weights} --data DATA   (how often is it right?)")
+            weights = shlex.quote(options.weights)
+            print(f"next: dualformer evaluate {weights} --data DATA   (how often is it right?)")
     return 1 if failed else 0
 
 

@@ -7,12 +7,13 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from dualformer.cli.option_names import OptionNames
 from dualformer.cli.shared_options import InferenceOptions, Json, Views, Weights, arguments
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
@@ -119,7 +120,9 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
         print(f"{result.files - result.failed} answered{known}, {result.failed} failed; took {seconds:.1f} s")
         print(f"answers: {out}")
         if result.failed:
-            print("next: the same with --retry   (tries those again that failed)")
+            verb = "predict" if kind == "labels" else "embed"
+            again = OptionNames(type(options)).command(verb, replace(options, retry=True, fresh=False))
+            print(f"next: {again}   (tries those again that failed)")
     return 1 if result.failed else 0
 
 

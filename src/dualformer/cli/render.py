@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -79,7 +80,7 @@ def run(options: Options) -> int:
     rest = {"places": "--flip off --frames 1 --min-area 1", "people": "--stride 3", "hands": "--stride 3"}.get(
         options.classes, "--flip off --stride 1 --min-area 1" if options.is_bench else "--flip off --from rendered"
     )
-    print(f"next: dualformer train --data {options.out} --size {scene.size} {rest}")
+    print(f"next: dualformer train --data {shlex.quote(str(options.out))} --size {scene.size} {rest}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """``dualformer shards``: the videos of a data set into tar files."""
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,6 @@ def run(options: Options) -> int:
     found = f" ({written.found} of them were there already)" if written.found else ""
     print(f"{written.shards} shards{found}, {written.bytes / 1e6:.1f} MB; took {seconds:.1f} s")
     print(f"index: {written.index}")
-    verb = "evaluate WEIGHTS" if options.judge else "train"
-    print(f"next: dualformer {verb} --data {options.out}   (the folder, or the URL that you upload it to)")
+    verb, out = "evaluate WEIGHTS" if options.judge else "train", shlex.quote(str(options.out))
+    print(f"next: dualformer {verb} --data {out}   (the folder, or the URL that you upload it to)")
     return 0

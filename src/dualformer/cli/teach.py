@@ -1,6 +1,7 @@
 """``dualformer teach``: what a teacher says of every token of a data set, written down for trainings to come."""
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -83,5 +84,6 @@ def run(options: Options) -> int:
     )
     if taught.bad:
         print(f"{len(taught.bad)} videos cannot be read: leave them out by --manifest, see dualformer check --help")
-    print(f"next: dualformer train --data {options.data} --teacher-scores {options.out}")
+    data, out = shlex.quote(options.data), shlex.quote(str(options.out))
+    print(f"next: dualformer train --data {data} --teacher-scores {out}")
     return 1 if taught.bad else 0

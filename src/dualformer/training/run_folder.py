@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -212,9 +213,9 @@ def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]
     lines.append(f"weights: {result.weights}   curves: {result.out / CURVES}")
     if options := _evaluate_options(result, config):
         options |= {"views": recipe.views} if recipe else {}
-        said = " ".join(f"--{name} {value}" for name, value in options.items())
-        lines.append(f"next: dualformer evaluate {result.weights} {said}")
-    lines.append(f"next: dualformer predict VIDEO --weights {result.weights}")
+        said = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        lines.append(f"next: {shlex.join(['dualformer', 'evaluate', str(result.weights), *said])}")
+    lines.append(f"next: dualformer predict VIDEO --weights {shlex.quote(str(result.weights))}")
     return lines
 
 
