@@ -170,7 +170,7 @@ def test_wrong_calls_for_weights_files(
         ("none.safetensors", None, 2, "no such weights file or folder"),
         ("cut.pth", b"PK\x03\x04", 1, "not a readable PyTorch checkpoint"),
         ("page.pth", b"<!DOCTYPE html>", 1, "not a PyTorch checkpoint"),
-        ("page.safetensors", b"<!DOCTYPE html>", 1, "not a safetensors file"),
+        ("page.safetensors", b"<!DOCTYPE html>", 1, "an HTML page"),
         ("empty", b"", 1, "an empty file"),
     ],
 )

@@ -87,7 +87,7 @@ def test_the_help_of_a_recipe_is_its_text(capsys: Capture) -> None:
     with pytest.raises(SystemExit):
         main(["train", "diving48-small", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for text in ("81.8 % top-1", "Mirroring is off", "The release: 30 epochs", "(default: dualformer_small)"):
+    for text in ("81.8 % top-1", "Mirroring is off", "The release: 30 epochs", "(here: dualformer_small)"):
         assert text in said
 
 
@@ -118,6 +118,15 @@ def test_a_plan_marks_what_is_not_the_default_and_by_whom(videos: Path, here: Pa
     assert [cells[:2] for cells in rates[:2]] == [["0 %", "0"], ["10 %", "6"]] and len(rates) == 11
     assert ["head", "512", "0.001", "0.02"] in _rows(said)
     assert "videos to train on: down 8, up 8" in said and re.search(r"estimated time: \d+:\d\d", said)
+
+
+def test_a_plan_may_name_a_folder_that_holds_a_run(videos: Path, here: Path, capsys: Capture) -> None:
+    held = here / "runs" / "train" / "config.json"
+    held.parent.mkdir(parents=True)
+    held.write_text("{}")
+    assert main(["train", "--data", str(videos), "--dry-run", "--epochs", "3", *TINY]) == 0
+    assert "next: the same command without --dry-run, with another --out than runs/train" in capsys.readouterr().out
+    assert held.read_text() == "{}"
 
 
 def _rows(said: str) -> list[list[str]]:

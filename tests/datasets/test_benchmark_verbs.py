@@ -36,7 +36,7 @@ def test_all_three_say_the_same_of_a_copy(lists: Path, tmp_path: Path, capsys: p
     assert main(["train", "--data", data, "--out", out, *options, "--precision", "float32"]) == 0
     said = capsys.readouterr().out
     assert f"data: {data}: 2 classes, 6 videos to train on (3 a class), 3 to validate on; {told}" in said
-    assert f"; manifest {digest}\n" in said
+    assert f"; manifest {digest} (equal for equal data)\n" in said
     assert read_card(Path(out) / "best.safetensors").provenance.split(",")[0] == "trained by dualformer on list:lists"
     judge = ["evaluate", f"{out}/best.safetensors", "--data", data, "--workers", "0", "--views", "1x1"]
     assert main(judge) == 1

@@ -277,6 +277,25 @@ def test_a_map_must_speak_of_every_class_that_sounds_sided(settings: TrainConfig
     assert config.mirrored_labels(("turn left", "wave")) == (-1, 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "sided"),
+    [
+        *(
+            (name, True)
+            for name in ("circlecc", "circle_cw", "rot", "Rotation 2", "u-turn", "turning", "anticlockwise")
+        ),
+        *((name, False) for name in ("return", "soccer", "carrot", "brighten", "saturn", "overturned boat")),
+    ],
+)
+def test_names_of_directions_ask_whether_to_mirror(settings: TrainConfig, name: str, sided: bool):
+    config = settings.replace(flip=None)
+    if sided:
+        with pytest.raises(ValueError, match="sounds as if left and right differ; say `flip=off`"):
+            config.flip_for(("wave", name))
+    else:
+        assert config.flip_for(("wave", name)) == "on"
+
+
 def test_the_picture_shows_frames_and_parts(tmp_path: Path):
     clip = torch.zeros(2, 9, 8, 8, 3, dtype=torch.uint8)
     clip[0] = torch.arange(9, dtype=torch.uint8)[:, None, None, None] * 20

@@ -90,7 +90,8 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
         print(f"               by {', '.join(f'{name} {version}' for name, version in exported.made_with.items())}")
     without = facts["parameters_without_classifier"] / 1e6
     print(f"  parameters   {cost.parameters / 1e6:.3f} M, {without:.3f} M without the classifier")
-    print(f"  GMACs        {facts['gmacs_per_view']:.2f} a view, {facts['gmacs']:.2f} for views {facts['views']}")
+    views = f"{facts['gmacs_per_view']:.2f} a view, {facts['gmacs']:.2f} for views {facts['views']}"
+    print(f"  GMACs        {views}, in 10⁹ multiply-adds")
     parts = ("linear", "attention", "convolution", "normalisation")
     print("               " + ", ".join(f"{part} {getattr(cost, part) / 1e9:.2f}" for part in parts))
     table = Table("stage", "map", "channels", "tokens", "windows", "pyramid tokens")

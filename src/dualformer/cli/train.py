@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -174,6 +175,7 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
 
 
 def _plan(options: Options, reporter: Reporter) -> int:
+    from dualformer.training.checkpoint import has_begun
     from dualformer.training.dry_run import dry_run
 
     standard = only(TrainConfig, Options(data="none"), data="")
@@ -199,7 +201,8 @@ def _plan(options: Options, reporter: Reporter) -> int:
         print("add --data to see videos, steps, learning rates and the time that they take")
         return 0
     _print_plan(plan, note=recipe.note_on_batch(plan.clips_per_step) if recipe else None)
-    reporter.log("next: the same command without --dry-run")
+    held = f", with another --out than {options.out}, which holds a run" if has_begun(Path(options.out)) else ""
+    reporter.log(f"next: the same command without --dry-run{held}")
     return 0
 
 

@@ -1,5 +1,6 @@
 """An evaluation as text: its figures, and how well each class is recognised."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,13 +61,14 @@ def _figures_text(evaluation: Evaluation) -> list[str]:
             speed,
         )
     low, high = figures["top1_interval"]
+    guessing = math.log(len(evaluation.classes))
     lines = [("top-1", f"{figures['top1']:.1%}   (95 % interval {low:.1%} to {high:.1%})")]
     if "top5" in figures:
         lines.append(("top-5", f"{figures['top5']:.1%}"))
     lines += [
         ("mean class accuracy", f"{figures['mean_class_accuracy']:.1%}"),
         ("always the commonest class", f"{figures['majority_class']:.1%}"),
-        ("cross-entropy", f"{figures['cross_entropy']:.3f} nats"),
+        ("cross-entropy", f"{figures['cross_entropy']:.3f} nats   (sure and right is 0, guessing is {guessing:.2f})"),
         ("calibration error", f"{figures['calibration_error']:.3f}"),
         speed,
     ]

@@ -61,7 +61,8 @@ def explain_video(
     model = _network(recognizer)
     if label is not None and label not in recognizer.labels:
         near = get_close_matches(label, recognizer.labels, 3, cutoff=0.4) or recognizer.labels[:3]
-        raise ValueError(f"{label!r} is none of the {len(recognizer.labels)} classes; there are {', '.join(near)}, …")
+        listed = ", ".join(near) + (", …" if len(near) < len(recognizer.labels) else "")
+        raise ValueError(f"{label!r} is none of the {len(recognizer.labels)} classes; there are {listed}")
     number = len(model.stages) - 1 if stage is None else stage_number(model.config, stage)
     sub_block = (
         None if method == "gradcam" else find_sub_block(model.config, method, stage=stage, block=block, half=half)

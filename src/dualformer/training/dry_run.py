@@ -97,7 +97,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
     """
     if config.resume:
         raise ValueError("`dry_run` plans a new run: leave `resume=True` out")
-    prepared = prepare(config)
+    prepared = prepare(config, planned=True)
     fabric = Fabric(accelerator=config.accelerator, devices=1)
     lines: list[str] = []
     settings, objective, clips = build_parts(prepared, fabric, log=lines.append)

@@ -56,12 +56,13 @@ class Prepared:
     """Lines to report about it."""
 
 
-def prepare(config: TrainConfig, variant: Variant | None = None) -> Prepared:
+def prepare(config: TrainConfig, variant: Variant | None = None, *, planned: bool = False) -> Prepared:
     """Opens the data and fills in what ``config`` leaves open, by the data, the starting weights and the machine.
 
-    A run that is resumed has its own settings. Errors: as `train` says of settings that cannot work.
+    A run that is resumed has its own settings. One that is only ``planned`` may have a folder that holds a run. Errors:
+    as `train` says of settings that cannot work.
     """
-    config, where = _resumed(config) if config.resume else _begun(config)
+    config, where = _resumed(config) if config.resume else _begun(config, planned=planned)
     if config.folds and config.fold is None:
         raise ValueError(f"`folds={config.folds}` is as many runs: name the `fold` of this one")
     # The memory for decoded videos is that of all processes of a machine.
@@ -177,9 +178,9 @@ def from_weights(config: TrainConfig) -> str | None:
     return None if config.start == RANDOM else config.start
 
 
-def _begun(config: TrainConfig) -> tuple[TrainConfig, Processes]:
+def _begun(config: TrainConfig, *, planned: bool) -> tuple[TrainConfig, Processes]:
     """Returns the settings of a new run, with its processes."""
-    if has_begun(Path(config.out)):
+    if not planned and has_begun(Path(config.out)):
         raise ValueError(f"{config.out} already holds a run; go on with it by `resume=True`, or choose another `out`")
     where = processes(config.devices, config.nodes, accelerator=config.accelerator)
     return config.replace(devices=where.devices, nodes=where.nodes), where

@@ -159,7 +159,7 @@ def file_source(config: TrainConfig) -> Source:
         val_counts=splits.val.counts(),
         description=f"{config.data}: {len(splits.train.classes)} classes, "
         f"{len(splits.train)} {splits.train.kind} to train on ({spread} a class), {len(splits.val)} to validate on; "
-        f"{splits.description}{left_out}; manifest {splits.train.manifest_hash}{reading}",
+        f"{splits.description}{left_out}; manifest {splits.train.manifest_hash} (equal for equal data){reading}",
         fingerprint=_hash(splits) + (" by shards" if shuffle == "shards" else ""),
         videos=tuple(sample.file for sample in splits.train.samples),
         splits=None if shuffle else splits,

@@ -10,7 +10,10 @@ from dualformer.training.settings.checks import between, changed
 from dualformer.video.augmentation import Augmentation, RandAugment
 
 #: Class names after which mirroring a video may make it another class.
-_SIDED = re.compile(r"(?<![a-z])(left|right|clockwise|counterclockwise|cw|ccw)(?![a-z])", re.IGNORECASE)
+_SIDED = re.compile(
+    r"(?<![a-z])(left|right|(counter|anti)?clockwise|rot(at(e|es|ing|ion))?|turn(s|ing)?|[a-z]*(cc|cw))(?![a-z])",
+    re.IGNORECASE,
+)
 
 Flip = Literal["on", "off", "swap"]
 
