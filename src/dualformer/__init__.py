@@ -2,6 +2,7 @@
 
     import dualformer
 
+    result = dualformer.train(data="videos")
     model = dualformer.create_model("dualformer_tiny", num_classes=400)
     model = dualformer.load_model("weights.safetensors")
     recognizer = dualformer.Recognizer.load("weights.safetensors")
@@ -19,10 +20,12 @@ from dualformer._version import __version__
 from dualformer.errors import DualFormerError
 
 if TYPE_CHECKING:
-    from dualformer.inference.recognizer import Prediction, Recognizer
+    from dualformer.explain.explaining_recognizer import Recognizer
+    from dualformer.inference.recognizer import Prediction
     from dualformer.model.config import Config
     from dualformer.model.network import DualFormer
     from dualformer.model.presets import create_model, list_models
+    from dualformer.training.train import train
     from dualformer.video.preprocessing import Preprocessing
     from dualformer.weights.resize_clip import inflate
     from dualformer.weights.safetensors_file import load_model, save_weights
@@ -40,6 +43,7 @@ __all__ = [
     "list_models",
     "load_model",
     "save_weights",
+    "train",
 ]
 
 _HOMES = {
@@ -47,12 +51,13 @@ _HOMES = {
     "DualFormer": "dualformer.model.network",
     "Prediction": "dualformer.inference.recognizer",
     "Preprocessing": "dualformer.video.preprocessing",
-    "Recognizer": "dualformer.inference.recognizer",
+    "Recognizer": "dualformer.explain.explaining_recognizer",
     "create_model": "dualformer.model.presets",
     "inflate": "dualformer.weights.resize_clip",
     "list_models": "dualformer.model.presets",
     "load_model": "dualformer.weights.safetensors_file",
     "save_weights": "dualformer.weights.safetensors_file",
+    "train": "dualformer.training.train",
 }
 
 

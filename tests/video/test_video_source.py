@@ -313,7 +313,7 @@ def test_urls_that_cannot_be_read_say_what_they_need(monkeypatch: pytest.MonkeyP
     for url, remedy in (
         ("gs://bucket/a.mp4", "pip install gcsfs"),
         ("az://bucket/a.mp4", "pip install adlfs"),
-        ("rtsp://camera/live", "`stream`"),
+        ("rtsp://camera/live", "`dualformer stream`"),
         ("http://127.0.0.1:9/a.mp4", "it cannot be read in 2 tries"),
     ):
         for source in (url, Path(url)):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from dualformer.files import FileWriteError, atomic_write
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
-from dualformer.video.preprocessing import transfer
+from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.weights.card import Card, read_labels
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.locate import resolve_weights
@@ -276,3 +276,42 @@ def test_a_card_says_whether_there_may_be_several_labels(card: Card) -> None:
     assert "multi_label" not in json.loads(card.to_json())
     with pytest.raises(WeightsError, match="multi_label must be true or false, not 'yes'"):
         Card.from_json(json.dumps(json.loads(card.to_json()) | {"multi_label": "yes"}))
+
+
+def test_classes_that_changed_are_loaded_and_saved(tmp_path: Path) -> None:
+    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0)
+    pre = kinetics(frames=4, stride=2, size=32)
+    card = Card(
+        config=model.config,
+        labels=("a", "b", "c"),
+        preprocessing=pre,
+        provenance="a test",
+        licence="",
+        metrics={"val_top1": 0.5},
+    )
+    save_weights(tmp_path / "three.safetensors", model, card)
+    five = load_model(tmp_path / "three.safetensors", num_classes=5, seed=1)
+    again = load_model(tmp_path / "three.safetensors", num_classes=5, seed=1)
+    assert five.config.num_classes == 5 and not five.training
+    for (name, one), other in zip(five.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+        if not name.startswith("head."):
+            assert torch.equal(one, model.state_dict()[name])
+    assert load_model(tmp_path / "three.safetensors", num_classes=0).config.num_classes == 0
+    assert load_model(tmp_path / "three.safetensors").config.num_classes == 3
+    with pytest.raises(ValueError, match="0 or more"):
+        load_model(tmp_path / "three.safetensors", num_classes=-1)
+    with pytest.raises(ValueError, match=r"the card is of 3 classes, and the network has 5: .* labels="):
+        save_weights(tmp_path / "five.safetensors", five, card)
+    save_weights(tmp_path / "five.safetensors", five, card, labels=list("vwxyz"))
+    loaded, saved = load_weights(tmp_path / "five.safetensors")
+    assert (saved.labels, saved.metrics, saved.provenance) == (tuple("vwxyz"), {}, "a test")
+    assert torch.equal(loaded.state_dict()["head.weight"], five.state_dict()["head.weight"])
+    with pytest.raises(ValueError, match="labels"):
+        save_weights(tmp_path / "five.safetensors", five, card, labels=["v", "w"])
+
+
+def test_pretrained_is_answered_with_what_to_call() -> None:
+    with pytest.raises(ValueError, match=r"dualformer\.load_model"):
+        create_model("dualformer_nano", pretrained=True)
+    assert create_model("dualformer_nano", clip=(4, 32, 32), num_classes=2, pretrained=False).config.num_classes == 2

@@ -102,6 +102,11 @@ def create_model(
     ``features_only`` gives a `FeatureExtractor` of the stages in ``out_indices`` (default: all) instead. Errors: as
     `preset_config`; ``ValueError`` for a stage that there is not.
     """
+    if changes.pop("pretrained", False):
+        raise ValueError(
+            'create_model draws random weights: call dualformer.load_model("weights.safetensors", num_classes=N), or '
+            '"rendered" for the weights that come with the package'
+        )
     if out_indices is not None and not features_only:
         raise ValueError("out_indices chooses the maps of features_only=True; forward_intermediates takes indices")
     model = DualFormer(preset_config(name, clip=clip, **changes), seed=seed)

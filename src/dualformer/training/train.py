@@ -1,8 +1,12 @@
 """Trains a network by the settings of a run, on one device or several."""
 
 import contextlib
+import dataclasses
+import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -21,8 +25,15 @@ from dualformer.training.sources import Source
 from dualformer.video.backend import decoder
 
 
-def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Variant | None = None) -> TrainResult:
-    """Trains as ``config`` says and leaves everything in ``config.out``.
+def train(
+    config: TrainConfig | None = None,
+    *,
+    reporter: Reporter | None = None,
+    variant: Variant | None = None,
+    **settings: Any,
+) -> TrainResult:
+    """Trains as ``config`` says and leaves everything in ``config.out``. Without one, ``settings`` are those of a
+    `TrainConfig`: ``train(data="videos", epochs=10)``.
 
     ``variant`` makes the network from the one that ``config`` names: ``lambda network: network.replace(…)``. The run
     keeps it, and is resumed without.
@@ -36,9 +47,25 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None, variant: Var
     ``DualFormerError`` for data that cannot be read, weights that do not fit, a full disk, a loss that is not a number;
     `InUseError` while another run writes to the folder. Ctrl-C saves and raises `TrainingInterrupted`.
     """
+    if config is None:
+        config = TrainConfig(**checked_settings(settings))
+    elif settings:
+        raise ValueError(f"settings go into the config, not beside it: {', '.join(settings)}")
     # The processes of a run are one holder.
     with lock_for_writing(Path(config.out), folder=True) if is_first() else contextlib.nullcontext():
         return _train(config, reporter, variant)
+
+
+def checked_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the settings. Raises ``ValueError`` for one that there is not, with what it may be called."""
+    known = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, cutoff=0.5)
+            raise ValueError(
+                f"train has no setting {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+            )
+    return settings
 
 
 def _train(config: TrainConfig, reporter: Reporter | None, variant: Variant | None) -> TrainResult:

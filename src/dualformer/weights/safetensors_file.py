@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,19 @@ METADATA_KEY = "dualformer"
 _log = logging.getLogger("dualformer")
 
 
-def save_weights(path: Path | str, model: nn.Module, card: Card, *, dtype: torch.dtype | None = None) -> None:
+def save_weights(
+    path: Path | str,
+    model: nn.Module,
+    card: Card,
+    *,
+    labels: Sequence[str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Writes a weights file, as a whole or not at all.
 
-    ``model``: the network, or one in a wrapper, as `unwrap_network` takes it. ``dtype`` stores floating tensors in
+    ``model``: the network, or one in a wrapper, as `unwrap_network` takes it. ``labels``: the class names of a network
+    whose classes have changed since ``card``; what the card says of the old ones, metrics and thresholds, is left out.
+    ``dtype`` stores floating tensors in
     another precision (``torch.float16`` halves the file; loading gives float32 again). Errors: ``ValueError`` if the
     card describes another network, or the network is folded; ``WeightsError`` if the file cannot be written, or a value
     does not fit ``dtype``.
@@ -42,7 +52,13 @@ def save_weights(path: Path | str, model: nn.Module, card: Card, *, dtype: torch
         raise ValueError(f"{path}: {error}") from error
     if model.folded:
         raise ValueError(f"{path}: a folded network has no longer the weights of its config: save it before fold()")
+    if labels is not None:
+        changed = card.config.replace(num_classes=model.config.num_classes)
+        card = replace(card, config=changed, labels=tuple(labels), metrics={}, thresholds=())
     if card.config != model.config:
+        if card.config.replace(num_classes=model.config.num_classes) == model.config:
+            counts = f"{card.config.num_classes} classes, and the network has {model.config.num_classes}"
+            raise ValueError(f"{path}: the card is of {counts}: give their names with labels=")
         raise ValueError(f"{path}: the card's config is not the model's: make the card with config=model.config")
     tensors = {key: _convert(path, key, tensor, dtype) for key, tensor in plain_names(model.state_dict()).items()}
     metadata = {"format": "pt", METADATA_KEY: card.to_json()}
@@ -117,10 +133,21 @@ def load_weights(
 
 
 def load_model(
-    path_or_hub_id: Path | str, *, clip: Size3 | None = None, device: torch.device | str = "cpu"
+    path_or_hub_id: Path | str,
+    *,
+    clip: Size3 | None = None,
+    num_classes: int | None = None,
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> DualFormer:
-    """`load_weights` without the card."""
-    return load_weights(path_or_hub_id, clip=clip, device=device)[0]
+    """`load_weights` without the card. ``num_classes``: give the network a new classifier for so many classes, drawn
+    from ``seed``, whatever it had; 0 for none, so that it returns features. None: its own."""
+    if num_classes is not None and num_classes < 0:
+        raise ValueError(f"num_classes must be 0 or more, not {num_classes}")
+    model, _ = load_weights(path_or_hub_id, clip=clip, device=device)
+    if num_classes is not None:
+        model.reset_classifier(num_classes, seed=seed)
+    return model
 
 
 def load_pretrained(model: nn.Module, path_or_hub_id: Path | str, *, labels: Sequence[str] = ()) -> list[str]:
