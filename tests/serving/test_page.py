@@ -71,6 +71,23 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film(tmp_path_factory.mktemp("films") / "clip.mp4", frames=60)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/predict", "POST"),
+        ("PUT", "/predict", "POST"),
+        ("POST", "/health", "GET"),
+        ("DELETE", "/metrics", "GET"),
+    ],
+)
+def test_a_wrong_method_beside_the_page_is_told_the_right_one(
+    page: Running, method: str, path: str, allowed: str
+) -> None:
+    response = httpx.request(method, f"{page.url}{path}")
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    assert httpx.options(f"{page.url}{path}").headers["allow"] == ", ".join(sorted({allowed, "OPTIONS"}))
+
+
 @pytest.fixture
 def trap() -> Iterator[tuple[int, list[bytes]]]:
     """A port of this machine, and what anybody says who comes to it."""

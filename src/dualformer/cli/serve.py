@@ -22,6 +22,8 @@ class Options(InferenceOptions):
     """0 is any that is free."""
     ui: bool = False
     """Show a web page at /. It cannot ask for a token."""
+    cors: tuple[str, ...] = ()
+    """Origins whose pages may use the server in a browser, as in https://example.org, or * for all (default: none)."""
     token_file: Path | None = None
     """File with the token that clients must send as Authorization: Bearer TOKEN. Or set DUALFORMER_TOKEN."""
     views: str = DEFAULT_VIEWS
@@ -87,10 +89,11 @@ def run(options: Options) -> int:
     from dualformer.serving import require_web_extra
 
     require_web_extra()
-    from dualformer.serving.app import make_app
+    from dualformer.serving.app import check_origins, make_app
     from dualformer.serving.server import bind, make_server, run_server
     from dualformer.serving.service import Service
 
+    check_origins(options.cors)
     token = options.token()
     if options.ui and token is not None:
         raise ValueError("--ui cannot ask for a token: leave one of them out, or let a proxy ask")
@@ -104,7 +107,7 @@ def run(options: Options) -> int:
             **arguments(options, "batch", "batch_ms", "workers", "temp"),
         )
         try:
-            app = make_app(service, token=token, ui=options.ui)
+            app = make_app(service, token=token, ui=options.ui, cors=options.cors)
             host, port = listening.getsockname()[:2]
 
             def started() -> None:

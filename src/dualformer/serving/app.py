@@ -1,7 +1,8 @@
 """The HTTP application over a service: its routes and its error responses."""
 
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -9,8 +10,10 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Route
 
 from dualformer._version import __version__
 from dualformer.serving.auth import AuthMiddleware, error_response, set_outcome
@@ -22,16 +25,24 @@ from dualformer.serving.uploads import parse_boundary, receive_file
 _THRESHOLD = "Of weights for several labels; theirs if not given, or 0.5"
 
 
-def make_app(service: Service, *, token: str | None = None, ui: bool = False) -> FastAPI:
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ORIGIN = re.compile(r"https?://[^/?#\s,*]+")
+
+
+def make_app(service: Service, *, token: str | None = None, ui: bool = False, cors: Sequence[str] = ()) -> FastAPI:
     """Returns the application, which closes the service when it shuts down.
 
     ``token``: without it, as ``Authorization: Bearer …``, only /health and /ready answer. ``ui``: the page at ``/``.
-    Raises ``ValueError`` for an empty token, and for a page beside a token, which it has no way to ask for.
+    ``cors``: origins, as ``https://example.org``, whose pages in a browser may use it; ``*`` for all.
+    Raises ``ValueError`` for an empty token, for a page beside a token, which it has no way to ask for, and for what is
+    no origin.
     """
     if token is not None and not token.strip():
         raise ValueError("the token is empty: choose one of many random characters, or none")
     if ui and token is not None:
         raise ValueError("the web page cannot ask for a token: leave one of them out, or let a proxy ask")
+
+    check_origins(cors)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -43,6 +54,13 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False) ->
     # The pages that show OpenAPI to people load scripts from elsewhere.
     app = FastAPI(title="dualformer", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(AuthMiddleware, metrics=service.metrics, token=token)
+    if cors:  # around the token, which a browser's question beforehand does not send
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(cors),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
     _add_error_handlers(app)
     _add_status(app, service)
 
@@ -61,17 +79,47 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False) ->
             result = await service.predict_timed(path, name)
             return labels_of(service, result, top=top, threshold=threshold, upload=upload)
 
-    if ui:
-        from dualformer.serving.page.mount import mount_page  # starting Gradio takes seconds
-
-        mount_page(app, service, service.folder.path / "page")
-    else:
+    if not ui:
 
         @app.get("/", summary="What there is here")
         async def index() -> dict[str, object]:
             return description(service)
 
+    _add_other_methods(app)
+    if ui:
+        from dualformer.serving.page.mount import mount_page  # starting Gradio takes seconds
+
+        mount_page(app, service, service.folder.path / "page")
     return app
+
+
+def check_origins(origins: Sequence[str]) -> None:
+    """Raises ``ValueError`` for what is no origin, as a browser sends it, nor ``*``."""
+    if wrong := [origin for origin in origins if origin != "*" and not _ORIGIN.fullmatch(origin)]:
+        raise ValueError(
+            f"`cors`: {wrong[0]!r} is no origin: write scheme and host alone, as in https://example.org, or * for all"
+        )
+
+
+def _add_other_methods(app: FastAPI) -> None:
+    """Answers OPTIONS of every path, and says of others which there are, though the page takes any path behind."""
+    own: dict[str, set[str]] = {}
+    for route in app.routes:
+        if isinstance(route, Route):
+            own.setdefault(route.path, set()).update(route.methods or ())
+    for path, methods in own.items():
+        app.router.routes.append(
+            Route(path, _answer_for(methods), methods=sorted(_METHODS - methods), include_in_schema=False)
+        )
+
+
+def _answer_for(methods: set[str]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        if request.method != "OPTIONS":
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
+        return Response(status_code=204, headers={"Allow": ", ".join(sorted({*methods, "OPTIONS"}))})
+
+    return answer
 
 
 def _add_status(app: FastAPI, service: Service) -> None:
