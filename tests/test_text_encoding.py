@@ -44,6 +44,12 @@ def test_nothing_printed_raises(text: str, encoding: str) -> None:
     assert json.loads(json_line) == {"name": text} or has_surrogates(text)
 
 
+def test_json_is_one_line_for_everybody() -> None:
+    for letter in "\x85\u2028\u2029\n\r":
+        line = json_text({"path": f"a{letter}b"}, stream=stream("utf-8"))
+        assert line.splitlines() == [line] and json.loads(line) == {"path": f"a{letter}b"}
+
+
 def test_a_stream_without_an_encoding_takes_everything() -> None:
     assert printable(NAME, io.StringIO()) == NAME
 

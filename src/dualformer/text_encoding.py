@@ -13,6 +13,8 @@ from typing import Any, TextIO
 _PLAIN = {"→": "->", "←": "<-", "–": "-", "—": "--", "…": "...", "×": "x", "·": "*", "✓": "ok", "✗": "no", "≥": ">="}
 _PLAIN |= {"≤": "<=", "“": '"', "”": '"', "’": "'", "±": "+-", "│": "|", "─": "-", "•": "*", "\u00a0": " "}
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_LINE_OF_JSON = re.compile("[\ud800-\udfff\x85\u2028\u2029]")
+"""What no encoding has, and what some programs end a line at."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16: its mark begins with that of UTF-16
@@ -65,7 +67,7 @@ def json_text(
         encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-")
         ensure_ascii = ensure_ascii or encoding not in ("utf-8", "utf8", "utf-8-sig")
     text = json.dumps(content, indent=indent, ensure_ascii=ensure_ascii, default=default)
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _NO_LINE_OF_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def decode_text(data: bytes, *, names: bool = False) -> str:

@@ -139,7 +139,7 @@ def read_paths(path: str | Path) -> list[Path]:
     if path.suffix.lower() == ".csv":
         return list(dict.fromkeys(row.path for row in _rows(path, needed=("path",))))
     found: dict[Path, None] = {}
-    for number, line in enumerate(read_text(path, DatasetError, names=True).splitlines(), 1):
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path, DatasetError, names=True)), 1):
         if name := line.strip():
             video = Path(name) if split_url(name) else path.parent / name
             _refuse_other_encoding(f"{path}:{number}", name, there=has_surrogates(name) and video.is_file())
