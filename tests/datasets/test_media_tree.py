@@ -15,6 +15,7 @@ from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.datasets.splits import open_splits, open_videos, split_stratified
+from dualformer.files import lock_for_writing
 from dualformer.video.file_formats import VIDEO_EXTENSIONS, is_media, sidecar_images
 
 
@@ -222,3 +223,10 @@ def test_a_run_inside_its_data_changes_nothing(data: Path) -> None:
     assert (before.train.samples, before.val.samples) == (after.train.samples, after.val.samples)
     assert before.train.manifest_hash == after.train.manifest_hash
     assert agreed(data) == CLEAN
+
+
+def test_a_run_that_is_just_beginning_inside_its_data_changes_nothing(data: Path) -> None:
+    before = open_splits(data)
+    with lock_for_writing(data / "runs" / "train", folder=True):
+        after = open_splits(data)
+    assert (before.train.samples, before.val.samples) == (after.train.samples, after.val.samples)

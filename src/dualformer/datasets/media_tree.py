@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from dualformer.datasets.samples import DatasetError, first_few
+from dualformer.files import is_lock
 from dualformer.video.file_formats import is_media, is_of_another_program, sidecar_images
 
 _log = logging.getLogger("dualformer")
@@ -186,7 +187,9 @@ def _kind(entry: os.DirEntry[str]) -> Literal["folder", "file", "other", "nothin
 
 
 def _is_written_folder(names: set[str]) -> bool:
-    """Returns whether it is the folder of a run or an evaluation."""
+    """Returns whether it is the folder of a run or an evaluation, or of one that is only just beginning."""
+    if names and all(is_lock(Path(name)) for name in names):
+        return True
     return ("config.json" in names and bool(names & _RUN_FILES)) or {"figures.json", "per_class.csv"} <= names
 
 
