@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 from made_server import serving
@@ -23,7 +23,7 @@ def client(*cors: str, token: str | None = None) -> Iterator[TestClient]:
         yield made
 
 
-def preflight(made: TestClient, origin: str, method: str = "POST") -> httpx.Response:
+def preflight(made: TestClient, origin: str, method: str = "POST") -> Any:
     asked = {"Origin": origin, "Access-Control-Request-Method": method}
     return made.options("/predict", headers={**asked, "Access-Control-Request-Headers": "authorization"})
 

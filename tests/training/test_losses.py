@@ -135,5 +135,5 @@ def test_weights_and_divisors_are_float32_whatever_the_network_computes_in(share
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(loss(logits, target), plain)
         within = loss.clip_weights(target)
-    assert within is not None and within.dtype == torch.float32
+    assert within is not None and counted is not None and within.dtype == torch.float32
     assert torch.equal(within, counted)

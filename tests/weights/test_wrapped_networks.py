@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -27,11 +28,11 @@ def compiled_stage(model: DualFormer) -> DualFormer:
     return model
 
 
-WRAPPERS: dict[str, Callable[[DualFormer], nn.Module]] = {
+WRAPPERS: dict[str, Callable[[DualFormer], Any]] = {
     "itself": lambda model: model,
     "DataParallel": nn.DataParallel,
     "compiled": torch.compile,
-    "compiled in DataParallel": lambda model: nn.DataParallel(torch.compile(model)),
+    "compiled in DataParallel": lambda model: nn.DataParallel(cast(nn.Module, torch.compile(model))),
     "DataParallel compiled": lambda model: torch.compile(nn.DataParallel(model)),
     "a compiled stage": compiled_stage,
     "averaged": torch.optim.swa_utils.AveragedModel,
