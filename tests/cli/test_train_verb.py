@@ -121,7 +121,7 @@ def test_a_plan_marks_what_is_not_the_default_and_by_whom(videos: Path, here: Pa
 
 
 def test_a_plan_may_name_a_folder_that_holds_a_run(videos: Path, here: Path, capsys: Capture) -> None:
-    held = here / "runs" / "train" / "config.json"
+    held = here / "runs" / "train" / "checkpoints" / "step-0000004.pt"
     held.parent.mkdir(parents=True)
     held.write_text("{}")
     assert main(["train", "--data", str(videos), "--dry-run", "--epochs", "3", *TINY]) == 0

@@ -107,7 +107,7 @@ def test_weights_from_the_hub(folder: Path, model: DualFormer, monkeypatch: pyte
 
 
 def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(WeightsError) as caught:
         load_model("someone/not-there")
@@ -158,7 +158,7 @@ def test_broken_folders_are_not_pushed(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(huggingface_hub, "HfApi", FakeApi)
     FakeApi.calls = []
     (folder / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(WeightsError, match="not a safetensors file"):
+    with pytest.raises(WeightsError, match="a text file"):
         push_to_hub(folder, "me/nano")
     assert FakeApi.calls == []
 

@@ -167,7 +167,7 @@ def test_other_files_are_recognised(tmp_path: Path, path: Path) -> None:
     assert "dualformer convert" in says("b.pth", (tmp_path / "a.pth").read_bytes())
     assert "empty file" in says("empty.safetensors", b"")
     assert "git lfs pull" in says("lfs.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
-    assert "not a safetensors file" in says("page.safetensors", b"<!DOCTYPE html>" * 20)
+    assert "an HTML page" in says("page.safetensors", b"<!DOCTYPE html>" * 20)
     whole = path.read_bytes()
     assert "damaged or incomplete" in says("cut.safetensors", whole[: len(whole) // 2])
     save_file({"a": torch.zeros(1)}, tmp_path / "plain")

@@ -114,7 +114,7 @@ def test_what_is_no_network_of_ours_is_refused_with_the_remedy(tmp_path: Path, c
     torch.save(
         {f"x.{key}": tensor[..., :1] for key, tensor in made().state_dict().items() if tensor.dim()}, tmp_path / "o.pth"
     )
-    with pytest.raises(Exception, match=r"those of no preset.*write it with its card by `save_weights`"):
+    with pytest.raises(Exception, match=r"those of no preset.*write it with its card by `save_weights"):
         convert_release(tmp_path / "o.pth")
     run = tmp_path / "runs" / "a" / "checkpoints" / "step-0000001.pt"
     run.parent.mkdir(parents=True)

@@ -103,7 +103,7 @@ def resolve_source(
     else:
         frames = list(cast(Iterable[Any], video))
         if frames and isinstance(frames[0], (str, os.PathLike)):
-            raise ValueError("a list stands for the frames of one video: label several files by `many`")
+            raise ValueError("a list stands for the frames of one video: label several files by `many(…)`")
     return MemoryFrames(frames=frames, fps=fps, channel_order=channel_order)
 
 

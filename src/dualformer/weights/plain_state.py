@@ -42,7 +42,7 @@ def config_from_state(state: Mapping[str, Tensor], *, preset: str | None = None,
         for_clip = f" for clips of {size_text(clip)}" if clip else ""
         raise WeightsError(
             f"these tensors are those of no preset{for_clip}, and nothing says what else they are of: load them into "
-            "the network, `model.load_state_dict(…)`, and write it with its card by `save_weights`"
+            "the network, `model.load_state_dict(…)`, and write it with its card by `save_weights(…)`"
         )
     if len(fits) > 1:
         named = ", ".join(size_text(config.clip) for config in fits[:6])
