@@ -32,6 +32,8 @@ COMMON = TrainConfig(
     dropout=0.0,
     flip="off",
     min_area=1.0,
+    label_smoothing=0.0,
+    randaugment="off",
     workers=0,
     precision="bfloat16",
 )

@@ -52,6 +52,8 @@ BASE: dict[str, Any] = {
     "dropout": 0.3,
     "flip": "off",
     "min_area": 0.5,
+    "label_smoothing": 0.0,
+    "randaugment": "off",
     "workers": 0,
 }
 TRIES: dict[str, dict[str, Any]] = {

@@ -121,6 +121,7 @@ def _lock(path: Path, lock_file: Path, made: list[Path]) -> Any:
         except FileNotFoundError:  # another one has just removed the folder that it made
             continue
         except (OSError, NotImplementedError) as error:
+            # NotImplementedError is what filelock makes of ENOSYS.
             number = error.errno if isinstance(error, OSError) else errno.ENOSYS
             if number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
                 _log.info("%s: its file system has no locks; a file tells other processes who writes to it", path)

@@ -28,26 +28,8 @@ from small_weights import save_small_weights
 ENDINGS = (b".mp4", b".MTS", b".avi", b".webp", b".JPG", b".txt", b".srt", b"", b".mp4.part", b".windows.csv", b".h264")
 FOREIGN = (b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"lost+found", b".git", b"Thumbs.db", b"desktop.ini", b"runs")
 LETTERS = (
-    *(
-        b"a",
-        b"B",
-        b"v0",
-        b"v0",
-        b" ",
-        b";",
-        b",",
-        b'"',
-        b"'",
-        b"\n",
-        b"\r",
-        b"\t",
-        b"-",
-        b"=",
-        b"%d",
-        b"%05d",
-        b"$x",
-        b"#",
-    ),
+    *b"a B v0 v0 ; , \" ' - = %d %05d $x #".split(),
+    *(b" ", b"\n", b"\r", b"\t"),
     *(b"\xe9", b"\xff", b"\\", b"*", b"?", b"[", b".", b"~", b":", "挥".encode(), "é".encode(), "e\u0301".encode()),
     *("👋".encode(), "\u2028".encode(), "\u202e".encode(), b"train", b"val", b"\\udce9"),
 )

@@ -13,13 +13,14 @@ from made_recognizer import LABELS, small_recognizer
 from dualformer.errors import DualFormerError
 from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import Method
-from dualformer.explain.shown_clip import ClipChoice, read_shown_clip, shown_clip_of_frames
+from dualformer.explain.shown_clip import ClipChoice, read_shown_clip
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.maps import watch_attention
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_image
+from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.pyav_reader import PyAVReader
 from dualformer.video.transforms import normalize, resize
 
@@ -80,7 +81,7 @@ def test_the_view_lies_where_the_box_says(recognizer: Recognizer, video: Path, t
     assert read_shown_clip(video, narrower, ClipChoice()).box == (29, 75, 230, 230)  # 64 of 80×107 pixels
     rng = np.random.default_rng(1)
     tall = rng.integers(0, 256, (10, 10, 6, 3), dtype=np.uint8).repeat(12, axis=1).repeat(12, axis=2)
-    high = shown_clip_of_frames(torch.from_numpy(tall), narrower, ClipChoice())
+    high = read_shown_clip(MemoryFrames(frames=tall), narrower, ClipChoice())
     assert high.frames.shape == (4, 480, 288, 3)
     for seen in (wide, read_shown_clip(video, narrower, ClipChoice()), high):
         top, left, height, width = seen.box

@@ -15,7 +15,7 @@ from torch import nn
 from dualformer.errors import DualFormerError
 from dualformer.evaluation.view_sweep import read_view_sweep
 from dualformer.explain.explain_video import explain_video
-from dualformer.explain.shown_clip import ClipChoice, read_shown_clip, shown_clip_of_frames
+from dualformer.explain.shown_clip import ClipChoice, read_shown_clip
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.sliding_windows import FrameSampler, SlidingWindow
 from dualformer.inference.view_classifier import choose_device
@@ -25,6 +25,7 @@ from dualformer.video import transforms
 from dualformer.video.clip_reader import Views, read_views, views_of_frames
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
+from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.pyav_reader import PyAVReader
 from dualformer.weights.card import Card
@@ -142,7 +143,7 @@ def test_padded_views_are_the_same_in_every_path(videos: list[Path]) -> None:
     assert torch.equal(read_view_sweep(videos[2], pre, [Views(1, 1), Views(2, 1)]).views[:1], views)
     for shown in (
         read_shown_clip(videos[2], pre, ClipChoice()),
-        shown_clip_of_frames(frames, pre, ClipChoice(), fps=25),
+        read_shown_clip(MemoryFrames(frames=frames, fps=25), pre, ClipChoice()),
     ):
         assert torch.equal(shown.view, views[0])
         height, width = shown.frames.shape[1:3]

@@ -83,6 +83,19 @@ def test_resumed_it_stops_at_the_same_epoch_with_the_same_bits(stopped: Path, tm
     assert_same(stopped, tmp_path / "run")
 
 
+def test_a_run_that_is_validated_seldom_stops_where_it_was_validated(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", lr=0.3, val_every=2, patience=1)
+    epochs = read_metrics(tmp_path / "whole")
+    assert whole.epochs == len(epochs) < EPOCHS and len(epochs) % 2 == 0
+    assert ["val_loss" in epoch for epoch in epochs] == [False, True] * (len(epochs) // 2)
+    ranks = [(epoch["val_top1"], -epoch["val_loss"]) for epoch in epochs[1::2]]
+    peaks = [ranks[:count].index(max(ranks[:count])) + 1 for count in range(1, len(ranks) + 1)]
+    assert [peak == count for count, peak in enumerate(peaks, 1)] == [True] * (len(ranks) - 1) + [False]
+    run(tmp_path / "again", lr=0.3, val_every=2, patience=1, max_steps=7)
+    run(tmp_path / "again", lr=0.3, val_every=2, patience=1, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "again")
+
+
 def test_a_stopped_run_that_is_resumed_does_nothing_more(stopped: Path, tmp_path: Path) -> None:
     shutil.copytree(stopped, tmp_path / "run")
     shutil.copy(stopped.with_name("run.json"), tmp_path)

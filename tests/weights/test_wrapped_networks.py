@@ -14,6 +14,7 @@ from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import transfer
 from dualformer.weights.card import Card
+from dualformer.weights.errors import WeightsError
 from dualformer.weights.release import convert_release, release_state
 from dualformer.weights.safetensors_file import METADATA_KEY, load_pretrained, load_weights, save_weights
 from dualformer.weights.wrapped_network import unwrap_network
@@ -114,10 +115,10 @@ def test_what_is_no_network_of_ours_is_refused_with_the_remedy(tmp_path: Path, c
     torch.save(
         {f"x.{key}": tensor[..., :1] for key, tensor in made().state_dict().items() if tensor.dim()}, tmp_path / "o.pth"
     )
-    with pytest.raises(Exception, match=r"those of no preset.*write it with its card by `save_weights"):
+    with pytest.raises(WeightsError, match=r"those of no preset.*write it with its card by `save_weights"):
         convert_release(tmp_path / "o.pth")
     run = tmp_path / "runs" / "a" / "checkpoints" / "step-0000001.pt"
     run.parent.mkdir(parents=True)
     torch.save({"tensors": {}, "progress": {}, "fingerprint": "{}", "random": []}, run)
-    with pytest.raises(Exception, match=r"what a training run goes on from; its weights are best\.safetensors"):
+    with pytest.raises(WeightsError, match=r"what a training run goes on from; its weights are best\.safetensors"):
         convert_release(run)

@@ -149,9 +149,8 @@ def surest_mistakes(evaluation: Evaluation) -> list[int]:
         right = evaluation.probabilities.argmax(axis=1) == evaluation.labels
     else:
         confidence = np.abs(evaluation.probabilities - evaluation.targets).max(axis=1)
-        right = ((evaluation.probabilities >= evaluation.thresholds) == evaluation.targets).all(
-            axis=1
-        )  # all labels of a video
+        said = evaluation.probabilities >= evaluation.thresholds
+        right = (said == evaluation.targets).all(axis=1)  # all labels of a video
     wrong = np.flatnonzero(~right)
     return wrong[np.argsort(-confidence[wrong], kind="stable")].tolist()
 

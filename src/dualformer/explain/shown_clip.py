@@ -83,16 +83,6 @@ def read_shown_clip(
             return _cut(path, reader, pre, choice, timed=not counted)  # the reader has counted its frames meanwhile
 
 
-def shown_clip_of_frames(
-    frames: Tensor, pre: Preprocessing, choice: ClipChoice, *, fps: float | None = None
-) -> ShownClip:
-    """Cuts a clip out of frames in memory, uint8 RGB (n, H, W, 3), as `views_of_frames` does.
-
-    Errors: ``ValueError`` for other arrays, and where ``fps`` is needed and missing.
-    """
-    return read_shown_clip(MemoryFrames(frames=frames, fps=fps), pre, choice)
-
-
 def _cut(
     path: Media | MemoryFrames, reader: FrameReader, pre: Preprocessing, choice: ClipChoice, *, timed: bool
 ) -> ShownClip:

@@ -258,13 +258,12 @@ def clashing_timelines(stems: Sequence[str]) -> tuple[str, str] | None:
 
     ``stems``: the names of the videos without extension.
     """
-    taken: dict[str, str] = {}
-    for stem in stems:
+    taken: dict[str, int] = {}
+    for place, stem in enumerate(stems):
         for ending in TIMELINE_ENDINGS:
-            if (before := taken.setdefault(f"{stem}{ending}", stem)) != stem:
-                return before, stem
-    twice = next((stem for place, stem in enumerate(stems) if stem in stems[:place]), None)
-    return None if twice is None else (twice, twice)
+            if (before := taken.setdefault(f"{stem}{ending}", place)) != place:
+                return stems[before], stem
+    return None
 
 
 def write_timeline_files(timeline: Timeline, folder: Path, stem: str) -> list[Path]:

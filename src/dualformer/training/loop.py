@@ -204,7 +204,7 @@ class Loop:
         networks = self._stepper.networks()
         validated: dict[str, ValidationResult] = {}
         done = progress.epoch + 1
-        if done % (settings.val_every or 1) == 0 or done == self.schedule.epochs or self._reached_limit():
+        if self._is_validated(done) or self._reached_limit():
             validated = validate(
                 networks,
                 self._val_batches,
@@ -221,7 +221,7 @@ class Loop:
             progress.best_top1, progress.best_loss, progress.best_map = result.top1, result.loss, result.map
             progress.best_epoch = done
         self._log_epoch(epoch, bool(best) and not (settings.select == "last" and complete))
-        if complete and settings.patience and validated:
+        if complete and settings.patience and self._is_validated(done):
             progress.note_peak(self.ranks.broadcast(lambda: max(result.rank for result in validated.values())))
         if why := self._plateau(progress.epoch + complete):
             epoch["stopped"] = why
@@ -289,10 +289,16 @@ class Loop:
             last=True,
         )
 
+    def _is_validated(self, done: int) -> bool:
+        """Returns whether validation follows after ``done`` epochs."""
+        return done % (self.settings.val_every or 1) == 0 or done == self.schedule.epochs
+
     def _plateau(self, done: int | None = None) -> str:
         """Returns why the run ends after ``done`` epochs, if it does before the last of them for want of progress."""
         done, patience = self.progress.epoch if done is None else done, self.settings.patience
         if patience is None or done == self.schedule.epochs or done - self.progress.peak_epoch < patience:
+            return ""
+        if not self._is_validated(done):
             return ""
         return f"validation has not been better for {patience} epochs than after epoch {self.progress.peak_epoch}"
 

@@ -56,8 +56,8 @@ def cut_long(frames: Tensor) -> Tensor:
 
 
 def resized_bytes(frame: Tensor, pre: Preprocessing) -> int:
-    """Returns the bytes of a frame (H, W, 3) after `resize_frames`."""
-    height, width = cut_long(frame).shape[-3:-1]
+    """Returns the bytes of a frame (H, W, 3), which `cut_long` has seen, after `resize_frames`."""
+    height, width = frame.shape[-3:-1]
     return 3 * pre.resize**2 * (max(height, width) // min(height, width) + 1 if pre.crop_mode == "center" else 1)
 
 
