@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -19,6 +19,20 @@ settings.register_profile("full", max_examples=240, deadline=None, print_blob=Tr
 settings.load_profile("quick")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Lets processes of pytest-xdist report what tests of names that are not UTF-8 log: they can send nothing else."""
+    return _in_utf8((yield))
+
+
+def _in_utf8(report: Any) -> Any:
+    if isinstance(report, dict):
+        return {_in_utf8(key): _in_utf8(value) for key, value in report.items()}
+    if isinstance(report, (list, tuple)):
+        return type(report)(map(_in_utf8, report))
+    return report.encode("utf-8", "backslashreplace").decode() if isinstance(report, str) else report
 
 
 @pytest.fixture(scope="session", autouse=True)
