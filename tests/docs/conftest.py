@@ -44,6 +44,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_weights(root / "runs" / "train" / "best.safetensors", model, card)
     tiny = create_model("dualformer_tiny", num_classes=len(CLASSES), seed=0)
     torch.save({"state_dict": release_state(tiny)}, root / "RELEASED.pth")
+    small = create_model("dualformer_nano", clip=(8, 64, 64), num_classes=len(CLASSES), seed=0)
+    torch.save({"state_dict": release_state(small)}, root / "SMALL_RELEASED.pth")
     (root / "LABELS.txt").write_text("\n".join(CLASSES) + "\n")
     return root
 

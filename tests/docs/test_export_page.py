@@ -25,6 +25,8 @@ def _frames_of_clips() -> Any:
     stride=st.integers(1, 4),
     fps=st.sampled_from([None, 4.8, 10.0, 25.0]),
     sampling=st.sampled_from(["stride", "segments"]),
+    placement=st.sampled_from(["ends", "middles"]),
+    short_video=st.sampled_from(["repeat", "loop"]),
     clips=st.integers(1, 5),
 )
 def test_clips_lie_where_the_package_puts_them(
@@ -34,10 +36,21 @@ def test_clips_lie_where_the_package_puts_them(
     stride: int,
     fps: float | None,
     sampling: Literal["stride", "segments"],
+    placement: Literal["ends", "middles"],
+    short_video: Literal["repeat", "loop"],
     clips: int,
 ) -> None:
     pre = Preprocessing(
-        frames=frames, stride=stride, fps=fps, resize=8, crop=8, mean=(0, 0, 0), std=(1, 1, 1), sampling=sampling
+        frames=frames,
+        stride=stride,
+        fps=fps,
+        resize=8,
+        crop=8,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        sampling=sampling,
+        placement=placement,
+        short_video=short_video,
     )
     times = first + np.cumsum([0.0, *gaps])
     assert np.array_equal(FRAMES_OF_CLIPS(times, pre.to_dict(), clips), even_clips(times, pre, clips))

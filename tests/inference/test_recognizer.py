@@ -154,6 +154,42 @@ def test_padded_views_are_the_same_in_every_path(videos: list[Path]) -> None:
     assert torch.equal(first.views[0], transforms.crop_views(frames[[0, 2, 4, 6]], pre)[0])
 
 
+@pytest.mark.parametrize(("frames", "stride"), [(4, 2), (16, 3)], ids=["long enough", "looped"])
+def test_views_as_the_release_takes_them_are_the_same_in_every_path(
+    videos: list[Path], frames: int, stride: int
+) -> None:
+    pre = dataclasses.replace(
+        PRE, frames=frames, stride=stride, placement="middles", short_video="loop", antialias=False
+    )
+    with PyAVReader(videos[2]) as reader:
+        pictures, times = reader.read(np.arange(len(reader))), reader.times
+    views = read_views(videos[2], pre, clips=2)
+    part = max(0, len(times) - frames * stride + 1) / 2
+    numbers = [[(int(part / 2 + i * part) + k * stride) % len(times) for k in range(frames)] for i in range(2)]
+    planes = pictures.permute(0, 3, 1, 2).float()
+    small = torch.nn.functional.interpolate(planes, size=(32, 43), mode="bilinear")[..., 5:37].permute(0, 2, 3, 1)
+    assert (views.float() - small[torch.tensor(numbers)]).abs().max() <= 1
+    assert not torch.equal(views, read_views(videos[2], dataclasses.replace(pre, antialias=True), clips=2))
+    assert torch.equal(views_of_frames(pictures, pre, Views(2, 1), fps=25), views)
+    sweep = read_view_sweep(videos[2], pre, [Views(2, 1), Views(3, 1)])
+    assert torch.equal(sweep.views[sweep.places[0]], views)
+    for number in range(2):
+        choice = ClipChoice(number=number, count=2)
+        for source in (videos[2], MemoryFrames(frames=pictures, fps=25)):
+            assert torch.equal(read_shown_clip(source, pre, choice).view, views[number])
+
+
+def test_a_window_of_a_looped_video_shows_its_sampled_frames_again() -> None:
+    pre = dataclasses.replace(PRE, short_video="loop")
+    pictures = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 32, 32, 3) * 40
+    sampler, window = FrameSampler(pre), SlidingWindow(pre)
+    for number in range(5):
+        for sample in sampler.add(number / 25, lambda number=number: pictures[number]):
+            assert window.add(sample) is None
+    found = window.finish()
+    assert found is not None and found.views[0, :, 0, 0, 0].tolist() == [0, 80, 160, 0]
+
+
 def test_every_source_is_labelled_embedded_explained_and_timed_as_its_file_is(
     recognizer: Recognizer, videos: list[Path]
 ) -> None:

@@ -12,7 +12,7 @@ from dualformer.weights.release import convert_release
 
 @pytest.mark.parametrize(("name", "frames", "seed"), [("mini32", 32, 1), ("mini16", 16, 2)])
 def test_golden_values(shared: Path, name: str, frames: int, seed: int) -> None:
-    model, config = convert_release(shared / "golden" / f"{name}.pth", preset="dualformer_nano")
+    model, config, _ = convert_release(shared / "golden" / f"{name}.pth", preset="dualformer_nano")
     assert config.clip == (frames, 224, 224)
     video = np.random.RandomState(seed).standard_normal((1, 3, frames, 224, 224)).astype(np.float32)
     with torch.no_grad():

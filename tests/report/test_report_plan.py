@@ -116,7 +116,7 @@ def test_the_views_of_a_report_begin_with_its_own() -> None:
     assert named("4x1", "4x3", "4x1", "4x3") == ["4x1", "4x3"]
     with pytest.raises(ValueError, match="as in 4x1"):
         named("4x1", "4x2")
-    said = describe_cost(views_of_report("4x1", ["4x3", "1x1"]))
+    said = describe_cost(views_of_report("4x1", ["4x3", "1x1"]), "ends")
     assert (
         said.startswith("accuracy against views (1x1 4x1 4x3): 13 views of each video") and "4x1 alone takes 4" in said
     )

@@ -27,6 +27,7 @@ ALL = tuple(map(Views.parse, ("4x1", "1x1", "2x1", "3x1", "1x3", "4x3", "7x1")))
         (41, replace(kinetics(frames=4, stride=3, size=24), resize=30)),
         (37, replace(kinetics(frames=4, stride=2, size=32), fps=9.0)),
         (5, kinetics(frames=4, stride=4, size=32)),  # too short: all clips coincide
+        (52, replace(kinetics(frames=4, stride=2, size=32), placement="middles", antialias=False)),
     ],
 )
 def test_the_views_are_those_of_each_number_by_itself(tmp_path: Path, frames: int, pre: Preprocessing) -> None:
@@ -37,7 +38,7 @@ def test_the_views_are_those_of_each_number_by_itself(tmp_path: Path, frames: in
     for views, places in zip(ALL, found.places, strict=True):
         expected = read_views(tmp_path / "wide.mp4", pre, clips=views.clips, crops=views.crops)
         assert torch.equal(found.views[torch.from_numpy(places)], expected), views
-    assert len(found.views) <= needed_views(ALL)
+    assert len(found.views) <= needed_views(ALL, pre.placement)
     assert len({view.numpy().tobytes() for view in found.views}) == len(found.views)  # none of them twice
     if frames == 5:
         assert len(found.views) == 3
@@ -53,6 +54,8 @@ def test_what_several_numbers_of_views_take() -> None:
     assert needed("4x1", "3x1") == 5  # another in the middle
     assert needed("4x1", "4x3") == 12
     assert needed("1x1", "2x1", "4x1", "4x3") == 13
+    assert needed_views(map(Views.parse, ("4x1", "2x1")), "middles") == 6
+    assert needed_views(map(Views.parse, ("9x1", "3x1", "1x1")), "middles") == 9
 
 
 def test_views_that_cost_little_besides() -> None:
@@ -63,6 +66,7 @@ def test_views_that_cost_little_besides() -> None:
     assert named("1x1") == "1x1"
     assert named("4x3") == "1x1 2x1 4x1 1x3 2x3 4x3"
     assert named("10x1") == "1x1 2x1 4x1 10x1"
+    assert cheap_views(Views(9, 1), "middles") == (Views(1, 1), Views(3, 1), Views(9, 1))
     for text in ("2x1", "4x1", "7x3", "10x3"):
         main = Views.parse(text)
         assert needed_views(cheap_views(main)) == main.count + main.crops

@@ -200,3 +200,35 @@ def test_a_card_tells_sampling_and_an_older_one_has_none() -> None:
     assert Preprocessing.from_dict(in_segments(4).to_dict()) == in_segments(4)
     with pytest.raises(ValueError, match="sampling must be stride or segments, not 'all'"):
         replace(plan(4, 1), sampling="all")
+
+
+@given(videos, plans, st.integers(1, 6))
+def test_clips_in_the_middles_of_equal_segments(n: int, pre: Preprocessing, clips: int) -> None:
+    times = np.arange(n) / 25
+    taken = even_clips(times, replace(pre, placement="middles"), clips)
+    assert taken.shape == (clips, pre.frames)
+    if pre.fps is None:  # as the release counts
+        part = max(0, n - pre.frames * pre.stride + 1) / clips
+        assert taken[:, 0].tolist() == [int(i * part + part / 2) for i in range(clips)]
+    else:
+        part = max(0.0, n / 25 - pre.frames * pre.stride / pre.fps) / clips if n > 1 else 0.0
+        assert taken[:, 0].tolist() == [int((i * part + part / 2 + 1e-3) * 25 + 1e-9) for i in range(clips)]
+
+
+@given(videos, st.integers(1, 40), st.integers(1, 6), st.sampled_from([None, 25.0]))
+def test_a_short_video_is_looped(n: int, frames: int, stride: int, fps: float | None) -> None:
+    pre, times = replace(plan(frames, stride, fps), short_video="loop"), np.arange(n) / 25
+    short = is_short(times, pre)
+    if short:
+        shown = [k * stride % n for k in range(frames)]
+        assert random_clip(times, pre, np.random.default_rng(0)).tolist() == shown
+        assert even_clips(times, pre, 2).tolist() == [shown, shown]
+        assert clip_at(times, pre, 0).tolist() == shown
+    else:
+        assert np.array_equal(even_clips(times, pre, 2), even_clips(times, plan(frames, stride, fps), 2))
+
+
+def test_covering_clips_reach_both_ends_wherever_test_clips_lie() -> None:
+    pre = plan(8, 2)
+    times = np.arange(100) / 25
+    assert np.array_equal(covering_clips(times, replace(pre, placement="middles")), covering_clips(times, pre))

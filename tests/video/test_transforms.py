@@ -96,7 +96,7 @@ def training_view(
     clip: torch.Tensor, pre: Preprocessing, rng: np.random.Generator, *, flip: float = 0.5, **draw: Any
 ) -> torch.Tensor:
     crop = transforms.draw_crop(clip.shape[1], clip.shape[2], pre.crop, Augmentation(flip=flip, **draw), rng)
-    return transforms.resize_and_flip(transforms.cut(clip, crop), crop, pre.crop)
+    return transforms.resize_and_flip(transforms.cut(clip, crop), crop, pre)
 
 
 def test_whole_frame_and_flip() -> None:

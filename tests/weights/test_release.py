@@ -4,13 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dualformer.model.config import Config, Function, Scale, Size3
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, preset_config
+from dualformer.video.clip_reader import read_views
+from dualformer.video.open_video import open_video
+from dualformer.video.sampling import even_clips
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.release import (
     config_from_release,
@@ -93,7 +98,7 @@ def test_the_keys_are_the_release_s() -> None:
 
 def test_the_keys_are_those_of_a_released_file(shared: Path) -> None:
     state = read_release(shared / "golden" / "mini32.pth")
-    model, _ = convert_release(shared / "golden" / "mini32.pth")
+    model = convert_release(shared / "golden" / "mini32.pth").model
     assert release_state(model).keys() == state.keys()
     for key, tensor in release_state(model).items():
         assert torch.equal(tensor, state[key]), key
@@ -103,7 +108,7 @@ def test_a_full_size_tiny_converts_to_the_same_network(tmp_path: Path) -> None:
     config = released_config("dualformer_tiny", 16)
     model = DualFormer(config, seed=0).eval()
     path = save_release(tmp_path / "t.pth", model)
-    converted, found = convert_release(path, preset="dualformer_tiny", clip=(16, 224, 224))
+    converted, found, _ = convert_release(path, preset="dualformer_tiny", clip=(16, 224, 224))
     assert found == config
     clip = torch.randn(1, 3, 4, 64, 64)
     with torch.no_grad():
@@ -115,7 +120,7 @@ def test_a_full_size_tiny_converts_to_the_same_network(tmp_path: Path) -> None:
 
 
 def test_statistics_come_along(tmp_path: Path, small: DualFormer) -> None:
-    converted, _ = convert_release(save_release(tmp_path / "a.pth", small))
+    converted = convert_release(save_release(tmp_path / "a.pth", small)).model
     for key, tensor in small.state_dict().items():
         assert torch.equal(converted.state_dict()[key], tensor), key
     assert not converted.training
@@ -124,7 +129,7 @@ def test_statistics_come_along(tmp_path: Path, small: DualFormer) -> None:
 def test_batch_counts_may_be_absent(tmp_path: Path, small: DualFormer) -> None:
     counts = [key for key in release_state(small) if key.endswith("num_batches_tracked")]
     assert len(counts) == 2
-    converted, _ = convert_release(save_release(tmp_path / "a.pth", small, **dict.fromkeys(counts)))
+    converted = convert_release(save_release(tmp_path / "a.pth", small, **dict.fromkeys(counts))).model
     clip = torch.randn(1, 3, *CLIP)
     with torch.no_grad():
         assert torch.equal(converted(clip), small(clip))
@@ -271,16 +276,34 @@ def test_the_card_of_a_release(tmp_path: Path, small: DualFormer) -> None:
         assert release_card(path, full, trained_on="kinetics").preprocessing.stride == kinetics
         assert release_card(path, full, trained_on="transfer").preprocessing.stride == transfer
     assert release_card(path, full, trained_on="transfer").preprocessing.mean == (104.0, 117.0, 128.0)
+    views = card.preprocessing
+    assert (views.placement, views.short_video, views.antialias) == ("middles", "loop", False)
+    own = release_card(path, config, trained_on="kinetics", labels=list("abcde"), released=False).preprocessing
+    assert (own.placement, own.short_video, own.antialias) == ("ends", "repeat", True)
     with pytest.raises(ValueError, match="not square"):
         release_card(path, config.replace(clip=(8, 64, 32)), trained_on="kinetics")
 
 
 def test_a_converted_golden_file_keeps_its_outputs(shared: Path, tmp_path: Path) -> None:
     path = shared / "golden" / "mini16.pth"
-    model, config = convert_release(path)
+    model, config, _ = convert_release(path)
     save_weights(tmp_path / "m.safetensors", model, release_card(path, config, trained_on="kinetics"))
     loaded, card = load_weights(tmp_path / "m.safetensors")
     assert (card.preprocessing.frames, card.preprocessing.stride) == (16, 4)
     clip = torch.randn(1, 3, 4, 64, 64)
     with torch.no_grad():
         assert torch.equal(loaded(clip), model(clip))
+
+
+@pytest.mark.parametrize("name", ["kinetics_arm_wrestling", "kinetics_cleaning_pool", "ucf101_SoccerJuggling_g23_c01"])
+def test_a_converted_card_gives_the_views_of_the_release(shared: Path, tmp_path: Path, name: str) -> None:
+    golden = load_file(shared / "golden" / "release_views.safetensors")
+    [video] = (shared / "videos").glob(f"{name}.*")
+    card = release_card(shared / "golden" / "mini32.pth", released_config("dualformer_tiny", 32), trained_on="kinetics")
+    with open_video(str(video)) as reader:
+        assert len(reader) == int(golden[f"{name}.count"])
+        clips = even_clips(reader.times, card.preprocessing, 4)
+    assert np.array_equal(clips, golden[f"{name}.frames"].numpy())
+    views = read_views(str(video), card.preprocessing, clips=4)
+    wanted = golden[f"{name}.views_0_15_31"].int()
+    assert (views[:, [0, 15, 31]].int() - wanted).abs().max() <= 1

@@ -77,7 +77,7 @@ def test_names_of_wrappers_in_files_are_read(tmp_path: Path, card: Card, prefix:
     save_file(state, tmp_path / "w.safetensors", metadata={"format": "pt", METADATA_KEY: card.to_json()})
     assert_same(load_weights(tmp_path / "w.safetensors")[0], made())
     torch.save(state, tmp_path / "own.pth")
-    model, config = convert_release(tmp_path / "own.pth", clip=(4, 32, 32))
+    model, config, _ = convert_release(tmp_path / "own.pth", clip=(4, 32, 32))
     assert config.replace(drop_path=0.0) == made().config.replace(drop_path=0.0)
     assert_same(model, made())
     whole = create_model("dualformer_nano", clip=(8, 64, 64), num_classes=3, seed=0)

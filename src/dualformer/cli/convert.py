@@ -80,11 +80,12 @@ def _convert(options: Options) -> tuple[DualFormer, Card]:
         raise ValueError("--stride is for weights files; that of a released checkpoint follows from --preprocessing")
     labels = read_labels(options.labels) if options.labels else None
     clip = parse_clip(options.clip) if options.clip else None
-    model, config = convert_release(options.weights, preset=options.preset, clip=clip)
+    model, config, released = convert_release(options.weights, preset=options.preset, clip=clip)
     card = release_card(
         options.weights,
         config,
         trained_on=options.preprocessing,
+        released=released,
         labels=labels,
         licence=options.licence or "unknown",
         provenance=options.provenance,

@@ -129,7 +129,7 @@ def _evaluate(options: Options, out: Path) -> int:
             flush=True,
         )
         if plan and len(plan.views) > 1:
-            print(describe_cost(plan.views), flush=True)
+            print(describe_cost(plan.views, card.preprocessing.placement), flush=True)
     with Progress("evaluating", "videos", quiet=options.json) as progress:
         evaluation, *others = evaluate_views(
             computing,

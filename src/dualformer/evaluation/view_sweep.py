@@ -14,7 +14,7 @@ from dualformer.video.container import FrameCountError
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.open_video import open_video
-from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.preprocessing import Placement, Preprocessing
 from dualformer.video.sampling import even_clips
 from dualformer.video.transforms import crop_views, resize_frames
 
@@ -44,25 +44,21 @@ def read_view_sweep(
             return _read(path, reader, pre, views)  # the reader has counted its frames meanwhile
 
 
-def needed_views(views: Iterable[Views]) -> int:
+def needed_views(views: Iterable[Views], placement: Placement = "ends") -> int:
     """Returns how many views of a long video all of ``views`` take together; of a short one more coincide.
 
-    Clips coincide that lie equally far along the video: those of 2x1 are the first and the last of 4x1. The single clip
-    of 1x1 lies in the middle by a rule of its own.
+    Clips coincide that lie equally far along the video: from end to end those of 2x1 are the first and the last of 4x1,
+    in the middles of segments that of 1x1 is the second of 3x1. From end to end the single clip has a rule of its own.
     """
     return len(
-        {
-            (Fraction(clip, each.clips - 1) if each.clips > 1 else None, crop)
-            for each in views
-            for clip in range(each.clips)
-            for crop in _crops(each)
-        }
+        {(place, crop) for each in views for place in _places_along(each.clips, placement) for crop in _crops(each)}
     )
 
 
-def cheap_views(views: Views) -> tuple[Views, ...]:
+def cheap_views(views: Views, placement: Placement = "ends") -> tuple[Views, ...]:
     """Returns ``views`` and those with fewer clips that lie within them, and the single clip, which take few more."""
-    nested = [count for count in range(2, views.clips) if (views.clips - 1) % (count - 1) == 0]
+    own = set(_places_along(views.clips, placement))
+    nested = [count for count in range(2, views.clips) if own.issuperset(_places_along(count, placement))]
     crops = (1, views.crops) if views.crops > 1 else (1,)
     return tuple(Views(clips, crop) for crop in crops for clips in sorted({1, *nested, views.clips}))
 
@@ -82,6 +78,13 @@ def _read(path: str | Media, reader: FrameReader, pre: Preprocessing, views: Seq
         places.append(np.array([found.setdefault(key, len(found)) for key in keys]))
     cut = [squares[crop if most > 1 else 0, np.searchsorted(numbers, clip)] for clip, crop in found]
     return ViewSweep(torch.stack(cut), tuple(places), notes_of(reader, pre))
+
+
+def _places_along(clips: int, placement: Placement) -> list[Fraction | None]:
+    """Returns how far along the way from the first to the last place each clip lies; None for one with its own rule."""
+    if placement == "middles":
+        return [Fraction(2 * clip + 1, 2 * clips) for clip in range(clips)]
+    return [Fraction(clip, clips - 1) for clip in range(clips)] if clips > 1 else [None]
 
 
 def _crops(views: Views) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ Every ``stride``-th frame is sampled, or the frame that is on the screen at ever
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import NamedTuple
 
 import torch
@@ -101,6 +102,7 @@ class SlidingWindow:
         if hop is not None and not hop > 0:
             raise ValueError(f"hop must be positive, not {hop}")
         self._length = pre.frames
+        self._loops = pre.short_video == "loop"
         self._hop = hop
         self._samples: deque[SampledFrame] = deque(maxlen=pre.frames)
         self._starts: deque[int] = deque()
@@ -127,7 +129,7 @@ class SlidingWindow:
 
     def finish(self) -> Window | None:
         """Returns the clip that ends with the last frame, if there was none yet. A video shorter than a clip repeats
-        its last frame."""
+        its last frame, or its sampled frames from the first where ``pre.short_video`` is "loop"."""
         return self._window() if self._samples and self._ended < self._count else None
 
     def _is_due(self, seconds: float) -> bool:
@@ -143,8 +145,11 @@ class SlidingWindow:
     def _window(self) -> Window:
         self._ended = self._count
         samples = list(self._samples)
-        samples += samples[-1:] * (self._length - len(samples))
-        return clip_window(samples)
+        window = clip_window(samples + samples[-1:] * (self._length - len(samples)))
+        if self._loops and len(samples) < self._length:
+            looped = [sample.views for sample in islice(cycle(samples), self._length)]
+            return window._replace(views=torch.stack(looped, dim=1))
+        return window
 
 
 def clip_window(samples: list[SampledFrame]) -> Window:

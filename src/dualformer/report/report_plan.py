@@ -14,6 +14,7 @@ from dualformer.errors import DualFormerError
 from dualformer.evaluation.evaluate import Control
 from dualformer.evaluation.view_sweep import cheap_views, needed_views
 from dualformer.video.clip_reader import Views
+from dualformer.video.preprocessing import Placement
 from dualformer.weights.card import Card
 from dualformer.weights.locate import SHIPPED
 
@@ -68,23 +69,25 @@ def plan_report(
     log, epoch = read_training_log(weights), card.metrics.get("epoch")
     known = log is not None and any(each["epoch"] == epoch for each in log)
     return ReportPlan(
-        views=views_of_report(views, report_views),
+        views=views_of_report(views, report_views, card.preprocessing.placement),
         log=log,
         epoch=int(epoch) if known and epoch is not None else None,
         others=read_results(compare, conditions, compare_anything=compare_anything),
     )
 
 
-def views_of_report(views: Views | str, report_views: Sequence[Views | str] | None = None) -> tuple[Views, ...]:
+def views_of_report(
+    views: Views | str, report_views: Sequence[Views | str] | None = None, placement: Placement = "ends"
+) -> tuple[Views, ...]:
     """Returns the numbers of views to compare: ``views``, then ``report_views``, by default those that cost little."""
     main = Views.parse(views)
-    others = cheap_views(main) if report_views is None else map(Views.parse, report_views)
+    others = cheap_views(main, placement) if report_views is None else map(Views.parse, report_views)
     return tuple(dict.fromkeys((main, *others)))
 
 
-def describe_cost(views: Sequence[Views]) -> str:
+def describe_cost(views: Sequence[Views], placement: Placement) -> str:
     """Returns a sentence on what the first of ``views`` costs by itself, and all of them together."""
-    alone, together = views[0].count, needed_views(views)
+    alone, together = views[0].count, needed_views(views, placement)
     named = " ".join(map(str, sorted(views, key=lambda each: (each.crops, each.clips))))
     return (
         f"accuracy against views ({named}): {together} views of each video go through the network, where {views[0]} "

@@ -140,9 +140,9 @@ def make_training_clip(
         boxes.append(cut(frame, crop))
     assert crop is not None  # a clip has at least one frame
     places = np.unique(indices, return_inverse=True)[1].reshape(-1)
-    view = augment(resize_and_flip(torch.stack(boxes), crop, pre.crop), augmentation, pre, rng)
+    view = augment(resize_and_flip(torch.stack(boxes), crop, pre), augmentation, pre, rng)
     return TrainingClip(
-        view if len(boxes) == len(places) else view[torch.from_numpy(places)],
+        view if np.array_equal(places, np.arange(len(boxes))) else view[torch.from_numpy(places)],
         crop.flip,
         (crop.top / height, crop.left / width, crop.height / height, crop.width / width),
         times[indices],
@@ -243,7 +243,8 @@ def short_note(times: NDArray[np.float64], pre: Preprocessing) -> str:
         return ""
     rate = "" if pre.fps is None else f" at {pre.fps:g} fps"
     clip = f"a clip of {pre.frames} frames × stride {pre.stride}{rate}"
-    return f"{len(times)} frames are shorter than {clip}: its last frame is repeated"
+    filled = "its last frame is repeated" if pre.short_video == "repeat" else "it is looped"
+    return f"{len(times)} frames are shorter than {clip}: {filled}"
 
 
 def _even_frames(

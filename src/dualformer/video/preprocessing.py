@@ -14,12 +14,20 @@ TRANSFER_MEAN = (104.0, 117.0, 128.0)
 TRANSFER_STD = (1.0, 1.0, 1.0)
 CropMode = Literal["center", "pad"]
 Sampling = Literal["stride", "segments"]
+Placement = Literal["ends", "middles"]
+ShortVideo = Literal["repeat", "loop"]
 DEFAULT_VIEWS = "4x1"
 """Clips x crops of each video."""
 
 
 #: Fields that older cards do not have, with what they may be, the usual first.
-_LATER: dict[str, tuple[str, ...]] = {"sampling": get_args(Sampling), "crop_mode": get_args(CropMode)}
+_LATER: dict[str, tuple[str | bool, ...]] = {
+    "sampling": get_args(Sampling),
+    "crop_mode": get_args(CropMode),
+    "placement": get_args(Placement),
+    "short_video": get_args(ShortVideo),
+    "antialias": (True, False),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,12 @@ class Preprocessing:
     lasts at most twice as long as a clip; longer videos, timelines and streams have clips by ``stride`` even so."""
     crop_mode: CropMode = "center"
     """Squares of the picture's middle, or with "pad" all of the picture, and the mean colour around it."""
+    placement: Placement = "ends"
+    """Where n test clips lie: from the first place to the last, or in the "middles" of n equal segments."""
+    short_video: ShortVideo = "repeat"
+    """What fills a clip that is longer than its video: the last frame again and again, or the video from its start."""
+    antialias: bool = True
+    """Whether pictures are smoothed as they are made smaller; both ways are bilinear."""
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "resize", "crop"):
@@ -56,7 +70,9 @@ class Preprocessing:
                 raise ValueError(f"preprocessing {name} must be a whole number of at least 1, not {value!r}")
         for name, choices in _LATER.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"preprocessing {name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
+                raise ValueError(
+                    f"preprocessing {name} must be {' or '.join(map(str, choices))}, not {getattr(self, name)!r}"
+                )
         if self.crop > self.resize:
             raise ValueError(f"preprocessing crop {self.crop} does not fit into resize {self.resize}: raise resize")
         if self.fps is not None and not (isfinite(self.fps) and self.fps > 0):
@@ -69,7 +85,7 @@ class Preprocessing:
             raise ValueError(f"preprocessing std must be positive, not {self.std!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain numbers and lists, ready for JSON; without ways of sampling and cropping that are the usual."""
+        """Returns plain numbers and lists, ready for JSON; without those of `_LATER` that are the usual."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name][0]}
 
@@ -79,6 +95,12 @@ class Preprocessing:
         frames = f"{self.frames} frame{'s' if self.frames > 1 else ''}, one in {self.stride}{rate}"
         if self.sampling == "segments":
             frames += ", spread over videos of up to twice that"
+        if self.placement == "middles":
+            frames += ", clips in the middles of equal segments"
+        if self.short_video == "loop":
+            frames += ", short videos looped"
+        if not self.antialias:
+            frames += ", resized without antialiasing"
         if self.crop_mode == "pad":
             return f"{frames}, long side {self.resize}, padded to a square, crop {self.crop}"
         return f"{frames}, short side {self.resize}, crop {self.crop}"

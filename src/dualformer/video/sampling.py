@@ -4,8 +4,12 @@ Two modes, told apart by ``Preprocessing.fps``. None: a clip is every ``stride``
 ticks at ``fps``, a clip is every ``stride``-th tick, and a tick shows the frame that is on the screen at that moment.
 With ``Preprocessing.sampling`` "segments", a video of at most twice a clip's length is cut into T equal parts, and a
 clip has a frame of each (as in TSN, ECCV 2016), so that it shows an action whole, however long that takes.
+
+A clip that is longer than its video starts at 0. Its last frame is repeated, or the video is shown again from its start
+where ``Preprocessing.short_video`` is "loop".
 """
 
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -18,7 +22,7 @@ _TOLERANCE = 1e-3
 
 
 def is_short(times: ArrayLike, pre: Preprocessing) -> bool:
-    """Returns whether the video is shorter than a clip, so that its last frame is repeated."""
+    """Returns whether the video is shorter than a clip, so that frames of it are repeated."""
     times = _checked(times)
     return not _shown_whole(times, pre) and _room(times, pre) < 0
 
@@ -27,7 +31,7 @@ def random_clip(times: ArrayLike, pre: Preprocessing, rng: np.random.Generator) 
     """Returns frame indices (T,) of a clip whose start is uniform over all places where a clip fits, or with a frame
     drawn from each segment.
 
-    ``times``: seconds of every frame, increasing. A video that is too short starts at 0 and repeats its last frame.
+    ``times``: seconds of every frame, increasing.
     """
     times = _checked(times)
     if _shown_whole(times, pre):
@@ -43,17 +47,22 @@ def random_clip(times: ArrayLike, pre: Preprocessing, rng: np.random.Generator) 
 
 
 def even_clips(times: ArrayLike, pre: Preprocessing, clips: int) -> NDArray[np.int64]:
-    """Returns frame indices (clips, T) of clips spread evenly from the first to the last place where a clip fits.
+    """Returns frame indices (clips, T) of clips spread evenly over the places where a clip fits.
 
-    Clip i of n starts at i/(n-1) of the way, rounded to the nearest frame with halves up; a single clip lies in the
-    centre, rounded down. The clips differ from one another whenever there are at least that many places. Of segments,
-    clip i takes what is (i + 1/2)/n through each.
+    Clip i of n starts at i/(n-1) of the way from the first to the last place, rounded to the nearest frame with halves
+    up; a single clip lies in the centre, rounded down. The clips differ from one another whenever there are at least
+    that many places. With ``Preprocessing.placement`` "middles" it starts at (i + 1/2)/n of the way, rounded down. Of
+    segments, clip i takes what is (i + 1/2)/n through each.
     """
     if clips < 1:
         raise ValueError(f"clips must be at least 1, not {clips}")
     times = _checked(times)
     if _shown_whole(times, pre):
         return np.stack([_of_segments(times, np.full(pre.frames, (i + 0.5) / clips)) for i in range(clips)])
+    if pre.placement == "middles":
+        places = _places(times, pre)
+        starts = [(i + 0.5) * places / clips for i in range(clips)]
+        return np.stack([_indices(times, pre, start) for start in starts])
     room = max(0, _room(times, pre))
     if pre.fps is None:
         if clips == 1:
@@ -96,7 +105,7 @@ def covering_clips(times: ArrayLike, pre: Preprocessing) -> NDArray[np.int64]:
         return even_clips(times, pre, 1)
     step = pre.stride / (pre.fps or 1)
     room = _room(times, pre)
-    return even_clips(times, pre, 1 if room < step else 1 + ceil(room / (pre.frames * step)))
+    return even_clips(times, replace(pre, placement="ends"), 1 if room < step else 1 + ceil(room / (pre.frames * step)))
 
 
 def _checked(times: ArrayLike) -> NDArray[np.float64]:
@@ -132,14 +141,26 @@ def _room(times: NDArray[np.float64], pre: Preprocessing) -> float:
     return 0.0 if abs(room) <= _TOLERANCE else room
 
 
+def _places(times: NDArray[np.float64], pre: Preprocessing) -> float:
+    """Returns how many places a clip has, in frames, or in seconds with ``fps``; 0 where it does not fit. As in the
+    release, the clip lasts until the frame after its last one would be taken."""
+    if pre.fps is None:
+        return max(0, len(times) - pre.frames * pre.stride + 1)
+    return max(0.0, float(times[-1] - times[0]) + _interval(times) - pre.frames * pre.stride / pre.fps)
+
+
 def _interval(times: NDArray[np.float64]) -> float:
     return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
 
 
 def _indices(times: NDArray[np.float64], pre: Preprocessing, start: float) -> NDArray[np.int64]:
     steps = np.arange(pre.frames) * pre.stride
+    looped = pre.short_video == "loop"
     if pre.fps is None:
-        return np.minimum(int(start) + steps, len(times) - 1).astype(np.int64)
-    ticks = times[0] + start + steps / pre.fps
-    shown = np.searchsorted(times, ticks + _TOLERANCE, side="right") - 1
+        frames = int(start) + steps
+        return (frames % len(times) if looped else np.minimum(frames, len(times) - 1)).astype(np.int64)
+    ticks = start + steps / pre.fps + _TOLERANCE
+    if looped and (length := float(times[-1] - times[0]) + _interval(times)):
+        ticks = ticks % length
+    shown = np.searchsorted(times, times[0] + ticks, side="right") - 1
     return np.clip(shown, 0, len(times) - 1).astype(np.int64)

@@ -30,20 +30,21 @@ class Crop:
     flip: bool
 
 
-def resize(clip: Tensor, height: int, width: int) -> Tensor:
-    """Resizes a uint8 clip (T, H, W, 3) to (T, height, width, 3), bilinear and antialiased."""
+def resize(clip: Tensor, height: int, width: int, *, antialias: bool = True) -> Tensor:
+    """Resizes a uint8 clip (T, H, W, 3) to (T, height, width, 3), bilinear."""
     if clip.shape[1:3] == (height, width):
         return clip
     planes = clip.permute(0, 3, 1, 2)  # a view: channels-last memory, which picks torch's fast uint8 path
-    resized = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    resized = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=antialias, align_corners=False)
     return resized.permute(0, 2, 3, 1).contiguous()
 
 
-def resize_short_side(clip: Tensor, size: int) -> Tensor:
+def resize_short_side(clip: Tensor, size: int, *, antialias: bool = True) -> Tensor:
     """Resizes a clip (T, H, W, 3) so that the shorter of H and W is ``size``, keeping the shape of the picture."""
     height, width = clip.shape[1:3]
     short = min(height, width)
-    return resize(clip, max(size, round(height * size / short)), max(size, round(width * size / short)))
+    height, width = (max(size, round(side * size / short)) for side in (height, width))
+    return resize(clip, height, width, antialias=antialias)
 
 
 def cut_long(frames: Tensor) -> Tensor:
@@ -67,10 +68,10 @@ def resize_frames(clip: Tensor, pre: Preprocessing) -> Tensor:
     """
     clip = cut_long(clip)
     if pre.crop_mode == "center":
-        return resize_short_side(clip, pre.resize)
-    height, width = clip.shape[1:3]
-    scale = pre.resize / max(height, width)
-    return pad_to_square(resize(clip, max(1, round(height * scale)), max(1, round(width * scale))), pre)
+        return resize_short_side(clip, pre.resize, antialias=pre.antialias)
+    scale = pre.resize / max(clip.shape[1:3])
+    height, width = (max(1, round(side * scale)) for side in clip.shape[1:3])
+    return pad_to_square(resize(clip, height, width, antialias=pre.antialias), pre)
 
 
 def pad_to_square(frames: Tensor, pre: Preprocessing) -> Tensor:
@@ -166,9 +167,10 @@ def cut(frames: Tensor, crop: Crop) -> Tensor:
     return frames[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width, :]
 
 
-def resize_and_flip(box: Tensor, crop: Crop, size: int) -> Tensor:
-    """Resizes boxes (T, h, w, 3) that are cut already to (T, size, size, 3), and mirrors them if ``crop`` says so."""
-    view = resize(box, size, size)
+def resize_and_flip(box: Tensor, crop: Crop, pre: Preprocessing) -> Tensor:
+    """Resizes boxes (T, h, w, 3) that are cut already to (T, pre.crop, pre.crop, 3), and mirrors them if ``crop`` says
+    so."""
+    view = resize(box, pre.crop, pre.crop, antialias=pre.antialias)
     return view.flip(2) if crop.flip else view.contiguous()
 
 

@@ -11,8 +11,9 @@ import hashlib
 import pickle
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -107,11 +108,17 @@ def config_from_release(state: Mapping[str, Tensor], clip: Size3 | None = None) 
         raise WeightsError(f"the shapes make no network ({error})") from error
 
 
-def convert_release(
-    path: Path | str, *, preset: str | None = None, clip: Size3 | None = None
-) -> tuple[DualFormer, Config]:
-    """Reads a released checkpoint, or a state dict of ours, and returns the network with its weights, in eval mode, and
-    its config.
+class ConvertedNetwork(NamedTuple):
+    """A network with the weights of a file, in eval mode."""
+
+    model: DualFormer
+    config: Config
+    released: bool
+    """Whether the authors' code trained it; a state dict of ours otherwise."""
+
+
+def convert_release(path: Path | str, *, preset: str | None = None, clip: Size3 | None = None) -> ConvertedNetwork:
+    """Reads a released checkpoint, or a state dict of ours.
 
     ``preset``: the network must have its widths, depths, patches and kinds of scales. ``clip`` is only needed where it
     cannot be inferred. Errors: ``ValueError`` for an unknown preset; as `read_release` and
@@ -126,7 +133,7 @@ def convert_release(
             raise WeightsError(f"{path}: {error}") from error
         model = DualFormer(config, seed=0)
         model.load_state_dict({key: t.float() if t.is_floating_point() else t for key, t in state.items()})
-        return model.eval(), config
+        return ConvertedNetwork(model.eval(), config, released=False)
     try:
         config = config_from_release(state, clip)
         if preset is not None and expected is not None and (difference := _difference(expected, config)):
@@ -146,7 +153,7 @@ def convert_release(
         for key, tensor in model.state_dict().items()
     }
     model.load_state_dict(ours, assign=True)
-    return model.eval(), config
+    return ConvertedNetwork(model.eval(), config, released=True)
 
 
 def release_card(
@@ -154,6 +161,7 @@ def release_card(
     config: Config,
     *,
     trained_on: Literal["kinetics", "transfer"],
+    released: bool = True,
     labels: Sequence[str] | None = None,
     licence: str = "unknown",
     provenance: str | None = None,
@@ -161,8 +169,9 @@ def release_card(
     """Returns the card of a converted checkpoint.
 
     ``trained_on`` gives the preprocessing: ``kinetics`` is 32 frames 2 apart or 16 frames 4 apart, ``transfer``
-    (Diving-48, HMDB-51, UCF-101) 4 apart with another mean and standard deviation. Without ``labels`` classes are named
-    by their numbers. Errors: ``ValueError`` if labels or clip do not fit.
+    (Diving-48, HMDB-51, UCF-101) 4 apart with another mean and standard deviation. ``released``: views are taken as
+    the release takes them: clips in the middles of equal segments, short videos looped, no antialiasing. Without
+    ``labels`` classes are named by their numbers. Errors: ``ValueError`` if labels or clip do not fit.
     """
     frames, height, width = config.clip
     if height != width:
@@ -173,6 +182,8 @@ def release_card(
         preprocessing = kinetics(frames=frames, stride=max(1, 64 // frames), size=height)
     else:
         preprocessing = transfer(frames=frames, stride=4, size=height)
+    if released:
+        preprocessing = replace(preprocessing, placement="middles", short_video="loop", antialias=False)
     names = tuple(map(str, range(config.num_classes))) if labels is None else tuple(labels)
     if len(names) != config.num_classes:
         raise ValueError(
