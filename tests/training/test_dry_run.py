@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from dualformer.datasets.rendered import Scene, write_dataset
+from dualformer.model.presets import create_model
 from dualformer.training.dry_run import Timing, dry_run, time_reading
 from dualformer.training.prepare import plan_network, preset_of, starting_card
 from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.locate import resolve_weights
-from dualformer.weights.safetensors_file import read_card
+from dualformer.weights.release import release_card, release_state
+from dualformer.weights.safetensors_file import read_card, save_weights
 
 
 def everything(folder: Path) -> dict[Path, bytes]:
@@ -66,6 +68,17 @@ def test_the_rendered_weights_are_those_of_the_network_asked_for(model: str | No
     assert starting_card(config) == read_card(resolve_weights(name))
     network, _ = plan_network(config, classes=2)
     assert preset_of(network) == (model or "dualformer_nano_conv")
+
+
+def test_what_starts_from_a_release_takes_views_in_our_way(tmp_path: Path) -> None:
+    model = create_model("dualformer_nano", clip=(8, 64, 64), num_classes=3, seed=0)
+    torch.save({"state_dict": release_state(model)}, tmp_path / "release.pth")
+    card = release_card(tmp_path / "release.pth", model.config, trained_on="transfer")
+    save_weights(tmp_path / "release.safetensors", model, card)
+    config = TrainConfig(data="videos", start=str(tmp_path / "release.safetensors"), size=64)
+    _, pre = plan_network(config, classes=2)
+    assert (pre.mean, pre.std, pre.stride) == (card.preprocessing.mean, card.preprocessing.std, 4)
+    assert (pre.placement, pre.short_video, pre.antialias) == ("ends", "repeat", True)
 
 
 def test_settings_that_cannot_work_stop_a_plan_too(settings: TrainConfig) -> None:
