@@ -1,9 +1,11 @@
-"""``dualformer convert``: a released ``.pth`` checkpoint becomes a weights file; weights are cut for another clip."""
+"""``dualformer convert``: released and Twins-SVT checkpoints become weights files; weights are cut for another clip."""
 
 from __future__ import annotations
 
+import hashlib
 import shlex
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Options that say what a released checkpoint cannot say of itself, and a weights file does.
 _OF_RELEASES = ("preprocessing", "preset", "labels", "licence", "provenance")
+#: Of these, what a Twins-SVT checkpoint cannot say of itself either.
+_OF_TWINS = ("labels", "licence", "provenance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,28 +26,32 @@ class Options:
     """What is converted, what it cannot say of itself, and where the result goes."""
 
     weights: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WEIGHTS")]
-    """A released checkpoint (.pth); or a weights file, a folder with one, or a hub id, to be cut for another --clip: it
-    is resampled, or inflated if it is a network of images and the clip has several frames."""
+    """A released checkpoint (.pth); ImageNet weights of Twins-SVT (.pth, .safetensors, a folder or a hub id, such as
+    timm/twins_svt_small.in1k); or a weights file, a folder with one, or a hub id, to be cut for another --clip: it is
+    resampled, or inflated if it is a network of images and the clip has several frames."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The weights file to write, such as tiny-k400.safetensors."""
+    layout: Literal["exact", "standard"] | None = None
+    """Twins-SVT weights only: exact (the default) keeps all of them, with fine scales made by full convolutions;
+    standard has the paper's pyramid, depth-wise and in stages 1 and 2 with a coarse scale, made anew."""
     clip: str | None = None
     """Frames x height x width. Of a released checkpoint: what it was trained with, needed only where its kernels cannot
-    tell. Of a weights file: the clip to cut it for, as 16x224x224."""
+    tell. Of a weights file and of Twins-SVT: the clip to cut it for, as 16x224x224."""
     stride: int | None = None
-    """Weights files only: distance between two frames of the new clip; by default as before, and 2 where a network of
-    images is inflated."""
+    """Not of released checkpoints: distance between two frames of the new clip; by default as before, and 2 where a
+    network of images is inflated."""
     preprocessing: Literal["kinetics", "transfer"] | None = None
     """Released checkpoints only, and needed there: what the network was trained on, kinetics (Kinetics-400 and -600) or
     transfer (Diving-48, HMDB-51 and UCF-101, which have another mean and standard deviation)."""
     preset: str | None = None
     """Released checkpoints only: the model that the file should be, such as dualformer_tiny; any other is an error."""
     labels: Path | None = None
-    """Released checkpoints only: class names, one a line, in the classifier's order. Without it classes are called
-    0, 1, 2, …"""
+    """Not of weights files: class names, one a line, in the classifier's order. Without it classes are called 0, 1, 2,
+    …, and 1,000 classes of Twins-SVT have ImageNet's names."""
     licence: str | None = None
-    """Released checkpoints only: terms of use to write into the file (default: unknown)."""
+    """Not of weights files: terms of use to write into the file (default: unknown)."""
     provenance: str | None = None
-    """Released checkpoints only: where the weights come from, to write into the file; by default the name and SHA-256
+    """Not of weights files: where the weights come from, to write into the file; by default the name and SHA-256
     of the checkpoint."""
 
 
@@ -53,16 +61,66 @@ def run(options: Options) -> int:
     from dualformer.weights.safetensors_file import save_weights
 
     print(f"reading {options.weights}")
-    model, card = _convert(options) if is_checkpoint(options.weights) else _recut(options)
+    if (twins := _twins(options)) is not None:
+        model, card = _change(options, *twins)
+    elif is_checkpoint(options.weights):
+        model, card = _convert(options)
+    else:
+        model, card = _recut(options)
     for number, stage in enumerate(card.config.stages, 1):
         grids = " and ".join(size_text(scale.grid) for scale in stage.scales) or "none, attends to all tokens"
         print(f"  stage {number}: {stage.channels} channels, {stage.depth} blocks, pyramid grids {grids}")
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    without = counted - sum(parameter.numel() for parameter in model.get_classifier().parameters())
+    print(f"  {counted / 1e6:.2f} M parameters, {without / 1e6:.2f} M without the classifier")
     save_weights(options.out, model, card)
     print(f"weights: {options.out} ({options.out.stat().st_size / 1e6:.1f} MB)")
     out = shlex.quote(str(options.out))
     print(f"next: dualformer info {out}")
-    print(f"next: dualformer predict VIDEO --weights {out}")
+    print(f"next: dualformer predict {'PICTURE' if card.config.clip[0] == 1 else 'VIDEO'} --weights {out}")
     return 0
+
+
+def _twins(options: Options) -> tuple[DualFormer, Card] | None:
+    """Returns the network of a Twins-SVT checkpoint and its card, None for any other file."""
+    from dualformer.weights.card import read_labels
+    from dualformer.weights.locate import is_checkpoint, resolve_weights
+    from dualformer.weights.plain_state import load_checkpoint
+    from dualformer.weights.safetensors_file import has_card, load_weights
+    from dualformer.weights.twins import is_twins, twins_card, twins_network
+    from dualformer.weights.wrapped_network import find_state
+
+    if is_checkpoint(options.weights):
+        path = Path(options.weights)
+        state = find_state(load_checkpoint(path))
+        if not isinstance(state, dict) or not is_twins(path, state):
+            return None
+        model, card = twins_network(path, state), twins_card(path, state)
+    else:
+        path = resolve_weights(options.weights)
+        if has_card(path):
+            return None
+        model, card = load_weights(options.weights)
+    if stray := _given(options, set(_OF_RELEASES) - set(_OF_TWINS)):
+        raise ValueError(f"{', '.join(stray)}: only for released DualFormer checkpoints, and {path} is of Twins-SVT")
+    labels = read_labels(options.labels) if options.labels else None
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    card = replace(
+        card,
+        labels=labels or card.labels,
+        licence=options.licence or card.licence,
+        provenance=options.provenance or f"{card.provenance}, sha256 {digest}",
+    )
+    names = "ImageNet's names" if card.config.num_classes == 1000 else "called by their numbers: no --labels given"
+    print(
+        f"  Twins-SVT: a network of images of 224x224, all of its weights kept; {card.config.num_classes} classes, "
+        f"{'named by --labels' if labels else names}"
+    )
+    return model, card
+
+
+def _given(options: Options, names: Collection[str]) -> list[str]:
+    return [f"--{name}" for name in _OF_RELEASES if name in names and getattr(options, name) is not None]
 
 
 def _convert(options: Options) -> tuple[DualFormer, Card]:
@@ -78,6 +136,8 @@ def _convert(options: Options) -> tuple[DualFormer, Card]:
         )
     if options.stride is not None:
         raise ValueError("--stride is for weights files; that of a released checkpoint follows from --preprocessing")
+    if options.layout is not None:
+        raise ValueError(f"--layout is for Twins-SVT weights: {options.weights} is a released DualFormer checkpoint")
     labels = read_labels(options.labels) if options.labels else None
     clip = parse_clip(options.clip) if options.clip else None
     model, config, released = convert_release(options.weights, preset=options.preset, clip=clip)
@@ -98,22 +158,37 @@ def _convert(options: Options) -> tuple[DualFormer, Card]:
 
 
 def _recut(options: Options) -> tuple[DualFormer, Card]:
-    from dualformer.model.config import parse_clip
-    from dualformer.weights.errors import size_text
-    from dualformer.weights.resize_clip import resize_clip
     from dualformer.weights.safetensors_file import load_weights
 
-    if given := [f"--{name}" for name in _OF_RELEASES if getattr(options, name) is not None]:
+    if given := _given(options, _OF_RELEASES):
         raise ValueError(
             f"{', '.join(given)}: only for released checkpoints (.pth), and {options.weights} is none: a weights file "
             "says this itself"
         )
-    if options.clip is None:
+    if options.clip is None and options.layout is None:
         raise ValueError(f"{options.weights}: say what to cut these weights for, such as --clip 16x224x224")
-    model, card = load_weights(options.weights)
-    before = card.config.clip
-    model, card, notes = resize_clip(model, card, parse_clip(options.clip), stride=options.stride)
-    print(f"  clips of {size_text(before)} → {size_text(card.config.clip)}{'' if notes else ': nothing to change'}")
-    for note in notes:
-        print(f"  {note}")
+    return _change(options, *load_weights(options.weights))
+
+
+def _change(options: Options, model: DualFormer, card: Card) -> tuple[DualFormer, Card]:
+    """Returns a network and its card in the layout and for the clip that are asked for."""
+    from dualformer.model.config import parse_clip
+    from dualformer.weights.errors import size_text
+    from dualformer.weights.layouts import is_exact, to_standard
+    from dualformer.weights.resize_clip import resize_clip
+
+    if options.layout == "exact" and not is_exact(card.config):
+        raise ValueError(f"{options.weights}: --layout exact is for Twins-SVT weights, and what comes of them")
+    if options.layout == "standard":
+        model, card, notes = to_standard(model, card)
+        for note in notes:
+            print(f"  {note}")
+    if options.clip is not None:
+        before = card.config.clip
+        model, card, notes = resize_clip(model, card, parse_clip(options.clip), stride=options.stride)
+        print(f"  clips of {size_text(before)} → {size_text(card.config.clip)}{'' if notes else ': nothing to change'}")
+        for note in notes:
+            print(f"  {note}")
+    elif options.stride is not None:
+        raise ValueError("--stride goes with --clip")
     return model, card

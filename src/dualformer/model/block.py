@@ -10,11 +10,13 @@ from dualformer.model.kernels.mlp import gelu_linear
 class SubBlock(nn.Module):
     """Eq. 1: ``x += MSA(LN(x)); x += MLP(LN(x))``. In the paper a block is two: one with LW-MSA, one with GP-MSA."""
 
-    def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
+    def __init__(
+        self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float, *, norm_eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(channels)
+        self.norm1 = nn.LayerNorm(channels, eps=norm_eps)
         self.attn = attention
-        self.norm2 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels, eps=norm_eps)
         self.mlp = Mlp(channels, mlp_ratio)
         self.drop_path = DropPath(drop_path)
 

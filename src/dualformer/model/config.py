@@ -16,8 +16,8 @@ Position = Literal["peg", "absolute", "relative", "none"]
 Embedding = Literal["patches", "convolutions"]
 Convolution = Literal["full", "depthwise"]
 
-#: Settings of a stage that networks of version 1 lack, with the value that they stand for there.
-_LATER_SETTINGS = {"embedding": "patches", "convolution": "full"}
+#: Settings of a stage and of the whole that networks of version 1 lack, with the value that they stand for there.
+_LATER_SETTINGS = {"embedding": "patches", "convolution": "full", "norm_eps": 1e-5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,8 @@ class Config:
     """Stochastic depth of the last half; it grows linearly from 0 at the first."""
     dropout: float = 0.5
     """On the pooled features, before the classifier."""
+    norm_eps: float = 1e-5
+    """Epsilon of the LayerNorms of blocks and after the last stage; those of embeddings and pyramids have 1e-5."""
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -102,6 +104,8 @@ class Config:
         for rate in ("drop_path", "dropout"):
             if not 0 <= getattr(self, rate) < 1:
                 raise ValueError(f"{rate} must be at least 0 and below 1, not {getattr(self, rate)}")
+        if not 0 < self.norm_eps < 1:
+            raise ValueError(f"norm_eps must be above 0 and below 1, not {self.norm_eps}")
         for number, stage in enumerate(self.stages, 1):
             if stage.channels % self.head_dim:
                 raise ValueError(
@@ -134,11 +138,11 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for JSON. Settings that came later are left out where they change nothing."""
         data = dataclasses.asdict(self)
-        data["stages"] = [
-            {name: value for name, value in stage.items() if _LATER_SETTINGS.get(name) != value}
-            for stage in data["stages"]
-        ]
-        return data
+
+        def needed(settings: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in settings.items() if _LATER_SETTINGS.get(name) != value}
+
+        return needed(data | {"stages": [needed(stage) for stage in data["stages"]]})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Config:

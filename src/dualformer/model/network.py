@@ -54,13 +54,17 @@ class StageLayers(nn.Module):
         channels, heads, ratio = stage.channels, stage.channels // config.head_dim, config.mlp_ratio
 
         def sub_block(kind: str, drop_path: float) -> nn.Module:
-            if kind == "L":
-                attention = WindowAttention(channels, heads, stage.window, relative=config.position == "relative")
-                return SubBlock(channels, attention, ratio, drop_path)
-            if kind == "G":
-                return SubBlock(channels, PyramidAttention(channels, heads, map_size, stage.scales), ratio, drop_path)
-            in_time = map_size[0] > 1
-            return ConvolutionSubBlock(channels, stage.convolution, ratio=ratio, in_time=in_time, drop_path=drop_path)
+            if kind == "C":
+                in_time = map_size[0] > 1
+                return ConvolutionSubBlock(
+                    channels, stage.convolution, ratio=ratio, in_time=in_time, drop_path=drop_path
+                )
+            attention = (
+                WindowAttention(channels, heads, stage.window, relative=config.position == "relative")
+                if kind == "L"
+                else PyramidAttention(channels, heads, map_size, stage.scales)
+            )
+            return SubBlock(channels, attention, ratio, drop_path, norm_eps=config.norm_eps)
 
         self.embed = (
             PatchEmbedding(in_channels, channels, stage.patch)
@@ -119,7 +123,7 @@ class DualFormer(nn.Module):
             for stage, (width, _), size in zip(config.stages, pairwise(widths), config.map_sizes(), strict=True)
         )
         self.num_features = widths[-1]
-        self.norm = nn.LayerNorm(self.num_features)
+        self.norm = nn.LayerNorm(self.num_features, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.head = _classifier(self.num_features, config.num_classes)
         self.folded = False

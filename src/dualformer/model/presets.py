@@ -47,8 +47,6 @@ def preset_config(name: str, *, clip: Size3 | None = None, **changes: Any) -> Co
     for number, depth in enumerate(depths):
         patch = (1 if images else 2, 4, 4) if number == 0 else (1, 2, 2)
         size = ceil_div(size, patch)
-        fine = fine_scale(size)
-        coarse = Scale(grid=(1 if images else 4, 4, 4), factorised=True)
         window = (1 if images else 8, 7, 7)
         kinds = halves[number]
         stages.append(
@@ -59,7 +57,7 @@ def preset_config(name: str, *, clip: Size3 | None = None, **changes: Any) -> Co
                 embedding="convolutions" if number == 0 and "C" in kinds else "patches",
                 kinds=kinds,
                 window=window,
-                scales=((fine, coarse), (fine, coarse), (fine,), ())[number] if "G" in kinds else (),
+                scales=stage_scales(number, fine_scale(size), images=images) if "G" in kinds else (),
             )
         )
     return Config(stages=tuple(stages), clip=clip or own_clip).replace(**changes)
@@ -111,6 +109,12 @@ def create_model(
         raise ValueError("out_indices chooses the maps of features_only=True; forward_intermediates takes indices")
     model = DualFormer(preset_config(name, clip=clip, **changes), seed=seed)
     return FeatureExtractor(model, out_indices) if features_only else model
+
+
+def stage_scales(number: int, fine: Scale, *, images: bool) -> tuple[Scale, ...]:
+    """The scales of the stage ``number`` (from 0) beside its ``fine`` one, in networks of images or of videos."""
+    coarse = Scale(grid=(1 if images else 4, 4, 4), factorised=True)
+    return ((fine, coarse), (fine, coarse), (fine,), ())[number]
 
 
 def fine_scale(size: Size3) -> Scale:

@@ -1,5 +1,7 @@
-"""Finds the network that tensors without a card are of, as ``torch.save(model.state_dict(), …)`` leaves them."""
+"""Loads PyTorch checkpoints, and finds the network that tensors without a card are of, as
+``torch.save(model.state_dict(), …)`` leaves them."""
 
+import pickle
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -11,7 +13,7 @@ from dualformer.model.config import Config, Size3
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models, preset_config
 from dualformer.model.pyramid import cell_size
-from dualformer.weights.errors import WeightsError, size_text, tensor_mismatch
+from dualformer.weights.errors import WeightsError, first_line, size_text, tensor_mismatch
 
 _FRAMES = (1, 4, 8, 16, 32, 64)
 _SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -50,8 +52,28 @@ def config_from_state(state: Mapping[str, Tensor], *, preset: str | None = None,
     return fits[0]
 
 
-def refuse_run_checkpoint(path: Path, content: object) -> None:
-    """Raises ``WeightsError`` for a checkpoint of a training run, which names the weights beside it."""
+def load_checkpoint(path: Path) -> object:
+    """Loads what ``torch.save`` wrote, onto the CPU: tensors and plain values. No code in the file is run.
+
+    Errors: ``FileNotFoundError``; ``WeightsError`` for another kind of file, and for a checkpoint of a training run of
+    ours, which names the weights beside it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: not a PyTorch checkpoint, or one that holds more than tensors and plain values, which is not "
+            "loaded because it could run code; save its 'state_dict' alone where you trust it, and convert that"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: not a readable PyTorch checkpoint ({first_line(error)}); get it anew") from error
+    _refuse_run_checkpoint(path, content)
+    return content
+
+
+def _refuse_run_checkpoint(path: Path, content: object) -> None:
     if isinstance(content, dict) and {"tensors", "progress", "fingerprint"} <= set(content):
         raise WeightsError(
             f"{path}: what a training run goes on from; its weights are best.safetensors and last.safetensors in "

@@ -8,7 +8,6 @@ the paper's, hence unlike `preset_config` for 16 frames: grids always come from 
 """
 
 import hashlib
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +23,8 @@ from dualformer.model.presets import list_models, preset_config
 from dualformer.model.pyramid import cell_size, factors
 from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.weights.card import Card
-from dualformer.weights.errors import WeightsError, check_tensors, first_line, size_text
-from dualformer.weights.plain_state import config_from_state, refuse_run_checkpoint
+from dualformer.weights.errors import WeightsError, check_tensors, size_text
+from dualformer.weights.plain_state import config_from_state, load_checkpoint
 from dualformer.weights.wrapped_network import OWN_KEY, RELEASED_KEY, find_state
 
 COARSE_GRID: Size3 = (4, 4, 4)
@@ -53,19 +52,7 @@ def read_release(path: Path | str) -> dict[str, Tensor]:
     Errors: ``FileNotFoundError``; ``WeightsError`` if it is another kind of file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such checkpoint")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: not a PyTorch checkpoint, or one that holds more than tensors and plain values, which is not "
-            "loaded because it could run code; save its 'state_dict' alone where you trust it, and convert that"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path}: not a readable PyTorch checkpoint ({first_line(error)}); get it anew") from error
-    refuse_run_checkpoint(path, content)
-    state = find_state(content)
+    state = find_state(load_checkpoint(path))
     if not isinstance(state, dict) or not {OWN_KEY, RELEASED_KEY} & set(state):
         holds = ", ".join(map(str, list(state)[:4])) if isinstance(state, dict) else type(state).__name__
         raise WeightsError(

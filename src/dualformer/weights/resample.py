@@ -88,6 +88,8 @@ def resample_state(
         else []
     )
     notes += [f"{what}: {', '.join(each)}" for what, each in changes.items()]
+    if source.norm_eps != target.norm_eps:
+        notes.append(f"LayerNorm's epsilon: {source.norm_eps:g} in the weights, {target.norm_eps:g} in the network")
     if source.num_classes != target.num_classes:
         how = "started anew" if target.num_classes else "left out"
         notes.append(f"classifier: {source.num_classes} → {target.num_classes} classes, {how}")

@@ -18,10 +18,12 @@ from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError, check_tensors
+from dualformer.weights.layouts import is_exact, standard_layout
 from dualformer.weights.locate import CARD_FILE, TENSORS_FILE, has_checkpoint_start, resolve_weights
 from dualformer.weights.resample import HEAD, resample_state
 from dualformer.weights.resize_clip import resize_clip
-from dualformer.weights.wrapped_network import plain_names, unwrap_network
+from dualformer.weights.twins import is_twins, twins_card, twins_state
+from dualformer.weights.wrapped_network import RELEASED_KEY, plain_names, unwrap_network
 
 METADATA_KEY = "dualformer"
 
@@ -74,29 +76,49 @@ def save_weights(
 
 
 def read_card(path: Path | str) -> Card:
-    """Reads the card of a weights file without its tensors.
+    """Reads the card of a weights file without its tensors; of a Twins-SVT file, which has none, it is made.
 
     Errors: ``FileNotFoundError``; ``WeightsError`` that says what the file seems to be instead.
     """
-    path = Path(path)
+    return _read_card(Path(path))[0]
+
+
+def has_card(path: Path | str) -> bool:
+    """Whether a safetensors file has a card inside. Errors: as `read_card`."""
+    with _open_safetensors(Path(path)) as file:
+        return METADATA_KEY in (file.metadata() or {})
+
+
+def _read_card(path: Path) -> tuple[Card, bool]:
+    """Returns the card, and whether the file has it inside."""
     with _open_safetensors(path) as file:
         text = (file.metadata() or {}).get(METADATA_KEY)
+        names = file.keys() if text is None else ()
+        shapes = {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in names}
     if text is None:
+        if is_twins(path, shapes):
+            return twins_card(path, shapes), False
+        kind = " with the tensors of a released DualFormer checkpoint" if RELEASED_KEY in shapes else ""
         raise WeightsError(
-            f"{path}: a safetensors file without a dualformer card (network, labels, preprocessing), so it cannot be "
-            "loaded by itself; save it with dualformer, or convert the .pth that it comes from"
+            f"{path}: a safetensors file{kind} without a dualformer card (network, labels, preprocessing), so it "
+            "cannot be loaded by itself; save it with dualformer, or convert the .pth that it comes from"
         )
     try:
-        return Card.from_json(text)
+        return Card.from_json(text), True
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
 
 
 def load_state(path: Path | str) -> dict[str, Tensor]:
-    """Reads the tensors of a weights file onto the CPU, floating ones in float32. Errors as `read_card`."""
+    """Reads the tensors of a weights file onto the CPU, floating ones in float32, by our names those of Twins-SVT, too.
+
+    Errors: as `read_card`; ``WeightsError`` for a Twins-SVT file that lacks tensors or has others.
+    """
     with _open_safetensors(Path(path)) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     tensors = plain_names(tensors)  # an earlier version wrote compiled networks with the names of their wrapper
+    if is_twins(path, tensors):
+        tensors = twins_state(path, tensors)
     # Copies, because what safetensors gives is mapped from the file: writing into the file would change the model.
     return {
         key: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()
@@ -107,15 +129,16 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
 def load_weights(
     path_or_hub_id: Path | str, *, clip: Size3 | None = None, device: torch.device | str = "cpu"
 ) -> tuple[DualFormer, Card]:
-    """Loads a file, a folder with ``model.safetensors``, or a hub id: the network in eval mode, and its card.
+    """Loads a file, a folder with ``model.safetensors``, or a hub id: the network in eval mode, and its card. Twins-SVT
+    files, as ``timm/twins_svt_small.in1k`` on the hub, are networks of images.
 
     ``clip`` (frames, height, width) resizes both for other clips, as `resize_clip` does; changes are logged. Errors:
     ``FileNotFoundError``; ``WeightsError`` if the file cannot be read or does not fit its own config, or if the
     ``config.json`` of a folder or repository differs from its card; ``ValueError`` for a clip that is none.
     """
     path = resolve_weights(path_or_hub_id)
-    card = read_card(path)
-    if not Path(path_or_hub_id).is_file():
+    card, inside = _read_card(path)
+    if inside and not Path(path_or_hub_id).is_file():
         _check_against_folder(path.with_name(CARD_FILE), card)
     state = load_state(path)
     try:
@@ -153,14 +176,19 @@ def load_model(
 def load_pretrained(model: nn.Module, path_or_hub_id: Path | str, *, labels: Sequence[str] = ()) -> list[str]:
     """Loads a weights file into ``model``, whose clip and classes may differ, and returns lines to print.
 
-    Weights of a network of images are inflated if ``model`` is one of videos. The model's own classifier stays as it
+    Weights of a network of images are inflated if ``model`` is one of videos, and those of the exact layout get the
+    standard one if it has that. The model's own classifier stays as it
     is if the number of classes differs, or if ``labels`` (its class names) are given and the file has others: the same
     number of classes does not make them the same classes. Errors: as `load_weights` and `resample_state`.
     """
     model, path = unwrap_network(model), resolve_weights(path_or_hub_id)
     card = read_card(path)
     try:
-        state, notes = resample_state(load_state(path), card.config, model.config)
+        state, config, standard = load_state(path), card.config, list[str]()
+        if is_exact(config) and not is_exact(model.config):
+            state, config, standard = standard_layout(state, config)
+        state, notes = resample_state(state, config, model.config)
+        notes = standard + notes
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     if any(key.startswith(HEAD) for key in state) and labels and tuple(labels) != card.labels:
