@@ -1,9 +1,12 @@
 """``dualformer convert``: from a released file to weights that load, from one clip to another, and wrong calls."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from dualformer.cli.main import main
 from dualformer.model.network import DualFormer
@@ -13,6 +16,7 @@ from dualformer.weights.card import Card
 from dualformer.weights.release import release_state
 from dualformer.weights.resize_clip import inflate
 from dualformer.weights.safetensors_file import load_weights, read_card, save_weights
+from dualformer.weights.twins import twins_key
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +196,105 @@ def test_a_checkpoint_or_weights_whatever_the_name(release: Path, model: DualFor
     )
     assert read_card(tmp_path / "a").config.clip == (4, 64, 64)
     assert read_card(tmp_path / "b").config.clip == (8, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def twins() -> dict[str, torch.Tensor]:
+    """Tensors of a narrow Twins-SVT network of 1,000 classes, random, by the hub's names."""
+    model = create_model("dualformer_nano", clip=(1, 224, 224), num_classes=1000, seed=5)
+    state = {twins_key(key, "hub"): tensor for key, tensor in model.state_dict().items() if ".scales." not in key}
+    state = {key: tensor[:, :, 0].contiguous() if tensor.dim() == 5 else tensor for key, tensor in state.items()}
+    for stage, (channels, kernel) in enumerate(((32, 8), (64, 4), (128, 2))):
+        state[f"blocks.{stage}.1.attn.sr.weight"] = torch.randn(channels, channels, kernel, kernel) / channels
+        state[f"blocks.{stage}.1.attn.sr.bias"] = torch.zeros(channels)
+    return state
+
+
+@pytest.fixture
+def hub_folder(tmp_path: Path, twins: dict[str, torch.Tensor]) -> Path:
+    """A folder as the hub has it."""
+    folder = tmp_path / "twins_svt_small.in1k"
+    folder.mkdir()
+    save_file(twins, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({"architecture": "twins_svt_small", "num_classes": 1000}))
+    return folder
+
+
+def test_imagenet_weights_of_twins_label_a_picture(
+    hub_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "images.safetensors"
+    assert main(["convert", str(hub_folder), str(out)]) == 0
+    printed = capsys.readouterr().out
+    for expected in ("1000 classes, ImageNet's names", "M parameters, ", f"predict PICTURE --weights {out}"):
+        assert expected in printed
+    card = read_card(out)
+    assert card.config.norm_eps == 1e-6
+    assert card.licence == "Apache-2.0"
+    assert card.provenance.startswith("Twins-SVT checkpoint twins_svt_small, sha256 ")
+    Image.new("RGB", (300, 250), (200, 80, 20)).save(tmp_path / "photo.jpg")
+    answers: list[object] = []
+    for weights in (out, hub_folder):  # the file of the hub as it is gives the same
+        assert (
+            main(["predict", str(tmp_path / "photo.jpg"), "--weights", str(weights), "--device", "cpu", "--json"]) == 0
+        )
+        answers.append(json.loads(capsys.readouterr().out)["labels"])
+    assert answers[0] == answers[1]
+    assert {answer["label"] for answer in answers[0]} <= set(card.labels)  # type: ignore[index,union-attr]
+
+
+@pytest.mark.parametrize("style", ["hub", "mmpretrain"])
+def test_checkpoints_of_twins_in_both_layouts(
+    tmp_path: Path, twins: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str], style: str
+) -> None:
+    if style == "mmpretrain":
+        own = create_model("dualformer_nano", clip=(1, 224, 224), num_classes=1000, seed=5).state_dict()
+        keys = [key for key in own if ".scales." not in key or key.endswith("scales.0.conv.weight")]
+        keys += [key.replace("weight", "bias") for key in keys if ".scales." in key]
+        twins = {twins_key(key, "mmpretrain"): twins[twins_key(key, "hub")] for key in keys}
+    torch.save({"meta": {}, "state_dict": twins}, tmp_path / "twins.pth")
+    out = tmp_path / "w.safetensors"
+    assert main(["convert", str(tmp_path / "twins.pth"), str(out), "--clip", "16x224x224", "--licence", "mit"]) == 0
+    assert "a network of images, inflated to one of videos" in capsys.readouterr().out
+    card = read_card(out)
+    assert (card.licence, card.config.clip) == ("mit", (16, 224, 224))
+    assert [scale.function for stage in card.config.stages for scale in stage.scales] == ["full"] * 3
+    standard = tmp_path / "s.safetensors"
+    assert main(["convert", str(tmp_path / "twins.pth"), str(standard), "--layout", "standard"]) == 0
+    assert "standard layout: 8,864 parameters of pyramids made anew" in capsys.readouterr().out
+    again = tmp_path / "again.safetensors"  # of a converted file, too
+    assert main(["convert", str(out), str(again), "--layout", "standard"]) == 0
+    assert [len(stage.scales) for stage in read_card(again).config.stages] == [2, 2, 1, 0]
+    assert [len(stage.scales) for stage in read_card(standard).config.stages] == [2, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--preset", "dualformer_tiny"], 2, "--preset: only for released DualFormer checkpoints"),
+        (["--preprocessing", "kinetics"], 2, "--preprocessing: only for released DualFormer checkpoints"),
+        (["--stride", "2"], 2, "--stride goes with --clip"),
+    ],
+)
+def test_wrong_calls_for_twins(
+    hub_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    assert main(["convert", str(hub_folder), str(tmp_path / "out"), *arguments]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_layouts_are_of_twins(
+    release: Path, model: DualFormer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    native = save_native(tmp_path / "native.safetensors", model, kinetics(frames=8, size=64))
+    for weights, layout, message in (
+        (release, "exact", "--layout is for Twins-SVT weights"),
+        (native, "exact", "--layout exact is for Twins-SVT weights"),
+        (native, "standard", "this network has another pyramid"),
+    ):
+        pre = ["--preprocessing", "kinetics"] if weights == release else []
+        assert main(["convert", str(weights), str(tmp_path / "out"), "--layout", layout, *pre]) == 2
+        assert message in capsys.readouterr().err

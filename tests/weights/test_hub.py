@@ -114,6 +114,7 @@ def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = str(caught.value)
     assert message.startswith("someone/not-there: no such file here, and it could not be had from the hub (")
     assert "check the name and the connection" in message
+    assert "fetch model.safetensors and config.json of https://huggingface.co/someone/not-there elsewhere" in message
     assert "\n" not in message
 
 

@@ -207,6 +207,33 @@ def test_a_folder_of_the_hub(mini: dict[str, Tensor], tmp_path: Path) -> None:
     assert load_weights(tmp_path)[1].licence == "unknown"
 
 
+def test_a_repository_in_the_hub_s_cache(
+    mini: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    cached_repository(tmp_path, "timm/twins_svt_small.in1k", mini)
+    model, card = load_weights("timm/twins_svt_small.in1k")
+    assert card.provenance == "Twins-SVT checkpoint twins_svt_small"
+    assert torch.equal(model.norm.weight, mini["norm.weight"])
+    with pytest.raises(WeightsError, match=r"of https://huggingface\.co/timm/twins_svt_base\.in1k elsewhere"):
+        load_weights("timm/twins_svt_base.in1k")
+
+
+def cached_repository(cache: Path, hub_id: str, state: dict[str, Tensor]) -> None:
+    """Lays tensors and a config out as ``huggingface_hub`` keeps what it has fetched."""
+    repository, commit = cache / f"models--{hub_id.replace('/', '--')}", "0123456789abcdef0123456789abcdef01234567"
+    snapshot = repository / "snapshots" / commit
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "blobs").mkdir()
+    snapshot.mkdir(parents=True)
+    save_file(state, repository / "blobs" / "tensors")
+    (repository / "blobs" / "config").write_text(json.dumps({"architecture": "twins_svt_small"}))
+    (snapshot / "model.safetensors").symlink_to(Path("../../blobs/tensors"))
+    (snapshot / "config.json").symlink_to(Path("../../blobs/config"))
+
+
 def test_the_standard_layout(mini: dict[str, Tensor]) -> None:
     model = twins_network("w", mini)
     state, config, [note] = standard_layout(model.state_dict(), model.config, seed=4)

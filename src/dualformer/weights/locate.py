@@ -65,7 +65,8 @@ def _download(hub_id: str) -> Path:
     except hub_errors() as error:
         raise WeightsError(
             f"{hub_id}: no such file here, and it could not be had from the hub ({first_line(error)}); "
-            "check the name and the connection, or log in with `hf auth login` if it is private"
+            f"check the name and the connection, log in with `hf auth login` if it is private, or fetch {TENSORS_FILE} "
+            f"and {CARD_FILE} of https://huggingface.co/{hub_id} elsewhere and name their folder"
         ) from error
 
 
