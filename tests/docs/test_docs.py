@@ -35,7 +35,6 @@ APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
         "1",
         "--epochs",
         "1",
-        "--no-scratch",
     ),
     ("ablate", "--run"): (*_NETWORK, "--precision", "float32", "--accelerator", "cpu", "--seeds", "1", "--rows", "peg"),
     ("train", "--resume"): ("--max-steps", "4", "--workers", "0"),

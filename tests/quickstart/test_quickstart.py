@@ -17,7 +17,7 @@ from small_runs import RecordingReporter
 
 
 def small(out: Path, **changes: object) -> QuickstartConfig:
-    settings = {"train_videos": 3, "val_videos": 1, "test_videos": 2, "epochs": 1, "difficulty": 0.0, "scratch": False}
+    settings = {"train_videos": 3, "val_videos": 1, "test_videos": 2, "epochs": 1, "difficulty": 0.0}
     return QuickstartConfig(out=str(out), **(settings | changes))  # pyright: ignore[reportArgumentType]
 
 

@@ -1,8 +1,9 @@
 """The quickstart renders videos, trains a network on them and evaluates it, with every part of the package.
 
 The videos of eight motions differ in nothing but how things move. Nano Conv learns them, starting from the weights
-that come with the package; another one learns from scratch, for comparison. Both are evaluated on files that neither
-saw, and so are two controls that take the motion away: a network that passes those has not learnt motion.
+that come with the package; where it is asked for, another one learns from scratch, for comparison. They are evaluated
+on files that they did not see, and so are two controls that take the motion away: a network that passes those has not
+learnt motion.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ class QuickstartConfig:
     """Times that the training videos are gone through."""
     start: str = "rendered"
     """Weights to start from."""
-    scratch: bool = True
-    """Train a second network from random weights, with the same videos and as many steps."""
+    scratch: bool = False
+    """Train a second network from random weights, with the same videos and as many steps, to compare."""
     seed: int = 0
     """Of the videos and of the training."""
 

@@ -55,24 +55,27 @@ def _quickstart(config: QuickstartConfig, reporter: Reporter) -> QuickstartResul
     out = Path(config.out)
     report = out / "report"
     seconds: dict[str, float] = {}
+    steps = 5 if config.scratch else 4
 
-    with _step(reporter, seconds, "render", f"1/5 rendering videos of {len(HORIZONTAL)} motions into {out / 'videos'}"):
+    with _step(
+        reporter, seconds, steps, "render", f"rendering videos of {len(HORIZONTAL)} motions into {out / 'videos'}"
+    ):
         _render(config, out / "videos")
     if (report / "figures.json").is_file():  # a finished one, of this very data: it is done anew
         for folder in ("report", "run", "scratch"):
             shutil.rmtree(out / folder, ignore_errors=True)
-    with _step(reporter, seconds, "train", f"2/5 training from the weights {config.start!r}"):
+    with _step(reporter, seconds, steps, "train", f"training from the weights {config.start!r}"):
         trained = _train(config, out / "run", start=config.start, reporter=reporter)
     scratch: TrainResult | None = None
     if config.scratch:
-        with _step(reporter, seconds, "scratch", "3/5 training as long from random weights, for comparison"):
+        with _step(reporter, seconds, steps, "scratch", "training as long from random weights, for comparison"):
             scratch = _train(config, out / "scratch", start=None, reporter=reporter)
     test = open_videos(out / "videos" / "test")
-    with _step(reporter, seconds, "test", f"4/5 testing on {len(test)} videos that were not trained on"):
+    with _step(reporter, seconds, steps, "test", f"testing on {len(test)} videos that were not trained on"):
         evaluation = _evaluate(trained.weights, test)
         controls = {control: _evaluate(trained.weights, test, control=control) for control in CONTROLS}
         scratch_evaluation = _evaluate(scratch.weights, test) if scratch else None
-    with _step(reporter, seconds, "report", f"5/5 labelling one of them and writing the report to {report}"):
+    with _step(reporter, seconds, steps, "report", f"labelling one of them and writing the report to {report}"):
         file = test.samples[0].path
         recognizer = Recognizer.load(trained.weights, views="1x1")
         example = recognizer(file)
@@ -96,8 +99,8 @@ def _quickstart(config: QuickstartConfig, reporter: Reporter) -> QuickstartResul
 
 
 @contextmanager
-def _step(reporter: Reporter, seconds: dict[str, float], name: str, line: str) -> Iterator[None]:
-    reporter.log(line)
+def _step(reporter: Reporter, seconds: dict[str, float], steps: int, name: str, line: str) -> Iterator[None]:
+    reporter.log(f"{len(seconds) + 1}/{steps} {line}")
     start = time.monotonic()
     yield
     seconds[name] = time.monotonic() - start
