@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from dualformer._version import __version__
+from dualformer.cores import available_cores
 
 _TOLD_FEATURES = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"),
@@ -68,7 +69,7 @@ class Machine:
 def describe_machine() -> Machine:
     return Machine(
         cpu=_cpu_name(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=available_cores(),
         features=tuple(flag for flag in _TOLD_FEATURES if flag in _cpu_flags()),
         memory=_memory(),
         system=f"{platform.system()} {platform.release()}",

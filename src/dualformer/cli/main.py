@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dualformer._version import __version__
+from dualformer.cores import limited_cores
 from dualformer.errors import DualFormerError
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.text_encoding import printable
@@ -78,6 +79,9 @@ def _run(verb: str, arguments: list[str], *, debug: bool) -> int:
 
     if verb not in _ALLOCATOR_AS_IT_IS:
         keep_freed_memory()
+    if cores := limited_cores():
+        # PyTorch counts the machine's cores, and reads this as it is imported.
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
     module = importlib.import_module(f"dualformer.cli.{verb}")
     names = OptionNames(module.Options, getattr(module, "PARAMETERS", None), others=all_options)
     try:

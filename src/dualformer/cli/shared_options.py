@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from dualformer.cores import available_cores
 from dualformer.training.settings.data_settings import DataSettings
 
 if TYPE_CHECKING:
@@ -121,9 +122,8 @@ def bad_files(manifest: Path | None) -> Collection[Path]:
 
 def decoding_processes(workers: int | None) -> int:
     """Returns ``workers`` or, where it is None, one less than there are cores, at most 8."""
-    import os
 
-    return min(8, (os.cpu_count() or 1) - 1) if workers is None else workers
+    return min(8, available_cores() - 1) if workers is None else workers
 
 
 _BOUNDS: dict[str, Callable[[float], bool]] = {

@@ -4,7 +4,6 @@ import contextlib
 import math
 import multiprocessing
 import multiprocessing.connection
-import os
 import signal
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -12,6 +11,7 @@ from enum import Enum
 from multiprocessing.connection import Connection
 from typing import Any
 
+from dualformer.cores import available_cores
 from dualformer.datasets.samples import DatasetError
 
 
@@ -37,7 +37,7 @@ def run_isolated(
         raise ValueError(f"workers must be at least 1, not {workers}")
     waiting = list(reversed(range(len(jobs))))
     left = len(jobs)
-    pool = [_Worker(work) for _ in range(min(workers or _cores(), left))]
+    pool = [_Worker(work) for _ in range(min(workers or available_cores(), left))]
     try:
         while left:
             for worker in pool:
@@ -121,7 +121,3 @@ def _work_loop(connection: Connection, work: Callable[[Any], Any]) -> None:
         except EOFError:
             return
         connection.send(work(job))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,6 @@ another worker does again; a file that kills every worker that takes it is given
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections import Counter
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dualformer.cores import available_cores
 from dualformer.errors import DualFormerError
 from dualformer.inference.answer_tables import Columns, Row, row_from_json, row_to_json
 from dualformer.inference.batch_runner import BatchTask
@@ -84,7 +84,7 @@ class RayTask:
         settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is None:
             # More actors than cores are what was asked for: Ray would wait for cores that never come.
-            cores = max(self._actors or 1, _cores()) + 1  # one for Ray Data's own tasks
+            cores = max(self._actors or 1, available_cores()) + 1  # one for Ray Data's own tasks
             settings |= {"num_cpus": cores, "include_dashboard": False}
         try:
             ray.init(address=self._address or "local", **settings)
@@ -184,9 +184,3 @@ def _import_ray() -> Any:
             f"`address`: Ray cannot be imported ({error}); pip install 'dualformer[cluster]'"
         ) from error
     return ray
-
-
-def _cores() -> int:
-    with contextlib.suppress(AttributeError):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -21,6 +21,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from dualformer.cores import available_cores
 from dualformer.errors import DualFormerError
 from dualformer.files import lock_for_writing, write_json
 from dualformer.model.config import Size3
@@ -72,7 +73,7 @@ def _run_experiment(experiment: Experiment, reporter: Reporter) -> list[dict[str
     out = Path(experiment.out)
     device = Fabric(accelerator=experiment.accelerator, devices=1).device
     experiment = open_results(out, experiment, device)
-    jobs = experiment.jobs or (4 if device.type == "cuda" else os.cpu_count() or 1)
+    jobs = experiment.jobs or (4 if device.type == "cuda" else available_cores())
     todo = [run for run in runs_of(experiment) if not (out / run.key / RESULT).is_file()]
     jobs = max(1, min(jobs, len(todo)))
     done = len(runs_of(experiment)) - len(todo)
@@ -90,7 +91,7 @@ def _run_experiment(experiment: Experiment, reporter: Reporter) -> list[dict[str
 def _run_all(experiment: Experiment, todo: Sequence[Run], jobs: int, reporter: Reporter) -> list[str]:
     """Does the runs ``todo``, ``jobs`` at a time; returns the keys of those that failed."""
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, available_cores() // jobs)
     waiting, running, failed, took = list(todo), {}, [], []
     started = time.monotonic()
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import json
 import multiprocessing
-import os
 import queue
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dualformer.cores import available_cores
 from dualformer.errors import DualFormerError
 from dualformer.serving import decoder_process
 from dualformer.serving.decoder_process import DecoderSettings, Job
@@ -161,8 +161,7 @@ class DecoderPool:
     ) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = workers or min(8, cores)
+        count = workers or min(8, available_cores())
         self._settings, self._on_replace = settings, on_replace
         self._closed = False
         atexit.register(self.close)  # before multiprocessing waits for the processes, which end only when told to

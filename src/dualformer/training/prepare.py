@@ -1,11 +1,11 @@
 """Prepares a run before anything is written: opens its data, plans its network and fills in all open settings."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualformer.cores import available_cores
 from dualformer.datasets.flip_map import describe_mirrored_labels
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Config
@@ -297,5 +297,5 @@ def _filled_in(
     if config.warmup_epochs is None:
         config = config.replace(warmup_epochs=epochs / 12)
     if config.workers is None:
-        config = config.replace(workers=max(1, min(8, (os.cpu_count() or 1) // where.devices - 1)))
+        config = config.replace(workers=max(1, min(8, available_cores() // where.devices - 1)))
     return config
