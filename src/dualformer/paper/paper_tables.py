@@ -137,6 +137,14 @@ def _only_fine(config: Config) -> Config:
     return _with_pyramids(_map_stages(config, lambda _, stage: replace(stage, scales=stage.scales[:1])))
 
 
+def _exact_layout(config: Config) -> Config:
+    """Leaves of each pyramid the fine scale, made by a full convolution: the layout of Twins-SVT weights."""
+    return _map_stages(
+        config,
+        lambda _, stage: replace(stage, scales=tuple(replace(each, function="full") for each in stage.scales[:1])),
+    )
+
+
 def _as_printed(config: Config) -> Config:
     """Gives all stages but the last both scales, and the last the fine one; the coarse one is a single convolution."""
     check_attention(config)
@@ -201,6 +209,7 @@ def _with_fine_scales(config: Config) -> Config:
 
 
 _NOT_COUNTED = "Table 1 has no figures; those of Table 2 are of the layout of the public weights"
+_EXACT = "keeps all weights of Twins-SVT to start from; the standard layout is DualFormer-T, -S and -B"
 _TWO_AVERAGES = "averaged in both scales; with a depth-wise coarse scale, the next row, the printed parameters come out"
 _DEFAULT = Published(gflops=240, parameters=21.8, top1=79.5, top5=94.1)
 
@@ -217,6 +226,9 @@ ROWS: tuple[Row, ...] = (
     _row("2", "DualFormer-T", 240, 21.8, 79.5, 94.1, model="dualformer_tiny"),
     _row("2", "DualFormer-S", 636, 48.9, 80.6, 94.9, model="dualformer_small"),
     _row("2", "DualFormer-B", 1072, 86.8, 81.1, 95.0, model="dualformer_base"),
+    _row("2", "T, exact layout", change=_exact_layout, model="dualformer_tiny", note=_EXACT),
+    _row("2", "S, exact layout", change=_exact_layout, model="dualformer_small"),
+    _row("2", "B, exact layout", change=_exact_layout, model="dualformer_base"),
     _row("2", "B, IN-21K", 1072, 86.8, 82.9, 95.5, model="dualformer_base"),
     _row("2", "B, IN-21K, K600", 1072, 86.8, 85.2, 96.6, model="dualformer_base"),
     _row("4", "LL, LL, LL, LL", 244, 21.7, 78.4, 93.3, change=_kinds("LL", "LL", "LL", "LL")),
@@ -246,7 +258,8 @@ ROWS: tuple[Row, ...] = (
     _row("8", "1, 1, 2", 216, 22.3, 79.2, 93.9, change=_time_with_pyramids(4)),
     Row(table="8", name="1, 1, 1", published=_DEFAULT),
 )
-"""Every row of the tables, in the paper's order; the rows of Table 1 and a second average in Table 6 are additions."""
+"""Every row of the tables, in the paper's order; the rows of Table 1, those of the exact layout
+and a second average in Table 6 are additions."""
 
 
 def select(tables: Iterable[str] = (), names: Iterable[str] = (), *, model: str | None = None) -> list[Row]:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.cores import available_cores
 from dualformer.datasets.flip_map import describe_mirrored_labels
 from dualformer.errors import DualFormerError
-from dualformer.model.config import Config
+from dualformer.model.config import Config, Stage
 from dualformer.model.presets import list_models, preset_config
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.distributed import Processes, processes
@@ -25,6 +25,7 @@ from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import Views
 from dualformer.video.preprocessing import DEFAULT_VIEWS, KINETICS_MEAN, KINETICS_STD, Preprocessing
 from dualformer.weights.card import Card
+from dualformer.weights.layouts import is_exact, standard_config
 from dualformer.weights.locate import resolve_weights
 from dualformer.weights.resample import is_image_network
 from dualformer.weights.resize_clip import video_config
@@ -123,8 +124,8 @@ def plan_network(
     ``card`` is that of the starting weights, where it is known already. Errors: ``ValueError`` for a preset or a size
     that there is not, and for a ``variant`` with other clips or classes.
     """
-    card = card or starting_card(config)
-    name = config.model or (preset_of(card.config) if card else "dualformer_nano")
+    card, exact = _in_layout(config, card or starting_card(config))
+    name = None if exact else config.model or (preset_of(card.config) if card else "dualformer_nano")
     own = card.config.clip if card else preset_config(name or "dualformer_nano").clip
     clip = (config.frames or own[0], config.size or own[1], config.size or own[2])
     if clip[1] != clip[2]:
@@ -132,7 +133,8 @@ def plan_network(
     said = {"drop_path": 0.0, "dropout": 0.0} if config.overfit else {n: getattr(config, n) for n in _DROP_RATES}
     rates = {name: rate for name, rate in said.items() if rate is not None}
     if name:
-        network = preset_config(name, clip=clip, num_classes=classes, **rates)
+        eps = card.config.norm_eps if card else Config.norm_eps
+        network = preset_config(name, clip=clip, num_classes=classes, norm_eps=eps, **rates)
     else:
         assert card is not None
         cut = video_config(card.config, clip) if is_image_network(card.config) and clip[0] > 1 else card.config
@@ -160,6 +162,28 @@ def plan_network(
         if (network.clip, network.num_classes) != (clip, classes):
             raise ValueError("a variant keeps the clip and the number of classes of the network that it is made from")
     return network, preprocessing
+
+
+def _in_layout(config: TrainConfig, card: Card | None) -> tuple[Card | None, bool]:
+    """Returns the card of the starting weights in the layout of the run, and whether that is Twins-SVT's own."""
+    if card is None or not is_exact(card.config):
+        if config.layout == "exact":
+            raise ValueError("`layout=exact` is for starting weights of Twins-SVT, and for what comes of them")
+        return card, False
+    if config.layout == "standard" or (config.layout is None and config.model):
+        return replace(card, config=standard_config(card.config)), False
+    if config.model:
+        own = preset_config(config.model).stages
+        if _skeleton(own) != _skeleton(card.config.stages):
+            raise ValueError(
+                f"`model={config.model}` has other channels and blocks than {config.start}: {_skeleton(own)}, not "
+                f"{_skeleton(card.config.stages)}"
+            )
+    return card, True
+
+
+def _skeleton(stages: tuple[Stage, ...]) -> str:
+    return ", ".join(f"{stage.channels}x{stage.depth}" for stage in stages)
 
 
 def starting_card(config: TrainConfig) -> Card | None:
@@ -264,7 +288,8 @@ def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) ->
     if config.freeze == "backbone":
         frozen = "; all but the classifier is frozen"
     return (
-        f"model: {config.model or 'as in the starting weights'}{f', varied ({NETWORK})' if varied else ''}, starting "
+        f"model: {config.model or 'as in the starting weights'}{f', {config.layout} layout' if config.layout else ''}"
+        f"{f', varied ({NETWORK})' if varied else ''}, starting "
         f"from {'random weights' if config.start == RANDOM else config.start}{frozen}; clips of "
         f"{pre.frames} frames, stride {pre.stride}{rate}, {pre.crop}x{pre.crop} pixels"
         f"{', spread over short videos' if pre.sampling == 'segments' else ''}"

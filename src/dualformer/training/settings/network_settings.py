@@ -22,6 +22,9 @@ class NetworkSettings:
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Weights to start from: a file, a hub id, or "rendered" (dualformer_nano_conv, or with `model` dualformer_nano;
     trained on rendered videos, they come with the package). Default: rendered for few videos, else random."""
+    layout: Literal["exact", "standard"] | None = None
+    """Of Twins-SVT weights to start from, as timm/twins_svt_small.in1k: exact keeps the full convolutions of their
+    pyramid, standard is the preset's pyramid, made anew (default: exact; standard where `model` names a preset)."""
     frames: int | None = None
     """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
     stride: int | None = None
