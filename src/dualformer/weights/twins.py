@@ -101,7 +101,7 @@ def config_from_twins(state: Mapping[str, Tensor]) -> Config:
         size = ceil_div(size, patch := (1, height, width))
         blocks = 1 + max((int(m[1]) for key in named if (m := re.match(rf"blocks\.{i}\.(\d+)\.", key))), default=0)
         kernel = _shape(named, rf"blocks\.{i}\.\d+\.attn\.sr\.weight", 4)
-        scales = (Scale(grid=ceil_div(size, (1, *kernel[2:])), function="full"),) if kernel else ()
+        scales = (Scale(grid=ceil_div(size, (1, kernel[2], kernel[3])), function="full"),) if kernel else ()
         [channels, *_] = _shape(named, rf"(blocks|patch_embeds)\.{i}\..*norm\d?\.weight", 1) or (0,)
         depth = (blocks + 1) // 2
         stages.append(Stage(channels=channels, depth=depth, patch=patch, window=(1, 7, 7), scales=scales))
