@@ -268,6 +268,28 @@ def test_checkpoints_of_twins_in_both_layouts(
     assert [len(stage.scales) for stage in read_card(standard).config.stages] == [2, 2, 1, 0]
 
 
+def test_pyramids_are_fitted_where_it_is_asked_for(
+    hub_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number in range(4):
+        Image.new("RGB", (240, 230), (60 * number, 80, 20)).save(tmp_path / "pictures" / f"{number}.jpg")
+    out, fit = tmp_path / "w.safetensors", ["--fit", str(tmp_path / "pictures"), "--fit-steps", "1", "--workers", "0"]
+    assert main(["convert", str(hub_folder), str(out), "--layout", "standard"]) == 0
+    assert "fitting" not in capsys.readouterr().out and "fitted" not in read_card(out).provenance
+    assert main(["convert", str(hub_folder), str(out), "--layout", "standard", *fit, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    for expected in (
+        "fitting the pyramids on 4 files",
+        "before: cosine of the features",
+        "after:  cosine of the features",
+    ):
+        assert expected in printed
+    assert read_card(out).provenance.endswith("; the pyramids fitted on pictures")
+    assert main(["convert", str(hub_folder), str(out), *fit]) == 2
+    assert "--fit goes with --layout standard" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

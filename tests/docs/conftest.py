@@ -2,17 +2,22 @@
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from dualformer.datasets.rendered import Scene, write_dataset
-from dualformer.model.presets import create_model
+from dualformer.model.network import DualFormer
+from dualformer.model.presets import create_model, preset_config
 from dualformer.video.preprocessing import kinetics
 from dualformer.weights.card import Card
 from dualformer.weights.release import release_state
 from dualformer.weights.safetensors_file import save_weights
+from dualformer.weights.twins import twins_key
 
 CLASSES = ("clap", "jump", "wave")
 VIDEOS_PER_CLASS = 8
@@ -46,6 +51,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"state_dict": release_state(tiny)}, root / "RELEASED.pth")
     small = create_model("dualformer_nano", clip=(8, 64, 64), num_classes=len(CLASSES), seed=0)
     torch.save({"state_dict": release_state(small)}, root / "SMALL_RELEASED.pth")
+    _twins(root / "timm" / "twins_svt_small.in1k")
+    Image.new("RGB", (300, 240), (200, 80, 20)).save(root / "PHOTO.jpg")
     (root / "LABELS.txt").write_text("\n".join(CLASSES) + "\n")
     return root
 
@@ -57,6 +64,20 @@ def home(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(prepared, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def _twins(folder: Path) -> None:
+    """Tensors of a narrow Twins-SVT network, laid out as on the hub."""
+    config = preset_config("dualformer_nano", clip=(1, 224, 224), num_classes=1000)
+    stages = (
+        replace(stage, scales=tuple(replace(scale, function="full") for scale in stage.scales[:1]))
+        for stage in config.stages
+    )
+    own = DualFormer(config.replace(stages=tuple(stages)), seed=0).state_dict()
+    plain = {key: tensor[:, :, 0] if tensor.dim() == 5 else tensor for key, tensor in own.items()}
+    folder.mkdir(parents=True)
+    save_file({twins_key(key, "hub"): each.contiguous() for key, each in plain.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"architecture": "twins_svt_small"}')
 
 
 def _videos(folder: Path, classes: tuple[str, ...], *, each: int = VIDEOS_PER_CLASS) -> None:

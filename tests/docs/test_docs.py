@@ -45,6 +45,7 @@ APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("evaluate",): ("--workers", "0", "--device", "cpu"),
     ("predict",): ("--device", "cpu"),
     ("explain",): ("--device", "cpu"),
+    ("convert", "--fit"): ("--fit-steps", "1", "--workers", "0", "--device", "cpu"),
     ("check",): ("--workers", "1"),
     ("bench",): (*("--clip", "4x32x32", "--rounds", "1", "--no-memory"), *("--backend", "eager", "--device", "cpu")),
 }

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from dualformer.cli.shared_options import Device, Workers, decoding_processes
+
 if TYPE_CHECKING:
     from dualformer.model.network import DualFormer
     from dualformer.weights.card import Card
@@ -34,6 +36,14 @@ class Options:
     layout: Literal["exact", "standard"] | None = None
     """Twins-SVT weights only: exact (the default) keeps all of them, with fine scales made by full convolutions;
     standard has the paper's pyramid, depth-wise and in stages 1 and 2 with a coarse scale, made anew."""
+    fit: Path | None = None
+    """With --layout standard: pictures and videos without labels (a file, a folder, or a CSV with a column path), on
+    which the new pyramids learn to give what those of the exact layout give; the agreement before and after is
+    printed."""
+    fit_steps: int = 400
+    """Steps of --fit, of 16 pictures each."""
+    device: Device = "auto"
+    workers: Workers = None
     clip: str | None = None
     """Frames x height x width. Of a released checkpoint: what it was trained with, needed only where its kernels cannot
     tell. Of a weights file and of Twins-SVT: the clip to cut it for, as 16x224x224."""
@@ -119,6 +129,33 @@ def _twins(options: Options) -> tuple[DualFormer, Card] | None:
     return model, card
 
 
+def _fit(options: Options, pictures: Path, model: DualFormer, exact: DualFormer, card: Card) -> Card:
+    """Fits the pyramids of ``model``, in place, to those of ``exact``; returns the card that says so."""
+    from dualformer.cli.progress import Progress
+    from dualformer.datasets.manifest import find_videos
+    from dualformer.inference.view_classifier import choose_device
+    from dualformer.training.fit_pyramids import fit_pyramids
+
+    device, files = choose_device(options.device), find_videos(pictures)
+    print(f"  fitting the pyramids on {len(files)} files of {pictures}, on {device}", flush=True)
+    with Progress("fitting", "steps of the fit", quiet=False) as progress:
+        before, after = fit_pyramids(
+            model.to(device),
+            exact.to(device),
+            card.preprocessing,
+            files,
+            steps=options.fit_steps,
+            workers=decoding_processes(options.workers),
+            log=progress.say,
+            progress=progress.show,
+        )
+    model.cpu()
+    print(f"  agreement with the exact layout on {before.pictures} pictures that were not trained on")
+    print(f"    before: {before}")
+    print(f"    after:  {after}")
+    return replace(card, provenance=f"{card.provenance}; the pyramids fitted on {pictures.name}")
+
+
 def _given(options: Options, names: Collection[str]) -> list[str]:
     return [f"--{name}" for name in _OF_RELEASES if name in names and getattr(options, name) is not None]
 
@@ -179,10 +216,15 @@ def _change(options: Options, model: DualFormer, card: Card) -> tuple[DualFormer
 
     if options.layout == "exact" and not is_exact(card.config):
         raise ValueError(f"{options.weights}: --layout exact is for Twins-SVT weights, and what comes of them")
+    if options.fit is not None and options.layout != "standard":
+        raise ValueError("--fit goes with --layout standard: the exact layout has nothing to learn")
     if options.layout == "standard":
-        model, card, notes = to_standard(model, card)
+        exact = model
+        model, card, notes = to_standard(exact, card)
         for note in notes:
             print(f"  {note}")
+        if options.fit is not None:
+            card = _fit(options, options.fit, model, exact, card)
     if options.clip is not None:
         before = card.config.clip
         model, card, notes = resize_clip(model, card, parse_clip(options.clip), stride=options.stride)
