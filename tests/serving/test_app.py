@@ -75,6 +75,14 @@ def test_of_several_labels_those_above_the_threshold_are_named(clip: Path) -> No
     assert [(each["label"], pytest.approx(each["probability"], abs=1e-5)) for each in said["above"]] == expected
 
 
+def test_of_one_label_those_above_a_threshold_are_named_as_predict_names_them(server: Running, clip: Path) -> None:
+    (_, first), (_, second), *_ = small_recognizer()(clip).top()
+    for threshold in ((first + second) / 2, (first + 1) / 2, 0):
+        said = server.predict(clip.read_bytes(), params={"threshold": threshold}).json()["above"]
+        expected = small_recognizer()(clip).above(threshold)
+        assert [(each["label"], pytest.approx(each["probability"], abs=1e-5)) for each in said] == expected
+
+
 def test_exported_models_answer(clip: Path) -> None:
     with serving(exported_recognizer()) as service, running(service) as server:
         said = server.predict(clip.read_bytes()).json()
@@ -224,6 +232,25 @@ def test_other_paths_and_methods(server: Running) -> None:
     assert server.refusal(response) == (400, "bad_request") and "top" in response.text
     about = httpx.get(f"{server.url}/").json()
     assert (about["model"], about["classes"], about["limits"]["max_bytes"]) == ("small", len(LABELS), MOST)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/health", "/ready", "/metrics", "/openapi.json", "/"])
+def test_unknown_query_parameters_are_named_wherever_they_are_sent(path: str, server: Running) -> None:
+    method = "POST" if path == "/predict" else "GET"
+    assert path == "/" or path in httpx.get(f"{server.url}/").json()["paths"]
+    response = httpx.request(method, f"{server.url}{path}?speed=3&b")
+    assert server.refusal(response) == (400, "bad_request")
+    assert "unknown query parameter 'speed', 'b': " in response.text and path in response.text
+
+
+def test_unknown_query_parameters_have_near_misses(server: Running, clip: Path) -> None:
+    for wrong, right in (("tpo", "top"), ("Threshhold", "threshold")):
+        response = server.predict(clip.read_bytes(), params={wrong: 2})
+        assert server.refusal(response) == (400, "bad_request")
+        said = response.json()["error"]["message"]
+        assert said == (
+            f"unknown query parameter {wrong!r}, perhaps you meant {right}: /predict takes top and threshold"
+        )
 
 
 def test_the_log_has_one_line_for_each_refusal(server: Running, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from made_server import serving
+from made_server import refusal, serving
 
 from dualformer.cli.serve import Options, run
 from dualformer.serving.app import make_app
@@ -55,6 +56,26 @@ def test_named_origins_are_let_in_also_with_a_token_and_to_errors(token: str | N
         assert preflight(made, HERE, method="DELETE").status_code == 400
         authorized = {"Origin": HERE} | ({"Authorization": f"Bearer {TOKEN}"} if token else {})
         assert made.get("/", headers=authorized).headers["access-control-allow-origin"] == HERE
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "said"),
+    [
+        ("https://evil.example", "POST", "pages of 'https://evil.example' may not use this server"),
+        (HERE, "DELETE", f"pages of '{HERE}' may send GET and POST with Authorization and Content-Type alone"),
+    ],
+)
+def test_refused_questions_beforehand_are_json_and_logged(
+    origin: str, method: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="dualformer")
+    with client(HERE) as made:
+        response = preflight(made, origin, method)
+    assert refusal(response.status_code, response.text) == (400, "bad_request")
+    assert response.headers["content-type"] == "application/json" and "Origin" in response.headers["vary"]
+    assert response.json()["error"]["message"].startswith(said)
+    lines = [record.getMessage() for record in caplog.records if record.name == "dualformer"]
+    assert len(lines) == 1 and f"OPTIONS '/predict' 400 bad_request: {said}" in lines[0]
 
 
 def test_all_origins() -> None:

@@ -4,29 +4,75 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated
+from difflib import get_close_matches
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from dualformer._version import __version__
+from dualformer.datasets.samples import first_few
 from dualformer.serving.auth import AuthMiddleware, error_response, set_outcome
-from dualformer.serving.request_error import RequestError
+from dualformer.serving.request_error import RequestError, quoted
 from dualformer.serving.schemas import FAILURES, STOPPING, UPLOAD, Labels, description, labels_of
 from dualformer.serving.service import Service
 from dualformer.serving.uploads import parse_boundary, receive_file
 
-_THRESHOLD = "Of weights for several labels; theirs if not given, or 0.5"
-
-
+_THRESHOLD = "The least probability of the classes above; if not given, theirs of weights for several labels, or 0.5"
+_ALLOWED_METHODS = ("GET", "POST")
+_ALLOWED_HEADERS = ("Authorization", "Content-Type")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ORIGIN = re.compile(r"https?://[^/?#\s,*]+")
+
+
+def _check_query(request: Request) -> None:
+    """Raises ``RequestError`` for query parameters that the route does not have, which names them and near misses."""
+    route: APIRoute = request.scope["route"]
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    unknown = [name for name in request.query_params if name not in known]
+    if not unknown:
+        return
+    near = dict.fromkeys(match for name in unknown for match in get_close_matches(name.lower(), known, 1))
+    hint = f", perhaps you meant {' or '.join(near)}" if near else ""
+    takes = f"takes {' and '.join(known)}" if known else "takes none"
+    raise RequestError(
+        "bad_request", f"unknown query parameter {first_few(map(quoted, unknown))}{hint}: {route.path} {takes}"
+    )
+
+
+_STRICT: dict[str, Any] = {"dependencies": [Depends(_check_query)]}
+
+
+class _CORSMiddleware(CORSMiddleware):
+    """Starlette's, but that it refuses a browser's question beforehand as everything else is refused."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" and scope["method"] == "OPTIONS" else {}
+        if not {"origin", "access-control-request-method"} <= {*headers}:
+            await super().__call__(scope, receive, send)
+            return
+        response = self.preflight_response(Headers(scope=scope))
+        if response.status_code >= 400:
+            allowed = f"{' and '.join(_ALLOWED_METHODS)} with {' and '.join(_ALLOWED_HEADERS)}"
+            origin = headers["origin"]
+            refused = (
+                f"pages of {quoted(origin)} may send {allowed} alone"
+                if self.is_allowed_origin(origin)
+                else f"pages of {quoted(origin)} may not use this server: whoever runs it names those that may"
+            )
+            kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+            response = error_response(RequestError("bad_request", refused), scope)
+            response.headers.update(kept)
+        await response(scope, receive, send)
 
 
 def make_app(service: Service, *, token: str | None = None, ui: bool = False, cors: Sequence[str] = ()) -> FastAPI:
@@ -51,20 +97,20 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False, co
         finally:
             await service.close()
 
-    # The pages that show OpenAPI to people load scripts from elsewhere.
-    app = FastAPI(title="dualformer", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    # The pages that show OpenAPI to people load scripts from elsewhere; the schema itself is a route below.
+    app = FastAPI(title="dualformer", version=__version__, lifespan=lifespan, openapi_url=None)
     app.add_middleware(AuthMiddleware, metrics=service.metrics, token=token)
     if cors:  # around the token, which a browser's question beforehand does not send
         app.add_middleware(
-            CORSMiddleware,
+            _CORSMiddleware,
             allow_origins=list(cors),
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_methods=_ALLOWED_METHODS,
+            allow_headers=_ALLOWED_HEADERS,
         )
     _add_error_handlers(app)
     _add_status(app, service)
 
-    @app.post("/predict", summary="The labels of a video", responses=FAILURES, openapi_extra=UPLOAD)
+    @app.post("/predict", summary="The labels of a video", responses=FAILURES, openapi_extra=UPLOAD, **_STRICT)
     async def predict(
         request: Request,
         top: Annotated[int, Query(ge=1, le=1000, description="How many classes to name")] = 5,
@@ -81,7 +127,7 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False, co
 
     if not ui:
 
-        @app.get("/", summary="What there is here")
+        @app.get("/", summary="What there is here", **_STRICT)
         async def index() -> dict[str, object]:
             return description(service)
 
@@ -123,19 +169,24 @@ def _answer_for(methods: set[str]) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _add_status(app: FastAPI, service: Service) -> None:
-    @app.get("/health", summary="Whether the process is alive")
+    @app.get("/health", summary="Whether the process is alive", **_STRICT)
     async def health() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/ready", summary="Whether requests are taken", responses=STOPPING)
+    @app.get("/ready", summary="Whether requests are taken", responses=STOPPING, **_STRICT)
     async def ready() -> dict[str, str]:
         if not service.is_ready:
             raise RequestError("shutting_down", "the server is shutting down: try another one")
         return {"status": "ready"}
 
-    @app.get("/metrics", summary="Counts and times, for Prometheus", response_class=Response)
+    @app.get("/metrics", summary="Counts and times, for Prometheus", response_class=Response, **_STRICT)
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/openapi.json", include_in_schema=False, **_STRICT)
+    async def openapi(request: Request) -> dict[str, Any]:
+        mounted = request.scope.get("root_path", "").rstrip("/")
+        return app.openapi() | ({"servers": [{"url": mounted}]} if mounted else {})
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -34,7 +34,8 @@ class Labels(BaseModel):
     top: list[Scored]
     """The most likely classes, best first."""
     above: list[Scored] | None
-    """Of weights for several labels: all classes as likely as ``threshold``, or as their own of the weights."""
+    """All classes as likely as ``threshold``, best first. If it is not given, those as likely as the weights' own
+    thresholds, of weights for several labels; null of others."""
     source: str
     """The name of the file, without folders."""
     frames: int
@@ -62,7 +63,7 @@ def labels_of(service: Service, result: TimedPrediction, *, top: int, threshold:
         probability=prediction.probability,
         top=[Scored(label=label, probability=p) for label, p in prediction.top(top)],
         above=[Scored(label=label, probability=p) for label, p in prediction.above(threshold)]
-        if prediction.multi_label
+        if prediction.multi_label or threshold is not None
         else None,
         source=prediction.source,
         frames=result.frames,
