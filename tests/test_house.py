@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": _FLOORS_1_2 - {"datasets"},
     "explain": {*_FLOORS_1_2 - {"datasets"}, "inference"},
     "export": {*_FLOORS_1_2, "evaluation"},
+    "encoders": {*_FLOORS_1_2, "training"},
     "quickstart": {*_FLOORS_1_2, "training", "evaluation", "inference", "explain"},
     "report": {*_FLOORS_1_2 - {"datasets"}, "evaluation", "inference", "explain"},
     "serving": {*_FLOORS_1_2, "inference", "explain"},
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         *_FLOORS_1_2,
         *("export", "explain", "training", "evaluation", "inference", "bench", "quickstart", "report", "serving"),
-        "paper",
+        *("encoders", "paper"),
     },
 }
 """Rooms, or modules of them, besides a room's own."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dualformer.cli.main import main
 from dualformer.datasets.clip_datasets import TrainingClips
+from dualformer.datasets.per_video_files import per_video_file
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.datasets.splits import open_splits
@@ -25,7 +26,6 @@ from dualformer.training.read_teacher_scores import (
     TokenGrid,
     interpolation_weights,
     read_scores,
-    score_file,
 )
 from dualformer.training.reporter import SilentReporter
 from dualformer.training.settings.train_config import TrainConfig
@@ -196,7 +196,7 @@ def linear_scores(folder: Path, sample: Sample, *, rows: int = 6, columns: int =
     values = torch.from_numpy(np.stack([np.log(part), np.log(1 - part)], axis=-1))
     tensors = {"values": values, "classes": torch.tensor([0, 1], dtype=torch.uint8).expand(values.shape).contiguous()}
     tensors |= {name: torch.from_numpy(x) for name, x in zip(("times", "rows", "columns"), at, strict=True)}
-    path = score_file(folder, sample)
+    path = per_video_file(folder, sample)
     path.parent.mkdir(parents=True)
     save_file(tensors, path)
 
@@ -262,7 +262,7 @@ def test_a_long_video_is_covered_without_gap_or_overlap(tmp_path: Path, teacher)
         model, replace(card, preprocessing=pre), videos, tmp_path / "out", teacher=path, topk=2, at_once=2
     )
     assert (taught.videos, taught.clips) == (2, 6)
-    stored = read_scores(score_file(tmp_path / "out", videos.samples[0]))
+    stored = read_scores(per_video_file(tmp_path / "out", videos.samples[0]))
     found = stored["times"].numpy()
     assert stored["values"].shape == (len(found), 3, 3, 2) and stored["values"].dtype == torch.float16
     assert stored["classes"].dtype == torch.uint8
@@ -297,7 +297,7 @@ def test_a_wide_frame_is_seen_whole(tmp_path: Path, teacher):
     sample = Sample(path=path, label=0)
     videos = VideoList(classes=("left",), samples=(sample,), source="wide")
     teach(videos, teacher, tmp_path / "out")
-    stored = read_scores(score_file(tmp_path / "out", sample))
+    stored = read_scores(per_video_file(tmp_path / "out", sample))
     assert stored["values"].shape == (8, 3, 6, 6)  # 96 x 192 pixels
     assert stored["columns"].tolist() == pytest.approx([(2 * i + 1) / 12 for i in range(6)])
 
@@ -306,7 +306,7 @@ def test_a_call_that_was_stopped_goes_on_and_other_scores_are_not_mixed_in(video
     out = tmp_path / "out"
     first = teach(videos.subset(range(3)), teacher, out)
     assert (first.videos, first.found) == (3, 0) and first.bytes > 0
-    kept = score_file(out, videos.samples[0])
+    kept = per_video_file(out, videos.samples[0])
     stamp = kept.stat().st_mtime_ns
     second = teach(videos, teacher, out, workers=1)
     assert (second.videos, second.found) == (8, 3) and kept.stat().st_mtime_ns == stamp
@@ -314,7 +314,7 @@ def test_a_call_that_was_stopped_goes_on_and_other_scores_are_not_mixed_in(video
     whole = tmp_path / "whole"
     teach(videos, teacher, whole, at_once=1)
     for sample in videos.samples:
-        one, other = load_file(score_file(out, sample)), load_file(score_file(whole, sample))
+        one, other = load_file(per_video_file(out, sample)), load_file(per_video_file(whole, sample))
         assert all(torch.equal(one[key], other[key]) for key in other)
     with pytest.raises(DatasetError, match="holds scores with another number of classes kept"):
         teach(videos, teacher, out, topk=2)
@@ -366,7 +366,7 @@ def test_what_cannot_be_used_is_said(videos: VideoList, teacher, scores: Path, t
 
 def test_damaged_scores_are_named(videos: VideoList, teacher, tmp_path: Path):
     teach(videos.subset([0]), teacher, tmp_path / "out")
-    path = score_file(tmp_path / "out", videos.samples[0])
+    path = per_video_file(tmp_path / "out", videos.samples[0])
     path.write_bytes(path.read_bytes()[:100])
     folder = ScoreFolder(tmp_path / "out", CLASSES, topk=5, rest="none")
     with pytest.raises(DatasetError, match=r"stored scores that cannot be read .*: delete the file and go on with"):

@@ -1,26 +1,40 @@
-"""``dualformer teach``: what a teacher says of every token of a data set, written down for trainings to come."""
+"""``dualformer teach``: what a teacher says of every video of a data set, written down for trainings to come."""
 
 import json
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from dualformer.cli.shared_options import Device, Json, SplitOptions, Workers, decoding_processes, must
 
+_OF_TOKENS, _OF_ENCODERS = ("topk",), ("clips", "probe_folds")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(SplitOptions):
-    teacher: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEACHER")]
-    """A weights file, a folder with model.safetensors, or a hub id (owner/name); its classes are those of the data."""
+    teacher: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEACHER")] = None
+    """A weights file, a folder with model.safetensors, or a hub id (owner/name); its classes are those of the data. Not
+    with --encoder."""
+    encoder: str | None = None
+    """In place of TEACHER a frozen video or image encoder of the library transformers, as a folder or a hub id:
+    VideoMAE, V-JEPA 2, ViViT, TimeSformer, VideoPrism, SigLIP, SigLIP 2, DINOv3, DINOv2 or CLIP. A probe learns the
+    classes from its features."""
     data: str
     """What `dualformer train --data` takes but rendered streams. The videos to train on are taught."""
     out: Path
     """Folder to write to. A call that was stopped goes on where it was."""
     topk: int = 5
     """Classes kept for each token: the most that --teacher-topk of a training can ask for."""
+    clips: int = 4
+    """With --encoder: clips of each video, evenly spread, whose features are kept."""
+    probe_folds: int = 4
+    """With --encoder: parts of the videos to train on, each of which is scored by a probe that was trained on the
+    others (1: by one that has seen them all)."""
+    group: str | None = None
+    """Which videos belong together, as in `dualformer train --group`."""
     device: Device = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in."""
@@ -31,26 +45,43 @@ class Options(SplitOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        must("be at least 1", self, "topk", "batch_size")
+        must("be at least 1", self, "topk", "batch_size", "clips", "probe_folds")
         must("be 0 or more", self, "workers")
+        if (self.teacher is None) == (self.encoder is None):
+            raise ValueError("give either the weights of a teacher or an `encoder`")
+        for name in _OF_TOKENS if self.encoder else _OF_ENCODERS:
+            if getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"`{name}` is for {'a teacher of tokens' if self.encoder else 'an `encoder`'}")
         if self.data in ("rendered", "rendered-people", "rendered-hands"):
-            raise ValueError(f"--data {self.data} has no files, and no clip comes twice: train on it with --teacher")
+            remedy = "render files of it" if self.encoder else "train on it with --teacher"
+            raise ValueError(f"--data {self.data} has no files, and no clip comes twice: {remedy}")
 
 
 def run(options: Options) -> int:
-    from dualformer.cli.progress import Progress
     from dualformer.datasets.splits import open_splits
     from dualformer.inference.view_classifier import choose_device
+
+    device = choose_device(options.device)
+    if options.encoder:
+        from dualformer.encoders.frozen_encoder import import_transformers
+
+        import_transformers()  # the data may take longer to open
+    splits = open_splits(options.data, **options.split(), group=options.group)
+    if not options.json:
+        print(f"data: {splits.description}", flush=True)
+    return (_by_encoder if options.encoder else _by_tokens)(options, splits, device)
+
+
+def _by_tokens(options: Options, splits: Any, device: Any) -> int:
+    from dualformer.cli.progress import Progress
     from dualformer.training.write_teacher_scores import write_scores
     from dualformer.weights.safetensors_file import load_weights
 
-    device = choose_device(options.device)
-    splits = open_splits(options.data, **options.split())
+    assert options.teacher
     model, card = load_weights(options.teacher, device=device)
     pre = card.preprocessing
     if not options.json:
         side = "short" if pre.crop_mode == "center" else "long"
-        print(f"data: {splits.description}")
         print(
             f"teacher: {options.teacher}, {card.config.num_classes} classes; clips of {pre.frames} frames one after "
             f"the other, frames uncut, {pre.resize} pixels on the {side} side; computing on {device} in "
@@ -74,16 +105,73 @@ def run(options: Options) -> int:
         for error in taught.bad:
             progress.say(str(error))
     if options.json:
-        result = asdict(taught) | {"bad": [str(error) for error in taught.bad], "out": str(options.out)}
-        print(json.dumps(result, indent=2))
-        return 1 if taught.bad else 0
+        return _print_json(taught, options)
     found = f" ({taught.found} of them were scored already)" if taught.found else ""
     print(
         f"{taught.videos} videos scored{found}, {taught.clips} clips; {taught.bytes / 1e6:.1f} MB written to "
         f"{options.out}; took {taught.seconds:.1f} s"
     )
+    return _print_next(taught, options)
+
+
+def _by_encoder(options: Options, splits: Any, device: Any) -> int:
+    from dualformer.cli.progress import Progress
+    from dualformer.encoders.frozen_encoder import open_encoder
+    from dualformer.encoders.teach_from_encoder import teach_from_encoder
+
+    assert options.encoder
+    encoder = open_encoder(options.encoder)
+    if not options.json:
+        t, h, w = encoder.grid
+        print(
+            f"encoder: {options.encoder}; {options.clips} clips a video of {encoder.preprocessing.describe()}; "
+            f"{t}x{h}x{w} tokens of {encoder.width} features; computing on {device} in {options.precision}",
+            flush=True,
+        )
+    with Progress("teaching", "videos have features", quiet=options.json) as progress:
+        with progress.goes_on("with the videos that have no features yet"):
+            taught = teach_from_encoder(
+                encoder,
+                splits.train,
+                splits.val,
+                options.out,
+                clips=options.clips,
+                folds=options.probe_folds,
+                seed=options.seed,
+                at_once=options.batch_size,
+                workers=decoding_processes(options.workers),
+                device=device,
+                precision=options.precision,
+                progress=progress.show,
+            )
+        for error in taught.bad:
+            progress.say(str(error))
+    if options.json:
+        return _print_json(taught, options)
+    found = f" ({taught.found} of them had them already)" if taught.found else ""
+    print(f"{taught.videos} videos have features{found}; {taught.figures.text}")
+    how = f"{taught.figures.folds} probes that had not seen them" if taught.figures.folds > 1 else "the probe itself"
+    again = "" if taught.trained else "; probes and scores were there already"
+    print(f"videos to train on are scored by {how}, which are right on {taught.figures.unseen:.1%}{again}")
+    return _print_next(taught, options, " --distill both")
+
+
+def _print_json(taught: Any, options: Options) -> int:
+    result = asdict(taught) | {"bad": [str(error) for error in taught.bad], "out": str(options.out)}
+    print(json.dumps(result, indent=2))
+    return 1 if taught.bad else 0
+
+
+def _print_next(taught: Any, options: Options, distill: str = "") -> int:
     if taught.bad:
         print(f"{len(taught.bad)} videos cannot be read: leave them out by --manifest, see dualformer check --help")
     data, out = shlex.quote(options.data), shlex.quote(str(options.out))
-    print(f"next: dualformer train --data {data} --teacher-scores {out}")
+    print(f"next: dualformer train --data {data} --teacher-scores {out}{distill}{_split_options(options)}")
     return 1 if taught.bad else 0
+
+
+def _split_options(options: Options) -> str:
+    """Returns the options by which a training has the same split."""
+    names = ("train_on", "val_on", "val_fraction", "seed", "manifest", "group")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) != getattr(Options, name, None)}
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given.items())

@@ -115,6 +115,17 @@ def distillation_loss(
     return temperature**2 * mean_over_clips(divergence, weights)
 
 
+def feature_loss(features: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Returns one less the cosine between features B D and their targets, the mean over the clips that have one: rows
+    of zeros are none.
+
+    ``weights``: what each clip counts for, B; None: all count alike.
+    """
+    counts = target.any(dim=1).float() * (1.0 if weights is None else weights)
+    losses = 1 - F.cosine_similarity(features, target, dim=1)
+    return (losses * counts).sum() / counts.sum().clamp_min(1e-12)
+
+
 def compute_class_weights(
     how: str, classes: tuple[str, ...], *, counts: Mapping[str, int], videos: int, multi_label: bool
 ) -> tuple[dict[str, float], str]:

@@ -41,8 +41,8 @@ def mix_batch(
     batch: Batch, augmentation: MixingSettings, *, classes: int, seed: int, epoch: int, number: int, world: int = 1
 ) -> Batch:
     """Returns batch ``number`` of an epoch, mixed: ``clip``, ``target`` B classes (parts of each class, their sum is 1;
-    of clips with several labels, their own targets mixed), and as ``label`` the class with the largest part. A batch
-    that is not to be mixed comes back as it is.
+    of clips with several labels, their own targets mixed), and as ``label`` the class with the largest part. What a
+    teacher said of the clips is mixed alike. A batch that is not to be mixed comes back as it is.
 
     Of ``world`` ranks each calls it for its own clips. ``ValueError`` where they cannot be paired.
     """
@@ -75,8 +75,12 @@ def apply_mix(batch: Batch, mix: Mix, classes: int) -> Batch:
         mixed[:, :, top:bottom, left:right] = partners[:, :, top:bottom, left:right]
         share = 1 - (bottom - top) * (right - left) / (clips.shape[2] * clips.shape[3])
     labels = batch["target"] if "target" in batch else F.one_hot(batch["label"], classes).float()
-    target = share * labels + (1 - share) * labels.roll(-half, dims=0)
-    return {**batch, "clip": mixed, "target": target, "label": target.argmax(dim=1)}
+    of_clips = {"target": labels} | {name: batch[name] for name in _OF_TEACHERS if name in batch}
+    targets = {name: share * each + (1 - share) * each.roll(-half, dims=0) for name, each in of_clips.items()}
+    return {**batch, **targets, "clip": mixed, "label": targets["target"].argmax(dim=1)}
+
+
+_OF_TEACHERS = ("clip_target", "feature_target")
 
 
 def cut_box(mix: Mix, height: int, width: int) -> tuple[int, int, int, int]:

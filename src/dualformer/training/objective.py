@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -16,10 +17,12 @@ from dualformer.training.losses import (
     ClipLoss,
     compute_class_weights,
     distillation_loss,
+    feature_loss,
     mean_over_clips,
     token_loss,
 )
-from dualformer.training.read_teacher_scores import ClipsWithTokenTargets, ScoreFolder, TokenGrid
+from dualformer.training.read_clip_scores import ClipScoreFolder, ClipsWithClipTargets
+from dualformer.training.read_teacher_scores import ClipsWithTokenTargets, ScoreFolder, ScoresCard, TokenGrid
 from dualformer.training.settings.teacher_settings import TeacherSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import Teacher, open_teacher
@@ -30,7 +33,8 @@ from dualformer.video.transforms import normalize
 Batch = dict[str, Tensor]
 """``clip`` B T H W 3 uint8 and ``label`` B; mixed clips have a ``target`` B classes besides, parts whose sum is 1, and
 clips of several labels one of zeros and ones;
-rendered clips bring their truth as well, and those with stored scores a ``token_target`` B T H W classes."""
+rendered clips bring their truth as well, and those with stored scores a ``token_target`` B T H W classes, or of an
+encoder's probe a ``clip_target`` B classes and a ``feature_target`` B D."""
 
 
 class ObjectiveOutput(NamedTuple):
@@ -214,6 +218,59 @@ class DistillationObjective(ClipObjective):
         return ObjectiveOutput(loss, logits, parts, self.batch_weight(batch))
 
 
+class EncoderObjective(ClipObjective):
+    """Cross-entropy on the class, plus what a frozen encoder's probe says of the clip, the features that it says it by,
+    or both.
+
+    A linear layer from the network's pooled features is compared with the probe's, by their direction. It is trained
+    beside the network and left out afterwards.
+    """
+
+    def __init__(
+        self,
+        model: DualFormer,
+        preprocessing: Preprocessing,
+        options: TeacherSettings,
+        *,
+        scores: ClipScoreFolder,
+        loss: ClipLoss | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, preprocessing, loss=loss)
+        self.options, self._scores = options, scores
+        if options.distill != "clip":
+            with torch.random.fork_rng(devices=[]):  # the same layer for the same seed, whatever was drawn before
+                torch.manual_seed(seed)
+                self.extra = nn.Linear(model.num_features, scores.card.width)
+        decisive = [options.distill, options.distill_weight, options.temperature]
+        self.fingerprint = {"teacher": [scores.card.digest, "clips", *decisive]}
+        clips = f"its scores of every clip at temperature {options.temperature:g}"
+        what = {"clip": clips, "features": "its features of every clip"}.get(
+            options.distill, f"{clips}, and its features"
+        )
+        self.lines = [*scores.lines, f"learning from the probe: {what}; {options.distill_weight:g} of the loss"]
+
+    def wrap_clips(self, clips: Dataset[dict[str, Any]]) -> Dataset[dict[str, Any]]:
+        if not isinstance(clips, TrainingClips):
+            raise ValueError("`teacher_scores` are of videos in files, and these clips are not cut from any")
+        return ClipsWithClipTargets(clips, self._scores)
+
+    def forward(self, batch: Batch) -> ObjectiveOutput:
+        features, logits = self._forward(batch)
+        parts, weights = {"clip": self.classification_loss(logits, batch)}, self.clip_weights(batch)
+        learnt: list[Tensor] = []
+        if self.options.distill != "features":
+            said = batch["clip_target"].clamp_min(1e-8).log()
+            parts["teacher"] = distillation_loss(logits, said, self.options.temperature, weights)
+            learnt.append(parts["teacher"])
+        if self.extra is not None:
+            own = self.extra(features.mean(dim=(2, 3, 4))).float()
+            parts["features"] = feature_loss(own, batch["feature_target"], weights)
+            learnt.append(parts["features"])
+        loss = torch.lerp(parts["clip"], torch.stack(learnt).mean(), self.options.distill_weight)
+        return ObjectiveOutput(loss, logits, parts, self.batch_weight(batch))
+
+
 _DECISIVE = ("distill", "distill_weight", "temperature", "teacher_topk", "teacher_rest")
 
 
@@ -283,7 +340,7 @@ def _distillation(
     preprocessing: Preprocessing,
     loss: ClipLoss,
     classes: Sequence[str],
-) -> DistillationObjective:
+) -> ClipObjective:
     teacher = scores = None
     if config.teacher:
         teacher = open_teacher(config.teacher, classes=classes, clips=preprocessing, tokens=config.distill != "clip")
@@ -291,6 +348,19 @@ def _distillation(
         raise ValueError("`teacher_scores` are of files, and rendered videos have none: give the `teacher` itself")
     else:
         assert config.teacher_scores is not None
+        card = ScoresCard.read(Path(config.teacher_scores))
+        if card.scores == "clips":
+            if config.distill == "tokens":
+                raise ValueError(
+                    f"`teacher_scores={config.teacher_scores}` are an encoder's, of clips: say `distill=clip`, "
+                    "features or both"
+                )
+            clips = ClipScoreFolder(config.teacher_scores, card, classes)
+            return EncoderObjective(model, preprocessing, config, scores=clips, loss=loss, seed=config.seed)
+        if config.distill != "tokens":
+            raise ValueError(
+                f"`teacher_scores` are of tokens only: for `distill={config.distill}` give the `teacher` itself"
+            )
         scores = ScoreFolder(config.teacher_scores, classes, topk=config.teacher_topk, rest=config.teacher_rest)
         theirs = scores.card.preprocessing.get("crop_mode", "center")
         if theirs != preprocessing.crop_mode:

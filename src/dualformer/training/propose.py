@@ -112,15 +112,16 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
                 config = config.replace(**changes)
                 propose_setting(" ".join(f"`{name}={value}`" for name, value in changes.items()), why)
     regularised = few and not config.overfit
+    learns_places = config.teaches and not config.learns_clips
     for name, (usual, for_few) in _REGULARISATION.items():
-        instead = {"min_area": config.scale_jitter, "label_smoothing": config.multi_label or config.teaches}
+        instead = {"min_area": config.scale_jitter, "label_smoothing": config.multi_label or learns_places}
         if name == "min_area" and config.crop_mode == "pad":
             for_few = _PADDED_AREA
         if getattr(config, name) is None and not instead.get(name):
             config = config.replace(**{name: for_few if regularised else usual})
             if regularised:
                 propose_setting(f"`{name}={for_few:g}`", "for few videos")
-    if regularised and config.randaugment is None and not config.teaches:
+    if regularised and config.randaugment is None and not learns_places:
         config = config.replace(randaugment=_RANDAUGMENT)
         propose_setting(f"`randaugment={_RANDAUGMENT}`", "for few videos")
     if config.select is None:
@@ -175,7 +176,9 @@ def _spacing(config: TrainConfig, measure: Callable[[], Sequence[VideoShape]]) -
     usual, long = statistics.median(seconds), seconds[-1 - len(seconds) // 10]
     own = statistics.median(shape.frames / shape.seconds for shape in shapes if shape.seconds)
     alike = usual <= _MOST_SECONDS and long <= 2 * usual
-    whole = config.sampling == "segments" or (alike and config.sampling is None and not config.teaches)
+    whole = config.sampling == "segments" or (
+        alike and config.sampling is None and not (config.teaches and not config.learns_clips)
+    )
     rate = float(f"{min(own, frames / (usual if whole else min(_MOST_SECONDS, _SHOWN * usual))):.2g}")
     if whole:
         why = f"a clip shows all of a video, of usually {usual:.1f} s"
@@ -185,7 +188,12 @@ def _spacing(config: TrainConfig, measure: Callable[[], Sequence[VideoShape]]) -
 
 def _crop_mode(config: TrainConfig, measure: Callable[[], Sequence[VideoShape]]) -> tuple[dict[str, Any], str]:
     """Returns padding where squares would leave much of a picture out, and the reason; else nothing."""
-    if config.crop_mode or config.scale_jitter or config.teacher_scores or not (shapes := measure()):
+    if (
+        config.crop_mode
+        or config.scale_jitter
+        or (config.teacher_scores and not config.learns_clips)
+        or not (shapes := measure())
+    ):
         return {}, ""
     lost = sorted(1 - min(shape.aspect, 1 / shape.aspect) for shape in shapes)[-1 - len(shapes) // 10]
     if lost < _MOST_LOST:

@@ -7,12 +7,11 @@ not cropped, so that a clip finds its targets by where and when it was cut itsel
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +22,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import TrainingClips
-from dualformer.datasets.samples import ArchivedSample, DatasetError, Sample, VideoList, first_few
+from dualformer.datasets.per_video_files import per_video_file, videos_by_key
+from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few
 from dualformer.model.config import Config, Size3
 from dualformer.training.settings.teacher_settings import Rest
 from dualformer.training.teacher import match_classes
@@ -31,6 +31,9 @@ from dualformer.training.token_labels import spread
 
 SCORES = "scores.json"
 FORMAT = 1
+Scored = Literal["tokens", "clips"]
+"""What a folder holds scores of: every token, by a network of this package, or every clip, by an encoder's probe."""
+_OF_CLIPS = {"scores", "width", "remark"}
 _POINTS = 8  # at which a token that is larger than those on disk looks
 
 
@@ -47,6 +50,16 @@ class ScoresCard:
     preprocessing: Mapping[str, Any]
     decoder: str
     format: int = FORMAT
+    scores: Scored = "tokens"
+    width: int = 0
+    """Of the features that come with the scores of clips."""
+    remark: str = ""
+    """What is to be said of the teacher when a run begins."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the card as JSON takes it; of tokens without what is told of clips only."""
+        values = asdict(self)
+        return values if self.scores == "clips" else {name: values[name] for name in values if name not in _OF_CLIPS}
 
     @classmethod
     def read(cls, folder: Path) -> ScoresCard:
@@ -59,7 +72,7 @@ class ScoresCard:
         except ValueError as error:
             raise DatasetError(f"{path}: not the manifest of stored scores ({error}); make them anew") from error
         known = {field.name for field in fields(cls)}
-        if not isinstance(data, dict) or set(data) != known or data["format"] != FORMAT:
+        if not isinstance(data, dict) or set(data) not in (known, known - _OF_CLIPS) or data["format"] != FORMAT:
             raise DatasetError(f"{path}: not stored scores of this version (format {FORMAT}); make them anew")
         data["classes"] = tuple(data["classes"])
         return cls(**data)
@@ -88,13 +101,7 @@ class ScoreFolder:
 
     def check_complete(self, videos: VideoList) -> None:
         """Raises ``DatasetError`` where a video has no scores, or shares them with another one."""
-        videos_by_key(videos)
-        absent = [sample.path for sample in videos.samples if not score_file(self.folder, sample).is_file()]
-        if absent:
-            raise DatasetError(
-                f"{self.folder}: no scores of {len(absent)} of {len(videos)} videos ({first_few(absent)}): go on with "
-                "dualformer teach, and leave out files that do not decode with a `manifest`"
-            )
+        check_scores_complete(self.folder, videos)
 
     def token_targets(
         self,
@@ -113,7 +120,7 @@ class ScoreFolder:
         student's token is larger. ``mirrored``: which class each becomes in a mirror (-1: none, its part is shared out
         among the others).
         """
-        stored = read_scores(score_file(self.folder, sample))
+        stored = read_scores(per_video_file(self.folder, sample))
         frames = interpolation_weights(*grid.in_time(times), stored["times"].numpy())
         rows = interpolation_weights(*grid.along(1, box[0], box[2]), stored["rows"].numpy())
         columns = interpolation_weights(*grid.along(2, box[1], box[3], flip=flip), stored["columns"].numpy())
@@ -130,6 +137,17 @@ class ScoreFolder:
             target = target[..., partner.clamp_min(0)] * (partner >= 0)
         # A token with scores of other classes only takes its neighbours'; without any, it is all zeros.
         return target / target.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def check_scores_complete(folder: Path, videos: VideoList) -> None:
+    """Raises ``DatasetError`` where a video has no scores in ``folder``, or shares them with another one."""
+    videos_by_key(videos)
+    absent = [sample.path for sample in videos.samples if not per_video_file(folder, sample).is_file()]
+    if absent:
+        raise DatasetError(
+            f"{folder}: no scores of {len(absent)} of {len(videos)} videos ({first_few(absent)}): go on with "
+            "dualformer teach, and leave out files that do not decode with a `manifest`"
+        )
 
 
 class TokenGrid:
@@ -199,30 +217,6 @@ def interpolation_weights(
     np.add.at(weights, (token, left), (1 - share) / _POINTS)
     np.add.at(weights, (token, left + 1), share / _POINTS)
     return weights.astype(np.float32)
-
-
-def video_key(sample: Sample) -> str:
-    """Returns the name of a video among the scores: the end of its path, so that a data set may move."""
-    place = Path(sample.original) if isinstance(sample, ArchivedSample) else sample.path.absolute()
-    return "/".join(place.parts[-3:])
-
-
-def score_file(folder: Path, sample: Sample) -> Path:
-    """Returns the file of a video's scores."""
-    name = hashlib.sha256(video_key(sample).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    return folder / name[:2] / f"{name}.safetensors"
-
-
-def videos_by_key(videos: VideoList) -> dict[str, Sample]:
-    """Returns each video once, by `video_key`. Raises ``DatasetError`` for two that the scores cannot tell apart."""
-    found: dict[str, Sample] = {}
-    for sample in videos.samples:
-        other = found.setdefault(key := video_key(sample), sample)
-        if other.path != sample.path:
-            raise DatasetError(
-                f"{other.path} and {sample.path} are both kept as {key!r} among the scores: rename a folder of one"
-            )
-    return found
 
 
 def read_scores(path: Path) -> dict[str, Tensor]:

@@ -4,27 +4,25 @@ Frames are shrunk as for a test, and not cut; clips of the teacher's length foll
 The network takes frames of any shape, so that one pass sees all of a frame, and no seams are left.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dualformer.datasets.clip_datasets import ignore_interrupts
+from dualformer.datasets.per_video_files import per_video_file, read_pieces, videos_by_key
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write, is_lock, lock_for_writing, write_json
 from dualformer.model.network import DualFormer
 from dualformer.scoring.view_scores import Precision
-from dualformer.training.read_teacher_scores import SCORES, ScoresCard, TokenGrid, score_file, videos_by_key
+from dualformer.training.read_teacher_scores import SCORES, ScoresCard, TokenGrid
 from dualformer.training.teacher import TeacherError, check_single_label, file_digest, match_classes
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import read_covering_clips
@@ -84,20 +82,13 @@ def write_scores(
     with lock_for_writing(out, folder=True):
         _open_folder(out, scores_card)
         every = videos_by_key(videos)
-        todo = [sample for sample in every.values() if not score_file(out, sample).is_file()]
+        todo = [sample for sample in every.values() if not per_video_file(out, sample).is_file()]
         found = len(every) - len(todo)
         begun, done, clips, written = time.monotonic(), 0, 0, 0
         bad: list[DualFormerError] = []
         parts: dict[int, list[dict[str, Tensor]]] = {}
-        loader = DataLoader(
-            _VideoClips(todo, card.preprocessing, at_once),
-            batch_size=None,
-            num_workers=min(workers, len(todo)),
-            collate_fn=_identity,
-            worker_init_fn=ignore_interrupts,
-            generator=torch.Generator(),
-        )
-        for number, piece in loader:
+        read = partial(_covering_clips, pre=card.preprocessing, at_once=at_once)
+        for number, piece in read_pieces(todo, read, workers=workers):
             if isinstance(piece, tuple):
                 scores = _score_clips(model, card.preprocessing, *piece, topk=topk, precision=precision)
                 parts.setdefault(number, []).append(scores)
@@ -107,7 +98,7 @@ def write_scores(
                 bad.append(piece)
                 parts.pop(number, None)
             else:
-                written += _write_file(score_file(out, todo[number]), parts.pop(number))
+                written += _write_file(per_video_file(out, todo[number]), parts.pop(number))
             done += 1
             if progress is not None:
                 progress(found + done, found + len(todo))
@@ -117,34 +108,11 @@ def write_scores(
         )
 
 
-_Piece = tuple[Tensor, NDArray[np.float64]] | DualFormerError | None
-"""Clips (n, T, h, w, 3) with their times (n, T); or why the video gives none; or None, when it is at its end."""
-
-
-class _VideoClips(IterableDataset[tuple[int, _Piece]]):
-    """Pieces of videos with the videos' numbers, those of a video in order. Each worker reads its own videos."""
-
-    def __init__(self, videos: list[Sample], pre: Preprocessing, at_once: int) -> None:
-        self._videos, self._pre, self._at_once = videos, pre, at_once
-
-    def __iter__(self) -> Iterator[tuple[int, _Piece]]:
-        worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        for number in range(first, len(self._videos), step):
-            yield from ((number, piece) for piece in self._pieces(self._videos[number]))
-
-    def _pieces(self, sample: Sample) -> Iterator[_Piece]:
-        try:
-            yield from read_covering_clips(sample.file, self._pre, at_once=self._at_once, fps=sample.fps)
-            yield None
-        except DualFormerError as error:
-            yield error
-        except OSError as error:
-            yield DatasetError(f"{sample.path}: it cannot be read ({error.strerror or error})")
-
-
-def _identity(piece: Any) -> Any:
-    return piece
+def _covering_clips(
+    sample: Sample, *, pre: Preprocessing, at_once: int
+) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
+    """Yields clips (n, T, h, w, 3) of a video with their times (n, T)."""
+    return read_covering_clips(sample.file, pre, at_once=at_once, fps=sample.fps)
 
 
 @torch.no_grad()
@@ -194,7 +162,7 @@ def _open_folder(out: Path, card: ScoresCard) -> None:
     if not (out / SCORES).is_file():
         if out.exists() and not all(map(is_lock, out.iterdir())):
             raise ValueError(f"{out} is not empty and holds no scores: choose a new or empty folder")
-        write_json(out / SCORES, dataclasses.asdict(card))
+        write_json(out / SCORES, card.to_dict())
         return
     there = ScoresCard.read(out)
     own = {"digest": "weights", "topk": "number of classes kept", "decoder": "decoder"}

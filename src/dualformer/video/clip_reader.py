@@ -227,6 +227,24 @@ def read_covering_clips(
             yield small[torch.from_numpy(places.reshape(-1))].unflatten(0, clips.shape), times
 
 
+def read_even_clips(
+    path: str | Media, pre: Preprocessing, *, clips: int, threads: int | None = None, fps: float | None = None
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """Returns evenly spread clips, uncropped: uint8 (clips, T, h, w, 3) as `resize_frames` gives them, and the seconds
+    that each begins and ends at (clips, 2), in the video's own time.
+    """
+    with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
+        try:
+            small, places = _even_frames(path, reader, pre, clips)
+        except FrameCountError:
+            small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
+        times = reader.times
+        last = float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+        shown = times[even_clips(times, pre, clips)]
+    spans = np.stack([shown.min(axis=1), shown.max(axis=1) + last], axis=1)
+    return small[places].unflatten(0, (clips, pre.frames)), spans
+
+
 def warn_if_short(path: str | Media | MemoryFrames, times: NDArray[np.float64], pre: Preprocessing) -> None:
     """Warns once, over all processes of a run, that a video is shorter than a clip."""
     if not _warned_short.value and (note := short_note(times, pre)):

@@ -7,7 +7,7 @@ from dualformer.training.settings.checks import between, changed, more_than_zero
 
 Rest = Literal["none", "zero"]
 """What becomes of the scores that are not among a token's highest."""
-Distill = Literal["tokens", "clip", "both"]
+Distill = Literal["tokens", "clip", "features", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,15 @@ class TeacherSettings:
     `distill=clip` also an exported model (.pt2 or .onnx) that takes B 3 T H W, normalised, and gives B classes. It
     stays as it is, and is no part of what is trained."""
     teacher_scores: str | None = None
-    """In place of `teacher`: a folder that `dualformer teach` wrote, with what a teacher says of each video."""
+    """In place of `teacher`: a folder that `dualformer teach` wrote, with what a teacher says of each video's tokens,
+    or what the probe of a frozen encoder says of its clips."""
     distill: Distill = "tokens"
     """What is learnt from the teacher: its classes of every token of the last stage, by a second head that is left out
-    afterwards (token labelling, as the paper's tiny and small); those of the whole clip; or both."""
+    afterwards (token labelling, as the paper's tiny and small); those of the whole clip; or both. From an encoder: the
+    probe's classes of the clip, the features that it reads them off (compared by their direction, with a linear layer
+    that is left out afterwards), or both."""
     distill_weight: float = 0.5
-    """Part of the loss that is the teacher's; the rest is the label's. With both, tokens and clip share it evenly."""
+    """Part of the loss that is the teacher's; the rest is the label's. With both, the two share it evenly."""
     temperature: float = 1.0
     """With `distill=clip` or both: what both networks' scores are divided by before they are compared. Above 1, the
     classes that are less likely count more."""
@@ -41,19 +44,25 @@ class TeacherSettings:
             raise ValueError("`teacher_scores` takes the place of `teacher`: give one of them")
         if not self.teaches and (lonely := changed(self, "distill", "distill_weight", "temperature", *_OF_TOKENS)):
             raise ValueError(f"`{lonely}` does nothing without `teacher` or `teacher_scores`")
-        if self.teacher_scores and self.distill != "tokens":
+        if self.teacher and self.distill == "features":
             raise ValueError(
-                f"`teacher_scores` are of tokens only: for `distill={self.distill}` give the `teacher` itself"
+                "`distill=features` is for the `teacher_scores` of an encoder, which dualformer teach writes: a "
+                "`teacher` gives scores only"
             )
-        if self.distill == "tokens" and changed(self, "temperature"):
+        if self.distill in ("tokens", "features") and changed(self, "temperature"):
             raise ValueError("`temperature` is for `distill=clip` or both")
-        if self.distill == "clip" and (lonely := changed(self, *_OF_TOKENS)):
+        if (self.distill in ("clip", "features") or self.learns_clips) and (lonely := changed(self, *_OF_TOKENS)):
             raise ValueError(f"`{lonely}` is for `distill=tokens` or both")
 
     @property
     def teaches(self) -> bool:
         """Whether there is a teacher."""
         return bool(self.teacher or self.teacher_scores)
+
+    @property
+    def learns_clips(self) -> bool:
+        """Whether what is learnt are stored scores of clips, which do not depend on how a clip was cut."""
+        return bool(self.teacher_scores) and self.distill != "tokens"
 
 
 _OF_TOKENS = ("teacher_topk", "teacher_rest")
