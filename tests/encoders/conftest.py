@@ -1,11 +1,21 @@
 """Videos whose motion a scripted encoder knows, for the tests of this folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.datasets.splits import Splits, open_splits
+from dualformer.encoders import attentive_probe
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_probes() -> Iterator[None]:
+    """Probes of fewer steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attentive_probe, "_STEPS", 100)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A stand-in for an encoder, whose answers are known: it sees where something moves to, and when."""
+"""A stand-in for an encoder, whose answers are known: it sees where something is and where it moves to."""
 
 import torch
 from torch import Tensor
@@ -18,14 +18,16 @@ PRE = Preprocessing(
 
 
 class ScriptedEncoder(Encoder):
-    """Features are the mean brightness of each column's part in time, so that motion to a side is a moving bump.
+    """Features are waves of the column in which the middle of what moves lies, and of how far it goes until the next
+    frame.
 
-    ``calls`` counts clips; after ``fails_after`` of them it raises KeyboardInterrupt.
+    ``calls`` counts clips, ``most`` those of the largest call; after ``fails_after`` clips it raises KeyboardInterrupt.
     """
 
-    def __init__(self, *, width: int = 16, fails_after: int | None = None, digest: str = "scripted") -> None:
-        super().__init__("scripted", digest=digest, preprocessing=PRE, grid=(4, 1, 1), width=width)
+    def __init__(self, *, fails_after: int | None = None, digest: str = "scripted") -> None:
+        super().__init__("scripted", digest=digest, preprocessing=PRE, grid=(3, 1, 1), width=16)
         self.calls, self.fails_after, self.most = 0, fails_after, 0
+        self._waves = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
 
     def place(self, device: torch.device) -> None:
         assert device.type == "cpu"
@@ -36,7 +38,9 @@ class ScriptedEncoder(Encoder):
         self.most = max(self.most, len(clips))
         if self.fails_after is not None and self.calls > self.fails_after:
             raise KeyboardInterrupt
-        grey = clips.float().mean(dim=(2, 4))  # n T W
-        moved = (grey - grey.mean(dim=1, keepdim=True)).abs() / 32
-        features = moved.unflatten(2, (self.width, -1)).mean(dim=3)
-        return features[:, :, None, None, :]
+        grey = clips.float().mean(dim=4)
+        moving = (grey - grey.median(dim=1, keepdim=True).values).abs().clamp_min(12) - 12 + 1e-3
+        columns = moving.sum(dim=2)  # n T W
+        middle = (columns * torch.linspace(-1, 1, 32)).sum(dim=2) / columns.sum(dim=2)
+        known = torch.stack([middle[:, 1:], 4 * middle.diff(dim=1)], dim=-1)
+        return torch.sin(known @ self._waves)[:, :, None, None]

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
+from dualformer.encoders import attentive_probe
 from dualformer.encoders.attentive_probe import AttentiveProbe, LabelledFeatures, ask_probe, count_right, train_probe
 from dualformer.encoders.feature_store import StoredFeatures
 
@@ -47,13 +49,17 @@ def videos_of(folder: Path, count: int, *, seed: int) -> list[LabelledFeatures]:
     return found
 
 
-def test_it_learns_what_is_when(tmp_path: Path) -> None:
+def test_it_learns_what_is_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known, unknown = videos_of(tmp_path, 24, seed=0), videos_of(tmp_path, 40, seed=1)
+    monkeypatch.setattr(attentive_probe, "_STEPS", 250)
     before = torch.random.get_rng_state()
     probe, again = (train_probe(known, width=8, grid=(4, 2, 2), clips=2, num_classes=2, seed=3) for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
     assert count_right(probe, unknown) >= 36
     assert all(torch.equal(one, again.state_dict()[name]) for name, one in probe.state_dict().items())
+    monkeypatch.setattr(attentive_probe, "_IN_MEMORY", 0)
+    from_disk = train_probe(known, width=8, grid=(4, 2, 2), clips=2, num_classes=2, seed=3)
+    assert torch.equal(from_disk.query, probe.query)
     other = train_probe(known, width=8, grid=(4, 2, 2), clips=2, num_classes=2, seed=4)
     assert not torch.equal(other.query, probe.query)
     said = ask_probe(probe, unknown[0].features)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VERBS = {
     "quickstart": "From nothing to a trained, tested recogniser and a report, in minutes on a laptop",
     "train": "Train on labelled videos or images, from scratch or from weights",
-    "teach": "Write down what a teacher says of every token of a data set, to train others on it",
+    "teach": "Write down what a teacher or a frozen encoder says of a data set, to train others on it",
     "evaluate": "Measure weights on labelled videos: accuracies, per-class table, confusion matrix",
     "predict": "Label videos and images: a few, a folder into a table, or what happens when in a long one",
     "embed": "Write features of videos and images into a table",

@@ -7,7 +7,7 @@ it saw. As nothing of a token is projected but what the query asks for, a step c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,8 +20,10 @@ from dualformer.model.config import Size3
 
 _BATCH, _EPOCHS, _STEPS = 32, 20, 400
 """Clips of a step; epochs at least; steps at least."""
-_LR, _WEIGHT_DECAY, _WARMUP = 1e-3, 0.05, 0.05
+_LR, _WEIGHT_DECAY, _WARMUP = 3e-3, 0.05, 0.05
 _HEAD = 64
+_IN_MEMORY = 512 * 2**20
+"""Bytes of features up to which they are kept in memory while a probe is trained; more are read batch by batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,8 @@ class AttentiveProbe(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
         self.head = nn.Linear(width, num_classes)
-        for vectors in (self.time, self.place, self.query):
-            nn.init.normal_(vectors, std=0.02)
+        for vectors, std in ((self.time, 0.1), (self.place, 0.1), (self.query, 1.0)):
+            nn.init.normal_(vectors, std=std)
 
     def forward(self, features: Tensor) -> ProbeOutput:
         """B t h w D."""
@@ -89,7 +91,7 @@ def train_probe(
 ) -> AttentiveProbe:
     """Trains a probe on all clips of ``videos``: AdamW, cosine, the same probe for the same seed. It ends in eval mode.
 
-    Features are read from disk, batch by batch. Errors: ``DatasetError``.
+    Features are read from disk, batch by batch where they are many. Errors: ``DatasetError``.
     """
     device = torch.device(device)
     with torch.random.fork_rng(devices=[]):
@@ -101,6 +103,7 @@ def train_probe(
         [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}], lr=_LR
     )
     count = len(videos) * clips
+    read = _reader(videos, small=count * math.prod(grid) * width * 2 <= _IN_MEMORY)
     batches = math.ceil(count / _BATCH)
     epochs = max(_EPOCHS, math.ceil(_STEPS / batches))
     generator = torch.Generator().manual_seed(seed)
@@ -108,16 +111,25 @@ def train_probe(
     for _ in range(epochs):
         for chosen in torch.randperm(count, generator=generator).split(_BATCH):
             pairs = [divmod(number, clips) for number in chosen.tolist()]
-            features = torch.stack([videos[video].features.clip(clip) for video, clip in pairs]).to(device)
+            features = torch.stack([read(video, clip).float() for video, clip in pairs]).to(device)
             labels = torch.tensor([videos[video].label for video, _ in pairs], device=device)
             warm = min(1.0, (step + 1) / max(1, _WARMUP * steps))
             for group in optimizer.param_groups:
                 group["lr"] = _LR * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
             F.cross_entropy(probe(features).logits, labels).backward()
+            nn.utils.clip_grad_norm_(probe.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             step += 1
     return probe.eval()
+
+
+def _reader(videos: Sequence[LabelledFeatures], *, small: bool) -> Callable[[int, int], Tensor]:
+    """Returns what reads the features of a video's clip: from memory where they are ``small``."""
+    if not small:
+        return lambda video, clip: videos[video].features.clip(clip)
+    kept = [video.features.clips().half() for video in videos]
+    return lambda video, clip: kept[video][clip]
 
 
 @torch.no_grad()

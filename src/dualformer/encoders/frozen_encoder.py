@@ -273,7 +273,7 @@ def _load(kind: Any, folder: Path, architecture: Architecture, name: str) -> nn.
     missing = sorted(key for key in wrong if not key.startswith(architecture.unused or ("\0",)))
     if missing:
         raise EncoderError(
-            f"{name}: {len(missing)} weights of {kind.__name__} are missing or of another shape (such as {missing[0]}): "
+            f"{name}: {len(missing)} weights of {kind.__name__} are missing or of another shape (as {missing[0]}): "
             "take the files of the encoder itself"
         )
     return model
