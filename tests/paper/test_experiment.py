@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from dualformer.paper.run_experiment import run_experiment, train_and_test
 from dualformer.paper.scaled_variants import ATTENTION_KINDS, VARIANTS, scaled_config
 from dualformer.training import loop, run_folder
 from dualformer.training.reporter import SilentReporter
+from forked_verbs import SERVED
 
 TINY = Experiment(
     tasks=("both",), variants=("LG", "LL"), seeds=1, clips=16, batch_size=2, test_clips=8, jobs=1, precision="float32"
@@ -33,6 +35,12 @@ KEYS = {"task", "variant", "seed", "steps", "seconds", "gmacs", "parameters", "a
 
 class Killed(BaseException):
     """What no handler catches."""
+
+
+@pytest.fixture(autouse=True)
+def processes_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forked from one that has PyTorch loaded."""
+    monkeypatch.setattr(module, "multiprocessing", SimpleNamespace(get_context=lambda _: SERVED))
 
 
 def test_every_stage_has_as_many_windows_and_tokens_for_a_prior_as_the_papers() -> None:

@@ -2,12 +2,10 @@
 
 import dataclasses
 import json
-import os
 import random
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import numpy as np
 import pytest
@@ -28,6 +26,7 @@ from dualformer.training.train import train
 from dualformer.training.training_pictures import CLIPS, draw_clips
 from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.preprocessing import kinetics
+from forked_verbs import ForkedVerb
 from small_runs import RecordingReporter
 
 EVERYTHING: dict[str, object] = {
@@ -158,19 +157,14 @@ def test_killed_with_everything_on_and_resumed_gives_the_same_bits(everything: T
     moments, kills = random.Random(0), 0
     for _ in range(40):
         resume = ["--resume"] if has_checkpoint(tmp_path / "killed") else []
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dualformer", "train", *options, *resume],
-            env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        process = ForkedVerb(["train", *options, *resume])
         try:
-            _, errors = process.communicate(timeout=moments.uniform(4.0, 8.0) if kills < 2 else None)
-            assert process.returncode == 0, errors.decode()
+            code = process.wait(moments.uniform(1.0, 3.0) if kills < 2 else None)
+            assert code == 0, process.stdout.read()
             break
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             process.kill()
-            process.communicate()
+            process.wait()
             kills += 1
     assert kills
     assert_same_weights(whole, tmp_path / "killed")

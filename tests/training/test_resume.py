@@ -2,10 +2,9 @@
 
 import json
 import resource
+import runpy
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import read_card
+from forked_verbs import ForkedVerb
 from small_runs import RecordingReporter
 
 ALL = {"batch_size": 4, "epochs": 3, "ema": 0.9, "mixup": 0.8, "accumulate": 2}
@@ -80,12 +80,17 @@ def test_resumed_with_other_workers_real_videos_and_dropout_give_the_same_bits(s
 
 
 @pytest.mark.slow
-def test_killed_four_times_it_ends_in_the_same_bits():
+def test_killed_four_times_it_ends_in_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "kill_and_resume.py"
-    done = subprocess.run([sys.executable, script, "--kills", "4"], capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "after 4 kills the weights (last.safetensors, best.safetensors, ema.safetensors)" in done.stdout
-    assert "the same to the last bit" in done.stdout
+    kill_and_resume = runpy.run_path(str(script))["main"]
+    monkeypatch.setitem(kill_and_resume.__globals__, "start", ForkedVerb)
+    monkeypatch.setattr("sys.argv", [script.name, "--kills", "4", "--folder", str(tmp_path)])
+    code, said = kill_and_resume(), capsys.readouterr().out
+    assert code == 0, said
+    assert "after 4 kills the weights (last.safetensors, best.safetensors, ema.safetensors)" in said
+    assert "the same to the last bit" in said
 
 
 def test_the_newest_are_kept(tmp_path: Path):

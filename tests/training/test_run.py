@@ -5,8 +5,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from dualformer.training.train import train
 from dualformer.training.training_pictures import CURVES, SCHEDULE
 from dualformer.video.backend import decoder
 from dualformer.weights.safetensors_file import load_weights, read_card, save_weights
+from forked_verbs import ForkedVerb
 from small_runs import RecordingReporter
 
 
@@ -40,7 +39,7 @@ def assert_same_weights(a: Path, b: Path) -> None:
 
 def command(settings: TrainConfig, *extra: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "dualformer", "train", "--data", settings.data, "--out", settings.out),
+        *("train", "--data", settings.data, "--out", settings.out),
         *("--frames", "4", "--size", "32", "--epochs", "2", "--batch-size", "4", "--flip", "off", "--workers", "0"),
         *("--precision", "float32", *extra),
     ]
@@ -115,14 +114,7 @@ def test_the_same_settings_give_the_same_bits_and_another_seed_does_not(settings
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
 def test_a_signal_saves_stops_and_says_how_to_go_on(settings: TrainConfig, number: signal.Signals, name: str):
-    process = subprocess.Popen(
-        command(settings, "--epochs", "400", "--workers", "1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
+    process = ForkedVerb(command(settings, "--epochs", "400", "--workers", "1"))
     lines: list[str] = []
     for line in process.stdout:
         lines.append(line)
@@ -159,7 +151,7 @@ def test_resume_refuses_other_data_and_a_run_is_not_overwritten(settings: TrainC
 
 
 def test_overfit_memorises(settings: TrainConfig):
-    result = run(settings, overfit=4, epochs=40, batch_size=4, start="rendered", lr=1e-3, backbone_lr=1.0)
+    result = run(settings, overfit=4, epochs=40, batch_size=4, start="rendered", lr=1e-3, backbone_lr=1.0, val_every=10)
     assert result.best_top1 == 1.0
     assert read_metrics(Path(settings.out))[-1]["train_loss"] < math.log(2) / 2
 
@@ -246,12 +238,12 @@ def test_of_two_runs_started_together_one_trains_and_the_other_is_told(settings:
     out = Path(settings.out)
     if resumed:
         run(settings, max_steps=1)
-        commands = [[*command(settings)[:4], "--out", settings.out, "--resume", "--max-steps", "6"]] * 2
+        commands = [["train", "--out", settings.out, "--resume", "--max-steps", "6"]] * 2
     else:
         commands = [command(settings, "--seed", seed) for seed in ("3", "7")]
-    runs = [subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for each in commands]
-    said = [process.communicate(timeout=300)[0] for process in runs]
-    codes = [process.returncode for process in runs]
+    runs = [ForkedVerb(each) for each in commands]
+    said = [process.communicate(timeout=300) for process in runs]
+    codes = [process.poll() for process in runs]
     winner = codes.index(0)
     loser, process = said[1 - winner], runs[winner]
     # A loser that is so late that the other has ended finds a run.
@@ -265,8 +257,7 @@ def test_of_two_runs_started_together_one_trains_and_the_other_is_told(settings:
 
 
 def test_a_killed_run_does_not_hold_its_folder(settings: TrainConfig):
-    process = subprocess.Popen(command(settings, "--epochs", "400"), stdout=subprocess.PIPE, text=True)
-    assert process.stdout
+    process = ForkedVerb(command(settings, "--epochs", "400"))
     for line in process.stdout:
         if line.startswith("results go to"):
             break

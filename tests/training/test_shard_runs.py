@@ -1,10 +1,6 @@
 """A run over shards is the run over the files that they were made from, and goes on where it was killed."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +19,7 @@ from dualformer.training.checkpoint import checkpoints
 from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
+from forked_verbs import ForkedVerb
 
 
 @pytest.fixture(scope="module")
@@ -98,23 +95,17 @@ def test_the_order_by_shards_is_another_and_is_kept(
     assert_same_runs(tmp_path / "stopped", cached)
 
 
-LOGGED = """
-import os, sys
-from dualformer.datasets.clip_datasets import TrainingClips
-from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.reporter import SilentReporter
-from dualformer.training.train import train
+def run_logged(settings: TrainConfig, log: Path) -> None:
+    """Writes down each clip that the run asks for."""
+    read = TrainingClips.__getitem__
 
-read = TrainingClips.__getitem__
+    def logged(self: TrainingClips, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        with log.open("a") as file:
+            file.write(f"{key[0]} {key[1]}\n")
+        return read(self, key)
 
-def logged(self, key):
-    with open(sys.argv[2], "a") as log:
-        log.write(f"{key[0]} {key[1]}\\n")
-    return read(self, key)
-
-TrainingClips.__getitem__ = logged
-train(TrainConfig.load(__import__("pathlib").Path(sys.argv[1])), reporter=SilentReporter())
-"""
+    TrainingClips.__getitem__ = logged
+    train(settings, reporter=SilentReporter())
 
 
 @pytest.mark.slow
@@ -123,10 +114,8 @@ def test_killed_in_mid_epoch_it_goes_on_without_losing_or_repeating_a_sample(
 ) -> None:
     asked = settings.replace(data=str(shards), shuffle="shards", batch_size=1, epochs=100)
     killed = tmp_path / "killed"
-    (tmp_path / "asked.json").write_text(json.dumps(vars(asked) | {"out": str(killed), "save_minutes": 1e-6}))
     log = tmp_path / "log"
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([sys.executable, "-c", LOGGED, tmp_path / "asked.json", log], env=environment)
+    process = ForkedVerb.of(run_logged, asked.replace(out=str(killed), save_minutes=1e-6), log)
     deadline = time.monotonic() + 120
     while not log.exists() or log.read_text().count("\n") < 6:
         assert process.poll() is None and time.monotonic() < deadline
