@@ -1,16 +1,21 @@
 # `make quickstart` and `make test` set everything up by themselves, in .venv, and only when something changed.
+# With `make -j 2 test` lint and types are checked while bytecode is made and tests run.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DEV := .venv/.ready-dev
+BYTECODE := .venv/.ready-bytecode
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: quickstart test lint format clean
+.PHONY: quickstart test unlinted lint format clean
 
 quickstart: $(READY)
 	$(BIN)/dualformer quickstart --out quickstart
 
-test: lint
+test: lint unlinted
+
+unlinted: $(BYTECODE)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(DEV)
@@ -22,14 +27,21 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[explain]'
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[explain]'
 	touch $@
 
 # What tests and lint need besides, the extras among it.
-$(DEV): $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --no-compile -e '.[dev]'
+	touch $(READY) $@
+
+# pip makes bytecode on one core, of other packages' tests as well, and all that is to be done waits for it.
+$(BYTECODE): $(DEV)
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || echo 'some installed files are no Python'
 	touch $@
 
 clean:
