@@ -34,26 +34,23 @@ def test_the_layout_follows_from_the_model_unless_it_is_said(twins: str) -> None
     assert is_exact(exact) and (exact.clip, exact.norm_eps, pre.frames) == ((1, 224, 224), 1e-6, 1)
     videos, _ = plan_network(TrainConfig(data="videos", start=twins, frames=16), classes=3)
     assert is_exact(videos) and videos.stages[0].scales[0].grid == (4, 7, 7)
-    named = {"start": twins, "model": "dualformer_nano", "frames": 16, "size": 224}
-    standard, _ = plan_network(TrainConfig(data="videos", **named), classes=3)
+    named = TrainConfig(data="videos", start=twins, model="dualformer_nano", frames=16, size=224)
+    standard, _ = plan_network(named, classes=3)
     preset = preset_config("dualformer_nano", clip=(16, 224, 224), num_classes=3)
     assert standard == preset.replace(norm_eps=1e-6)
-    assert plan_network(TrainConfig(data="videos", **named, layout="exact"), classes=3)[0] == videos
+    assert plan_network(named.replace(layout="exact"), classes=3)[0] == videos
     said = TrainConfig(data="videos", start=twins, frames=16, layout="standard")
     assert plan_network(said, classes=3)[0] == standard
 
 
 def test_what_has_no_exact_layout(twins: str) -> None:
-    for settings, message in (
-        ({"start": "rendered", "layout": "exact"}, "`layout=exact` is for starting weights of Twins-SVT"),
-        ({"start": "random", "layout": "exact"}, "`layout=exact` is for starting weights of Twins-SVT"),
-        (
-            {"start": twins, "model": "dualformer_tiny", "layout": "exact"},
-            r"has other channels and blocks than .*: 64x1, 128x1, 256x5, 512x2, not 32x1, 64x1, 128x1, 256x1",
-        ),
-    ):
-        with pytest.raises(ValueError, match=message):
-            plan_network(TrainConfig(data="videos", **settings), classes=3)
+    exact = TrainConfig(data="videos", layout="exact")
+    for start in ("rendered", "random"):
+        with pytest.raises(ValueError, match="`layout=exact` is for starting weights of Twins-SVT"):
+            plan_network(exact.replace(start=start), classes=3)
+    other = r"has other channels and blocks than .*: 64x1, 128x1, 256x5, 512x2, not 32x1, 64x1, 128x1, 256x1"
+    with pytest.raises(ValueError, match=other):
+        plan_network(exact.replace(start=twins, model="dualformer_tiny"), classes=3)
 
 
 @pytest.mark.parametrize("layout", ["exact", "standard"])

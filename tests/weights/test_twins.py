@@ -245,6 +245,8 @@ def test_the_standard_layout(mini: dict[str, Tensor]) -> None:
     )
     assert f"{fresh:,} parameters of pyramids made anew" in note
     assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items() if "scales" not in key)
+    kernel, full = state["stages.1.blocks.0.1.attn.pyramid.scales.0.conv.weight"], mini["blocks.1.1.attn.sr.weight"]
+    assert all(torch.equal(kernel[channel, 0, 0], full[channel, channel]) for channel in range(64))
     with pytest.raises(ValueError, match="of Twins-SVT weights"):
         standard_layout(state, config)
 

@@ -128,7 +128,7 @@ def agreement(one: DualFormer, other: DualFormer, pictures: Tensor, pre: Preproc
         pooled = [
             network.forward_head(each, pre_logits=True) for network, each in zip((one, other), features, strict=True)
         ]
-        cosines += F.cosine_similarity(*pooled).tolist()
+        cosines += F.cosine_similarity(pooled[0], pooled[1]).tolist()
         if one.config.num_classes:
             labels = [network.head(each).argmax(1) for network, each in zip((one, other), pooled, strict=True)]
             same += (labels[0] == labels[1]).float().tolist()

@@ -1,8 +1,9 @@
 """The two layouts of a network that starts from Twins-SVT weights: the pyramid that the weights have, or the paper's.
 
 ``exact`` keeps one fine scale made by a full convolution, and with it every number of the file. ``standard`` has the
-pyramid of the presets, a depth-wise fine scale and in stages 1 and 2 a coarse one: its kernels are made anew, and all
-other weights stay.
+pyramid of the presets, a depth-wise fine scale and in stages 1 and 2 a coarse one. Its kernels are made anew, and all
+other weights stay: the fine ones begin as what each channel gives to itself in the full convolution, its nearest
+depth-wise kernel where channels are independent, and the coarse ones at random.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from dualformer.model.config import Config, Scale
@@ -20,6 +22,7 @@ from dualformer.weights.card import Card
 Layout = Literal["exact", "standard"]
 
 _SCALES = re.compile(r".+\.pyramid\.scales\.\d+\..+")
+_FINE_KERNEL = re.compile(r".+\.pyramid\.scales\.0\.conv\.weight")
 _FINE_BIAS = re.compile(r".+\.pyramid\.scales\.0\.conv\.bias")
 
 
@@ -52,19 +55,21 @@ def standard_layout(
 ) -> tuple[dict[str, Tensor], Config, list[str]]:
     """Makes weights of the standard layout of the ``state`` of a network of the exact one.
 
-    Returns them, their config and a line on what was made anew, drawn from ``seed``. Errors: ``ValueError`` for another
-    network.
+    Returns them, their config and a line on what was made anew, partly drawn from ``seed``. Errors: ``ValueError`` for
+    another network.
     """
     target = standard_config(config)
     fresh = DualFormer(target, seed=seed).state_dict()
     kept = {key for key in fresh if key in state and (not _SCALES.fullmatch(key) or _FINE_BIAS.fullmatch(key))}
     made = {key: tensor for key, tensor in fresh.items() if key not in kept}
+    for key in [key for key in made if _FINE_KERNEL.fullmatch(key)]:
+        made[key] = torch.diagonal(state[key], dim1=0, dim2=1).movedim(-1, 0)[:, None].contiguous()
     counted, total = _parameters(made), _parameters(fresh)
     note = (
         f"standard layout: {counted:,} parameters of pyramids made anew ({counted / total:.2%} of {total / 1e6:.2f} M)"
-        ", depth-wise fine scales and coarse scales; full convolutions left out"
+        ", depth-wise fine scales of the full convolutions' diagonals, and random coarse scales"
     )
-    return {key: state[key] if key in kept else tensor for key, tensor in fresh.items()}, target, [note]
+    return {key: made[key] if key in made else state[key] for key in fresh}, target, [note]
 
 
 def to_standard(model: DualFormer, card: Card, *, seed: int = 0) -> tuple[DualFormer, Card, list[str]]:
