@@ -183,7 +183,7 @@ def test_rows_about_halves_are_not_of_a_network_with_convolutions() -> None:
 
 def test_select() -> None:
     assert [row.key for row in select(["7", "6"], ["peg", "6/conv"])] == ["6/conv", "7/peg"]
-    assert [row.key for row in select(["2"], model="dualformer_small")] == ["2/dualformer-s"]
+    assert [row.key for row in select(["2"], model="dualformer_small")] == ["2/dualformer-s", "2/s-exact-layout"]
     assert len(select()) == len(ROWS)
     assert preset_config("dualformer_tiny").clip == PAPERS_CLIP
     with pytest.raises(ValueError, match="there is no table 3; there are 1, 2, 4"):

@@ -38,8 +38,8 @@ class Options:
     standard has the paper's pyramid, depth-wise and in stages 1 and 2 with a coarse scale, made anew."""
     fit: Path | None = None
     """With --layout standard: pictures and videos without labels (a file, a folder, or a CSV with a column path), on
-    which the new pyramids learn to give what those of the exact layout give; the agreement before and after is
-    printed."""
+    which the new pyramids, with their keys and values, learn to give what those of the exact layout give; the
+    agreement before and after is printed."""
     fit_steps: int = 400
     """Steps of --fit, of 16 pictures each."""
     device: Device = "auto"

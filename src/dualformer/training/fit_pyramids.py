@@ -1,8 +1,10 @@
 """Fits the pyramids of the standard layout to those of the exact one, on pictures and videos without labels.
 
 Both networks see the same pictures. Wherever a pyramid stands, the tokens behind its attention shall be those of the
-exact network; only the pyramids learn, each from its own tokens, so that no gradient goes from block to block and a
-step costs little more than both forward passes. What earlier pyramids get wrong, later ones see, and make up for.
+exact network. Only the pyramids learn, with the projections of their priors to keys and values: a depth-wise kernel
+does not mix channels as a full one does, and the projection makes up for it. Each learns from its own tokens, so that
+no gradient goes from block to block and a step costs little more than both forward passes. What earlier pyramids get
+wrong, later ones see.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -64,8 +66,8 @@ def fit_pyramids(
     log: Callable[[str], None] = print,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Agreement, Agreement]:
-    """Trains the pyramids of ``standard``, in place, to give what those of ``exact`` give: networks of images on the
-    same device, with ``pre`` for their input.
+    """Trains the pyramids of ``standard``, with the projections of their priors, in place, to give what those of
+    ``exact`` give: networks of images on the same device, with ``pre`` for their input.
 
     ``files`` are pictures and videos, of which single frames are taken. One in five is left out, for the agreement
     before and after, which is returned; of one file alone, the same file shows it. ``steps`` have ``batch_size``
@@ -85,14 +87,14 @@ def fit_pyramids(
     learnt = order[len(shown) :] or shown
     held_out = _held_out(files, shown, pre, log)
     before = agreement(standard, exact, held_out, pre)
-    learning = [pair for block in pairs for pair in _pyramid(block).parameters()]
+    learning = [parameter for block in pairs for part in _learning(block) for parameter in part.parameters()]
     required = {parameter: parameter.requires_grad for parameter in standard.parameters()}
     try:
         standard.requires_grad_(False)
         for parameter in learning:
             parameter.requires_grad_(True)
         for block in pairs:
-            _pyramid(block).train()
+            _learning(block)[0].train()
         optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=0.0)
         device = standard.norm.weight.device
         clips = TrainingClips(
@@ -174,9 +176,10 @@ def _has_pyramid(block: SubBlock) -> bool:
     return isinstance(block.attn, PyramidAttention) and block.attn.pyramid is not None
 
 
-def _pyramid(block: SubBlock) -> nn.Module:
+def _learning(block: SubBlock) -> tuple[nn.Module, nn.Module]:
+    """Returns the pyramid of a block, and the projection of its priors to keys and values."""
     assert isinstance(block.attn, PyramidAttention) and block.attn.pyramid is not None
-    return block.attn.pyramid
+    return block.attn.pyramid, block.attn.kv
 
 
 def _list(files: Sequence[Path], chosen: Sequence[int]) -> VideoList:
