@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualformer.model import checkpointing, tiles
+from dualformer.model import checkpointing, clip_threads, tiles
 from dualformer.model.attention import PyramidAttention, WindowAttention
 from dualformer.model.block import SubBlock
 from dualformer.model.config import Config, Size3, Stage
@@ -155,6 +155,7 @@ class DualFormer(nn.Module):
         """B 3 T H W → B classes (logits), or B C where the config has no classes."""
         return self.forward_head(self.forward_features(video))
 
+    @computed_by(clip_threads.forward_features, when=clip_threads.usable)
     def forward_features(self, video: Tensor) -> Tensor:
         """B 3 T H W → B C T' H' W': the last stage's map after the final norm."""
         return self.forward_intermediates(video, indices=1)[0]
