@@ -32,6 +32,7 @@ def test_what_is_to_be_changed_is_where_it_says() -> None:
         defined |= {
             ast.unparse(target) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
         }
+        defined |= {ast.unparse(node.target) for node in tree.body if isinstance(node, ast.AnnAssign)}
         assert definition in defined, f"{name} has no {definition}"
     for name in re.findall(r"`((?:model|video|scoring|inference|training)/\w+\.py)` \(", TEXT):
         assert (PACKAGE / name).is_file(), name

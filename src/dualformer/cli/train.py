@@ -247,7 +247,7 @@ def _print_plan(plan: Plan, *, note: str | None) -> None:
         f"steps: {plan.steps}, {plan.steps_per_epoch} an epoch in {plan.batches} batches; a step takes "
         f"{plan.clips_per_step} clips ({plan.settings.batch_size}{devices}{accumulate})"
     )
-    print(f"schedule: {plan.warmup} steps of warm-up, then a cosine to 0")
+    print(f"schedule: {plan.course}")
     table = Table("of the run", "step", "learning rate")
     for tenth, (step, rate) in enumerate(plan.rates):
         table.add_row(f"{10 * tenth} %", str(step), f"{rate:.3g}")

@@ -118,11 +118,15 @@ def drawn_videos(videos: VideoList, *, most: int, seed: int = 0) -> VideoList:
 
 
 def rendered_clips(pre: Preprocessing, *, count: int) -> Clips:
-    """Renders clips, which need no files: moving shapes, of the size that the weights take, the same every time."""
+    """Renders clips, which need no files: moving shapes, of the size that the weights take, the same every time.
+
+    Where ``pre`` has a clock, the films are shown at the rate at which they last as long as a clip.
+    """
     size = max(32, -(-pre.resize // CELL) * CELL)
     frames = 1 if pre.frames == 1 else max(16, pre.frames * min(pre.stride, 2))
     classes = PLACES if frames == 1 else ALL
     scene = Scene(size=size, frames=frames + frames % 2 if frames > 1 else 1, classes=classes)
+    fps = scene.frames * pre.fps / (pre.frames * pre.stride) if pre.fps else scene.fps
     made = (render(scene, i % len(classes), (0, i)).frames for i in range(count))
-    views = [views_of_frames(torch.from_numpy(one), pre, Views(1, 1), fps=scene.fps) for one in made]
+    views = [views_of_frames(torch.from_numpy(one), pre, Views(1, 1), fps=fps) for one in made]
     return Clips(views=torch.cat(views), source=f"{count} rendered clips")

@@ -7,7 +7,6 @@ Every ``stride``-th frame is sampled, or the frame that is on the screen at ever
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle, islice
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from dualformer.video.container import VideoError
 from dualformer.video.playback import LazyFrame, Playback, last_interval
 from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.sampling import filled
 from dualformer.video.transforms import crop_views
 
 _TOLERANCE = 1e-3  # as in `dualformer.video.sampling`: containers round times to a millisecond
@@ -101,8 +101,7 @@ class SlidingWindow:
     def __init__(self, pre: Preprocessing, *, hop: float | None = None) -> None:
         if hop is not None and not hop > 0:
             raise ValueError(f"hop must be positive, not {hop}")
-        self._length = pre.frames
-        self._loops = pre.short_video == "loop"
+        self._pre, self._length = pre, pre.frames
         self._hop = hop
         self._samples: deque[SampledFrame] = deque(maxlen=pre.frames)
         self._starts: deque[int] = deque()
@@ -146,10 +145,8 @@ class SlidingWindow:
         self._ended = self._count
         samples = list(self._samples)
         window = clip_window(samples + samples[-1:] * (self._length - len(samples)))
-        if self._loops and len(samples) < self._length:
-            looped = [sample.views for sample in islice(cycle(samples), self._length)]
-            return window._replace(views=torch.stack(looped, dim=1))
-        return window
+        shown = filled(range(self._length), len(samples), self._pre)
+        return window._replace(views=torch.stack([samples[number].views for number in shown], dim=1))
 
 
 def clip_window(samples: list[SampledFrame]) -> Window:

@@ -82,6 +82,8 @@ class Plan:
     steps_per_epoch: int
     steps: int
     warmup: int
+    course: str
+    """Of the learning rates, in words."""
     rates: tuple[tuple[int, float], ...]
     """Step and learning rate of the classifier at 0, 10, …, 100 % of the run."""
     groups: tuple[Group, ...]
@@ -126,6 +128,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
         steps_per_epoch=schedule.steps_per_epoch,
         steps=schedule.steps,
         warmup=schedule.warmup,
+        course=schedule.describe(),
         rates=tuple(rates_over(schedule.steps, schedule.warmup, schedule.lr)),
         groups=tuple(
             Group(

@@ -90,9 +90,17 @@ class Schedule:
         how = {"off": "not scaled with the batch", "linear": f"{lr:g} × {share}", "sqrt": f"{lr:g} × √({share})"}
         return f"{self.lr:g} ({how[self.settings.scale_lr]})"
 
+    def describe(self) -> str:
+        """Returns the course of the learning rates in words."""
+        return f"{self.warmup} steps of warm-up, then {AFTER_WARMUP}"
+
     def factor(self, step: int) -> float:
         """Returns the factor on the peak rates at ``step``, from 0."""
         return schedule(step, steps=self.steps, warmup=self.warmup)
+
+
+AFTER_WARMUP = "a cosine to 0"
+"""What `schedule` does after the warm-up, in words."""
 
 
 def schedule(step: int, *, steps: int, warmup: int) -> float:

@@ -108,8 +108,8 @@ def _run(loop: Loop, source: Source) -> TrainResult:
     average = f", averaged with a decay of {settings.ema:g}" if settings.ema is not None else ""
     log(
         f"results go to {out}: {schedule.steps} steps of {schedule.clips_per_step} clips, {schedule.steps_per_epoch} "
-        f"an epoch; learning rate {schedule.describe_lr()} (backbone × {settings.backbone_lr:g}), {schedule.warmup} "
-        f"steps of warm-up, then cosine{average}"
+        f"an epoch; learning rate {schedule.describe_lr()} (backbone × {settings.backbone_lr:g}), "
+        f"{schedule.describe()}{average}"
     )
     return loop.run()
 

@@ -108,6 +108,13 @@ def covering_clips(times: ArrayLike, pre: Preprocessing) -> NDArray[np.int64]:
     return even_clips(times, replace(pre, placement="ends"), 1 if room < step else 1 + ceil(room / (pre.frames * step)))
 
 
+def filled(numbers: ArrayLike, count: int, pre: Preprocessing) -> NDArray[np.int64]:
+    """Returns frame numbers (T,) from 0, of which those from ``count`` on, the end of the video, are made others: the
+    last frame, or where ``pre`` loops short videos the video's from its start."""
+    numbers = np.asarray(numbers, dtype=np.int64)
+    return numbers % count if pre.short_video == "loop" else np.minimum(numbers, count - 1)
+
+
 def _checked(times: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(times, dtype=np.float64)
     if array.ndim != 1 or len(array) == 0:
@@ -155,12 +162,10 @@ def _interval(times: NDArray[np.float64]) -> float:
 
 def _indices(times: NDArray[np.float64], pre: Preprocessing, start: float) -> NDArray[np.int64]:
     steps = np.arange(pre.frames) * pre.stride
-    looped = pre.short_video == "loop"
     if pre.fps is None:
-        frames = int(start) + steps
-        return (frames % len(times) if looped else np.minimum(frames, len(times) - 1)).astype(np.int64)
+        return filled(int(start) + steps, len(times), pre)
     ticks = start + steps / pre.fps + _TOLERANCE
-    if looped and (length := float(times[-1] - times[0]) + _interval(times)):
+    if pre.short_video == "loop" and (length := float(times[-1] - times[0]) + _interval(times)):
         ticks = ticks % length
     shown = np.searchsorted(times, times[0] + ticks, side="right") - 1
-    return np.clip(shown, 0, len(times) - 1).astype(np.int64)
+    return filled(np.maximum(shown, 0), len(times), pre)

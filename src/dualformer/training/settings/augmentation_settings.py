@@ -30,7 +30,7 @@ class AugmentationSettings:
     empty field where a class becomes none and is not to be mirrored. Classes that are not in it do not change."""
     min_area: float | None = None
     """Smallest part of the frame that a random crop may take; 1 trains on centre crops (default: 0.08, of few videos
-    0.5)."""
+    0.5, of padded ones 0.75)."""
     scale_jitter: str | None = None
     """In place of such crops, square ones out of frames whose short side is resized to a range of pixels, as in
     256-320."""

@@ -28,15 +28,18 @@ class NetworkSettings:
     frames: int | None = None
     """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
     stride: int | None = None
-    """Frames of the video from one frame of the clip to the next (default: the starting weights', else 2)."""
+    """Frames of the video from one frame of the clip to the next (default: of random and rendered weights what
+    fits the videos' lengths, with `fps`; else the starting weights')."""
     fps: float | None = None
-    """Count the stride in frames of a video resampled to this rate, instead of in the file's own frames."""
+    """Count the stride in frames of a video resampled to this rate, instead of in the file's own frames (default: as
+    `stride`)."""
     size: int | None = None
-    """Side of the model's square input in pixels (default: the starting weights', else 112 for nano and 224 for the
-    others)."""
+    """Side of the model's square input in pixels (default: the starting weights', but 112 of the rendered
+    ones; of random weights 112 for nano and 224 for the others)."""
     sampling: Sampling | None = None
     """Where a clip's frames lie: by the stride (stride), or one in each of as many equal parts of a video that lasts at
-    most twice as long as a clip (segments) (default: the starting weights', else stride)."""
+    most twice as long as a clip (segments) (default: of random and rendered weights segments
+    where videos last about as long as one another, else stride; of others theirs)."""
     crop_mode: CropMode | None = None
     """What the square input shows: the middle of the picture (center), or all of it, padded with the mean colour (pad)
     (default: the starting weights', else center; of few videos pad where squares would leave much out)."""
