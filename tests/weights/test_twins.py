@@ -137,6 +137,7 @@ def test_missing_extra_and_misshaped_tensors_are_listed(style: Style) -> None:
         for own in (
             "stages.0.embed.proj.weight",
             "stages.1.blocks.0.1.attn.pyramid.scales.0.conv.weight",
+            "stages.0.blocks.0.0.attn.qkv.weight",
             "stages.2.blocks.0.0.norm1.weight",
             "stages.3.blocks.0.1.mlp.fc2.bias",
         )
@@ -144,7 +145,9 @@ def test_missing_extra_and_misshaped_tensors_are_listed(style: Style) -> None:
     for own, name in names.items():
         if own != "stages.1.blocks.0.1.attn.pyramid.scales.0.conv.weight":
             with pytest.raises(WeightsError, match=rf"w: .*\(1 missing: {name}\); it is of another network"):
-                twins_network("w", {key: tensor for key, tensor in state.items() if key != name})
+                without = {key: tensor for key, tensor in state.items() if key != name}
+                assert is_twins("w", without)
+                twins_network("w", without)
     sr, bias = names["stages.1.blocks.0.1.attn.pyramid.scales.0.conv.weight"], names["stages.3.blocks.0.1.mlp.fc2.bias"]
     del state[names["stages.0.embed.proj.weight"]]
     state |= {sr: torch.zeros(64, 1, 4, 4), bias: torch.zeros(7), "ema.decay": torch.zeros(1)}

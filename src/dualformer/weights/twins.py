@@ -79,7 +79,7 @@ def is_twins(path: Path | str, state: Mapping[str, Tensor]) -> bool:
                 "from, as timm/twins_svt_small.in1k"
             )
     blocks = prefix + ("stages" if style == "mmpretrain" else "blocks")
-    if f"{blocks}.0.0.attn.qkv.weight" in state or f"{blocks}.0.1.attn.kv.weight" not in state:
+    if f"{blocks}.0.0.attn.q.weight" not in state:
         return True
     raise WeightsError(
         f"{path}: a Twins-PCPVT checkpoint, whose blocks all attend globally ({blocks}.0.0.attn.q.weight); DualFormer "
