@@ -87,7 +87,8 @@ def run(options: Options) -> int:
     print(f"weights: {options.out} ({options.out.stat().st_size / 1e6:.1f} MB)")
     out = shlex.quote(str(options.out))
     print(f"next: dualformer info {out}")
-    print(f"next: dualformer predict {'PICTURE' if card.config.clip[0] == 1 else 'VIDEO'} --weights {out}")
+    if card.config.num_classes:
+        print(f"next: dualformer predict {'PICTURE' if card.config.clip[0] == 1 else 'VIDEO'} --weights {out}")
     return 0
 
 
