@@ -127,6 +127,16 @@ def test_embed_keeps_the_columns_of_its_list(
     assert [(row["label"], row["who"], row["fold"]) for row in rows] == [("left", "Ann", "3"), ("down", "Bo", "4")]
 
 
+@pytest.mark.parametrize("columns", ["path", "path,label", "path,who"])
+def test_labels_are_not_needed_in_a_list(columns: str, home: Path, tmp_path: Path) -> None:
+    listed, film = tmp_path / "list.csv", home / "data" / "0.mp4"
+    listed.write_text(f"{columns}\n{film}{',' * columns.count(',')}\n{film}{',' * columns.count(',')}\n")
+    for verb, out in (("predict", "a.csv"), ("embed", "f.npy"), ("embed", "f.jsonl")):
+        assert main(called(home, verb, str(listed), "--out", str(tmp_path / out), "--device", "cpu")) == 0
+    [row] = [json.loads(line) for line in (tmp_path / "f.jsonl").read_text().splitlines()]
+    assert row["path"] == str(film) and len(row["features"]) > 1
+
+
 def test_a_threshold_names_the_classes_that_reach_it(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,14 +128,10 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
 
 def _columns_of_lists(named: Sequence[Path]) -> dict[Path, dict[str, str]]:
     """Returns the columns of each file of CSV lists, besides its path."""
-    from dualformer.datasets.csv_list import ROOT, read_csv
+    from dualformer.datasets.csv_list import read_columns
 
     lists = [path for path in named if path.suffix.lower() == ".csv" and path.is_file()]
-    return {
-        row.path: {name: value for name, value in row.values.items() if name not in ("path", ROOT)}
-        for path in lists
-        for row in read_csv(path, check_files=False, multi_label=None).rows
-    }
+    return {file: values for path in lists for file, values in read_columns(path).items()}
 
 
 def _answer(out: Path, files: Sequence[Path], task: BatchTask, settings: dict[str, Any], *, quiet: bool) -> BatchResult:

@@ -147,6 +147,17 @@ def read_paths(path: str | Path) -> list[Path]:
     return list(found)
 
 
+def read_columns(path: Path) -> dict[Path, dict[str, str]]:
+    """Returns the values of each file of a CSV list by column, but for its path; of several rows those of the first.
+
+    Raises `DatasetError` as `read_paths`.
+    """
+    found: dict[Path, dict[str, str]] = {}
+    for row in _rows(path, needed=("path",)):
+        found.setdefault(row.path, {name: value for name, value in row.values.items() if name not in ("path", ROOT)})
+    return found
+
+
 def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -> VideoList:
     """Returns the videos of the rows whose columns hold one of the given values each; all rows for None.
 
