@@ -1,11 +1,12 @@
 """Times the networks of two checkouts of this project against each other, in turns: is a change as fast as before?
 
     git worktree add ../before HEAD~1
-    python benchmarks/compare_checkouts.py ../before . [--rounds 20] [--busy]
+    python benchmarks/compare_checkouts.py ../before . [--rounds 20] [--busy] [--cases nano/forward/float32]
 
 Each checkout runs in a process of its own, and only one of them computes at a time. A round times every case once on
 each side, and the sides take turns in going first. Printed are both medians, and the median of the rounds' ratios
-(second checkout over first; below 1 is faster). ``--busy`` keeps one core busy with a Python loop meanwhile.
+(second checkout over first; below 1 is faster). ``--busy`` keeps one core busy with a Python loop meanwhile. Nano takes
+four clips at a time, Tiny one.
 """
 
 from __future__ import annotations
@@ -92,18 +93,24 @@ def main() -> None:
     parser.add_argument("after", type=Path)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--busy", action="store_true", help="beside a process that keeps one core busy")
+    names = {
+        f"{model.removeprefix('dualformer_')}/{work.replace(' ', '-')}/{precision}": (model, precision, work)
+        for model, precision, work in CASES
+    }
+    parser.add_argument("--cases", nargs="+", choices=names, default=list(names), metavar="NETWORK/WORK/PRECISION")
     arguments = parser.parse_args()
+    cases = [names[name] for name in arguments.cases]
     with ExitStack() as stack:
         sides = [stack.enter_context(Checkout(folder)) for folder in (arguments.before, arguments.after)]
         if arguments.busy:
             loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
             stack.callback(loop.kill)
-        for case in CASES:  # the first times build the networks and warm up
+        for case in cases:  # the first times build the networks and warm up
             for side in sides * 2:
                 side.time(case)
-        seconds: dict[tuple[str, str, str], list[list[float]]] = {case: [] for case in CASES}
+        seconds: dict[tuple[str, str, str], list[list[float]]] = {case: [] for case in cases}
         for number in range(arguments.rounds):
-            for case in CASES:
+            for case in cases:
                 order = (0, 1) if number % 2 == 0 else (1, 0)
                 times = {place: sides[place].time(case) for place in order}
                 seconds[case].append([times[0], times[1]])
