@@ -44,6 +44,29 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are saved as PNGs of one pixel, for tests that look at none: painting takes longer than small runs."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    painted = Figure.savefig
+
+    def saved(figure: Figure, file: Any, **settings: Any) -> None:
+        if settings["format"] == "png":
+            Image.new("RGB", (1, 1)).save(file, format="png")
+        else:
+            painted(figure, file, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+
+
+@pytest.fixture
+def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmarks take the peak from small matrix products: large ones take seconds where bfloat16 is emulated."""
+    monkeypatch.setattr("dualformer.bench.machine_info._PRODUCTS", ((64, 32, 32),))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real clips and golden values beside the checkout; tests that need it skip where it is absent."""

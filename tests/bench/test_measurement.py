@@ -25,6 +25,8 @@ from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.safetensors_file import save_weights
 
+pytestmark = pytest.mark.usefixtures("small_products")
+
 NANO = Setting(model="dualformer_nano", clip=(4, 32, 32))
 BF16 = Setting(model="dualformer_nano", clip=(4, 32, 32), batch=2, dtype="bfloat16")
 

@@ -13,6 +13,8 @@ from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.training.loop import Loop
 from dualformer.training.objective import Batch
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 Capture = pytest.CaptureFixture[str]
 
 

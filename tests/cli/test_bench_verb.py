@@ -13,6 +13,8 @@ from dualformer.cli import bench
 from dualformer.cli.main import main, parse
 from dualformer.video.encode import write_video
 
+pytestmark = pytest.mark.usefixtures("small_products")
+
 Capture = pytest.CaptureFixture[str]
 TINY = ("dualformer_nano", "--clip", "4x32x32", "--rounds", "1", "--threads", "1", "--no-memory", "--device", "cpu")
 

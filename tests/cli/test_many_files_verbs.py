@@ -19,6 +19,8 @@ from dualformer.video.encode import write_video
 from dualformer.weights.safetensors_file import load_weights, save_weights
 from small_weights import save_small_weights
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 CLASSES = ("blink", "down", "left", "right", "round", "up")
 
 

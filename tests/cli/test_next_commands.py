@@ -12,6 +12,8 @@ from dualformer.cli.main import main
 from dualformer.video.encode import write_video
 from small_weights import save_small_weights
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SMALL = {
     "train": "--epochs 1 --max-steps 1 --batch-size 2 --frames 4 --size 32 --stride 1 --workers 0 --from rendered-nano",
     "evaluate": "--workers 0 --views 1x1",

@@ -13,6 +13,8 @@ from dualformer.datasets.splits import open_splits
 from dualformer.video.encode import write_video
 from small_weights import save_small_weights
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 CLASSES = ("clap", "jump", "wave")
 
 

@@ -18,6 +18,9 @@ from dualformer.weights.card import Card
 from dualformer.weights.release import release_state
 from dualformer.weights.safetensors_file import save_weights
 from dualformer.weights.twins import twins_key
+from shared_programs import shared_programs
+
+__all__ = ["shared_programs"]
 
 CLASSES = ("clap", "jump", "wave")
 VIDEOS_PER_CLASS = 8
@@ -58,7 +61,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_pictures: None, small_products: None
+) -> Path:
     """A fresh copy of `prepared`, made the working directory."""
     folder = tmp_path / "home"
     shutil.copytree(prepared, folder)

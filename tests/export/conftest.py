@@ -14,6 +14,9 @@ from dualformer.model.network import DualFormer
 from dualformer.video.encode import write_video
 from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
 from dualformer.weights.safetensors_file import save_weights
+from shared_programs import shared_programs
+
+__all__ = ["shared_programs"]
 
 
 @pytest.fixture(scope="session")

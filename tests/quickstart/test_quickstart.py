@@ -64,17 +64,18 @@ def test_no_video_is_in_two_splits(done: Path):
     assert not files["train"] & files["test"]
 
 
-def test_an_interrupted_one_goes_on_and_a_finished_one_is_done_anew(tmp_path: Path):
+def test_an_interrupted_one_goes_on_and_a_finished_one_is_done_anew(tmp_path: Path, blank_pictures: None):
     def stop() -> None:
         raise TrainingInterrupted
 
+    config = small(tmp_path, epochs=2, train_videos=2, test_videos=1)
     with pytest.raises(TrainingInterrupted):
-        quickstart(small(tmp_path, epochs=2), reporter=RecordingReporter({"epoch 2": stop}))
+        quickstart(config, reporter=RecordingReporter({"epoch 2": stop}))
     second = RecordingReporter()
-    quickstart(small(tmp_path, epochs=2), reporter=second)
+    quickstart(config, reporter=second)
     assert any(line.startswith("resumed at step 1 of 2") for line in second.lines), second.lines
     third = RecordingReporter()
-    quickstart(small(tmp_path, epochs=2), reporter=third)
+    quickstart(config, reporter=third)
     assert not any(line.startswith("resumed") for line in third.lines)
 
 
