@@ -100,5 +100,6 @@ def test_as_json() -> None:
 
 def test_the_random_state_is_left_alone() -> None:
     before = torch.get_rng_state()
+    measure_cost.cache_clear()
     measure_cost(preset_config("dualformer_nano"))
     assert torch.equal(before, torch.get_rng_state())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import several_verbs
 import torch
 from safetensors.torch import load_file
 
@@ -116,7 +117,7 @@ def test_a_run_is_judged_by_mean_average_precision(several: TrainConfig, data: P
 
 
 def test_a_few_videos_are_memorised(several: TrainConfig):
-    result = run(several, overfit=8, epochs=40, lr=3e-3)
+    result = run(several, overfit=8, epochs=40, lr=3e-3, val_every=10)
     assert result.best_map is not None and result.best_map > 0.99
     assert read_metrics(result.out)[-1]["val_f1"] > 0.9
 
@@ -155,32 +156,44 @@ def one_label_each(folder: Path, data: Path) -> Path:
     return folder / "one.csv"
 
 
-@pytest.mark.parametrize(
-    "options", [("--multi-label",), pytest.param(("--class-weights", "balanced"), marks=pytest.mark.slow)]
-)
-def test_two_processes_find_the_same_figures(several: TrainConfig, tmp_path: Path, options: tuple[str, ...]):
+WAYS = {"several": ("--multi-label",), "weighted": ("--class-weights", "balanced")}
+"""By name, the options of two runs in two processes. The second is of one label a video."""
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The list ``NAME.csv`` of each of `WAYS` and what two processes with batches of 4 made of it in ``NAME``."""
+    folder = tmp_path_factory.mktemp("two")
+    calls = []
+    for name, options in WAYS.items():
+        rows = (data if name == "several" else one_label_each(folder, data)).read_text().splitlines()[:-1]
+        rows = [rows[0], *(f"{data.parent / row}" for row in rows[1:])]  # a path that is absolute stays as it is
+        (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
+        calls.append([
+            *("train", "--data", str(folder / f"{name}.csv"), "--from", "random", *options),
+            *("--frames", "4", "--size", "32", "--epochs", "1", "--batch-size", "4", "--devices", "2", "--lr", "1e-3"),
+            *("--flip", "off", "--workers", "0", "--precision", "float32", "--dropout", "0", "--drop-path", "0"),
+            *("--accelerator", "cpu", "--model", "dualformer_nano", "--out", str(folder / name)),
+        ])  # fmt: skip
+    command = [sys.executable, str(Path(several_verbs.__file__)), json.dumps(calls)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["several", pytest.param("weighted", marks=pytest.mark.slow)])
+def test_two_processes_find_the_same_figures(several: TrainConfig, of_two_processes: Path, name: str):
     """7 clips to validate on cannot be dealt evenly, and average precision needs all of them at once.
 
     Where classes have weights, the two processes' batches do not weigh alike.
     """
-    several_labels, list_file = "--multi-label" in options, Path(several.data)
-    rows = (list_file if several_labels else one_label_each(tmp_path, list_file)).read_text().splitlines()[:-1]
-    rows = [rows[0], *(f"{list_file.parent / row}" for row in rows[1:])]  # a path that is absolute stays as it is
-    (tmp_path / "seven.csv").write_text("\n".join(rows) + "\n")
-    config = several.replace(data=str(tmp_path / "seven.csv"), epochs=1, dropout=0.0, drop_path=0.0)
+    several_labels = name == "several"
+    config = several.replace(data=str(of_two_processes / f"{name}.csv"), epochs=1, dropout=0.0, drop_path=0.0)
     one = read_metrics(
         run(config, multi_label=several_labels, class_weights=None if several_labels else "balanced").out
     )[0]
-    command = [
-        *(sys.executable, "-m", "dualformer", "train", "--data", config.data, "--from", "random", *options),
-        *("--frames", "4", "--size", "32", "--epochs", "1", "--batch-size", "4", "--devices", "2", "--lr", "1e-3"),
-        *("--flip", "off", "--workers", "0", "--precision", "float32", "--dropout", "0", "--drop-path", "0"),
-        *("--accelerator", "cpu", "--model", "dualformer_nano", "--out", str(tmp_path / "two")),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    two = read_metrics(tmp_path / "two")[0]
+    two = read_metrics(of_two_processes / name)[0]
     figures = [key for key in one if key.startswith(("train_", "val_"))]
     assert len(figures) == (7 if several_labels else 4)
     for key in figures:

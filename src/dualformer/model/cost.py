@@ -7,6 +7,7 @@ not: so does the counter behind the published numbers, which come out exactly.
 """
 
 import dataclasses
+import functools
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,7 @@ class Cost:
         return {"macs": self.macs, **dataclasses.asdict(self)}
 
 
+@functools.cache
 def measure_cost(config: Config, clip: Size3 | None = None) -> Cost:
     """The cost of one view of ``clip`` (frames, height, width; default: the config's own).
 

@@ -167,7 +167,6 @@ def _plan_rows(rows: Sequence[Row], recipe: TrainConfig, *, classes: int) -> tup
     """Returns the rows that can be trained, and by key why the others cannot."""
     plans: list[PlannedRow] = []
     problems: dict[str, str] = {}
-    costs: dict[Config, Cost] = {}
     all_have_presets = all(row.model for row in rows)
     for row in rows:
         if row.model and not all_have_presets and row.model != recipe.model:
@@ -183,8 +182,7 @@ def _plan_rows(rows: Sequence[Row], recipe: TrainConfig, *, classes: int) -> tup
         except ValueError as error:
             problems[row.key] = str(error)
             continue
-        cost = costs.get(network) or costs.setdefault(network, measure_cost(network))
-        plans.append(PlannedRow(row=row, settings=settings, network=network, cost=cost))
+        plans.append(PlannedRow(row=row, settings=settings, network=network, cost=measure_cost(network)))
     return plans, problems
 
 

@@ -347,7 +347,6 @@ def compute_costs(rows: Sequence[Row], *, model: str | None = None, clip: Size3 
     Errors: ``ValueError`` for an unknown preset.
     """
     preset_config(model or PAPERS_MODEL, clip=clip)
-    costs: dict[Config, Cost] = {}
     first: dict[tuple[str, Config], Row] = {}
     computed: list[RowCost] = []
     for row in rows:
@@ -357,14 +356,13 @@ def compute_costs(rows: Sequence[Row], *, model: str | None = None, clip: Size3 
         except ValueError as error:
             computed.append(RowCost(row=row, model=name, problem=str(error)))
             continue
-        cost = costs.get(config) or costs.setdefault(config, measure_cost(config))
         same_as = first.setdefault((row.table, effective(config)), row)
         computed.append(
             RowCost(
                 row=row,
                 model=name,
                 config=config,
-                cost=cost,
+                cost=measure_cost(config),
                 same_as=None if same_as is row else same_as,
                 as_published=name == (row.model or PAPERS_MODEL) and clip in (None, PAPERS_CLIP),
             )
