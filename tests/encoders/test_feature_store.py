@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from dualformer.video.clip_reader import read_even_clips, read_views
 from dualformer.video.sampling import even_clips
 
 
-def write(encoder: ScriptedEncoder, splits: Splits, out: Path, **settings: int) -> WrittenFeatures:
+def write(encoder: ScriptedEncoder, splits: Splits, out: Path, **settings: Any) -> WrittenFeatures:
     return write_features(encoder, [*splits.train.samples, *splits.val.samples], out, controls=keys(splits), **settings)
 
 

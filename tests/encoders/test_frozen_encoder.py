@@ -106,7 +106,7 @@ def test_the_encoder_of_a_classifier_is_taken_and_weights_of_others_are_refused(
     other = save_encoder(tmp_path / "other", "dinov2")
     other.save_pretrained(tmp_path)
     config.save_pretrained(tmp_path)
-    with pytest.raises(EncoderError, match=r"weights of VideoMAEModel are missing or of another shape \(such"):
+    with pytest.raises(EncoderError, match=r"weights of VideoMAEModel are missing or of another shape \(as embeddings"):
         open_encoder(str(tmp_path))
 
 
@@ -154,7 +154,7 @@ def test_files_of_processors_of_several_versions_are_read(name: str, tmp_path: P
     ("settings", "said"),
     [
         (None, "there is no preprocessor_config.json in it"),
-        ({"size": {"shortest_edge": 40}}, r"how pictures are normalised \(image_mean, image_std\)"),
+        ({"size": {"shortest_edge": 32}}, r"how pictures are normalised \(image_mean, image_std\)"),
         (NORMALISED, r"it does not say the size of pictures \(size\)"),
         (NORMALISED | {"size": {"height": 32, "width": 48}}, "are no squares"),
         (NORMALISED | {"size": {"shortest_edge": 48}}, "pictures of 48 pixels, and the encoder takes 32"),

@@ -17,6 +17,7 @@ from dualformer.weights.safetensors_file import load_weights
 SMALL = (
     *("--frames", "4", "--size", "32", "--stride", "2", "--epochs", "1", "--batch-size", "5", "--from", "random"),
     *("--model", "dualformer_nano", "--workers", "0", "--precision", "float32", "--accelerator", "cpu"),
+    *("--flip", "off"),
 )
 
 
@@ -38,7 +39,7 @@ def test_from_an_encoder_to_a_student(data: Path, tmp_path: Path, capsys: pytest
     assert main([*command, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert (again["found"], again["trained"], again["bad"]) == (14, False, [])
-    assert main([*shlex.split(following)[1:], *SMALL, "--out", str(tmp_path / "run")]) == 0
+    assert main([*shlex.split(following)[1:], *SMALL, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert "by a probe on its features in" in said and card.remark in said
     assert (

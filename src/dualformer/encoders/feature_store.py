@@ -61,7 +61,8 @@ class FeatureCard:
             raise DatasetError(f"{path}: not the card of an encoder's features ({error}); make them anew") from error
         if not isinstance(data, dict) or set(data) != {one.name for one in fields(cls)} or data["format"] != FORMAT:
             raise DatasetError(f"{path}: not features of this version (format {FORMAT}); make them anew elsewhere")
-        return cls(**data | {"grid": tuple(data["grid"])})
+        data["grid"] = tuple(data["grid"])
+        return cls(**data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,8 +186,8 @@ def _read(sample: Sample, *, encoder: Encoder, clips: int) -> Iterator[tuple[Ten
 def _missing(folder: Path, sample: Sample, controls: Collection[str]) -> dict[Kind, Path]:
     """Returns the files of a video that are still to be written."""
     kinds: tuple[Kind, ...] = ("clips", *CONTROLS) if video_key(sample) in controls else ("clips",)
-    files = {kind: feature_file(folder, kind, sample) for kind in kinds}
-    return {kind: path for kind, path in files.items() if not path.is_file()}
+    files: list[tuple[Kind, Path]] = [(kind, feature_file(folder, kind, sample)) for kind in kinds]
+    return {kind: path for kind, path in files if not path.is_file()}
 
 
 def _write(

@@ -212,7 +212,7 @@ def open_encoder(path_or_hub_id: str) -> FrozenEncoder:
     transformers = import_transformers()
     folder = _folder_of(path_or_hub_id)
     kind = _read_json(folder / _CONFIG, path_or_hub_id).get("model_type")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise EncoderError(
             f"{path_or_hub_id}: an encoder of the kind {kind!r} is not known here; known are {', '.join(ARCHITECTURES)}"
         )
