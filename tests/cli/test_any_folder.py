@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dualformer.cli.main import main
+from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import read_paths
-from dualformer.datasets.data_source import survey
+from dualformer.datasets.data_source import Survey, survey
 from dualformer.datasets.manifest import Verdict, find_videos, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.split_file import write_split
@@ -100,6 +101,10 @@ def called(encoding: str, *words: str) -> tuple[int, str]:
     return code, out.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
 
 
+def laid_out(surveyed: Survey) -> bool:
+    return not surveyed.description.startswith("not laid out to train on: ")
+
+
 def taken(data: Path) -> set[Path]:
     try:
         return set(find_videos(data))
@@ -120,13 +125,16 @@ def test_readers_agree_on_what_is_data(
     surveyed = None
     with contextlib.suppress(DatasetError):
         surveyed = survey(data)
-        assert set(surveyed.paths) == found
+        read = read_folder(data).values() if laid_out(surveyed) else ()
+        expected = {sample.path for videos in read for sample in videos.samples} if read else found
+        assert set(surveyed.paths) == expected <= found
     with contextlib.suppress(DatasetError):
         judged = {sample.path for sample in open_videos(data).samples}
         assert judged <= found
         splits = open_splits(data)
         trained = {sample.path for part in (splits.train, splits.val) for sample in part.samples}
         assert trained <= found
+        assert surveyed is None or trained <= set(surveyed.paths)
         if surveyed is not None and surveyed.trainable:
             write_split(data.parent / "split.csv", splits)
             again = open_splits(data.parent / "split.csv")
@@ -153,7 +161,9 @@ def test_verbs_agree_and_foresee(
     assert answered == taken(data)
     _, out = called(encoding, "check", str(data), "--out", str(data.parent / "m.csv"), "--workers", "1", "--json")
     if answered:
-        assert json.loads(out)["checked"] == len(answered)
+        surveyed = survey(data)
+        assert json.loads(out)["checked"] == len(surveyed.paths)
+        assert laid_out(surveyed) or set(surveyed.paths) == answered
     base = ("--data", str(data), "--workers", "0")
     called(encoding, "evaluate", weights, *base, *quick, "--out", str(data.parent / "e"))
     called(encoding, "train", *base, "--dry-run", "--frames", "4", "--size", "32", "--from", "rendered-nano")

@@ -144,7 +144,7 @@ def test_command(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     out = tmp_path / "m.csv"
     assert run(Options(data=str(data), out=out)) == 0
     text = capsys.readouterr().out
-    assert "1 files lie in it without a class" in text and "next:" not in text  # it cannot be trained on
+    assert "1 file lies in it without a class" in text and "next:" not in text  # it cannot be trained on
     for name in ("a/1.mp4", "a/2.mp4", "b/1.mp4", "b/2.mp4"):
         (data / name).parent.mkdir(exist_ok=True)
         (data / name).write_bytes(clip.read_bytes())

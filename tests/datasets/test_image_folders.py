@@ -46,8 +46,8 @@ def test_folders_hold_images_videos_or_both(mixed: Path, caplog: pytest.LogCaptu
         videos = open_videos(mixed)
     assert videos.counts() == {"cat": 5, "dog": 5}
     assert videos.kind == "videos and images"
-    assert "1 files that are neither videos nor images left out: notes.txt" in caplog.text
-    assert "1 files that lie outside the classes left out: loose.jpg" in caplog.text
+    assert "1 file that is neither a video nor an image left out: notes.txt" in caplog.text
+    assert "1 file that lies outside the classes left out: loose.jpg" in caplog.text
     splits = open_splits(mixed, val_fraction=0.2)
     assert (len(splits.train), len(splits.val)) == (8, 2)
     (mixed / "fish").mkdir()

@@ -48,7 +48,7 @@ def agreed(data: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (["__MACOSX/walk/._v0.mp4"], "1 files and folders of other programs left out: __MACOSX"),
+        (["__MACOSX/walk/._v0.mp4"], "1 file or folder of another program left out: __MACOSX"),
         (
             ["@eaDir/x.jpg", "walk/@eaDir/v0.mp4/SYNOVIDEO_VIDEO_SCREENSHOT.jpg"],
             "2 files and folders of other programs",
@@ -64,13 +64,15 @@ def agreed(data: Path) -> list[str]:
             "4 images of videos beside them",
         ),
         (["walk/v0.srt", "run/v1.txt"], "2 files that are neither videos nor images left out: v1.txt, v0.srt"),
+        (["README.txt"], "data: 1 file that is neither a video nor an image left out: README.txt"),
+        (["README.txt", ".DS_Store", "run/v1.txt"], "2 files that are neither videos nor images left out: README.txt,"),
         (
             ["runs/train/config.json", "runs/train/clips.png", "runs/train/metrics.jsonl"],
             "dualformer wrote left out: train",
         ),
         (
             ["tests/a/figures.json", "tests/a/per_class.csv", "tests/a/confusion.png"],
-            "1 files and folders that dualformer",
+            "1 file or folder that dualformer wrote left out: a",
         ),
         (["tl/v0.windows.csv", "tl/v0.json", "tl/v0.png", "tl/v0.labels.mp4"], "wrote left out: v0.labels.mp4, v0.png"),
         (["walk/v0.windows.csv", "walk/v0.json", "walk/v0.labels.mp4"], "wrote left out: v0.labels.mp4"),
@@ -151,6 +153,27 @@ def test_an_empty_class_is_still_a_mistake(data: Path) -> None:
     touch(data, "jump/@eaDir/v0.jpg")
     with pytest.raises(DatasetError, match="jump: no video or image in this class"):
         read_folder(data)
+
+
+@pytest.mark.parametrize(
+    ("more", "left_out"),
+    [
+        (["loose.mp4"], "1 file that lies outside the classes left out: loose.mp4"),
+        (["walk/deep/a.mp4"], "1 file that lies in folders inside a class left out: a.mp4"),
+        (["train/run/a.mp4", "train/walk/a.mp4", "val/run/b.mp4"], "folders beside the splits left out: run, walk"),
+    ],
+)
+def test_check_takes_what_training_reads(
+    more: list[str], left_out: str, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    splits = read_folder(touch(data, *more), log_left_out=False)
+    read = sorted(str(sample.path) for videos in splits.values() for sample in videos.samples)
+    caplog.clear()
+    found = survey(data)
+    assert [str(path) for path in found.paths] == read and len(read) < len(find_videos(data))
+    assert left_out in caplog.text and found.description.endswith(
+        "files: " + ", ".join(f"{split} {len(videos)}" for split, videos in splits.items())
+    )
 
 
 def test_files_in_folders_inside_a_class_are_counted(data: Path, caplog: pytest.LogCaptureFixture) -> None:

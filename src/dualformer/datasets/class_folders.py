@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dualformer.datasets.media_tree import MediaFolder, walk_media
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few, ordered_classes, unify_spellings
+from dualformer.plurals import counted
 
 _log = logging.getLogger("dualformer")
 
@@ -90,10 +91,15 @@ def _classes_below(folder: MediaFolder) -> list[tuple[str, list[Path]]]:
         deeper += below
     if not found:
         loose = len(folder.files)
-        what = f"{loose} files lie in it without a class" if loose else "it holds no class folders"
+        what = (
+            f"{counted(loose, 'file lies', 'files lie')} in it without a class"
+            if loose
+            else "it holds no class folders"
+        )
         raise DatasetError(f"{folder.path}: {what}; {_LAYOUT}")
-    for files, where in ((folder.files, "lie outside the classes"), (deeper, "lie in folders inside a class")):
+    for files, where in ((folder.files, "outside the classes"), (deeper, "in folders inside a class")):
         if files:
             names = first_few(path.name for path in sorted(files))
-            _log.warning("%s: %d files that %s left out: %s", folder.path, len(files), where, names)
+            what = counted(len(files), "file that lies", "files that lie")
+            _log.warning("%s: %s %s left out: %s", folder.path, what, where, names)
     return found

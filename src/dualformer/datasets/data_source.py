@@ -89,7 +89,8 @@ class Survey:
     """The counts of a data set."""
 
     paths: tuple[Media, ...]
-    """Every video and image that is there, and what a CSV file lists besides."""
+    """What training and evaluation read of it, with what a CSV file lists and is not there. Of a folder that is not
+    laid out for them, every video and image."""
     description: str
     """One line: classes, counts, what is missing; or why the data cannot be trained on. Empty for a single file."""
     manifest_hash: str = ""
@@ -126,6 +127,7 @@ def survey(data: str | Path) -> Survey:
         several, classes = source.multi_label, source.classes
     else:
         splits, first = source, next(iter(source.values()))
+        paths = tuple(sorted((sample.file for videos in source.values() for sample in videos.samples), key=str))
         several, classes, digest = False, first.classes, first.manifest_hash
     counts = ", ".join(f"{split} {len(videos)}" for split, videos in splits.items())
     labels = ", several labels a video" if several else ""

@@ -45,9 +45,10 @@ _LATER = ("notes",)
 """Columns that manifests did not have at first."""
 
 
-def find_videos(data: str | Path) -> list[Path]:
+def find_videos(data: str | Path, *, log_other_kinds: bool = True) -> list[Path]:
     """Returns the videos and images of ``data``, sorted: a file itself, the rows of a CSV file (existing or not), or
-    all files below a folder that `walk_media` calls data. What a folder holds besides is counted in the log.
+    all files below a folder that `walk_media` calls data. What a folder holds besides is counted in the log, files of
+    other kinds only with ``log_other_kinds``.
     """
     data = Path(data)
     if not data.exists():
@@ -57,7 +58,7 @@ def find_videos(data: str | Path) -> list[Path]:
             return sorted(read_paths(data))
         return [data]
     tree = walk_media(data)
-    tree.log_left_out()
+    tree.log_left_out(other_kinds=log_other_kinds)
     if not (found := tree.files):
         raise DatasetError(f"{data}: no video or image files in it")
     return found

@@ -10,19 +10,30 @@ from typing import Literal
 
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.files import is_lock
+from dualformer.plurals import counted
 from dualformer.video.file_formats import is_media, is_of_another_program, sidecar_images
 
 _log = logging.getLogger("dualformer")
 
 _OTHER_KINDS = "files that are neither videos nor images"
-_HIDDEN = "hidden files and folders"
-_FOREIGN = "files and folders of other programs"
 _SIDECARS = "images of videos beside them"
 _WRITTEN = "files and folders that dualformer wrote"
+_FOREIGN = "files and folders of other programs"
+_HIDDEN = "hidden files and folders"
 _UNREADABLE = "files and folders that cannot be read"
 _DEAD_LINKS = "links that lead nowhere"
 _LOOPS = "links to folders that are searched already"
-_REASONS = (_OTHER_KINDS, _SIDECARS, _WRITTEN, _FOREIGN, _HIDDEN, _UNREADABLE, _DEAD_LINKS, _LOOPS)
+_REASONS = {
+    _OTHER_KINDS: "file that is neither a video nor an image",
+    _SIDECARS: "image of a video beside it",
+    _WRITTEN: "file or folder that dualformer wrote",
+    _FOREIGN: "file or folder of another program",
+    _HIDDEN: "hidden file or folder",
+    _UNREADABLE: "file or folder that cannot be read",
+    _DEAD_LINKS: "link that leads nowhere",
+    _LOOPS: "link to a folder that is searched already",
+}
+"""Why something is left out, in words for several and for one."""
 
 _RUN_FILES = {"metrics.jsonl", "checkpoints", "split.csv", "clips.png", "last.safetensors", "best.safetensors"}
 
@@ -58,16 +69,20 @@ class MediaTree:
         """All videos and images, sorted."""
         return sorted(path for folder in self.root.walk() for path in folder.files)
 
-    def describe_left_out(self) -> str:
-        """Returns one line that counts what is left out by reason, empty for nothing."""
+    def describe_left_out(self, *, other_kinds: bool = True) -> str:
+        """Returns one line that counts what is left out by reason, empty for nothing.
+
+        ``other_kinds``: files that are neither videos nor images are among it.
+        """
         return "; ".join(
-            f"{len(paths)} {reason} left out: {first_few(path.name for path in paths)}"
+            f"{counted(len(paths), _REASONS[reason], reason)} left out: {first_few(path.name for path in paths)}"
             for reason, paths in self.left_out.items()
+            if other_kinds or reason != _OTHER_KINDS
         )
 
-    def log_left_out(self) -> None:
+    def log_left_out(self, *, other_kinds: bool = True) -> None:
         """Logs what `describe_left_out` returns, if there is anything."""
-        if line := self.describe_left_out():
+        if line := self.describe_left_out(other_kinds=other_kinds):
             _log.warning("%s: %s", self.root.path, line)
 
 
@@ -77,8 +92,8 @@ def walk_media(root: Path) -> MediaTree:
     Data are files whose names are a video's or an image's. Left out are hidden files and folders, what other programs
     leave behind, images that were made of a video beside them, what dualformer wrote (runs, evaluations, timelines,
     explanations), folders that cannot be read, links that lead nowhere, and links to folders that are searched by
-    another way. Other links are followed. Files directly in ``root`` that are neither videos nor images are not
-    counted. Raises `DatasetError` where ``root`` cannot be read.
+    another way, and other kinds of files. Other links are followed. Raises `DatasetError` where ``root`` cannot be
+    read.
     """
     return _Walk(root).tree()
 
@@ -148,7 +163,7 @@ class _Walk:
                 inside.append((folder.folders[-1], entry.is_symlink()))
             elif kind == "file" and is_media(path):
                 media.append(path)
-            elif not is_root or is_media(path):
+            else:
                 self._left_out[_OTHER_KINDS].append(path)
         written = {path for path in media if _is_written_file(path.name, names)}
         sidecars = sidecar_images([path.name for path in media])

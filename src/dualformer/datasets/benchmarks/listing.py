@@ -119,7 +119,7 @@ class VideoIndex:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._by_stem: dict[str, list[Path]] = {}
-        for path in find_videos(root):
+        for path in find_videos(root, log_other_kinds=False):  # its lists are among them
             self._by_stem.setdefault(path.stem, []).append(path)
 
     def find(self, entry: Entry, class_name: str) -> Path | None:
