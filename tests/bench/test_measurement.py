@@ -17,7 +17,9 @@ from dualformer.bench.measurement import Figures, Measurement, measure
 from dualformer.bench.prepared_network import BenchError, prepare_network, random_views
 from dualformer.bench.table import markdown_table, to_markdown
 from dualformer.inference.recognizer import Recognizer
+from dualformer.model.config import Config, Stage
 from dualformer.model.cost import measure_cost
+from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, preset_config
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
@@ -33,7 +35,17 @@ BF16 = Setting(model="dualformer_nano", clip=(4, 32, 32), batch=2, dtype="bfloat
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    model = create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0)
+    return saved(create_model("dualformer_nano", clip=(4, 32, 32), num_classes=3, seed=0), tmp_path)
+
+
+@pytest.fixture
+def weights_of_one_stage(tmp_path: Path) -> Path:
+    """Of a network that is exported in a second or two."""
+    stages = (Stage(channels=32, depth=1, patch=(2, 8, 8)),)
+    return saved(DualFormer(Config(stages=stages, clip=(4, 32, 32), num_classes=3), seed=0), tmp_path)
+
+
+def saved(model: DualFormer, folder: Path) -> Path:
     card = Card(
         config=model.config,
         labels=("a", "b", "c"),
@@ -41,8 +53,8 @@ def weights(tmp_path: Path) -> Path:
         provenance="a test",
         licence="",
     )
-    save_weights(tmp_path / "w.safetensors", model, card)
-    return tmp_path / "w.safetensors"
+    save_weights(folder / "w.safetensors", model, card)
+    return folder / "w.safetensors"
 
 
 @pytest.fixture
@@ -101,7 +113,8 @@ def test_what_is_timed_is_what_prediction_computes(weights: Path) -> None:
     assert prepared.weight_bytes == sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def test_an_exported_model_is_made_once_and_answers_as_its_weights(weights: Path, tmp_path: Path) -> None:
+def test_an_exported_model_is_made_once_and_answers_as_its_weights(weights_of_one_stage: Path, tmp_path: Path) -> None:
+    weights = weights_of_one_stage
     settings = [
         Setting(model=str(weights), clip=(6, 48, 48), batch=batch, backend="torch", threads=1) for batch in (1, 2)
     ]

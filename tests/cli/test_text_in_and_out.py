@@ -283,6 +283,7 @@ def test_two_films_do_not_write_one_timeline(film: bytes, weights: Path, tmp_pat
     assert code == 2 and "x and x.windows" in err and not (tmp_path / "tl").exists()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
 def test_a_training_goes_through_on_any_stream(encoding: str, data: Path, tmp_path: Path) -> None:
     (data / "run").rename(data / "挥手")

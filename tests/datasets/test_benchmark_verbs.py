@@ -10,6 +10,8 @@ import pytest
 from dualformer.cli.main import main
 from dualformer.weights.safetensors_file import read_card
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.fixture
 def lists(tmp_path: Path) -> Path:

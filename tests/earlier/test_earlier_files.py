@@ -21,6 +21,8 @@ from dualformer.model.config import Config
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 WRITTEN = Path(__file__).parent / "written"
 MODELS = ("finished/best.safetensors", "exported-torch.pt2", "exported-onnx.onnx", "exported-openvino")
 
