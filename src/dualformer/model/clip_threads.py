@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dualformer.model import tiles
+from dualformer.model.kernels.tracing import is_tracing
 
 _MOST_THREADS = 8
 """Of more threads than these many would wait for Python, which starts one operation at a time."""
@@ -22,6 +23,8 @@ _MOST_THREADS = 8
 
 def usable(network: Any, video: Tensor) -> bool:
     """Whether there is a clip of B 3 T H W for each thread, and ``network`` runs for inference on a CPU, unwatched."""
+    if is_tracing():  # a compiler cannot ask for the number of threads
+        return False
     return 1 < torch.get_num_threads() <= min(_MOST_THREADS, len(video)) and tiles.usable(network, video)
 
 
