@@ -46,7 +46,7 @@ def test_the_report_as_json(weights: Path, shared: Path, capsys: pytest.CaptureF
     assert main([*call, "--videos", str(video), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["path"] == str(out) and report["bytes"] == out.stat().st_size
-    assert (report["precision"], report["batch"], report["clips"]) == ("bf16", 2, "1 files")
+    assert (report["precision"], report["batch"], report["clips"]) == ("bf16", 2, "1 file")
     [row] = report["comparisons"]
     assert row["batch"] == 2 and row["agreement"] == 1.0 and 0 < row["relative"] < report["tolerance"] == 0.02
 

@@ -40,6 +40,18 @@ class Room(Lamps):
     hidden: Annotated[str, tyro.conf.Suppress] = "x"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cellar(Lamps):
+    key: str
+    """Opens it."""
+
+
+def test_the_usage_names_what_is_needed() -> None:
+    page = help_page("light", Cellar, about="Light cellars.", columns=60)
+    assert page.startswith("usage: dualformer light --key TEXT [options]\n")
+    assert "  --key TEXT              Opens it. (required)\n" in page
+
+
 def test_a_page_is_written_in_words() -> None:
     assert help_page("light", Room, about="Light rooms.\n\nAll of them.", columns=60) == (
         "usage: dualformer light FILES… [options]\n\nLight rooms.\n\nAll of them.\n\n"

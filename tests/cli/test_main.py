@@ -75,7 +75,7 @@ def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
 
 def test_unknown_verb(capsys: Capture) -> None:
     said = complaint(capsys, "trian", code=2)
-    assert said == f"there is no verb 'trian'; choose from {', '.join(VERBS)}"
+    assert said == f"there is no verb 'trian'; perhaps you meant train; choose from {', '.join(VERBS)}"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,10 @@ def test_unknown_verb(capsys: Capture) -> None:
     [
         (["train", "--data", "videos", "--lern", "3"], ["--lern"]),
         (["train"], ["--data"]),
+        (
+            ["predict", "nonexist", "--weihgts", "rendered"],
+            ["--weights STR; Unrecognized options: --weihgts rendered; perhaps you meant --weights"],
+        ),
         (["train", "--data", "videos", "--epochs", "three"], ["--epochs", "three"]),
         (["train", "--data", "videos", "--epochs", "0"], ["--epochs must be more than 0, not 0"]),
         (["train", "--data", "videos", "--flip", "maybe"], ["--flip", "maybe"]),

@@ -201,6 +201,14 @@ def test_predict_timeline_writes_every_file_and_says_the_same(
     printed = capsys.readouterr().out
     for segment in content["segments"]:
         assert f"{segment['probability']:6.1%}  {segment['label']}" in printed
+    assert "100 of 100 percent read" in printed and "no class" not in printed
+    for more, why in (
+        (("--threshold", "1"), "no class reached a probability of 1, and the likeliest 0."),
+        (("--threshold", "0", "--background", *CLASSES), "no class kept a probability of 0 for long"),
+    ):
+        assert main([*call, *more]) == 0
+        printed = capsys.readouterr().out
+        assert "0 segments in 0:02" in printed and why in printed and "`" not in printed
     broken = called(home, "predict", str(home / "data" / "3.mp4"), "--timeline", "--out", str(tmp_path / "t"))
     assert main(broken) == 1
     assert capsys.readouterr().err.startswith("failed: ")

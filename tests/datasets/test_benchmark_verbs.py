@@ -51,7 +51,7 @@ def test_all_three_say_the_same_of_a_copy(lists: Path, tmp_path: Path, capsys: p
     assert figures["top1"] in {0, 0.25, 0.5, 0.75}
     assert main([*judge, "--missing", "wrong"]) == 0
     said = capsys.readouterr().out
-    assert f"1 missing ones counted as wrong (manifest {digest})" in said
+    assert f"1 missing one counted as wrong (manifest {digest})" in said
     assert re.search(r"^wave +2 ", said, flags=re.MULTILINE)
     assert main([*judge, "--on", "split=train", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["videos"] == 6
@@ -81,7 +81,7 @@ def test_check_of_a_folder_and_of_a_file(lists: Path, tmp_path: Path, capsys: py
     said = capsys.readouterr().out
     assert "data: not laid out to train on: " in said and "manifest " not in said.splitlines()[1]
     assert main(["check", str(lists / "videos" / "1.mp4"), *out]) == 0
-    assert capsys.readouterr().out.startswith("checking 1 files")
+    assert capsys.readouterr().out.startswith("checking 1 file ")
 
 
 FILES = (("train", "a", 1), ("train", "b", 2), ("val", "a", 3))

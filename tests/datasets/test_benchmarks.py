@@ -147,7 +147,7 @@ def test_a_line_that_repeats_another_is_left_out_and_named(tmp_path: Path) -> No
     listing = read(f"kinetics400:{root}")
     assert counts(listing)["train"] == 3
     listed = root / "annotations" / "train.csv"
-    assert f"1 lines that repeat others left out ({listed}:5 is {listed}:2)" in listing.describe()
+    assert f"1 line that repeats another left out ({listed}:5 is {listed}:2)" in listing.describe()
 
 
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_ssv2(old: bool, tmp_path: Path) -> None:
     assert listing.classes == made.SSV2
     assert counts(listing) == {"train": 3, "val": 2}
     assert {s.path.name: s.label for s in listing.splits["train"].samples} == {"10.webm": 1, "2.webm": 2, "33.webm": 0}
-    assert "1 test videos without labels left out" in listing.describe()
+    assert "1 test video without labels left out" in listing.describe()
 
 
 def test_ssv2_with_the_answers_to_its_test(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_frame_folders_with_other_numbers_of_frames_than_listed(tmp_path: Path) 
     path = root / "two_train_rawframes.txt"
     lines = path.read_text().splitlines()
     text(path, lines[0].replace(" 8 ", " 7 "), *lines[1:])
-    assert f"1 folders hold more frames than listed, all used ({path}:1)" in read(f"list:{root}").describe()
+    assert f"1 folder holds more frames than listed, all used ({path}:1)" in read(f"list:{root}").describe()
     text(path, lines[0], lines[1].replace(" 8 ", " 9 "), *lines[2:])
     last = root / "rawframes" / "c 1" / "v1" / "img_00009.jpg"
     assert mistake(f"list:{root}").startswith(f"{path}:2: 9 frames, but {last} is not there")

@@ -72,7 +72,7 @@ def test_a_manifest_fits_data_that_moved_and_what_is_left_out_is_counted(tmp_pat
     (data / "run" / "v1.mp4").unlink()
     splits = open_splits(data, bad=read_bad_videos(manifest))
     assert splits.left_out and (splits.left_out.count, splits.left_out.unknown, splits.left_out.elsewhere) == (1, 1, 1)
-    assert "1 more that it calls bad are no files of the data, 1 files are not in it" in splits.description
+    assert "1 more that it calls bad is no file of the data, 1 file is not in it" in splits.description
 
 
 def test_an_earlier_manifest_of_absolute_paths_without_links_is_read(tmp_path: Path) -> None:

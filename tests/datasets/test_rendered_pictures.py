@@ -100,7 +100,7 @@ def test_the_camera_does_not_shake_in_a_picture() -> None:
     ("make", "message"),
     [
         (lambda: Scene(classes=PLACES), "32 frames can be of right, left"),
-        (lambda: Scene(frames=1), "unknown class 'right'; 1 frames can be of top-left"),
+        (lambda: Scene(frames=1), "unknown class 'right'; 1 frame can be of top-left"),
         (lambda: scene(classes=("centre", "left")), "unknown class 'left'"),
         (lambda: render(scene(), 9, 0), "label 9 is outside the scene's 9 classes"),
         (lambda: render(scene(), 0, 0, times=(1,)), "times must be 1 or more frame numbers from 0 to 0"),

@@ -75,7 +75,10 @@ def test_numbers_sort_as_numbers_in_folders_and_files(tmp_path: Path) -> None:
         (["a/1.mp4", "b/notes.txt"], r"b: no video or image in this class"),
         (["a/1.mp4", "b/deep/1.mp4"], r"b: no video or image in this class \(folders inside it are not searched\)"),
         (["a/1.mp4"], "only one class .a."),
-        (["1.mp4", "2.mp4"], "2 files lie in it without a class; expected one folder per class"),
+        (
+            ["1.mp4", "2.mp4"],
+            r"2 files lie in it without a class \(if the folder is itself one, name the folder above it\); expected",
+        ),
         (["notes.txt"], "no class folders"),
         (["train/a/1.mp4", "train/b/1.mp4", "val/c/1.mp4"], "class c is not in train/"),
         (["train/a/1.mp4", "train/b/1.mp4", "val/a/1.mp4", "valid/a/1.mp4"], "both look like val"),
@@ -111,7 +114,7 @@ def test_csv_rows(tmp_path: Path) -> None:
     [
         ("file,label\n1.mp4,a\n", r"list\.csv:1: no column 'path' in the header \(file, label\)"),
         ("path,label,label\n1.mp4,a,b\n", r"list\.csv:1: column names repeat"),
-        ("path,label\n1.mp4,a\n2.mp4\n", r"list\.csv:3: 1 fields where the header has 2"),
+        ("path,label\n1.mp4,a\n2.mp4\n", r"list\.csv:3: 1 field where the header has 2"),
         ("path,label\n1.mp4,a\n2.mp4,a,b\n", r"list\.csv:3: 3 fields where the header has 2"),
         ("path,label\n1.mp4,\n", r"list\.csv:2: the label is empty"),
         ("path,label\n,a\n", r"list\.csv:2: the path is empty"),
@@ -154,6 +157,10 @@ def test_select(tmp_path: Path) -> None:
         select(table, {"set": ("A",)})
     with pytest.raises(ValueError, match="no row has batch=D: choose from A, B, C"):
         select(table, {"batch": ("A", "D")})
+    with pytest.raises(
+        ValueError, match=r"no row has batch=label=y \(conditions are joined by ;, as in 'batch=…;label=y'\)"
+    ):
+        select(table, parse_row_filter("batch=A,label=y"))
 
 
 def test_parse_row_filter() -> None:

@@ -123,7 +123,7 @@ def test_one_command_does_all_runs_once(
     ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "2 runs to do; 2 at a time on cpu in float32; each 8 steps of 1 clips of 16x64x64" in printed
+    assert "2 runs to do; 2 at a time on cpu in float32; each 8 steps of 1 clip of 16x64x64" in printed
     assert re.search(r"2 of 2: both/(LG|GG)/seed-0: \d+\.\d% in \d+:\d\d", printed)
     results = json.loads((out / RESULTS).read_text())
     assert [run["variant"] for run in results["runs"]] == ["LG", "GG"]

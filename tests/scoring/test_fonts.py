@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,19 @@ def test_where_a_font_is_there_the_label_is_drawn_with_it(label: str) -> None:
     with fonts.fonts_for(figure):
         families = drawn.get_fontfamily()
     assert len(families) == len(files)
+
+
+def test_a_font_that_is_not_there_in_bold_is_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def draw_bold(weight: str, *, within: bool) -> str:
+        figure = Figure()
+        figure.text(0.5, 0.5, "é", fontweight=weight, fontfamily="DejaVu Sans Display")  # which has one weight
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "matplotlib"), fonts.fonts_for(figure) if within else nullcontext():
+            figure.savefig(tmp_path / "a.png")
+        return caplog.text
+
+    assert draw_bold("bold", within=True) == ""
+    assert "Failed to find font weight heavy" in draw_bold("heavy", within=False)
 
 
 def test_plain_labels_keep_their_font(monkeypatch: pytest.MonkeyPatch) -> None:

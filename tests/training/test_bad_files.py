@@ -46,7 +46,7 @@ def test_training_goes_on_counts_and_names(workers: int, settings: TrainConfig, 
     assert len(named) == 1
     assert named[0].startswith(f"left out, as it cannot be read: {bad}: it cannot be opened as a video")
     assert [epoch["left_out"] for epoch in read_metrics(result.out)] == [1, 1]
-    assert sum("1 clips left out" in line for line in lines) == 2
+    assert sum("1 clip left out" in line for line in lines) == 2
     listed = result.out / "bad_files.csv"
     assert lines[-1].startswith(f"1 of 12 videos could not be read and were left out (they are listed in {listed})")
     assert [(v.path, v.ok) for v in read_manifest(listed)] == [(bad, False)]

@@ -47,7 +47,7 @@ def test_a_network_of_one_frame_learns_from_an_image_folder(pictures: Path, tmp_
     lines = RecordingReporter()
     result = train(settings_for(pictures, tmp_path / "run", epochs=3, batch_size=8), reporter=lines)
     assert any("3 classes, 72 images to train on (24 a class), 24 to validate on" in line for line in lines.lines)
-    assert any("clips of 1 frames" in line for line in lines.lines)
+    assert any("clips of 1 frame," in line for line in lines.lines)
     losses = [epoch["train_loss"] for epoch in read_metrics(result.out)]
     assert losses[-1] < 0.6 * losses[0]
     assert result.best_top1 > 0.75

@@ -173,7 +173,7 @@ def test_a_signal_to_one_process_stops_both_and_one_goes_on(settings: TrainConfi
     step = int(checkpoints(Path(settings.out))[0].name[5:12])
     reporter = RecordingReporter()
     train(TrainConfig(out=settings.out, resume=True, devices=1, max_steps=step + 2), reporter=reporter)
-    assert any("saved by 2 and resumed by 1 processes" in line for line in reporter.lines)
+    assert any("saved by 2 and resumed by 1 process:" in line for line in reporter.lines)
     assert any("steps of 4 clips" in line for line in reporter.lines)
     with pytest.raises(
         ValueError, match="its batches of 4 clips cannot be dealt evenly to the 3 processes of `devices`"

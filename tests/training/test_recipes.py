@@ -131,6 +131,14 @@ def test_names_do_not_repeat_and_unknown_ones_are_answered_with_those_there_are(
         find_recipe("zzz.json")
 
 
+@pytest.mark.parametrize("name", ["videos", "list.csv"])
+def test_videos_in_place_of_a_recipe_are_told_where_to_go(name: str, tmp_path: Path) -> None:
+    given = tmp_path / name
+    given.mkdir() if name == "videos" else given.touch()
+    with pytest.raises(ValueError, match=f"is no recipe: name videos as `data={given}`"):
+        find_recipe(str(given))
+
+
 def test_what_a_recipe_needs_is_asked_for() -> None:
     recipe = found("kinetics400-small-tokens")
     with pytest.raises(ValueError, match="kinetics400-small-tokens needs `start`: ImageNet-1K weights"):

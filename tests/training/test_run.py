@@ -143,6 +143,12 @@ def test_resume_refuses_other_data_and_a_run_is_not_overwritten(settings: TrainC
     with pytest.raises(ValueError, match="already holds a run"):
         run(settings)
     config = json.loads((Path(settings.out) / "config.json").read_text())
+    (Path(settings.out) / "config.json").write_text(json.dumps(config | {"data": "moved-away"}))
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no such folder or CSV file: .*moved-away; .* have moved, resume it with their new `data`",
+    ):
+        run(settings, resume=True, data="")
     (Path(settings.out) / "config.json").write_text(json.dumps(config | {"lr": 0.5}))
     with pytest.raises(DualFormerError, match="started with another lr"):
         run(settings, resume=True)

@@ -174,6 +174,16 @@ def test_short_video_repeats_its_last_frame_and_says_so_once(encode: Encode, cap
     assert caplog.text.count("5 frames are shorter than a clip of 8 frames × stride 2: its last frame is repeated") == 1
 
 
+def test_a_short_video_is_told_in_seconds_where_the_clip_has_a_clock() -> None:
+    from dualformer.video.clip_reader import short_note
+
+    times, pre = np.arange(80) / 30, replace(kinetics(8, 1, 24), fps=2.0)
+    seconds = "2.63 s (80 frames) are shorter than a clip of 3.5 s (8 frames × stride 1 at 2 fps): "
+    assert short_note(times, pre) == seconds + "its last frame is repeated"
+    assert short_note(times, replace(pre, short_video="loop")) == seconds + "it is looped"
+    assert short_note(np.arange(120) / 30, pre) == ""
+
+
 @given(st.integers(3, 200), st.integers(3, 200), st.integers(8, 64))
 def test_padding_shows_the_whole_picture_in_the_middle_of_a_square(height: int, width: int, size: int) -> None:
     assume(max(height, width) <= 16 * min(height, width))  # longer ones are cut

@@ -54,6 +54,7 @@ def run(options: Options) -> int:
     from dualformer.datasets.samples import first_few
     from dualformer.datasets.shards.read_shards import damaged_shards, find_shards, mark_damaged
     from dualformer.files import lock_for_writing
+    from dualformer.plurals import counted
     from dualformer.video.backend import decoder
     from dualformer.video.file_formats import is_image
 
@@ -67,7 +68,7 @@ def run(options: Options) -> int:
         if found.manifest_hash:
             print(f"manifest {found.manifest_hash}   (the same for equal names, classes and splits, wherever they lie)")
         print(
-            f"checking {len(paths)} files of {options.data}: every frame is decoded, by {decoder()}, in "
+            f"checking {counted(len(paths), 'file')} of {options.data}: every frame is decoded, by {decoder()}, in "
             f"{options.seconds:g} s a file at most"
         )
     with lock_for_writing(options.out):  # one check at a time
@@ -125,10 +126,13 @@ def run(options: Options) -> int:
     missing = f", {len(found.missing)} missing" if found.missing else ""
     known = f" ({checked.kept} were known and have not changed)" if checked.kept else ""
     found_bad = f"{len(bad)} bad{missing}; took {seconds:.1f} s"
-    print(f"{len(good)} good ({frames} frames, {length:.1f} s of video){known}, {found_bad}")
+    print(f"{len(good)} good ({counted(frames, 'frame')}, {length:.1f} s of video){known}, {found_bad}")
     if short:
         named = first_few(f"{v.location} ({v.frames})" for v in short)
-        print(f"{len(short)} shorter than a clip of {options.frames} frames, which repeats their last one: {named}")
+        print(
+            f"{len(short)} shorter than a clip of {counted(options.frames, 'frame')}, which repeats their last one: "
+            f"{named}"
+        )
     for verdict in noted[:_SHOWN]:
         print(f"note: {verdict.location}: {verdict.notes}")
     if len(noted) > _SHOWN:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dualformer.cli.shared_options import Device, Workers, decoding_processes
+from dualformer.plurals import counted
 
 if TYPE_CHECKING:
     from dualformer.model.network import DualFormer
@@ -138,7 +139,7 @@ def _fit(options: Options, pictures: Path, model: DualFormer, exact: DualFormer,
     from dualformer.training.fit_pyramids import fit_pyramids
 
     device, files = choose_device(options.device), find_videos(pictures)
-    print(f"  fitting the pyramids on {len(files)} files of {pictures}, on {device}", flush=True)
+    print(f"  fitting the pyramids on {counted(len(files), 'file')} of {pictures}, on {device}", flush=True)
     with Progress("fitting", "steps of the fit", quiet=False) as progress:
         before, after = fit_pyramids(
             model.to(device),

@@ -9,6 +9,7 @@ import tyro
 
 from dualformer.cli import shared_options as shared
 from dualformer.cli.option_names import OptionNames
+from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
@@ -119,13 +120,17 @@ def _evaluate(options: Options, out: Path) -> int:
         control = "" if options.control == "none" else f", control {options.control}"
         left_out = ""
         if videos.left_out:
-            left_out = f", {videos.left_out.count} files left out by {options.manifest}{videos.left_out.notes}"
+            left_out = (
+                f", {counted(videos.left_out.count, 'file')} left out by {options.manifest}{videos.left_out.notes}"
+            )
             if videos.left_out.strange:
                 print(videos.left_out.warning)
-        counted = f", {len(videos.missing)} missing ones counted as wrong" if videos.missing else ""
+        as_wrong = f", {counted(len(videos.missing), 'missing one')} counted as wrong" if videos.missing else ""
+        what = counted(len(videos), videos.kind.removesuffix("s"), videos.kind)
+        processes = counted(workers, "decoding process")
         print(
-            f"evaluating {options.weights} on {len(videos)} {videos.kind} of {videos.source}{left_out}{counted} "
-            f"(manifest {videos.manifest_hash}): views {views}, {device}, {workers} decoding processes{control}",
+            f"evaluating {options.weights} on {what} of {videos.source}{left_out}{as_wrong} "
+            f"(manifest {videos.manifest_hash}): views {views}, {device}, {processes}{control}",
             flush=True,
         )
         if plan and len(plan.views) > 1:

@@ -76,6 +76,8 @@ def help_page(
         for title, fields in rest.items()
     }
     called = "".join(f" {names[field.name]}{'…' if _is_repeated(hints[field.name]) else ''}" for field in positional)
+    needed = [field for field in shown if _is_required(field) and field not in positional]
+    called += "".join(f" {_call(names[field.name], hints[field.name], None)}" for field in needed)
     lines = [f"usage: dualformer {verb}{called} [options]", ""]
     for paragraph in about.split("\n\n"):
         lines += [*textwrap.wrap(paragraph, width), ""]
@@ -142,11 +144,15 @@ def _help(options: type, field: dataclasses.Field[Any], hint: Any, usual: object
     default = field.default
     if usual is not None and (here := getattr(usual, field.name, default)) != default and here is not tyro.MISSING:
         return f"{text} (here: {_in_words(here)})".lstrip()
-    if default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+    if _is_required(field):
         return text if tyro.conf.Positional in _notes(hint) else f"{text} (required)"
     untold = default in (None, "", False, ()) or default is dataclasses.MISSING
     told = untold or "(default" in text or "Default:" in text
     return text if told else f"{text} (default: {_in_words(default)})".lstrip()
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _in_words(value: Any) -> str:

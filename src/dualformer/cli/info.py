@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from dualformer.cli.shared_options import Json
+from dualformer.plurals import counted
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
     print(f"  preprocess   {pre.describe()}")
     print(f"               mean {pre.mean}, std {pre.std}")
     if card.trained_on:
-        print(f"  trained on   {len(unpack_digests(card.trained_on))} videos")
+        print(f"  trained on   {counted(len(unpack_digests(card.trained_on)), 'video')}")
     for name, value in card.metrics.items():
         print(f"  {name:<12} {value:g}")
     print(f"  provenance   {card.provenance}")

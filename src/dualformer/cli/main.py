@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from dualformer._version import __version__
@@ -67,7 +68,9 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        return _complain(f"there is no verb {verb!r}; choose from {', '.join(VERBS)}", 2)
+        near = get_close_matches(verb.lower(), VERBS)
+        hint = f"; perhaps you meant {' or '.join(near)}" if near else ""
+        return _complain(f"there is no verb {verb!r}{hint}; choose from {', '.join(VERBS)}", 2)
     try:
         return _run(verb, rest, debug=debug)
     except KeyboardInterrupt:
@@ -166,17 +169,19 @@ def parse(module: Any, verb: str, arguments: Sequence[str], names: "OptionNames 
 def _unboxed(text: str) -> str:
     """Returns tyro's boxed complaint as one line: its headings and the options that it names, without their help.
 
-    The first line is the box's title. Lines are drawn with box characters, ASCII or blanks, as the output allows.
+    The first line is the box's title; rules part complaints. Lines are drawn with box characters, ASCII or blanks, as
+    the output allows.
     """
-    parts: list[str] = []
+    complaints: list[list[str]] = [[]]
     for line in text.splitlines()[1:]:
         content = line[1:].rstrip("│| ")  # a border of blanks may be left out where a line is full
         if content.strip().startswith(("For full helptext", "Argument helptext")):
             break
-        is_rule = not content.strip("─- ")
-        if not is_rule and len(content) - len(content.lstrip()) < 8:
-            parts.append(content.strip())
-    return " ".join(parts).replace("Error parsing Options: ", "")
+        if not content.strip("─- "):
+            complaints.append([])
+        elif len(content) - len(content.lstrip()) < 8:
+            complaints[-1].append(content.strip())
+    return "; ".join(" ".join(parts) for parts in complaints if parts).replace("Error parsing Options: ", "")
 
 
 def _one_line(error: BaseException) -> str:

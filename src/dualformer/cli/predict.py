@@ -5,10 +5,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dualformer.cli.predict_folder import FolderOptions, named_files, predict_folder, ray_alone
 from dualformer.cli.shared_options import WeightsOrExport, arguments, must
+from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
+
+if TYPE_CHECKING:
+    from dualformer.inference.timeline import Timeline
 
 _NOT_GIVEN = (None, False, ())
 
@@ -73,7 +78,7 @@ def run(options: Options) -> int:
             " (a video may be of several: each has a probability for itself)" if recognizer.card.multi_label else ""
         )
         print(
-            f"labelling {len(paths)} files with {options.weights} on {recognizer.device}: "
+            f"labelling {counted(len(paths), 'file')} with {options.weights} on {recognizer.device}: "
             f"{len(recognizer.labels)} classes{several}, views {recognizer.views} of {pre.frames}x{pre.crop}x{pre.crop}"
         )
     begun = time.monotonic()
@@ -149,6 +154,8 @@ def _timelines(options: Options) -> int:
                     **arguments(options, "window", "hop", "shortest", "background"),
                     progress=progress.percent(most=99),
                 )
+                if timeline.error is None:
+                    progress.show(100, 100)
             written = write_timeline_files(timeline, out, path.stem)
             picture = out / f"{path.stem}.png"
             draw_timeline(picture, timeline)
@@ -179,8 +186,20 @@ def _timelines(options: Options) -> int:
                 f"failed: {source_name(path)}: {timeline.error}; this is what comes before", file=sys.stderr, flush=True
             )
         print(
-            f"{len(timeline.segments)} segments in {format_time(timeline.seconds)}, of {timeline.clips} clips of "
-            f"{timeline.clip:.3g} s; took {seconds:.1f} s"
+            f"{counted(len(timeline.segments), 'segment')} in {format_time(timeline.seconds)}, of "
+            f"{counted(timeline.clips, 'clip')} of {timeline.clip:.3g} s; took {seconds:.1f} s"
         )
+        if not timeline.segments:
+            print(_why_no_segments(timeline))
         print(f"written: {', '.join(map(str, written))}")
     return 1 if failed else 0
+
+
+def _why_no_segments(timeline: "Timeline") -> str:
+    """Returns a line on what kept a timeline empty, with the option that changes it."""
+    quiet = timeline.settings.background
+    kept = [place for place, label in enumerate(timeline.labels) if label not in quiet]
+    threshold, best = timeline.settings.threshold, float(timeline.probabilities[:, kept].max(initial=0.0))
+    if best < threshold:
+        return f"no class reached a probability of {threshold:g}, and the likeliest {best:.3f}: lower `threshold`"
+    return f"no class kept a probability of {threshold:g} for long enough (`shortest`) and above those of `background`"

@@ -15,6 +15,7 @@ import tyro
 
 from dualformer.cli.option_names import OptionNames
 from dualformer.cli.shared_options import InferenceOptions, Json, Views, Weights, arguments
+from dualformer.plurals import counted
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
     files = named_files(options.files)
     if not options.json:
         where = f" over Ray ({options.ray})" if options.ray else ""
-        print(f"{_DOING[kind]} {len(files)} files with {options.weights}{where}, views {options.views}")
+        print(f"{_DOING[kind]} {counted(len(files), 'file')} with {options.weights}{where}, views {options.views}")
     begun = time.monotonic()
     with contextlib.ExitStack() as stack:
         if options.ray:

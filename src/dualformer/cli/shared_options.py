@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from dualformer.model.compiling import CompileMode
     from dualformer.scoring.view_scores import Precision
 
-Weights = Annotated[str, arg(help="A weights file, a folder with model.safetensors, or a hub id (owner/name).")]
+Weights = Annotated[
+    str,
+    arg(
+        help="A weights file, a folder with model.safetensors, a hub id (owner/name), or rendered: the small ones that "
+        "come with the package."
+    ),
+]
 WeightsOrExport = Annotated[
-    str, arg(help="A weights file, a folder with model.safetensors, a hub id (owner/name), or an exported model.")
+    str,
+    arg(
+        help="A weights file, a folder with model.safetensors, a hub id (owner/name), an exported model, or rendered: "
+        "the small ones that come with the package."
+    ),
 ]
 Views = Annotated[
     str, arg(help="Views of each video, clips x crops (1 or 3 crops); their probabilities or features are averaged.")

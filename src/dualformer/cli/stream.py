@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from dualformer.cli.shared_options import InferenceOptions, WeightsOrExport, arguments, must
+from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
 
 
@@ -109,8 +110,8 @@ def run(options: Options) -> int:
         counts = stream.counts
         middle = sorted(latencies)[len(latencies) // 2] if latencies else 0.0
         print(
-            f"{counts.frames} frames in {format_time(time.monotonic() - begun)}: {counts.dropped} dropped, "
-            f"{counts.missed} labels missed, {counts.reconnects} reconnects; latency {middle:.2f} s (median), "
-            f"{max(latencies, default=0.0):.2f} s at most"
+            f"{counted(counts.frames, 'frame')} in {format_time(time.monotonic() - begun)}: {counts.dropped} dropped, "
+            f"{counted(counts.missed, 'label')} missed, {counted(counts.reconnects, 'reconnect')}; latency "
+            f"{middle:.2f} s (median), {max(latencies, default=0.0):.2f} s at most"
         )
     return 0

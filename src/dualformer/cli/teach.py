@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from dualformer.cli.shared_options import Device, Json, SplitOptions, Workers, decoding_processes, must
+from dualformer.plurals import counted
 
 _OF_TOKENS, _OF_ENCODERS = ("topk",), ("clips", "probe_folds")
 
@@ -83,8 +84,8 @@ def _by_tokens(options: Options, splits: Any, device: Any) -> int:
     if not options.json:
         side = "short" if pre.crop_mode == "center" else "long"
         print(
-            f"teacher: {options.teacher}, {card.config.num_classes} classes; clips of {pre.frames} frames one after "
-            f"the other, frames uncut, {pre.resize} pixels on the {side} side; computing on {device} in "
+            f"teacher: {options.teacher}, {card.config.num_classes} classes; clips of {counted(pre.frames, 'frame')} "
+            f"one after the other, frames uncut, {pre.resize} pixels on the {side} side; computing on {device} in "
             f"{options.precision}",
             flush=True,
         )
@@ -108,8 +109,8 @@ def _by_tokens(options: Options, splits: Any, device: Any) -> int:
         return _print_json(taught, options)
     found = f" ({taught.found} of them were scored already)" if taught.found else ""
     print(
-        f"{taught.videos} videos scored{found}, {taught.clips} clips; {taught.bytes / 1e6:.1f} MB written to "
-        f"{options.out}; took {taught.seconds:.1f} s"
+        f"{counted(taught.videos, 'video')} scored{found}, {counted(taught.clips, 'clip')}; "
+        f"{taught.bytes / 1e6:.1f} MB written to {options.out}; took {taught.seconds:.1f} s"
     )
     return _print_next(taught, options)
 
@@ -164,7 +165,10 @@ def _print_json(taught: Any, options: Options) -> int:
 
 def _print_next(taught: Any, options: Options, distill: str = "") -> int:
     if taught.bad:
-        print(f"{len(taught.bad)} videos cannot be read: leave them out by --manifest, see dualformer check --help")
+        print(
+            f"{counted(len(taught.bad), 'video')} cannot be read: leave them out by --manifest, see dualformer "
+            "check --help"
+        )
     data, out = shlex.quote(options.data), shlex.quote(str(options.out))
     print(f"next: dualformer train --data {data} --teacher-scores {out}{distill}{_split_options(options)}")
     return 1 if taught.bad else 0

@@ -90,12 +90,10 @@ def _classes_below(folder: MediaFolder) -> list[tuple[str, list[Path]]]:
         found.append((inside.path.name, inside.files))
         deeper += below
     if not found:
-        loose = len(folder.files)
-        what = (
-            f"{counted(loose, 'file lies', 'files lie')} in it without a class"
-            if loose
-            else "it holds no class folders"
-        )
+        what = "it holds no class folders"
+        if loose := len(folder.files):
+            lie = counted(loose, "file lies", "files lie")
+            what = f"{lie} in it without a class (if the folder is itself one, name the folder above it)"
         raise DatasetError(f"{folder.path}: {what}; {_LAYOUT}")
     for files, where in ((folder.files, "outside the classes"), (deeper, "in folders inside a class")):
         if files:

@@ -27,6 +27,7 @@ from dualformer.datasets.samples import (
 )
 from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute
+from dualformer.plurals import counted
 from dualformer.text_encoding import describe_encoding, has_surrogates
 from dualformer.video.file_slices import is_frame_folder
 from dualformer.video.remote_files import split_url
@@ -172,7 +173,7 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
         values = rows[column] = _join_commas(values, there)
         if unknown := [value for value in values if value not in there]:
             choice = first_few(map(_quoted, there), most=20)
-            raise ValueError(f"{table.path}: no row has {column}={first_few(unknown)}: choose from {choice}")
+            raise ValueError(f"{table.path}: no row has {unknown_values(column, unknown)}: choose from {choice}")
     label = {name: i for i, name in enumerate(table.classes)}
     samples: list[Sample] = []
     for row in table.rows:
@@ -184,6 +185,14 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
     suffix = f" where {describe_filter(rows)}" if rows else ""
     source = f"{table.path}{suffix}"
     return VideoList(classes=table.classes, samples=tuple(samples), source=source, multi_label=table.multi_label)
+
+
+def unknown_values(column: str, unknown: Sequence[str]) -> str:
+    """Returns ``column=value`` for values that are not there, with how conditions are joined where one looks like
+    another condition."""
+    other = next((value for value in unknown if "=" in value), None)
+    hint = f" (conditions are joined by ;, as in '{column}=…;{other}')" if other else ""
+    return f"{column}={first_few(unknown)}{hint}"
 
 
 def describe_filter(rows: Mapping[str, tuple[str, ...]]) -> str:
@@ -285,7 +294,8 @@ def _base(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 def _row(path: Path, base: Path, line: int, columns: list[str], fields: list[str], needed: tuple[str, ...]) -> Row:
     where = f"{path}:{line}"
     if len(fields) != len(columns):
-        raise DatasetError(f"{where}: {len(fields)} fields where the header has {len(columns)} ({', '.join(columns)})")
+        what = counted(len(fields), "field where the header has", "fields where the header has")
+        raise DatasetError(f"{where}: {what} {len(columns)} ({', '.join(columns)})")
     values = dict(zip(columns, fields, strict=True))
     for name in needed:
         if not values[name]:

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dualformer.plurals import counted
+
 CELL = 4
 """Side in pixels of the cells of the ground truth."""
 
@@ -126,7 +128,7 @@ class Scene:
         unknown = [name for name in self.classes if name not in known]
         if unknown or not self.classes or len(set(self.classes)) < len(self.classes):
             what = f"the unknown class {unknown[0]!r}" if unknown else "no class, or one twice"
-            raise ValueError(f"Scene.classes has {what}; {self.frames} frames can be of {', '.join(known)}")
+            raise ValueError(f"Scene.classes has {what}; {counted(self.frames, 'frame')} can be of {', '.join(known)}")
 
     @property
     def is_still(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dualformer.errors import DualFormerError
 from dualformer.files import LABEL_SEPARATOR
+from dualformer.plurals import counted
 from dualformer.text_encoding import has_surrogates, without_surrogates
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
@@ -100,9 +101,10 @@ class LeftOut:
             return f", as no row of {self.manifest} is a file of the data"
         parts = [f"moved from {self.moved[0]} to {self.moved[1]}"] if self.moved else []
         if self.elsewhere:
-            parts.append(f"{self.elsewhere} more that it calls bad are no files of the data")
+            are = "is no file" if self.elsewhere == 1 else "are no files"
+            parts.append(f"{self.elsewhere} more that it calls bad {are} of the data")
         if self.unknown:
-            parts.append(f"{self.unknown} files are not in it")
+            parts.append(f"{counted(self.unknown, 'file is', 'files are')} not in it")
         return "".join(f", {part}" for part in parts)
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dualformer.datasets.bad_videos import BadVideos
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
-from dualformer.datasets.csv_list import CsvTable, describe_filter, select
+from dualformer.datasets.csv_list import CsvTable, describe_filter, select, unknown_values
 from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.groups import check_classes, deal_folds, find_groups, same_recordings, split_by_groups
 from dualformer.datasets.manifest import read_manifest
@@ -327,7 +327,7 @@ def _select_splits(title: str, found: Mapping[str, VideoList], rows: RowFilter) 
         raise ValueError(f"{title} has the column split only, with {', '.join(found)}")
     splits = [split if split in found or split not in _VAL_NAMES else "val" for split in rows["split"]]
     if unknown := [split for split in splits if split not in found]:
-        raise ValueError(f"{title} has no split={first_few(unknown)}: choose from {', '.join(found)}")
+        raise ValueError(f"{title} has no {unknown_values('split', unknown)}: choose from {', '.join(found)}")
     parts = [found[split] for split in dict.fromkeys(splits)]
     if len(parts) == 1:
         return parts[0]

@@ -16,6 +16,7 @@ from dualformer.datasets.rendered_scene import ALL, CELL, PLACES, Scene
 from dualformer.datasets.samples import VAL_FRACTION, VideoList
 from dualformer.datasets.splits import RowFilter, open_splits, open_videos
 from dualformer.evaluation.label_matching import match_classes
+from dualformer.plurals import counted
 from dualformer.video.clip_reader import Views, read_views, views_of_frames
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.card import Card
@@ -99,7 +100,7 @@ class Clips:
 def clips_of_files(paths: Iterable[str | Path], pre: Preprocessing) -> Clips:
     """Reads the centre view of every file. Errors: ``VideoError``, ``FileNotFoundError``."""
     paths = list(paths)
-    return Clips(views=torch.cat([read_views(path, pre) for path in paths]), source=f"{len(paths)} files")
+    return Clips(views=torch.cat([read_views(path, pre) for path in paths]), source=counted(len(paths), "file"))
 
 
 def clips_of_videos(videos: VideoList, pre: Preprocessing, *, most: int, seed: int = 0, workers: int = 0) -> Clips:
@@ -129,4 +130,4 @@ def rendered_clips(pre: Preprocessing, *, count: int) -> Clips:
     fps = scene.frames * pre.fps / (pre.frames * pre.stride) if pre.fps else scene.fps
     made = (render(scene, i % len(classes), (0, i)).frames for i in range(count))
     views = [views_of_frames(torch.from_numpy(one), pre, Views(1, 1), fps=fps) for one in made]
-    return Clips(views=torch.cat(views), source=f"{count} rendered clips")
+    return Clips(views=torch.cat(views), source=counted(count, "rendered clip"))

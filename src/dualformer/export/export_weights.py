@@ -21,6 +21,7 @@ from dualformer.export.export_formats import make_program, to_onnx, to_openvino,
 from dualformer.export.quantize import quantize
 from dualformer.files import atomic_write
 from dualformer.model.network import DualFormer
+from dualformer.plurals import counted
 from dualformer.weights.card import Card
 from dualformer.weights.exported.export_card import ExportCard, ExportFormat, ExportPrecision
 from dualformer.weights.exported.exported_files import CONSTANTS, GRAPH, format_of, size_of, write_digest
@@ -184,7 +185,7 @@ def _write(
         return
     made = to_onnx(program) if export_card.format == "onnx" else to_openvino(program, batch=export_card.batch)
     if calibration is not None:
-        say(f"quantising it on {len(calibration)} clips")
+        say(f"quantising it on {counted(len(calibration), 'clip')}")
         made = quantize(made, calibration, format=export_card.format, batch=export_card.batch)
     if export_card.format == "onnx":
         atomic_write(out, lambda path: write_onnx(made, export_card, path))

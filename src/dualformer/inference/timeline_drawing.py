@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dualformer.inference.segments import Segment
 from dualformer.inference.timeline import Timeline, format_time
+from dualformer.plurals import counted
 from dualformer.scoring.fonts import PLAIN_FONT, runs
 from dualformer.scoring.plots import save_figure, short_text
 from dualformer.video.encode import write_video
@@ -56,7 +57,7 @@ def draw_timeline(path: Path, timeline: Timeline) -> None:
     left_out = len({s.label for s in timeline.segments} - set(row_of))
     beside = f", {left_out} more labels not drawn" if left_out else ""
     name = short_text(Path(timeline.source).name, 60)
-    axes.set_title(f"{name}: {len(timeline.segments)} segments (red){beside}", fontsize=10, parse_math=False)
+    axes.set_title(f"{name}: {counted(len(timeline.segments), 'segment')} (red){beside}", fontsize=10, parse_math=False)
     figure.colorbar(mesh, ax=axes, pad=0.01, aspect=20, label="probability")
     save_figure(path, figure)
 

@@ -40,6 +40,7 @@ from dualformer.paper.experiment import (
     write_results,
 )
 from dualformer.paper.relation_clips import RelationClips, RelationCurriculum, Relations
+from dualformer.plurals import counted
 from dualformer.training.build import augmentation_fingerprint
 from dualformer.training.callbacks import Callback
 from dualformer.training.checkpoint import has_checkpoint
@@ -77,10 +78,12 @@ def _run_experiment(experiment: Experiment, reporter: Reporter) -> list[dict[str
     todo = [run for run in runs_of(experiment) if not (out / run.key / RESULT).is_file()]
     jobs = max(1, min(jobs, len(todo)))
     done = len(runs_of(experiment)) - len(todo)
+    already = f", {counted(done, 'is', 'are')} done" if done else ""
     reporter.log(
-        f"{len(todo)} runs to do{f', {done} are done' if done else ''}; {jobs} at a time on {device.type} in "
-        f"{experiment.precision}; each {experiment.clips // experiment.batch_size} steps of {experiment.batch_size} "
-        f"clips of {'x'.join(map(str, experiment.clip))}; results go to {out}"
+        f"{counted(len(todo), 'run')} to do{already}; {jobs} at a time on "
+        f"{device.type} in {experiment.precision}; each "
+        f"{counted(experiment.clips // experiment.batch_size, 'step')} of {counted(experiment.batch_size, 'clip')} of "
+        f"{'x'.join(map(str, experiment.clip))}; results go to {out}"
     )
     failed = _run_all(experiment, todo, jobs, reporter)
     if failed:
@@ -137,7 +140,7 @@ def _progress_line(
     whole = sum(took) / len(took) if took else 0.0
     if not took and any(shares):
         whole = max(second / share for second, share in zip(seconds, shares, strict=True) if share)
-    done = f"{len(took)} runs done, {len(running)} running, {waiting} waiting; {clock(elapsed)}"
+    done = f"{counted(len(took), 'run')} done, {len(running)} running, {waiting} waiting; {clock(elapsed)}"
     if not whole:
         return done
     left = sum(max(0.0, whole * (1 - share)) for share in shares) + whole * waiting

@@ -62,16 +62,26 @@ def runs(text: str) -> list[tuple[Path, str]]:
 @contextmanager
 def fonts_for(figure: Figure) -> Iterator[None]:
     """Gives the texts of a figure fonts that have their characters, and saving it within no warnings of those that
-    nobody has."""
+    nobody has, or has in another weight alone."""
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         if not text.get_text().isascii():
             others = [_family(file) for file in font_files(text.get_text()) if file != PLAIN_FONT]
             if others:
                 text.set_fontfamily([*text.get_fontfamily(), *others])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
-        yield
+    finding = logging.getLogger("matplotlib.font_manager")
+    finding.addFilter(_is_of_no_weight)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
+            yield
+    finally:
+        finding.removeFilter(_is_of_no_weight)
+
+
+def _is_of_no_weight(record: logging.LogRecord) -> bool:
+    """Returns whether a line of matplotlib's log is another one than that a font is not there as bold as asked."""
+    return "Failed to find font weight" not in record.getMessage()
 
 
 def is_drawn(letter: str) -> bool:

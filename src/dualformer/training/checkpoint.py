@@ -30,6 +30,7 @@ from torch.optim import Optimizer
 
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write
+from dualformer.plurals import counted
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.ema import Average
 
@@ -319,7 +320,10 @@ def _restore_random_state(content: dict[str, Any], ranks: ProcessGroup, seed: in
     states = content["random"]
     if len(states) != ranks.world_size:
         seed_random(seed, ranks.rank, content["progress"]["step"])
-        log(f"saved by {len(states)} and resumed by {ranks.world_size} processes: what is dropped out is drawn anew")
+        log(
+            f"saved by {len(states)} and resumed by {counted(ranks.world_size, 'process')}: what is dropped out is "
+            "drawn anew"
+        )
         return
     torch.set_rng_state(states[ranks.rank]["cpu"])
     if ranks.device.type == "cuda" and "cuda" in states[ranks.rank]:

@@ -14,6 +14,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from dualformer.errors import DualFormerError
+from dualformer.plurals import counted
 from dualformer.training.callbacks import Callback
 from dualformer.training.checkpoint import (
     Progress,
@@ -277,7 +278,7 @@ class Loop:
         )
 
     def _log_epoch(self, epoch: Mapping[str, Any], is_best: bool) -> None:
-        lost = f"  {epoch['left_out']} clips left out" if epoch["left_out"] else ""
+        lost = f"  {counted(epoch['left_out'], 'clip')} left out" if epoch["left_out"] else ""
         average = f"  averaged: loss {epoch['ema_loss']:.3f}  {_share(epoch, 'ema')}" if "ema_loss" in epoch else ""
         validation = ""
         if "val_loss" in epoch:

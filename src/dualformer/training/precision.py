@@ -26,7 +26,7 @@ def choose_precision(wanted: Literal["auto", "float32", "bfloat16"], device: tor
     ratio = _seconds(torch.float32) / _seconds(torch.bfloat16)
     if ratio > 1.5:
         return Precision("bfloat16", f"its matrix products are {ratio:.1f} times as fast on this CPU")
-    return Precision("float32", f"bfloat16 matrix products are only {ratio:.1f} times as fast on this CPU")
+    return Precision("float32", f"bfloat16 matrix products are only {ratio:.2g} times as fast on this CPU")
 
 
 def _seconds(dtype: torch.dtype) -> float:

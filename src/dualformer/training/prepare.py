@@ -10,6 +10,7 @@ from dualformer.datasets.flip_map import describe_mirrored_labels
 from dualformer.errors import DualFormerError
 from dualformer.model.config import Config, Stage
 from dualformer.model.presets import list_models, preset_config
+from dualformer.plurals import counted
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.distributed import Processes, processes
 from dualformer.training.losses import BALANCED
@@ -67,7 +68,13 @@ def prepare(config: TrainConfig, variant: Variant | None = None, *, planned: boo
     if config.folds and config.fold is None:
         raise ValueError(f"`folds={config.folds}` is as many runs: name the `fold` of this one")
     # The memory for decoded videos is that of all processes of a machine.
-    source = open_source(config.replace(cache_gb=config.cache_gb / where.devices))
+    try:
+        source = open_source(config.replace(cache_gb=config.cache_gb / where.devices))
+    except FileNotFoundError as error:
+        if not config.resume or error.errno is not None:
+            raise
+        moved = "if the videos of the run have moved, resume it with their new `data`"
+        raise FileNotFoundError(f"{error}; {moved}") from error
     config, card, proposed = _proposed(config.replace(shuffle=source.shuffle), source, ranks=where.world)
     network, preprocessing = plan_network(config, classes=len(source.classes), variant=variant, card=card)
     varied = (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
@@ -291,7 +298,7 @@ def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) ->
         f"model: {config.model or 'as in the starting weights'}{f', {config.layout} layout' if config.layout else ''}"
         f"{f', varied ({NETWORK})' if varied else ''}, starting "
         f"from {'random weights' if config.start == RANDOM else config.start}{frozen}; clips of "
-        f"{pre.frames} frames, stride {pre.stride}{rate}, {pre.crop}x{pre.crop} pixels"
+        f"{counted(pre.frames, 'frame')}, stride {pre.stride}{rate}, {pre.crop}x{pre.crop} pixels"
         f"{', spread over short videos' if pre.sampling == 'segments' else ''}"
         f"{', the whole picture, padded' if pre.crop_mode == 'pad' else ''}"
     )

@@ -81,12 +81,15 @@ def recipes() -> list[Recipe]:
 def find_recipe(name_or_file: str) -> Recipe | dict[str, Any]:
     """Returns the recipe of this name, or the settings in a JSON file.
 
-    Errors: ``ValueError`` for a name that there is not (those that there are, are listed); else as `read_settings`.
+    Errors: ``ValueError`` for a name that there is not (those that there are, are listed), and for a folder or list of
+    videos; else as `read_settings`.
     """
     known = {recipe.name: recipe for recipe in recipes()}
     if recipe := known.get(name_or_file):
         return recipe
     path = Path(name_or_file)
+    if path.is_dir() or path.suffix.lower() == ".csv":
+        raise ValueError(f"{name_or_file} is no recipe: name videos as `data={name_or_file}`")
     if path.suffix == ".json" or path.is_file():
         return read_settings(path)
     near = get_close_matches(name_or_file, known, n=3)

@@ -24,6 +24,7 @@ from dualformer.datasets.samples import ArchivedSample, VideoList, check_class_n
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes, remote_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
+from dualformer.plurals import counted
 from dualformer.training.settings.data_settings import RENDERED, RENDERED_DATA, RENDERED_HANDS, RENDERED_PEOPLE
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
@@ -148,7 +149,9 @@ def file_source(config: TrainConfig) -> Source:
 
     counts = list(splits.train.counts().values())
     spread = f"{min(counts)} to {max(counts)}" if min(counts) != max(counts) else f"{counts[0]}"
-    left_out = f"; {splits.left_out.count} bad files of {config.manifest} left out" if splits.left_out else ""
+    left_out = (
+        f"; {counted(splits.left_out.count, 'bad file')} of {config.manifest} left out" if splits.left_out else ""
+    )
     return Source(
         classes=splits.train.classes,
         clips=clips,
@@ -189,8 +192,8 @@ def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
     together = replace(splits.train, samples=(*splits.train.samples, *splits.val.samples), missing=())
     if (same := name_same_recordings(together)) and not config.overfit:
         warnings.append(
-            f"warning: {len(same)} names are those of several files ({first_few(same)}), which are taken for one "
-            "recording: a split that is drawn keeps it on one side; leave one file of each"
+            f"warning: {counted(len(same), 'name is', 'names are')} of several files ({first_few(same)}), which are "
+            "taken for one recording: a split that is drawn keeps it on one side; leave one file of each"
         )
     names = [sample.name for sample in together.samples]
     found = suspected_groups(names)

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from dualformer.errors import DualFormerError
 from dualformer.files import lock_for_writing
+from dualformer.plurals import counted
 from dualformer.training.build import build_loop, goes_on
 from dualformer.training.callbacks import Callback, ConfusionCallback, TensorBoardCallback
 from dualformer.training.distributed import ProcessGroup, is_first, open_fabric
@@ -107,9 +108,9 @@ def _run(loop: Loop, source: Source) -> TrainResult:
     loop.add_callbacks(lambda: _callbacks(settings, source.classes))
     average = f", averaged with a decay of {settings.ema:g}" if settings.ema is not None else ""
     log(
-        f"results go to {out}: {schedule.steps} steps of {schedule.clips_per_step} clips, {schedule.steps_per_epoch} "
-        f"an epoch; learning rate {schedule.describe_lr()} (backbone × {settings.backbone_lr:g}), "
-        f"{schedule.describe()}{average}"
+        f"results go to {out}: {counted(schedule.steps, 'step')} of {counted(schedule.clips_per_step, 'clip')}, "
+        f"{schedule.steps_per_epoch} an epoch; learning rate {schedule.describe_lr()} "
+        f"(backbone × {settings.backbone_lr:g}), {schedule.describe()}{average}"
     )
     return loop.run()
 

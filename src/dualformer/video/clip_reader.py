@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dualformer.plurals import counted
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.container import FrameCountError, VideoError
 from dualformer.video.file_slices import Media
@@ -259,10 +260,12 @@ def short_note(times: NDArray[np.float64], pre: Preprocessing) -> str:
     """Returns a sentence for a video that is shorter than a clip, nothing for others."""
     if not is_short(times, pre):
         return ""
-    rate = "" if pre.fps is None else f" at {pre.fps:g} fps"
-    clip = f"a clip of {pre.frames} frames × stride {pre.stride}{rate}"
     filled = "its last frame is repeated" if pre.short_video == "repeat" else "it is looped"
-    return f"{len(times)} frames are shorter than {clip}: {filled}"
+    frames, clip = counted(len(times), "frame"), f"{pre.frames} frames × stride {pre.stride}"
+    if pre.fps is None:
+        return f"{frames} {'is' if len(times) == 1 else 'are'} shorter than a clip of {clip}: {filled}"
+    lasts, wanted = float(times[-1] - times[0]), (pre.frames - 1) * pre.stride / pre.fps
+    return f"{lasts:.3g} s ({frames}) are shorter than a clip of {wanted:.3g} s ({clip} at {pre.fps:g} fps): {filled}"
 
 
 def _even_frames(

@@ -19,7 +19,7 @@ def read_hmdb51(at: BenchmarkPath) -> Listing:
     """Reads split 1, 2 or 3 of HMDB-51."""
     split = int(at.options.get("split", 1))
     lines = [line for label, path in enumerate(_lists(at.path, split)) for line in _entries(path, label)]
-    unused = "videos that this split does not use"
+    unused = ("video that this split does not use", "videos that this split does not use")
     return assemble(f"HMDB-51, split {split}", at.path, _NAMES, lines, left_out=unused)
 
 

@@ -21,6 +21,7 @@ from dualformer.datasets.benchmarks.listing import (
 )
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.files import read_csv_rows
+from dualformer.plurals import counted
 
 _NEEDED = ("youtube_id", "time_start", "time_end")
 _SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
@@ -42,7 +43,10 @@ def read_kinetics(at: BenchmarkPath) -> Listing:
     names = class_names(at.name) if at.name in TABLES else _own_classes(paths, at)
     labels = {spelling(name): i for i, name in enumerate(names)}
     lines = [line for path in paths for line in _entries(path, labels, at.name)]
-    title, left_out = at.name.replace("kinetics", "Kinetics-"), "test videos without labels"
+    title, left_out = (
+        at.name.replace("kinetics", "Kinetics-"),
+        ("test video without labels", "test videos without labels"),
+    )
     return assemble(title, at.path, names, lines, remedy=_REMEDY, left_out=left_out)
 
 
@@ -74,7 +78,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]] | Mistake]:
         raise DatasetError(f"{path}:1: column {twice[0]!r} is in the header twice: take the original file")
     for line, fields in rows:
         if len(fields) != len(columns):
-            yield Mistake(f"{path}:{line}", f"{len(fields)} fields where the header has {len(columns)}")
+            yield Mistake(f"{path}:{line}", f"{counted(len(fields), 'field')} where the header has {len(columns)}")
         else:
             yield f"{path}:{line}", dict(zip(columns, fields, strict=True))
 

@@ -12,6 +12,7 @@ from dualformer.datasets.benchmark_classes import TABLES, class_names, spelling
 from dualformer.datasets.benchmarks.annotations import text_lines
 from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Entry, Listing, Mistake, assemble
 from dualformer.datasets.samples import DatasetError, first_few, ordered_classes
+from dualformer.plurals import counted
 from dualformer.video.container import VideoError
 from dualformer.video.file_formats import FRAME_NUMBER, frame_name_regex, is_data_folder, is_media
 from dualformer.video.frame_patterns import find_frame_pattern, frame_files, parse_frame_pattern
@@ -250,7 +251,8 @@ class _FrameFolders:
     def notes(self) -> list[str]:
         if not self._longer:
             return []
-        return [f"{len(self._longer)} folders hold more frames than listed, all used ({first_few(self._longer)})"]
+        what = counted(len(self._longer), "folder holds", "folders hold")
+        return [f"{what} more frames than listed, all used ({first_few(self._longer)})"]
 
     def _frame(self, folder: Path, number: int) -> Path:
         return folder / FRAME_NUMBER.sub(lambda place: f"{number:0{int(place[1] or 1)}d}", self._pattern)

@@ -7,6 +7,7 @@ from pathlib import Path
 from dualformer.datasets.benchmark_classes import spelling
 from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.samples import DatasetError, MissingSample, Sample, VideoList, first_few, hash_manifest
+from dualformer.plurals import counted
 
 ORIGINAL_LISTS = "take the original lists, or remove these lines"
 _SPLIT_ORDER = ("train", "val", "test")
@@ -148,15 +149,15 @@ def assemble(
     lines: Iterable[Entry | Mistake | None],
     *,
     remedy: str = ORIGINAL_LISTS,
-    left_out: str = "",
+    left_out: tuple[str, str] = ("", ""),
     notes: Iterable[str] = (),
     locate: Callable[[Entry, str], Path | None] | None = None,
 ) -> Listing:
     """Finds the video of every entry among ``lines`` and makes the lists of each split.
 
-    None among ``lines`` stands for a video that is not used; ``left_out`` names such videos in the notes. A line that
-    repeats another is left out and named there, too; one that contradicts another is a mistake. ``locate`` takes
-    the place of a `VideoIndex`; names are paths then.
+    None among ``lines`` stands for a video that is not used; ``left_out`` names one and several of them in the notes.
+    A line that repeats another is left out and named there, too; one that contradicts another is a mistake. ``locate``
+    takes the place of a `VideoIndex`; names are paths then.
     Raises `DatasetError` for all mistakes together, with the ``remedy``, and where no video is there.
     """
     lines = list(lines)
@@ -204,9 +205,10 @@ def assemble(
         if split in found
     }
     digest = hash_manifest(splits)
-    notes = [*notes, *([f"{lines.count(None)} {left_out} left out"] if None in lines else [])]
+    notes = [*notes, *([f"{counted(lines.count(None), *left_out)} left out"] if None in lines else [])]
     if repeats:
-        notes.append(f"{len(repeats)} lines that repeat others left out ({first_few(repeats, most=_SHOWN)})")
+        what = counted(len(repeats), "line that repeats another", "lines that repeat others")
+        notes.append(f"{what} left out ({first_few(repeats, most=_SHOWN)})")
     return Listing(
         title=title,
         classes=classes,
