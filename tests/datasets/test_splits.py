@@ -44,7 +44,7 @@ def test_folder_per_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     assert found["all"].classes == ("a", "b")
     assert names(found["all"]) == ["a:3.webm", "b:1.AVI", "b:2.mp4"]
     assert found["all"].counts() == {"a": 1, "b": 2}
-    assert "2 files that are neither videos nor images left out: x.srt, notes.txt" in caplog.text
+    assert "3 files that are neither videos nor images left out: x.srt, notes.txt, readme.md" in caplog.text
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
