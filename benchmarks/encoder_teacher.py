@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dualformer.datasets.clip_datasets import EpochSampler, TrainingClips, ViewClips
+from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.rendered import Scene, write_dataset
+from dualformer.datasets.samples import Sample
 from dualformer.datasets.splits import Splits, open_splits
 from dualformer.encoders.frozen_encoder import Encoder
-from dualformer.encoders.teach_from_encoder import teach_from_encoder
+from dualformer.encoders.teach_from_encoder import LABELLED, teach_from_encoder
 from dualformer.files import write_json
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
@@ -34,9 +36,16 @@ from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
 CLASSES = ("right", "left", "up", "down")
-STUDENT, BATCH, LR, TEST_VIDEOS, NOISE = "dualformer_nano_conv", 4, 1e-3, 40, 1.0
+STUDENT, BATCH, LR, NOISE = "dualformer_nano_conv", 4, 1e-3, 1.0
+TEST_VIDEOS, UNLABELLED = 40, 15
 PRE = Preprocessing(frames=8, stride=2, resize=32, crop=32, mean=(128.0, 128.0, 128.0), std=(64.0, 64.0, 64.0))
-WAYS = {"labels alone": None, "and the probe's scores": "clip", "and scores and features": "both"}
+WAYS = {
+    "labels alone": (False, None),
+    "and the probe's scores": (False, "clip"),
+    "and scores and features": (False, "both"),
+    "and videos without labels, that the probe scored": (True, "clip"),
+}
+"""Whether videos without labels are trained on, and what is learnt from the probe."""
 SETTINGS = OptimizerSettings(backbone_lr=1.0, weight_decay=0.05)
 
 
@@ -78,7 +87,7 @@ def accuracy(model: DualFormer, splits: Splits) -> float:
     return right / total
 
 
-def trained(splits: Splits, scores: Path, distill: str | None, *, epochs: int, seed: int) -> float:
+def trained(splits: Splits, scores: Path, distill: str | None, *, steps: int, seed: int) -> float:
     """The accuracy of a network that was trained in a way."""
     taught = {"teacher_scores": str(scores), "distill": distill} if distill else {}
     config = TrainConfig(data="videos", seed=seed, label_smoothing=0.0, **taught)  # type: ignore[arg-type]
@@ -90,11 +99,11 @@ def trained(splits: Splits, scores: Path, distill: str | None, *, epochs: int, s
     )
     optimizer = torch.optim.AdamW(parameter_groups(model, SETTINGS, lr=LR, extra=objective.extra))
     sampler = EpochSampler(len(splits.train), seed=seed)
-    step, steps = 0, epochs * (len(splits.train) // BATCH)
+    loader = DataLoader(clips, batch_size=BATCH, sampler=sampler, drop_last=True, generator=torch.Generator())
     torch.manual_seed(seed)
-    for epoch in range(epochs):
-        sampler.at(epoch)
-        for batch in DataLoader(clips, batch_size=BATCH, sampler=sampler, drop_last=True, generator=torch.Generator()):
+    step = 0
+    while step < steps:
+        for batch in loader:
             objective(batch).loss.backward()
             torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
             factor = schedule(step, steps=steps, warmup=steps // 12)
@@ -103,23 +112,31 @@ def trained(splits: Splits, scores: Path, distill: str | None, *, epochs: int, s
             optimizer.step()
             optimizer.zero_grad()
             step += 1
+        sampler.at(step * BATCH // len(splits.train))
     return accuracy(model, splits)
 
 
 def of_seed(folder: Path, seed: int, *, videos: int, epochs: int) -> dict[str, float]:
     """The accuracy of each way."""
     here = folder / f"seed-{seed}-of-{videos}-videos"
+    scene = Scene(size=32, frames=16, classes=CLASSES)
     if not (here / "videos" / "val").is_dir():
-        scene = Scene(size=32, frames=16, classes=CLASSES)
         write_dataset(here / "videos", scene, clips_per_class={"train": videos, "val": TEST_VIDEOS}, seed=seed)
+    if not (here / "more" / "more").is_dir():
+        write_dataset(here / "more", scene, clips_per_class={"more": UNLABELLED}, seed=1000 + seed)
     splits = open_splits(here / "videos")
-    figures = teach_from_encoder(MotionEncoder(), splits.train, splits.val, here / "scores", seed=seed).figures
-    print(f"seed {seed}: {figures.text}; {figures.unseen:.1%} of unseen training videos", flush=True)
+    more = [Sample(path=path, label=0) for path in walk_media(here / "more").files]
+    taught = teach_from_encoder(
+        MotionEncoder(), splits.train, splits.val, here / "scores", seed=seed, unlabelled=more
+    ).figures
+    print(f"seed {seed}: {taught.text}; {taught.unseen:.1%} of unseen training videos", flush=True)
     found: dict[str, float] = {}
-    for name, distill in WAYS.items():
-        path = here / f"{distill or 'labels'}-{epochs}-epochs.json"
+    for name, (further, distill) in WAYS.items():
+        path = here / f"{'more-' if further else ''}{distill or 'labels'}-{epochs}-epochs.json"
         if not path.is_file():
-            write_json(path, trained(splits, here / "scores", distill, epochs=epochs, seed=seed))
+            data = open_splits(here / "scores" / LABELLED) if further else splits
+            steps = epochs * (len(splits.train) // BATCH)
+            write_json(path, trained(data, here / "scores", distill, steps=steps, seed=seed))
         found[name] = json.loads(path.read_text())
         print(f"seed {seed}, {name}: {found[name]:.1%}", flush=True)
     return found

@@ -1,6 +1,7 @@
 """A scripted encoder teaches: features, probe, figures and scores; made once, gone on with, and of unseen videos."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from scripted_encoder import ScriptedEncoder
 
 from dualformer.datasets.per_video_files import per_video_file, video_key
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
-from dualformer.datasets.splits import Splits
+from dualformer.datasets.splits import Splits, open_splits
 from dualformer.encoders import teach_from_encoder as room
 from dualformer.encoders.teach_from_encoder import EncoderTaught, teach_from_encoder
 from dualformer.scoring.intervals import wilson_interval
@@ -132,6 +133,32 @@ def test_other_labels_train_another_probe_on_the_same_features(splits: Splits, t
     encoder = ScriptedEncoder()
     done = teach_from_encoder(encoder, swapped, splits.val, tmp_path)
     assert done.trained and encoder.calls == 0 and (before.accuracy, done.figures.accuracy) == (1.0, 0.0)
+
+
+def test_videos_without_labels_are_scored_and_listed(splits: Splits, tmp_path: Path) -> None:
+    """Here they are copies of those to validate on, so that what the probe should say is known."""
+    more: list[Sample] = []
+    for number, sample in enumerate(splits.val.samples):
+        path = tmp_path / "more" / f"{number}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copyfile(sample.path, path)
+        more.append(Sample(path=path, label=0))
+    given = [*more, splits.train.samples[0]]  # what has a label keeps it
+    done = teach(splits, tmp_path / "out", unlabelled=given)
+    assert (done.labelled, done.videos) == (4, 18)
+    listed = open_splits(tmp_path / "out" / "labelled.csv")
+    assert {(s.path, s.label) for s in listed.val.samples} == {(s.path, s.label) for s in splits.val.samples}
+    found = {sample.path: sample.label for sample in listed.train.samples}
+    assert len(found) == 14 and all(found[sample.path] == sample.label for sample in splits.train.samples)
+    assert [found[sample.path] for sample in more] == [sample.label for sample in splits.val.samples]
+    for sample in more:
+        said = read_scores(per_video_file(tmp_path / "out", sample))["logits"].float().softmax(dim=1).mean(dim=0)
+        assert int(said.argmax()) == found[sample.path]
+    encoder = ScriptedEncoder()
+    again = teach(splits, tmp_path / "out", encoder, unlabelled=given)
+    assert not again.trained and encoder.calls == 0 and again.labelled == 4
+    without = teach(splits, tmp_path / "out", encoder)
+    assert without.trained and encoder.calls == 0 and not (tmp_path / "out" / "labelled.csv").exists()
 
 
 def test_bad_videos_are_left_out_and_what_cannot_teach_is_said(splits: Splits, tmp_path: Path) -> None:

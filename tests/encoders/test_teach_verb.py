@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_from_an_encoder_to_a_student(data: Path, tmp_path: Path, capsys: pytest
     assert re.search(r"14 videos have features; the probe is right on [\d.]+% of 4 validation videos", said)
     assert re.search(r"scored by 2 probes that had not seen them, which are right on [\d.]+%\n", said)
     (following,) = re.findall(r"^next: (.*)$", said, flags=re.MULTILINE)
-    assert following == f"dualformer train --data {data} --teacher-scores '{out}' --distill both"
+    assert following == f"dualformer train --data {data} --teacher-scores '{out}' --distill clip"
     card = ScoresCard.read(out)
     assert (card.scores, card.width) == ("clips", 32)
     assert main([*command, "--json"]) == 0
@@ -42,12 +43,27 @@ def test_from_an_encoder_to_a_student(data: Path, tmp_path: Path, capsys: pytest
     assert main([*shlex.split(following)[1:], *SMALL, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert "by a probe on its features in" in said and card.remark in said
-    assert (
-        "learning from the probe: its scores of every clip at temperature 1, and its features; 0.5 of the loss" in said
-    )
+    assert "learning from the probe: its scores of every clip at temperature 1; 0.5 of the loss" in said
     model, _ = load_weights(tmp_path / "run" / "last.safetensors")
     assert model(torch.zeros(1, 3, 4, 32, 32)).shape == (1, 2)
     assert main(["evaluate", str(tmp_path / "run" / "last.safetensors"), "--data", str(data), "--workers", "0"]) == 0
+
+
+def test_videos_without_labels_are_trained_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_encoder(tmp_path / "encoder", "videomae")
+    more, out = shutil.copytree(data / "val" / "left", tmp_path / "more" / "deep"), tmp_path / "out"
+    command = ["teach", "--encoder", str(tmp_path / "encoder"), "--data", str(data), "--out", str(out)]
+    command += ["--workers", "0", "--device", "cpu", "--clips", "1", "--probe-folds", "1"]
+    assert main([*command, "--unlabelled", str(more.parent)]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert f"2 videos without labels were given one by the probe: {out}/labelled.csv lists them with the others" in said
+    (following,) = re.findall(r"^next: (.*)$", said, flags=re.MULTILINE)
+    assert following == f"dualformer train --data {out}/labelled.csv --teacher-scores {out} --distill clip"
+    assert main([*shlex.split(following)[1:], *SMALL, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    assert "12 videos to train on" in capsys.readouterr().out
+    (tmp_path / "none").mkdir()
+    assert main([*command, "--unlabelled", str(tmp_path / "none")]) == 2
+    assert "holds no videos" in capsys.readouterr().err
 
 
 def options(**given: object) -> Options:

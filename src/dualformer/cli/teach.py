@@ -11,7 +11,7 @@ import tyro
 from dualformer.cli.shared_options import Device, Json, SplitOptions, Workers, decoding_processes, must
 from dualformer.plurals import counted
 
-_OF_TOKENS, _OF_ENCODERS = ("topk",), ("clips", "probe_folds")
+_OF_TOKENS, _OF_ENCODERS = ("topk",), ("unlabelled", "clips", "probe_folds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,9 @@ class Options(SplitOptions):
     """Folder to write to. A call that was stopped goes on where it was."""
     topk: int = 5
     """Classes kept for each token: the most that --teacher-topk of a training can ask for."""
+    unlabelled: Path | None = None
+    """With --encoder: a folder of further videos, whose labels are not known. The probe labels and scores them, and
+    labelled.csv in --out lists all videos to train on."""
     clips: int = 4
     """With --encoder: clips of each video, evenly spread, whose features are kept."""
     probe_folds: int = 4
@@ -112,15 +115,16 @@ def _by_tokens(options: Options, splits: Any, device: Any) -> int:
         f"{counted(taught.videos, 'video')} scored{found}, {counted(taught.clips, 'clip')}; "
         f"{taught.bytes / 1e6:.1f} MB written to {options.out}; took {taught.seconds:.1f} s"
     )
-    return _print_next(taught, options)
+    return _print_next(taught, options, options.data, _split_options(options))
 
 
 def _by_encoder(options: Options, splits: Any, device: Any) -> int:
     from dualformer.cli.progress import Progress
     from dualformer.encoders.frozen_encoder import open_encoder
-    from dualformer.encoders.teach_from_encoder import teach_from_encoder
+    from dualformer.encoders.teach_from_encoder import LABELLED, teach_from_encoder
 
     assert options.encoder
+    further = _videos_in(options.unlabelled) if options.unlabelled else []
     encoder = open_encoder(options.encoder)
     if not options.json:
         t, h, w = encoder.grid
@@ -136,6 +140,7 @@ def _by_encoder(options: Options, splits: Any, device: Any) -> int:
                 splits.train,
                 splits.val,
                 options.out,
+                unlabelled=further,
                 clips=options.clips,
                 folds=options.probe_folds,
                 seed=options.seed,
@@ -154,7 +159,23 @@ def _by_encoder(options: Options, splits: Any, device: Any) -> int:
     how = f"{taught.figures.folds} probes that had not seen them" if taught.figures.folds > 1 else "the probe itself"
     again = "" if taught.trained else "; probes and scores were there already"
     print(f"videos to train on are scored by {how}, which are right on {taught.figures.unseen:.1%}{again}")
-    return _print_next(taught, options, " --distill both")
+    if not taught.labelled:
+        return _print_next(taught, options, options.data, f" --distill clip{_split_options(options)}")
+    table = options.out / LABELLED
+    print(f"{taught.labelled} videos without labels were given one by the probe: {table} lists them with the others")
+    return _print_next(taught, options, str(table), " --distill clip")
+
+
+def _videos_in(folder: Path) -> list[Any]:
+    """Returns the videos of a folder, however deep, without labels."""
+    from dualformer.datasets.media_tree import walk_media
+    from dualformer.datasets.samples import Sample
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder of videos without labels (`unlabelled`)")
+    if not (files := walk_media(folder).files):
+        raise ValueError(f"`unlabelled={folder}` holds no videos")
+    return [Sample(path=path, label=0) for path in files]
 
 
 def _print_json(taught: Any, options: Options) -> int:
@@ -163,14 +184,14 @@ def _print_json(taught: Any, options: Options) -> int:
     return 1 if taught.bad else 0
 
 
-def _print_next(taught: Any, options: Options, distill: str = "") -> int:
+def _print_next(taught: Any, options: Options, data: str, more: str) -> int:
     if taught.bad:
         print(
             f"{counted(len(taught.bad), 'video')} cannot be read: leave them out by --manifest, see dualformer "
             "check --help"
         )
-    data, out = shlex.quote(options.data), shlex.quote(str(options.out))
-    print(f"next: dualformer train --data {data} --teacher-scores {out}{distill}{_split_options(options)}")
+    out = shlex.quote(str(options.out))
+    print(f"next: dualformer train --data {shlex.quote(data)} --teacher-scores {out}{more}")
     return 1 if taught.bad else 0
 
 

@@ -4,6 +4,9 @@ The folder holds the features (`feature_store`), the probe with its figures, ``s
 training video, which `read_clip_scores` reads: what the probe says of its clips, and what its query saw there. A probe
 knows the videos that it was trained on by heart, so that its word on them is hardly more than their labels. Each
 training video is therefore scored by a probe that was trained without it.
+
+Videos without labels are scored by the probe, too, and ``labelled.csv`` lists them beside the others, with the class
+that it says, to be trained on.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,18 +24,18 @@ import torch
 from safetensors.torch import save_file
 
 from dualformer.datasets.per_video_files import per_video_file, video_key, videos_by_key
-from dualformer.datasets.samples import DatasetError, Sample, VideoList
+from dualformer.datasets.samples import ArchivedSample, DatasetError, Sample, VideoList
 from dualformer.encoders.attentive_probe import AttentiveProbe, LabelledFeatures, ask_probe, count_right, train_probe
 from dualformer.encoders.feature_store import CONTROLS, FeatureCard, Kind, StoredFeatures, feature_file, write_features
 from dualformer.encoders.frozen_encoder import Encoder
 from dualformer.errors import DualFormerError
-from dualformer.files import atomic_write, is_lock, lock_for_writing, write_json
+from dualformer.files import atomic_write, is_lock, lock_for_writing, write_csv, write_json
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.scoring.view_scores import Precision
 from dualformer.training.read_teacher_scores import SCORES, ScoresCard
 from dualformer.video.backend import decoder
 
-FEATURES, PROBE, FIGURES = "features", "probe.safetensors", "probe.json"
+FEATURES, PROBE, FIGURES, LABELLED = "features", "probe.safetensors", "probe.json", "labelled.csv"
 FORMAT = 1
 _KINDS: tuple[Kind, ...] = ("clips", *CONTROLS)
 
@@ -78,6 +81,8 @@ class EncoderTaught:
     trained: bool
     """Whether probes were trained, and not found."""
     figures: ProbeFigures
+    labelled: int
+    """How many videos without labels the probe gave one."""
     bad: list[DualFormerError] = field(default_factory=list)
 
 
@@ -87,6 +92,7 @@ def teach_from_encoder(
     val: VideoList,
     out: Path | str,
     *,
+    unlabelled: Sequence[Sample] = (),
     clips: int = 4,
     folds: int = 4,
     seed: int = 0,
@@ -98,6 +104,7 @@ def teach_from_encoder(
 ) -> EncoderTaught:
     """Writes features, probe and scores of the ``train`` videos into ``out``; what is there is kept.
 
+    ``unlabelled``: videos whose labels are not known; those given here do not count. With them `LABELLED` lists all.
     ``clips``: of each video. ``folds``: parts of the training videos, each of which is scored by a probe that was
     trained on the others; no more than the rarest class has videos. Errors: as `write_features`; ``DatasetError`` where
     no video can be read, and for videos of several labels.
@@ -111,9 +118,15 @@ def teach_from_encoder(
         if not (out / FEATURES).exists() and not all(map(is_lock, out.iterdir())):
             raise ValueError(f"{out} is not empty and holds no features: choose a new or empty folder")
         known, unknown = videos_by_key(train), videos_by_key(val)
+        every = videos_by_key(replace(train, samples=(*train.samples, *val.samples, *unlabelled)))
+        further = [sample for key, sample in every.items() if key not in known and key not in unknown]
+        if further and any(isinstance(sample, ArchivedSample) for sample in every.values()):
+            raise DatasetError(
+                "videos without labels are listed beside the others by their files, and shards have none"
+            )
         written = write_features(
             encoder,
-            list((known | unknown).values()),
+            list(every.values()),
             out / FEATURES,
             controls=unknown,
             clips=clips,
@@ -132,6 +145,7 @@ def teach_from_encoder(
             device=torch.device(device),
             train=_readable(out, known.values()),
             val=_readable(out, unknown.values()),
+            unlabelled=_readable(out, further),
             folds=folds,
         )
         figures = teaching.found()
@@ -140,6 +154,7 @@ def teach_from_encoder(
             found=written.found,
             trained=figures is None,
             figures=figures or teaching.write(),
+            labelled=len(teaching.unlabelled),
             bad=written.bad,
         )
 
@@ -161,6 +176,7 @@ class _Teaching:
     device: torch.device
     train: list[Sample]
     val: list[Sample]
+    unlabelled: list[Sample]
     folds: int
 
     def __post_init__(self) -> None:
@@ -170,14 +186,17 @@ class _Teaching:
         self.folds = min(self.folds, *Counter(sample.label for sample in self.train).values())
         labels = [[(video_key(sample), sample.label) for sample in videos] for videos in (self.train, self.val)]
         card = FeatureCard.read(self.out / FEATURES)
-        settled = [FORMAT, card.digest, card.clips, card.decoder, self.classes, self.seed, self.folds, labels]
+        further = [video_key(sample) for sample in self.unlabelled]
+        settled = [FORMAT, card.digest, card.clips, card.decoder, self.classes, self.seed, self.folds, labels, further]
         self.digest = hashlib.sha256(json.dumps(settled).encode()).hexdigest()
 
     def found(self) -> ProbeFigures | None:
         """Returns the figures of an earlier call that did the same, None where there was none."""
         if not (self.out / SCORES).is_file() or ScoresCard.read(self.out).digest != self.digest:
             return None
-        if not all(per_video_file(self.out, sample).is_file() for sample in self.train):
+        if not all(per_video_file(self.out, sample).is_file() for sample in (*self.train, *self.unlabelled)):
+            return None
+        if self.unlabelled and not (self.out / LABELLED).is_file():
             return None
         figures = json.loads((self.out / FIGURES).read_text(encoding="utf-8"))
         return ProbeFigures(**figures | {"interval": tuple(figures["interval"])})
@@ -194,6 +213,9 @@ class _Teaching:
             unseen += count_right(scorer, self._labelled(scored))
             for sample in scored:
                 self._write_scores(sample, scorer, probe)
+        (self.out / LABELLED).unlink(missing_ok=True)
+        if self.unlabelled:
+            self._label(probe)
         figures = self._figures(probe, unseen=unseen / len(self.train))
         write_json(self.out / FIGURES, asdict(figures))
         card = ScoresCard(
@@ -246,6 +268,19 @@ class _Teaching:
             "spans": features.spans(),
         }
         atomic_write(per_video_file(self.out, sample), partial(save_file, tensors))
+
+    def _label(self, probe: AttentiveProbe) -> None:
+        """Writes the scores of videos without labels, and the list of all videos."""
+        rows = [
+            (sample, sample.label, side) for side, own in (("train", self.train), ("val", self.val)) for sample in own
+        ]
+        for sample in self.unlabelled:
+            self._write_scores(sample, probe, probe)
+            features = StoredFeatures(feature_file(self.out / FEATURES, "clips", sample))
+            said = ask_probe(probe, features).logits.softmax(dim=1).mean(dim=0)
+            rows.append((sample, int(said.argmax()), "train"))
+        table = ((str(sample.path.absolute()), self.classes[label], side) for sample, label, side in rows)
+        write_csv(self.out / LABELLED, ("path", "label", "split"), table)
 
     def _figures(self, probe: AttentiveProbe, *, unseen: float) -> ProbeFigures:
         right = {kind: count_right(probe, self._labelled(self.val, kind)) for kind in _KINDS}
