@@ -31,7 +31,7 @@ def test_from_an_encoder_to_a_student(data: Path, tmp_path: Path, capsys: pytest
     said = capsys.readouterr().out
     assert "encoder: " in said and "2 clips a video of 4 frames, one in 4" in said
     assert "2x4x4 tokens of 32 features; computing on cpu in float32" in said
-    assert re.search(r"14 videos have features; the probe is right on [\d.]+% of 4 validation videos", said)
+    assert re.search(r"features of 14 videos; the probe is right on [\d.]+% of 4 validation videos", said)
     assert re.search(r"scored by 2 probes that had not seen them, which are right on [\d.]+%\n", said)
     (following,) = re.findall(r"^next: (.*)$", said, flags=re.MULTILINE)
     assert following == f"dualformer train --data {data} --teacher-scores '{out}' --distill clip"
@@ -56,7 +56,7 @@ def test_videos_without_labels_are_trained_on(data: Path, tmp_path: Path, capsys
     command += ["--workers", "0", "--device", "cpu", "--clips", "1", "--probe-folds", "1"]
     assert main([*command, "--unlabelled", str(more.parent)]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
-    assert f"2 videos without labels were given one by the probe: {out}/labelled.csv lists them with the others" in said
+    assert f"the probe labelled 2 further videos: {out}/labelled.csv lists them with the others" in said
     (following,) = re.findall(r"^next: (.*)$", said, flags=re.MULTILINE)
     assert following == f"dualformer train --data {out}/labelled.csv --teacher-scores {out} --distill clip"
     assert main([*shlex.split(following)[1:], *SMALL, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err

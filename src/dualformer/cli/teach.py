@@ -154,15 +154,15 @@ def _by_encoder(options: Options, splits: Any, device: Any) -> int:
             progress.say(str(error))
     if options.json:
         return _print_json(taught, options)
-    found = f" ({taught.found} of them had them already)" if taught.found else ""
-    print(f"{taught.videos} videos have features{found}; {taught.figures.text}")
+    found = f" ({taught.found} of them were there already)" if taught.found else ""
+    print(f"features of {counted(taught.videos, 'video')}{found}; {taught.figures.text}")
     how = f"{taught.figures.folds} probes that had not seen them" if taught.figures.folds > 1 else "the probe itself"
     again = "" if taught.trained else "; probes and scores were there already"
     print(f"videos to train on are scored by {how}, which are right on {taught.figures.unseen:.1%}{again}")
     if not taught.labelled:
         return _print_next(taught, options, options.data, f" --distill clip{_split_options(options)}")
     table = options.out / LABELLED
-    print(f"{taught.labelled} videos without labels were given one by the probe: {table} lists them with the others")
+    print(f"the probe labelled {counted(taught.labelled, 'further video')}: {table} lists them with the others")
     return _print_next(taught, options, str(table), " --distill clip")
 
 

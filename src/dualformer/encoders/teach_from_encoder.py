@@ -30,6 +30,7 @@ from dualformer.encoders.feature_store import CONTROLS, FeatureCard, Kind, Store
 from dualformer.encoders.frozen_encoder import Encoder
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write, is_lock, lock_for_writing, write_csv, write_json
+from dualformer.plurals import counted
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.scoring.view_scores import Precision
 from dualformer.training.read_teacher_scores import SCORES, ScoresCard
@@ -66,7 +67,7 @@ class ProbeFigures:
         """The figures in words."""
         low, high = self.interval
         return (
-            f"the probe is right on {self.accuracy:.1%} of {self.videos} validation videos (95 % interval {low:.1%} to "
+            f"the probe is right on {self.accuracy:.1%} of {counted(self.videos, 'validation video')} (95 % interval {low:.1%} to "
             f"{high:.1%}); chance {self.chance:.1%}, commonest class {self.commonest:.1%}, one frame repeated "
             f"{self.still:.1%}, frames shuffled {self.shuffled:.1%}"
         )
