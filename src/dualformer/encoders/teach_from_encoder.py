@@ -67,9 +67,9 @@ class ProbeFigures:
         """The figures in words."""
         low, high = self.interval
         return (
-            f"the probe is right on {self.accuracy:.1%} of {counted(self.videos, 'validation video')} (95 % interval {low:.1%} to "
-            f"{high:.1%}); chance {self.chance:.1%}, commonest class {self.commonest:.1%}, one frame repeated "
-            f"{self.still:.1%}, frames shuffled {self.shuffled:.1%}"
+            f"the probe is right on {self.accuracy:.1%} of {counted(self.videos, 'validation video')} (95 % interval "
+            f"{low:.1%} to {high:.1%}); chance {self.chance:.1%}, commonest class {self.commonest:.1%}, "
+            f"one frame repeated {self.still:.1%}, frames shuffled {self.shuffled:.1%}"
         )
 
 
