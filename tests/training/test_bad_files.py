@@ -61,7 +61,7 @@ def test_what_check_finds_is_left_out_from_the_start(settings: TrainConfig, data
     manifest = tmp_path / "manifest.csv"
     write_manifest(manifest, check_videos(find_videos(data), workers=1))
     _, lines = run(settings, data, manifest=str(manifest))
-    assert any("11 videos to train on" in line and "1 bad files" in line for line in lines)
+    assert any("11 videos to train on" in line and "1 bad file of" in line for line in lines)
     assert not any("cannot be read" in line for line in lines)
 
 

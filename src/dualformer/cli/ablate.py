@@ -13,6 +13,7 @@ import tyro
 
 from dualformer.cli.progress import table_console
 from dualformer.cli.shared_options import Json, arguments, only
+from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
 from dualformer.training.settings.train_config import TrainConfig
 
@@ -109,7 +110,7 @@ def run(options: Options) -> int:
         return _until_interrupted(_relations, options)
     rows = select(options.table, options.rows, model=options.model)
     if (others := len(select(options.table, options.rows)) - len(rows)) and not options.json:
-        print(f"left out: {others} rows about other presets than {options.model}")
+        print(f"left out: {counted(others, 'row')} about other presets than {options.model}")
     if options.run:
         return _until_interrupted(_train, options, rows)
     clip = parse_clip(options.clip) if options.clip else None

@@ -86,7 +86,7 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
 
     print(f"{facts['name']}, clips of {size_text(facts['clip'])} (frames x height x width)")
     if exported is not None:
-        views = "any number of views" if exported.batch is None else f"{exported.batch} views"
+        views = "any number of views" if exported.batch is None else counted(exported.batch, "view")
         print(f"  exported     for {exported.format} in {exported.precision}, {views} at a time")
         print(f"               by {', '.join(f'{name} {version}' for name, version in exported.made_with.items())}")
     without = facts["parameters_without_classifier"] / 1e6

@@ -15,6 +15,7 @@ import tyro
 from dualformer.cli.option_names import OptionNames
 from dualformer.cli.progress import table_console
 from dualformer.cli.shared_options import only
+from dualformer.plurals import counted
 from dualformer.training.recipes import Recipe, find_recipe
 from dualformer.training.settings.train_config import TrainConfig
 
@@ -244,8 +245,8 @@ def _print_plan(plan: Plan, *, note: str | None) -> None:
     devices = f" on each of {plan.devices} devices" if plan.devices > 1 else ""
     accumulate = f" x {plan.settings.accumulate} of --accumulate" if plan.settings.accumulate > 1 else ""
     print(
-        f"steps: {plan.steps}, {plan.steps_per_epoch} an epoch in {plan.batches} batches; a step takes "
-        f"{plan.clips_per_step} clips ({plan.settings.batch_size}{devices}{accumulate})"
+        f"steps: {plan.steps}, {plan.steps_per_epoch} an epoch in {counted(plan.batches, 'batch')}; a step takes "
+        f"{counted(plan.clips_per_step, 'clip')} ({plan.settings.batch_size}{devices}{accumulate})"
     )
     print(f"schedule: {plan.course}")
     table = Table("of the run", "step", "learning rate")

@@ -301,7 +301,8 @@ class Loop:
             return ""
         if not self._is_validated(done):
             return ""
-        return f"validation has not been better for {patience} epochs than after epoch {self.progress.peak_epoch}"
+        waited = counted(patience, "epoch")
+        return f"validation has not been better for {waited} than after epoch {self.progress.peak_epoch}"
 
     def _reached_limit(self) -> bool:
         return self.settings.max_steps is not None and self.progress.step >= self.settings.max_steps

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from dualformer.model.network import DualFormer
+from dualformer.plurals import counted
 from dualformer.training.mixing import check_pairs
 from dualformer.training.settings.network_settings import NetworkSettings
 from dualformer.training.settings.optimizer_settings import PAPER_BATCH, OptimizerSettings
@@ -92,7 +93,7 @@ class Schedule:
 
     def describe(self) -> str:
         """Returns the course of the learning rates in words."""
-        return f"{self.warmup} steps of warm-up, then {AFTER_WARMUP}"
+        return f"{counted(self.warmup, 'step')} of warm-up, then {AFTER_WARMUP}"
 
     def factor(self, step: int) -> float:
         """Returns the factor on the peak rates at ``step``, from 0."""
