@@ -70,13 +70,13 @@ def fit_pyramids(
     ``exact`` give: networks of images on the same device, with ``pre`` for their input.
 
     ``files`` are pictures and videos, of which single frames are taken. One in five is left out, for the agreement
-    before and after, which is returned; of one file alone, the same file shows it. ``steps`` have ``batch_size``
+    before and after, which is returned; of one file alone, the same file shows it. ``fit_steps`` have ``batch_size``
     pictures each; AdamW's rate falls from ``lr`` to 0 along a cosine. ``workers`` processes decode. ``log`` gets a line
     on files that do not decode. Errors: ``ValueError`` for networks that have no such pyramids, numbers below 1 and no
     files.
     """
     if min(steps, batch_size) < 1:
-        raise ValueError(f"`steps` and `batch_size` must be at least 1, not {steps} and {batch_size}")
+        raise ValueError(f"`fit_steps` and `batch_size` must be at least 1, not {steps} and {batch_size}")
     if not files:
         raise ValueError("there are no pictures and videos to fit on")
     pairs = dict(zip(_pyramid_blocks(standard), _pyramid_blocks(exact), strict=True))
