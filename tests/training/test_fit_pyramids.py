@@ -53,7 +53,7 @@ def test_the_agreement_rises_and_pyramids_alone_change(exact: DualFormer, card: 
     standard, _, _ = to_standard(exact, card)
     begun = {key: tensor.clone() for key, tensor in standard.state_dict().items()}
     taught = {key: tensor.clone() for key, tensor in exact.state_dict().items()}
-    before, after = fit_pyramids(standard, exact, PRE, pictures, steps=40, batch_size=8)
+    before, after = fit_pyramids(standard, exact, PRE, pictures, fit_steps=40, batch_size=8)
     assert before.pictures == after.pictures == 16  # a fifth of the files, four views each
     assert after.cosine > before.cosine + 0.1
     assert all(torch.equal(tensor, taught[key]) for key, tensor in exact.state_dict().items())
@@ -67,7 +67,7 @@ def test_the_agreement_rises_and_pyramids_alone_change(exact: DualFormer, card: 
 def test_the_same_call_gives_the_same_network(exact: DualFormer, card: Card, pictures: list[Path]) -> None:
     fitted = [to_standard(exact, card)[0] for _ in range(2)]
     for model in fitted:
-        fit_pyramids(model, exact, PRE, pictures, steps=2, batch_size=4)
+        fit_pyramids(model, exact, PRE, pictures, fit_steps=2, batch_size=4)
     one, other = (model.state_dict() for model in fitted)
     assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
 
@@ -86,15 +86,15 @@ def test_files_that_do_not_decode_are_told_and_left_out(
     lines: list[str] = []
     standard, _, _ = to_standard(exact, card)
     fit_pyramids(
-        standard, exact, PRE, [*pictures[:5], tmp_path / "broken.png"], steps=2, batch_size=5, log=lines.append
+        standard, exact, PRE, [*pictures[:5], tmp_path / "broken.png"], fit_steps=2, batch_size=5, log=lines.append
     )
     assert len(lines) == 1 and lines[0].startswith(f"left out: {tmp_path / 'broken.png'}")
 
 
 def test_what_cannot_be_fitted(exact: DualFormer, card: Card, pictures: list[Path]) -> None:
     standard, _, _ = to_standard(exact, card)
-    with pytest.raises(ValueError, match="`steps` and `batch_size` must be at least 1"):
-        fit_pyramids(standard, exact, PRE, pictures, steps=0)
+    with pytest.raises(ValueError, match="`fit_steps` and `batch_size` must be at least 1"):
+        fit_pyramids(standard, exact, PRE, pictures, fit_steps=0)
     with pytest.raises(ValueError, match="no pictures and videos"):
         fit_pyramids(standard, exact, PRE, [])
     with pytest.raises(ValueError, match="between networks of images"):

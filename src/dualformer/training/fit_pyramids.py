@@ -58,7 +58,7 @@ def fit_pyramids(
     pre: Preprocessing,
     files: Sequence[Path],
     *,
-    steps: int = 400,
+    fit_steps: int = 400,
     batch_size: int = 16,
     lr: float = 3e-3,
     workers: int = 0,
@@ -75,8 +75,8 @@ def fit_pyramids(
     on files that do not decode. Errors: ``ValueError`` for networks that have no such pyramids, numbers below 1 and no
     files.
     """
-    if min(steps, batch_size) < 1:
-        raise ValueError(f"`fit_steps` and `batch_size` must be at least 1, not {steps} and {batch_size}")
+    if min(fit_steps, batch_size) < 1:
+        raise ValueError(f"`fit_steps` and `batch_size` must be at least 1, not {fit_steps} and {batch_size}")
     if not files:
         raise ValueError("there are no pictures and videos to fit on")
     pairs = dict(zip(_pyramid_blocks(standard), _pyramid_blocks(exact), strict=True))
@@ -104,15 +104,15 @@ def fit_pyramids(
             augmentation=Augmentation(flip=0.5, area=(0.35, 1.0)),
             cache_bytes=_CACHE_BYTES,
         )
-        for step, pictures in enumerate(_batches(clips, steps, batch_size, seed=seed, workers=workers, log=log), 1):
+        for step, pictures in enumerate(_batches(clips, fit_steps, batch_size, seed=seed, workers=workers, log=log), 1):
             for group in optimizer.param_groups:
-                group["lr"] = lr * schedule(step - 1, steps=steps, warmup=steps // 20)
+                group["lr"] = lr * schedule(step - 1, steps=fit_steps, warmup=fit_steps // 20)
             loss = _difference(standard, exact, normalize(pictures.to(device), pre))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             if progress is not None:
-                progress(step, steps)
+                progress(step, fit_steps)
     finally:
         for parameter, wanted in required.items():
             parameter.requires_grad_(wanted)
