@@ -7,7 +7,14 @@ from dualformer.plurals import counted
 
 @pytest.mark.parametrize(
     ("one", "several"),
-    [("file", "2 files"), ("class", "2 classes"), ("process", "2 processes"), ("box", "2 boxes")],
+    [
+        ("file", "2 files"),
+        ("class", "2 classes"),
+        ("process", "2 processes"),
+        ("box", "2 boxes"),
+        ("batch", "2 batches"),
+        ("epoch", "2 epochs"),
+    ],
 )
 def test_nouns_are_singular_for_one_alone(one: str, several: str) -> None:
     assert (counted(1, one), counted(2, one)) == (f"1 {one}", several)

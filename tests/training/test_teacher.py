@@ -320,7 +320,6 @@ def test_what_cannot_teach_is_refused(tmp_path: Path):
         ({"teacher": "a", "temperature": 2.0}, "`temperature` is for `distill=clip` or both"),
         ({"teacher": "a", "distill": "clip", "temperature": 0.0}, "`temperature` must be more than 0"),
         ({"teacher": "a", "distill": "clip", "teacher_rest": "zero"}, "`teacher_rest` is for `distill=tokens` or both"),
-        ({"teacher_scores": "b", "distill": "both"}, "for `distill=both` give the `teacher` itself"),
     ],
 )
 def test_options_that_cannot_work_or_do_nothing_are_named(changes: dict[str, object], message: str):
