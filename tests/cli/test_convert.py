@@ -288,6 +288,11 @@ def test_pyramids_are_fitted_where_it_is_asked_for(
     assert read_card(out).provenance.endswith("; the pyramids fitted on pictures")
     assert main(["convert", str(hub_folder), str(out), *fit]) == 2
     assert "--fit goes with --layout standard" in capsys.readouterr().err
+    for option in (("--fit-steps", "9"), ("--device", "cpu"), ("--workers", "0")):  # which would do nothing
+        assert main(["convert", str(hub_folder), str(out), "--layout", "standard", *option]) == 2
+        assert f"{option[0]} is for --fit, which is not given" in capsys.readouterr().err
+    assert main(["convert", "released.pth", str(out), "--preprocessing", "kinetics", *fit]) == 2
+    assert "--fit goes with --layout standard" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ _OF_RELEASES = ("preprocessing", "preset", "labels", "licence", "provenance")
 #: Of these, what a Twins-SVT checkpoint cannot say of itself either.
 _OF_TWINS = ("labels", "licence", "provenance")
 
+_OF_FITS = ("fit_steps", "device", "workers")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -65,6 +67,13 @@ class Options:
     """Not of weights files: where the weights come from, to write into the file; by default the name and SHA-256
     of the checkpoint."""
 
+    def __post_init__(self) -> None:
+        if self.fit is not None and self.layout != "standard":
+            raise ValueError("--fit goes with --layout standard: the exact layout has nothing to learn")
+        for name in _OF_FITS if self.fit is None else ():
+            if getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"`{name}` is for `fit`, which is not given")
+
 
 def run(options: Options) -> int:
     from dualformer.weights.errors import size_text
@@ -81,9 +90,9 @@ def run(options: Options) -> int:
     for number, stage in enumerate(card.config.stages, 1):
         grids = " and ".join(size_text(scale.grid) for scale in stage.scales) or "none, attends to all tokens"
         print(f"  stage {number}: {stage.channels} channels, {stage.depth} blocks, pyramid grids {grids}")
-    counted = sum(parameter.numel() for parameter in model.parameters())
-    without = counted - sum(parameter.numel() for parameter in model.get_classifier().parameters())
-    print(f"  {counted / 1e6:.2f} M parameters, {without / 1e6:.2f} M without the classifier")
+    total = sum(parameter.numel() for parameter in model.parameters())
+    without = total - sum(parameter.numel() for parameter in model.get_classifier().parameters())
+    print(f"  {total / 1e6:.2f} M parameters, {without / 1e6:.2f} M without the classifier")
     save_weights(options.out, model, card)
     print(f"weights: {options.out} ({options.out.stat().st_size / 1e6:.1f} MB)")
     out = shlex.quote(str(options.out))
@@ -218,8 +227,6 @@ def _change(options: Options, model: DualFormer, card: Card) -> tuple[DualFormer
 
     if options.layout == "exact" and not is_exact(card.config):
         raise ValueError(f"{options.weights}: --layout exact is for Twins-SVT weights, and what comes of them")
-    if options.fit is not None and options.layout != "standard":
-        raise ValueError("--fit goes with --layout standard: the exact layout has nothing to learn")
     if options.layout == "standard":
         exact = model
         model, card, notes = to_standard(exact, card)

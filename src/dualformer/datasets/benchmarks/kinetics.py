@@ -43,10 +43,8 @@ def read_kinetics(at: BenchmarkPath) -> Listing:
     names = class_names(at.name) if at.name in TABLES else _own_classes(paths, at)
     labels = {spelling(name): i for i, name in enumerate(names)}
     lines = [line for path in paths for line in _entries(path, labels, at.name)]
-    title, left_out = (
-        at.name.replace("kinetics", "Kinetics-"),
-        ("test video without labels", "test videos without labels"),
-    )
+    title = at.name.replace("kinetics", "Kinetics-")
+    left_out = ("test video without labels", "test videos without labels")
     return assemble(title, at.path, names, lines, remedy=_REMEDY, left_out=left_out)
 
 
