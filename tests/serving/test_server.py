@@ -23,8 +23,16 @@ TOKEN = "s3cret-tökèn"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    limits = Limits(header_seconds=0.5, upload_seconds=1.0, concurrency=2)
+    """Gives clients little time."""
+    limits = Limits(header_seconds=0.5, upload_seconds=1.0)
     with serving(limits=limits) as service, running(service) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Running]:
+    """Takes two requests at once, and waits for them however busy the machine is."""
+    with serving(limits=Limits(concurrency=2)) as service, running(service) as server:
         yield server
 
 
@@ -93,32 +101,32 @@ def test_a_body_that_is_no_http_is_told_so(server: Running) -> None:
     until(lambda: not server.left())
 
 
-def test_a_client_that_goes_leaves_nothing(server: Running, clip: bytes) -> None:
+def test_a_client_that_goes_leaves_nothing(patient: Running, clip: bytes) -> None:
     name = 'dualformer_requests_total{outcome="client_gone",path="predict"}'
-    before = server.metrics().get(name, 0)
-    with server.connect() as connection:
+    before = patient.metrics().get(name, 0)
+    with patient.connect() as connection:
         connection.sendall(request_of(form((part(), clip), end=False)[0], length=10**6))
-        until(server.left)
-        assert server.metrics()["dualformer_requests_in_work"] == 1
-    until(lambda: not server.left() and server.metrics()["dualformer_requests_in_work"] == 0)
-    until(lambda: server.metrics().get(name, 0) == before + 1)
+        until(patient.left)
+        assert patient.metrics()["dualformer_requests_in_work"] == 1
+    until(lambda: not patient.left() and patient.metrics()["dualformer_requests_in_work"] == 0)
+    until(lambda: patient.metrics().get(name, 0) == before + 1)
 
 
-def test_more_at_once_than_are_taken_are_told_when_to_come_back(server: Running, clip: bytes) -> None:
+def test_more_at_once_than_are_taken_are_told_when_to_come_back(patient: Running, clip: bytes) -> None:
     body = form((part(), clip))[0]
-    with server.connect() as one, server.connect() as two:
+    with patient.connect() as one, patient.connect() as two:
         for connection in (one, two):
             connection.sendall(request_of(body)[:-10])
-        until(lambda: server.metrics()["dualformer_requests_in_work"] == 2)
-        response = server.predict(clip)
-        assert server.refusal(response) == (429, "too_many_requests")
+        until(lambda: patient.metrics()["dualformer_requests_in_work"] == 2)
+        response = patient.predict(clip)
+        assert patient.refusal(response) == (429, "too_many_requests")
         assert response.headers["retry-after"] == "1"
-        assert httpx.get(f"{server.url}/health").status_code == 200
+        assert httpx.get(f"{patient.url}/health").status_code == 200
         one.sendall(request_of(body)[-10:])
         assert one.recv(2**16).startswith(b"HTTP/1.1 200")
         two.sendall(request_of(body)[-10:])
         assert two.recv(2**16).startswith(b"HTTP/1.1 200")
-    assert server.predict(clip).status_code == 200
+    assert patient.predict(clip).status_code == 200
 
 
 def test_without_the_token_nobody_gets_in(clip: bytes) -> None:
