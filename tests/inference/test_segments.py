@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dualformer.inference.segments import Segment, SegmentSettings, find_segments
+from dualformer.inference.segments import SegmentSettings, find_segments
 from dualformer.inference.timeline import format_time, segments_csv, web_vtt
+from dualformer.segment import Segment
 
 LABELS = ("a", "b", "c")
 

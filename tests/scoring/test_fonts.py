@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dualformer.inference.segments import Segment
 from dualformer.inference.timeline_drawing import _Banner
 from dualformer.scoring import fonts
 from dualformer.scoring.plots import draw_confusion
+from dualformer.segment import Segment
 
 SCRIPTS = ("挥手", "跳跃", "चलना", "المشي", "เดิน", "👋 wave", "걷기", "walk é")
 

@@ -29,7 +29,7 @@ from starlette.types import Message
 
 from dualformer.errors import DualFormerError
 from dualformer.inference.recognizer import Prediction, Recognizer
-from dualformer.inference.segments import Segment
+from dualformer.segment import Segment
 from dualformer.serving.app import make_app
 from dualformer.serving.limits import Limits
 from dualformer.serving.page import page_text

@@ -10,20 +10,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from dualformer.segment import Segment
+
 _NOTHING = -1
 """The code of stretches in which nothing happens."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """A stretch of a video with one label."""
-
-    label: str
-    start: float
-    """Seconds from the first frame."""
-    end: float
-    probability: float
-    """Of the label, on average over the segment."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.files import csv_text, write_text
-from dualformer.inference.segments import Segment, SegmentSettings, find_segments
+from dualformer.inference.segments import SegmentSettings, find_segments
 from dualformer.inference.sliding_windows import VideoSummary, Window, WindowReader
 from dualformer.inference.view_classifier import ViewClassifier, ahead
 from dualformer.scoring.view_scores import average_views
+from dualformer.segment import Segment
 from dualformer.text_encoding import json_text
 from dualformer.video.memory_frames import ChannelOrder
 from dualformer.video.playback import Playback

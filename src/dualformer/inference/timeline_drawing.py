@@ -10,11 +10,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dualformer.inference.segments import Segment
 from dualformer.inference.timeline import Timeline, format_time
 from dualformer.plurals import counted
 from dualformer.scoring.fonts import PLAIN_FONT, runs
 from dualformer.scoring.plots import save_figure, short_text
+from dualformer.segment import Segment
 from dualformer.video.encode import write_video
 from dualformer.video.file_slices import Media
 from dualformer.video.memory_frames import MemoryFrames

@@ -4,8 +4,8 @@ from base64 import b64encode
 from html import escape
 
 from dualformer.inference.recognizer import Prediction, Recognizer
-from dualformer.inference.segments import Segment
 from dualformer.inference.timeline import Timeline, format_time
+from dualformer.segment import Segment
 from dualformer.serving.service import Service
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
