@@ -20,8 +20,8 @@ def open_video(
     clock: bool = False,
     backend: Backend | None = None,
 ) -> FrameReader:
-    """Returns a reader of a video or image file, of a `VideoSegment`, of a folder of frames where ``path`` is a pattern,
-    or of what `resolve_source` made of another source. Text is a path, a URL, or ``-`` for standard input.
+    """Returns a reader of a video or image file, of a `VideoSegment`, of a folder of frames where ``path`` is a
+    pattern, or of what `resolve_source` made of another source. Text is a path, a URL, or ``-`` for standard input.
 
     ``fps``: the rate of a folder of frames. ``clock``: times in seconds are needed; :class:`VideoError` where a folder
     of frames has no rate, ``ValueError`` where frames in memory have none. ``backend``: what decodes videos (None: what
