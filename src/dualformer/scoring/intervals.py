@@ -1,7 +1,7 @@
 """95 % confidence intervals of shares and means."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 
 import numpy as np
@@ -53,6 +53,26 @@ def mean_share_interval(right: NDArray[np.int64], counts: NDArray[np.int64]) -> 
     shares = (right + 1) / (counts + 2)
     spread = _Z * sqrt(float((shares * (1 - shares) / counts).sum())) / len(counts)
     return max(0.0, mean - spread), min(1.0, mean + spread)
+
+
+FEWEST_TO_DRAW = 5
+"""Of fewer videos, sets that are drawn from them do not say how others would be."""
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.float64]], float], count: int, *, draws: int = 1000
+) -> tuple[float, float] | None:
+    """Returns the 95 % interval of a figure of ``count`` videos by bootstrap: of ``draws`` sets of as many videos,
+    drawn from these with replacement, the same every time. None for fewer than 5 videos.
+
+    ``statistic`` returns the figure where each video counts as often as its weight (count,) says; NaN, where it has
+    none, does not count.
+    """
+    if count < FEWEST_TO_DRAW:
+        return None
+    weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+    low, high = np.nanquantile([statistic(row) for row in weights], (0.025, 0.975))
+    return float(low), float(high)
 
 
 def mean_over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
