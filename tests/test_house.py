@@ -45,7 +45,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 """Rooms, or modules of them, besides a room's own."""
-EVERYBODYS = {"cores", "errors", "files", "moved_files", "plurals", "segment", "text_encoding", "_version"}
+EVERYBODYS = {
+    *("cores", "errors", "files", "moved_files", "plurals", "segment", "subtitles", "text_encoding", "timestamps"),
+    "_version",
+}
 OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL", "torchcodec", "fsspec"}}
 """All that the rooms on the ground floor need besides Python."""
 MOST_LINES = 420

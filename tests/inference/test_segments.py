@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dualformer.inference.segments import SegmentSettings, find_segments
-from dualformer.inference.timeline import format_time, segments_csv, web_vtt
+from dualformer.inference.timeline import format_time, segments_csv
 from dualformer.segment import Segment
 
 LABELS = ("a", "b", "c")
@@ -92,17 +92,9 @@ def test_what_does_not_fit_is_refused() -> None:
         find_segments(np.arange(3.0), np.zeros((3, 3)), LABELS, SegmentSettings())
 
 
-def test_subtitles_and_tables() -> None:
-    segments = [
-        Segment(label="push & pull", start=0, end=1.5, probability=0.876),
-        Segment(label="a --> b\n<i>", start=3599.9996, end=3661.25, probability=1),
-    ]
-    assert web_vtt(segments) == (
-        "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.500\npush &amp; pull (88%)\n\n"
-        "2\n01:00:00.000 --> 01:01:01.250\na --&gt; b &lt;i&gt; (100%)\n"
-    )
-    assert web_vtt([]) == "WEBVTT\n"
-    assert segments_csv(segments[:1]) == "start,end,label,probability\n0.000,1.500,push & pull,0.876000\n"
+def test_tables() -> None:
+    segments = [Segment(label="push & pull", start=0, end=1.5, probability=0.876)]
+    assert segments_csv(segments) == "start,end,label,probability\n0.000,1.500,push & pull,0.876000\n"
     assert [format_time(0), format_time(59.96), format_time(3725.04), format_time(61, digits=0)] == [
         "0:00.0",
         "1:00.0",

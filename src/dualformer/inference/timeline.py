@@ -24,6 +24,7 @@ from dualformer.inference.sliding_windows import VideoSummary, Window, WindowRea
 from dualformer.inference.view_classifier import ViewClassifier, ahead
 from dualformer.scoring.view_scores import average_views
 from dualformer.segment import Segment
+from dualformer.subtitles import sub_rip, web_vtt
 from dualformer.text_encoding import json_text
 from dualformer.video.memory_frames import ChannelOrder
 from dualformer.video.playback import Playback
@@ -188,25 +189,6 @@ def format_time(seconds: float, *, digits: int = 1) -> str:
     return f"{start}:{rest:02d}" + (f".{part:0{digits}d}" if digits else "")
 
 
-def web_vtt(segments: Iterable[Segment]) -> str:
-    """Returns subtitles, one for each segment: its label and probability."""
-    parts = ["WEBVTT\n"]
-    for number, segment in enumerate(segments, 1):
-        text = " ".join(segment.label.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        times = " --> ".join(_stamp(seconds) for seconds in (segment.start, segment.end))
-        parts.append(f"{number}\n{times}\n{text} ({segment.probability:.0%})\n")
-    return "\n".join(parts)
-
-
-def sub_rip(segments: Iterable[Segment]) -> str:
-    """Returns the same subtitles as `web_vtt` in the form of SubRip (.srt)."""
-    parts: list[str] = []
-    for number, segment in enumerate(segments, 1):
-        times = " --> ".join(_stamp(seconds).replace(".", ",") for seconds in (segment.start, segment.end))
-        parts.append(f"{number}\n{times}\n{' '.join(segment.label.split())} ({segment.probability:.0%})\n")
-    return "\n".join(parts)
-
-
 def segments_csv(segments: Iterable[Segment]) -> str:
     """Returns a CSV table with columns start, end (seconds), label, probability."""
     rows = ([f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.probability:.6f}"] for s in segments)
@@ -279,9 +261,3 @@ def write_timeline_files(timeline: Timeline, folder: Path, stem: str) -> list[Pa
     for ending, text in texts.items():
         write_text(folder / f"{stem}{ending}", text)
     return [folder / f"{stem}{ending}" for ending in texts]
-
-
-def _stamp(seconds: float) -> str:
-    thousandths = round(seconds * 1000)
-    minutes, rest = divmod(thousandths, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
