@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dualformer.inference.segments import SegmentSettings, find_segments
+from dualformer.inference.segments import find_segments
 from dualformer.inference.timeline import format_time, segments_csv
 from dualformer.segment import Segment
+from dualformer.weights.segment_settings import SegmentSettings
 
 LABELS = ("a", "b", "c")
 

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,18 @@ from made_films import colour_recognizer, coloured, moving, write_variable
 from PIL import Image
 
 from dualformer.inference.recognizer import Recognizer
-from dualformer.inference.timeline import Timeline, read_timeline, timeline_json, write_timeline_files
+from dualformer.inference.timeline import (
+    Timeline,
+    read_timeline,
+    read_window_scores,
+    timeline_json,
+    write_timeline_files,
+)
 from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_image, write_video
 from dualformer.video.pyav_reader import PyAVReader
+from dualformer.weights.segment_settings import SegmentSettings
 
 PHASES = [("red", 90), ("green", 61), ("black", 50), ("blue", 83), ("green", 40)]
 
@@ -199,3 +208,30 @@ def test_burning_draws_the_label_and_leaves_the_rest(timeline: Timeline, colours
         assert np.abs(with_label[:10] - before.read([20])[0].numpy()[:10]).mean() < 8
         assert (with_label[-12:].max(axis=2) < 120).any() and (with_label[-12:].min(axis=2) > 100).any()
         assert np.abs(without - before.read([175])[0].numpy()).mean() < 8, "nothing happens there"
+
+
+def test_the_card_says_how_timelines_are_read_unless_arguments_do(colours: Path) -> None:
+    recognizer = colour_recognizer()
+    found = SegmentSettings(hop=0.4, window=0.9, threshold=0.7, shortest=0.2, background=("black",))
+    recognizer.card = replace(recognizer.card, timeline=found)
+    timeline = read_timeline(recognizer, colours)
+    assert timeline.settings == found
+    assert (timeline.window, np.diff(timeline.bounds)[0]) == (0.9, pytest.approx(0.4))
+    same = read_timeline(colour_recognizer(), colours, **vars(found))
+    assert same.segments == timeline.segments
+    other = read_timeline(recognizer, colours, threshold=0.1, background=(), hop=0.16)
+    assert other.settings == replace(found, threshold=0.1, background=(), hop=0.16)
+
+
+@pytest.mark.parametrize(("hop", "step"), [(0.16, 2), (0.16, 3), (0.16, 4), (0.21, 3), (None, 1)])
+@pytest.mark.parametrize("frames", [324, 40, 9, 32])
+def test_every_nth_clip_is_what_a_longer_hop_reads(tmp_path: Path, hop: float | None, step: int, frames: int) -> None:
+    write_video(tmp_path / "v.mp4", islice(coloured(PHASES), frames), fps=25, crf=0)
+    recognizer = colour_recognizer()
+    scores, summary = read_window_scores(recognizer, tmp_path / "v.mp4", hop=hop)
+    some, fewer = scores.every(step, summary)
+    timeline = some.timeline(recognizer, fewer, SegmentSettings(), source="v")
+    expected = read_timeline(recognizer, tmp_path / "v.mp4", hop=hop and step * hop)
+    np.testing.assert_array_equal(timeline.bounds, expected.bounds)
+    np.testing.assert_array_equal(timeline.probabilities, expected.probabilities)
+    assert (timeline.segments, timeline.clips) == (expected.segments, expected.clips)

@@ -110,6 +110,11 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
     print(f"  classes      {card.config.num_classes}{named}{several}")
     print(f"  preprocess   {pre.describe()}")
     print(f"               mean {pre.mean}, std {pre.std}")
+    if card.timeline is not None:
+        known = (
+            f"{name} {value:g}" for name, value in card.timeline.to_dict().items() if isinstance(value, (int, float))
+        )
+        print(f"  timelines    {', '.join(known)} (seconds, and a probability)")
     if card.trained_on:
         print(f"  trained on   {counted(len(unpack_digests(card.trained_on)), 'video')}")
     for name, value in card.metrics.items():

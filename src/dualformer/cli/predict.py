@@ -33,13 +33,14 @@ class Options(FolderOptions):
     timeline: bool = False
     """Of long videos, say what happens when: segments as CSV, JSON and subtitles (WebVTT), and a picture."""
     hop: float | None = None
-    """With --timeline: seconds between the starts of two clips; half a clip if not given."""
+    """With --timeline: seconds between the starts of two clips. What of this and the four below is not given is as the
+    weights say, if `dualformer evaluate --tune-on` wrote it there, or else half a clip."""
     window: float | None = None
     """With --timeline: seconds over which clips are averaged; as long as a clip if not given."""
     threshold: float | None = None
     """The least probability of a class: name those classes alone that reach it, for weights of several labels each
     with its own threshold of the weights if not given. With --timeline: a class that is less likely does not happen
-    (default: 0.5)."""
+    (default: as the weights say, or 0.5)."""
     shortest: float | None = None
     """With --timeline: seconds that a segment lasts at least; three quarters of a clip if not given."""
     background: tuple[str, ...] = ()
@@ -150,8 +151,8 @@ def _timelines(options: Options) -> int:
                 video = resolve_source(path)  # a pipe can be read only once
                 timeline = recognizer.timeline(
                     video,
-                    threshold=0.5 if options.threshold is None else options.threshold,
-                    **arguments(options, "window", "hop", "shortest", "background"),
+                    background=options.background or None,
+                    **arguments(options, "threshold", "window", "hop", "shortest"),
                     progress=progress.percent(most=99),
                 )
                 if timeline.error is None:

@@ -4,44 +4,16 @@ Legend: n stretches of time, one behind the other, between n + 1 bounds; C class
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.segment import Segment
+from dualformer.weights.segment_settings import SegmentSettings
 
 _NOTHING = -1
 """The code of stretches in which nothing happens."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentSettings:
-    """How probabilities become segments. Raises ``ValueError`` where a value is out of range."""
-
-    window: float | None = None
-    """Seconds: probabilities are averaged over the clips whose centres lie within them; None: those of one clip."""
-    threshold: float = 0.5
-    """A class that is less likely does not happen."""
-    shortest: float | None = None
-    """Seconds that a segment lasts at least; what is shorter is given to what is before and after it. None: three
-    quarters of a clip."""
-    background: tuple[str, ...] = ()
-    """Classes that mean that nothing happens."""
-
-    def __post_init__(self) -> None:
-        if self.window is not None and not self.window > 0:
-            raise ValueError(f"window must be positive, not {self.window}")
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be a probability, not {self.threshold}")
-        if self.shortest is not None and not self.shortest >= 0:
-            raise ValueError(f"shortest must not be negative, not {self.shortest}")
-
-    def check_labels(self, labels: Sequence[str]) -> None:
-        """Raises ``ValueError`` for a background that is no class."""
-        if unknown := [name for name in self.background if name not in labels]:
-            raise ValueError(f"background: {unknown[0]!r} is none of the classes that the weights know")
 
 
 def find_segments(

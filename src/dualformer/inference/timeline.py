@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualformer.files import csv_text, write_text
-from dualformer.inference.segments import SegmentSettings, find_segments
+from dualformer.inference.segments import find_segments
 from dualformer.inference.sliding_windows import VideoSummary, Window, WindowReader
 from dualformer.inference.view_classifier import ViewClassifier, ahead
 from dualformer.scoring.view_scores import average_views
@@ -29,6 +29,7 @@ from dualformer.text_encoding import json_text
 from dualformer.video.memory_frames import ChannelOrder
 from dualformer.video.playback import Playback
 from dualformer.video.video_source import VideoSource, resolve_source, source_name
+from dualformer.weights.segment_settings import SegmentSettings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,26 +68,50 @@ def read_timeline(
     *,
     window: float | None = None,
     hop: float | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     shortest: float | None = None,
-    background: tuple[str, ...] = (),
+    background: tuple[str, ...] | None = None,
     fps: float | None = None,
     channel_order: ChannelOrder = "rgb",
     progress: Callable[[float, float | None], None] | None = None,
 ) -> Timeline:
     """Returns what happens when in a video, which may be anything that `VideoSource` lists.
 
-    ``hop``: seconds between the starts of two clips, half a clip if not given. ``window``, ``threshold``, ``shortest``
-    and ``background``: see `SegmentSettings`. ``fps``: the rate of a folder of frames or of frames in memory; without
-    it their times are their numbers. ``channel_order``: of arrays. ``progress`` is called with the seconds that are
-    done and those there are, if the file says so. Three crops are taken where the classifier's views have three; the
+    ``hop``, ``window``, ``threshold``, ``shortest`` and ``background``: see `SegmentSettings`; what is not given is as
+    the card of the weights says, or as it is there. ``fps``: the rate of a folder of frames or of frames in memory;
+    without it their times are their numbers. ``channel_order``: of arrays. ``progress`` is called with the seconds that
+    are done and those there are, if the file says so. Three crops are taken where the classifier's views have three; the
     number of clips in its views does not matter here.
 
     Of a video that cannot be read to its end, it covers what was read, and has an ``error``. Raises
     ``FileNotFoundError``, ``VideoError`` where no frame can be read, ``ValueError`` for settings that do not fit.
     """
-    settings = SegmentSettings(window=window, threshold=threshold, shortest=shortest, background=background)
+    settings = classifier.card.segment_settings.but(
+        hop=hop, window=window, threshold=threshold, shortest=shortest, background=background
+    )
     settings.check_labels(classifier.labels)
+    scores, summary = read_window_scores(
+        classifier, video, hop=settings.hop, fps=fps, channel_order=channel_order, progress=progress
+    )
+    timeline = scores.timeline(classifier, summary, settings, source=source_name(video))
+    if progress is not None:
+        progress(timeline.seconds, timeline.seconds)
+    return timeline
+
+
+def read_window_scores(
+    classifier: ViewClassifier,
+    video: VideoSource,
+    *,
+    hop: float | None = None,
+    fps: float | None = None,
+    channel_order: ChannelOrder = "rgb",
+    progress: Callable[[float, float | None], None] | None = None,
+) -> tuple["WindowScores", VideoSummary]:
+    """Returns the probabilities of every clip of a video, which timelines of any settings but ``hop`` are made of.
+
+    Arguments and errors are those of `read_timeline`.
+    """
     pre, crops = classifier.preprocessing, classifier.views.crops
     scores = WindowScores(classifier.predict_views)
     batch_size = max(1, classifier.views_per_batch // crops)
@@ -102,10 +127,7 @@ def read_timeline(
             scores.add(windows, batch_size, tell)
     if reader.error is not None and not scores.rows:
         raise reader.error
-    timeline = scores.timeline(classifier, reader.summary(), settings, source=source_name(video))
-    if progress is not None:
-        progress(timeline.seconds, timeline.seconds)
-    return timeline
+    return scores, reader.summary()
 
 
 class WindowScores:
@@ -128,11 +150,28 @@ class WindowScores:
             if progress is not None:
                 progress(self._ends[-1])
 
+    def every(self, step: int, video: VideoSummary) -> tuple["WindowScores", VideoSummary]:
+        """Returns what is read with a hop of ``step`` times the hop: each ``step``-th clip, and the last one."""
+        starts = video.starts[::step]
+        kept = {*starts, self._starts[-1]}
+        some = WindowScores(self._predict)
+        for start, end, row in zip(self._starts, self._ends, self.rows, strict=True):
+            if start in kept:
+                some._starts.append(start)
+                some._ends.append(end)
+                some.rows.append(row)
+        return some, replace(video, starts=starts)
+
+    @property
+    def clip_seconds(self) -> float:
+        """How long a clip lasts, on average."""
+        return float(np.mean(np.subtract(self._ends, self._starts)))
+
     def timeline(
         self, classifier: ViewClassifier, video: VideoSummary, settings: SegmentSettings, *, source: str
     ) -> Timeline:
         """Returns the timeline of the ``video`` that the clips are of. There is at least one."""
-        clip = float(np.mean(np.subtract(self._ends, self._starts)))
+        clip = self.clip_seconds
         window = clip if settings.window is None else settings.window
         settings = replace(settings, shortest=0.75 * clip if settings.shortest is None else settings.shortest)
         bounds = _bounds(video)

@@ -43,6 +43,8 @@ class DecoderSettings:
     bounds: FileLimits
     seconds: float
     memory: int
+    hop: float | None = None
+    """Seconds between the starts of two clips of a timeline; None: half a clip."""
 
 
 Send = Callable[[dict[str, Any], list[NDArray[Any]]], None]
@@ -103,7 +105,7 @@ def _send_views(path: Path, settings: DecoderSettings, send: Send) -> None:
 def _send_windows(path: Path, settings: DecoderSettings, send: Send) -> None:
     pre = settings.preprocessing
     with Playback(path, clock=pre.fps is not None) as playing:
-        windows = WindowReader(playing, pre, crops=settings.views.crops)
+        windows = WindowReader(playing, pre, crops=settings.views.crops, hop=settings.hop)
         any_clip = False
         for window in windows:
             send({"start": window.start, "end": window.end}, [window.views.numpy()])

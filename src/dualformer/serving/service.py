@@ -14,7 +14,6 @@ from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import draw_video, playback_fps
 from dualformer.explain.shown_clip import ShownClip
 from dualformer.inference.recognizer import Prediction, Recognizer
-from dualformer.inference.segments import SegmentSettings
 from dualformer.inference.sliding_windows import VideoSummary, Window
 from dualformer.inference.timeline import Timeline, WindowScores
 from dualformer.scoring.view_scores import average_views
@@ -82,6 +81,7 @@ class Service:
             bounds=FileLimits(pixels=limits.max_pixels, frames=limits.max_frames, seconds=limits.max_seconds),
             seconds=limits.decode_seconds,
             memory=limits.decode_bytes,
+            hop=recognizer.card.segment_settings.hop,
         )
         self._batcher = Batcher(
             recognizer.predict_views, max_views=batch, max_delay=batch_ms / 1000, metrics=self.metrics
@@ -213,7 +213,7 @@ class Service:
 
         scores = WindowScores(lambda views: self._batcher.submit(views).result().probabilities)
         scores.add(clips(), max(1, recognizer.views_per_batch // crops))
-        return scores.timeline(recognizer, summary[0], SegmentSettings(), source=path.name)
+        return scores.timeline(recognizer, summary[0], recognizer.card.segment_settings, source=path.name)
 
 
 def _clip_shape(recognizer: Recognizer) -> tuple[int, int, int, int]:

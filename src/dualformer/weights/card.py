@@ -15,9 +15,10 @@ from dualformer.files import read_text
 from dualformer.model.config import Config
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.errors import WeightsError
+from dualformer.weights.segment_settings import SegmentSettings
 
 FORMAT_VERSION = 1
-_OPTIONAL = ("multi_label", "trained_on", "thresholds")
+_OPTIONAL = ("multi_label", "trained_on", "thresholds", "timeline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,9 @@ class Card:
     thresholds: tuple[float, ...] = ()
     """The probability from which on each class counts, fitted on validation videos, where a video may be of several
     classes; empty: one half for all."""
+    timeline: SegmentSettings | None = None
+    """How timelines are read unless told otherwise, fitted on long validation videos; None: as `SegmentSettings` has
+    it."""
     format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -66,6 +70,8 @@ class Card:
         for value in self.thresholds:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise ValueError(f"a threshold must be a probability, not {value!r}")
+        if self.timeline is not None:
+            self.timeline.check_labels(self.class_names)
         for name, value in self.metrics.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
                 raise ValueError(f"metric {name} must be a finite number, not {value!r}")
@@ -75,11 +81,17 @@ class Card:
         """The labels; numbers where the classes have no names."""
         return self.labels or tuple(map(str, range(self.config.num_classes)))
 
+    @property
+    def segment_settings(self) -> SegmentSettings:
+        """The settings of timelines: those of ``timeline``, or the default ones."""
+        return self.timeline or SegmentSettings()
+
     def to_json(self) -> str:
         """Returns the card as JSON text."""
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
         fields["config"] = self.config.to_dict()
         fields["preprocessing"] = self.preprocessing.to_dict()
+        fields["timeline"] = self.timeline and self.timeline.to_dict()
         for name in _OPTIONAL:
             # Files that need no such key have none: programs from before there was one read them.
             if not fields[name]:
@@ -103,7 +115,8 @@ def _card(data: Any) -> Card:
     config.map_sizes()  # a size of other than three numbers shows here
     preprocessing = Preprocessing.from_dict(data["preprocessing"])
     lists = {name: tuple(data.get(name, ())) for name in ("labels", "thresholds")}
-    return Card(**{**data, **lists, "config": config, "preprocessing": preprocessing})
+    timeline = SegmentSettings.from_dict(data["timeline"]) if "timeline" in data else None
+    return Card(**{**data, **lists, "config": config, "preprocessing": preprocessing, "timeline": timeline})
 
 
 def check_fields(

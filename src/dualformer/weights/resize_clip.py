@@ -60,8 +60,9 @@ def resize_clip(
     A network of images is inflated if ``clip`` has several frames (`inflate`, into `video_config`). Any other keeps its
     grids, and gives for such clips what it gave before (see `resample`, also for ``peg``). Preprocessing follows the
     clip; ``stride`` is the new distance between frames (default: as before, and 2 for an inflated network). Figures
-    that were measured with the old clip are left out. Errors: ``ValueError`` for a clip or stride that is none, or a
-    clip that is not square, which preprocessing would not make.
+    that were measured with the old clip, and the settings of timelines where it lasted otherwise, are left out.
+    Errors: ``ValueError`` for a clip or stride that is none, or a clip that is not square, which preprocessing would
+    not make.
     """
     frames, height, width = clip
     if height != width:
@@ -85,6 +86,9 @@ def resize_clip(
         notes.append(f"preprocessing: {preprocessing.describe()} (it was {old.describe()})")
     if card.metrics:
         notes.append(f"figures left out, as they were measured with clips of {size_text(card.config.clip)}")
+    timeline = card.timeline if (frames, stride) == (old.frames, old.stride) else None
+    if timeline != card.timeline:
+        notes.append("settings of timelines left out, as they were found with clips that last otherwise")
     verb = "inflated from a network of images" if inflated else "resampled from a network for clips"
     origin = f"{verb} of {size_text(card.config.clip)}"
     card = replace(
@@ -92,6 +96,7 @@ def resize_clip(
         config=config,
         preprocessing=preprocessing,
         metrics={},
+        timeline=timeline,
         provenance=f"{origin}: {card.provenance}" if card.provenance else origin,
     )
     return model, card, notes

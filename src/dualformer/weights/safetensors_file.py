@@ -41,9 +41,9 @@ def save_weights(
     """Writes a weights file, as a whole or not at all.
 
     ``model``: the network, or one in a wrapper, as `unwrap_network` takes it. ``labels``: the class names of a network
-    whose classes have changed since ``card``; what the card says of the old ones, metrics and thresholds, is left out.
-    ``dtype`` stores floating tensors in
-    another precision (``torch.float16`` halves the file; loading gives float32 again). Errors: ``ValueError`` if the
+    whose classes have changed since ``card``; what the card says of the old ones, metrics, thresholds and timelines,
+    is left out. ``dtype`` stores floating tensors in another precision (``torch.float16`` halves the file; loading
+    gives float32 again). Errors: ``ValueError`` if the
     card describes another network, or the network is folded; ``WeightsError`` if the file cannot be written, or a value
     does not fit ``dtype``.
     """
@@ -56,7 +56,7 @@ def save_weights(
         raise ValueError(f"{path}: a folded network has no longer the weights of its config: save it before fold()")
     if labels is not None:
         changed = card.config.replace(num_classes=model.config.num_classes)
-        card = replace(card, config=changed, labels=tuple(labels), metrics={}, thresholds=())
+        card = replace(card, config=changed, labels=tuple(labels), metrics={}, thresholds=(), timeline=None)
     if card.config != model.config:
         if card.config.replace(num_classes=model.config.num_classes) == model.config:
             counts = f"{card.config.num_classes} classes, and the network has {model.config.num_classes}"
