@@ -80,8 +80,8 @@ def read_timeline(
     ``hop``, ``window``, ``threshold``, ``shortest`` and ``background``: see `SegmentSettings`; what is not given is as
     the card of the weights says, or as it is there. ``fps``: the rate of a folder of frames or of frames in memory;
     without it their times are their numbers. ``channel_order``: of arrays. ``progress`` is called with the seconds that
-    are done and those there are, if the file says so. Three crops are taken where the classifier's views have three; the
-    number of clips in its views does not matter here.
+    are done and those there are, if the file says so. Three crops are taken where the classifier's views have three;
+    the number of clips in its views does not matter here.
 
     Of a video that cannot be read to its end, it covers what was read, and has an ``error``. Raises
     ``FileNotFoundError``, ``VideoError`` where no frame can be read, ``ValueError`` for settings that do not fit.
