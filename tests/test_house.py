@@ -31,18 +31,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": _FLOORS_1_2,
     "inference": _FLOORS_1_2 - {"datasets"},
     "explain": {*_FLOORS_1_2 - {"datasets"}, "inference"},
-    "timeline_evaluation": {*_FLOORS_1_2, "evaluation", "inference"},  # it reads timelines, and matches labels
+    "timelines": {*_FLOORS_1_2, "evaluation", "inference"},  # it reads timelines, and matches labels
     "export": {*_FLOORS_1_2, "evaluation"},
     "encoders": {*_FLOORS_1_2, "training"},
     "quickstart": {*_FLOORS_1_2, "training", "evaluation", "inference", "explain"},
-    "report": {*_FLOORS_1_2 - {"datasets"}, "evaluation", "timeline_evaluation", "inference", "explain"},
+    "report": {*_FLOORS_1_2 - {"datasets"}, "evaluation", "timelines", "inference", "explain"},
     "serving": {*_FLOORS_1_2, "inference", "explain"},
     "bench": {*_FLOORS_1_2 - {"datasets"}, "inference", "export"},
     "paper": {*_FLOORS_1_2, "training", "evaluation"},
     "cli": {
         *_FLOORS_1_2,
         *("export", "explain", "training", "evaluation", "inference", "bench", "quickstart", "report", "serving"),
-        *("encoders", "paper", "timeline_evaluation"),
+        *("encoders", "paper", "timelines"),
     },
 }
 """Rooms, or modules of them, besides a room's own."""

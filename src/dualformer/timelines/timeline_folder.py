@@ -7,8 +7,8 @@ from typing import Any
 
 from dualformer.files import lock_for_writing, write_csv, write_json
 from dualformer.scoring.segment_summary import F1_OVERLAPS
-from dualformer.timeline_evaluation.evaluate_timelines import JudgedVideo, TimelineEvaluation
-from dualformer.timeline_evaluation.timeline_picture import draw_timelines
+from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluation
+from dualformer.timelines.timeline_picture import draw_timelines
 
 
 @dataclass(frozen=True, kw_only=True)

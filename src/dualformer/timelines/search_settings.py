@@ -16,7 +16,7 @@ from dualformer.inference.timeline import Timeline
 from dualformer.inference.view_classifier import ViewClassifier
 from dualformer.scoring.segment_metrics import FrameCounts, SegmentCounts, frame_counts, segment_counts
 from dualformer.scoring.segment_summary import SegmentScoring
-from dualformer.timeline_evaluation.evaluate_timelines import ScoredVideo, score_video
+from dualformer.timelines.evaluate_timelines import ScoredVideo, score_video
 from dualformer.video.container import VideoError
 from dualformer.video.playback import Playback
 from dualformer.weights.segment_settings import SegmentSettings

@@ -10,8 +10,8 @@ from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.inference import timeline as timeline_module
 from dualformer.inference.recognizer import Recognizer
 from dualformer.scoring.segment_summary import SegmentScoring
-from dualformer.timeline_evaluation.evaluate_timelines import evaluate_timelines
-from dualformer.timeline_evaluation.search_settings import (
+from dualformer.timelines.evaluate_timelines import evaluate_timelines
+from dualformer.timelines.search_settings import (
     Objective,
     SearchGrid,
     clip_seconds,

@@ -15,8 +15,8 @@ from dualformer.evaluation.label_matching import ClassMismatchError
 from dualformer.inference.timeline import read_timeline
 from dualformer.scoring.segment_summary import SegmentScoring, segment_summary
 from dualformer.segment import Segment
-from dualformer.timeline_evaluation.evaluate_timelines import JudgedVideo, TimelineEvaluation, evaluate_timelines
-from dualformer.timeline_evaluation.timeline_folder import write_timeline_evaluation
+from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluation, evaluate_timelines
+from dualformer.timelines.timeline_folder import write_timeline_evaluation
 from dualformer.weights.segment_settings import SegmentSettings
 from made_films import colour_recognizer
 

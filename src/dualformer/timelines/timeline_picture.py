@@ -11,7 +11,7 @@ from dualformer.inference.timeline import format_time
 from dualformer.plurals import counted
 from dualformer.scoring.plots import save_figure, short_text
 from dualformer.segment import Segment
-from dualformer.timeline_evaluation.evaluate_timelines import JudgedVideo, TimelineEvaluation
+from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluation
 
 _MOST = 12
 """Videos in one picture."""
