@@ -112,6 +112,8 @@ def test_rows_of_a_csv_file_are_stripped_and_empty_ones_left_out(tmp_path: Path)
     path.write_bytes("\ufeff path ,label\r\n\r\n a.mp4,run \r\n , \r\n".encode())
     assert list(read_csv_rows(path, BadFileError)) == [(1, ["path", "label"]), (3, ["a.mp4", "run"])]
     assert list(read_csv_rows(path, BadFileError, strip=False))[1] == (3, [" a.mp4", "run "])
+    path.write_bytes(b"path;label\ra.mp4;run\r")  # as old Macs end lines
+    assert list(read_csv_rows(path, BadFileError, columns=("path",))) == [(1, ["path", "label"]), (2, ["a.mp4", "run"])]
 
 
 def test_errors_name_the_file_and_the_line(tmp_path: Path) -> None:

@@ -342,11 +342,12 @@ def read_csv_rows(
 
 
 def _separator(text: str, columns: Collection[str]) -> str:
-    header = next((line for line in io.StringIO(text) if line.strip()), "")
+    header = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
     for separator in ",;\t":
-        fields = next(csv.reader([header], delimiter=separator), [])
-        if columns and {field.strip() for field in fields}.issuperset(columns):
-            return separator
+        with contextlib.suppress(csv.Error):  # which the reader of the file tells with the line
+            fields = next(csv.reader([header], delimiter=separator), [])
+            if columns and {field.strip() for field in fields}.issuperset(columns):
+                return separator
     return ","
 
 

@@ -255,7 +255,7 @@ def _rows(path: Path, needed: tuple[str, ...]) -> list[Row]:
     lines = list(read_csv_rows(path, DatasetError, names=True, columns=("path",)))
     if not lines:
         return []
-    columns = _header(path, lines[0][1], needed)
+    columns = check_header(path, lines[0][1], needed)
     base = _base(path, columns, [fields for _, fields in lines[1:]])
     return [_row(path, base, line, columns, fields, needed) for line, fields in lines[1:]]
 
@@ -267,7 +267,8 @@ def _refuse_other_encoding(where: str, text: str, *, there: bool) -> None:
         raise DatasetError(f"{where}: {said}")
 
 
-def _header(path: Path, columns: list[str], needed: tuple[str, ...]) -> list[str]:
+def check_header(path: Path, columns: list[str], needed: tuple[str, ...]) -> list[str]:
+    """Returns the ``columns``. Raises `DatasetError` where they lack a ``needed`` one or repeat one."""
     for name in needed:
         if name not in columns:
             raise DatasetError(f"{path}:1: no column {name!r} in the header ({', '.join(columns)}): name it so")
