@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+BACKGROUND = "background"
+"""The class of moments in which nothing is marked, of networks that answer at every moment."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:

@@ -75,6 +75,25 @@ def test_by_hand() -> None:
     assert cost.stages[0].pyramid_tokens == pyramid
 
 
+def test_a_temporal_head_by_hand() -> None:
+    stages = (
+        Stage(channels=32, depth=1, patch=(1, 4, 4), kinds="L"),
+        Stage(channels=64, depth=1, patch=(2, 2, 2), kinds="L"),
+    )
+    pooled = Config(stages=stages, clip=(4, 16, 16), num_classes=5)
+    before, after = measure_cost(pooled), measure_cost(pooled.replace(head="temporal"))
+    (fine, coarse), width = (4, 2), 64 // 4
+    assert after.linear - before.linear == fine * 32 * width + coarse * 64 * width
+    assert after.convolution - before.convolution == fine * 64 * 3 * width
+    assert after.normalisation - before.normalisation == 5 * (fine * 32 + coarse * 64)
+    maps = fine * 16 * 32 + coarse * 4 * 64
+    twice_as_fine = (fine - coarse) * 4 * 64  # the map that the classifier's pooling reads
+    assert after.pooling - before.pooling == maps + twice_as_fine
+    norms, laterals, convolution = 2 * (32 + 64), (32 + 64 + 2) * width, 64 * (3 * width + 1)
+    assert after.parameters - before.parameters == norms + laterals + convolution
+    assert after.classifier == before.classifier
+
+
 def test_another_clip_counts_the_padding() -> None:
     config = preset_config("dualformer_nano")
     assert measure_cost(config, (16, 112, 112)) == measure_cost(config)

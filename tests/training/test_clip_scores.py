@@ -19,12 +19,12 @@ from dualformer.model.presets import create_model
 from dualformer.training.losses import distillation_loss, feature_loss
 from dualformer.training.mixing import Mix, apply_mix
 from dualformer.training.objective import Batch, EncoderObjective, make_objective
+from dualformer.training.open_source import open_source
 from dualformer.training.propose import propose
 from dualformer.training.read_clip_scores import ClipScoreFolder, overlap_weights
 from dualformer.training.read_teacher_scores import SCORES, ScoresCard
 from dualformer.training.reporter import SilentReporter
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.sources import open_source
 from dualformer.training.train import train
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import Preprocessing

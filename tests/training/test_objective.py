@@ -4,7 +4,8 @@ from torch.nn import functional as F
 
 from dualformer.model.presets import create_model
 from dualformer.training.losses import ClipLoss
-from dualformer.training.objective import ClipObjective, MotionObjective, map_targets, motion_targets
+from dualformer.training.objective import ClipObjective, MotionObjective
+from dualformer.training.token_labels import map_targets, motion_targets
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 

@@ -7,8 +7,9 @@ import torch
 
 from dualformer.datasets.rendered_people.hands import HAND_ORDERS
 from dualformer.datasets.rendered_people.performance import ORDERS
+from dualformer.training.open_source import open_source
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.sources import RunClips, open_source
+from dualformer.training.sources import RunClips
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import Views
 from dualformer.video.preprocessing import Preprocessing

@@ -48,7 +48,7 @@ HELP = {
         *("rendered_clips", "motions", "shard_cache", "shard_cache_gb", "shuffle"),
     ),
     "start and network": (
-        *("model", "layout", "freeze", "freeze_stages", "backbone_lr", "layer_decay", "dropout", "drop_path"),
+        *("model", "head", "layout", "freeze", "freeze_stages", "backbone_lr", "layer_decay", "dropout", "drop_path"),
         "grad_checkpointing",
     ),
     "clips": ("frames", "stride", "fps", "sampling", "size", "crop_mode"),

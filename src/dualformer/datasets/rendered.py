@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ __all__ = [
     "write_dataset",
 ]
 
-_RENDERER = 2
+RENDERER = 2
 """The version, raised when a seed gives other pixels: a folder is not completed by another version."""
 
 MANIFEST = "rendered.json"
@@ -144,8 +144,8 @@ def write_dataset(
             raise ValueError(f"clips_per_class has {split!r}: {count}; a split is a folder name with at least 1 clip")
     if not clips_per_class:
         raise ValueError("clips_per_class is empty; name a split, such as {'train': 100}")
-    settings = {"renderer": _RENDERER, "seed": seed, "crf": crf, "clips_per_class": dict(clips_per_class)}
-    _claim_folder(out, settings | {"scene": scene.plain()})
+    settings = {"renderer": RENDERER, "seed": seed, "crf": crf, "clips_per_class": dict(clips_per_class)}
+    claim_folder(out, settings | {"scene": scene.plain()})
     tasks = list(_tasks(out, scene, clips_per_class, seed))
     missing = [task for task in tasks if not task[0].exists()]
     done = len(tasks) - len(missing)
@@ -153,7 +153,7 @@ def write_dataset(
         path.mkdir(parents=True, exist_ok=True)
     if progress and done:
         progress(done, len(tasks))
-    for count, _ in enumerate(_run_tasks(partial(_render_file, scene, crf), missing, workers), start=done + 1):
+    for count, _ in enumerate(run_tasks(partial(_render_file, scene, crf), missing, workers), start=done + 1):
         if progress:
             progress(count, len(tasks))
     return len(missing)
@@ -161,6 +161,7 @@ def write_dataset(
 
 _RenderTask = tuple[Path, int, tuple[int, ...]]
 """The file, its label, its seed."""
+_Task = TypeVar("_Task")
 
 
 def _tasks(out: Path, scene: Scene | OwnScene, clips_per_class: Mapping[str, int], seed: int) -> Iterator[_RenderTask]:
@@ -182,16 +183,17 @@ def _render_file(scene: Scene | OwnScene, crf: int, task: _RenderTask) -> None:
         write_video(path, frames, fps=scene.fps, crf=crf)
 
 
-def _run_tasks(write: Callable[[_RenderTask], None], tasks: list[_RenderTask], workers: int) -> Iterator[None]:
+def run_tasks(write: Callable[[_Task], None], tasks: list[_Task], workers: int) -> Iterator[None]:
+    """Calls ``write`` for each task, in ``workers`` processes or in this one, and yields after each."""
     if workers < 1 or len(tasks) < 2:
         yield from map(write, tasks)
         return
     # Spawned, not forked: a fork of a process in which torch already runs threads can hang.
     with ProcessPoolExecutor(min(workers, len(tasks)), multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(write, tasks, chunksize=8)
+        yield from pool.map(write, tasks, chunksize=8 if len(tasks) > 64 * workers else 1)
 
 
-def _claim_folder(out: Path, manifest: dict) -> None:
+def claim_folder(out: Path, manifest: dict) -> None:
     """Makes the folder of a data set, or checks that ``out`` is this one. Raises ``ValueError`` with what differs."""
     path = out / MANIFEST
     if path.exists():

@@ -56,21 +56,29 @@ class _Sprite(NamedTuple):
 
 
 def render(
-    scene: Scene, label: int, seed: int | Sequence[int], *, times: Sequence[int] | np.ndarray | None = None
+    scene: Scene,
+    label: int,
+    seed: int | Sequence[int],
+    *,
+    times: Sequence[int] | np.ndarray | None = None,
+    still: tuple[int, int] = (0, 0),
 ) -> Rendered:
     """Renders the clip of class ``scene.classes[label]`` that ``seed`` names, always the same one.
 
     A picture is a clip of one frame, in which nothing moves and no camera shakes.
 
     ``times`` are the frames to draw, for instance every second one; ``None`` draws all. They are the same frames as in
-    the whole clip, but velocities are per frame drawn. Raises ``ValueError`` for a label or a time outside the scene.
+    the whole clip, but velocities are per frame drawn. ``still``: frames before and after the scene's, in which the
+    actor rests where it begins and ends, and all else goes on; ``times`` then count from the first of them. Raises
+    ``ValueError`` for a label or a time outside the scene.
     """
     if not 0 <= label < len(scene.classes):
         raise ValueError(f"label {label} is outside the scene's {len(scene.classes)} classes")
-    taken = np.arange(scene.frames) if times is None else np.asarray(times, dtype=np.int64)
+    length = scene.frames + sum(still)
+    taken = np.arange(length) if times is None else np.asarray(times, dtype=np.int64)
     least = 1 if scene.is_still else 2
-    if taken.ndim != 1 or len(taken) < least or taken.min() < 0 or taken.max() >= scene.frames:
-        raise ValueError(f"times must be {least} or more frame numbers from 0 to {scene.frames - 1}")
+    if taken.ndim != 1 or len(taken) < least or taken.min() < 0 or taken.max() >= length:
+        raise ValueError(f"times must be {least} or more frame numbers from 0 to {length - 1}")
     if scene.is_still:
         scene = replace(scene, difficulty=replace(scene.difficulty, shake=0.0))
     name, difficulty, size = scene.classes[label], scene.difficulty, scene.size
@@ -80,15 +88,16 @@ def render(
 
     radius = size * look.uniform(difficulty.smallest, difficulty.largest) / 2
     reach = difficulty.shake * size
-    shake = camera_shake(reach, scene.frames, look)
+    shake = camera_shake(reach, length, look)
     if scene.is_still:
         way = still_place(name, scene, radius, look)
     else:
         motion = MotionClass.of(name)
         way = actor_path(path_positions(motion, scene.frames, order), motion, scene, radius, look)
+        way = np.pad(way, (still, (0, 0)), mode="edge")
     base, step = _brightness(look, difficulty)
     actor = _random_sprite(look, difficulty, radius, base + step)
-    distractors = _distractors(look, scene, radius, base, step)
+    distractors = _distractors(look, scene, length, radius, base, step)
     view = _camera_view(*_background(look, difficulty, size, base), shake[taken], size)
 
     seen: list[np.ndarray] = []
@@ -97,7 +106,7 @@ def render(
         seen.append(_draw_sprite(view, seen, sprite, (where + shake)[taken]))
         shown = where[taken]
         steps.append((np.gradient(shown, axis=0) if len(shown) > 1 else np.zeros_like(shown)).astype(np.float32))
-    return Rendered(_expose(look, view, difficulty, taken, scene.frames), label, *_ground_truth(seen, steps))
+    return Rendered(_expose(look, view, difficulty, taken, length), label, *_ground_truth(seen, steps))
 
 
 def _brightness(rng: np.random.Generator, difficulty: Difficulty) -> tuple[float, float]:
@@ -126,9 +135,9 @@ def _random_sprite(rng: np.random.Generator, difficulty: Difficulty, radius: flo
 
 
 def _distractors(
-    rng: np.random.Generator, scene: Scene, radius: float, base: float, step: float
+    rng: np.random.Generator, scene: Scene, frames: int, radius: float, base: float, step: float
 ) -> list[tuple[_Sprite, np.ndarray]]:
-    """Draws distractors and the place of each over time (T × 2, pixels), all of it inside the frame."""
+    """Draws distractors and the place of each over ``frames`` (T × 2, pixels), all of it inside the frame."""
     difficulty, size = scene.difficulty, scene.size
     found = []
     for _ in range(rng.integers(difficulty.distractors + 1)):
@@ -140,7 +149,7 @@ def _distractors(
         end = np.clip(start + length * np.array((math.cos(angle), math.sin(angle))), margin, size - margin)
         fainter = step * rng.uniform(0.4, 0.7) * rng.choice((-0.5, 1))
         sprite = _random_sprite(rng, difficulty, small, base + fainter)
-        found.append((sprite, start + (end - start) * np.linspace(0, 1, scene.frames)[:, None]))
+        found.append((sprite, start + (end - start) * np.linspace(0, 1, frames)[:, None]))
     return found
 
 

@@ -15,6 +15,7 @@ captum computes both; it wants channels first, so it is shown the tokens that wa
 
 import copy
 import importlib
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -42,11 +43,12 @@ class _NetworkFromStage(nn.Module):
     """The part of a network from one stage on, which turns B C T H W before that stage into B classes.
 
     It is a copy, so that other threads may use the network meanwhile. The features whose evidence is computed pass
-    through ``probe`` as B C T H W.
+    through ``probe`` as B C T H W. ``earlier``: the maps B C T H W of the stages before, which a temporal head reads.
     """
 
-    def __init__(self, model: DualFormer, stage: int) -> None:
+    def __init__(self, model: DualFormer, stage: int, earlier: Sequence[Tensor]) -> None:
         super().__init__()
+        self.temporal, self.earlier = copy.deepcopy(model.temporal), earlier
         self.stages = nn.ModuleList(copy.deepcopy(layers) for layers in list(model.stages)[stage:])
         self.norm, self.head = copy.deepcopy(model.norm), copy.deepcopy(model.head)
         self.requires_grad_(False).eval()  # gradients of what passes, not of weights
@@ -67,9 +69,14 @@ class _NetworkFromStage(nn.Module):
         x = first(x).permute(0, 4, 1, 2, 3)
         if later:
             x = self.probe(x)
+        maps = [*self.earlier, x]
         for stage in later:
             x = stage(x).permute(0, 4, 1, 2, 3)
-        return self.head(self.norm(x.permute(0, 2, 3, 4, 1)).mean((1, 2, 3)))
+            maps.append(x)
+        features = self.norm(x.permute(0, 2, 3, 4, 1))
+        if self.temporal is not None:
+            features = self.temporal([each.permute(0, 2, 3, 4, 1) for each in maps], features)
+        return self.head(features.mean((1, 2, 3)))
 
 
 class CaptumMissingError(DualFormerError):
@@ -91,13 +98,14 @@ def gradcam(
         raise CaptumMissingError(f"captum cannot be imported ({error}); pip install 'dualformer[explain]'") from error
     stage = len(model.stages) - 1 if stage is None else stage
     with torch.inference_mode(False), torch.autocast(video.device.type, enabled=False):
-        before = video
+        earlier: list[Tensor] = []
         if stage:
             with torch.no_grad():
-                before = model.forward_intermediates(
-                    video, indices=[stage - 1], intermediates_only=True, stop_early=True
-                )[0]
-        tail = _NetworkFromStage(model, stage)
+                earlier = model.forward_intermediates(
+                    video, indices=range(stage), intermediates_only=True, stop_early=True
+                )
+        before = earlier[-1] if earlier else video
+        tail = _NetworkFromStage(model, stage, earlier)
         with torch.enable_grad():
             method = captum.LayerGradientXActivation if gradients == "each" else captum.LayerGradCam
             # A clone, as what was computed for inference alone cannot be asked for gradients.

@@ -15,9 +15,10 @@ Function = Literal["depthwise", "full", "average"]
 Position = Literal["peg", "absolute", "relative", "none"]
 Embedding = Literal["patches", "convolutions"]
 Convolution = Literal["full", "depthwise"]
+Head = Literal["pooled", "temporal"]
 
 #: Settings of a stage and of the whole that networks of version 1 lack, with the value that they stand for there.
-_LATER_SETTINGS = {"embedding": "patches", "convolution": "full", "norm_eps": 1e-5}
+_LATER_SETTINGS = {"embedding": "patches", "convolution": "full", "norm_eps": 1e-5, "head": "pooled"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,9 @@ class Config:
     """On the pooled features, before the classifier."""
     norm_eps: float = 1e-5
     """Epsilon of the LayerNorms of blocks and after the last stage; those of embeddings and pyramids have 1e-5."""
+    head: Head = "pooled"
+    """What the classifier reads: the last map, pooled over space and time as in the paper, or each of its time steps
+    with what a pyramid in time adds; then the logits of a clip are the mean of its steps'."""
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -99,6 +103,9 @@ class Config:
         _positive("clip", self.clip)
         _positive("head_dim and mlp_ratio", (self.head_dim, self.mlp_ratio))
         _one_of("position", self.position, Position)
+        _one_of("head", self.head, Head)
+        if self.head == "temporal" and self.clip[0] == 1:
+            raise ValueError("head='temporal' tells moments apart, and one frame has none: choose head='pooled'")
         if self.num_classes < 0:
             raise ValueError(f"num_classes must be 0 or more, not {self.num_classes}")
         for rate in ("drop_path", "dropout"):
@@ -125,6 +132,11 @@ class Config:
             size = ceil_div(size, stage.patch)
             sizes.append(size)
         return tuple(sizes)
+
+    def time_steps(self, clip: Size3 | None = None) -> int:
+        """How many steps in time `DualFormer.step_scores` answers for ``clip`` (default: the config's own)."""
+        sizes = self.map_sizes(clip)
+        return max(t for t, _, _ in sizes) if self.head == "temporal" else sizes[-1][0]
 
     def replace(self, **changes: Any) -> Config:
         """A copy with fields changed; an unknown field is an error."""

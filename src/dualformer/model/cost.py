@@ -2,8 +2,8 @@
 
 The network runs once on PyTorch's ``meta`` device, which knows shapes and computes nothing, with a hook on every layer.
 Counted are linear layers, convolutions and both matrix products of attention at 1 per multiply-add, LayerNorm at 5,
-BatchNorm at 2 and the pooling before the classifier at 1 per element. Softmax, GELU, biases and residual sums are
-not: so does the counter behind the published numbers, which come out exactly.
+BatchNorm at 2 and the pooling before the classifier, and before a temporal head, at 1 per element. Softmax, GELU,
+biases and residual sums are not: so does the counter behind the published numbers, which come out exactly.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dualformer.model.attention import Attention, PyramidAttention, WindowAttention
 from dualformer.model.config import Config, Size3
+from dualformer.model.heads import TemporalPyramid
 from dualformer.model.network import DualFormer, StageLayers
 from dualformer.model.pyramid import AveragePooling, CellConv3d
 
@@ -89,6 +90,8 @@ def measure_cost(config: Config, clip: Size3 | None = None) -> Cost:
             queries, keys = inputs[0], inputs[1]
             macs["attention"] += 2 * queries.numel() * keys.shape[2]
             shapes[module] = keys.shape
+        elif isinstance(module, TemporalPyramid):
+            macs["pooling"] += sum(x.numel() for x in inputs[0])
         elif type(module) in _OPERATIONS_PER_ELEMENT:
             macs["normalisation"] += output.numel() * _OPERATIONS_PER_ELEMENT[type(module)]
 

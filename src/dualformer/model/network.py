@@ -17,6 +17,7 @@ from dualformer.model.config import Config, Size3, Stage
 from dualformer.model.contract import Features, features_of, layer_numbers, no_weight_decay, wanted_stages
 from dualformer.model.convolution import ConvolutionalStem, ConvolutionSubBlock
 from dualformer.model.folding import fold_layers
+from dualformer.model.heads import TemporalPyramid
 from dualformer.model.kernels.dispatch import computed_by
 from dualformer.model.kernels.linear import Linear
 from dualformer.model.position import PositionEncoding, PositionTable
@@ -126,6 +127,7 @@ class DualFormer(nn.Module):
         self.norm = nn.LayerNorm(self.num_features, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.head = _classifier(self.num_features, config.num_classes)
+        self.temporal = TemporalPyramid(config.stages) if config.head == "temporal" else None
         self.folded = False
         """Whether `fold` has made it a network for inference only."""
         self.init_weights(seed)
@@ -134,7 +136,7 @@ class DualFormer(nn.Module):
         """Fresh weights, the same for the same seed; also after ``to_empty`` of a model made on the ``meta`` device.
 
         Linear layers and position tables are drawn from a truncated normal (0.02), convolutions as PyTorch does. They
-        are drawn on the CPU, so that every device gets the same.
+        are drawn on the CPU, so that every device gets the same. What a temporal head adds begins at zero.
         """
         generator = _generator(seed)
         for module in self.modules():
@@ -150,6 +152,8 @@ class DualFormer(nn.Module):
             else:
                 for table in module.parameters(recurse=False):
                     _draw(table, generator, std=0.02)
+        if self.temporal is not None:
+            nn.init.zeros_(self.temporal.conv.weight)
 
     def forward(self, video: Tensor) -> Tensor:
         """B 3 T H W → B classes (logits), or B C where the config has no classes."""
@@ -157,7 +161,7 @@ class DualFormer(nn.Module):
 
     @computed_by(clip_threads.forward_features, when=clip_threads.usable)
     def forward_features(self, video: Tensor) -> Tensor:
-        """B 3 T H W → B C T' H' W': the last stage's map after the final norm."""
+        """B 3 T H W → B C T' H' W': the last stage's map after the final norm, with what a temporal head adds."""
         return self.forward_intermediates(video, indices=1)[0]
 
     @overload
@@ -212,9 +216,12 @@ class DualFormer(nn.Module):
         for stage in self.stages[:last]:
             maps.append(stage(maps[-1].permute(0, 4, 1, 2, 3) if maps else video))
         final = self.norm(maps[-1]) if last == count and (norm or not intermediates_only) else maps[-1]
+        stage_maps = list(maps)
         if norm and last == count:
             maps[-1] = final
         chosen = [maps[index] for index in wanted]
+        if self.temporal is not None and not intermediates_only:
+            final = self.temporal(stage_maps, final)
         if output_fmt == "NCTHW":
             chosen = [tokens.permute(0, 4, 1, 2, 3) for tokens in chosen]
         return chosen if intermediates_only else (final.permute(0, 4, 1, 2, 3), chosen)
@@ -226,6 +233,16 @@ class DualFormer(nn.Module):
         """
         pooled = self.dropout(features.mean(dim=(2, 3, 4)))
         return pooled if pre_logits else self.head(pooled)
+
+    def step_scores(self, features: Tensor) -> Tensor:
+        """B C T' H' W' (after the final norm) → B T' classes: the logits at every step in time, pooled over space.
+
+        Their mean over time is what `forward_head` gives. A network with ``head="temporal"`` is trained for them.
+        Errors: ``ValueError`` without a classifier.
+        """
+        if isinstance(self.head, nn.Identity):
+            raise ValueError("a network without classes has no step scores: give it some with reset_classifier")
+        return self.head(self.dropout(features.mean(dim=(3, 4)).transpose(1, 2)))
 
     def token_scores(self, features: Tensor) -> Tensor:
         """B C T' H' W' (after the final norm) → B T' H' W' classes: the classifier's logits at every token.

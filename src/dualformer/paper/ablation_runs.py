@@ -24,6 +24,7 @@ from dualformer.model.cost import Cost, measure_cost
 from dualformer.paper.paper_tables import ROWS, Row, effective
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.distributed import processes
+from dualformer.training.open_source import open_source
 from dualformer.training.precision import choose_precision
 from dualformer.training.prepare import plan_network, preset_of
 from dualformer.training.propose import propose
@@ -31,7 +32,7 @@ from dualformer.training.reporter import Reporter, read_metrics
 from dualformer.training.run_folder import CONFIG
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.sources import Source, open_source
+from dualformer.training.sources import Source
 from dualformer.training.train import train
 from dualformer.weights.locate import SHIPPED
 

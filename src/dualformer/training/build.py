@@ -64,9 +64,10 @@ def build_parts(
         model,
         prepared.preprocessing,
         classes=source.classes,
-        counts=source.counts,
-        videos=source.size,
+        counts=source.seconds or source.counts,
+        videos=sum(source.seconds.values()) if source.seconds else source.size,
         maps=source.maps,
+        answers_steps=source.has_steps,
     )
     objective.place(fabric.device)
     for line in objective.lines:

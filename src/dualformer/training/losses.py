@@ -127,7 +127,7 @@ def feature_loss(features: Tensor, target: Tensor, weights: Tensor | None = None
 
 
 def compute_class_weights(
-    how: str, classes: tuple[str, ...], *, counts: Mapping[str, int], videos: int, multi_label: bool
+    how: str, classes: tuple[str, ...], *, counts: Mapping[str, float], videos: float, multi_label: bool
 ) -> tuple[dict[str, float], str]:
     """Returns a weight for each class, in their order, as ``how`` says (`BALANCED`, or a file), and a line about them.
 

@@ -26,13 +26,14 @@ from dualformer.training.read_teacher_scores import ClipsWithTokenTargets, Score
 from dualformer.training.settings.teacher_settings import TeacherSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import Teacher, open_teacher
-from dualformer.training.token_labels import fit_map, top_distribution
+from dualformer.training.token_labels import fit_map, map_targets, motion_targets, step_targets, top_distribution
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
 Batch = dict[str, Tensor]
 """``clip`` B T H W 3 uint8 and ``label`` B; mixed clips have a ``target`` B classes besides, parts whose sum is 1, and
 clips of several labels one of zeros and ones;
+windows of recordings have ``moments`` B T classes (`datasets.segments.window_clips.frame_labels`);
 rendered clips bring their truth as well, and those with stored scores a ``token_target`` B T H W classes, or of an
 encoder's probe a ``clip_target`` B classes and a ``feature_target`` B D."""
 
@@ -45,6 +46,8 @@ class ObjectiveOutput(NamedTuple):
     parts: dict[str, Tensor]
     weight: Tensor | None = None
     """What the batch counts for among others, where its clips do not count alike. The losses are means by that."""
+    step_logits: Tensor | None = None
+    """B T* classes, where each step in time is right or wrong by itself."""
 
 
 class ClipObjective(nn.Module):
@@ -92,6 +95,20 @@ class ClipObjective(nn.Module):
         """Returns what the batch counts for among others; None where all clips count alike."""
         weights = self.clip_weights(batch)
         return None if weights is None else weights.sum()
+
+
+class StepObjective(ClipObjective):
+    """``loss`` of every step in time of the clips, in the mean: one class a step, or several where segments overlap."""
+
+    def forward(self, batch: Batch) -> ObjectiveOutput:
+        scores = self.model.step_scores(self.model.forward_features(normalize(batch["clip"], self.preprocessing)))
+        scores, truth = (
+            scores.float(),
+            step_targets(batch["moments"], scores.shape[1], multi_label=self.loss.multi_label),
+        )
+        weights = self.loss.clip_weights(truth)
+        loss = self.loss(scores.flatten(0, 1), truth)
+        return ObjectiveOutput(loss, scores.mean(dim=1), {}, None if weights is None else weights.sum(), scores)
 
 
 class MotionObjective(ClipObjective):
@@ -290,11 +307,13 @@ def make_objective(
     preprocessing: Preprocessing,
     *,
     classes: Sequence[str],
-    counts: Mapping[str, int] | None = None,
-    videos: int = 0,
+    counts: Mapping[str, float] | None = None,
+    videos: float = 0,
     maps: Mapping[str, int] | None = None,
+    answers_steps: bool = False,
 ) -> ClipObjective:
-    """Makes the objective of a run: with a teacher if it has one, else with the renderer's truth if the data has it.
+    """Makes the objective of a run: of steps if it ``answers_steps``, else with a teacher if it has one, else with the
+    renderer's truth if the data has it.
 
     ``counts``: how many of the ``videos`` to train on have each class. ``maps``: as `MotionObjective` takes them.
     Errors: as `open_teacher`, `ScoreFolder` and `compute_class_weights`; ``ValueError`` for stored scores of clips that
@@ -313,7 +332,9 @@ def make_objective(
         class_weights=torch.tensor(list(weights.values())) if weights else None,
         multi_label=config.multi_label,
     )
-    if config.teaches:
+    if answers_steps:
+        objective = StepObjective(model, preprocessing, loss=loss)
+    elif config.teaches:
         objective = _distillation(config, source_has_truth, model, preprocessing, loss, classes)
     else:
         objective = (
@@ -384,28 +405,3 @@ def _target(batch: Batch) -> Tensor:
 
 _NOTHING = 0.1
 """What a quarter that shows nothing counts for: most do."""
-
-
-def map_targets(classes: Tensor, tokens: torch.Size, quarters: int) -> Tensor:
-    """Returns the class in the middle of each quarter of a token, B T' H' W' quarters², int64, for T' H' W' ``tokens``.
-
-    ``classes`` B T h w.
-    """
-    for dim, count in zip((1, 2, 3), (tokens[0], tokens[1] * quarters, tokens[2] * quarters), strict=True):
-        size = classes.shape[dim]
-        middles = ((torch.arange(count, device=classes.device) + 0.5) * size / count).long()
-        classes = classes.index_select(dim, middles)
-    _, h, w = tokens
-    return classes.long().unflatten(3, (w, quarters)).unflatten(2, (h, quarters)).permute(0, 1, 2, 4, 3, 5).flatten(4)
-
-
-def motion_targets(moving: Tensor, velocity: Tensor, tokens: torch.Size, quarters: int) -> Tensor:
-    """Returns what each quarter of a token shows, B T' H' W' (quarters² · 3), for T' H' W' ``tokens``.
-
-    That is the part of it that the actor covers, and that part's velocity divided by 3. ``moving`` B T h w,
-    ``velocity`` B T h w 2 (pixels per frame).
-    """
-    t, h, w = tokens
-    cells = torch.cat([moving[..., None], velocity * moving[..., None] / 3], dim=-1).permute(0, 4, 1, 2, 3)
-    pooled = F.adaptive_avg_pool3d(cells, (t, h * quarters, w * quarters))
-    return pooled.unflatten(4, (w, quarters)).unflatten(3, (h, quarters)).permute(0, 2, 3, 5, 4, 6, 1).flatten(4)

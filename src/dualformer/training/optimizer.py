@@ -114,7 +114,8 @@ def schedule(step: int, *, steps: int, warmup: int) -> float:
 def parameter_groups(
     model: DualFormer, settings: OptimizerSettings, *, lr: float, extra: nn.Module | None = None
 ) -> list[dict[str, Any]]:
-    """Returns AdamW's groups: classifier at ``lr``, backbone at ``lr × backbone_lr``; norms, biases, PEG do not decay.
+    """Returns AdamW's groups: classifier and temporal head at ``lr``, backbone at ``lr × backbone_lr``; norms, biases,
+    PEG do not decay.
 
     With ``layer_decay`` below 1 every block learns that much slower than the one after it (`DualFormer.layer_numbers`);
     the last block and the final norm learn at the backbone's whole rate. ``extra`` is a module beside the model that
@@ -138,7 +139,7 @@ def parameter_groups(
             groups.setdefault((part, not decays), group)["params"].append(parameter)
 
     for name, parameter in model.named_parameters():
-        if name.startswith("head."):
+        if name.startswith(("head.", "temporal.")):  # what is new learns at the whole rate
             add(parameter, "head", peak_lr=lr, decays=name not in spared)
         elif layer_decay == 1:
             add(parameter, "backbone", peak_lr=backbone_lr, decays=name not in spared)

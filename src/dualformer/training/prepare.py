@@ -14,6 +14,7 @@ from dualformer.plurals import counted
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.distributed import Processes, processes
 from dualformer.training.losses import BALANCED
+from dualformer.training.open_source import open_source
 from dualformer.training.optimizer import Schedule
 from dualformer.training.propose import FEW_TO_SELECT, propose
 from dualformer.training.run_folder import CLASS_WEIGHTS, CONFIG, FLIP_MAP, LAST, NETWORK, find_data
@@ -21,7 +22,7 @@ from dualformer.training.settings.augmentation_settings import Flip
 from dualformer.training.settings.data_settings import RENDERED_DATA
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.sources import Source, open_source
+from dualformer.training.sources import Source
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import Views
 from dualformer.video.preprocessing import DEFAULT_VIEWS, KINETICS_MEAN, KINETICS_STD, Preprocessing
@@ -75,7 +76,10 @@ def prepare(config: TrainConfig, variant: Variant | None = None, *, planned: boo
             raise
         moved = "if the videos of the run have moved, resume it with their new `data`"
         raise FileNotFoundError(f"{error}; {moved}") from error
-    config, card, proposed = _proposed(config.replace(shuffle=source.shuffle), source, ranks=where.world)
+    config = config.replace(shuffle=source.shuffle, head="temporal" if source.has_steps else "pooled")
+    if source.has_steps:
+        config = config.replace(sampling="stride")
+    config, card, proposed = _proposed(config, source, ranks=where.world)
     network, preprocessing = plan_network(config, classes=len(source.classes), variant=variant, card=card)
     varied = (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
     flip = "off" if config.overfit else config.flip_for(source.classes)
@@ -115,7 +119,12 @@ def preset_of(config: Config) -> str | None:
     """Returns the preset that gives this config but for classes and drop rates; None if there is none."""
     for name in list_models():
         preset = preset_config(
-            name, clip=config.clip, num_classes=config.num_classes, drop_path=config.drop_path, dropout=config.dropout
+            name,
+            clip=config.clip,
+            num_classes=config.num_classes,
+            drop_path=config.drop_path,
+            dropout=config.dropout,
+            head=config.head,
         )
         if preset == config:
             return name
@@ -141,11 +150,12 @@ def plan_network(
     rates = {name: rate for name, rate in said.items() if rate is not None}
     if name:
         eps = card.config.norm_eps if card else Config.norm_eps
-        network = preset_config(name, clip=clip, num_classes=classes, norm_eps=eps, **rates)
+        head = config.head or (card.config.head if card else Config.head)
+        network = preset_config(name, clip=clip, num_classes=classes, norm_eps=eps, head=head, **rates)
     else:
         assert card is not None
         cut = video_config(card.config, clip) if is_image_network(card.config) and clip[0] > 1 else card.config
-        network = cut.replace(clip=clip, num_classes=classes, **rates)
+        network = cut.replace(clip=clip, num_classes=classes, head=config.head or cut.head, **rates)
     base = card.preprocessing if card else None
     preprocessing = Preprocessing(
         frames=clip[0],

@@ -25,7 +25,7 @@ from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cac
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
 from dualformer.plurals import counted
-from dualformer.training.settings.data_settings import RENDERED, RENDERED_DATA, RENDERED_HANDS, RENDERED_PEOPLE
+from dualformer.training.settings.data_settings import RENDERED, RENDERED_HANDS, RENDERED_PEOPLE
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import Views
@@ -94,19 +94,18 @@ class Source:
     """Of files: measures some of those to train on."""
     warnings: tuple[str, ...] = ()
     """What is wrong with how train and val were told apart."""
+    seconds: Mapping[str, float] | None = None
+    """Of recordings whose every moment is learnt: for how long each class is seen."""
+    has_steps: bool = False
+    """Clips bring what is true at each of their steps in time."""
     has_truth: bool = False
     """Clips bring the renderer's ``moving`` and ``velocity`` along."""
     maps: Mapping[str, int] = field(default_factory=dict)
     """What else they bring of every cell by name, T h w, and of how many classes that is; class 0 is nothing."""
 
 
-def open_source(config: TrainConfig) -> Source:
-    """Opens the source that ``config.data`` names. Errors: as `open_splits`."""
-    return rendered_source(config) if config.data in RENDERED_DATA else file_source(config)
-
-
-def file_source(config: TrainConfig) -> Source:
-    """Opens labelled files of a folder, a CSV or a benchmark."""
+def open_files(config: TrainConfig) -> Splits:
+    """Opens labelled files of a folder, a CSV or a benchmark. Errors: as `open_splits`."""
     bad = read_bad_videos(config.manifest) if config.manifest else ()
     splits = open_splits(
         config.data,
@@ -123,6 +122,11 @@ def file_source(config: TrainConfig) -> Source:
     )
     if not config.resume:
         check_class_names(splits.train.classes, str(config.data))
+    return splits
+
+
+def file_source(config: TrainConfig, splits: Splits) -> Source:
+    """Returns the source of the labelled files that `open_files` has opened."""
     shuffle, reading = _how_to_read(config, splits.train)
     if config.overfit:
         chosen = _spread(splits.train, config.overfit)

@@ -1,4 +1,5 @@
-"""Token labelling (Jiang et al., 2021; section 4.1): makes labels of a student's tokens from a teacher's scores."""
+"""Makes labels of tokens: of a student's from a teacher's scores (token labelling, Jiang et al., 2021; section 4.1), of
+any from what a renderer knows, and of steps in time from segments."""
 
 import torch
 from torch import Tensor
@@ -45,3 +46,37 @@ def fit_map(scores: Tensor, size: Size3) -> Tensor:
     if (t, h, w) != size:
         maps = F.interpolate(maps, size=size, mode="trilinear", align_corners=False)
     return maps.permute(0, 2, 3, 4, 1)
+
+
+def map_targets(classes: Tensor, tokens: torch.Size, quarters: int) -> Tensor:
+    """Returns the class in the middle of each quarter of a token, B T' H' W' quarters², int64, for T' H' W' ``tokens``.
+
+    ``classes`` B T h w.
+    """
+    for dim, count in zip((1, 2, 3), (tokens[0], tokens[1] * quarters, tokens[2] * quarters), strict=True):
+        size = classes.shape[dim]
+        middles = ((torch.arange(count, device=classes.device) + 0.5) * size / count).long()
+        classes = classes.index_select(dim, middles)
+    _, h, w = tokens
+    return classes.long().unflatten(3, (w, quarters)).unflatten(2, (h, quarters)).permute(0, 1, 2, 4, 3, 5).flatten(4)
+
+
+def motion_targets(moving: Tensor, velocity: Tensor, tokens: torch.Size, quarters: int) -> Tensor:
+    """Returns what each quarter of a token shows, B T' H' W' (quarters² · 3), for T' H' W' ``tokens``.
+
+    That is the part of it that the actor covers, and that part's velocity divided by 3. ``moving`` B T h w,
+    ``velocity`` B T h w 2 (pixels per frame).
+    """
+    t, h, w = tokens
+    cells = torch.cat([moving[..., None], velocity * moving[..., None] / 3], dim=-1).permute(0, 4, 1, 2, 3)
+    pooled = F.adaptive_avg_pool3d(cells, (t, h * quarters, w * quarters))
+    return pooled.unflatten(4, (w, quarters)).unflatten(3, (h, quarters)).permute(0, 2, 3, 5, 4, 6, 1).flatten(4)
+
+
+def step_targets(moments: Tensor, steps: int, *, multi_label: bool) -> Tensor:
+    """Returns what is true at the ``steps`` in time of clips, all of them in a row, by the shares of ``moments`` B T
+    classes that each class has: the class that has the most, B·T* int64, or of several labels zeros and ones B·T*
+    classes: which of them have at least half.
+    """
+    shares = F.adaptive_avg_pool1d(moments.transpose(1, 2), steps).transpose(1, 2).flatten(0, 1)
+    return (shares >= 0.5).float() if multi_label else shares.argmax(dim=1)

@@ -20,6 +20,7 @@ from dualformer.training.ema import Average, assembled
 from dualformer.training.objective import Batch, ClipObjective, ObjectiveOutput
 from dualformer.training.optimizer import Schedule, freeze, keep_frozen, parameter_groups
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.token_labels import step_targets
 
 
 class NonFiniteLossError(DualFormerError):
@@ -103,7 +104,7 @@ class TrainStep:
             self._fabric.backward(step.loss * (weight / (schedule.clips_per_step // schedule.world)))
         loss = float(step.loss.detach())
         sums = {"loss_sum": loss * weight, "weight": weight, "clips": len(step.logits)}
-        sums |= _count_right(step.logits, batch, multi_label=self._raw.loss.multi_label)
+        sums |= _count_right(step, batch, multi_label=self._raw.loss.multi_label)
         parts = {name: float(part.detach()) * weight for name, part in step.parts.items()}
         totals = self._ranks.all_reduce(*sums.values(), *parts.values())
         sums = dict(zip(sums, totals, strict=False))
@@ -165,14 +166,20 @@ class TrainStep:
         )
 
 
-def _count_right(logits: Tensor, batch: Batch, *, multi_label: bool) -> dict[str, float]:
-    """Returns ``correct``, and where clips may have several labels ``found`` and ``named``, of `Progress`."""
-    best = logits.detach().argmax(dim=1)
+def _count_right(step: ObjectiveOutput, batch: Batch, *, multi_label: bool) -> dict[str, float]:
+    """Returns ``correct``, and where clips may have several labels ``found`` and ``named``, of `Progress`. Of steps, a
+    clip is right in part."""
+    if step.step_logits is None:
+        logits, truth, steps = step.logits.detach(), batch["target" if multi_label else "label"], 1
+    else:
+        logits, steps = step.step_logits.detach().flatten(0, 1), step.step_logits.shape[1]
+        truth = step_targets(batch["moments"], steps, multi_label=multi_label)
+    best = logits.argmax(dim=1)
     if not multi_label:
-        return {"correct": float((best == batch["label"]).sum())}
-    true, said = batch["target"] >= 0.5, logits.detach() >= 0
+        return {"correct": float((best == truth).sum()) / steps}
+    true, said = truth >= 0.5, logits >= 0
     found, named = float(2 * (true & said).sum()), float(true.sum() + said.sum())
-    return {"correct": float(true.gather(1, best[:, None]).sum()), "found": found, "named": named}
+    return {"correct": float(true.gather(1, best[:, None]).sum()) / steps, "found": found, "named": named}
 
 
 def _unusual_clips(logits: Tensor, indices: Tensor | None) -> list[int]:

@@ -16,6 +16,7 @@ from dualformer.scoring.multilabel import THRESHOLD, fit_thresholds, mean_averag
 from dualformer.scoring.view_scores import average_views, to_probabilities
 from dualformer.training.distributed import ProcessGroup
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.token_labels import step_targets
 from dualformer.video.clip_reader import Views
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
@@ -93,7 +94,8 @@ def validate(
     """Validates every network on the clips of all processes' ``batches``, which are read once.
 
     The loss is that of the mean probabilities of a clip's views. Counts of all processes are added up, so that uneven
-    parts do not matter. With ``multi_label``, clips have a ``target``. The networks keep their mode.
+    parts do not matter. With ``multi_label``, clips have a ``target``. Clips with ``moments`` have one view, and each
+    of its steps in time counts by itself. The networks keep their mode.
     Errors: ``DualFormerError``, in every process, for clips that cannot be read in any.
     """
     modes = [(module, module.training) for network in networks.values() for module in network.modules()]
@@ -108,9 +110,16 @@ def validate(
             inputs = normalize(views.flatten(0, 1), preprocessing)
             for name, network in networks.items():
                 with autocast():
-                    logits = network(inputs).float()
-                each = to_probabilities(logits, multi_label=multi_label)
-                totals[name].add(average_views(each.unflatten(0, (-1, views.shape[1]))), batch)
+                    features = network.forward_features(inputs)
+                    by_step = "moments" in batch
+                    logits = (network.step_scores if by_step else network.forward_head)(features).float()
+                if by_step:
+                    truth = step_targets(batch["moments"], logits.shape[1], multi_label=multi_label)
+                    each = to_probabilities(logits.flatten(0, 1), multi_label=multi_label)
+                    totals[name].add(each, {"target" if multi_label else "label": truth})
+                else:
+                    each = to_probabilities(logits, multi_label=multi_label)
+                    totals[name].add(average_views(each.unflatten(0, (-1, views.shape[1]))), batch)
     except DualFormerError as error:
         failure = error
     finally:

@@ -246,6 +246,13 @@ def read_even_clips(
     return small[places].unflatten(0, (clips, pre.frames)), spans
 
 
+def views_at(reader: FrameReader, indices: NDArray[np.int64], pre: Preprocessing, *, crops: int = 1) -> Tensor:
+    """Returns the test views of the clips with these frame ``indices`` (clips, T) of an open file, as `read_views`."""
+    unique, places = np.unique(indices, return_inverse=True)
+    small = torch.cat(list(_resized(reader.frames(unique), pre)))
+    return _cut_views(small, torch.from_numpy(places.reshape(-1)), pre, len(indices), crops)
+
+
 def warn_if_short(path: str | Media | MemoryFrames, times: NDArray[np.float64], pre: Preprocessing) -> None:
     """Warns once, over all processes of a run, that a video is shorter than a clip."""
     if not _warned_short.value and (note := short_note(times, pre)):

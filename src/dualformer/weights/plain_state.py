@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dualformer.model.config import Config, Size3
+from dualformer.model.config import Config, Head, Size3
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import list_models, preset_config
 from dualformer.model.pyramid import cell_size
@@ -26,6 +26,7 @@ def config_from_state(state: Mapping[str, Tensor], *, preset: str | None = None,
     ``clip`` does not say which.
     """
     classes = state["head.weight"].shape[0] if "head.weight" in state else 0
+    head: Head = "temporal" if "temporal.conv.weight" in state else "pooled"
     clips = [clip] if clip else [(frames, size, size) for frames, size in product(_FRAMES, _SIZES)]
     fits: list[Config] = []
     for name in [preset] if preset else list_models():
@@ -33,7 +34,9 @@ def config_from_state(state: Mapping[str, Tensor], *, preset: str | None = None,
         if not _same_widths(own, state):
             continue
         for each in clips if clip or own.clip in clips else [own.clip, *clips]:
-            config = preset_config(name, clip=each, num_classes=classes)
+            if head == "temporal" and each[0] == 1:
+                continue
+            config = preset_config(name, clip=each, num_classes=classes, head=head)
             if not _same_kernels(config, state):
                 continue
             with torch.device("meta"):

@@ -190,6 +190,8 @@ def release_state(model: DualFormer) -> dict[str, Tensor]:
     config = model.config
     if model.folded:
         raise ValueError("a folded network has no longer the weights of its config: convert it before fold()")
+    if config.head != "pooled":
+        raise ValueError(f"the release has only networks with head='pooled', not {config.head!r}")
     if config.position != "peg":
         raise ValueError(f"the release has only networks with position='peg', not {config.position!r}")
     for number, (stage, size) in enumerate(zip(config.stages, config.map_sizes(), strict=True), 1):

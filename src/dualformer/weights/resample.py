@@ -50,7 +50,8 @@ _FITTED: dict[str, re.Pattern[str]] = {
     _RELATIVE: re.compile(r".+\.attn\.bias\.table"),
 }
 """Kinds of tensors whose size may differ, by their names."""
-HEAD = "head."
+HEAD, TEMPORAL = "head.", "temporal."
+"""Beginnings of the names of the classifier's tensors, and of a temporal head's."""
 
 
 def resample_state(
@@ -59,9 +60,9 @@ def resample_state(
     """Fits the ``state`` of a network ``source`` to a network ``target``; returns it and a line for each change.
 
     Clips, grids and windows may differ. If the source is a network of images (`is_image_network`), patches may get
-    longer in time. If the number of classes differs, the classifier is left out of the result. It is computed in
-    float64 and has the types of ``state``. Errors: ``WeightsError`` that names the setting for any other difference,
-    and for tensors that are not those of ``source``.
+    longer in time. If the number of classes differs, the classifier is left out of the result, and the temporal head
+    where only one of them has it. It is computed in float64 and has the types of ``state``. Errors: ``WeightsError``
+    that names the setting for any other difference, and for tensors that are not those of ``source``.
     """
     _check_same(source, target)
     with torch.device("meta"):
@@ -72,6 +73,8 @@ def resample_state(
     changes: dict[str, dict[str, None]] = {}
     for key, tensor in state.items():
         if key.startswith(HEAD) and source.num_classes != target.num_classes:
+            continue
+        if key.startswith(TEMPORAL) and source.head != target.head:
             continue
         shape = wanted[key].shape
         if tensor.shape == shape:
@@ -93,6 +96,8 @@ def resample_state(
     if source.num_classes != target.num_classes:
         how = "started anew" if target.num_classes else "left out"
         notes.append(f"classifier: {source.num_classes} → {target.num_classes} classes, {how}")
+    if source.head != target.head:
+        notes.append(f"temporal head: {'started anew' if target.head == 'temporal' else 'left out'}")
     return fitted, notes
 
 

@@ -20,7 +20,7 @@ from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError, check_tensors
 from dualformer.weights.layouts import is_exact, standard_layout
 from dualformer.weights.locate import CARD_FILE, TENSORS_FILE, has_checkpoint_start, resolve_weights
-from dualformer.weights.resample import HEAD, resample_state
+from dualformer.weights.resample import HEAD, TEMPORAL, resample_state
 from dualformer.weights.resize_clip import resize_clip
 from dualformer.weights.twins import is_twins, twins_card, twins_state
 from dualformer.weights.wrapped_network import RELEASED_KEY, plain_names, unwrap_network
@@ -177,8 +177,8 @@ def load_pretrained(model: nn.Module, path_or_hub_id: Path | str, *, labels: Seq
     """Loads a weights file into ``model``, whose clip and classes may differ, and returns lines to print.
 
     Weights of a network of images are inflated if ``model`` is one of videos, and those of the exact layout get the
-    standard one if it has that. The model's own classifier stays as it
-    is if the number of classes differs, or if ``labels`` (its class names) are given and the file has others: the same
+    standard one if it has that. The model's own temporal head stays as it is if the file has none, and its classifier
+    if the number of classes differs, or if ``labels`` (its class names) are given and the file has others: the same
     number of classes does not make them the same classes. Errors: as `load_weights` and `resample_state`.
     """
     model, path = unwrap_network(model), resolve_weights(path_or_hub_id)
@@ -198,7 +198,7 @@ def load_pretrained(model: nn.Module, path_or_hub_id: Path | str, *, labels: Seq
         )
     wrapped = {plain: key for key in model.state_dict() for plain in plain_names({key: key})}  # compiled parts
     own = plain_names(model.state_dict())
-    kept = {key: tensor for key, tensor in own.items() if key.startswith(HEAD) and key not in state}
+    kept = {key: tensor for key, tensor in own.items() if key.startswith((HEAD, TEMPORAL)) and key not in state}
     check_tensors(path, own, {**kept, **state}, remedy="the model was changed after it was made: start with a new one")
     model.load_state_dict({wrapped[key]: tensor for key, tensor in {**kept, **state}.items()})
     return notes

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dualformer.model.config import Head
 from dualformer.training.settings.checks import between, more_than_zero, not_negative
 from dualformer.video.preprocessing import CropMode, Sampling
 
@@ -25,6 +26,9 @@ class NetworkSettings:
     layout: Literal["exact", "standard"] | None = None
     """Of Twins-SVT weights to start from, as timm/twins_svt_small.in1k: exact keeps the full convolutions of their
     pyramid, standard is the preset's pyramid, made anew (default: exact; standard where `model` names a preset)."""
+    head: Head | None = None
+    """Answer once for a clip (pooled), or at every moment of it (temporal), which learns from data with segments
+    (default: the starting weights', else pooled)."""
     frames: int | None = None
     """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
     stride: int | None = None
