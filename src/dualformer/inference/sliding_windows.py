@@ -92,6 +92,8 @@ class Window(NamedTuple):
     start: float
     end: float
     views: Tensor
+    lasts: float = 0.0
+    """Seconds of all its frames, those included that a short video does not have."""
 
 
 class SlidingWindow:
@@ -146,14 +148,20 @@ class SlidingWindow:
         samples = list(self._samples)
         window = clip_window(samples + samples[-1:] * (self._length - len(samples)))
         shown = filled(range(self._length), len(samples), self._pre)
-        return window._replace(views=torch.stack([samples[number].views for number in shown], dim=1))
+        views = torch.stack([samples[number].views for number in shown], dim=1)
+        return window._replace(views=views, lasts=_interval(samples) * self._length)
 
 
 def clip_window(samples: list[SampledFrame]) -> Window:
     """Returns the clip of its frames. It ends when the next frame would be sampled."""
-    start, last = samples[0].seconds, samples[-1].seconds
-    apart = (last - start) / (len(samples) - 1) if len(samples) > 1 else 0.0
-    return Window(start, last + apart, torch.stack([sample.views for sample in samples], dim=1))
+    start, last, apart = samples[0].seconds, samples[-1].seconds, _interval(samples)
+    views = torch.stack([sample.views for sample in samples], dim=1)
+    return Window(start, last + apart, views, apart * len(samples))
+
+
+def _interval(samples: list[SampledFrame]) -> float:
+    """Returns the seconds between two sampled frames."""
+    return (samples[-1].seconds - samples[0].seconds) / (len(samples) - 1) if len(samples) > 1 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

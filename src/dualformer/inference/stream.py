@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dualformer.inference.clip_buffer import ClipBuffer, StreamCounts
 from dualformer.inference.stream_reader import ReaderSettings, StreamEvent, StreamReader
@@ -135,7 +136,7 @@ class Stream:
                         return
                     self._watch()
                     continue
-                now = average_views(self._classifier.predict_views(clip.views))
+                now = self._predict(clip.views)
                 old = now if mean is None or clip.is_first else mean
                 mean = np.asarray(self._smoothing * old + (1 - self._smoothing) * now, dtype=np.float32)
                 yield StreamLabel(
@@ -148,6 +149,15 @@ class Stream:
             self._stopped.set()
             self._buffer.close()
             self._reader.join(timeout=2)
+
+    def _predict(self, views: Tensor) -> NDArray[np.float32]:
+        """Returns the probabilities (C,) of the newest clip: of all of it, or where the weights answer at every step in
+        time of its newer half, which is what the clip half a clip before did not show."""
+        if not self._classifier.answers_steps:
+            return average_views(self._classifier.predict_views(views))
+        steps = self._classifier.predict_steps(views)
+        newer = steps[:, steps.shape[1] // 2 :]
+        return average_views(newer.reshape(-1, newer.shape[-1]))
 
     def _start(self) -> StreamReader:
         reader = StreamReader(self._settings, self._buffer, self._stopped, self._events.append)

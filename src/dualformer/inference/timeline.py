@@ -4,7 +4,8 @@
     for segment in timeline.segments: ...
 
 Overlapping clips go through the network in batches as the file is decoded. What is kept in memory is one clip, the
-batch, and the probabilities (C,) of each clip. Legend: n stretches of time between the starts of clips, C classes.
+batch, and the probabilities (S, C) of each clip. Legend: n stretches of time between the starts of clips, or of their
+steps where the weights have a head that answers at every moment, C classes, S steps of a clip, 1 for other weights.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from dualformer.inference.segments import find_segments
 from dualformer.inference.sliding_windows import VideoSummary, Window, WindowReader
 from dualformer.inference.view_classifier import ViewClassifier, ahead
 from dualformer.scoring.view_scores import average_views
-from dualformer.segment import Segment
+from dualformer.segment import BACKGROUND, Segment
 from dualformer.subtitles import sub_rip, web_vtt
 from dualformer.text_encoding import json_text
 from dualformer.video.memory_frames import ChannelOrder
@@ -41,11 +42,11 @@ class Timeline:
     bounds: NDArray[np.float64]
     """(n + 1,): seconds from the first frame at which stretches begin, and the end of the video."""
     probabilities: NDArray[np.float32]
-    """(n, C): of each stretch the mean over the clips around it."""
+    """(n, C): of each stretch the mean over the clips, or their steps, around it."""
     segments: tuple[Segment, ...]
     settings: SegmentSettings
     window: float
-    """Seconds over which clips are averaged, by their centres."""
+    """Seconds over which clips, or their steps, are averaged, by their centres."""
     clip: float
     """Seconds of a clip."""
     frames: int
@@ -113,7 +114,7 @@ def read_window_scores(
     Arguments and errors are those of `read_timeline`.
     """
     pre, crops = classifier.preprocessing, classifier.views.crops
-    scores = WindowScores(classifier.predict_views)
+    scores = WindowScores(classifier.predict_steps if classifier.answers_steps else classifier.predict_views)
     batch_size = max(1, classifier.views_per_batch // crops)
     source = resolve_source(video, fps=fps, channel_order=channel_order)
     with Playback(source, fps=fps, clock=pre.fps is not None) as playing:
@@ -131,22 +132,26 @@ def read_window_scores(
 
 
 class WindowScores:
-    """Collects the probabilities of every clip. ``predict``: views (n, T, h, w, 3) → probabilities (n, C)."""
+    """Collects the probabilities of every clip. ``predict``: views (n, T, h, w, 3) → probabilities (n, C), or of the
+    steps in time of each view (n, S, C)."""
 
     def __init__(self, predict: Callable[[Tensor], NDArray[np.float32]]) -> None:
         self._predict = predict
         self._starts: list[float] = []
         self._ends: list[float] = []
+        self._lasts: list[float] = []
         self.rows: list[NDArray[np.float32]] = []
-        """(C,) of each clip: the mean over its crops."""
+        """(S, C) of each clip: the mean over its crops."""
 
     def add(self, windows: Iterator[Window], batch_size: int, progress: Callable[[float], None] | None = None) -> None:
         """Predicts clips, ``batch_size`` at a time. ``progress`` is called with the seconds that are done."""
         while batch := list(islice(windows, batch_size)):
             probabilities = self._predict(torch.cat([window.views for window in batch]))
-            self.rows += list(average_views(probabilities.reshape(len(batch), len(batch[0].views), -1)))
+            rows = average_views(probabilities.reshape(len(batch), len(batch[0].views), -1))
+            self.rows += list(rows.reshape(len(batch), -1, probabilities.shape[-1]))
             self._starts += [window.start for window in batch]
             self._ends += [window.end for window in batch]
+            self._lasts += [window.lasts for window in batch]
             if progress is not None:
                 progress(self._ends[-1])
 
@@ -155,10 +160,11 @@ class WindowScores:
         starts = video.starts[::step]
         kept = {*starts, self._starts[-1]}
         some = WindowScores(self._predict)
-        for start, end, row in zip(self._starts, self._ends, self.rows, strict=True):
+        for start, end, lasts, row in zip(self._starts, self._ends, self._lasts, self.rows, strict=True):
             if start in kept:
                 some._starts.append(start)
                 some._ends.append(end)
+                some._lasts.append(lasts)
                 some.rows.append(row)
         return some, replace(video, starts=starts)
 
@@ -171,12 +177,15 @@ class WindowScores:
         self, classifier: ViewClassifier, video: VideoSummary, settings: SegmentSettings, *, source: str
     ) -> Timeline:
         """Returns the timeline of the ``video`` that the clips are of. There is at least one."""
-        clip = self.clip_seconds
-        window = clip if settings.window is None else settings.window
-        settings = replace(settings, shortest=0.75 * clip if settings.shortest is None else settings.shortest)
-        bounds = _bounds(video)
-        probabilities = self._smoothed(bounds, window)
+        clip, steps = self.clip_seconds, len(self.rows[0])
+        window = clip / steps if settings.window is None else settings.window
+        shortest = (0.75 if steps == 1 else _SHORTEST_OF_STEPS) * clip
+        settings = replace(settings, shortest=shortest if settings.shortest is None else settings.shortest)
         labels, multi_label = classifier.labels, classifier.card.multi_label
+        if classifier.card.config.head == "temporal" and BACKGROUND in labels:
+            settings = replace(settings, background=tuple(dict.fromkeys((*settings.background, BACKGROUND))))
+        bounds = _bounds(video) if steps == 1 else _step_bounds(self._step_edges()[:, :-1].ravel(), video, window / 4)
+        probabilities = self._smoothed(bounds, window)
         return Timeline(
             source=source,
             labels=labels,
@@ -192,20 +201,42 @@ class WindowScores:
             error=video.error,
         )
 
+    def _step_edges(self) -> NDArray[np.float64]:
+        """Returns (clips, S + 1): the seconds at which the steps of each clip begin, and the last one ends."""
+        return np.linspace(self._starts, np.add(self._starts, self._lasts), len(self.rows[0]) + 1, axis=1)
+
     def _smoothed(self, bounds: NDArray[np.float64], window: float) -> NDArray[np.float32]:
-        """Returns (n, C): for each stretch the mean over the clips whose centres are within half of ``window`` of its
-        own; the nearest clip where there is none."""
-        centres = (np.array(self._starts) + np.array(self._ends)) / 2
+        """Returns (n, C): for each stretch the mean over the clips, or their steps, whose centres are within half of
+        ``window`` of its own; the nearest one where there is none."""
+        if len(self.rows[0]) == 1:
+            centres = (np.array(self._starts) + np.array(self._ends)) / 2
+        else:
+            edges = self._step_edges()
+            centres = ((edges[:, :-1] + edges[:, 1:]) / 2).ravel()
+        rows = np.concatenate(self.rows)
         order = np.argsort(centres, kind="stable")
         centres = centres[order]
         middles = (bounds[:-1] + bounds[1:]) / 2
         low = np.searchsorted(centres, middles - window / 2 - 1e-6)
         high = np.searchsorted(centres, middles + window / 2 + 1e-6, side="right")
-        out = np.empty((len(middles), len(self.rows[0])), dtype=np.float32)
+        out = np.empty((len(middles), rows.shape[1]), dtype=np.float32)
         for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
             chosen = order[a:b] if b > a else order[[int(np.abs(centres - middles[i]).argmin())]]
-            out[i] = np.mean([self.rows[number] for number in chosen.tolist()], axis=0)
+            out[i] = np.mean(rows[chosen], axis=0)
         return out
+
+
+_SHORTEST_OF_STEPS = 0.25
+"""The part of a clip that a segment lasts at least, where the weights answer at every step."""
+
+
+def _step_bounds(starts: NDArray[np.float64], video: VideoSummary, apart: float) -> NDArray[np.float64]:
+    """Returns the starts of steps that are at least ``apart`` seconds from one another, and the end."""
+    kept: list[float] = []
+    for start in np.sort(starts).tolist():
+        if not kept or (start < video.end and start - kept[-1] >= apart):
+            kept.append(start)
+    return np.array([*kept, video.end if video.end else kept[-1] + 1.0])
 
 
 def _bounds(video: VideoSummary) -> NDArray[np.float64]:

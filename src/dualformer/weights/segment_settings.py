@@ -15,14 +15,15 @@ class SegmentSettings:
     hop: float | None = None
     """Seconds between the starts of two clips; None: half a clip."""
     window: float | None = None
-    """Seconds: probabilities are averaged over the clips whose centres lie within them; None: those of one clip."""
+    """Seconds: probabilities are averaged over the clips whose centres lie within them, or the steps in time of weights
+    with a temporal head; None: those of one clip, or step."""
     threshold: float = 0.5
     """A class that is less likely does not happen."""
     shortest: float | None = None
     """Seconds that a segment lasts at least; what is shorter is given to what is before and after it. None: three
-    quarters of a clip."""
+    quarters of a clip, of weights with a temporal head a quarter."""
     background: tuple[str, ...] = ()
-    """Classes that mean that nothing happens."""
+    """Classes that mean that nothing happens, besides the ``background`` of a temporal head."""
 
     def __post_init__(self) -> None:
         for name in ("hop", "window"):
