@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dualformer.inference.recognizer import Recognizer
+from dualformer.model.config import Head
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import Preprocessing
@@ -58,29 +59,51 @@ class ColourNetwork(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         begun = time.monotonic()
-        shares = (clips.mean(dim=(3, 4)) > 0.5).float().mean(dim=2)
-        shares = torch.cat([shares, 1 - shares.sum(dim=1, keepdim=True)], dim=1)
+        shares = self._shares(clips).mean(dim=2)
         time.sleep(max(0.0, begun + self.seconds - time.monotonic()))
+        return self._logits(shares)
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """What `step_scores` reads."""
+        return clips
+
+    def step_scores(self, clips: Tensor) -> Tensor:
+        """The same of every two frames: B 3 T H W → B T/2 4."""
+        return self._logits(self._shares(clips).unflatten(2, (-1, 2)).mean(dim=3)).transpose(1, 2)
+
+    def _shares(self, clips: Tensor) -> Tensor:
+        """B 4 T."""
+        shown = (clips.mean(dim=(3, 4)) > 0.5).float()
+        return torch.cat([shown, 1 - shown.sum(dim=1, keepdim=True)], dim=1)
+
+    def _logits(self, shares: Tensor) -> Tensor:
         return shares.clamp(1e-4, 1 - 1e-4).logit() if self.multi_label else shares.clamp(min=1e-4).log()
 
     multi_label = False
 
 
 @cache
-def _any_model() -> DualFormer:
-    return create_model("dualformer_nano", clip=(8, 32, 32), num_classes=len(COLOURS), seed=0)
+def _any_model(head: Head) -> DualFormer:
+    return create_model("dualformer_nano", clip=(8, 32, 32), num_classes=len(COLOURS), seed=0, head=head)
 
 
 def colour_recognizer(
-    *, frames: int = 8, stride: int = 2, fps: float | None = None, seconds: float = 0.0, multi_label: bool = False
+    *,
+    frames: int = 8,
+    stride: int = 2,
+    fps: float | None = None,
+    seconds: float = 0.0,
+    multi_label: bool = False,
+    head: Head = "pooled",
+    labels: tuple[str, ...] = COLOURS,
 ) -> Recognizer:
-    """A recogniser of colours, exact to the frame."""
-    model = _any_model()
+    """A recogniser of colours, exact to the frame; with a temporal head to two frames of its clips."""
+    model = _any_model(head)
     pre = Preprocessing(
         frames=frames, stride=stride, fps=fps, resize=32, crop=32, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)
     )
     card = Card(
-        config=model.config, labels=COLOURS, preprocessing=pre, provenance="", licence="", multi_label=multi_label
+        config=model.config, labels=labels, preprocessing=pre, provenance="", licence="", multi_label=multi_label
     )
     recognizer = Recognizer(model, card, device="cpu")
     network = ColourNetwork(seconds)

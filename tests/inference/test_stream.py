@@ -16,7 +16,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from made_films import colour_recognizer, coloured, write_transport_stream
 
 from dualformer.inference.clip_buffer import ClipBuffer
 from dualformer.inference.sliding_windows import SampledFrame
@@ -27,6 +26,7 @@ from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.live_source import LiveVideo, StreamSource
 from dualformer.video.preprocessing import Preprocessing, kinetics
 from dualformer.video.pyav_reader import PyAVReader
+from made_films import colour_recognizer, coloured, write_transport_stream
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,16 @@ def test_a_file_is_read_as_fast_as_the_network_works_and_nothing_is_left_out(fil
     counts = labels[-1].counts
     assert (counts.dropped, counts.missed, counts.reconnects) == (0, 0, 0)
     assert [label.label for label in labels if 4 < label.seconds < 5.9] == ["blue"] * 7
+
+
+def test_a_temporal_head_answers_for_the_newer_half_of_a_clip(film: Path) -> None:
+    """Where a clip shows two colours, half and half, it is sure of the newer one."""
+    whole = {label.seconds: label for label in colour_recognizer().stream(film, smoothing=0.0)}
+    newer = {label.seconds: label for label in colour_recognizer(head="temporal").stream(film, smoothing=0.0)}
+    assert list(whole) == list(newer)
+    assert sum(label.probability > 0.99 for label in newer.values()) > sum(
+        label.probability > 0.99 for label in whole.values()
+    )
 
 
 def test_smoothing_keeps_a_part_of_what_was(film: Path) -> None:

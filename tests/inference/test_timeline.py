@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_films import colour_recognizer, coloured, moving, write_variable
 from PIL import Image
 
 from dualformer.inference.recognizer import Recognizer
@@ -26,6 +25,7 @@ from dualformer.video.container import VideoError
 from dualformer.video.encode import write_image, write_video
 from dualformer.video.pyav_reader import PyAVReader
 from dualformer.weights.segment_settings import SegmentSettings
+from made_films import colour_recognizer, coloured, moving, write_variable
 
 PHASES = [("red", 90), ("green", 61), ("black", 50), ("blue", 83), ("green", 40)]
 
@@ -235,3 +235,59 @@ def test_every_nth_clip_is_what_a_longer_hop_reads(tmp_path: Path, hop: float | 
     np.testing.assert_array_equal(timeline.bounds, expected.bounds)
     np.testing.assert_array_equal(timeline.probabilities, expected.probabilities)
     assert (timeline.segments, timeline.clips) == (expected.segments, expected.clips)
+
+
+def bounds_of(timeline: Timeline) -> list[float]:
+    return [time for segment in timeline.segments for time in (segment.start, segment.end)]
+
+
+def test_a_temporal_head_finds_changes_within_a_step(colours: Path, timeline: Timeline) -> None:
+    steps = read_timeline(colour_recognizer(head="temporal"), colours, background=("black",))
+    step = 4 / 25  # two frames, two apart
+    assert np.diff(steps.bounds)[:-1] == pytest.approx(step)
+    assert (steps.window, steps.clip) == (pytest.approx(step), pytest.approx(timeline.clip))
+    truth = [0, 90 / 25, 90 / 25, 151 / 25, 201 / 25, 284 / 25, 284 / 25, 324 / 25]
+    assert [each.label for each in steps.segments] == ["red", "green", "blue", "green"]
+    errors = np.abs(np.subtract(bounds_of(steps), truth))
+    assert errors.max() <= step
+    assert np.median(errors) < np.median(np.abs(np.subtract(bounds_of(timeline), truth)))
+    finer = read_timeline(colour_recognizer(head="temporal"), colours, background=("black",), hop=6 / 25)
+    assert np.diff(finer.bounds)[2:-2] == pytest.approx(step / 2)  # clips three frames further have other steps
+
+
+def test_short_actions_are_kept_by_a_temporal_head(tmp_path: Path) -> None:
+    """A quarter of a clip of 0.64 s is enough, where the usual timelines want three."""
+    write_video(tmp_path / "short.mp4", coloured([("black", 40), ("red", 6), ("black", 40)]), fps=25, crf=0)
+    of_clips = read_timeline(colour_recognizer(), tmp_path / "short.mp4", background=("black",))
+    of_steps = read_timeline(colour_recognizer(head="temporal"), tmp_path / "short.mp4", background=("black",))
+    assert not of_clips.segments
+    assert bounds_of(of_steps) == pytest.approx([40 / 25, 46 / 25], abs=2 / 25 + 1e-6)
+
+
+def test_the_background_of_a_temporal_head_is_no_segment(colours: Path) -> None:
+    labels = ("red", "green", "blue", "background")
+    steps = read_timeline(colour_recognizer(head="temporal", labels=labels), colours)
+    assert [each.label for each in steps.segments] == ["red", "green", "blue", "green"]
+    assert steps.settings.background == ("background",)
+    usual = read_timeline(colour_recognizer(labels=labels), colours)
+    assert "background" in [each.label for each in usual.segments]  # a class like any other, to weights without it
+
+
+@pytest.mark.parametrize("frames", [1, 3, 9])
+def test_films_shorter_than_a_clip_by_steps(tmp_path: Path, frames: int) -> None:
+    write_video(tmp_path / "short.mp4", coloured([("green", frames)]), fps=25, crf=0)
+    steps = read_timeline(colour_recognizer(head="temporal"), tmp_path / "short.mp4", shortest=0.0)
+    assert [each.label for each in steps.segments] == ["green"]
+    assert bounds_of(steps) == pytest.approx([0, 1.0 if frames == 1 else frames / 25])
+
+
+def test_every_nth_clip_by_steps_is_what_a_longer_hop_reads(colours: Path) -> None:
+    recognizer = colour_recognizer(head="temporal")
+    fine, summary = read_window_scores(recognizer, colours, hop=0.16)
+    coarse, end = read_window_scores(recognizer, colours, hop=0.32)
+    settings = SegmentSettings(background=("black",))
+    some, shown = fine.every(2, summary)
+    one = some.timeline(recognizer, shown, settings, source="x")
+    other = coarse.timeline(recognizer, end, settings, source="x")
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    np.testing.assert_array_equal(one.bounds, other.bounds)

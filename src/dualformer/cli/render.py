@@ -1,9 +1,11 @@
-"""``dualformer render``: a labelled set of rendered videos or pictures, as files in one folder per class."""
+"""``dualformer render``: a labelled set of rendered videos or pictures, as files in one folder per class, or long films
+of many actions and a file that says when each happens."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -19,13 +21,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
-    """Folder to make: train/, val/ and test/ with one folder per class below each."""
-    train: int = 40
-    """Files of each class to train on; 0 leaves the split out, here and below."""
-    val: int = 10
-    """To validate on."""
-    test: int = 25
-    """To test on."""
+    """Folder to make: train/, val/ and test/ with one folder per class below each, or with films."""
+    train: int | None = None
+    """Files of each class to train on, or with --seconds films; 0 leaves the split out, here and below (default: 40,
+    films 8)."""
+    val: int | None = None
+    """To validate on (default: 10, films 2)."""
+    test: int | None = None
+    """To test on (default: 25, films 2)."""
+    seconds: float | None = None
+    """Make films of this length, of many actions one behind the other with pauses between, and segments.csv, which says
+    when each begins and ends. Of motions only."""
     classes: Literal["horizontal", "vertical", "all", "people", "hands", "places", "local", "global", "both"] = (
         "horizontal"
     )
@@ -55,6 +61,11 @@ class Options:
         if self.motions and self.classes != "people":
             raise ValueError(f"--motions drive people, not --classes {self.classes}: leave it out")
 
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"--seconds must be more than 0, not {self.seconds:g}")
+        if self.seconds is not None and self.classes not in ("horizontal", "vertical", "all"):
+            raise ValueError(f"--seconds makes films of motions, not of --classes {self.classes}: leave it out")
+
     @property
     def is_bench(self) -> bool:
         return self.classes in ("local", "global", "both")
@@ -64,10 +75,12 @@ def run(options: Options) -> int:
     from dualformer.cli.progress import Progress
     from dualformer.datasets.rendered import write_dataset
 
+    counts = _counts(options)
+    if options.seconds is not None:
+        return _films(options, counts)
     still = options.classes == "places"
     scene = _scene(options)
     things = "pictures" if still else "videos"
-    counts = {name: count for name, count in arguments(options, "train", "val", "test").items() if count != 0}
     total = sum(counts.values()) * len(scene.classes)
     print(f"rendering {total} {things} of {len(scene.classes)} classes into {options.out}")
 
@@ -81,6 +94,32 @@ def run(options: Options) -> int:
         options.classes, "--flip off --stride 1 --min-area 1" if options.is_bench else "--flip off --from rendered"
     )
     print(f"next: dualformer train --data {shlex.quote(str(options.out))} --size {scene.size} {rest}")
+    return 0
+
+
+def _counts(options: Options) -> dict[str, int]:
+    """Returns how many files of each class, or films, each split has; without those that have none."""
+    defaults = {"train": 40, "val": 10, "test": 25} if options.seconds is None else {"train": 8, "val": 2, "test": 2}
+    given = arguments(options, "train", "val", "test")
+    counts = {name: default if given[name] is None else given[name] for name, default in defaults.items()}
+    return {name: count for name, count in counts.items() if count != 0}
+
+
+def _films(options: Options, counts: dict[str, int]) -> int:
+    from dualformer.cli.progress import Progress
+    from dualformer.datasets.rendered import Scene
+    from dualformer.datasets.rendered_films import SEGMENTS, write_films
+
+    scene, total = _scene(options), sum(counts.values())
+    assert isinstance(scene, Scene) and options.seconds is not None
+    print(f"rendering {total} films of {options.seconds:g} s into {options.out}")
+    with Progress("rendering", "rendered") as progress:
+        written = write_films(
+            options.out, scene, films=counts, progress=progress.show, **arguments(options, "seconds", "seed", "workers")
+        )
+    print(f"{written} films written, {total - written} were there already")
+    data = shlex.quote(str(Path(options.out) / SEGMENTS))
+    print(f"next: dualformer train --data {data} --head temporal --size {scene.size} --flip off --from rendered")
     return 0
 
 

@@ -16,7 +16,9 @@ from dualformer.files import write_csv
 from dualformer.segment import Segment
 from dualformer.video.encode import write_video
 
-_HEADER = ("path", "start", "end", "label")
+SEGMENTS = "segments.csv"
+"""The file of the actions of all films."""
+_HEADER = ("path", "start", "end", "label", "split")
 _ACTION = (0.75, 1.5)
 """The fewest and the most frames of an action, of the scene's."""
 _REST = (0.5, 2.0)
@@ -77,8 +79,8 @@ def write_films(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Writes ``out/<split>/film_0000.mp4`` …, each of about ``seconds``, and ``out/<split>.csv`` with the columns path,
-    start, end (seconds) and label of every action.
+    """Writes ``out/<split>/film_0000.mp4`` …, each of about ``seconds``, and ``out/segments.csv``: path, start, end
+    (seconds), label and split of every action.
 
     ``films`` has the number of films of each split. Files that are there are kept, so that an interrupted call can be
     repeated; other arguments are those of `write_dataset`. Returns how many films it wrote. Raises ``ValueError`` for
@@ -99,17 +101,15 @@ def write_films(
     }
     claim_folder(out, made_from)
     tasks: list[tuple[Path, tuple[int, ...]]] = []
+    rows: list[tuple[str, ...]] = []
     for split, count in films.items():
-        seeds = [(seed, zlib.crc32(split.encode()), number) for number in range(count)]
-        paths = [out / split / f"film_{number:04d}.mp4" for number in range(count)]
-        tasks += zip(paths, seeds, strict=True)
-        rows = [
-            (path.relative_to(out).as_posix(), f"{segment.start:.4f}", f"{segment.end:.4f}", segment.label)
-            for path, own in zip(paths, seeds, strict=True)
-            for segment in film_segments(scene, plan_film(scene, seconds, own))
-        ]
         (out / split).mkdir(exist_ok=True)
-        write_csv(out / f"{split}.csv", _HEADER, rows)
+        for number in range(count):
+            name, own = f"{split}/film_{number:04d}.mp4", (seed, zlib.crc32(split.encode()), number)
+            tasks.append((out / name, own))
+            for segment in film_segments(scene, plan_film(scene, seconds, own)):
+                rows.append((name, f"{segment.start:.4f}", f"{segment.end:.4f}", segment.label, split))
+    write_csv(out / SEGMENTS, _HEADER, rows)
     missing = [task for task in tasks if not task[0].exists()]
     write = partial(_write_film, scene, seconds, crf)
     for done, _ in enumerate(run_tasks(write, missing, workers), start=len(tasks) - len(missing) + 1):
