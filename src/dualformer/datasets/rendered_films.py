@@ -88,9 +88,7 @@ def write_films(
     """
     out = Path(out)
     if scene.is_still or not films or min(films.values()) < 1 or not seconds > 0:
-        raise ValueError(
-            f"films are of videos, 1 or more a split and longer than 0 s: not {dict(films)} of {seconds:g} s"
-        )
+        raise ValueError(f"films show videos for more than 0 s, 1 or more a split: not {dict(films)} of {seconds:g} s")
     made_from = {
         "renderer": RENDERER,
         "seed": seed,
