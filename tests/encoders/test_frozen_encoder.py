@@ -179,6 +179,13 @@ def test_what_is_no_encoder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "videomae"}))
     with pytest.raises(EncoderError, match=r"there are no weights in it \(\*\.safetensors\)"):
         open_encoder(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"config\.json: a file; give the folder"):
+        open_encoder(str(tmp_path / "config.json"))
+    (tmp_path / "model.safetensors").write_bytes((1000).to_bytes(8, "little") + b"{")
+    with pytest.raises(
+        EncoderError, match=r"its weights \(\*\.safetensors\) are damaged or cut short .*; fetch them again"
+    ):
+        open_encoder(str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -267,6 +268,10 @@ def _load(kind: Any, folder: Path, architecture: Architecture, name: str) -> nn.
                 dtype=torch.float32,
                 **dict(architecture.arguments),
             )
+        except SafetensorError as error:  # no OSError
+            raise EncoderError(
+                f"{name}: its weights (*.safetensors) are damaged or cut short ({first_line(error)}); fetch them again"
+            ) from error
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise EncoderError(f"{name}: it cannot be loaded as {kind.__name__} ({first_line(error)})") from error
     wrong = [*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])]
@@ -283,6 +288,8 @@ def _folder_of(path_or_hub_id: str) -> Path:
     path = Path(path_or_hub_id)
     if path.is_dir():
         return path
+    if path.is_file():
+        raise FileNotFoundError(f"{path}: a file; give the folder that has an encoder's config.json and weights")
     if path.exists() or path_or_hub_id.count("/") != 1:
         raise FileNotFoundError(f"{path}: no folder of an encoder, nor an id on the hub (owner/name)")
     import huggingface_hub  # here, because it takes a second to import
