@@ -132,9 +132,10 @@ def _twins(options: Options) -> tuple[DualFormer, Card] | None:
         licence=options.licence or card.licence,
         provenance=options.provenance or f"{card.provenance}, sha256 {digest}",
     )
+    kept = "" if options.layout == "standard" else ", all of its weights kept"  # else what is made anew is printed
     names = "ImageNet's names" if card.config.num_classes == 1000 else "called by their numbers: no --labels given"
     print(
-        f"  Twins-SVT: a network of images of 224x224, all of its weights kept; {card.config.num_classes} classes, "
+        f"  Twins-SVT: a network of images of 224x224{kept}; {card.config.num_classes} classes, "
         f"{'named by --labels' if labels else names}"
     )
     return model, card

@@ -181,7 +181,8 @@ def _unboxed(text: str) -> str:
             complaints.append([])
         elif len(content) - len(content.lstrip()) < 8:
             complaints[-1].append(content.strip())
-    return "; ".join(" ".join(parts) for parts in complaints if parts).replace("Error parsing Options: ", "")
+    said = "; ".join(" ".join(parts) for parts in complaints if parts).replace("Error parsing Options: ", "")
+    return said.replace("('None', ", "(").replace(", 'None')", ")")  # what stands for an option left out
 
 
 def _one_line(error: BaseException) -> str:
