@@ -238,6 +238,30 @@ def test_splits_rates_and_lengths_come_back(tmp_path: Path) -> None:
         assert {each for each in ("split", "fps", "seconds") if getattr(read, each) == getattr(video, each)} == kept
 
 
+@pytest.mark.parametrize("prefix", ["/data/local-files/?d=", "https://videos.example.org/a/"])
+def test_videos_that_label_studio_finds_by_a_url(prefix: str, tmp_path: Path) -> None:
+    path = tmp_path / "day 1" / "50% é?.mp4"
+    path.parent.mkdir()
+    path.touch()
+    video = annotated(path, ("a", 0, 1), fps=25.0)
+    write_segments([video], tmp_path / "marks.json", "label-studio", url_prefix=prefix)
+    assert f'"video": "{prefix}day%201/50%25%20%C3%A9%3F.mp4"' in (tmp_path / "marks.json").read_text()
+    (read,) = read_segments(tmp_path / "marks.json")
+    assert (read.path, read.segments) == (path, video.segments)
+
+
+def test_videos_elsewhere_are_named_so_that_they_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "videos" / "50% #é.mp4"
+    path.parent.mkdir()
+    path.touch()
+    video = annotated(path, ("a", 0, 1), fps=25.0)
+    formats: tuple[SegmentFormatName, ...] = ("csv", "via", "label-studio", "elan")
+    for name in formats:
+        file = tmp_path / name / ("" if name in FOLDERS else f"marks{FORMATS[name].extension}")
+        write_segments([video], file, name)
+        assert [read.path for read in read_segments(file)] == [path]
+
+
 def test_overlapping_segments_are_on_tiers_of_elan_that_hold_them(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.touch()

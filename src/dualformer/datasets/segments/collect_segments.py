@@ -26,6 +26,8 @@ class SegmentCollector:
 
     def __init__(self) -> None:
         self._found: dict[Path, _Collected] = {}
+        self._labels: set[str] = set()
+        """Those that are checked."""
 
     def add_video(
         self, path: Path, where: str, *, seconds: float | None = None, fps: float | None = None, split: str = ""
@@ -53,7 +55,10 @@ class SegmentCollector:
         probability that is none.
         """
         self.add_video(path, where)
-        check_segment(segment, where)
+        if segment.label not in self._labels:
+            check_class_names([segment.label], where)
+            self._labels.add(segment.label)
+        check_times(segment, where)
         self._found[path].segments.append(segment)
         self._found[path].lines.append(where)
 
@@ -79,9 +84,8 @@ class SegmentCollector:
         ]
 
 
-def check_segment(segment: Segment, where: str) -> None:
-    """Raises `DatasetError` for what no format of segments holds; see `SegmentCollector.add_segment`."""
-    check_class_names([segment.label], where)
+def check_times(segment: Segment, where: str) -> None:
+    """Raises `DatasetError` for times that are no finite numbers, and for a probability that is none."""
     for time in (segment.start, segment.end):
         if not math.isfinite(time):
             raise DatasetError(f"{where}: {segment.label!r} has the time {time}, which is no number: correct it")
@@ -101,7 +105,8 @@ def check_writable(videos: Sequence[AnnotatedVideo], target: Path) -> None:
             raise DatasetError(f"{target}: {video.path} is to be written twice: give its segments together")
         seen.add(video.path)
         for line, segment in zip(video.lines, video.segments, strict=True):
-            check_segment(segment, line)
+            check_class_names([segment.label], line)
+            check_times(segment, line)
             if not 0 <= segment.start <= segment.end:
                 raise DatasetError(
                     f"{line}: {segment.label!r} from {segment.start} to {segment.end} s of {video.path.name!r} begins "

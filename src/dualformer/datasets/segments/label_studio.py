@@ -5,9 +5,11 @@ and others are let be. Frames are numbered from 1, and the end of a range is its
 """
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
@@ -58,11 +60,14 @@ def read_label_studio(
     return found.videos()
 
 
-def write_label_studio(videos: Sequence[AnnotatedVideo], path: Path, *, frames_per_second: float | None = None) -> None:
+def write_label_studio(
+    videos: Sequence[AnnotatedVideo], path: Path, *, frames_per_second: float | None = None, url_prefix: str = ""
+) -> None:
     """Writes tasks to import: annotations, or predictions where a segment's probability is less than 1.
 
     The labels are of a ``TimelineLabels`` called ``label`` of a ``Video`` called ``video``. ``frames_per_second``: of
-    the videos whose own rate is not known. Raises `DatasetError` for a video without any rate.
+    the videos whose own rate is not known. ``url_prefix``: what Label Studio finds videos by; their paths, relative to
+    the file, are added to it as in URLs. Raises `DatasetError` for a video without any rate.
     """
     tasks: list[dict[str, object]] = []
     for video in videos:
@@ -74,7 +79,9 @@ def write_label_studio(videos: Sequence[AnnotatedVideo], path: Path, *, frames_p
             )
         predicted = any(segment.probability != 1 for segment in video.segments)
         results = [_result(number, segment, rate or 1.0) for number, segment in enumerate(video.segments)]
-        data = {"video": path_in_file(video.path, path.parent)} | ({} if rate is None else {"fps": rate})
+        name = path_in_file(video.path, path.parent)
+        url = url_prefix + quote(os.fsencode(name)) if url_prefix else name
+        data = {"video": url} | ({} if rate is None else {"fps": rate})
         made = {"model_version": "dualformer", "result": results} if predicted else {"result": results}
         tasks.append({"data": data, "predictions" if predicted else "annotations": [made]})
     write_json(path, tasks)

@@ -48,7 +48,20 @@ class ReadSettings:
     """EPIC-KITCHENS: the columns that a label is made of."""
 
     def __post_init__(self) -> None:
-        check_rate(self.frames_per_second)
+        _check_rate(self.frames_per_second)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteSettings:
+    """How segments are written; each format takes what it has a use for."""
+
+    frames_per_second: float | None = None
+    """Label Studio, which counts frames: the rate of videos whose own is not known."""
+    url_prefix: str = ""
+    """Label Studio: what it finds videos by, such as ``/data/local-files/?d=``, in front of their paths."""
+
+    def __post_init__(self) -> None:
+        _check_rate(self.frames_per_second)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +74,8 @@ class SegmentFormat:
     starts_like: Callable[[str], bool] | None
     """Whether the text of a file is of the format; None where the extension says so."""
     read: Callable[[Path, VideoFinder, ReadSettings], list[AnnotatedVideo]]
-    write: Callable[[Sequence[AnnotatedVideo], Path, float | None], list[Path] | None]
-    """Writes to a file, which returns None, or to a folder. The last argument is ``frames_per_second``."""
+    write: Callable[[Sequence[AnnotatedVideo], Path, WriteSettings], list[Path] | None]
+    """Writes to a file, which returns None, or to a folder."""
 
 
 def _has_columns(columns: Collection[str]) -> Callable[[str], bool]:
@@ -118,7 +131,9 @@ FORMATS: dict[SegmentFormatName, SegmentFormat] = {
         extension=".json",
         starts_like=lambda text: text.lstrip().startswith("["),
         read=lambda path, videos, how: read_label_studio(path, videos, frames_per_second=how.frames_per_second),
-        write=lambda videos, path, rate: write_label_studio(videos, path, frames_per_second=rate),
+        write=lambda videos, path, how: write_label_studio(
+            videos, path, frames_per_second=how.frames_per_second, url_prefix=how.url_prefix
+        ),
     ),
     "audacity": SegmentFormat(
         title="a label track of Audacity: lines of start, end and label with tabs between",
@@ -210,21 +225,21 @@ def write_segments(
     format: SegmentFormatName,  # noqa: A002
     *,
     frames_per_second: float | None = None,
+    url_prefix: str = "",
 ) -> list[Path]:
     """Writes videos with their segments so that `read_segments` reads them; returns the files.
 
     ``path``: a file, or the folder of the files where the ``format`` has one for each video (elan, audacity, vtt,
-    srt) or label (thumos). ``frames_per_second``: for Label Studio, which counts frames, of videos whose rate is not
-    known. Raises `DatasetError` for what a format cannot hold, `FileWriteError`, and ``ValueError`` for a rate that
-    cannot be.
+    srt) or label (thumos). The others are those of `WriteSettings`. Raises `DatasetError` for what a format cannot
+    hold, `FileWriteError`, and ``ValueError`` for a rate that cannot be.
     """
-    check_rate(frames_per_second)
+    settings = WriteSettings(frames_per_second=frames_per_second, url_prefix=url_prefix)
     path = Path(path)
     check_writable(videos, path)
-    return FORMATS[format].write(videos, path, frames_per_second) or [path]
+    return FORMATS[format].write(videos, path, settings) or [path]
 
 
-def check_rate(frames_per_second: float | None) -> None:
+def _check_rate(frames_per_second: float | None) -> None:
     """Raises ``ValueError`` for a rate that is not more than 0."""
     if frames_per_second is not None and not 0 < frames_per_second < 1e6:
         raise ValueError(f"`frames_per_second={frames_per_second}`: it must be a number more than 0")

@@ -17,6 +17,7 @@ from dualformer.files import write_json
 from dualformer.segment import Segment
 
 _IMAGE, _VIDEO = 2, 4  # kinds of files
+_RELATIVE, _FILE_URL = 2, 3  # where files are
 _CHECKBOX, _SELECT = 2, 4  # kinds of attributes
 _OF_SEGMENTS, _OF_MOMENTS = "FILE1_Z2_XY0", "FILE1_Z1_XY0"
 
@@ -64,17 +65,12 @@ def write_via(videos: Sequence[AnnotatedVideo], path: Path) -> None:
     """Writes a project with one attribute, whose options are the labels."""
     labels = ordered_classes(segment.label for video in videos for segment in video.segments)
     ids = [str(number) for number in range(1, len(videos) + 1)]
-    names = [path_in_file(video.path, path.parent) for video in videos]
-    files = {
-        fid: {
-            "fid": fid,
-            "fname": Path(name).name,
-            "type": _VIDEO,
-            "loc": 3 if Path(name).is_absolute() else 2,
-            "src": name,
-        }
-        for fid, name in zip(ids, names, strict=True)
-    }
+    files: dict[str, dict[str, object]] = {}
+    for fid, video in zip(ids, videos, strict=True):
+        name = path_in_file(video.path, path.parent)
+        below = not Path(name).is_absolute()
+        place = {"loc": _RELATIVE, "src": name} if below else {"loc": _FILE_URL, "src": Path(name).as_uri()}
+        files[fid] = {"fid": fid, "fname": Path(name).name, "type": _VIDEO, **place}
     metadata = {
         f"{fid}_{number}": {
             "vid": fid,

@@ -26,6 +26,7 @@ class VideoFinder:
             raise FileNotFoundError(f"no such folder of videos: {folder}")
         self._folder = folder
         self._names: dict[Path, _Names] = {}
+        self._found: dict[tuple[str, ...], Path] = {}
 
     def find(self, names: Sequence[str], file: Path, where: str) -> Path:
         """Returns the absolute path of the video that ``file`` names ``where`` in it.
@@ -34,7 +35,11 @@ class VideoFinder:
         the file; else the end of the path of one video or image in them, however deep, with or without its extension.
         Of several the one right in the folder counts. Raises `DatasetError` where there is none, or several.
         """
-        folders = [folder for folder in (self._folder, file.parent) if folder is not None]
+        key = (str(file.parent), *names)
+        return self._found.get(key) or self._found.setdefault(key, self._find(names, file.parent, where))
+
+    def _find(self, names: Sequence[str], beside: Path, where: str) -> Path:
+        folders = [folder for folder in (self._folder, beside) if folder is not None]
         for name in names:
             check_video_name(name, where)
             for folder in folders:
