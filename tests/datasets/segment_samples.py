@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.segments.segment_formats import SegmentFormatName
+from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 
 
 @dataclass(frozen=True, kw_only=True)

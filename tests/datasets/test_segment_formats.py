@@ -17,14 +17,15 @@ from segment_samples import ACTIVITYNET, ELAN, EPIC, LABEL_STUDIO, SAMPLES, THUM
 
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.datasets.segments.segment_formats import (
     FORMATS,
-    SegmentFormatName,
     read_segments,
     recognise_format,
     write_segments,
 )
 from dualformer.segment import Segment
+from dualformer.subtitles import sub_rip, web_vtt
 
 FOLDERS = {"thumos", "elan", "audacity", "vtt", "srt"}
 """Formats of several files."""
@@ -260,6 +261,19 @@ def test_videos_elsewhere_are_named_so_that_they_are_found(tmp_path: Path) -> No
         file = tmp_path / name / ("" if name in FOLDERS else f"marks{FORMATS[name].extension}")
         write_segments([video], file, name)
         assert [read.path for read in read_segments(file)] == [path]
+
+
+def test_what_timelines_write_is_read(tmp_path: Path) -> None:
+    from dualformer.inference.timeline import segments_csv  # takes long
+
+    (tmp_path / "film.mp4").touch()
+    found = [Segment(label="push & pull", start=0, end=1.5, probability=0.88), Segment(label="<b>", start=1.5, end=1.5)]
+    for extension, text in ((".csv", segments_csv(found)), (".vtt", web_vtt(found)), (".srt", sub_rip(found))):
+        (tmp_path / f"film{extension}").write_text(text)
+        (video,) = read_segments(tmp_path / f"film{extension}")
+        assert (video.path, list(video.segments)) == (tmp_path / "film.mp4", found)
+    (tmp_path / "film.csv").write_text(segments_csv([]))
+    assert read_segments(tmp_path / "film.csv")[0].segments == ()
 
 
 def test_overlapping_segments_are_on_tiers_of_elan_that_hold_them(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.datasets.segments.activitynet import read_activitynet, write_activitynet
@@ -18,6 +17,7 @@ from dualformer.datasets.segments.epic_kitchens import read_epic_kitchens, write
 from dualformer.datasets.segments.label_studio import read_label_studio, write_label_studio
 from dualformer.datasets.segments.segment_csv import TIMES as CSV_COLUMNS
 from dualformer.datasets.segments.segment_csv import read_segment_csv, write_segment_csv
+from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.datasets.segments.subtitle_files import (
     read_sub_rip_file,
     read_web_vtt_file,
@@ -30,10 +30,6 @@ from dualformer.datasets.segments.video_finder import VideoFinder
 from dualformer.files import read_text
 
 _log = logging.getLogger("dualformer")
-
-SegmentFormatName = Literal[
-    "csv", "activitynet", "thumos", "epic-kitchens", "label-studio", "via", "elan", "audacity", "vtt", "srt"
-]
 
 
 @dataclass(frozen=True, kw_only=True)
