@@ -10,11 +10,12 @@ import pytest
 
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.data_source import survey
+from dualformer.datasets.draw_split import split_stratified
 from dualformer.datasets.groups import name_same_recordings, same_recordings
 from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
-from dualformer.datasets.splits import open_splits, open_videos, split_stratified
+from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.files import lock_for_writing
 from dualformer.video.file_formats import VIDEO_EXTENSIONS, is_media, sidecar_images
 

@@ -7,9 +7,10 @@ import pytest
 
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import parse_row_filter, read_csv, select
+from dualformer.datasets.draw_split import split_stratified
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.datasets.split_file import write_split
-from dualformer.datasets.splits import Splits, open_splits, open_videos, read_bad_videos, split_stratified
+from dualformer.datasets.splits import Splits, open_splits, open_videos, read_bad_videos
 
 
 def touch(root: Path, *names: str) -> Path:
