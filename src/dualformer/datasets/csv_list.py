@@ -4,6 +4,9 @@ Paths are relative to the folder that the CSV file lies in, or absolute. A folde
 ``clip/img_%05d.jpg``, and a column ``fps`` gives its rate.
 
 Where videos may have several labels, these are separated by ``;``, or the video has a row for each.
+
+With columns ``start`` and ``end`` a row is the segment of a video between these times, which `parse_time` reads; where
+both are empty, it is the whole video.
 """
 
 import math
@@ -19,19 +22,24 @@ from dualformer.datasets.samples import (
     DatasetError,
     LeftOut,
     Sample,
+    SegmentSample,
     VideoList,
     first_few,
     ordered_classes,
     spelled_as,
     unify_spellings,
 )
+from dualformer.datasets.segments.clock_times import parse_time
 from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute
 from dualformer.plurals import counted
 from dualformer.text_encoding import describe_encoding, has_surrogates
 from dualformer.video.file_slices import is_frame_folder
 from dualformer.video.remote_files import split_url
+from dualformer.video.video_segment import VideoSegment
 
+START, END = "start", "end"
+"""The columns of the times between which a segment lies."""
 ROOT = "root"
 """The column of a list that says where it was written: its paths are relative to that folder if it was moved alone."""
 
@@ -40,12 +48,19 @@ ROOT = "root"
 class Row:
     """A line of the file, or several lines of one video. ``values``: its fields by column, as written."""
 
-    path: Path
+    video: Path
     line: int
     """The number of its first line."""
     values: Mapping[str, str]
     labels: tuple[str, ...]
     """One, or several of a multi-label video."""
+    segment: VideoSegment | None = None
+    """The part of the video that it is about; None: all of it."""
+
+    @property
+    def path(self) -> Path:
+        """Tells it from all other rows: its video, or the name of its segment."""
+        return self.segment.path if self.segment else self.video
 
     def matches(self, column: str, values: Collection[str]) -> bool:
         """Returns whether the column holds one of the values; of several labels, whether any does."""
@@ -55,12 +70,20 @@ class Row:
 
     @property
     def exists(self) -> bool:
-        return self.path.parent.is_dir() if is_frame_folder(self.path) else self.path.is_file()
+        return self.video.parent.is_dir() if is_frame_folder(self.video) else self.video.is_file()
 
     @property
     def fps(self) -> float | None:
         """The rate of a folder of frames, where the row gives it."""
-        return float(self.values["fps"]) if self.values.get("fps") and is_frame_folder(self.path) else None
+        return float(self.values["fps"]) if self.values.get("fps") and is_frame_folder(self.video) else None
+
+    def sample(self, number: Mapping[str, int]) -> Sample:
+        """Returns it as a sample. ``number``: of every class."""
+        first, *extra = (number[name] for name in self.labels)
+        labels = {"label": first, "extra_labels": tuple(extra), "fps": self.fps}
+        if self.segment:
+            return SegmentSample(path=self.path, segment=self.segment, **labels)
+        return Sample(path=self.path, **labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +136,9 @@ def read_csv(
     rows = [replace(row, labels=tuple(dict.fromkeys(spelled[label] for label in row.labels))) for row in rows]
     classes = ordered_classes(label for row in rows for label in row.labels)
     listed = BadVideos.of(bad)
-    left_out = listed.among([row.path for row in rows]) if listed or listed.manifest else None
-    bad_rows = [row for row in rows if left_out and row.path in left_out.bad]
-    rows = [row for row in rows if not left_out or row.path not in left_out.bad]
+    left_out = listed.among([row.video for row in rows]) if listed or listed.manifest else None
+    bad_rows = [row for row in rows if left_out and row.video in left_out.bad]
+    rows = [row for row in rows if not left_out or row.video not in left_out.bad]
     if check_files and (missing := [row for row in rows if not row.exists]):
         names = first_few(row.values["path"] for row in missing)
         what = f"{len(missing)} of {len(rows)} files do not exist: {names}"
@@ -138,7 +161,7 @@ def read_paths(path: str | Path) -> list[Path]:
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        return list(dict.fromkeys(row.path for row in _rows(path, needed=("path",))))
+        return list(dict.fromkeys(row.video for row in _rows(path, needed=("path",))))
     found: dict[Path, None] = {}
     for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path, DatasetError, names=True)), 1):
         if name := line.strip():
@@ -155,7 +178,7 @@ def read_columns(path: Path) -> dict[Path, dict[str, str]]:
     """
     found: dict[Path, dict[str, str]] = {}
     for row in _rows(path, needed=("path",)):
-        found.setdefault(row.path, {name: value for name, value in row.values.items() if name not in ("path", ROOT)})
+        found.setdefault(row.video, {name: value for name, value in row.values.items() if name not in ("path", ROOT)})
     return found
 
 
@@ -178,8 +201,7 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
     samples: list[Sample] = []
     for row in table.rows:
         if all(row.matches(column, values) for column, values in rows.items()):
-            first, *extra = (label[name] for name in row.labels)
-            samples.append(Sample(path=row.path, label=first, fps=row.fps, extra_labels=tuple(extra)))
+            samples.append(row.sample(label))
     if not samples:
         raise ValueError(f"{table.path}: no row has {describe_filter(rows)} together")
     suffix = f" where {describe_filter(rows)}" if rows else ""
@@ -306,7 +328,7 @@ def _row(path: Path, base: Path, line: int, columns: list[str], fields: list[str
     video = base / values["path"]
     # What `write_split` wrote counts folders up by their names, also where these are links.
     video = Path(os.path.normpath(video)) if ROOT in columns else absolute(video)
-    row = Row(path=video, line=line, values=values, labels=(values.get("label", ""),))
+    row = Row(video=video, line=line, values=values, labels=(values.get("label", ""),))
     for name, value in values.items():
         _refuse_other_encoding(where, value, there=name == "path" and has_surrogates(value) and row.exists)
     try:
@@ -315,7 +337,25 @@ def _row(path: Path, base: Path, line: int, columns: list[str], fields: list[str
         rate = 0.0
     if rate is not None and not 0 < rate < math.inf:
         raise DatasetError(f"{where}: fps {values['fps']!r} is not a number more than 0")
-    return row
+    return replace(row, segment=_segment(where, row))
+
+
+def _segment(where: str, row: Row) -> VideoSegment | None:
+    texts = {name: row.values.get(name, "") for name in (START, END)}
+    if not any(texts.values()) or not set(texts) <= set(row.values):
+        return None
+    times: list[float] = []
+    for name, text in texts.items():
+        if not text:
+            raise DatasetError(f"{where}: the {name} is empty: give start and end, or neither for all of a video")
+        try:
+            times.append(parse_time(text))
+        except ValueError as error:
+            raise DatasetError(f"{where}: {name} {error}") from None
+    start, end = times
+    if end < start:
+        raise DatasetError(f"{where}: the segment ends at {texts[END]}, before it begins at {texts[START]}")
+    return VideoSegment(file=row.video, start=start, end=end)
 
 
 def _with_one_label(path: Path, rows: list[Row]) -> list[Row]:

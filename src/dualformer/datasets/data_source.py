@@ -116,7 +116,7 @@ def survey(data: str | Path) -> Survey:
     if isinstance(source, Listing):
         lists = source.splits.values()
         return Survey(
-            paths=tuple(sorted((sample.file for videos in lists for sample in videos.samples), key=str)),
+            paths=tuple(sorted({sample.media for videos in lists for sample in videos.samples}, key=str)),
             description=source.describe(),
             manifest_hash=source.manifest_hash,
             missing=tuple(missing for videos in lists for missing in videos.missing),
@@ -127,7 +127,7 @@ def survey(data: str | Path) -> Survey:
         several, classes = source.multi_label, source.classes
     else:
         splits, first = source, next(iter(source.values()))
-        paths = tuple(sorted((sample.file for videos in source.values() for sample in videos.samples), key=str))
+        paths = tuple(sorted({sample.media for videos in source.values() for sample in videos.samples}, key=str))
         several, classes, digest = False, first.classes, first.manifest_hash
     counts = ", ".join(f"{split} {len(videos)}" for split, videos in splits.items())
     labels = ", several labels a video" if several else ""

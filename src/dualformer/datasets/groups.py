@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.datasets.samples import DatasetError, VideoList, first_few
+from dualformer.datasets.samples import DatasetError, VideoList, first_few, name_of
 from dualformer.video.file_slices import is_frame_folder
 
 #: Numbered words that name who, where or when in the names of files: subject12, set1_seq03, g04.
@@ -21,6 +21,8 @@ _RECORDING = re.compile(
     r"[-_ ]?\d+(?=[\W_]|$)",
     re.IGNORECASE,
 )
+SEGMENT = "segment"
+"""The group that splits inside videos."""
 #: The part of the names that must look like recordings for `suspected_groups` to say so.
 _MOST = 0.8
 
@@ -30,9 +32,12 @@ def find_groups(videos: VideoList, group: str, columns: Mapping[Path, Mapping[st
 
     ``group`` is a column of the CSV file that lists them, whose values ``columns`` gives by path, or else a regular
     expression that is searched in the names of the files: the group is what its first parentheses match, or all of it.
+    ``segment`` makes each of several segments of a video a group of its own.
     Errors: ``ValueError`` for an expression that cannot be read; `DatasetError` for a video that it does not match.
     """
     known = next(iter(columns.values())).keys() if columns else ()
+    if group == SEGMENT and videos.kind == "segments":
+        return [str(sample.path) for sample in videos.samples]
     if columns and group in known:
         return [columns[sample.path][group] for sample in videos.samples]
     return _matches(videos, group, known)
@@ -51,16 +56,16 @@ def suspected_groups(names: Sequence[str]) -> list[str]:
 def same_recordings(videos: VideoList) -> list[int]:
     """Returns for every video the index of the first that is the same recording: itself, unless there are several.
 
-    The same are files of one folder with one name and other extensions, ``v1.mp4`` and ``v1.avi``, and links to one
-    file.
+    The same are segments of one video, files of one folder with one name and other extensions, ``v1.mp4`` and
+    ``v1.avi``, and links to one file.
     """
     first: dict[tuple[str, str], int] = {}
     found: list[int] = []
     for index, sample in enumerate(videos.samples):
-        path = sample.path.resolve() if sample.path.is_symlink() else sample.path
+        path = sample.recording.resolve() if sample.recording.is_symlink() else sample.recording
         keys = [("file", str(path))]
-        if not is_frame_folder(sample.file):
-            keys.append(("stem", str(sample.path.with_suffix(""))))
+        if not is_frame_folder(path):
+            keys.append(("stem", str(sample.recording.with_suffix(""))))
         known = [first[key] for key in keys if key in first]
         number = found[min(known)] if known else index
         found.append(number)
@@ -71,10 +76,10 @@ def same_recordings(videos: VideoList) -> list[int]:
 
 def name_same_recordings(videos: VideoList) -> list[str]:
     """Returns what `same_recordings` found, the names of each recording's files in one text."""
-    members: dict[int, list[str]] = {}
+    members: dict[int, dict[Path, str]] = {}
     for sample, number in zip(videos.samples, same_recordings(videos), strict=True):
-        members.setdefault(number, []).append(sample.name)
-    return [" = ".join(names) for names in members.values() if len(names) > 1]
+        members.setdefault(number, {}).setdefault(sample.recording, name_of(sample.recording))
+    return [" = ".join(names.values()) for names in members.values() if len(names) > 1]
 
 
 def deal_folds(labels: Sequence[tuple[int, ...]], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:

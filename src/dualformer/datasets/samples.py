@@ -11,7 +11,8 @@ from dualformer.files import LABEL_SEPARATOR
 from dualformer.plurals import counted
 from dualformer.text_encoding import has_surrogates, without_surrogates
 from dualformer.video.file_formats import is_image
-from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
+from dualformer.video.file_slices import FileSlice, Media, is_frame_folder, media_path
+from dualformer.video.video_segment import Footage, VideoSegment
 
 VAL_FRACTION = 0.2
 """The share of each class for validation where the data has no split of its own."""
@@ -41,14 +42,43 @@ class Sample:
         return (self.label, *self.extra_labels)
 
     @property
-    def file(self) -> Media:
-        """The file, or the slice of one, to read it from."""
+    def media(self) -> Media:
+        """The file, or the slice of one, that it is all or a part of."""
         return self.path
+
+    @property
+    def file(self) -> Footage:
+        """What to read it from: its file, or a part of the file's time."""
+        return self.media
+
+    @property
+    def recording(self) -> Path:
+        """The path of its file, or the name of the slice."""
+        return media_path(self.media)
 
     @property
     def name(self) -> str:
         """Its name without folders."""
         return name_of(self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSample(Sample):
+    """A labelled part of a longer video. ``path`` is that of `VideoSegment`, and cannot be opened."""
+
+    segment: VideoSegment
+
+    @property
+    def media(self) -> Media:
+        return self.segment.file
+
+    @property
+    def file(self) -> Footage:
+        return self.segment
+
+    @property
+    def name(self) -> str:
+        return f"{name_of(self.recording)}{self.segment.times}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +90,7 @@ class ArchivedSample(Sample):
     """Its path in the data set that the archive was made from."""
 
     @property
-    def file(self) -> Media:
+    def media(self) -> Media:
         return self.piece
 
     @property
@@ -150,8 +180,10 @@ class VideoList:
 
     @property
     def kind(self) -> str:
-        """``videos``, ``images`` or ``videos and images``."""
-        images = sum(is_image(sample.path) and not is_frame_folder(sample.file) for sample in self.samples)
+        """``videos``, ``images``, ``videos and images``, or ``segments`` of videos."""
+        if self.samples and all(isinstance(sample, SegmentSample) for sample in self.samples):
+            return "segments"
+        images = sum(is_image(sample.path) and not is_frame_folder(sample.path) for sample in self.samples)
         return "videos" if not images else "images" if images == len(self) else "videos and images"
 
     def counts(self) -> dict[str, int]:

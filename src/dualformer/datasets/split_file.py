@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from dualformer.datasets.csv_list import ROOT
+from dualformer.datasets.csv_list import END, ROOT, START
+from dualformer.datasets.samples import SegmentSample
 from dualformer.datasets.splits import Splits
 from dualformer.files import write_csv
 from dualformer.moved_files import absolute
@@ -12,17 +13,23 @@ from dualformer.moved_files import absolute
 def write_split(path: str | Path, splits: Splits) -> None:
     """Writes splits as a CSV file (path,label,split) that `open_splits` reads back.
 
-    The rate of frame folders is in a column fps; several labels are joined in the column label. Paths are relative to
+    The rate of frame folders is in a column fps, the times of segments in start and end; several labels are joined in
+    the column label. Paths are relative to
     the file's folder, which is in a column root: so they are found where both move together, and where one stays.
     """
     folder = str(Path(path).absolute().parent)
     rated = any(sample.fps is not None for videos in (splits.train, splits.val) for sample in videos.samples)
-    header = ["path", "label", "split", *(["fps"] if rated else []), ROOT]
+    lists = (splits.train, splits.val)
+    cut = any(isinstance(sample, SegmentSample) for videos in lists for sample in videos.samples)
+    header = ["path", *([START, END] if cut else []), "label", "split", *(["fps"] if rated else []), ROOT]
     rows: list[list[str]] = []
     for name, videos in (("train", splits.train), ("val", splits.val)):
         for sample in videos.samples:
             rate = ["" if sample.fps is None else repr(sample.fps)] if rated else []
-            rows.append([_relative(sample.path, folder), videos.names_of(sample), name, *rate, folder])
+            times = ["", ""] if cut else []
+            if isinstance(sample, SegmentSample):
+                times = [repr(sample.segment.start), repr(sample.segment.end)]
+            rows.append([_relative(sample.recording, folder), *times, videos.names_of(sample), name, *rate, folder])
     write_csv(Path(path), header, rows)
 
 

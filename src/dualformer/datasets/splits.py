@@ -246,14 +246,14 @@ def _left_out(source: Listing | CsvTable | Mapping[str, VideoList], bad: BadVide
     if isinstance(source, CsvTable):
         return source.left_out
     lists = source.splits if isinstance(source, Listing) else source
-    paths = dict.fromkeys(sample.path for videos in lists.values() for sample in videos.samples)
+    paths = dict.fromkeys(sample.recording for videos in lists.values() for sample in videos.samples)
     return bad.among(list(paths)) if bad or bad.manifest else None
 
 
 def _excluding(videos: VideoList, left_out: LeftOut | None) -> VideoList:
     if left_out is None:
         return videos
-    kept = videos.subset(i for i, sample in enumerate(videos.samples) if sample.path not in left_out.bad)
+    kept = videos.subset(i for i, sample in enumerate(videos.samples) if sample.recording not in left_out.bad)
     return replace(kept, left_out=replace(left_out, count=len(videos) - len(kept)))
 
 

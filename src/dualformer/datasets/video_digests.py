@@ -10,6 +10,7 @@ from dualformer.datasets.shards.storage import RemoteFileSlice
 from dualformer.video.container import VideoError
 from dualformer.video.file_slices import Media, is_frame_folder, media_size
 from dualformer.video.frame_patterns import frame_images
+from dualformer.video.video_segment import Footage, VideoSegment
 
 _BYTES = 5
 """Of a digest: of a million videos, one in a million others has the digest of one of them."""
@@ -17,14 +18,18 @@ _SAMPLE = 16 * 1024
 _THREADS = 16
 
 
-def video_digest(media: Media) -> bytes:
+def video_digest(media: Footage) -> bytes:
     """Returns a digest of a video that is the same for every copy, whatever its name and folder, and in shards.
 
     It is that of its size and of three samples of its bytes, at its quarters; of a folder of frames, of their number
-    and the first, the middle and the last. Errors: ``OSError``, `VideoError` and `StorageError` for what cannot be
-    read.
+    and the first, the middle and the last; of a segment also of its times. Errors: ``OSError``, `VideoError` and
+    `StorageError` for what cannot be read.
     """
-    digest, parts = hashlib.sha256(), [media]
+    digest = hashlib.sha256()
+    if isinstance(media, VideoSegment):
+        digest.update(f"{media.times} of ".encode())
+        media = media.file
+    parts = [media]
     if is_frame_folder(media):
         frames = frame_images(media)
         digest.update(f"{len(frames)} frames ".encode())
@@ -47,10 +52,10 @@ def _read(media: Media, start: int, size: int) -> bytes:
         return file.read(size)
 
 
-def video_digests(videos: Iterable[Media]) -> list[bytes | None]:
+def video_digests(videos: Iterable[Footage]) -> list[bytes | None]:
     """Returns the digest of each video, None for a file that cannot be read. Raises `StorageError`."""
 
-    def digest(media: Media) -> bytes | None:
+    def digest(media: Footage) -> bytes | None:
         try:
             return video_digest(media)
         except (OSError, VideoError):

@@ -30,7 +30,6 @@ from dualformer.scoring.multilabel import THRESHOLD, multilabel_summary
 from dualformer.scoring.view_scores import Precision, average_views, view_probabilities
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import Views
-from dualformer.video.file_slices import Media
 from dualformer.video.preprocessing import DEFAULT_VIEWS, Preprocessing
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import ExportedNetwork
@@ -45,7 +44,7 @@ class Evaluation:
 
     classes: tuple[str, ...]
     """The weights' labels; ``labels`` and the columns of ``probabilities`` count in their order."""
-    paths: tuple[Media, ...]
+    paths: tuple[Footage, ...]
     labels: NDArray[np.int64]
     """(N,); the first of several."""
     probabilities: NDArray[np.float32]

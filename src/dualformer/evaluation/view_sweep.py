@@ -11,12 +11,12 @@ from torch import Tensor
 
 from dualformer.video.clip_reader import Views, notes_of, read_noted_views, warn_if_short
 from dualformer.video.container import FrameCountError
-from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Placement, Preprocessing
 from dualformer.video.sampling import even_clips
 from dualformer.video.transforms import crop_views, resize_frames
+from dualformer.video.video_segment import Footage
 
 
 class ViewSweep(NamedTuple):
@@ -31,7 +31,7 @@ class ViewSweep(NamedTuple):
 
 
 def read_view_sweep(
-    path: str | Media, pre: Preprocessing, views: Sequence[Views], *, fps: float | None = None
+    path: str | Footage, pre: Preprocessing, views: Sequence[Views], *, fps: float | None = None
 ) -> ViewSweep:
     """Reads what `read_views` gives for each of ``views``, to the bit, in one pass over the file."""
     if len(views) == 1:
@@ -63,7 +63,7 @@ def cheap_views(views: Views, placement: Placement = "ends") -> tuple[Views, ...
     return tuple(Views(clips, crop) for crop in crops for clips in sorted({1, *nested, views.clips}))
 
 
-def _read(path: str | Media, reader: FrameReader, pre: Preprocessing, views: Sequence[Views]) -> ViewSweep:
+def _read(path: str | Footage, reader: FrameReader, pre: Preprocessing, views: Sequence[Views]) -> ViewSweep:
     warn_if_short(path, reader.times, pre)
     clips = {count: even_clips(reader.times, pre, count) for count in {each.clips for each in views}}
     numbers = np.unique(np.concatenate([each.reshape(-1) for each in clips.values()]))

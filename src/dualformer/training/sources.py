@@ -30,9 +30,10 @@ from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import Views
 from dualformer.video.container import VideoError
-from dualformer.video.file_slices import Media, is_frame_folder
+from dualformer.video.file_slices import is_frame_folder
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
+from dualformer.video.video_segment import Footage
 
 Clips = Dataset[dict[str, Any]]
 AnyDifficulty = TypeVar("AnyDifficulty", Difficulty, PeopleDifficulty)
@@ -84,7 +85,7 @@ class Source:
     val_counts: Mapping[str, int] | None = None
     fingerprint: str
     """Equal for equal classes and clips."""
-    videos: tuple[Media, ...] = ()
+    videos: tuple[Footage, ...] = ()
     """Of files: those to train on."""
     splits: Splits | None = None
     """Of files: which are trained and validated on. Shards keep that themselves."""
@@ -182,7 +183,7 @@ def _measure(videos: VideoList) -> list[VideoShape]:
     for index in np.unique(np.linspace(0, len(videos) - 1, _MEASURED).round().astype(int)):
         sample = videos.samples[index]
         with suppress(VideoError), open_video(sample.file, threads=1, fps=sample.fps) as reader:
-            rated = not is_frame_folder(sample.file) or sample.fps
+            rated = not is_frame_folder(sample.recording) or sample.fps
             _, frame = next(iter(reader.frames(np.zeros(1, dtype=np.int64))))
             count, seconds = len(reader), float(reader.times[-1])
             lasts = seconds * count / max(1, count - 1) if rated else None

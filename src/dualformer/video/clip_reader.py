@@ -20,7 +20,6 @@ from torch import Tensor
 from dualformer.plurals import counted
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.container import FrameCountError, VideoError
-from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.open_video import open_video
@@ -38,6 +37,7 @@ from dualformer.video.transforms import (
     resize_frames,
     resized_bytes,
 )
+from dualformer.video.video_segment import Footage
 from dualformer.video.video_source import VideoSource, resolve_source, source_name
 
 _log = logging.getLogger("dualformer")
@@ -90,7 +90,7 @@ class TrainingClip(NamedTuple):
 
 
 def read_training_clip(
-    path: str | Media,
+    path: str | Footage,
     pre: Preprocessing,
     rng: np.random.Generator,
     augmentation: Augmentation,
@@ -158,7 +158,7 @@ class NotedViews(NamedTuple):
 
 
 def read_views(
-    path: str | Media | MemoryFrames,
+    path: str | Footage | MemoryFrames,
     pre: Preprocessing,
     *,
     clips: int = 1,
@@ -175,7 +175,7 @@ def read_views(
 
 
 def read_noted_views(
-    path: str | Media | MemoryFrames,
+    path: str | Footage | MemoryFrames,
     pre: Preprocessing,
     views: Views,
     *,
@@ -195,7 +195,7 @@ def notes_of(reader: FrameReader, pre: Preprocessing) -> tuple[str, ...]:
 
 
 def views_from_reader(
-    reader: FrameReader, path: str | Media | MemoryFrames, pre: Preprocessing, *, clips: int = 1, crops: int = 1
+    reader: FrameReader, path: str | Footage | MemoryFrames, pre: Preprocessing, *, clips: int = 1, crops: int = 1
 ) -> Tensor:
     """Returns the test views of an open file, as `read_views`."""
     try:
@@ -206,7 +206,7 @@ def views_from_reader(
 
 
 def read_covering_clips(
-    path: str | Media, pre: Preprocessing, *, at_once: int = 1, threads: int | None = None, fps: float | None = None
+    path: str | Footage, pre: Preprocessing, *, at_once: int = 1, threads: int | None = None, fps: float | None = None
 ) -> Iterator[tuple[Tensor, NDArray[np.float64]]]:
     """Yields clips that cover a video (`covering_clips`), uncropped: uint8 (n, T, h, w, 3) as `resize_frames`
     gives them, n at most ``at_once``, and the seconds of their frames (n, T).
@@ -229,7 +229,7 @@ def read_covering_clips(
 
 
 def read_even_clips(
-    path: str | Media, pre: Preprocessing, *, clips: int, threads: int | None = None, fps: float | None = None
+    path: str | Footage, pre: Preprocessing, *, clips: int, threads: int | None = None, fps: float | None = None
 ) -> tuple[Tensor, NDArray[np.float64]]:
     """Returns evenly spread clips, uncropped: uint8 (clips, T, h, w, 3) as `resize_frames` gives them, and the seconds
     that each begins and ends at (clips, 2), in the video's own time.
@@ -253,7 +253,7 @@ def views_at(reader: FrameReader, indices: NDArray[np.int64], pre: Preprocessing
     return _cut_views(small, torch.from_numpy(places.reshape(-1)), pre, len(indices), crops)
 
 
-def warn_if_short(path: str | Media | MemoryFrames, times: NDArray[np.float64], pre: Preprocessing) -> None:
+def warn_if_short(path: str | Footage | MemoryFrames, times: NDArray[np.float64], pre: Preprocessing) -> None:
     """Warns once, over all processes of a run, that a video is shorter than a clip."""
     if not _warned_short.value and (note := short_note(times, pre)):
         with _warned_short.get_lock():
@@ -276,7 +276,7 @@ def short_note(times: NDArray[np.float64], pre: Preprocessing) -> str:
 
 
 def _even_frames(
-    path: str | Media | MemoryFrames, reader: FrameReader, pre: Preprocessing, clips: int
+    path: str | Footage | MemoryFrames, reader: FrameReader, pre: Preprocessing, clips: int
 ) -> tuple[Tensor, Tensor]:
     """Returns the distinct frames of evenly spread clips, resized (n, h, w, 3), and their indices (clips·T,)."""
     warn_if_short(path, reader.times, pre)

@@ -37,10 +37,15 @@ class VideoSegment:
     def path(self) -> Path:
         """Its name, after the W3C's media fragments: ``film.mp4#t=1.5,3.2``."""
         video = media_path(self.file)
-        return video.with_name(f"{video.name}#t={seconds_text(self.start)},{seconds_text(self.end)}")
+        return video.with_name(f"{video.name}{self.times}")
+
+    @property
+    def times(self) -> str:
+        """``#t=1.5,3.2``."""
+        return f"#t={seconds_text(self.start)},{seconds_text(self.end)}"
 
     def __str__(self) -> str:
-        return f"{self.file}#t={seconds_text(self.start)},{seconds_text(self.end)}"
+        return f"{self.file}{self.times}"
 
 
 Footage = Media | VideoSegment

@@ -177,7 +177,7 @@ def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
 def _parts(sample: Sample) -> list[tuple[Media, int]]:
     """Returns the files of a sample, itself or its frames, and their bytes."""
     with _name_read_errors(sample):
-        parts = frame_images(sample.file) if is_frame_folder(sample.file) else [sample.file]
+        parts = frame_images(sample.media) if is_frame_folder(sample.media) else [sample.media]
         return [(part, media_size(part)) for part in parts]
 
 
@@ -232,14 +232,14 @@ def _write_shard(path: Path, plan: _PlannedShard, classes: tuple[str, ...], coun
 def _add(tar: "_TarWriter", member: _Member, classes: tuple[str, ...], count: Callable[[int], None]) -> Entry:
     """Writes a video into a shard, and its label beside it, as other programs look for it."""
     key, sample, size = f"{member.place:09d}", member.sample, member.size
-    if is_frame_folder(sample.file):
+    if is_frame_folder(sample.media):
         offset, file = tar.size, f"{key}.{sample.path.name}"
         for part, part_size in _parts(sample):
             tar.add(f"{key}.{media_path(part).name}", part_size, _bytes_of(part, part_size, sample, count))
         size = tar.size - offset
     else:
         file = key + _suffix(sample.path)
-        offset = tar.add(file, size, _bytes_of(sample.file, size, sample, count))
+        offset = tar.add(file, size, _bytes_of(sample.media, size, sample, count))
     label = sample.label
     about = {"label": label, "class": classes[label], "name": member.name, "index": member.place}
     about |= {} if sample.fps is None else {"fps": sample.fps}
