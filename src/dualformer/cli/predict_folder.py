@@ -70,7 +70,7 @@ def with_address(arguments: Sequence[str]) -> list[str]:
 
 def named_files(named: Sequence[Path]) -> list[Path]:
     """Returns the files that folders, lists (.csv with a column path, .txt with a path on each line) and files stand
-    for, each once. Paths in a list are relative to it."""
+    for, each once. Paths in a list are relative to it; its columns start and end name parts of videos."""
     from dualformer.datasets.csv_list import read_paths
     from dualformer.datasets.manifest import find_videos
 
@@ -78,7 +78,9 @@ def named_files(named: Sequence[Path]) -> list[Path]:
     for path in named:
         if path.suffix.lower() == ".txt" and path.is_file():
             found += read_paths(path)
-        elif path.is_dir() or (path.suffix.lower() == ".csv" and path.is_file()):
+        elif path.suffix.lower() == ".csv" and path.is_file():
+            found += sorted(read_paths(path, segments=True))
+        elif path.is_dir():
             found += find_videos(path)
         else:
             found.append(path)

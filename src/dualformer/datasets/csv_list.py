@@ -29,11 +29,11 @@ from dualformer.datasets.samples import (
     spelled_as,
     unify_spellings,
 )
-from dualformer.datasets.segments.clock_times import parse_time
 from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute
 from dualformer.plurals import counted
 from dualformer.text_encoding import describe_encoding, has_surrogates
+from dualformer.timestamps import parse_time
 from dualformer.video.file_slices import is_frame_folder
 from dualformer.video.remote_files import split_url
 from dualformer.video.video_segment import VideoSegment
@@ -105,6 +105,14 @@ class CsvTable:
         """Returns the table with the rows of bad videos, in the order of the file."""
         return replace(self, rows=tuple(sorted((*self.rows, *self.bad_rows), key=lambda row: row.line)), bad_rows=())
 
+    def marked(self) -> dict[Path, list[tuple[float, float]]]:
+        """Returns the times of all segments of each video."""
+        found: dict[Path, list[tuple[float, float]]] = {}
+        for row in self.rows:
+            if row.segment:
+                found.setdefault(row.video, []).append((row.segment.start, row.segment.end))
+        return found
+
     def values_of(self, column: str) -> tuple[str, ...]:
         """Returns the distinct values of a column, in order; labels one by one."""
         each = ((label for label in row.labels) if column == "label" else (row.values[column],) for row in self.rows)
@@ -155,13 +163,14 @@ def read_csv(
     )
 
 
-def read_paths(path: str | Path) -> list[Path]:
+def read_paths(path: str | Path, *, segments: bool = False) -> list[Path]:
     """Returns the paths in a list, each once, whether they exist or not: those of the column ``path`` of a CSV file,
-    which needs no other, or one on each line of any other file. They are relative to the list. Raises as `read_csv`.
+    which needs no other, or one on each line of any other file. They are relative to the list. With ``segments``, a row
+    with times stands for its part of the video, named as `VideoSegment.path`. Raises as `read_csv`.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        return list(dict.fromkeys(row.video for row in _rows(path, needed=("path",))))
+        return list(dict.fromkeys(row.path if segments else row.video for row in _rows(path, needed=("path",))))
     found: dict[Path, None] = {}
     for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path, DatasetError, names=True)), 1):
         if name := line.strip():
@@ -178,7 +187,7 @@ def read_columns(path: Path) -> dict[Path, dict[str, str]]:
     """
     found: dict[Path, dict[str, str]] = {}
     for row in _rows(path, needed=("path",)):
-        found.setdefault(row.video, {name: value for name, value in row.values.items() if name not in ("path", ROOT)})
+        found.setdefault(row.path, {name: value for name, value in row.values.items() if name not in ("path", ROOT)})
     return found
 
 
@@ -353,6 +362,8 @@ def _segment(where: str, row: Row) -> VideoSegment | None:
         except ValueError as error:
             raise DatasetError(f"{where}: {name} {error}") from None
     start, end = times
+    if start < 0:
+        raise DatasetError(f"{where}: the segment begins at {texts[START]}, before the video does")
     if end < start:
         raise DatasetError(f"{where}: the segment ends at {texts[END]}, before it begins at {texts[START]}")
     return VideoSegment(file=row.video, start=start, end=end)

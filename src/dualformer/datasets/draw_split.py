@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.datasets.groups import check_classes, deal_folds, same_recordings
+from dualformer.datasets.groups import SEGMENT, check_classes, deal_folds, same_recordings
 from dualformer.datasets.samples import DatasetError, VideoList
 
 
@@ -30,6 +30,11 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
         if len({recording[i] for i in members}) < 2:
             name = videos.classes[label]
             one = "a single file" if len(members) == 1 else "several files of a single recording"
+            if videos.kind == "segments":
+                raise DatasetError(
+                    f"{videos.source}: all segments of class {name} are of one video, and a split takes two: add one, "
+                    f"or split inside videos with `group={SEGMENT}`"
+                )
             raise DatasetError(f"{videos.source}: class {name} has {one}, and a split takes two: add one")
     if videos.multi_label:
         own: dict[int, dict[int, None]] = {}

@@ -78,7 +78,7 @@ class SegmentSample(Sample):
 
     @property
     def name(self) -> str:
-        return f"{name_of(self.recording)}{self.segment.times}"
+        return name_of(self.segment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +203,10 @@ class VideoList:
         return replace(self, samples=tuple(self.samples[i] for i in indices))
 
 
-def name_of(path: Media) -> str:
+def name_of(path: Footage) -> str:
     """Returns a video's name without folders: that of its file, or of its folder of frames."""
+    if isinstance(path, VideoSegment):
+        return f"{name_of(path.file)}{path.times}"
     if isinstance(path, FileSlice):
         return path.path.name
     return path.parent.name if is_frame_folder(path) else path.name

@@ -13,7 +13,9 @@ from dualformer.datasets.draw_split import split_folds, split_stratified, take_a
 from dualformer.datasets.groups import find_groups, split_by_groups
 from dualformer.datasets.manifest import read_manifest
 from dualformer.datasets.samples import VAL_FRACTION, DatasetError, LeftOut, MissingSample, VideoList, first_few
+from dualformer.datasets.segments.background import add_background
 from dualformer.datasets.shards.storage import ShardCache
+from dualformer.plurals import counted
 
 _VAL_NAMES = ("val", "validation", "valid")
 
@@ -61,6 +63,8 @@ def open_splits(
     group: str | None = None,
     fold: int = 0,
     folds: int = 0,
+    background: str | None = None,
+    background_share: float = 1.0,
 ) -> Splits:
     """Opens the training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards.
 
@@ -71,6 +75,7 @@ def open_splits(
     (from 1) is val; a val that the data brings is left out.
     ``group``: videos of one group, which `find_groups` finds, are all in train or all in val; a `DatasetError` where
     the data's own splits have some in both.
+    ``background``: a class for what is unmarked in the videos of segments; ``background_share``: see `add_background`.
     ``bad``: paths of videos to leave out, or all verdicts on them from `read_bad_videos`. Videos that a benchmark lists
     and that are missing are left out; the description counts them. ``cache``: where to keep shards of a URL.
     ``multi_label``: videos may have several labels, which only a CSV file can say; ``ValueError`` for any other data.
@@ -117,6 +122,12 @@ def open_splits(
     if left_out:
         what = "files listed as bad are left out" if left_out.count or not left_out.manifest else "no file is left out"
         how = f"{how}; {what}{left_out.notes}"
+    if background:
+        if not isinstance(source, CsvTable):
+            raise ValueError(f"`background` is for segments of videos, and {data} has none: leave it out")
+        before = len(train)
+        train, val = add_background((train, val), source.marked(), background, share=background_share, seed=seed)
+        how = f"{how}; {counted(len(train) - before, 'unmarked piece')} of them as {background} to train on"
     return Splits(train=train, val=val, description=how, left_out=left_out)
 
 

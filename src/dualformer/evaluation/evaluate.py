@@ -31,6 +31,7 @@ from dualformer.scoring.view_scores import Precision, average_views, view_probab
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import Views
 from dualformer.video.preprocessing import DEFAULT_VIEWS, Preprocessing
+from dualformer.video.video_segment import Footage
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.open_network import Network

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from dualformer.video.clip_reader import warn_if_short
 from dualformer.video.container import FrameCountError
-from dualformer.video.file_slices import Media, is_frame_folder
+from dualformer.video.file_slices import is_frame_folder
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import clip_at, even_clips
 from dualformer.video.transforms import crop_views, cut_long, pad_to_square, resize, resize_frames
+from dualformer.video.video_segment import Footage, VideoSegment
 from dualformer.video.video_source import resolve_source
 
 SHOWN_SIDE, SHOWN_MOST = 288, 640
@@ -61,7 +62,7 @@ class ClipChoice:
 
 
 def read_shown_clip(
-    path: str | Media | MemoryFrames, pre: Preprocessing, choice: ClipChoice, *, fps: float | None = None
+    path: str | Footage | MemoryFrames, pre: Preprocessing, choice: ClipChoice, *, fps: float | None = None
 ) -> ShownClip:
     """Reads the clip of a video, decoded as `read_views` does. ``path`` and ``fps`` are those of `open_video`.
 
@@ -73,7 +74,8 @@ def read_shown_clip(
         if counted and (pre.fps is not None or choice.seconds is not None):
             raise ValueError("say with fps= how many frames a second these are: the weights, or at=, count in seconds")
     else:
-        counted = is_frame_folder(path) and fps is None  # a folder of frames does not tell when they were taken
+        # A folder of frames does not tell when they were taken.
+        counted = fps is None and not isinstance(path, VideoSegment) and is_frame_folder(path)
     if counted and choice.seconds is not None:
         raise ValueError(f"{path}: a folder of frames has no seconds, which at= needs: choose a clip by its number")
     with open_video(path, fps=fps, clock=pre.fps is not None) as reader:
@@ -84,7 +86,7 @@ def read_shown_clip(
 
 
 def _cut(
-    path: Media | MemoryFrames, reader: FrameReader, pre: Preprocessing, choice: ClipChoice, *, timed: bool
+    path: Footage | MemoryFrames, reader: FrameReader, pre: Preprocessing, choice: ClipChoice, *, timed: bool
 ) -> ShownClip:
     warn_if_short(path, reader.times, pre)
     numbers = choice.choose(reader.times, pre)

@@ -25,7 +25,9 @@ from dualformer.inference.answer_tables import (
     write_table,
 )
 from dualformer.moved_files import find_moved
+from dualformer.video.file_slices import media_path
 from dualformer.video.remote_files import url_of
+from dualformer.video.video_segment import parse_segment
 
 _STAMP: Columns = {"bytes": "count", "modified": "count", "by": "text"}
 """A row is valid for this size and modification time (ns since 1970) of its file, and fingerprint of the task."""
@@ -191,7 +193,8 @@ def _moved(known: dict[str, _StoredRow], named: dict[str, Path]) -> dict[str, st
 def _stamp(path: Path) -> tuple[int, int]:
     """Returns size and modification time in nanoseconds; (-1, 0) for a missing file."""
     try:
-        stat = path.stat()
+        segment = parse_segment(path)
+        stat = (media_path(segment.file) if segment else path).stat()
     except OSError:
         return -1, 0
     return stat.st_size, stat.st_mtime_ns

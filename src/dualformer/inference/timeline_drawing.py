@@ -16,9 +16,9 @@ from dualformer.scoring.fonts import PLAIN_FONT, runs
 from dualformer.scoring.plots import save_figure, short_text
 from dualformer.segment import Segment
 from dualformer.video.encode import write_video
-from dualformer.video.file_slices import Media
 from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.playback import Playback
+from dualformer.video.video_segment import Footage
 
 _ROWS = 16
 """The most labels that get a row."""
@@ -91,7 +91,7 @@ def write_labelled_video(
     timeline: Timeline,
     path: Path,
     *,
-    video: Media | MemoryFrames | None = None,
+    video: Footage | MemoryFrames | None = None,
     fps: float | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> None:

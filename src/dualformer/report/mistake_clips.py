@@ -19,11 +19,12 @@ from dualformer.inference.recognizer import Recognizer
 from dualformer.model.network import DualFormer
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
-from dualformer.video.file_slices import Media, is_frame_folder
+from dualformer.video.file_slices import is_frame_folder
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
 from dualformer.video.transforms import resize
+from dualformer.video.video_segment import Footage, VideoSegment
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import ExportedNetwork
 from dualformer.weights.open_network import Network
@@ -180,9 +181,9 @@ def _sized(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return resize(torch.from_numpy(frames), _SIDE, _SIDE).numpy()
 
 
-def _rate(media: Media, fps: float | None, pre: Preprocessing) -> float:
+def _rate(media: Footage, fps: float | None, pre: Preprocessing) -> float:
     """Frames a second at which the clip plays as fast as what was filmed, where that is known."""
-    if is_frame_folder(media) and fps is None:
+    if fps is None and not isinstance(media, VideoSegment) and is_frame_folder(media):
         return _UNKNOWN_RATE
     with open_video(media, fps=fps) as reader:
         times = reader.times[even_clips(reader.times, pre, 1)[0]]

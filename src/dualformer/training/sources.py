@@ -120,6 +120,8 @@ def open_files(config: TrainConfig) -> Splits:
         group=config.group,
         fold=config.fold or 0,
         folds=config.folds,
+        background=config.background,
+        background_share=config.background_share,
     )
     if not config.resume:
         check_class_names(splits.train.classes, str(config.data))
@@ -200,6 +202,15 @@ def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
             f"warning: {counted(len(same), 'name is', 'names are')} of several files ({first_few(same)}), which are "
             "taken for one recording: a split that is drawn keeps it on one side; leave one file of each"
         )
+    sides = [{sample.recording for sample in part.samples} for part in (splits.train, splits.val)]
+    if together.kind == "segments":
+        if (both := sorted(sides[0] & sides[1])) and not config.overfit:
+            shown = first_few(path.name for path in both)
+            warnings.append(
+                f"warning: {counted(len(both), 'video has', 'videos have')} segments in train and in val ({shown}): "
+                "the accuracy then promises too much for other videos"
+            )
+        return tuple(warnings)
     names = [sample.name for sample in together.samples]
     found = suspected_groups(names)
     common = sorted(set(found[: len(splits.train)]) & set(found[len(splits.train) :]) - {""})

@@ -15,11 +15,12 @@ from torch import Tensor
 from dualformer.video.backend import chosen_backend
 from dualformer.video.container import OpenVideo
 from dualformer.video.file_formats import is_image
-from dualformer.video.file_slices import Media, is_frame_folder, media_path
+from dualformer.video.file_slices import is_frame_folder, media_path
 from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.memory_frames import MemoryFrames
 from dualformer.video.open_video import open_video
 from dualformer.video.sequential_decoding import decode_frames, first_frame_size
+from dualformer.video.video_segment import Footage, VideoSegment
 from dualformer.video.video_source import resolve_source
 
 LazyFrame = Callable[[], Tensor]
@@ -62,12 +63,12 @@ class Playback:
     does not decode, after those before it.
     """
 
-    def __init__(self, path: str | Media | MemoryFrames, *, fps: float | None = None, clock: bool = False) -> None:
+    def __init__(self, path: str | Footage | MemoryFrames, *, fps: float | None = None, clock: bool = False) -> None:
         path = resolve_source(path) if isinstance(path, str) else path
         self._video: OpenVideo | None = None
         self._reader = None
         if (
-            isinstance(path, MemoryFrames)
+            isinstance(path, (MemoryFrames, VideoSegment))
             or is_frame_folder(path)
             or (chosen_backend() != "pyav" and not is_image(media_path(path)))
         ):

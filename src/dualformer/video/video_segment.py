@@ -1,5 +1,6 @@
 """The part of a video between two times, read where it lies: a film of hours is not cut to files."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from dualformer.timestamps import parse_time
 from dualformer.video.container import FrameCountError, VideoError
-from dualformer.video.file_slices import Media, media_path
+from dualformer.video.file_slices import Media, is_frame_folder, media_path
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.sequential_decoding import VideoInfo
 
+_FRAGMENT = re.compile(r"(?P<film>.+)#t=(?P<start>[0-9:.]*),(?P<end>[0-9:.]+)", re.DOTALL)
 _TOLERANCE = 1e-3  # as in `dualformer.video.sampling`: containers round times to a millisecond
 
 
@@ -31,7 +34,7 @@ class VideoSegment:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end:
-            raise ValueError(f"a segment of {self.file} must not begin before 0 or end before it begins: {self}")
+            raise ValueError(f"{self}: a segment does not begin before 0, nor end before it begins")
 
     @property
     def path(self) -> Path:
@@ -50,6 +53,24 @@ class VideoSegment:
 
 Footage = Media | VideoSegment
 """What a clip is read from: a file, a slice of one, or a part of its time."""
+
+
+def parse_segment(path: str | Path) -> VideoSegment | None:
+    """Returns the segment that ``film.mp4#t=1:05,72.5`` names; None where the end of the text is not like that, where a
+    file has this very name, and where there is no such film.
+
+    Raises ``ValueError`` for a segment that ends before it begins.
+    """
+    found = _FRAGMENT.fullmatch(str(path))
+    if found is None or Path(path).exists():
+        return None
+    film = Path(found["film"])
+    if not (film.is_file() or is_frame_folder(film)):
+        return None
+    try:
+        return VideoSegment(file=film, start=parse_time(found["start"] or "0"), end=parse_time(found["end"]))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def seconds_text(seconds: float) -> str:

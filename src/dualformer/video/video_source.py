@@ -27,6 +27,7 @@ from dualformer.video.container import VideoError, video_errors
 from dualformer.video.file_slices import FileSlice, Media, SliceReader, is_frame_folder
 from dualformer.video.memory_frames import ChannelOrder, MemoryFrames, check_rate, is_pil_image
 from dualformer.video.remote_files import retry, split_url, url_of
+from dualformer.video.video_segment import Footage, VideoSegment, parse_segment
 
 _KEPT_IN_MEMORY = 64 * 2**20
 _AT_ONCE = 2**20
@@ -49,11 +50,11 @@ class PictureOrArray(Protocol):
 
 
 VideoSource = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | ReadableFile | FileSlice | MemoryFrames
+    str | os.PathLike[str] | bytes | bytearray | memoryview | ReadableFile | FileSlice | VideoSegment | MemoryFrames
     | Tensor | NDArray[Any] | PictureOrArray | Iterable[Any]
 )  # fmt: skip
-"""A video: a path or URL, ``-`` for standard input, the content of a file, a file object, all frames as uint8
-(T, H, W, 3), or a sequence of PIL images or of arrays (H, W, 3)."""
+"""A video: a path or URL, a part of it (``film.mp4#t=1.5,3.2``, seconds), ``-`` for standard input, the content of a
+file, a file object, all frames as uint8 (T, H, W, 3), or a sequence of PIL images or of arrays (H, W, 3)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,7 +75,7 @@ class BufferedFile(FileSlice):
 
 def resolve_source(
     video: VideoSource, *, fps: float | None = None, channel_order: ChannelOrder = "rgb"
-) -> Media | MemoryFrames:
+) -> Footage | MemoryFrames:
     """Returns what readers open for a video.
 
     ``fps``: frames a second of frames in memory or of a folder of frames. ``channel_order``: of arrays in memory.
@@ -87,7 +88,7 @@ def resolve_source(
         return video
     media = _resolve_file(video)
     if media is not None:
-        if fps is not None and not is_frame_folder(media):
+        if fps is not None and not is_frame_folder(media.file if isinstance(media, VideoSegment) else media):
             raise ValueError("fps is for frames in memory; a file knows the times of its frames")
         if channel_order != "rgb":
             raise ValueError("channel_order is for arrays in memory; a file knows the order of its colours")
@@ -114,7 +115,7 @@ def source_name(video: object) -> str:
         return url_of(text) or text
     if isinstance(video, (bytes, bytearray, memoryview)):
         return "bytes"
-    if isinstance(video, FileSlice):
+    if isinstance(video, (FileSlice, VideoSegment)):
         return str(video)
     if hasattr(video, "read"):
         name = getattr(video, "name", None)
@@ -122,9 +123,9 @@ def source_name(video: object) -> str:
     return "frames"
 
 
-def _resolve_file(video: Any) -> Media | None:
+def _resolve_file(video: Any) -> Footage | None:
     """Returns the file that a source is or holds; None for frames."""
-    if isinstance(video, FileSlice):
+    if isinstance(video, (FileSlice, VideoSegment)):
         return video
     if isinstance(video, (str, os.PathLike)):
         return _resolve_path(video)
@@ -136,7 +137,7 @@ def _resolve_file(video: Any) -> Media | None:
     return None
 
 
-def _resolve_path(video: str | os.PathLike[str]) -> Media:
+def _resolve_path(video: str | os.PathLike[str]) -> Footage:
     text = os.fsdecode(video)
     if text == "-":
         stdin = getattr(sys.stdin, "buffer", None)
@@ -149,7 +150,7 @@ def _resolve_path(video: str | os.PathLike[str]) -> Media:
     try:
         mode = path.stat().st_mode
     except OSError:  # opening it says why
-        return path
+        return parse_segment(path) or path
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
         with video_errors(text, "it cannot be read"), _open_pipe(path) as file:
             return _buffer(file, text)

@@ -19,9 +19,10 @@ class DataSettings:
     """Data of a run."""
 
     data: str = ""
-    """A folder with one subfolder per class (with train/ and val/ above them, or without), a CSV (path,label,…), a
-    benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
-    diving48:, ssv2:, list: for files of "path label"), shards (their folder or URL), or "rendered": an endless stream
+    """A folder with one subfolder per class (with train/ and val/ above them, or without), a CSV (path,label,… or, of
+    segments of long videos, path,start,end,label), a benchmark as downloaded (kinetics400:PATH, kinetics600:,
+    kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:, diving48:, ssv2:, list: for files of "path
+    label"), shards (their folder or URL), or "rendered": an endless stream
     of rendered videos, from plain to hard, with the truth about what moves where; likewise "rendered-people", and
     "rendered-hands" as the camera of who moves them sees them. Not needed to resume, unless the data has moved."""
     train_on: str | None = None
@@ -33,7 +34,12 @@ class DataSettings:
     """Part of each class to validate on where the data has no split of its own."""
     group: str | None = None
     """Who is filmed, where, or in which recording: a column of the CSV, or a regular expression for names of files,
-    as in "subject[0-9]+". Videos of one group are all trained on or all validated on."""
+    as in "subject[0-9]+". Videos of one group are all trained on or all validated on. Segments of one video are a group
+    by themselves; "segment" splits inside videos."""
+    background: str | None = None
+    """Of segments of videos (a CSV with columns start and end): a class made of what is unmarked between them."""
+    background_share: float = 1.0
+    """Pieces of `background`, as a multiple of the mean number of segments a class."""
     folds: int = 0
     """Cross-validation: deals the training videos (whole groups of them) to this many parts, trains once for each, and
     validates on that part with what was learnt from the others."""
@@ -62,7 +68,7 @@ class DataSettings:
     (default: shards with `shard_cache`, else samples)."""
 
     def check_data(self) -> None:
-        more_than_zero(self, "rendered_clips")
+        more_than_zero(self, "rendered_clips", "background_share")
         not_negative(self, "overfit", "workers", "cache_gb", "folds")
         if self.folds == 1 or (self.fold is not None and not 1 <= self.fold <= self.folds):
             raise ValueError(f"`folds` are 2 or more, and `fold` is one of them: not {self.fold} of {self.folds}")

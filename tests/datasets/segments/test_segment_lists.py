@@ -1,0 +1,197 @@
+"""Lists of segments of long videos: read, split, given a background, trained on as if they were cut to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
+from dualformer.datasets.csv_list import read_csv, read_paths, select
+from dualformer.datasets.samples import DatasetError, SegmentSample, VideoList
+from dualformer.datasets.segments.background import add_background, gaps
+from dualformer.datasets.split_file import write_split
+from dualformer.datasets.splits import open_splits, open_videos
+from dualformer.datasets.video_digests import video_digests
+from dualformer.video.augmentation import Augmentation
+from dualformer.video.encode import write_video
+from dualformer.video.preprocessing import Preprocessing
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of five films of 60 frames at 25 a second."""
+    folder = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        frames = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+        write_video(folder / f"film{number}.mp4", frames.repeat(8, 1).repeat(8, 2), fps=25)
+    return folder
+
+
+def listed(folder: Path, lines: str, header: str = "path,start,end,label") -> Path:
+    path = folder / "segments.csv"
+    path.write_text(f"{header}\n{lines}")
+    return path
+
+
+ALL = "".join(f"film{n}.mp4,{s},{s + 0.5},{label}\n" for n in range(5) for s, label in ((0, "sit"), (0.7, "run")))
+
+
+def test_rows_are_segments(films: Path) -> None:
+    videos = select(read_csv(listed(films, "film0.mp4,0:00.4,1.2,run\nfilm0.mp4,1,1.5,sit\nfilm1.mp4,,,run\n")))
+    assert videos.classes == ("run", "sit")
+    first, second, whole = videos.samples
+    assert isinstance(first, SegmentSample) and (first.segment.start, first.segment.end) == (0.4, 1.2)
+    assert first.recording == second.recording == films / "film0.mp4" and whole.path == films / "film1.mp4"
+    assert first.name == "film0.mp4#t=0.4,1.2" and videos.kind == "videos"
+    assert videos.subset([0, 1]).kind == "segments"
+    digests = video_digests(sample.file for sample in videos.samples)
+    assert len(set(digests)) == 3 and None not in digests
+
+
+def test_lists_stand_for_their_videos_or_their_segments(films: Path) -> None:
+    path = listed(films, "film0.mp4,0.4,1.2,run\nfilm0.mp4,1,1.5,sit\n")
+    assert read_paths(path) == [films / "film0.mp4"]
+    assert read_paths(path, segments=True) == [films / "film0.mp4#t=0.4,1.2", films / "film0.mp4#t=1,1.5"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("film0.mp4,1,0.5,run\n", ":2: the segment ends at 0.5, before it begins at 1"),
+        ("film0.mp4,0,1,run\nfilm0.mp4,x,1,run\n", ":3: start 'x' is no time: write seconds"),
+        ("film0.mp4,0,,run\n", ":2: the end is empty: give start and end, or neither for all of a video"),
+        ("film0.mp4,-1,1,run\n", ":2: the segment begins at -1, before the video does"),
+        ("film0.mp4,0,1,run\nfilm0.mp4,0,1,sit\n", ":3: film0.mp4 is listed already in line 2, as 'run'"),
+        ("film9.mp4,0,1,run\n", "1 of 1 files do not exist: film9.mp4"),
+    ],
+)
+def test_bad_rows_are_named_by_their_line(films: Path, lines: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_csv(listed(films, lines))
+
+
+def test_no_video_is_on_both_sides(films: Path) -> None:
+    for seed in range(5):
+        splits = open_splits(listed(films, ALL), seed=seed)
+        sides = [{sample.recording for sample in part.samples} for part in (splits.train, splits.val)]
+        assert not sides[0] & sides[1] and len(splits.val) == 2
+    folds = [open_splits(listed(films, ALL), folds=5, fold=fold + 1).val for fold in range(5)]
+    assert sorted(len({sample.recording for sample in val.samples}) for val in folds) == [1] * 5
+
+
+def test_splits_inside_videos_are_asked_for(films: Path) -> None:
+    one = listed(films, "".join(f"film0.mp4,{n / 5},{n / 5 + 0.2},{'run' if n % 2 else 'sit'}\n" for n in range(10)))
+    with pytest.raises(DatasetError, match=r"all segments of class .* are of one video.*`group=segment`"):
+        open_splits(one)
+    splits = open_splits(one, group="segment")
+    assert len(splits.train) == 8 and len(splits.val) == 2
+
+
+def test_a_written_split_is_read_back(films: Path, tmp_path: Path) -> None:
+    splits = open_splits(listed(films, ALL))
+    write_split(tmp_path / "split.csv", splits)
+    again = open_splits(tmp_path / "split.csv")
+    for before, after in ((splits.train, again.train), (splits.val, again.val)):
+        assert before.samples == after.samples and before.classes == after.classes
+    assert open_videos(tmp_path / "split.csv", on={"split": ("val",)}).samples == splits.val.samples
+
+
+def test_segments_of_bad_videos_are_left_out(films: Path) -> None:
+    splits = open_splits(listed(films, ALL), bad=[films / "film0.mp4", films / "film1.mp4"])
+    assert {s.recording.name for part in (splits.train, splits.val) for s in part.samples} == {
+        "film2.mp4", "film3.mp4", "film4.mp4",
+    }  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=12), st.integers(1, 60))
+def test_gaps_are_what_no_segment_covers(drawn: list[tuple[int, int]], length: int) -> None:
+    marked = [(float(start), float(start + lasts)) for start, lasts in drawn]
+    found = gaps(marked, float(length))
+    for number in range(length):
+        middle = number + 0.5
+        covered = any(start < middle < end for start, end in marked)
+        assert covered != any(start < middle < end for start, end in found)
+    assert all(0 <= start < end <= length for start, end in found)
+    assert all(one[1] <= other[0] for one, other in pairwise(found))
+
+
+def test_what_is_unmarked_is_a_class(films: Path) -> None:
+    splits = open_splits(listed(films, ALL), background="nothing")
+    assert splits.train.classes == splits.val.classes == ("run", "sit", "nothing")
+    assert splits.train.counts() == {"run": 4, "sit": 4, "nothing": 4}
+    for part in (splits.train, splits.val):
+        films_of = {sample.recording for sample in part.samples}
+        for sample in part.samples:
+            assert isinstance(sample, SegmentSample)
+            if sample.label == 2:
+                assert sample.recording in films_of and sample.segment.start >= 1.2
+                assert sample.segment.end - sample.segment.start == pytest.approx(0.5)
+    twice = open_splits(listed(films, ALL), background="nothing", background_share=2.0)
+    assert twice.train.counts()["nothing"] == 8 and "8 unmarked pieces of them as nothing" in twice.description
+    again = open_splits(listed(films, ALL), background="run")
+    assert again.train.classes == ("run", "sit") and again.train.counts() == {"run": 8, "sit": 4}
+
+
+def test_a_background_that_cannot_be_is_refused(films: Path) -> None:
+    full = listed(films, "".join(f"film{n}.mp4,0,2.4,{'run' if n % 2 else 'sit'}\n" for n in range(4)))
+    with pytest.raises(DatasetError, match=r"nothing in its videos is unmarked for 2\.4 s"):
+        open_splits(full, background="nothing")
+    whole = listed(films, "".join(f"film{n}.mp4,{'run' if n % 2 else 'sit'}\n" for n in range(4)), "path,label")
+    with pytest.raises(ValueError, match="`background` is for segments with one label each"):
+        open_splits(whole, background="nothing")
+    moments = open_videos(listed(films, "film0.mp4,1,1,run\nfilm1.mp4,1,1,sit\n"))
+    with pytest.raises(DatasetError, match="most segments are moments"):
+        add_background([moments], {}, "nothing")
+
+
+@pytest.fixture
+def cut_and_whole(tmp_path: Path) -> Iterator[tuple[VideoList, VideoList]]:
+    """Segments of a folder of frames, and the same frames as folders of their own."""
+    rng = np.random.default_rng(1)
+    pictures = rng.integers(0, 256, (60, 24, 32, 3), dtype=np.uint8)
+    (tmp_path / "film").mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "film" / f"{number:03d}.png")
+    whole, cut = "", ""
+    for number, (first, last) in enumerate(((0, 20), (17, 40), (40, 60), (25, 31))):
+        whole += f"film/%03d.png,{first / 25},{last / 25},{number % 2},25\n"
+        (tmp_path / f"clip{number}").mkdir()
+        for place, picture in enumerate(pictures[first:last]):
+            Image.fromarray(picture).save(tmp_path / f"clip{number}" / f"{place:03d}.png")
+        cut += f"clip{number}/%03d.png,{number % 2},25\n"
+    (tmp_path / "whole.csv").write_text(f"path,start,end,label,fps\n{whole}")
+    (tmp_path / "cut.csv").write_text(f"path,label,fps\n{cut}")
+    yield open_videos(tmp_path / "whole.csv"), open_videos(tmp_path / "cut.csv")
+
+
+@pytest.mark.parametrize("sampling", ["stride", "segments"])
+@pytest.mark.parametrize("fps", [None, 10.0])
+@pytest.mark.parametrize("cache", [0, 10**9])
+def test_segments_give_the_clips_of_files_that_are_cut(
+    cut_and_whole: tuple[VideoList, VideoList], sampling: str, fps: float | None, cache: int
+) -> None:
+    whole, cut = cut_and_whole
+    pre = replace(
+        Preprocessing(frames=4, stride=2, resize=24, crop=16, fps=fps, mean=(0.5,) * 3, std=(0.5,) * 3),
+        sampling=sampling,
+    )
+    ways = [
+        TrainingClips(videos, pre, seed=0, augmentation=Augmentation(), cache_bytes=cache) for videos in (whole, cut)
+    ]
+    for epoch in range(3):
+        for number in range(4):
+            one, other = (clips[epoch, number] for clips in ways)
+            assert torch.equal(one["clip"], other["clip"]) and one["label"] == other["label"]
+    one, other = (ViewClips(videos, pre, clips=3, crops=3) for videos in (whole, cut))
+    for number in range(4):
+        assert torch.equal(one[number]["views"], other[number]["views"])
