@@ -16,7 +16,8 @@ from dualformer.video.encode import write_video
 from dualformer.video.open_video import open_video
 from dualformer.video.playback import Playback
 from dualformer.video.preprocessing import Preprocessing
-from dualformer.video.video_segment import VideoSegment, frames_within, parse_segment
+from dualformer.video.segment_reader import frames_within
+from dualformer.video.video_segment import VideoSegment, parse_segment
 from dualformer.video.video_source import resolve_source
 
 FRAMES = 50
@@ -85,7 +86,7 @@ def test_a_path_names_a_segment(film: Path, text: str, start: float, end: float)
     found = resolve_source(f"{film}{text}")
     assert found == VideoSegment(file=film, start=start, end=end)
     assert parse_segment(VideoSegment(file=film, start=start, end=end).path) == found
-    pre = Preprocessing(frames=4, stride=2, resize=32, crop=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    pre = Preprocessing(frames=4, stride=2, resize=32, crop=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     assert torch.equal(read_views(f"{film}{text}", pre), read_views(found, pre))
 
 

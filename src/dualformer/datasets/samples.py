@@ -16,6 +16,8 @@ from dualformer.video.video_segment import Footage, VideoSegment
 
 VAL_FRACTION = 0.2
 """The share of each class for validation where the data has no split of its own."""
+BACKGROUND_SHARE = 1.0
+"""Pieces of what is unmarked in recordings, as a multiple of the mean number of segments a class."""
 SEPARATOR = LABEL_SEPARATOR
 """Separates the labels of a multi-label video."""
 

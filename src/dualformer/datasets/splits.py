@@ -12,7 +12,15 @@ from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.draw_split import split_folds, split_stratified, take_apart
 from dualformer.datasets.groups import find_groups, split_by_groups
 from dualformer.datasets.manifest import read_manifest
-from dualformer.datasets.samples import VAL_FRACTION, DatasetError, LeftOut, MissingSample, VideoList, first_few
+from dualformer.datasets.samples import (
+    BACKGROUND_SHARE,
+    VAL_FRACTION,
+    DatasetError,
+    LeftOut,
+    MissingSample,
+    VideoList,
+    first_few,
+)
 from dualformer.datasets.segments.background import add_background
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.plurals import counted
@@ -64,7 +72,7 @@ def open_splits(
     fold: int = 0,
     folds: int = 0,
     background: str | None = None,
-    background_share: float = 1.0,
+    background_share: float = BACKGROUND_SHARE,
 ) -> Splits:
     """Opens the training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards.
 

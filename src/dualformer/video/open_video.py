@@ -7,8 +7,9 @@ from dualformer.video.file_slices import is_frame_folder, media_path
 from dualformer.video.frame_reader import FrameFolderReader, FrameReader
 from dualformer.video.memory_frames import MemoryFrames, MemoryFramesReader
 from dualformer.video.pyav_reader import PyAVReader
+from dualformer.video.segment_reader import SegmentReader
 from dualformer.video.torchcodec_reader import TorchcodecReader
-from dualformer.video.video_segment import Footage, SegmentReader, VideoSegment
+from dualformer.video.video_segment import Footage, VideoSegment
 from dualformer.video.video_source import resolve_source
 
 

@@ -182,11 +182,12 @@ def test_segments_give_the_clips_of_files_that_are_cut(
 ) -> None:
     whole, cut = cut_and_whole
     pre = replace(
-        Preprocessing(frames=4, stride=2, resize=24, crop=16, fps=fps, mean=(0.5,) * 3, std=(0.5,) * 3),
+        Preprocessing(frames=4, stride=2, resize=24, crop=16, fps=fps, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         sampling=sampling,
     )
     ways = [
-        TrainingClips(videos, pre, seed=0, augmentation=Augmentation(), cache_bytes=cache) for videos in (whole, cut)
+        TrainingClips(videos, pre, seed=0, augmentation=Augmentation(flip=0.5), cache_bytes=cache)
+        for videos in (whole, cut)
     ]
     for epoch in range(3):
         for number in range(4):

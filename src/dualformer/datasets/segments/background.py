@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dualformer.datasets.samples import DatasetError, SegmentSample, VideoList
+from dualformer.datasets.samples import BACKGROUND_SHARE, DatasetError, SegmentSample, VideoList
 from dualformer.video.open_video import open_video
 from dualformer.video.video_segment import VideoSegment
 
@@ -18,7 +18,7 @@ def add_background(
     marked: Mapping[Path, Iterable[Interval]],
     name: str,
     *,
-    share: float = 1.0,
+    share: float = BACKGROUND_SHARE,
     seed: int = 0,
 ) -> list[VideoList]:
     """Returns the ``lists`` of segments with unmarked pieces of their videos as class ``name``, behind the others.

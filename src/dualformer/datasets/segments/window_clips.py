@@ -25,7 +25,7 @@ from dualformer.video.kept_readers import KeptReaders
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import covering_clips, random_clip
-from dualformer.video.video_segment import frames_within
+from dualformer.video.segment_reader import frames_within
 
 
 def frame_labels(

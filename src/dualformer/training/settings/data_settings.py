@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dualformer.datasets.samples import VAL_FRACTION
+from dualformer.datasets.samples import BACKGROUND_SHARE, VAL_FRACTION
 from dualformer.training.settings.checks import more_than_zero, not_negative
 
 RENDERED = "rendered"
@@ -38,7 +38,7 @@ class DataSettings:
     by themselves; "segment" splits inside videos."""
     background: str | None = None
     """Of segments of videos (a CSV with columns start and end): a class made of what is unmarked between them."""
-    background_share: float = 1.0
+    background_share: float = BACKGROUND_SHARE
     """Pieces of `background`, as a multiple of the mean number of segments a class."""
     folds: int = 0
     """Cross-validation: deals the training videos (whole groups of them) to this many parts, trains once for each, and
