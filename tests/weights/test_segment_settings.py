@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
@@ -15,7 +18,7 @@ from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError
 from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.resize_clip import resize_clip
-from dualformer.weights.safetensors_file import load_weights, read_card, save_weights
+from dualformer.weights.safetensors_file import load_weights, read_card, save_weights, store_timeline_settings
 from dualformer.weights.segment_settings import SegmentSettings
 
 FOUND = SegmentSettings(hop=0.25, window=1.0, threshold=0.35, shortest=0.0, background=("nothing",))
@@ -47,7 +50,7 @@ def test_cards_survive_json_and_say_nothing_of_timelines_where_there_is_nothing(
     assert (old.segment_settings, card.segment_settings) == (SegmentSettings(), FOUND)
 
 
-def test_files_keep_them(tmp_path: Any, model: DualFormer, card: Card) -> None:
+def test_files_keep_them(tmp_path: Path, model: DualFormer, card: Card) -> None:
     save_weights(tmp_path / "w.safetensors", model, card)
     assert read_card(tmp_path / "w.safetensors").timeline == FOUND
     again, found = load_weights(tmp_path / "w.safetensors")
@@ -94,3 +97,37 @@ def test_settings_that_are_none_are_refused(card: Card, wrong: dict[str, Any], r
 def test_given_settings_come_before_others() -> None:
     assert FOUND.but() == FOUND.but(hop=None, background=None) == FOUND
     assert FOUND.but(hop=0.5, background=(), threshold=0.0) == replace(FOUND, hop=0.5, background=(), threshold=0.0)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_settings_are_written_into_a_file(
+    tmp_path: Path, model: DualFormer, card: Card, dtype: torch.dtype | None
+) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, model, replace(card, timeline=None), dtype=dtype)
+    before = load_file(path)
+    assert store_timeline_settings(path, FOUND) == read_card(path) == card
+    after = load_file(path)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype for key in before)
+    store_timeline_settings(path, None)
+    assert read_card(path).timeline is None
+    with pytest.raises(ValueError, match="'sleep' is none of the classes"):
+        store_timeline_settings(path, SegmentSettings(background=("sleep",)))
+
+
+def test_a_folder_says_the_same_in_both_files(tmp_path: Path, model: DualFormer, card: Card) -> None:
+    old = replace(card, timeline=None)
+    save_weights(tmp_path / "model.safetensors", model, old)
+    (tmp_path / "config.json").write_text(old.to_json())
+    store_timeline_settings(tmp_path, FOUND)
+    assert load_weights(tmp_path)[1].timeline == FOUND
+
+
+def test_what_is_no_weights_file_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such weights file"):
+        store_timeline_settings(tmp_path / "absent.safetensors", FOUND)
+    (tmp_path / "text.safetensors").write_text("text")
+    with pytest.raises(WeightsError):
+        store_timeline_settings(tmp_path / "text.safetensors", FOUND)
+    assert (tmp_path / "text.safetensors").read_text() == "text"

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dualformer.files import atomic_write, text_in_place_of
+from dualformer.files import atomic_write, text_in_place_of, write_text
 from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
@@ -22,6 +22,7 @@ from dualformer.weights.layouts import is_exact, standard_layout
 from dualformer.weights.locate import CARD_FILE, TENSORS_FILE, has_checkpoint_start, resolve_weights
 from dualformer.weights.resample import HEAD, TEMPORAL, resample_state
 from dualformer.weights.resize_clip import resize_clip
+from dualformer.weights.segment_settings import SegmentSettings
 from dualformer.weights.twins import is_twins, twins_card, twins_state
 from dualformer.weights.wrapped_network import RELEASED_KEY, plain_names, unwrap_network
 
@@ -63,8 +64,34 @@ def save_weights(
             raise ValueError(f"{path}: the card is of {counts}: give their names with labels=")
         raise ValueError(f"{path}: the card's config is not the model's: make the card with config=model.config")
     tensors = {key: _convert(path, key, tensor, dtype) for key, tensor in plain_names(model.state_dict()).items()}
-    metadata = {"format": "pt", METADATA_KEY: card.to_json()}
+    _write(path, tensors, {"format": "pt", METADATA_KEY: card.to_json()})
 
+
+def store_timeline_settings(path: Path | str, settings: SegmentSettings | None) -> Card:
+    """Writes settings of timelines into the card of a weights file, as a whole or not at all, and returns the card.
+    The tensors stay as they are, bit for bit.
+
+    ``path``: the file, or a folder with ``model.safetensors``, whose ``config.json``, if there is one, follows.
+    Errors: ``ValueError`` for background that is none of the classes; ``FileNotFoundError``; ``WeightsError`` for what
+    is no weights file with a card, and where it cannot be written.
+    """
+    path = Path(path)
+    path = path / TENSORS_FILE if path.is_dir() else path
+    card, inside = _read_card(path)
+    if not inside:
+        raise WeightsError(f"{path}: there is no card in it to write to: convert it with `dualformer convert`")
+    card = replace(card, timeline=settings)
+    with _open_safetensors(path) as file:
+        metadata = {**file.metadata(), METADATA_KEY: card.to_json()}
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
+    _write(path, tensors, metadata)
+    beside = path.with_name(CARD_FILE)
+    if path.name == TENSORS_FILE and beside.is_file():
+        write_text(beside, card.to_json())
+    return card
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     def write(temporary: Path) -> None:
         try:
             save_file(tensors, temporary, metadata=metadata)
