@@ -43,7 +43,7 @@ def render_page(
         """Returns a formatted figure in an element that names its key."""
         return Markup('<span data-figure="{}">{}</span>').format(key, _FORMATS.get(key, str)(figures[key]))
 
-    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = page_style_and_script()
     details = {**details, "mistakes": [each.to_dict() for each in mistakes]}
     confusion = details["confusion"]
     with chart_style():
@@ -59,7 +59,7 @@ def render_page(
         figures=figures,
         details=details,
         figure=figure,
-        policy=_policy(style, script),
+        policy=page_policy(style, script),
         style=Markup(style),
         script=Markup(script),
         figures_json=as_json(figures),
@@ -122,7 +122,13 @@ _FORMATS = {key: _FILTERS[name] for name, keys in _FIGURES_OF_FILTERS.items() fo
 """How figures are shown; the others as they are."""
 
 
-def _policy(style: str, script: str) -> str:
+def page_style_and_script() -> tuple[str, str]:
+    """Returns the style sheet and the script that all pages share."""
+    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return style, script
+
+
+def page_policy(style: str, script: str) -> str:
     """Returns a content security policy that allows this style, this script, and images and videos within the page."""
 
     def hashed(text: str) -> str:
