@@ -12,10 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.config import Head
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
+from dualformer.segment import Segment
+from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.card import Card
 
@@ -110,6 +113,20 @@ def colour_recognizer(
     network.multi_label = multi_label
     recognizer.network = network  # type: ignore[assignment]  # all that is asked of it is to be called
     return recognizer
+
+
+def made_video(
+    path: Path, phases: list[tuple[str, int]], *, background: str = "black", fps: int = 25
+) -> AnnotatedVideo:
+    """Writes frames of one colour each, and returns the video with a segment for each colour but ``background``."""
+    write_video(path, coloured(phases), fps=fps, crf=0)
+    segments, start = [], 0
+    for name, frames in phases:
+        if name != background:
+            segments.append(Segment(label=name, start=start / fps, end=(start + frames) / fps))
+        start += frames
+    lines = tuple(f"made:{number}" for number in range(2, len(segments) + 2))
+    return AnnotatedVideo(path=path, segments=tuple(segments), lines=lines)
 
 
 def write_variable(path: Path, frames: Sequence[NDArray[np.uint8]], times: Sequence[float]) -> None:

@@ -1,9 +1,9 @@
 """Three short films of colours."""
 
 import pytest
-from made_timelines import made_video
 
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+from made_films import made_video
 
 PHASES = [
     [("red", 90), ("green", 61), ("black", 50), ("blue", 83)],

@@ -50,7 +50,7 @@ def test_what_is_found_holds_in_timelines(films: list[AnnotatedVideo], objective
 
 
 def test_a_full_search_is_no_better_here(films: list[AnnotatedVideo]) -> None:
-    """The search goes by pairs; on a small grid all settings can be tried."""
+    """The search does not try all combinations; on a small grid that can be done."""
     recognizer = unsure_recognizer()
     scored = score_for_search(recognizer, films)
     grid = SearchGrid(hops=(2, 1), windows=(1.0, 2.0), thresholds=(0.5, 0.25, 0.1), shortest=(0.75, 0.0, 3.0))

@@ -43,7 +43,7 @@ class Progress:
             print(f"{done} of {total} {self._unit}", flush=True)
         self._tenths = done * 10 // total
 
-    def percent(self, *, most: int = 100) -> Callable[[float, float], None]:
+    def percent(self, *, most: int = 100) -> Callable[[float, float | None], None]:
         """Returns a `show` that counts percent, ``most`` of them at most; of an unknown total it shows nothing."""
         return lambda done, total: self.show(min(most, round(100 * done / total)), 100) if total else None
 

@@ -78,9 +78,9 @@ def search_settings(
 ) -> FoundSettings:
     """Returns the settings with the best ``objective`` over the videos ``scored``, which `score_for_search` returned.
 
-    Threshold and shortest segment are tried in all pairs at one hop and window, then hop and window at these, and so
-    on until nothing is better any more. The background is that of ``scoring``, as far as the weights know it.
-    ``progress`` is called with how many settings were tried. Raises ``ValueError`` without videos.
+    Window, threshold and shortest segment are tried in all combinations at one hop, then other hops with the best of
+    them, and so on until nothing is better any more. The background is that of ``scoring``, as far as the weights know
+    it. ``progress`` is called with how many settings were tried. Raises ``ValueError`` without videos.
     """
     if not scored:
         raise ValueError("settings of timelines need a video to be found on")
@@ -90,14 +90,14 @@ def search_settings(
     before = best = search.score(hop, window, threshold, shortest)
     while True:
         start = best
-        for pair in product(grid.thresholds, grid.shortest):
-            if (score := search.score(hop, window, *pair)) > best + 1e-9:
-                best, (threshold, shortest) = score, pair
-        for pair in product(hops, grid.windows):
-            if (score := search.score(*pair, threshold, shortest)) > best + 1e-9:
-                best, (hop, window) = score, pair
+        for three in product(grid.windows, grid.thresholds, grid.shortest):
+            if (score := search.score(hop, *three)) > best + 1e-9:
+                best, (window, threshold, shortest) = score, three
             if progress is not None:
                 progress(search.tried)
+        for other in hops:
+            if (score := search.score(other, window, threshold, shortest)) > best + 1e-9:
+                best, hop = score, other
         if best == start:
             break
     return FoundSettings(

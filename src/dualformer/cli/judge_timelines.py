@@ -1,0 +1,175 @@
+"""``dualformer evaluate --timeline``: how good timelines of long videos are, and which settings make them better."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dualformer.cli import shared_options as shared
+from dualformer.cli.option_names import OptionNames
+from dualformer.plurals import counted
+from dualformer.text_encoding import json_text
+
+if TYPE_CHECKING:
+    from dualformer.cli.evaluate import Options
+    from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+    from dualformer.inference.recognizer import Recognizer
+    from dualformer.scoring.segment_summary import SegmentScoring
+    from dualformer.weights.segment_settings import SegmentSettings
+
+_SETTINGS = ("hop", "window", "threshold", "shortest")
+_OF_TIMELINES = (*_SETTINGS, "background", "tune_on", "tune_for", "protocol", "ambiguous")
+_OF_CLIPS = (
+    *("missing", "control", "seed", "manifest", "report_views", "compare", "compare_anything", "workers"),
+    *("batch_size",),
+)
+
+
+def check_timeline_options(options: Options) -> None:
+    """Raises ``ValueError`` for options of timelines without `timeline`, and for those of clips with it."""
+
+    def given(names: Sequence[str]) -> list[str]:
+        return [name for name in names if getattr(options, name) != getattr(type(options), name)]
+
+    shared.must("be positive", options, "hop", "window", "shortest")
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise ValueError(f"`threshold` must be a probability, not {options.threshold}")
+    if not options.timeline:
+        if stray := given(_OF_TIMELINES):
+            raise ValueError(f"`{stray[0]}` goes with --timeline")
+        return
+    if stray := given(_OF_CLIPS):
+        raise ValueError(f"`{stray[0]}` does not go with --timeline")
+    if options.tune_on is not None and (stray := given(_SETTINGS)):
+        raise ValueError(f"`{stray[0]}` is searched for with --tune-on: leave one of them out")
+    if options.tune_on is None and given(["tune_for"]):
+        raise ValueError("`tune_for` goes with --tune-on")
+
+
+def judge_timelines(options: Options) -> int:
+    """Judges timelines, after a search for settings if one is asked for, and returns the exit code."""
+    from dualformer.cli.progress import Progress
+    from dualformer.evaluation.evaluation_folder import folder_beside
+    from dualformer.evaluation.label_matching import read_label_map
+    from dualformer.files import lock_for_writing, write_text
+    from dualformer.report.page import PAGE
+    from dualformer.report.timeline_page import error_clips, render_timeline_page
+    from dualformer.scoring.segment_summary import SegmentScoring
+    from dualformer.timelines.evaluate_timelines import JudgedVideo, evaluate_timelines
+    from dualformer.timelines.timeline_folder import write_timeline_evaluation
+    from dualformer.timelines.timeline_text import settings_text, timelines_text, video_text
+
+    label_map = read_label_map(options.label_map) if options.label_map else None
+    videos = _part(options.data, options.on)
+    tuning = None if options.tune_on is None else _tuning_videos(options)
+    recognizer = options.load(options.weights, views=options.views)
+    own = recognizer.card.segment_settings
+    background = options.background or own.background
+    scoring = SegmentScoring(background=background, **shared.arguments(options, "protocol", "ambiguous"))
+    out = options.out or options.report or folder_beside(options.weights, "none").with_name("timelines")
+    with lock_for_writing(out, folder=True), lock_for_writing(options.report or out, folder=True):
+        if tuning is not None:
+            settings = _tune(options, recognizer, tuning, scoring, label_map)
+        else:
+            known = tuple(name for name in background if name in recognizer.labels)
+            settings = own.but(background=known, **shared.arguments(options, *_SETTINGS))
+        if not options.json:
+            what = counted(len(videos), "long video")
+            said = settings_text(settings)
+            print(f"judging timelines of {options.weights} on {what} of {options.data}: {said}", flush=True)
+        on_terminal = sys.stdout.isatty() and not options.json
+        with Progress("reading", "percent read", quiet=not on_terminal) as progress:
+
+            def tell(judged: JudgedVideo, number: int, count: int) -> None:
+                if not options.json:
+                    (progress.say if on_terminal else print)(f"{number}/{count} {video_text(judged)}")
+
+            evaluation = evaluate_timelines(
+                recognizer,
+                videos,
+                settings=settings,
+                scoring=scoring,
+                label_map=label_map,
+                source=options.data,
+                on_video=tell,
+                progress=progress.percent(most=99),
+            )
+        command = OptionNames(type(options)).command("evaluate", options, leave_out=("json",))
+        extra: dict[str, Any] = {"weights": options.weights, "data": options.data, "command": command}
+        files = write_timeline_evaluation(out, evaluation, extra=extra)
+        page = None
+        if options.report is not None:
+            with Progress("cutting", "errors", quiet=options.json) as progress:
+                errors = error_clips(evaluation, most=options.report_mistakes, progress=progress.show)
+            page = options.report / PAGE
+            write_text(page, render_timeline_page(evaluation, {**evaluation.figures, **extra}, errors))
+    if options.json:
+        where_to = {"report": str(out)} | ({"page": str(page)} if page else {})
+        print(json_text({**evaluation.figures, **extra, **where_to}, indent=2, stream=sys.stdout))
+        return 0
+    print("\n".join(timelines_text(evaluation)))
+    print(f"report: {out}   ({', '.join(path.name for path in vars(files).values())})")
+    if page:
+        print(f"page: {page}   ({page.stat().st_size / 1e6:.1f} MB: open it in a browser, pass it on as it is)")
+    return 0
+
+
+def _tune(
+    options: Options,
+    recognizer: Recognizer,
+    videos: Sequence[AnnotatedVideo],
+    scoring: SegmentScoring,
+    label_map: dict[str, str] | None,
+) -> SegmentSettings:
+    """Returns the settings that are the best on ``videos``, and writes them into the weights file."""
+    from dualformer.cli.progress import Progress
+    from dualformer.timelines.evaluate_timelines import with_labels_of_weights
+    from dualformer.timelines.search_settings import score_for_search, search_settings
+    from dualformer.timelines.timeline_text import found_text
+    from dualformer.weights.safetensors_file import store_timeline_settings
+
+    source = str(options.tune_on)
+    known = with_labels_of_weights(recognizer, videos, scoring=scoring, label_map=label_map, source=source)
+    if not options.json:
+        print(f"searching settings of timelines on {counted(len(known), 'long video')} of {source}", flush=True)
+    with Progress("reading", "percent read", quiet=options.json) as progress:
+        scored = score_for_search(recognizer, known, progress=progress.percent(most=99))
+    found = search_settings(recognizer, scored, objective=options.tune_for, scoring=scoring)
+    store_timeline_settings(options.weights, found.settings)
+    if not options.json:
+        print(f"{found_text(found)}; written into {options.weights}", flush=True)
+    return found.settings
+
+
+def _tuning_videos(options: Options) -> list[AnnotatedVideo]:
+    """Returns the videos of ``tune_on``. Raises ``ValueError`` where nothing can be written into the weights."""
+    from dualformer.weights.exported.exported_files import is_exported
+
+    weights = Path(options.weights)
+    if not weights.exists() or is_exported(options.weights):
+        what = "an exported model" if weights.exists() else "no weights file of yours"
+        raise ValueError(f"`tune_on` writes into a weights file, and {options.weights} is {what}")
+    assert options.tune_on is not None
+    if Path(options.tune_on).exists():
+        return _part(options.tune_on, None)
+    return _part(options.data, options.tune_on)
+
+
+def _part(data: str, on: str | None) -> list[AnnotatedVideo]:
+    """Returns the videos of a file or folder of segments, those of one part with ``on``, as in split=test."""
+    from dualformer.datasets.samples import DatasetError
+    from dualformer.datasets.segments.segment_formats import read_segments
+
+    videos = read_segments(data)
+    if on is None:
+        return videos
+    chosen = shared.rows(on) or {}
+    if set(chosen) != {"split"}:
+        raise ValueError(f"of segments, a part is chosen as split=NAME, not {on}")
+    part = [video for video in videos if video.split in chosen["split"]]
+    if not part:
+        splits = ", ".join(sorted({video.split for video in videos if video.split})) or "none"
+        raise DatasetError(f"{data}: no video is of {on}; its parts: {splits}")
+    return part

@@ -1,0 +1,144 @@
+"""``dualformer evaluate --timeline``: figures, files, the page, and settings that go into the weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualformer.cli.main import main
+from dualformer.model.presets import create_model
+from dualformer.video.encode import write_video
+from dualformer.video.preprocessing import Preprocessing
+from dualformer.weights.card import Card
+from dualformer.weights.safetensors_file import read_card, save_weights
+from made_films import COLOURS, coloured
+
+PHASES = {
+    "one.mp4": [("red", 30), ("green", 41), ("black", 30), ("blue", 33)],
+    "two.mp4": [("black", 40), ("green", 50), ("red", 40)],
+    "three.mp4": [("blue", 45), ("black", 40), ("blue", 40)],
+}
+SPLITS = {"one.mp4": "test", "two.mp4": "val", "three.mp4": "val"}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``segments.csv`` of three films of colours, and ``w.safetensors``, weights that know nothing."""
+    rows = []
+    for name, phases in PHASES.items():
+        write_video(tmp_path / name, coloured(phases), fps=25)
+        start = 0
+        for colour, frames in phases:
+            if colour != "black":
+                rows.append([name, f"{start / 25}", f"{(start + frames) / 25}", colour, SPLITS[name]])
+            start += frames
+    with (tmp_path / "segments.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "start", "end", "label", "split"], *rows])
+    model = create_model("dualformer_nano", clip=(8, 32, 32), num_classes=len(COLOURS), seed=0)
+    pre = Preprocessing(frames=8, stride=2, resize=32, crop=32, mean=(0.0,) * 3, std=(255.0,) * 3)
+    card = Card(config=model.config, labels=COLOURS, preprocessing=pre, provenance="a test", licence="")
+    save_weights(tmp_path / "w.safetensors", model, card)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def judge(*arguments: str) -> int:
+    return main(["evaluate", "w.safetensors", "--data", "segments.csv", "--device", "cpu", "--timeline", *arguments])
+
+
+def test_figures_files_and_page(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert judge("--threshold", "0.1", "--background", "black", "--report", "page", "--report-mistakes", "2") == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "judging timelines of w.safetensors on 3 long videos of segments.csv: threshold 0.1, background black",
+        "1/3 one.mp4: 0:05; 3 true segments, ",
+        "3/3 three.mp4: ",
+        "mAP at an overlap of 0.5",
+        "mAP, mean of 0.1 to 0.9",
+        "F1 at 10, 25, 50 %",
+        "edit score",
+        "frames with the right label",
+        "boundaries off by",
+        "report: page   (timelines.json, timelines.csv, timelines_per_class.csv, predicted_segments.csv, ",
+        "page: page/report.html",
+    ):
+        assert line in printed
+    figures = json.loads((home / "page" / "timelines.json").read_text())
+    assert (figures["weights"], figures["data"], figures["videos"]) == ("w.safetensors", "segments.csv", 3)
+    assert "--timeline" in figures["command"]
+    assert (home / "page" / "report.html").read_text().count("<video") == 2
+
+
+def test_json_and_a_part_of_the_data(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert judge("--on", "split=test", "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["videos"], figures["segments"], figures["report"]) == (1, 3, "timelines")
+    assert {path.name for path in (home / "timelines").iterdir()} >= {"timelines.json", "timelines.csv"}
+
+
+def test_settings_are_found_on_one_part_and_judged_on_another(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = read_card(home / "w.safetensors")
+    assert before.timeline is None
+    tuned = ("--tune-on", "split=val", "--tune-for", "frame_accuracy", "--on", "split=test", "--background", "black")
+    assert judge(*tuned) == 0
+    printed = capsys.readouterr().out
+    assert "searching settings of timelines on 2 long videos of split=val" in printed
+    assert "found: hop " in printed and "frames with the right label" in printed
+    found = read_card(home / "w.safetensors").timeline
+    assert found is not None and found.background == ("black",)
+    assert read_card(home / "w.safetensors") == replace(before, timeline=found)
+    figures = json.loads((home / "timelines" / "timelines.json").read_text())
+    assert figures["timeline"] == found.to_dict()
+    # From now on timelines go by them.
+    assert main(["predict", "one.mp4", "--weights", "w.safetensors", "--device", "cpu", "--timeline", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["threshold"], said["background"]) == (found.threshold, ["black"])
+    assert main(["info", "w.safetensors"]) == 0
+    assert f"threshold {found.threshold:g}" in capsys.readouterr().out
+    # The segments that timelines.csv of `predict` lists are those that were judged.
+    with (home / "timelines" / "predicted_segments.csv").open(newline="") as file:
+        judged = [(row["label"], float(row["start"])) for row in csv.DictReader(file)]
+    assert judged == [(each["label"], pytest.approx(each["start"])) for each in said["segments"]]
+
+
+def test_another_file_to_tune_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (home / "segments.csv").read_text().splitlines()
+    (home / "val.csv").write_text("\n".join([lines[0], *(line for line in lines if line.endswith("val"))]) + "\n")
+    assert judge("--tune-on", "val.csv", "--on", "split=test") == 0
+    assert "on 2 long videos of val.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--control", "one_frame"], "--control does not go with --timeline"),
+        (["--tune-on", "split=val", "--hop", "0.3"], "--hop is searched for with --tune-on"),
+        (["--tune-for", "frame_accuracy"], "--tune-for goes with --tune-on"),
+        (["--threshold", "2"], "--threshold must be a probability"),
+        (["--on", "batch=A"], "a part is chosen as split=NAME"),
+        (["--on", "split=train"], "no video is of split=train; its parts: test, val"),
+    ],
+)
+def test_what_does_not_go_together(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    assert judge(*arguments) in (1, 2)
+    assert complaint in capsys.readouterr().err
+    assert not (home / "timelines").exists()
+
+
+def test_options_of_timelines_need_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "w.safetensors", "--data", "segments.csv", "--tune-on", "split=val"]) == 2
+    assert "--tune-on goes with --timeline" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_written_to(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data", "segments.csv", "--timeline", "--tune-on", "split=val"]
+    assert main(["evaluate", "rendered", *arguments]) == 2
+    assert "--tune-on writes into a weights file, and rendered is no weights file of yours" in capsys.readouterr().err
+    np.testing.assert_equal(read_card(home / "w.safetensors").timeline, None)
