@@ -40,7 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with (tmp_path / "segments.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "start", "end", "label", "split"], *rows])
     model = create_model("dualformer_nano", clip=(8, 32, 32), num_classes=len(COLOURS), seed=0)
-    pre = Preprocessing(frames=8, stride=2, resize=32, crop=32, mean=(0.0,) * 3, std=(255.0,) * 3)
+    pre = Preprocessing(frames=8, stride=2, resize=32, crop=32, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
     card = Card(config=model.config, labels=COLOURS, preprocessing=pre, provenance="a test", licence="")
     save_weights(tmp_path / "w.safetensors", model, card)
     monkeypatch.chdir(tmp_path)

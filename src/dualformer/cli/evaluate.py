@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dualformer.cli import shared_options as shared
-from dualformer.cli.judge_timelines import check_timeline_options, judge_timelines
+from dualformer.cli.judge_timelines import TimelineOptions, check_timeline_options, judge_timelines
 from dualformer.cli.option_names import OptionNames
 from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
@@ -19,7 +19,7 @@ _OF_ONE_CALL = ("json", "out", "report", "report_views", "report_mistakes", "com
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(shared.InferenceOptions):
+class Options(TimelineOptions):
     weights: Annotated[tyro.conf.Positional[shared.WeightsOrExport], tyro.conf.arg(metavar="WEIGHTS")]
     data: str
     """A folder with one subfolder per class (its val/ or test/ where it has one), a CSV file (path,label,…), or a
@@ -54,30 +54,6 @@ class Options(shared.InferenceOptions):
     workers: shared.Workers = None
     batch_size: int = 8
     """Views that go through the network at a time."""
-    timeline: bool = False
-    """Judge timelines of long videos: --data is a file or folder of segments (docs/segments.md), --on split=NAME a part
-    of it. Files go to timelines beside the weights."""
-    hop: float | None = None
-    """With --timeline: seconds between the starts of two clips. This and the four below mean what they mean to
-    `dualformer predict --timeline`."""
-    window: float | None = None
-    """With --timeline: seconds over which clips are averaged."""
-    threshold: float | None = None
-    """With --timeline: a class that is less likely does not happen."""
-    shortest: float | None = None
-    """With --timeline: seconds that a segment lasts at least."""
-    background: tuple[str, ...] = ()
-    """With --timeline: labels that mean that nothing happens."""
-    tune_on: str | None = None
-    """With --timeline: part of the data (split=val), or another file of segments, on which hop, window, threshold and
-    shortest are searched for before. They are written into the weights file, and timelines go by them from then on."""
-    tune_for: Literal["f1", "frame_accuracy"] = "f1"
-    """With --tune-on: what shall be best, F1 at 50 % overlap or the share of frames with the right label."""
-    protocol: Literal["activitynet", "thumos"] = "activitynet"
-    """With --timeline: how predictions are matched for average precision."""
-    ambiguous: str | None = None
-    """With --timeline: a true label that is no class; predictions there are neither right nor wrong (THUMOS:
-    Ambiguous)."""
     json: shared.Json = False
 
     def __post_init__(self) -> None:
@@ -96,7 +72,9 @@ def run(options: Options) -> int:
     from dualformer.files import lock_for_writing
 
     if options.timeline:
-        return judge_timelines(options)
+        command = OptionNames(Options).command("evaluate", options, leave_out=("json",))
+        where = ("weights", "data", "on", "views", "label_map", "out", "report", "report_mistakes", "json")
+        return judge_timelines(options, command=command, **shared.arguments(options, *where))
     out = options.out or options.report or folder_beside(options.weights, options.control)
     # From now on, and not when hours of work are to be written.
     with lock_for_writing(out, folder=True), lock_for_writing(options.report or out, folder=True):

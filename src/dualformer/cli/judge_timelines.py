@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dualformer.cli import shared_options as shared
-from dualformer.cli.option_names import OptionNames
 from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
 
 if TYPE_CHECKING:
-    from dualformer.cli.evaluate import Options
     from dualformer.datasets.segments.annotated_video import AnnotatedVideo
     from dualformer.inference.recognizer import Recognizer
     from dualformer.scoring.segment_summary import SegmentScoring
@@ -27,7 +26,37 @@ _OF_CLIPS = (
 )
 
 
-def check_timeline_options(options: Options) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TimelineOptions(shared.InferenceOptions):
+    """Timelines of long videos, judged by their true segments."""
+
+    timeline: bool = False
+    """Judge timelines of long videos: --data is a file or folder of segments (docs/segments.md), --on split=NAME a part
+    of it. Files go to timelines beside the weights."""
+    hop: float | None = None
+    """With --timeline: seconds between the starts of two clips. This and the four below mean what they mean to
+    `dualformer predict --timeline`."""
+    window: float | None = None
+    """With --timeline: seconds over which clips are averaged."""
+    threshold: float | None = None
+    """With --timeline: a class that is less likely does not happen."""
+    shortest: float | None = None
+    """With --timeline: seconds that a segment lasts at least."""
+    background: tuple[str, ...] = ()
+    """With --timeline: labels that mean that nothing happens."""
+    tune_on: str | None = None
+    """With --timeline: part of the data (split=val), or another file of segments, on which hop, window, threshold and
+    shortest are searched for before. They are written into the weights file, and timelines go by them from then on."""
+    tune_for: Literal["f1", "frame_accuracy"] = "f1"
+    """With --tune-on: what shall be best, F1 at 50 % overlap or the share of frames with the right label."""
+    protocol: Literal["activitynet", "thumos"] = "activitynet"
+    """With --timeline: how predictions are matched for average precision."""
+    ambiguous: str | None = None
+    """With --timeline: a true label that is no class; predictions there are neither right nor wrong (THUMOS:
+    Ambiguous)."""
+
+
+def check_timeline_options(options: TimelineOptions) -> None:
     """Raises ``ValueError`` for options of timelines without `timeline`, and for those of clips with it."""
 
     def given(names: Sequence[str]) -> list[str]:
@@ -48,7 +77,20 @@ def check_timeline_options(options: Options) -> None:
         raise ValueError("`tune_for` goes with --tune-on")
 
 
-def judge_timelines(options: Options) -> int:
+def judge_timelines(
+    options: TimelineOptions,
+    *,
+    weights: str,
+    data: str,
+    on: str | None,
+    views: str,
+    label_map: Path | None,
+    out: Path | None,
+    report: Path | None,
+    report_mistakes: int,
+    json: bool,
+    command: str,
+) -> int:
     """Judges timelines, after a search for settings if one is asked for, and returns the exit code."""
     from dualformer.cli.progress import Progress
     from dualformer.evaluation.evaluation_folder import folder_beside
@@ -61,29 +103,29 @@ def judge_timelines(options: Options) -> int:
     from dualformer.timelines.timeline_folder import write_timeline_evaluation
     from dualformer.timelines.timeline_text import settings_text, timelines_text, video_text
 
-    label_map = read_label_map(options.label_map) if options.label_map else None
-    videos = _part(options.data, options.on)
-    tuning = None if options.tune_on is None else _tuning_videos(options)
-    recognizer = options.load(options.weights, views=options.views)
+    names = read_label_map(label_map) if label_map else None
+    videos = _part(data, on)
+    tuning = None if options.tune_on is None else _tuning_videos(options.tune_on, weights, data)
+    recognizer = options.load(weights, views=views)
     own = recognizer.card.segment_settings
     background = options.background or own.background
     scoring = SegmentScoring(background=background, **shared.arguments(options, "protocol", "ambiguous"))
-    out = options.out or options.report or folder_beside(options.weights, "none").with_name("timelines")
-    with lock_for_writing(out, folder=True), lock_for_writing(options.report or out, folder=True):
+    out = out or report or folder_beside(weights, "none").with_name("timelines")
+    with lock_for_writing(out, folder=True), lock_for_writing(report or out, folder=True):
         if tuning is not None:
-            settings = _tune(options, recognizer, tuning, scoring, label_map)
+            settings = _tune(options, recognizer, tuning, scoring, names, weights=weights, quiet=json)
         else:
             known = tuple(name for name in background if name in recognizer.labels)
             settings = own.but(background=known, **shared.arguments(options, *_SETTINGS))
-        if not options.json:
+        if not json:
             what = counted(len(videos), "long video")
             said = settings_text(settings)
-            print(f"judging timelines of {options.weights} on {what} of {options.data}: {said}", flush=True)
-        on_terminal = sys.stdout.isatty() and not options.json
+            print(f"judging timelines of {weights} on {what} of {data}: {said}", flush=True)
+        on_terminal = sys.stdout.isatty() and not json
         with Progress("reading", "percent read", quiet=not on_terminal) as progress:
 
             def tell(judged: JudgedVideo, number: int, count: int) -> None:
-                if not options.json:
+                if not json:
                     (progress.say if on_terminal else print)(f"{number}/{count} {video_text(judged)}")
 
             evaluation = evaluate_timelines(
@@ -91,21 +133,20 @@ def judge_timelines(options: Options) -> int:
                 videos,
                 settings=settings,
                 scoring=scoring,
-                label_map=label_map,
-                source=options.data,
+                label_map=names,
+                source=data,
                 on_video=tell,
                 progress=progress.percent(most=99),
             )
-        command = OptionNames(type(options)).command("evaluate", options, leave_out=("json",))
-        extra: dict[str, Any] = {"weights": options.weights, "data": options.data, "command": command}
+        extra: dict[str, Any] = {"weights": weights, "data": data, "command": command}
         files = write_timeline_evaluation(out, evaluation, extra=extra)
         page = None
-        if options.report is not None:
-            with Progress("cutting", "errors", quiet=options.json) as progress:
-                errors = error_clips(evaluation, most=options.report_mistakes, progress=progress.show)
-            page = options.report / PAGE
+        if report is not None:
+            with Progress("cutting", "errors", quiet=json) as progress:
+                errors = error_clips(evaluation, most=report_mistakes, progress=progress.show)
+            page = report / PAGE
             write_text(page, render_timeline_page(evaluation, {**evaluation.figures, **extra}, errors))
-    if options.json:
+    if json:
         where_to = {"report": str(out)} | ({"page": str(page)} if page else {})
         print(json_text({**evaluation.figures, **extra, **where_to}, indent=2, stream=sys.stdout))
         return 0
@@ -117,11 +158,14 @@ def judge_timelines(options: Options) -> int:
 
 
 def _tune(
-    options: Options,
+    options: TimelineOptions,
     recognizer: Recognizer,
     videos: Sequence[AnnotatedVideo],
     scoring: SegmentScoring,
     label_map: dict[str, str] | None,
+    *,
+    weights: str,
+    quiet: bool,
 ) -> SegmentSettings:
     """Returns the settings that are the best on ``videos``, and writes them into the weights file."""
     from dualformer.cli.progress import Progress
@@ -132,29 +176,26 @@ def _tune(
 
     source = str(options.tune_on)
     known = with_labels_of_weights(recognizer, videos, scoring=scoring, label_map=label_map, source=source)
-    if not options.json:
+    if not quiet:
         print(f"searching settings of timelines on {counted(len(known), 'long video')} of {source}", flush=True)
-    with Progress("reading", "percent read", quiet=options.json) as progress:
+    with Progress("reading", "percent read", quiet=quiet or not sys.stdout.isatty()) as progress:
         scored = score_for_search(recognizer, known, progress=progress.percent(most=99))
     found = search_settings(recognizer, scored, objective=options.tune_for, scoring=scoring)
-    store_timeline_settings(options.weights, found.settings)
-    if not options.json:
-        print(f"{found_text(found)}; written into {options.weights}", flush=True)
+    store_timeline_settings(weights, found.settings)
+    if not quiet:
+        print(f"{found_text(found)}; written into {weights}", flush=True)
     return found.settings
 
 
-def _tuning_videos(options: Options) -> list[AnnotatedVideo]:
-    """Returns the videos of ``tune_on``. Raises ``ValueError`` where nothing can be written into the weights."""
+def _tuning_videos(tune_on: str, weights: str, data: str) -> list[AnnotatedVideo]:
+    """Returns the videos to search settings on. Raises ``ValueError`` where nothing can be written into the weights."""
     from dualformer.weights.exported.exported_files import is_exported
 
-    weights = Path(options.weights)
-    if not weights.exists() or is_exported(options.weights):
-        what = "an exported model" if weights.exists() else "no weights file of yours"
-        raise ValueError(f"`tune_on` writes into a weights file, and {options.weights} is {what}")
-    assert options.tune_on is not None
-    if Path(options.tune_on).exists():
-        return _part(options.tune_on, None)
-    return _part(options.data, options.tune_on)
+    there = Path(weights).exists()
+    if not there or is_exported(weights):
+        what = "an exported model" if there else "no weights file of yours"
+        raise ValueError(f"`tune_on` writes into a weights file, and {weights} is {what}")
+    return _part(tune_on, None) if Path(tune_on).exists() else _part(data, tune_on)
 
 
 def _part(data: str, on: str | None) -> list[AnnotatedVideo]:
