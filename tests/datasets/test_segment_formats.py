@@ -379,6 +379,7 @@ _PITCH, _VTT, _SRT = _with_name("BaseballPitch_val.txt"), _with_name("film.vtt")
         (_changed(_CSV, "empty.mp4;;;;;;", "empty.mp4;;;"), r":5: 4 fields where the header has 7"),
         (_changed(_CSV, "empty.mp4", "other.mp4"), ":5: no video 'other.mp4' in .*put the video there, .*`videos`"),
         (_changed(_CSV, "note", "path"), ":1: column names repeat"),
+        (_changed(_CSV, "note", '"path";"two\nlines"'), ":1: column names repeat in .*, path, two lines, split"),
         (_changed(_FRAMES, "50,", "50.5,"), ":2: the start '50.5' is no frame's number"),
         (_changed(_FRAMES, "0.5", "1.5"), ":2: 'walk' has the probability 1.5, which is not from 0 to 1"),
         (_changed(EPIC, "01:00:02.00", "1h"), ":3: '1h' is no time"),

@@ -300,11 +300,12 @@ def _refuse_other_encoding(where: str, text: str, *, there: bool) -> None:
 
 def check_header(path: Path, columns: list[str], needed: tuple[str, ...]) -> list[str]:
     """Returns the ``columns``. Raises `DatasetError` where they lack a ``needed`` one or repeat one."""
+    shown = " ".join(", ".join(columns).split())  # on one line
     for name in needed:
         if name not in columns:
-            raise DatasetError(f"{path}:1: no column {name!r} in the header ({', '.join(columns)}): name it so")
+            raise DatasetError(f"{path}:1: no column {name!r} in the header ({shown}): name it so")
     if len(set(columns)) != len(columns):
-        raise DatasetError(f"{path}:1: column names repeat in the header: {', '.join(columns)}")
+        raise DatasetError(f"{path}:1: column names repeat in the header: {shown}")
     return columns
 
 

@@ -82,7 +82,7 @@ def read_csv_columns(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[str,
             columns = check_header(path, fields, needed)
         elif len(fields) != len(columns):
             what = counted(len(fields), "field where the header has", "fields where the header has")
-            raise DatasetError(f"{path}:{line}: {what} {len(columns)} ({', '.join(columns)})")
+            raise DatasetError(f"{path}:{line}: {what} {len(columns)}: correct the line")
         else:
             yield f"{path}:{line}", dict(zip(columns, fields, strict=True))
     if not columns:
