@@ -52,6 +52,26 @@ def test_stretches_of_different_length_count_by_their_length() -> None:
     assert [(s.label, s.start, s.end, round(s.probability, 6)) for s in segments] == [("a", 0, 4, 0.9)]
 
 
+def acting(rows: list[list[float]], *, shortest: float = 0.0, threshold: float = 0.5) -> str:
+    """Segments of a and b, c being the learnt background, in words."""
+    rules = SegmentSettings(threshold=threshold, shortest=shortest, background=("c",))
+    bounds = np.arange(len(rows) + 1.0)
+    segments = find_segments(bounds, np.array(rows), LABELS, rules, learnt_background=True)
+    return " ".join(f"{s.label}{s.start:g}-{s.end:g}" for s in segments)
+
+
+def test_doubt_between_two_classes_is_not_nothing() -> None:
+    nothing, doubt, sure = [0.1, 0.1, 0.8], [0.35, 0.3, 0.35], [0.1, 0.6, 0.3]
+    assert acting([nothing, doubt, doubt, nothing]) == "a1-3"
+    assert acting([nothing, doubt, doubt, nothing], threshold=0.7) == ""
+    assert acting([nothing, doubt, sure, sure, nothing]) == "a1-2 b2-4"
+    rest = [nothing, nothing]
+    assert acting([*rest, doubt, sure, sure, *rest], shortest=2) == "b2-5", "what is too short goes to the other"
+    assert acting([sure, sure, nothing, sure, sure], shortest=2) == "b0-5"
+    assert acting([*rest, sure, *rest], shortest=2) == ""
+    assert acting([nothing] * 3) == ""
+
+
 def test_several_labels_are_each_for_themselves() -> None:
     p = np.array([[0.9, 0.1, 0], [0.9, 0.1, 0], [0.9, 0.8, 0], [0.2, 0.8, 0], [0.9, 0.8, 0]])
     segments = find_segments(np.arange(6.0), p, LABELS, SegmentSettings(shortest=2), multi_label=True)

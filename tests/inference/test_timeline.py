@@ -256,12 +256,12 @@ def test_a_temporal_head_finds_changes_within_a_step(colours: Path, timeline: Ti
 
 
 def test_short_actions_are_kept_by_a_temporal_head(tmp_path: Path) -> None:
-    """A quarter of a clip of 0.64 s is enough, where the usual timelines want three."""
-    write_video(tmp_path / "short.mp4", coloured([("black", 40), ("red", 6), ("black", 40)]), fps=25, crf=0)
+    """Half a clip of 0.64 s is enough, where other timelines want three quarters."""
+    write_video(tmp_path / "short.mp4", coloured([("black", 40), ("red", 10), ("black", 40)]), fps=25, crf=0)
     of_clips = read_timeline(colour_recognizer(), tmp_path / "short.mp4", background=("black",))
     of_steps = read_timeline(colour_recognizer(head="temporal"), tmp_path / "short.mp4", background=("black",))
     assert not of_clips.segments
-    assert bounds_of(of_steps) == pytest.approx([40 / 25, 46 / 25], abs=2 / 25 + 1e-6)
+    assert bounds_of(of_steps) == pytest.approx([40 / 25, 50 / 25], abs=2 / 25 + 1e-6)
 
 
 def test_the_background_of_a_temporal_head_is_no_segment(colours: Path) -> None:

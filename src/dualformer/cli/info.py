@@ -106,6 +106,8 @@ def _print(facts: dict[str, Any], cost: Cost, card: Card | None, exported: Expor
     named = (
         f", {', '.join(card.labels[:3])}{', …' if len(card.labels) > 3 else ''}" if card.labels else ", without names"
     )
+    if card.config.head == "temporal":
+        print(f"  head         temporal: answers at {card.config.time_steps()} moments of a clip")
     several = "; a video may be of several" if card.multi_label else ""
     print(f"  classes      {card.config.num_classes}{named}{several}")
     print(f"  preprocess   {pre.describe()}")

@@ -4,6 +4,7 @@ Legend: n stretches of time, one behind the other, between n + 1 bounds; C class
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +24,7 @@ def find_segments(
     settings: SegmentSettings,
     *,
     multi_label: bool = False,
+    learnt_background: bool = False,
 ) -> list[Segment]:
     """Returns segments in the order of their starts, of probabilities (n, C) between ``bounds`` (n + 1,).
 
@@ -30,6 +32,10 @@ def find_segments(
     itself, so that segments overlap. A stretch in which nothing lasts as long as ``settings.shortest`` is divided
     between the label before it and the one after it where their probabilities change over; one that is itself longer
     goes to the class that is the most probable over all of it, if that reaches the threshold.
+
+    ``learnt_background``: the background is a class that the weights have learnt beside the others. Then something
+    happens where all other classes together reach the threshold, so that doubt between two of them is not taken for
+    nothing, and what happens is the most probable of them.
     Raises ``ValueError`` for shapes that do not fit together and for a background that is none of the labels.
     """
     if probabilities.shape != (len(bounds) - 1, len(labels)):
@@ -40,23 +46,47 @@ def find_segments(
     quiet = np.array([name in settings.background for name in labels])
     lengths = np.diff(bounds)
     found: list[Segment] = []
+    runs: list[tuple[int, int, int]] = []
+    tracks: list[tuple[NDArray[np.int64], list[int]]] = []
     if multi_label:
         tracks = [
             (np.where(probabilities[:, c] >= settings.threshold, c, _NOTHING), [c])
             for c in np.flatnonzero(~quiet).tolist()
         ]
+    elif learnt_background and quiet.any() and not quiet.all():
+        runs = _acting_runs(probabilities, quiet, lengths, settings)
     else:
         best = probabilities.argmax(axis=1)
         happens = (probabilities.max(axis=1) >= settings.threshold) & ~quiet[best]
         tracks = [(np.where(happens, best, _NOTHING), np.flatnonzero(~quiet).tolist())]
     for codes, candidates in tracks:
-        for code, a, b in _runs(_without_short_runs(codes, probabilities, lengths, candidates, settings)):
-            if code != _NOTHING:
-                mean = float(np.average(probabilities[a:b, code], weights=lengths[a:b]))
-                found.append(
-                    Segment(label=labels[code], start=float(bounds[a]), end=float(bounds[b]), probability=mean)
-                )
+        runs += _runs(_without_short_runs(codes, probabilities, lengths, candidates, settings))
+    for code, a, b in runs:
+        if code != _NOTHING:
+            mean = float(np.average(probabilities[a:b, code], weights=lengths[a:b]))
+            found.append(Segment(label=labels[code], start=float(bounds[a]), end=float(bounds[b]), probability=mean))
     return sorted(found, key=lambda segment: (segment.start, segment.end))
+
+
+def _acting_runs(
+    probabilities: NDArray[np.floating],
+    quiet: NDArray[np.bool_],
+    lengths: NDArray[np.float64],
+    settings: SegmentSettings,
+) -> list[tuple[int, int, int]]:
+    """Returns the runs in which something happens, divided by what that is: among the classes that are not ``quiet``
+    the most probable one, as if one of them were certain."""
+    something = 1 - probabilities[:, quiet].sum(axis=1, keepdims=True)
+    happens = np.where(something[:, 0] >= settings.threshold, 0, _NOTHING)
+    classes, certain = np.flatnonzero(~quiet), replace(settings, threshold=0.0)
+    found: list[tuple[int, int, int]] = []
+    for code, a, b in _runs(_without_short_runs(happens, something, lengths, [0], settings)):
+        if code != _NOTHING:
+            shares = probabilities[a:b] / something[a:b].clip(min=1e-6)
+            best = classes[shares[:, classes].argmax(axis=1)]
+            settled = _without_short_runs(best, shares, lengths[a:b], classes.tolist(), certain)
+            found += [(label, a + first, a + end) for label, first, end in _runs(settled)]
+    return found
 
 
 def _runs(codes: NDArray[np.int64]) -> list[tuple[int, int, int]]:

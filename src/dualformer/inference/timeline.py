@@ -182,7 +182,8 @@ class WindowScores:
         shortest = (0.75 if steps == 1 else _SHORTEST_OF_STEPS) * clip
         settings = replace(settings, shortest=shortest if settings.shortest is None else settings.shortest)
         labels, multi_label = classifier.labels, classifier.card.multi_label
-        if classifier.card.config.head == "temporal" and BACKGROUND in labels:
+        learnt_background = classifier.card.config.head == "temporal" and BACKGROUND in labels
+        if learnt_background:
             settings = replace(settings, background=tuple(dict.fromkeys((*settings.background, BACKGROUND))))
         bounds = _bounds(video) if steps == 1 else _step_bounds(self._step_edges()[:, :-1].ravel(), video, window / 4)
         probabilities = self._smoothed(bounds, window)
@@ -191,7 +192,16 @@ class WindowScores:
             labels=labels,
             bounds=bounds,
             probabilities=probabilities,
-            segments=tuple(find_segments(bounds, probabilities, labels, settings, multi_label=multi_label)),
+            segments=tuple(
+                find_segments(
+                    bounds,
+                    probabilities,
+                    labels,
+                    settings,
+                    multi_label=multi_label,
+                    learnt_background=learnt_background,
+                )
+            ),
             settings=settings,
             window=window,
             clip=clip,
@@ -226,7 +236,7 @@ class WindowScores:
         return out
 
 
-_SHORTEST_OF_STEPS = 0.25
+_SHORTEST_OF_STEPS = 0.5
 """The part of a clip that a segment lasts at least, where the weights answer at every step."""
 
 

@@ -311,6 +311,7 @@ def _describe_model(config: TrainConfig, pre: Preprocessing, *, varied: bool) ->
         f"{counted(pre.frames, 'frame')}, stride {pre.stride}{rate}, {pre.crop}x{pre.crop} pixels"
         f"{', spread over short videos' if pre.sampling == 'segments' else ''}"
         f"{', the whole picture, padded' if pre.crop_mode == 'pad' else ''}"
+        f"{'; a temporal head answers at every moment' if config.head == 'temporal' else ''}"
     )
 
 

@@ -21,7 +21,7 @@ class SegmentSettings:
     """A class that is less likely does not happen."""
     shortest: float | None = None
     """Seconds that a segment lasts at least; what is shorter is given to what is before and after it. None: three
-    quarters of a clip, of weights with a temporal head a quarter."""
+    quarters of a clip, of weights with a temporal head half a clip."""
     background: tuple[str, ...] = ()
     """Classes that mean that nothing happens, besides the ``background`` of a temporal head."""
 
