@@ -52,6 +52,7 @@ def run(options: Options) -> int:
     from dualformer.datasets.decode_check import check_into, journal_of
     from dualformer.datasets.manifest import write_manifest
     from dualformer.datasets.samples import first_few
+    from dualformer.datasets.segments.segment_list import problems_of_segments
     from dualformer.datasets.shards.read_shards import damaged_shards, find_shards, mark_damaged
     from dualformer.files import lock_for_writing
     from dualformer.plurals import counted
@@ -100,6 +101,7 @@ def run(options: Options) -> int:
                 progress.say(f"bad: {place}/{file}: {reason}")
             verdicts = mark_damaged(verdicts, damaged)
             write_manifest(options.out, verdicts)
+    wrong = problems_of_segments(options.data, {v.path: v.duration for v in verdicts if v.ok})
     seconds = time.monotonic() - begun
     bad = [verdict for verdict in verdicts if not verdict.ok]
     good = [verdict for verdict in verdicts if verdict.ok]
@@ -116,11 +118,12 @@ def run(options: Options) -> int:
             "notes": [{"path": v.location, "notes": v.notes} for v in noted],
             "seconds": round(seconds, 3),
             "decoder": decoder(),
+            "segments": wrong,
             "missing": [{"path": str(m.path), "listed": m.listed} for m in found.missing],
             "manifest_hash": found.manifest_hash,
         }
         print(json.dumps({**result, "manifest": str(options.out)}, indent=2))
-        return 1 if bad else 0
+        return 1 if bad or wrong else 0
     length = sum(verdict.duration for verdict in good)
     frames = sum(verdict.frames for verdict in good)
     missing = f", {len(found.missing)} missing" if found.missing else ""
@@ -137,10 +140,14 @@ def run(options: Options) -> int:
         print(f"note: {verdict.location}: {verdict.notes}")
     if len(noted) > _SHOWN:
         print(f"note: {len(noted) - _SHOWN} more, in the column notes")
+    for problem in wrong[:_SHOWN]:
+        print(f"segment: {problem}")
+    if len(wrong) > _SHOWN:
+        print(f"segment: {len(wrong) - _SHOWN} more")
     print(f"verdicts: {options.out}")
     if found.trainable:
         print(_next(options, multi_label=found.multi_label, bad=bool(bad)))
-    return 1 if bad else 0
+    return 1 if bad or wrong else 0
 
 
 def _next(options: Options, *, multi_label: bool, bad: bool) -> str:

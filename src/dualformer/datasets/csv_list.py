@@ -6,7 +6,7 @@ Paths are relative to the folder that the CSV file lies in, or absolute. A folde
 Where videos may have several labels, these are separated by ``;``, or the video has a row for each.
 
 With columns ``start`` and ``end`` a row is the segment of a video between these times, which `parse_time` reads; where
-both are empty, it is the whole video.
+both are empty, it is the whole video; where the label is empty as well, nothing is marked in it, and it has no row.
 """
 
 import math
@@ -288,6 +288,12 @@ def _rows(path: Path, needed: tuple[str, ...]) -> list[Row]:
         return []
     columns = check_header(path, lines[0][1], needed)
     base = _base(path, columns, [fields for _, fields in lines[1:]])
+    if {START, END} <= set(columns):
+        marks = [columns.index(name) for name in (START, END, "label") if name in columns]
+        lines = [
+            lines[0],
+            *(line for line in lines[1:] if len(line[1]) <= max(marks) or any(line[1][i] for i in marks)),
+        ]
     return [_row(path, base, line, columns, fields, needed) for line, fields in lines[1:]]
 
 

@@ -1,4 +1,4 @@
-"""Reads whatever a data set is given as: a folder, a CSV file, a benchmark or shards; and counts what it holds."""
+"""Reads whatever a data set is given as: a folder, a CSV file, segments, a benchmark or shards; and counts it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from dualformer.datasets.samples import (
     check_class_names,
     hash_manifest,
 )
+from dualformer.datasets.segments.segment_list import read_segment_table, segment_file
 from dualformer.datasets.shards.read_shards import find_shards, read_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.video.file_slices import Media
@@ -32,13 +33,16 @@ def read_source(
     log_left_out: bool = True,
     fewest: int = 2,
 ) -> Listing | CsvTable | dict[str, VideoList]:
-    """Reads shards or a benchmark as a `Listing`, a CSV file as a table, a folder as lists by split with their hash.
+    """Reads shards or a benchmark as a `Listing`, a CSV file or segments of any format as a table, a folder as lists by
+    split with their hash.
 
     ``bad``, ``check_files`` and ``multi_label`` are those of `read_csv`, ``log_left_out`` and
     ``fewest`` those of `read_folder`. Raises ``FileNotFoundError`` where
     there is nothing, ``ValueError`` for any other file, and for other data than a CSV file with ``multi_label``.
     """
     shards = find_shards(data)
+    if segments := None if shards else segment_file(data):
+        return read_segment_table(segments, bad=bad, multi_label=bool(multi_label))
     named = None if shards else parse_benchmark(data)
     folder = Path(data)
     if multi_label and (shards or named or folder.is_dir()):
@@ -103,7 +107,7 @@ class Survey:
 
 def survey(data: str | Path) -> Survey:
     """Counts a folder, a CSV file, a benchmark, shards or a single file. Raises as what reads them does."""
-    brings_splits = find_shards(data) or parse_benchmark(data)
+    brings_splits = find_shards(data) or segment_file(data) or parse_benchmark(data)
     paths = () if brings_splits else tuple(find_videos(data))
     if not brings_splits and Path(data).is_file() and Path(data).suffix.lower() != ".csv":
         return Survey(paths=paths, description="", trainable=False)
@@ -124,6 +128,7 @@ def survey(data: str | Path) -> Survey:
     trainable = True
     if isinstance(source, CsvTable):
         splits, digest = rows_by_split(source.rows), hash_csv(source)
+        paths = paths or tuple(sorted({row.video for row in source.rows}))
         several, classes = source.multi_label, source.classes
     else:
         splits, first = source, next(iter(source.values()))
@@ -131,7 +136,8 @@ def survey(data: str | Path) -> Survey:
         several, classes, digest = False, first.classes, first.manifest_hash
     counts = ", ".join(f"{split} {len(videos)}" for split, videos in splits.items())
     labels = ", several labels a video" if several else ""
-    described = f"{data}: {len(classes)} classes{labels}, files: {counts}"
+    what = "segments" if isinstance(source, CsvTable) and source.marked() else "files"
+    described = f"{data}: {len(classes)} classes{labels}, {what}: {counts}"
     try:
         check_class_names(classes, str(data))
     except DatasetError as error:

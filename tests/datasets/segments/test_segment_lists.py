@@ -16,8 +16,12 @@ from PIL import Image
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.csv_list import read_csv, read_paths, select
+from dualformer.datasets.data_source import survey
 from dualformer.datasets.samples import DatasetError, SegmentSample, VideoList
 from dualformer.datasets.segments.background import add_background, gaps
+from dualformer.datasets.segments.segment_format_name import SegmentFormatName
+from dualformer.datasets.segments.segment_formats import read_segments, write_segments
+from dualformer.datasets.segments.segment_list import problems_of_segments
 from dualformer.datasets.split_file import write_split
 from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.datasets.video_digests import video_digests
@@ -78,6 +82,39 @@ def test_lists_stand_for_their_videos_or_their_segments(films: Path) -> None:
 def test_bad_rows_are_named_by_their_line(films: Path, lines: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_csv(listed(films, lines))
+
+
+def test_an_unmarked_video_has_no_row(films: Path) -> None:
+    table = read_csv(listed(films, "film0.mp4,0,1,run\nfilm1.mp4,,,\nfilm2.mp4,0,1,sit\n"))
+    assert [row.video.name for row in table.rows] == ["film0.mp4", "film2.mp4"]
+    with pytest.raises(DatasetError, match=":2: the label is empty"):
+        read_csv(listed(films, "film1.mp4,0,1,\n"))
+
+
+@pytest.mark.parametrize("kind", ["activitynet", "elan", "audacity", "via", "vtt"])
+def test_segments_of_every_format_are_split_alike(films: Path, kind: SegmentFormatName) -> None:
+    expected = open_splits(listed(films, ALL), seed=3)
+    videos = read_segments(films / "segments.csv")
+    made = films / f"{kind}.json"
+    data = str(made)
+    if len(write_segments(videos, films / kind if kind in ("elan", "audacity", "vtt") else made, kind)) > 1:
+        data = f"segments:{films / kind}"
+        for film in films.glob("*.mp4"):
+            (films / kind / film.name).symlink_to(film)
+    splits = open_splits(data, seed=3)
+    for one, other in ((splits.train, expected.train), (splits.val, expected.val)):
+        assert one.classes == other.classes
+        assert sorted((s.name, s.label) for s in one.samples) == sorted((s.name, s.label) for s in other.samples)
+    assert not problems_of_segments(data, dict.fromkeys(films.glob("*.mp4"), 2.4))
+    found = survey(data)
+    assert len(found.paths) == 5 and found.trainable and "2 classes, segments: " in found.description
+
+
+def test_what_is_wrong_is_found_by_a_check(films: Path) -> None:
+    path = listed(films, "film0.mp4,0,1,run\nfilm0.mp4,0.5,9,run\n")
+    problems = problems_of_segments(path, {films / "film0.mp4": 2.4})
+    assert any(":3: 'run' ends at 9 s, and 'film0.mp4' lasts 2.4 s" in problem for problem in problems)
+    assert problems_of_segments(listed(films, "film0.mp4,run\n", "path,label"), {}) == []
 
 
 def test_no_video_is_on_both_sides(films: Path) -> None:

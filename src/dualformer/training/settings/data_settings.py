@@ -20,11 +20,11 @@ class DataSettings:
 
     data: str = ""
     """A folder with one subfolder per class (with train/ and val/ above them, or without), a CSV (path,label,… or, of
-    segments of long videos, path,start,end,label), a benchmark as downloaded (kinetics400:PATH, kinetics600:,
-    kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:, diving48:, ssv2:, list: for files of "path
-    label"), shards (their folder or URL), or "rendered": an endless stream
-    of rendered videos, from plain to hard, with the truth about what moves where; likewise "rendered-people", and
-    "rendered-hands" as the camera of who moves them sees them. Not needed to resume, unless the data has moved."""
+    segments of long videos, path,start,end,label), segments that another program wrote (its file, or segments:FOLDER of
+    several), a benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2,
+    hmdb51:, diving48:, ssv2:, list: for files of "path label"), shards (their folder or URL), or "rendered": an endless
+    stream of rendered videos, from plain to hard, with the truth about what moves where; likewise "rendered-people",
+    and "rendered-hands" as the camera of who moves them sees them. Not needed to resume, unless the data has moved."""
     train_on: str | None = None
     """Rows of a CSV to train on, as in batch=A,C (default: split=train, or all but a validation split). A benchmark has
     the column split, too, and a folder with train/, val/ or test/."""

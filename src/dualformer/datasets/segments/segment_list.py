@@ -1,0 +1,96 @@
+"""Reads segments of any format as a table of rows, which is split and chosen from like that of a CSV list."""
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+
+from dualformer.datasets.bad_videos import BadVideos
+from dualformer.datasets.csv_list import END, START, CsvTable, Row
+from dualformer.datasets.samples import DatasetError, ordered_classes, unify_spellings
+from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+from dualformer.datasets.segments.check_segments import check_segments
+from dualformer.datasets.segments.segment_formats import FORMATS, read_segments
+from dualformer.files import read_csv_rows
+from dualformer.video.video_segment import VideoSegment, seconds_text
+
+PREFIX = "segments:"
+"""In front of a folder of segment files, which would else be read as one of class folders."""
+
+
+def segment_file(data: str | Path) -> Path | None:
+    """Returns the file or folder of segments that ``data`` names: all but a CSV file with the columns path and label,
+    which is a list, and None for other data."""
+    text = str(data)
+    path = Path(text.removeprefix(PREFIX)).expanduser()
+    if text.startswith(PREFIX):
+        return path
+    if not path.is_file() or path.suffix.lower() not in {each.extension for each in FORMATS.values()}:
+        return None
+    return None if path.suffix.lower() == ".csv" and {"path", "label"} <= set(_header(path)) else path
+
+
+def read_segment_table(path: Path, *, bad: Collection[Path] = (), multi_label: bool = False) -> CsvTable:
+    """Returns the segments of `read_segments` as rows with the columns path, start, end, label and, where a file says
+    it, split. Videos in which nothing is marked have no row.
+
+    ``bad``: as for `read_csv`. Raises as `read_segments`; `DatasetError` with the line for a segment that ends before
+    it begins, ``ValueError`` with ``multi_label``, as each segment has one.
+    """
+    if multi_label:
+        raise ValueError(
+            f"{path} gives each segment one label: several are for a CSV file with the columns path and label"
+        )
+    videos = read_segments(path)
+    if wrong := [line for line in check_segments([_times_alone(video) for video in videos]) if line]:
+        raise DatasetError(wrong[0])
+    has_splits = any(video.split for video in videos)
+    spelled = unify_spellings(segment.label for video in videos for segment in video.segments)
+    rows: list[Row] = []
+    for video in videos:
+        for segment in video.segments:
+            values = {"path": str(video.path), START: seconds_text(segment.start), END: seconds_text(segment.end)}
+            values |= {"label": spelled[segment.label]} | ({"split": video.split or "train"} if has_splits else {})
+            part = VideoSegment(file=video.path, start=segment.start, end=segment.end)
+            labels = (spelled[segment.label],)
+            rows.append(Row(video=video.path, line=len(rows) + 1, values=values, labels=labels, segment=part))
+    if not rows:
+        raise DatasetError(f"{path}: no segment is marked in it")
+    listed = BadVideos.of(bad)
+    left_out = listed.among([row.video for row in rows]) if listed or listed.manifest else None
+    return CsvTable(
+        path=path,
+        columns=tuple(rows[0].values),
+        rows=tuple(row for row in rows if not left_out or row.video not in left_out.bad),
+        classes=ordered_classes(label for row in rows for label in row.labels),
+        left_out=left_out,
+        bad_rows=tuple(row for row in rows if left_out and row.video in left_out.bad),
+    )
+
+
+def problems_of_segments(data: str | Path, lengths: dict[Path, float]) -> list[str]:
+    """Returns what `check_segments` finds in ``data``, nothing for data that are no segments.
+
+    ``lengths``: seconds of the videos, as far as they are known.
+    """
+    path = Path(str(data).removeprefix(PREFIX)).expanduser()
+    is_list = path.is_file() and path.suffix.lower() == ".csv" and {START, END} <= set(_header(path))
+    if not is_list and segment_file(data) is None:
+        return []
+    return check_segments(read_segments(path), lengths=lengths)
+
+
+def _times_alone(video: AnnotatedVideo) -> AnnotatedVideo:
+    """Returns the video with only those of its segments whose times cannot be."""
+    wrong = [place for place, each in enumerate(video.segments) if not 0 <= each.start <= each.end]
+    return AnnotatedVideo(
+        path=video.path,
+        segments=tuple(video.segments[place] for place in wrong),
+        lines=tuple(video.lines[place] for place in wrong),
+    )
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        return next((fields for _, fields in read_csv_rows(path, DatasetError, names=True, columns=("label",))), [])
+    except (DatasetError, csv.Error):  # reading it says what is wrong
+        return ["path", "label"]
