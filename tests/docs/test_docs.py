@@ -42,6 +42,7 @@ APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("train",): (*_NETWORK, "--precision", "float32", "--accelerator", "cpu"),
     ("export", "int8"): (*_EXPORT, "--calibration-clips", "6", "--accuracy-videos", "3", "--views", "1x1"),
     ("export",): _EXPORT,
+    ("evaluate", "--timeline"): ("--device", "cpu"),
     ("evaluate",): ("--workers", "0", "--device", "cpu"),
     ("predict",): ("--device", "cpu"),
     ("explain",): ("--device", "cpu"),

@@ -120,8 +120,8 @@ def with_labels_of_weights(
 
     Errors: as `evaluate_timelines`.
     """
-    labels = tuple(dict.fromkeys(each.label for video in videos for each in video.segments))
-    acting = tuple(label for label in labels if label not in scoring.quiet)
+    labels = {each.label for video in videos for each in video.segments} - set(scoring.quiet)
+    acting = (*(name for name in classifier.labels if name in labels), *sorted(labels - set(classifier.labels)))
     if not acting:
         raise DatasetError(f"{source}: no video has a segment of something that happens")
     places = match_classes(acting, classifier.labels, source=source, label_map=label_map)
