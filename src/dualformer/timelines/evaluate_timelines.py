@@ -120,8 +120,9 @@ def with_labels_of_weights(
 
     Errors: as `evaluate_timelines`.
     """
-    labels = {each.label for video in videos for each in video.segments} - set(scoring.quiet)
-    acting = (*(name for name in classifier.labels if name in labels), *sorted(labels - set(classifier.labels)))
+    labels = dict.fromkeys(each.label for video in videos for each in video.segments if each.label not in scoring.quiet)
+    known = [name for name in classifier.labels if name in labels]  # an order that is told of nowhere
+    acting = tuple(dict.fromkeys([*known, *labels]))
     if not acting:
         raise DatasetError(f"{source}: no video has a segment of something that happens")
     places = match_classes(acting, classifier.labels, source=source, label_map=label_map)
