@@ -9,6 +9,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from dualformer.serving.request_error import RequestError
 from dualformer.serving.service import Service
 from dualformer.video.clip_reader import read_views
 from dualformer.video.container import FileLimitError, FileLimits, OpenVideo, VideoError, limit_files
+from dualformer.weights.segment_settings import SegmentSettings
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +211,18 @@ def test_a_service_says_what_the_recognizer_says(service: Service, films: Path) 
     np.testing.assert_allclose(timeline.probabilities, expected.probabilities, atol=1e-6)
     assert (timeline.frames, timeline.clips, timeline.source) == (24, expected.clips, "good.mp4")
     assert [s.label for s in timeline.segments] == [s.label for s in expected.segments]
+
+
+def test_timelines_go_by_the_settings_of_the_weights(films: Path) -> None:
+    recognizer = small_recognizer()
+    found = SegmentSettings(hop=0.1, window=0.5, threshold=0.05, shortest=0.0)
+    recognizer.card = replace(recognizer.card, timeline=found)
+    expected = recognizer.timeline(films / "good.mp4")
+    with serving(recognizer) as service:
+        timeline: Timeline = asyncio.run(service.timeline(films / "good.mp4"))
+    assert timeline.settings == found
+    np.testing.assert_array_equal(timeline.bounds, expected.bounds)
+    assert (timeline.window, timeline.clips) == (0.5, expected.clips)
 
 
 def test_an_explanation_is_a_video_and_exported_models_have_none(service: Service, films: Path, tmp_path: Path) -> None:

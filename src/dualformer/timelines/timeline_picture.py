@@ -15,6 +15,11 @@ from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluat
 
 _MOST = 12
 """Videos in one picture."""
+_LETTERS = 190
+"""That have room from end to end."""
+_FEWEST_LETTERS = 2
+_LETTERS_UPWARDS = 8
+"""Of a label that stands upright, where it has no room else."""
 _COLOURS = (
     "#9ecae9",
     "#ffbf79",
@@ -79,9 +84,10 @@ def _draw_bar(axes: Axes, row: int, segments: Sequence[Segment], colours: dict[s
             edgecolors="#24292f",
             linewidth=0.5,
         )
-        room = int(length / seconds * 190)
-        if room >= 2:
-            text = short_text(each.label, max(2, room)) if len(each.label) > room else each.label
-            axes.text(
-                each.start + length / 2, row + 0.5, text, ha="center", va="center", fontsize=7.5, parse_math=False
-            )
+        room = int(length / seconds * _LETTERS)
+        if room < _FEWEST_LETTERS:
+            continue
+        fits = len(each.label) <= room
+        text, angle = (each.label, 0) if fits else (short_text(each.label, _LETTERS_UPWARDS), 90)
+        middle = each.start + length / 2
+        axes.text(middle, row + 0.5, text, ha="center", va="center", fontsize=7.5, rotation=angle, parse_math=False)
