@@ -21,7 +21,8 @@ from dualformer.video.container import FrameCountError, OpenVideo, VideoError, d
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.frame_reader import FrameReader
-from dualformer.video.frame_table import NO_TIME, FrameTable, build_frame_table, read_packets
+from dualformer.video.frame_table import NO_TIME, FrameTable
+from dualformer.video.packet_index import list_frames
 from dualformer.video.sequential_decoding import VideoInfo, decode_file, first_frame_size, frame_times, video_info
 
 _log = logging.getLogger("dualformer")
@@ -52,8 +53,7 @@ class PyAVReader(FrameReader):
         # Nothing in it leads back here: what a cycle holds outlives its use, and a loader's memory grows.
         self._convert = FrameConverter(self._path, self._video.declared_size, partial(first_frame_size, self._path))
         try:
-            self._packet_table, self._kept_packets = read_packets(self._video, keep=_KEEP_COMPRESSED)
-            self._table = build_frame_table(self._packet_table, self._video)
+            self._packet_table, self._table, self._kept_packets = list_frames(self._video, keep=_KEEP_COMPRESSED)
             self._promised = self._table is not None
             if self._table is None:
                 self._count()

@@ -19,8 +19,9 @@ from dualformer.video.backend import DECODER_VARIABLE, import_torchcodec
 from dualformer.video.container import OpenVideo, VideoError
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_reader import FrameReader
-from dualformer.video.frame_table import FrameTable, build_frame_table, read_packets
+from dualformer.video.frame_table import FrameTable, read_packets
 from dualformer.video.hdr import hdr_transfer
+from dualformer.video.packet_index import list_frames
 from dualformer.video.sequential_decoding import VideoInfo, check_complete, first_frame, orientation, video_info
 
 _SEEKS_BEHIND_KEY_FRAMES = {"mpegts", "mpeg"}  # and what then decodes may be garbage with the right time
@@ -101,8 +102,7 @@ class TorchcodecReader(FrameReader):
             raise VideoError(self._path, "it is an image with the name of a video: name it as what it is")
         if video.container.format.name in _SEEKS_BEHIND_KEY_FRAMES:
             raise self._error("torchcodec does not find its way in MPEG transport and program streams")
-        packets, _ = read_packets(video, keep=0)
-        table = build_frame_table(packets, video)
+        table = list_frames(video, keep=0).frames
         if table is None:
             raise self._error("its packets do not tell which frames there are, and torchcodec goes by them")
         return table
