@@ -27,6 +27,7 @@ def told(
     val: int = 1000,
     val_counts: dict[str, int] | None = None,
     ranks: int = 1,
+    inflated: bool = False,
     shapes: list[VideoShape] | None = None,
     measure: Callable[[], list[VideoShape]] | None = None,
     **settings: Any,
@@ -44,7 +45,7 @@ def told(
         fingerprint="",
         measure=measure if shapes is None else lambda: shapes,
     )
-    return propose(config, source, ranks=ranks)
+    return propose(config, source, ranks=ranks, inflated=inflated)
 
 
 def wide(lengths: list[tuple[int, float | None]] | None) -> list[VideoShape] | None:
@@ -259,6 +260,15 @@ def test_spacing_that_was_said_or_cannot_be_known_is_left(
 ) -> None:
     config, _ = told(102, shapes=wide(lengths), **settings)
     assert (config.fps, config.stride) == (settings.get("fps"), settings.get("stride"))
+
+
+def test_weights_of_images_say_nothing_of_the_spacing_of_frames() -> None:
+    shapes = [VideoShape(120, 4.0, 16 / 9)] * 4
+    config, lines = told(102, shapes=shapes, start="twins.safetensors", frames=8, inflated=True)
+    assert (config.fps, config.stride, config.sampling, config.crop_mode) == (2.0, 1, "segments", None)
+    assert "`sampling=segments` `fps=2.0` `stride=1` (a clip shows all of a video, of usually 4.0 s)" in lines[-1]
+    said, _ = told(102, shapes=shapes, start="twins.safetensors", frames=8, inflated=True, stride=1)
+    assert (said.fps, said.stride, said.sampling) == (None, 1, None)
 
 
 def test_few_videos_are_cropped_and_dropped_less() -> None:

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from dualformer.model.presets import create_model, preset_config
-from dualformer.training.prepare import plan_network
+from dualformer.training.prepare import plan_network, prepare
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.weights.layouts import is_exact
@@ -41,6 +41,19 @@ def test_the_layout_follows_from_the_model_unless_it_is_said(twins: str) -> None
     assert plan_network(named.replace(layout="exact"), classes=3)[0] == videos
     said = TrainConfig(data="videos", start=twins, frames=16, layout="standard")
     assert plan_network(said, classes=3)[0] == standard
+
+
+def test_clips_of_inflated_weights_show_videos_and_not_the_moment_of_a_picture(
+    twins: str, settings: TrainConfig
+) -> None:
+    settings = settings.replace(start=twins, model=None, stride=None)
+    assert plan_network(settings, classes=3)[1].stride == 2  # where the lengths of videos are not known
+    assert plan_network(settings.replace(frames=1), classes=3)[1].stride == 1
+    planned = prepare(settings, planned=True)
+    clip = planned.preprocessing
+    assert (clip.sampling, clip.stride, clip.frames) == ("segments", 1, 4) and clip.fps
+    assert any("a clip shows all of a video, of usually " in line for line in planned.lines)
+    assert prepare(settings.replace(stride=3), planned=True).preprocessing.stride == 3
 
 
 def test_what_has_no_exact_layout(twins: str) -> None:

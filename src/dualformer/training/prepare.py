@@ -154,12 +154,13 @@ def plan_network(
         network = preset_config(name, clip=clip, num_classes=classes, norm_eps=eps, head=head, **rates)
     else:
         assert card is not None
-        cut = video_config(card.config, clip) if is_image_network(card.config) and clip[0] > 1 else card.config
+        cut = video_config(card.config, clip) if _inflated(card, clip[0]) else card.config
         network = cut.replace(clip=clip, num_classes=classes, head=config.head or cut.head, **rates)
     base = card.preprocessing if card else None
+    own_stride = card.preprocessing.stride if card and not _inflated(card, clip[0]) else 2
     preprocessing = Preprocessing(
         frames=clip[0],
-        stride=config.stride or (base.stride if base else 2),
+        stride=config.stride or own_stride,
         fps=config.fps or (base.fps if base else None),
         resize=clip[1],
         crop=clip[1],
@@ -197,6 +198,11 @@ def _in_layout(config: TrainConfig, card: Card | None) -> tuple[Card | None, boo
                 f"{_skeleton(card.config.stages)}"
             )
     return card, True
+
+
+def _inflated(card: Card, frames: int) -> bool:
+    """Returns whether clips of so many frames make a network of videos of the starting weights' one of images."""
+    return is_image_network(card.config) and frames > 1
 
 
 def _skeleton(stages: tuple[Stage, ...]) -> str:
@@ -279,7 +285,8 @@ def _proposed(config: TrainConfig, source: Source, *, ranks: int) -> tuple[Train
     card = starting_card(config)
     if config.resume:
         return config, card, []
-    proposed, lines = propose(config, source, ranks=ranks)
+    inflated = card is not None and _inflated(card, config.frames or 1)
+    proposed, lines = propose(config, source, ranks=ranks, inflated=inflated)
     return proposed, card if proposed.start == config.start else starting_card(proposed), lines
 
 

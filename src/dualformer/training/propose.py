@@ -70,10 +70,13 @@ _OVERFIT_EPOCHS = 100
 _VALIDATIONS = 10
 
 
-def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[TrainConfig, list[str]]:
+def propose(
+    config: TrainConfig, source: Source, *, ranks: int = 1, inflated: bool = False
+) -> tuple[TrainConfig, list[str]]:
     """Returns ``config`` with start, epochs, batch size and learning rate, and lines on the data and the reasons.
 
-    ``ranks`` processes take a batch each.
+    ``ranks`` processes take a batch each. ``inflated``: the starting weights are of a network of images, which says
+    nothing of the spacing of a clip's frames.
     """
     lines: list[str] = []
     if source.counts:
@@ -105,9 +108,11 @@ def propose(config: TrainConfig, source: Source, *, ranks: int = 1) -> tuple[Tra
         epochs, why = _epochs(config, videos, ranks)
         config = config.replace(epochs=epochs)
         propose_setting(f"`epochs={epochs}`", why)
-    if source.measure and config.start in (RANDOM, *SHIPPED):
+    own_clips = config.start in (RANDOM, *SHIPPED)
+    if source.measure and (own_clips or inflated):
         measure = cache(source.measure)
-        for changes, why in (_spacing(config, measure), _crop_mode(config, measure) if few else ({}, "")):
+        padding = _crop_mode(config, measure) if few and own_clips else ({}, "")
+        for changes, why in (_spacing(config, measure), padding):
             if changes:
                 config = config.replace(**changes)
                 propose_setting(" ".join(f"`{name}={value}`" for name, value in changes.items()), why)
