@@ -199,9 +199,9 @@ def views_from_reader(
 ) -> Tensor:
     """Returns the test views of an open file, as `read_views`."""
     try:
-        small, places = _even_frames(path, reader, pre, clips)
+        small, places, _ = _even_frames(path, reader, pre, clips)
     except FrameCountError:
-        small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
+        small, places, _ = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
     return _cut_views(small, places, pre, clips, crops)
 
 
@@ -236,12 +236,14 @@ def read_even_clips(
     """
     with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
         try:
-            small, places = _even_frames(path, reader, pre, clips)
+            small, places, indices = _even_frames(path, reader, pre, clips)
         except FrameCountError:
-            small, places = _even_frames(path, reader, pre, clips)  # the reader has counted its frames meanwhile
+            small, places, indices = _even_frames(
+                path, reader, pre, clips
+            )  # the reader has counted its frames meanwhile
         times = reader.times
         last = float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-        shown = times[even_clips(times, pre, clips)]
+        shown = times[indices]
     spans = np.stack([shown.min(axis=1), shown.max(axis=1) + last], axis=1)
     return small[places].unflatten(0, (clips, pre.frames)), spans
 
@@ -277,11 +279,13 @@ def short_note(times: NDArray[np.float64], pre: Preprocessing) -> str:
 
 def _even_frames(
     path: str | Footage | MemoryFrames, reader: FrameReader, pre: Preprocessing, clips: int
-) -> tuple[Tensor, Tensor]:
-    """Returns the distinct frames of evenly spread clips, resized (n, h, w, 3), and their indices (clips·T,)."""
+) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+    """Returns the distinct frames of evenly spread clips, resized (n, h, w, 3), their indices (clips·T,), and those of
+    the clips in the video (clips, T)."""
     warn_if_short(path, reader.times, pre)
-    unique, places = np.unique(even_clips(reader.times, pre, clips), return_inverse=True)
-    return torch.cat(list(_resized(reader.frames(unique), pre))), torch.from_numpy(places.reshape(-1))
+    indices = even_clips(reader.times, pre, clips)
+    unique, places = np.unique(indices, return_inverse=True)
+    return torch.cat(list(_resized(reader.frames(unique), pre))), torch.from_numpy(places.reshape(-1)), indices
 
 
 def _cut_views(frames: Tensor, places: Tensor, pre: Preprocessing, clips: int, crops: int) -> Tensor:
