@@ -133,7 +133,11 @@ def test_unknown_presets_name_the_known_ones(arguments: list[str], folder: Path,
     [
         (b"", "an empty file; get it anew"),
         (b"hello", "a text file"),
-        (b"PK\x03\x04 and so on", "a PyTorch checkpoint; turn it into a weights file with `dualformer convert`"),
+        (
+            b"PK\x03\x04 and so on",
+            "a PyTorch checkpoint; turn it into a weights file with `dualformer convert`, a released DualFormer "
+            "checkpoint with --preprocessing kinetics or --preprocessing transfer",
+        ),
         (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer, not the file that it stands for"),
     ],
 )
