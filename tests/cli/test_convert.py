@@ -188,6 +188,22 @@ def test_files_that_are_neither(
     assert message in capsys.readouterr().err
 
 
+def test_what_is_written_is_not_called_a_checkpoint(
+    release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", str(release), str(tmp_path / "q.pth"), "--preprocessing", "kinetics"]) == 2
+    said = capsys.readouterr()
+    assert "q.pth: what is written is no checkpoint but a weights file: name it q.safetensors" in said.err
+    assert "reading" not in said.out and not (tmp_path / "q.pth").exists()
+
+
+def test_a_checkpoint_is_read_once(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = torch.load, list[object]()
+    monkeypatch.setattr(torch, "load", lambda *given, **options: loaded.append(given[0]) or load(*given, **options))
+    assert main(["convert", str(release), str(tmp_path / "w"), "--preprocessing", "kinetics"]) == 0
+    assert loaded == [release]
+
+
 def test_a_checkpoint_or_weights_whatever_the_name(release: Path, model: DualFormer, tmp_path: Path) -> None:
     native = save_native(tmp_path / "native.pth", model, kinetics(frames=8, size=64))
     assert main(["convert", str(native), str(tmp_path / "a"), "--clip", "4x64x64"]) == 0
@@ -287,6 +303,7 @@ def test_pyramids_are_fitted_where_it_is_asked_for(
         "fitting the pyramids on 4 files",
         "before: cosine of the features",
         "after:  cosine of the features",
+        "agreement with the exact layout on 1 file that was not trained on",
     ):
         assert expected in printed
     assert read_card(out).provenance.endswith("; the pyramids fitted on pictures")

@@ -54,7 +54,7 @@ def test_the_agreement_rises_and_pyramids_alone_change(exact: DualFormer, card: 
     begun = {key: tensor.clone() for key, tensor in standard.state_dict().items()}
     taught = {key: tensor.clone() for key, tensor in exact.state_dict().items()}
     before, after = fit_pyramids(standard, exact, PRE, pictures, fit_steps=40, batch_size=8)
-    assert before.pictures == after.pictures == 16  # a fifth of the files, four views each
+    assert before.files == after.files == 4  # a fifth of them, however many views each has
     assert after.cosine > before.cosine + 0.1
     assert all(torch.equal(tensor, taught[key]) for key, tensor in exact.state_dict().items())
     changed = {key for key, tensor in standard.state_dict().items() if not torch.equal(tensor, begun[key])}
@@ -76,7 +76,7 @@ def test_a_network_agrees_with_itself(exact: DualFormer) -> None:
     seen = torch.randint(0, 256, (3, 1, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = agreement(exact, exact, seen, PRE)
     assert found.same_label == 1 and found.cosine == pytest.approx(1)
-    assert str(Agreement(pictures=3, cosine=0.5, same_label=None)) == "cosine of the features 0.500"
+    assert str(Agreement(files=3, cosine=0.5, same_label=None)) == "cosine of the features 0.500"
 
 
 def test_files_that_do_not_decode_are_told_and_left_out(

@@ -16,7 +16,7 @@ from dualformer.model.presets import create_model
 from dualformer.video.preprocessing import kinetics, transfer
 from dualformer.weights.card import Card, read_labels
 from dualformer.weights.errors import WeightsError
-from dualformer.weights.locate import resolve_weights
+from dualformer.weights.locate import find_local_weights, resolve_weights
 from dualformer.weights.safetensors_file import load_model, load_state, load_weights, read_card, save_weights
 
 
@@ -205,6 +205,7 @@ def test_what_is_no_weights(tmp_path: Path) -> None:
             resolve_weights(wrong)
     with pytest.raises(WeightsError, match=r"there is no model\.safetensors in it"):
         resolve_weights(tmp_path)
+    assert find_local_weights("owner/name") is None  # and nothing is fetched
     with pytest.raises(FileNotFoundError, match="no such weights file"):
         read_card(tmp_path / "none")
 

@@ -1,6 +1,7 @@
 """Twins-SVT checkpoints: the library's numbers, the names of three families of files, and what is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -221,6 +222,19 @@ def test_a_repository_in_the_hub_s_cache(
     assert torch.equal(model.norm.weight, mini["norm.weight"])
     with pytest.raises(WeightsError, match=r"of https://huggingface\.co/timm/twins_svt_base\.in1k elsewhere"):
         load_weights("timm/twins_svt_base.in1k")
+
+
+def test_a_folder_of_the_hubs_cache_is_read_by_its_snapshot(mini: dict[str, Tensor], tmp_path: Path) -> None:
+    cached_repository(tmp_path, "timm/twins_svt_small.in1k", mini)
+    folder = tmp_path / "models--timm--twins_svt_small.in1k"
+    _, card = load_weights(folder)
+    assert card.provenance == "Twins-SVT checkpoint twins_svt_small"
+    (own,) = (folder / "snapshots").iterdir()
+    shutil.copytree(own, own.with_name("zero"))
+    with pytest.raises(
+        WeightsError, match=rf"there is no model\.safetensors in it; name one of its snapshots, as {own}"
+    ):
+        load_weights(folder)
 
 
 def cached_repository(cache: Path, hub_id: str, state: dict[str, Tensor]) -> None:

@@ -77,14 +77,21 @@ class Options:
 
 def run(options: Options) -> int:
     from dualformer.weights.errors import size_text
-    from dualformer.weights.locate import is_checkpoint
+    from dualformer.weights.locate import CHECKPOINT_SUFFIXES, is_checkpoint
+    from dualformer.weights.plain_state import load_checkpoint
     from dualformer.weights.safetensors_file import save_weights
 
+    if options.out.suffix.lower() in CHECKPOINT_SUFFIXES:
+        raise ValueError(
+            f"{options.out}: what is written is no checkpoint but a weights file: name it "
+            f"{options.out.with_suffix('.safetensors').name}"
+        )
     print(f"reading {options.weights}")
-    if (twins := _twins(options)) is not None:
+    content = load_checkpoint(Path(options.weights)) if is_checkpoint(options.weights) else None
+    if (twins := _twins(options, content)) is not None:
         model, card = _change(options, *twins)
-    elif is_checkpoint(options.weights):
-        model, card = _convert(options)
+    elif content is not None:
+        model, card = _convert(options, content)
     else:
         model, card = _recut(options)
     for number, stage in enumerate(card.config.stages, 1):
@@ -102,18 +109,19 @@ def run(options: Options) -> int:
     return 0
 
 
-def _twins(options: Options) -> tuple[DualFormer, Card] | None:
-    """Returns the network of a Twins-SVT checkpoint and its card, None for any other file."""
+def _twins(options: Options, content: object) -> tuple[DualFormer, Card] | None:
+    """Returns the network of a Twins-SVT checkpoint and its card, None for any other file.
+
+    ``content``: of a checkpoint that PyTorch wrote, None of a weights file.
+    """
     from dualformer.weights.card import read_labels
-    from dualformer.weights.locate import is_checkpoint, resolve_weights
-    from dualformer.weights.plain_state import load_checkpoint
+    from dualformer.weights.locate import resolve_weights
     from dualformer.weights.safetensors_file import has_card, load_weights
     from dualformer.weights.twins import is_twins, twins_card, twins_network
     from dualformer.weights.wrapped_network import find_state
 
-    if is_checkpoint(options.weights):
-        path = Path(options.weights)
-        state = find_state(load_checkpoint(path))
+    if content is not None:
+        path, state = Path(options.weights), find_state(content)
         if not isinstance(state, dict) or not is_twins(path, state):
             return None
         model, card = twins_network(path, state), twins_card(path, state)
@@ -162,7 +170,8 @@ def _fit(options: Options, pictures: Path, model: DualFormer, exact: DualFormer,
             progress=progress.show,
         )
     model.cpu()
-    print(f"  agreement with the exact layout on {before.pictures} pictures that were not trained on")
+    were = "was" if before.files == 1 else "were"
+    print(f"  agreement with the exact layout on {counted(before.files, 'file')} that {were} not trained on")
     print(f"    before: {before}")
     print(f"    after:  {after}")
     return replace(card, provenance=f"{card.provenance}; the pyramids fitted on {pictures.name}")
@@ -172,7 +181,7 @@ def _given(options: Options, names: Collection[str]) -> list[str]:
     return [f"--{name}" for name in _OF_RELEASES if name in names and getattr(options, name) is not None]
 
 
-def _convert(options: Options) -> tuple[DualFormer, Card]:
+def _convert(options: Options, content: object) -> tuple[DualFormer, Card]:
     from dualformer.model.config import parse_clip
     from dualformer.weights.card import read_labels
     from dualformer.weights.errors import size_text
@@ -189,7 +198,7 @@ def _convert(options: Options) -> tuple[DualFormer, Card]:
         raise ValueError(f"--layout is for Twins-SVT weights: {options.weights} is a released DualFormer checkpoint")
     labels = read_labels(options.labels) if options.labels else None
     clip = parse_clip(options.clip) if options.clip else None
-    model, config, released = convert_release(options.weights, preset=options.preset, clip=clip)
+    model, config, released = convert_release(options.weights, content, preset=options.preset, clip=clip)
     card = release_card(
         options.weights,
         config,

@@ -41,7 +41,8 @@ _UNLABELLED = "unlabelled"
 class Agreement:
     """How alike two networks answer for the same pictures."""
 
-    pictures: int
+    files: int
+    """That the pictures are of, which may be several of each."""
     cosine: float
     """Of their features, on average."""
     same_label: float | None
@@ -85,8 +86,9 @@ def fit_pyramids(
     order = np.random.default_rng(seed).permutation(len(files)).tolist()
     shown = order[: max(1, len(order) // _HELD_OUT)]
     learnt = order[len(shown) :] or shown
-    held_out = _held_out(files, shown, pre, log)
-    before = agreement(standard, exact, held_out, pre)
+    views = _held_out(files, shown, pre, log)
+    held_out = torch.cat(views)
+    before = agreement(standard, exact, held_out, pre, files=len(views))
     learning = [parameter for block in pairs for part in _learning(block) for parameter in part.parameters()]
     required = {parameter: parameter.requires_grad for parameter in standard.parameters()}
     try:
@@ -117,12 +119,15 @@ def fit_pyramids(
         for parameter, wanted in required.items():
             parameter.requires_grad_(wanted)
         standard.eval()
-    return before, agreement(standard, exact, held_out, pre)
+    return before, agreement(standard, exact, held_out, pre, files=len(views))
 
 
 @torch.no_grad()
-def agreement(one: DualFormer, other: DualFormer, pictures: Tensor, pre: Preprocessing) -> Agreement:
-    """Returns how alike two networks of images answer for uint8 ``pictures`` (n, 1, H, W, 3)."""
+def agreement(
+    one: DualFormer, other: DualFormer, pictures: Tensor, pre: Preprocessing, *, files: int | None = None
+) -> Agreement:
+    """Returns how alike two networks of images answer for uint8 ``pictures`` (n, 1, H, W, 3), of so many ``files``
+    (default: one each)."""
     cosines, same = list[float](), list[float]()
     for part in pictures.split(16):
         video = normalize(part.to(one.norm.weight.device), pre)
@@ -135,7 +140,7 @@ def agreement(one: DualFormer, other: DualFormer, pictures: Tensor, pre: Preproc
             labels = [network.head(each).argmax(1) for network, each in zip((one, other), pooled, strict=True)]
             same += (labels[0] == labels[1]).float().tolist()
     return Agreement(
-        pictures=len(pictures),
+        files=len(pictures) if files is None else files,
         cosine=float(np.mean(cosines)),
         same_label=float(np.mean(same)) if same else None,
     )
@@ -187,8 +192,10 @@ def _list(files: Sequence[Path], chosen: Sequence[int]) -> VideoList:
     return VideoList(classes=(_UNLABELLED,), samples=samples, source=_UNLABELLED)
 
 
-def _held_out(files: Sequence[Path], shown: Sequence[int], pre: Preprocessing, log: Callable[[str], None]) -> Tensor:
-    """Returns views of the files that are left out, uint8 (n, 1, H, W, 3), as for a test; of few files four each."""
+def _held_out(
+    files: Sequence[Path], shown: Sequence[int], pre: Preprocessing, log: Callable[[str], None]
+) -> list[Tensor]:
+    """Returns views of each file that is left out, uint8 (n, 1, H, W, 3), as for a test; of few files four each."""
     several = Views(1 if len(shown) > _MOST_SHOWN // 4 else 4, 1)
     views: list[Tensor] = []
     for index in shown[: _MOST_SHOWN // several.clips]:
@@ -199,7 +206,7 @@ def _held_out(files: Sequence[Path], shown: Sequence[int], pre: Preprocessing, l
             views.append(read.views)
     if not views:
         raise DatasetError(f"{files[shown[0]]}: no picture or video that is left out for the agreement can be read")
-    return torch.cat(views)
+    return views
 
 
 def _batches(

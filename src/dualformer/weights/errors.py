@@ -1,11 +1,15 @@
 """The error of weights files, and the check that tensors fit a network."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dualformer.errors import DualFormerError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SHOWN_KEYS = 8
 

@@ -12,8 +12,8 @@ TENSORS_FILE = "model.safetensors"
 CARD_FILE = "config.json"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_CHECKPOINT_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin"}
-_FILE_SUFFIXES = {".safetensors", *_CHECKPOINT_SUFFIXES}
+CHECKPOINT_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin"}
+_FILE_SUFFIXES = {".safetensors", *CHECKPOINT_SUFFIXES}
 
 
 def resolve_weights(path_or_hub_id: Path | str) -> Path:
@@ -22,6 +22,12 @@ def resolve_weights(path_or_hub_id: Path | str) -> Path:
     A hub id is ``owner/name``. Errors: ``FileNotFoundError`` if it is none of these; ``WeightsError`` if a folder
     or repository has no weights or the download fails.
     """
+    path = find_local_weights(path_or_hub_id)
+    return _in_folder(_download(str(path_or_hub_id)), str(path_or_hub_id)) if path is None else path
+
+
+def find_local_weights(path_or_hub_id: Path | str) -> Path | None:
+    """Returns what `resolve_weights` does, without a network: None for a hub id. Errors: likewise."""
     if path_or_hub_id in SHIPPED:
         return Path(__file__).parent / "shipped" / SHIPPED[str(path_or_hub_id)]
     path = Path(path_or_hub_id)
@@ -31,7 +37,7 @@ def resolve_weights(path_or_hub_id: Path | str) -> Path:
         return _in_folder(path, str(path))
     text = str(path_or_hub_id)
     if isinstance(path_or_hub_id, str) and _HUB_ID.fullmatch(text) and path.suffix not in _FILE_SUFFIXES:
-        return _in_folder(_download(text), text)
+        return None
     raise FileNotFoundError(f"{text}: no such weights file or folder, nor an id on the hub (owner/name)")
 
 
@@ -39,11 +45,11 @@ def is_checkpoint(path_or_hub_id: Path | str) -> bool:
     """Whether a path names a PyTorch checkpoint and not a weights file, by its first bytes or its name."""
     path = Path(path_or_hub_id)
     if not path.is_file():
-        return path.suffix in _CHECKPOINT_SUFFIXES
+        return path.suffix in CHECKPOINT_SUFFIXES
     with path.open("rb") as file:
         start = file.read(9)
     is_safetensors = start[8:] == b"{"
-    return has_checkpoint_start(start) or (path.suffix in _CHECKPOINT_SUFFIXES and not is_safetensors)
+    return has_checkpoint_start(start) or (path.suffix in CHECKPOINT_SUFFIXES and not is_safetensors)
 
 
 def has_checkpoint_start(start: bytes) -> bool:
@@ -52,9 +58,13 @@ def has_checkpoint_start(start: bytes) -> bool:
 
 
 def _in_folder(folder: Path, named: str) -> Path:
-    if not (folder / TENSORS_FILE).is_file():
-        raise WeightsError(f"{named}: there is no {TENSORS_FILE} in it; name the weights file itself")
-    return folder / TENSORS_FILE
+    if (folder / TENSORS_FILE).is_file():
+        return folder / TENSORS_FILE
+    snapshots = sorted(folder.glob(f"snapshots/*/{TENSORS_FILE}"))  # of a folder of the hub's cache
+    if len(snapshots) == 1:
+        return snapshots[0]
+    remedy = f"name one of its snapshots, as {snapshots[0].parent}" if snapshots else "name the weights file itself"
+    raise WeightsError(f"{named}: there is no {TENSORS_FILE} in it; {remedy}")
 
 
 def _download(hub_id: str) -> Path:

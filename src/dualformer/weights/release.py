@@ -45,14 +45,16 @@ odd GP."""
 _HALF = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\.([01])\.")
 
 
-def read_release(path: Path | str) -> dict[str, Tensor]:
+def read_release(path: Path | str, content: object = None) -> dict[str, Tensor]:
     """Reads the tensors of a released checkpoint, under its own names, or of a state dict of ours, without the names of
     wrappers. No code in the file is run.
+
+    ``content``: of the file, where `load_checkpoint` has read it already.
 
     Errors: ``FileNotFoundError``; ``WeightsError`` if it is another kind of file.
     """
     path = Path(path)
-    state = find_state(load_checkpoint(path))
+    state = find_state(load_checkpoint(path) if content is None else content)
     if not isinstance(state, dict) or not {OWN_KEY, RELEASED_KEY} & set(state):
         holds = ", ".join(map(str, list(state)[:4])) if isinstance(state, dict) else type(state).__name__
         raise WeightsError(
@@ -104,15 +106,17 @@ class ConvertedNetwork(NamedTuple):
     """Whether the authors' code trained it; a state dict of ours otherwise."""
 
 
-def convert_release(path: Path | str, *, preset: str | None = None, clip: Size3 | None = None) -> ConvertedNetwork:
+def convert_release(
+    path: Path | str, content: object = None, *, preset: str | None = None, clip: Size3 | None = None
+) -> ConvertedNetwork:
     """Reads a released checkpoint, or a state dict of ours.
 
-    ``preset``: the network must have its widths, depths, patches and kinds of scales. ``clip`` is only needed where it
-    cannot be inferred. Errors: ``ValueError`` for an unknown preset; as `read_release` and
-    `config_from_release`; ``WeightsError`` for missing, unexpected or misshaped tensors.
+    ``content``: as of `read_release`. ``preset``: the network must have its widths, depths, patches and kinds of
+    scales. ``clip`` is only needed where it cannot be inferred. Errors: ``ValueError`` for an unknown preset; as
+    `read_release` and `config_from_release`; ``WeightsError`` for missing, unexpected or misshaped tensors.
     """
     expected = None if preset is None else preset_config(preset)
-    state = read_release(path)
+    state = read_release(path, content)
     if OWN_KEY in state:
         try:
             config = config_from_state(state, preset=preset, clip=clip)
