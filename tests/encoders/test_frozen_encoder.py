@@ -153,7 +153,7 @@ def test_files_of_processors_of_several_versions_are_read(name: str, tmp_path: P
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (None, "there is no preprocessor_config.json in it"),
+        (None, r"there is no preprocessor_config\.json in it, .*: fetch all of its \*\.json"),
         ({"size": {"shortest_edge": 32}}, r"how pictures are normalised \(image_mean, image_std\)"),
         (NORMALISED, r"it does not say the size of pictures \(size\)"),
         (NORMALISED | {"size": {"height": 32, "width": 48}}, "are no squares"),

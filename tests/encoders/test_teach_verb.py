@@ -56,6 +56,7 @@ def test_videos_without_labels_are_trained_on(data: Path, tmp_path: Path, capsys
     command += ["--workers", "0", "--device", "cpu", "--clips", "1", "--probe-folds", "1"]
     assert main([*command, "--unlabelled", str(more.parent)]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
+    assert "videos to train on are scored by the probe itself, which is right on " in said
     assert f"the probe labelled 2 further videos: {out}/labelled.csv lists them with the others" in said
     (following,) = re.findall(r"^next: (.*)$", said, flags=re.MULTILINE)
     assert following == f"dualformer train --data {out}/labelled.csv --teacher-scores {out} --distill clip"
@@ -64,6 +65,23 @@ def test_videos_without_labels_are_trained_on(data: Path, tmp_path: Path, capsys
     (tmp_path / "none").mkdir()
     assert main([*command, "--unlabelled", str(tmp_path / "none")]) == 2
     assert "holds no videos" in capsys.readouterr().err
+
+
+def test_a_teacher_that_is_not_there_or_an_encoder_is_told_before_the_data_are_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_encoder(tmp_path / "encoder", "dinov2")
+    rest = ["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
+    for given, said in (
+        (
+            [str(tmp_path / "encoder")],
+            "encoder: an encoder of transformers, and no weights of this package: give --enc",
+        ),
+        ([str(tmp_path / "w.safetensors")], "w.safetensors: no such weights file"),
+        (["--encoder", str(tmp_path / "none")], "none: no folder of an encoder"),
+    ):
+        assert main(["teach", *given, *rest]) == 2
+        assert said in capsys.readouterr().err
 
 
 def options(**given: object) -> Options:

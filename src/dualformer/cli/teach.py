@@ -65,15 +65,31 @@ def run(options: Options) -> int:
     from dualformer.datasets.splits import open_splits
     from dualformer.inference.view_classifier import choose_device
 
+    _check_teacher(options.teacher)
     device = choose_device(options.device)
     if options.encoder:
-        from dualformer.encoders.frozen_encoder import import_transformers
+        from dualformer.encoders.frozen_encoder import encoder_folder, import_transformers
 
         import_transformers()  # the data may take longer to open
+        encoder_folder(options.encoder)
     splits = open_splits(options.data, **options.split(), group=options.group)
     if not options.json:
         print(f"data: {splits.description}", flush=True)
     return (_by_encoder if options.encoder else _by_tokens)(options, splits, device)
+
+
+def _check_teacher(teacher: str | None) -> None:
+    """Raises an error for a teacher that is not there, or is an encoder, before the data are opened."""
+    from dualformer.weights.locate import CARD_FILE, find_local_weights
+
+    if teacher is None:
+        return
+    if (Path(teacher) / CARD_FILE).is_file():
+        from dualformer.encoders.frozen_encoder import is_encoder
+
+        if is_encoder(Path(teacher)):
+            raise ValueError(f"{teacher}: an encoder of transformers, and no weights of this package: give `encoder`")
+    find_local_weights(teacher)
 
 
 def _by_tokens(options: Options, splits: Any, device: Any) -> int:
@@ -156,9 +172,10 @@ def _by_encoder(options: Options, splits: Any, device: Any) -> int:
         return _print_json(taught, options)
     found = f" ({taught.found} of them were there already)" if taught.found else ""
     print(f"features of {counted(taught.videos, 'video')}{found}; {taught.figures.text}")
-    how = f"{taught.figures.folds} probes that had not seen them" if taught.figures.folds > 1 else "the probe itself"
+    parts = taught.figures.folds
+    how = f"{parts} probes that had not seen them, which are" if parts > 1 else "the probe itself, which is"
     again = "" if taught.trained else "; probes and scores were there already"
-    print(f"videos to train on are scored by {how}, which are right on {taught.figures.unseen:.1%}{again}")
+    print(f"videos to train on are scored by {how} right on {taught.figures.unseen:.1%}{again}")
     if not taught.labelled:
         return _print_next(taught, options, options.data, f" --distill clip{_split_options(options)}")
     table = options.out / LABELLED

@@ -211,7 +211,7 @@ def open_encoder(path_or_hub_id: str) -> FrozenEncoder:
     fit, and where the hub is not reached; ``FileNotFoundError`` for what is neither folder nor hub id.
     """
     transformers = import_transformers()
-    folder = _folder_of(path_or_hub_id)
+    folder = encoder_folder(path_or_hub_id)
     kind = _read_json(folder / _CONFIG, path_or_hub_id).get("model_type")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise EncoderError(
@@ -236,6 +236,11 @@ def open_encoder(path_or_hub_id: str) -> FrozenEncoder:
         preprocessing=preprocessing,
         squash=squash,
     )
+
+
+def is_encoder(path: Path) -> bool:
+    """Whether a folder has the ``config.json`` of an encoder that is known here. Errors: as `open_encoder`."""
+    return (path / _CONFIG).is_file() and _read_json(path / _CONFIG, str(path)).get("model_type") in ARCHITECTURES
 
 
 def import_transformers() -> Any:
@@ -284,7 +289,8 @@ def _load(kind: Any, folder: Path, architecture: Architecture, name: str) -> nn.
     return model
 
 
-def _folder_of(path_or_hub_id: str) -> Path:
+def encoder_folder(path_or_hub_id: str) -> Path:
+    """Returns the folder with the files of an encoder, fetched from the hub for a hub id. Errors: as `open_encoder`."""
     path = Path(path_or_hub_id)
     if path.is_dir():
         return path
@@ -305,7 +311,9 @@ def _folder_of(path_or_hub_id: str) -> Path:
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
-        raise EncoderError(f"{name}: there is no {path.name} in it, which an encoder of transformers has")
+        raise EncoderError(
+            f"{name}: there is no {path.name} in it, which an encoder of transformers has: fetch all of its *.json"
+        )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
