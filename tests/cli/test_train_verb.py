@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,30 @@ def test_settings_of_a_file_are_the_defaults_too(here: Path) -> None:
     said = options("mine.json", "--mixup", "0.4")
     assert (said.epochs, said.data, said.mixup, said.resume) == (7, "videos", 0.4, False)
     assert options("mine.json", "--data", "others").data == "others"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--from", "w.safetensors"), "w.safetensors: no such weights file or folder, nor an id on the hub"),
+        (("--teacher", "t.safetensors"), "t.safetensors: no such weights file or folder, nor an id on the hub"),
+        (("--teacher-scores", "s"), "s/scores.json: no stored scores there; make them with dualformer teach"),
+    ],
+)
+def test_files_that_are_not_there_are_told_before_the_data_are_opened(
+    given: tuple[str, ...], message: str, capsys: Capture
+) -> None:
+    assert message in complaint(capsys, "--data", "nowhere", *given)
+
+
+def test_a_wrong_start_is_told_before_what_takes_long_to_import() -> None:
+    program = (
+        "import sys; from dualformer.cli.main import main; "
+        "code = main(['train', '--data', 'nowhere', '--from', 'w.safetensors']); "
+        "sys.exit(code if 'torch' not in sys.modules else 99)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.startswith("dualformer: w.safetensors: no such weights file")) == (2, True)
 
 
 def test_what_is_wrong_with_a_recipe_is_one_line(here: Path, capsys: Capture) -> None:

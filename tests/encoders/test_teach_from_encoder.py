@@ -16,7 +16,8 @@ from dualformer.datasets.splits import Splits, open_splits
 from dualformer.encoders import teach_from_encoder as room
 from dualformer.encoders.teach_from_encoder import EncoderTaught, teach_from_encoder
 from dualformer.scoring.intervals import wilson_interval
-from dualformer.training.read_teacher_scores import SCORES, ScoresCard, read_scores
+from dualformer.training.read_teacher_scores import ScoresCard, read_scores
+from dualformer.training.settings.teacher_settings import SCORES
 
 
 def teach(splits: Splits, out: Path, encoder: ScriptedEncoder | None = None, **settings: Any) -> EncoderTaught:

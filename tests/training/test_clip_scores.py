@@ -22,8 +22,9 @@ from dualformer.training.objective import Batch, EncoderObjective, make_objectiv
 from dualformer.training.open_source import open_source
 from dualformer.training.propose import propose
 from dualformer.training.read_clip_scores import ClipScoreFolder, overlap_weights
-from dualformer.training.read_teacher_scores import SCORES, ScoresCard
+from dualformer.training.read_teacher_scores import ScoresCard
 from dualformer.training.reporter import SilentReporter
+from dualformer.training.settings.teacher_settings import SCORES
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.video.augmentation import Augmentation
@@ -213,6 +214,9 @@ def test_what_does_not_go_together_is_said(videos: VideoList, scores: Path, tmp_
     for distill in ("clip", "both", "features"):
         with pytest.raises(ValueError, match=f"are of tokens only: for `distill={distill}` give the `teacher` itself"):
             objective(tmp_path, distill)
+    unopened = TrainConfig(data=str(tmp_path / "nowhere"), out=str(tmp_path / "run"), teacher_scores=str(scores))
+    with pytest.raises(ValueError, match=r"are an encoder's, of clips: say `distill=clip`, features or both"):
+        train(unopened)
     with pytest.raises(ValueError, match="`distill=features` is for the `teacher_scores` of an encoder"):
         TrainConfig(data="videos", teacher="a.safetensors", distill="features")
     with pytest.raises(ValueError, match="`temperature` is for `distill=clip` or both"):

@@ -20,7 +20,6 @@ from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model, preset_config
 from dualformer.training.objective import DistillationObjective, make_objective
 from dualformer.training.read_teacher_scores import (
-    SCORES,
     ScoreFolder,
     ScoresCard,
     TokenGrid,
@@ -28,6 +27,7 @@ from dualformer.training.read_teacher_scores import (
     read_scores,
 )
 from dualformer.training.reporter import SilentReporter
+from dualformer.training.settings.teacher_settings import SCORES
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import TeacherError
 from dualformer.training.token_labels import top_distribution

@@ -120,12 +120,15 @@ def defaults(arguments: list[str]) -> tuple[Options | None, str, list[str]]:
 
 
 def run(options: Options) -> int:
-    from dualformer.training.distributed import is_first
-    from dualformer.training.reporter import Reporter, SilentReporter
-
     if options.recipes:
         _list_recipes(as_json=options.json)
         return 0
+    if options.data or options.resume:
+        options.check_files()  # before what takes long to import
+
+    from dualformer.training.distributed import is_first
+    from dualformer.training.reporter import Reporter, SilentReporter
+
     # With several devices each of their processes runs this; one speaks.
     reporter = Reporter(sys.stderr if options.json else sys.stdout) if is_first() else SilentReporter()
     if options.dry_run:

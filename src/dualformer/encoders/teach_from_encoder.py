@@ -33,7 +33,8 @@ from dualformer.files import atomic_write, is_lock, lock_for_writing, write_csv,
 from dualformer.plurals import counted
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.scoring.view_scores import Precision
-from dualformer.training.read_teacher_scores import SCORES, ScoresCard
+from dualformer.training.read_teacher_scores import ScoresCard
+from dualformer.training.settings.teacher_settings import SCORES
 from dualformer.video.backend import decoder
 
 FEATURES, PROBE, FIGURES, LABELLED = "features", "probe.safetensors", "probe.json", "labelled.csv"

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ from dualformer.training.losses import (
     token_loss,
 )
 from dualformer.training.read_clip_scores import ClipScoreFolder, ClipsWithClipTargets
-from dualformer.training.read_teacher_scores import ClipsWithTokenTargets, ScoreFolder, ScoresCard, TokenGrid
+from dualformer.training.read_teacher_scores import ClipsWithTokenTargets, ScoreFolder, TokenGrid, read_scores_card
 from dualformer.training.settings.teacher_settings import TeacherSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.teacher import Teacher, open_teacher
@@ -368,20 +367,11 @@ def _distillation(
     elif source_has_truth:
         raise ValueError("`teacher_scores` are of files, and rendered videos have none: give the `teacher` itself")
     else:
+        card = read_scores_card(config)
         assert config.teacher_scores is not None
-        card = ScoresCard.read(Path(config.teacher_scores))
         if card.scores == "clips":
-            if config.distill == "tokens":
-                raise ValueError(
-                    f"`teacher_scores={config.teacher_scores}` are an encoder's, of clips: say `distill=clip`, "
-                    "features or both"
-                )
             clips = ClipScoreFolder(config.teacher_scores, card, classes)
             return EncoderObjective(model, preprocessing, config, scores=clips, loss=loss, seed=config.seed)
-        if config.distill != "tokens":
-            raise ValueError(
-                f"`teacher_scores` are of tokens only: for `distill={config.distill}` give the `teacher` itself"
-            )
         scores = ScoreFolder(config.teacher_scores, classes, topk=config.teacher_topk, rest=config.teacher_rest)
         theirs = scores.card.preprocessing.get("crop_mode", "center")
         if theirs != preprocessing.crop_mode:

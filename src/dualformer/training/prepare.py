@@ -17,6 +17,7 @@ from dualformer.training.losses import BALANCED
 from dualformer.training.open_source import open_source
 from dualformer.training.optimizer import Schedule
 from dualformer.training.propose import FEW_TO_SELECT, propose
+from dualformer.training.read_teacher_scores import read_scores_card
 from dualformer.training.run_folder import CLASS_WEIGHTS, CONFIG, FLIP_MAP, LAST, NETWORK, find_data
 from dualformer.training.settings.augmentation_settings import Flip
 from dualformer.training.settings.data_settings import RENDERED_DATA
@@ -68,6 +69,10 @@ def prepare(config: TrainConfig, variant: Variant | None = None, *, planned: boo
     config, where = _resumed(config) if config.resume else _begun(config, planned=planned)
     if config.folds and config.fold is None:
         raise ValueError(f"`folds={config.folds}` is as many runs: name the `fold` of this one")
+    config.check_files()
+    if config.teacher_scores and config.data not in RENDERED_DATA:
+        read_scores_card(config)
+    card = starting_card(config)
     # The memory for decoded videos is that of all processes of a machine.
     try:
         source = open_source(config.replace(cache_gb=config.cache_gb / where.devices))
@@ -79,7 +84,7 @@ def prepare(config: TrainConfig, variant: Variant | None = None, *, planned: boo
     config = config.replace(shuffle=source.shuffle, head="temporal" if source.has_steps else "pooled")
     if source.has_steps:
         config = config.replace(sampling="stride")
-    config, card, proposed = _proposed(config, source, ranks=where.world)
+    config, card, proposed = _proposed(config, card, source, ranks=where.world)
     network, preprocessing = plan_network(config, classes=len(source.classes), variant=variant, card=card)
     varied = (Path(config.out) / NETWORK).is_file() if config.resume else variant is not None
     flip = "off" if config.overfit else config.flip_for(source.classes)
@@ -279,10 +284,11 @@ def resumed_settings(then: TrainConfig, asked: TrainConfig) -> TrainConfig:
     )
 
 
-def _proposed(config: TrainConfig, source: Source, *, ranks: int) -> tuple[TrainConfig, Card | None, list[str]]:
+def _proposed(
+    config: TrainConfig, card: Card | None, source: Source, *, ranks: int
+) -> tuple[TrainConfig, Card | None, list[str]]:
     """Returns a new run's settings with what the number of videos suggests, the card of the starting weights, and lines
-    on the reasons; the settings of a resumed run as they are."""
-    card = starting_card(config)
+    on the reasons; the settings of a resumed run as they are. ``card``: that of the weights that were asked for."""
     if config.resume:
         return config, card, []
     inflated = card is not None and _inflated(card, config.frames or 1)

@@ -25,11 +25,10 @@ from dualformer.datasets.clip_datasets import TrainingClips
 from dualformer.datasets.per_video_files import per_video_file, videos_by_key
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few
 from dualformer.model.config import Config, Size3
-from dualformer.training.settings.teacher_settings import Rest
+from dualformer.training.settings.teacher_settings import Rest, TeacherSettings, scores_file
 from dualformer.training.teacher import match_classes
 from dualformer.training.token_labels import spread
 
-SCORES = "scores.json"
 FORMAT = 1
 Scored = Literal["tokens", "clips"]
 """What a folder holds scores of: every token, by a network of this package, or every clip, by an encoder's probe."""
@@ -64,9 +63,7 @@ class ScoresCard:
     @classmethod
     def read(cls, folder: Path) -> ScoresCard:
         """Reads the card of a folder. Errors: ``FileNotFoundError``, ``DatasetError``."""
-        path = folder / SCORES
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no stored scores there; make them with dualformer teach")
+        path = scores_file(folder)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -76,6 +73,23 @@ class ScoresCard:
             raise DatasetError(f"{path}: not stored scores of this version (format {FORMAT}); make them anew")
         data["classes"] = tuple(data["classes"])
         return cls(**data)
+
+
+def read_scores_card(settings: TeacherSettings) -> ScoresCard:
+    """Reads the card of ``settings.teacher_scores``. Errors: as `ScoresCard.read`; ``ValueError`` for scores that
+    ``settings.distill`` is not for."""
+    assert settings.teacher_scores is not None
+    card = ScoresCard.read(Path(settings.teacher_scores))
+    if card.scores == "clips" and settings.distill == "tokens":
+        raise ValueError(
+            f"`teacher_scores={settings.teacher_scores}` are an encoder's, of clips: say `distill=clip`, features or "
+            "both"
+        )
+    if card.scores == "tokens" and settings.distill != "tokens":
+        raise ValueError(
+            f"`teacher_scores` are of tokens only: for `distill={settings.distill}` give the `teacher` itself"
+        )
+    return card
 
 
 class ScoreFolder:

@@ -22,7 +22,8 @@ from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write, is_lock, lock_for_writing, write_json
 from dualformer.model.network import DualFormer
 from dualformer.scoring.view_scores import Precision
-from dualformer.training.read_teacher_scores import SCORES, ScoresCard, TokenGrid
+from dualformer.training.read_teacher_scores import ScoresCard, TokenGrid
+from dualformer.training.settings.teacher_settings import SCORES
 from dualformer.training.teacher import TeacherError, check_single_label, file_digest, match_classes
 from dualformer.video.backend import decoder
 from dualformer.video.clip_reader import read_covering_clips

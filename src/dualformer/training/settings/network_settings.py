@@ -32,8 +32,8 @@ class NetworkSettings:
     frames: int | None = None
     """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
     stride: int | None = None
-    """Frames of the video from one frame of the clip to the next (default: of random and rendered weights what
-    fits the videos' lengths, with `fps`; else the starting weights')."""
+    """Frames of the video from one frame of the clip to the next (default: of random and rendered weights, and of
+    those of images, what fits the videos' lengths, with `fps`; else the starting weights')."""
     fps: float | None = None
     """Count the stride in frames of a video resampled to this rate, instead of in the file's own frames (default: as
     `stride`)."""

@@ -1,9 +1,13 @@
 """Settings of the teacher: token labelling and distillation."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from dualformer.training.settings.checks import between, changed, more_than_zero
+
+SCORES = "scores.json"
+"""The file of a folder of stored scores that names their teacher and its settings."""
 
 Rest = Literal["none", "zero"]
 """What becomes of the scores that are not among a token's highest."""
@@ -63,6 +67,14 @@ class TeacherSettings:
     def learns_clips(self) -> bool:
         """Whether what is learnt are stored scores of clips, which do not depend on how a clip was cut."""
         return bool(self.teacher_scores) and self.distill != "tokens"
+
+
+def scores_file(folder: Path) -> Path:
+    """Returns the file `SCORES` of a folder. Raises ``FileNotFoundError`` where there is none."""
+    path = folder / SCORES
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no stored scores there; make them with dualformer teach")
+    return path
 
 
 _OF_TOKENS = ("teacher_topk", "teacher_rest")

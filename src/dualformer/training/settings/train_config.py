@@ -14,10 +14,11 @@ from dualformer.training.settings.augmentation_settings import AugmentationSetti
 from dualformer.training.settings.data_settings import DataSettings
 from dualformer.training.settings.loss_settings import LossSettings
 from dualformer.training.settings.mixing_settings import MixingSettings
-from dualformer.training.settings.network_settings import NetworkSettings
+from dualformer.training.settings.network_settings import RANDOM, NetworkSettings
 from dualformer.training.settings.optimizer_settings import OptimizerSettings
 from dualformer.training.settings.run_settings import HardwareSettings, OutputSettings
-from dualformer.training.settings.teacher_settings import TeacherSettings
+from dualformer.training.settings.teacher_settings import TeacherSettings, scores_file
+from dualformer.weights.locate import find_local_weights
 
 FOUND = ("decoder", "root")
 """What the config of a run holds besides settings: what decoded its videos, and the folder that it was started in."""
@@ -58,6 +59,18 @@ class TrainConfig(
         ):
             if self.patience and getattr(self, name):
                 raise ValueError(f"`{name}` {why}: leave `patience` out")
+
+    def check_files(self) -> None:
+        """Checks that weights and scores which the run needs are there, quickly: nothing is fetched or opened.
+
+        Errors: as `find_local_weights` and `scores_file`.
+        """
+        if self.start not in (None, RANDOM) and not self.resume:
+            find_local_weights(self.start)
+        if self.teacher and not Path(self.teacher).exists() and Path(self.teacher).suffix not in (".pt2", ".onnx"):
+            find_local_weights(self.teacher)
+        if self.teacher_scores:
+            scores_file(Path(self.teacher_scores))
 
     def without_augmentation(self) -> TrainConfig:
         """The same run on clips as they are."""
