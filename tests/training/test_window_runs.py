@@ -1,6 +1,7 @@
 """Runs on windows of recordings: a network learns to answer at every moment."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+from dualformer.datasets.segments.segment_formats import write_segments
+from dualformer.datasets.segments.window_clips import WindowClips, WindowViews
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.presets import create_model
 from dualformer.segment import Segment
@@ -24,6 +27,8 @@ from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source
 from dualformer.training.token_labels import step_targets
 from dualformer.training.train import train
+from dualformer.video.augmentation import Augmentation
+from dualformer.video.clip_reader import Views
 from dualformer.video.encode import write_video
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
@@ -194,6 +199,54 @@ def test_the_source_says_what_it_is_of(tmp_path: Path, recordings: list[Annotate
 def seconds_of(video: AnnotatedVideo) -> float:
     with open_video(video.path) as reader:
         return len(reader) / FPS
+
+
+def names(videos: Sequence[AnnotatedVideo]) -> list[str]:
+    return [video.path.stem for video in videos]
+
+
+@pytest.mark.parametrize(
+    ("splits", "changes", "train", "val"),
+    [
+        (("train", "val", "test"), {}, ["0"], ["1"]),
+        (("train", "test", "train"), {}, ["0", "2"], ["1"]),
+        (("validation", "test", "validation"), {}, ["0", "2"], ["1"]),
+        (("", "", "val"), {}, ["0", "1"], ["2"]),
+        (("a", "b", "c"), {"train_on": "split=b", "val_on": "split=c"}, ["1"], ["2"]),
+        (("train", "train", "train"), {"val_fraction": 0.4}, ["0", "1"], ["2"]),
+        (("", "", ""), {"val_fraction": 0.4}, ["0", "1"], ["2"]),
+    ],
+)
+def test_whole_recordings_are_split(
+    tmp_path: Path,
+    recordings: list[AnnotatedVideo],
+    splits: Sequence[str],
+    changes: dict[str, Any],
+    train: list[str],
+    val: list[str],
+) -> None:
+    marked = [replace(video, split=split) for video, split in zip(recordings, splits, strict=True)]
+    write_segments(marked, tmp_path / "segments.csv", "csv")
+    source = open_source(settings(tmp_path / "run", data=str(tmp_path / "segments.csv"), **changes))
+    clips = source.clips(PRE, Augmentation(flip=0.0), None, Views(1, 1))
+    assert isinstance(clips.train, WindowClips) and isinstance(clips.val, WindowViews)
+    assert (names(clips.train.videos), names(clips.val.videos)) == (train, val)
+
+
+def test_a_file_of_segments_is_trained_on(tmp_path: Path, recordings: list[AnnotatedVideo]) -> None:
+    write_segments(recordings, tmp_path / "segments.csv", "csv")
+    train(settings(tmp_path / "run", data=str(tmp_path / "segments.csv"), epochs=1), reporter=SilentReporter())
+    assert read_card(tmp_path / "run" / "last.safetensors").config.head == "temporal"
+    for changes, message in (({"group": "a"}, "leave `group` out"), ({"val_on": "label=red"}, "`val_on=split=train`")):
+        with pytest.raises(ValueError, match=message):
+            open_source(settings(tmp_path, data=str(tmp_path / "segments.csv"), **changes))
+
+
+def test_overlapping_segments_of_single_labels_are_warned_of(tmp_path: Path) -> None:
+    video = recording(tmp_path / "x.mp4", 0, overlapping=True)
+    one = window_source(settings(tmp_path), [video], [video], (*COLOURS, "late"))
+    assert "of what is marked overlaps" in one.warnings[0]
+    assert not window_source(settings(tmp_path, multi_label=True), [video], [video], (*COLOURS, "late")).warnings
 
 
 def test_data_without_segments_has_no_moments(tmp_path: Path) -> None:

@@ -2,9 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+
+from dualformer.datasets.csv_list import parse_row_filter
+from dualformer.datasets.samples import DatasetError, check_class_names, ordered_classes
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.datasets.segments.window_clips import WindowClips, WindowViews, count_places, measure_recordings
+from dualformer.datasets.splits import read_bad_videos
 from dualformer.plurals import counted
 from dualformer.segment import BACKGROUND
 from dualformer.training.settings.data_settings import RENDERED_DATA
@@ -18,30 +25,85 @@ _UNMARKED = 0.01
 """The share of the recordings' time from which on moments in which nothing is marked are a class."""
 
 
+_TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
+"""What files of segments call their parts."""
+
+
 def open_source(config: TrainConfig) -> Source:
-    """Opens the source that ``config.data`` names, of windows if ``config.head`` is temporal. Errors: as `open_splits`,
-    and ``ValueError`` for data without segments where the head needs them."""
-    if config.data in RENDERED_DATA:
-        _refuse_temporal(config)
-        return rendered_source(config)
-    splits = open_files(config)
-    _refuse_temporal(config)
-    return file_source(config, splits)
+    """Opens the source that ``config.data`` names: of windows of recordings if ``config.head`` is temporal.
 
-
-def _refuse_temporal(config: TrainConfig) -> None:
+    Errors: as `open_splits`, or as `read_segments`; ``ValueError`` for data that does not say what happens when.
+    """
     if config.head == "temporal":
+        train, val, how = _recordings(config)
+        classes = ordered_classes(segment.label for video in train for segment in video.segments)
+        if not config.resume:
+            check_class_names(classes, str(config.data))
+        return window_source(config, train, val, classes, how=how)
+    if config.data in RENDERED_DATA:
+        return rendered_source(config)
+    return file_source(config, open_files(config))
+
+
+def _recordings(config: TrainConfig) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo], str]:
+    """Returns the recordings of a file of segments to train on, those to validate on, and how that was told."""
+    for name in ("group", "folds"):
+        if getattr(config, name):
+            raise ValueError(f"`head=temporal` divides its data by whole recordings: leave `{name}` out")
+    if config.data in RENDERED_DATA or not Path(config.data).exists():
         raise ValueError(
-            f"`head=temporal` learns what happens when, and {config.data} does not say it: give data with segments "
-            "(path,start,end,label), or leave `head` out"
+            f"`head=temporal` learns what happens when, and {config.data} does not say it: give a file of segments "
+            "(path,start,end,label, or another format), or leave `head` out"
         )
+    videos = read_segments(config.data)
+    if config.manifest:
+        bad = read_bad_videos(config.manifest).among([video.path for video in videos]).bad
+        videos = [video for video in videos if video.path not in bad]
+    there = {video.split for video in videos}
+    parts = [part for names in (_TRAIN, _VAL, _TEST) if (part := [name for name in names if name in there])]
+    named = [*parts, [], []] if len(parts) > 1 else [[], *parts, []]  # where validation stands for train, test is val
+    if parts and parts[0][0] in _TRAIN and len(parts) == 1:
+        named = [parts[0], []]
+    chosen = {
+        "train": _splits_asked(config.train_on, "train_on") or named[0],
+        "val": _splits_asked(config.val_on, "val_on") or named[1],
+    }
+    train = [video for video in videos if not chosen["train"] or video.split in chosen["train"]]
+    val = [video for video in videos if video.split in chosen["val"]]
+    if chosen["val"]:
+        train = [video for video in train if video.split not in chosen["val"]]
+        how = f"split by {config.data}"
+    else:
+        count = max(1, round(config.val_fraction * len(train)))
+        order = np.random.default_rng([config.seed, len(train)]).permutation(len(train)).tolist()
+        drawn = set(order[:count])
+        val = [video for number, video in enumerate(train) if number in drawn]
+        train = [video for number, video in enumerate(train) if number not in drawn]
+        how = f"val is {config.val_fraction:.0%} of the recordings (seed {config.seed})"
+    if not any(video.segments for video in train) or not val:
+        what = "validate" if any(video.segments for video in train) else "train"
+        raise DatasetError(f"{config.data}: no recording with segments to {what} on: add some, or name other splits")
+    return train, val, how
+
+
+def _splits_asked(rows: str | None, name: str) -> list[str]:
+    """Returns the splits that a filter of rows names; none where there is none."""
+    where = parse_row_filter(rows) if rows else {}
+    if set(where) - {"split"}:
+        raise ValueError(f"`head=temporal` chooses whole recordings by their split: say `{name}=split=train`")
+    return list(where.get("split", ()))
 
 
 def window_source(
-    config: TrainConfig, train: Sequence[AnnotatedVideo], val: Sequence[AnnotatedVideo], classes: Sequence[str]
+    config: TrainConfig,
+    train: Sequence[AnnotatedVideo],
+    val: Sequence[AnnotatedVideo],
+    classes: Sequence[str],
+    *,
+    how: str = "",
 ) -> Source:
     """Returns windows anywhere in the recordings ``train``, as many an epoch as these have segments, and windows that
-    cover ``val``.
+    cover ``val``; ``how`` these were told apart, in words.
 
     With one label at a time, `BACKGROUND` is a class where moments are unmarked. Errors: ``ValueError`` for settings
     that a head of moments does not go with, and as `open_video`.
@@ -75,12 +137,14 @@ def window_source(
         val_size=sum(val_counts.values()),
         description=f"{config.data}: {len(classes)} classes at every moment of {counted(len(train), 'recording')} "
         f"({total / 60:.0f} min, {counted(marked, 'segment')}, {unmarked / total:.0%} of the time unmarked); {size} "
-        f"windows an epoch, and those that cover {counted(len(val), 'recording')} to validate on",
+        f"windows an epoch, and those that cover {counted(len(val), 'recording')} to validate on"
+        f"{'; ' if how else ''}{how}",
         counts=counts,
         val_counts=val_counts,
         seconds=seconds,
         fingerprint=_hash(train, val, classes),
         videos=tuple(video.path for video in train),
+        warnings=_overlap_warnings(config, (*train, *val)),
         has_steps=True,
     )
 
@@ -97,6 +161,18 @@ def _check_settings(config: TrainConfig) -> None:
             raise ValueError(f"`head=temporal` learns from the truth of every moment: leave `{name}` out")
     if config.sampling == "segments":
         raise ValueError("`head=temporal` has moments that follow one another evenly: leave `sampling=segments` out")
+
+
+def _overlap_warnings(config: TrainConfig, videos: Sequence[AnnotatedVideo]) -> tuple[str, ...]:
+    """Warns where segments of several labels overlap, of which one label a moment learns one."""
+    total = sum(segment.end - segment.start for video in videos for segment in video.segments)
+    twice = total - _covered_seconds(videos)
+    if config.multi_label or twice <= _UNMARKED * total:
+        return ()
+    return (
+        f"warning: {twice / total:.0%} of what is marked overlaps, and a moment has the label that is marked the "
+        "longest: `multi_label=True` learns all of them",
+    )
 
 
 def _marked_seconds(videos: Sequence[AnnotatedVideo], classes: Sequence[str]) -> dict[str, float]:

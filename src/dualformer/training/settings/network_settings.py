@@ -27,8 +27,8 @@ class NetworkSettings:
     """Of Twins-SVT weights to start from, as timm/twins_svt_small.in1k: exact keeps the full convolutions of their
     pyramid, standard is the preset's pyramid, made anew (default: exact; standard where `model` names a preset)."""
     head: Head | None = None
-    """Answer once for a clip (pooled), or at every moment of it (temporal), which learns from data with segments
-    (default: the starting weights', else pooled)."""
+    """Answer once for a clip (pooled), or at every moment of it (temporal), which learns from files of segments
+    (default: pooled)."""
     frames: int | None = None
     """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
     stride: int | None = None
