@@ -246,20 +246,6 @@ def test_a_file_of_segments_is_trained_on(tmp_path: Path, recordings: list[Annot
             open_source(settings(tmp_path, data=str(tmp_path / "segments.csv"), **changes))
 
 
-def test_segments_of_several_labels_are_several_segments(tmp_path: Path, recordings: list[AnnotatedVideo]) -> None:
-    rows = [
-        f"{video.path},{segment.label};any,{segment.start},{segment.end}"
-        for video in recordings
-        for segment in video.segments
-    ]
-    (tmp_path / "segments.csv").write_text("\n".join(["path,label,start,end", *rows]))
-    config = settings(tmp_path / "run", data=f"segments:{tmp_path / 'segments.csv'}", multi_label=True)
-    source = open_source(config)
-    assert source.classes == ("any", *COLOURS)
-    assert source.seconds is not None
-    assert source.seconds["any"] == pytest.approx(sum(source.seconds[name] for name in COLOURS))
-
-
 def test_overlapping_segments_of_single_labels_are_warned_of(tmp_path: Path) -> None:
     video = recording(tmp_path / "x.mp4", 0, overlapping=True)
     one = window_source(settings(tmp_path), [video], [video], (*COLOURS, "late"))

@@ -2,13 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dualformer.datasets.csv_list import parse_row_filter
-from dualformer.datasets.samples import SEPARATOR, DatasetError, check_class_names, ordered_classes
+from dualformer.datasets.samples import DatasetError, check_class_names, ordered_classes
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.datasets.segments.segment_list import PREFIX
@@ -61,8 +60,6 @@ def _recordings(config: TrainConfig) -> tuple[list[AnnotatedVideo], list[Annotat
             "(path,start,end,label, or another format), or leave `head` out"
         )
     videos = read_segments(path)
-    if config.multi_label:
-        videos = [_with_labels_apart(video) for video in videos]
     if config.manifest:
         bad = read_bad_videos(config.manifest).among([video.path for video in videos]).bad
         videos = [video for video in videos if video.path not in bad]
@@ -91,16 +88,6 @@ def _recordings(config: TrainConfig) -> tuple[list[AnnotatedVideo], list[Annotat
         what = "validate" if any(video.segments for video in train) else "train"
         raise DatasetError(f"{config.data}: no recording with segments to {what} on: add some, or name other splits")
     return train, val, how
-
-
-def _with_labels_apart(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Returns the recording with a segment for each of several labels, as in ``walk;wave``."""
-    pairs = [
-        (replace(segment, label=label.strip()), line)
-        for segment, line in zip(video.segments, video.lines, strict=True)
-        for label in segment.label.split(SEPARATOR)
-    ]
-    return replace(video, segments=tuple(segment for segment, _ in pairs), lines=tuple(line for _, line in pairs))
 
 
 def _splits_asked(rows: str | None, name: str) -> list[str]:
