@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dualformer.cli.main import main
 from dualformer.datasets.rendered import Difficulty, Scene
 from dualformer.datasets.rendered_draw import render
 from dualformer.datasets.rendered_films import SEGMENTS, film_segments, plan_film, write_films
@@ -75,3 +76,16 @@ def test_what_no_films_can_be_made_of(tmp_path: Path) -> None:
     write_films(tmp_path / "a", SCENE, films={"train": 1}, seconds=4, seed=0)
     with pytest.raises(ValueError, match="another seconds"):
         write_films(tmp_path / "a", SCENE, films={"train": 1}, seconds=5, seed=0)
+
+
+def test_the_verb_renders_films(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "films")
+    assert main(["render", out, "--seconds", "3", "--train", "1", "--val", "0", "--test", "1", "--size", "32"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 films written, 0 were there already" in printed
+    assert f"next: dualformer train --data {out}/segments.csv --head temporal" in printed
+    videos = read_segment_csv(Path(out) / SEGMENTS, VideoFinder())
+    assert [video.split for video in videos] == ["train", "test"]
+    for wrong in (["--seconds", "0"], ["--seconds", "3", "--classes", "people"]):
+        assert main(["render", str(tmp_path / "x"), *wrong]) == 2
+    assert "--seconds makes films of motions, not of --classes people" in capsys.readouterr().err

@@ -40,6 +40,8 @@ HELP = {
             "fold",
             "manifest",
             "multi_label",
+            "background",
+            "background_share",
             "class_weights",
             "workers",
             "cache_gb",
