@@ -1,6 +1,8 @@
 """``dualformer convert``: from a released file to weights that load, from one clip to another, and wrong calls."""
 
 import json
+import pickle
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,8 @@ def test_wrong_calls_for_weights_files(
         ("none.safetensors", None, 2, "no such weights file or folder"),
         ("cut.pth", b"PK\x03\x04", 1, "not a readable PyTorch checkpoint"),
         ("page.pth", b"<!DOCTYPE html>", 1, "not a PyTorch checkpoint"),
+        ("other.pkl", pickle.dumps(Counter("abc")), 1, "or one that holds more than tensors and plain values"),
+        ("640.pth", b"\x80\x02\0\0\0\0\0\0{", 1, "a damaged or incomplete safetensors file"),
         ("page.safetensors", b"<!DOCTYPE html>", 1, "an HTML page"),
         ("empty", b"", 1, "an empty file"),
     ],
@@ -195,6 +199,12 @@ def test_what_is_written_is_not_called_a_checkpoint(
     said = capsys.readouterr()
     assert "q.pth: what is written is no checkpoint but a weights file: name it q.safetensors" in said.err
     assert "reading" not in said.out and not (tmp_path / "q.pth").exists()
+
+
+def test_a_checkpoint_of_nothing_is_not_sent_to_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(None, tmp_path / "none.pth")
+    assert main(["convert", str(tmp_path / "none.pth"), str(tmp_path / "w"), "--preprocessing", "kinetics"]) == 1
+    assert "none.pth: not a released DualFormer checkpoint: it holds nothing" in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_read_once(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

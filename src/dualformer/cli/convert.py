@@ -87,7 +87,10 @@ def run(options: Options) -> int:
             f"{options.out.with_suffix('.safetensors').name}"
         )
     print(f"reading {options.weights}")
-    content = load_checkpoint(Path(options.weights)) if is_checkpoint(options.weights) else None
+    content: object = None
+    if is_checkpoint(options.weights):
+        loaded = load_checkpoint(Path(options.weights))
+        content = {} if loaded is None else loaded
     if (twins := _twins(options, content)) is not None:
         model, card = _change(options, *twins)
     elif content is not None:

@@ -49,12 +49,15 @@ def is_checkpoint(path_or_hub_id: Path | str) -> bool:
     with path.open("rb") as file:
         start = file.read(9)
     is_safetensors = start[8:] == b"{"
-    return has_checkpoint_start(start) or (path.suffix in CHECKPOINT_SUFFIXES and not is_safetensors)
+    return not is_safetensors and (has_checkpoint_start(start) or path.suffix in CHECKPOINT_SUFFIXES)
 
 
 def has_checkpoint_start(start: bytes) -> bool:
-    """Whether the first bytes are those of ``torch.save``: of a zip archive, or a pickle in old versions."""
-    return start.startswith((b"PK\x03\x04", b"\x80\x02"))
+    """Whether the first bytes are those of ``torch.save``: of a zip archive, or a pickle in old versions.
+
+    A header's length, with which safetensors files begin, may be the same two bytes: see whether ``{`` follows it.
+    """
+    return start.startswith((b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in (2, 3, 4, 5))))
 
 
 def _in_folder(folder: Path, named: str) -> Path:

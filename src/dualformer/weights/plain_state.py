@@ -2,6 +2,7 @@
 ``torch.save(model.state_dict(), …)`` leaves them."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -64,7 +65,9 @@ def load_checkpoint(path: Path) -> object:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # an error says what is wrong
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: not a PyTorch checkpoint, or one that holds more than tensors and plain values, which is not "

@@ -271,13 +271,13 @@ def _likely_problem(path: Path, error: Exception) -> str:
         start = file.read(512)
     if not start:
         return "an empty file; get it anew"
+    if start[8:9] == b"{":
+        return f"a damaged or incomplete safetensors file ({error}); get it anew"
     if has_checkpoint_start(start):
         return (
             "a PyTorch checkpoint; turn it into a weights file with `dualformer convert`, a released DualFormer "
             "checkpoint with `preprocessing=kinetics` or `preprocessing=transfer`"
         )
-    if start[8:9] == b"{":
-        return f"a damaged or incomplete safetensors file ({error}); get it anew"
     if text := text_in_place_of(start):
         return text
     return "not a safetensors file"
