@@ -18,8 +18,8 @@ from typing import get_args
 import numpy as np
 import torch
 
-from dualformer.datasets.csv_list import parse_row_filter
 from dualformer.datasets.rendered import ALL, Difficulty, RenderedClips, Scene
+from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.splits import open_videos
 from dualformer.explain.deletion_check import check_deletion
 from dualformer.explain.explain_video import explain_video

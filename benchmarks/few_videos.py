@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.datasets.csv_list import parse_row_filter
+from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.model.config import Config, Stage
@@ -36,7 +36,7 @@ from dualformer.training.reporter import Reporter, SilentReporter
 from dualformer.training.run_folder import LAST, SPLIT
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.sources import open_source
+from dualformer.training.open_source import open_source
 from dualformer.training.train import train
 from dualformer.video.open_video import open_video
 from dualformer.video.transforms import resize

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dualformer.datasets.csv_list import parse_row_filter
+from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.samples import Sample
 from dualformer.datasets.splits import open_videos
 from dualformer.video.encode import write_video

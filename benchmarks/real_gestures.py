@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.csv_list import parse_row_filter
+from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.evaluation.metrics import wilson_interval

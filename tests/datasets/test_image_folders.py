@@ -127,12 +127,12 @@ def test_a_file_called_like_a_pattern_is_that_file(tmp_path: Path) -> None:
     assert listed.manifest_hash == folder.manifest_hash
     assert {s.fps for s in listed.samples} == {None}
 
-    verdicts = check_videos([s.file for s in folder.samples], workers=1)
+    verdicts = check_videos([s.media for s in folder.samples], workers=1)
     assert [(v.ok, v.frames, v.bytes) for v in verdicts] == [(True, 1, s.path.stat().st_size) for s in folder.samples]
-    assert check_into(tmp_path / "m.csv", [s.file for s in folder.samples], workers=1).kept == 0
+    assert check_into(tmp_path / "m.csv", [s.media for s in folder.samples], workers=1).kept == 0
     write_image(folder.samples[0].path, picture(7, 7))
     write_image(folder.samples[1].path, picture(8, 8))
-    assert check_into(tmp_path / "m.csv", [s.file for s in folder.samples], workers=1).kept == 6
+    assert check_into(tmp_path / "m.csv", [s.media for s in folder.samples], workers=1).kept == 6
 
     write_shards({"val": folder}, tmp_path / "shards", made_from="images")
     packed = open_videos(tmp_path / "shards")

@@ -110,7 +110,7 @@ def test_the_cache_keeps_its_size_and_what_was_used_last(shards: Path, tmp_path:
         largest = max(shard.bytes for shard in index_in(shards).shards)
         cache = ShardCache(folder=tmp_path, limit=2 * largest)
         samples = open_splits(url, cache=cache).train.samples
-        by_shard = {sample.path.parent.name: sample.file for sample in samples}
+        by_shard = {sample.path.parent.name: sample.media for sample in samples}
         assert len(by_shard) == 5
         (tmp_path / "mine.tar").write_bytes(bytes(10**6))
         for time, name in enumerate(("train-000000.tar", "train-000001.tar", "train-000000.tar", "train-000002.tar")):

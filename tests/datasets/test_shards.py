@@ -48,7 +48,7 @@ def assert_same_list(packed: VideoList, files: VideoList) -> None:
     assert packed.manifest_hash == files.manifest_hash
     assert [(s.name, s.label, s.fps) for s in packed.samples] == [(s.name, s.label, s.fps) for s in files.samples]
     for one, other in zip(packed.samples, files.samples, strict=True):
-        with one.file.open("rb") as file:
+        with one.media.open("rb") as file:
             assert file.read() == other.path.read_bytes()
 
 
@@ -387,7 +387,7 @@ def test_an_open_file_goes_with_its_video(shards: Path) -> None:
     samples = open_splits(shards).train.samples
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for sample in samples:
-        with PyAVReader(sample.file) as reader:
+        with PyAVReader(sample.media) as reader:
             reader.read([0])
     broken = LocalFileSlice(path=shards / "x.tar" / "x.mp4", size=100, file=shards / INDEX, offset=0)
     with pytest.raises(VideoError, match="cannot be opened"):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dualformer.datasets.class_folders import read_folder
-from dualformer.datasets.csv_list import parse_row_filter, read_csv, select
+from dualformer.datasets.csv_list import read_csv, select
 from dualformer.datasets.draw_split import split_stratified
+from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.datasets.split_file import write_split
 from dualformer.datasets.splits import Splits, open_splits, open_videos, read_bad_videos

@@ -94,7 +94,7 @@ def test_each_setting_is_told_in_one_group() -> None:
                     if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
                         assert each.target.id not in written, f"{path.name}: {each.target.id} is in {written}"
                         written[each.target.id] = path.name
-    assert set(written) == set(DEFAULTS) and len(written) == 85
+    assert set(written) == set(DEFAULTS) and len(written) == 86
 
 
 @pytest.mark.parametrize("module", ["paper/run_experiment.py", "quickstart/pipeline.py"])

@@ -28,6 +28,8 @@ class Options(TimelineOptions):
     on: str | None = None
     """Rows of a CSV file to evaluate on, as in batch=B (default: all); split=test of a folder with train/, val/ and
     test/, a benchmark or shards (default: val, or test where there is no val)."""
+    frames_per_second: float | None = None
+    """Of segments: starts and ends that are whole numbers are frames at this rate (default: seconds, or 1:02.5)."""
     missing: Literal["error", "wrong"] = "error"
     """What videos are that are listed and not there: an error, or counted as wrong."""
     views: shared.Views = DEFAULT_VIEWS
@@ -103,7 +105,14 @@ def _evaluate(options: Options, out: Path) -> int:
     bad = shared.bad_files(options.manifest)
     label_map = read_label_map(options.label_map) if options.label_map else None
     several = open_card(options.weights).multi_label
-    videos = open_videos(options.data, on=where, bad=bad, missing=options.missing, multi_label=several)
+    videos = open_videos(
+        options.data,
+        on=where,
+        bad=bad,
+        missing=options.missing,
+        multi_label=several,
+        frames_per_second=options.frames_per_second,
+    )
     model, card, device = open_on(options.weights, options.device)
     computing = compile_on(model, options.compile_mode, device=device) if options.compile_mode else model
     workers = shared.decoding_processes(options.workers)

@@ -118,7 +118,7 @@ def only(kind: type, options: object, **changes: Any) -> dict[str, Any]:
 
 def rows(text: str | None) -> dict[str, tuple[str, ...]] | None:
     """Returns the columns and values of ``split=test``, None for no text."""
-    from dualformer.datasets.csv_list import parse_row_filter
+    from dualformer.datasets.row_filter import parse_row_filter
 
     return parse_row_filter(text) if text else None
 

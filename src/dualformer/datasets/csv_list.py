@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualformer.datasets.bad_videos import BadVideos
+from dualformer.datasets.row_filter import describe_filter, join_commas, quoted_value, unknown_values
 from dualformer.datasets.samples import (
     SEPARATOR,
     DatasetError,
@@ -120,19 +121,25 @@ class CsvTable:
 
 
 def read_csv(
-    path: str | Path, *, bad: Collection[Path] = (), check_files: bool = True, multi_label: bool | None = False
+    path: str | Path,
+    *,
+    bad: Collection[Path] = (),
+    check_files: bool = True,
+    multi_label: bool | None = False,
+    frames_per_second: float | None = None,
 ) -> CsvTable:
     """Reads and checks a CSV file.
 
     ``bad``: paths of videos to leave out; their labels still count as classes. ``check_files``: whether every
     other video must exist. ``multi_label``: whether videos may have several labels; None: if any has.
+    ``frames_per_second``: whole numbers as starts and ends are frames at this rate.
     Raises ``FileNotFoundError`` where there is no such file, and `DatasetError` with the line for everything
     that is wrong in it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such CSV file: {path}")
-    rows = _rows(path, needed=("path", "label"))
+    rows = _rows(path, ("path", "label"), frames_per_second)
     columns = list(rows[0].values) if rows else []
     if not rows:
         raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
@@ -202,9 +209,9 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
             raise ValueError(f"{table.path} has no column {column!r}: choose from {', '.join(table.columns)}")
         there = table.values_of(column)
         values = tuple(spelled_as(value, there) for value in values)
-        values = rows[column] = _join_commas(values, there)
+        values = rows[column] = join_commas(values, there)
         if unknown := [value for value in values if value not in there]:
-            choice = first_few(map(_quoted, there), most=20)
+            choice = first_few(map(quoted_value, there), most=20)
             raise ValueError(f"{table.path}: no row has {unknown_values(column, unknown)}: choose from {choice}")
     label = {name: i for i, name in enumerate(table.classes)}
     samples: list[Sample] = []
@@ -218,70 +225,7 @@ def select(table: CsvTable, rows: Mapping[str, tuple[str, ...]] | None = None) -
     return VideoList(classes=table.classes, samples=tuple(samples), source=source, multi_label=table.multi_label)
 
 
-def unknown_values(column: str, unknown: Sequence[str]) -> str:
-    """Returns ``column=value`` for values that are not there, with how conditions are joined where one looks like
-    another condition."""
-    other = next((value for value in unknown if "=" in value), None)
-    hint = f" (conditions are joined by ;, as in '{column}=…;{other}')" if other else ""
-    return f"{column}={first_few(unknown)}{hint}"
-
-
-def describe_filter(rows: Mapping[str, tuple[str, ...]]) -> str:
-    """Returns a filter as text, which `parse_row_filter` reads."""
-    return ";".join(f"{column}={','.join(map(_quoted, values))}" for column, values in rows.items())
-
-
-def parse_row_filter(text: str) -> dict[str, tuple[str, ...]]:
-    """Reads ``"batch=A,C"`` as ``{"batch": ("A", "C")}``; several columns are separated by ``;`` and must all hold.
-
-    A value that holds ``,`` or ``;`` is written in double quotes, where two stand for one: ``label="walk, slowly"``.
-    """
-    where: dict[str, tuple[str, ...]] = {}
-    rest = text
-    while rest or not where:
-        column, equals, rest = rest.partition("=")
-        chosen: list[str] = []
-        separator = ","
-        while separator == ",":
-            found = _VALUE.match(rest)
-            assert found is not None  # of no letters, if of nothing else
-            chosen.append(found[1].replace('""', '"') if found[1] is not None else found[2].strip())
-            separator, rest = found[3], rest[found.end() :]
-        ends_so = separator == ";" and not rest
-        if not equals or not column.strip() or not all(chosen) or column.strip() in where or ends_so:
-            raise ValueError(
-                f"{text!r} does not say which rows: write COLUMN=VALUE,VALUE as in batch=A,C, and a value with a comma "
-                'in quotes, as in label="walk, slowly"'
-            )
-        where[column.strip()] = tuple(chosen)
-    return where
-
-
-_VALUE = re.compile(r'(?:\s*"((?:[^"]|"")+)"\s*(?=[,;]|$)|([^,;]*))([,;]?)')
-
-
-def _quoted(value: str) -> str:
-    """Returns a value as `parse_row_filter` reads it."""
-    plain = value == value.strip() and not set(value) & set(',;"')
-    return value if plain else '"' + value.replace('"', '""') + '"'
-
-
-def _join_commas(values: tuple[str, ...], there: Collection[str]) -> tuple[str, ...]:
-    """Returns values that were parted at commas of their own as they are in the column, where only that makes sense."""
-    whole = {tuple(part.strip() for part in value.split(",")): value for value in there if "," in value}
-    found: list[tuple[str, ...] | None] = [()]  # of the first 0, 1, … parts
-    for end in range(1, len(values) + 1):
-        single = found[-1] if values[end - 1] in there else None
-        ways = [(*single, values[end - 1])] if single is not None else []
-        for start in range(end - 1):
-            before, joined = found[start], whole.get(values[start:end])
-            if before is not None and joined is not None:
-                ways.append((*before, joined))
-        found.append(ways[0] if ways else None)
-    return found[-1] or values
-
-
-def _rows(path: Path, needed: tuple[str, ...]) -> list[Row]:
+def _rows(path: Path, needed: tuple[str, ...], frames_per_second: float | None = None) -> list[Row]:
     """Reads the lines of a CSV file that has the ``needed`` columns; only these must not be empty."""
     lines = list(read_csv_rows(path, DatasetError, names=True, columns=("path",)))
     if not lines:
@@ -294,7 +238,7 @@ def _rows(path: Path, needed: tuple[str, ...]) -> list[Row]:
             lines[0],
             *(line for line in lines[1:] if len(line[1]) <= max(marks) or any(line[1][i] for i in marks)),
         ]
-    return [_row(path, base, line, columns, fields, needed) for line, fields in lines[1:]]
+    return [_row(path, base, line, columns, fields, needed, frames_per_second) for line, fields in lines[1:]]
 
 
 def _refuse_other_encoding(where: str, text: str, *, there: bool) -> None:
@@ -330,7 +274,15 @@ def _base(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return max((path.absolute().parent, *map(Path, roots)), key=there)
 
 
-def _row(path: Path, base: Path, line: int, columns: list[str], fields: list[str], needed: tuple[str, ...]) -> Row:
+def _row(
+    path: Path,
+    base: Path,
+    line: int,
+    columns: list[str],
+    fields: list[str],
+    needed: tuple[str, ...],
+    frames_per_second: float | None,
+) -> Row:
     where = f"{path}:{line}"
     if len(fields) != len(columns):
         what = counted(len(fields), "field where the header has", "fields where the header has")
@@ -353,10 +305,10 @@ def _row(path: Path, base: Path, line: int, columns: list[str], fields: list[str
         rate = 0.0
     if rate is not None and not 0 < rate < math.inf:
         raise DatasetError(f"{where}: fps {values['fps']!r} is not a number more than 0")
-    return replace(row, segment=_segment(where, row))
+    return replace(row, segment=_segment(where, row, frames_per_second))
 
 
-def _segment(where: str, row: Row) -> VideoSegment | None:
+def _segment(where: str, row: Row, frames_per_second: float | None) -> VideoSegment | None:
     texts = {name: row.values.get(name, "") for name in (START, END)}
     if not any(texts.values()) or not set(texts) <= set(row.values):
         return None
@@ -364,16 +316,27 @@ def _segment(where: str, row: Row) -> VideoSegment | None:
     for name, text in texts.items():
         if not text:
             raise DatasetError(f"{where}: the {name} is empty: give start and end, or neither for all of a video")
-        try:
-            times.append(parse_time(text))
-        except ValueError as error:
-            raise DatasetError(f"{where}: {name} {error}") from None
+        times.append(segment_time(text, frames_per_second, where, name))
     start, end = times
     if start < 0:
         raise DatasetError(f"{where}: the segment begins at {texts[START]}, before the video does")
     if end < start:
         raise DatasetError(f"{where}: the segment ends at {texts[END]}, before it begins at {texts[START]}")
     return VideoSegment(file=row.video, start=start, end=end)
+
+
+def segment_time(text: str, frames_per_second: float | None, where: str, what: str) -> float:
+    """Returns the seconds of a segment's start or end, as `parse_time` reads it; with ``frames_per_second`` whole
+    numbers are frames, counted from 0. Raises `DatasetError`, which names the place ``where`` it is, and ``what``."""
+    try:
+        time = parse_time(text)
+    except ValueError as error:
+        raise DatasetError(f"{where}: the {what} {error}") from error
+    if frames_per_second is None or ":" in text:
+        return time
+    if not time.is_integer():
+        raise DatasetError(f"{where}: the {what} {text!r} is no frame's number: write whole numbers, or give no rate")
+    return time / frames_per_second
 
 
 def _with_one_label(path: Path, rows: list[Row]) -> list[Row]:

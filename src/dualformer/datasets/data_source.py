@@ -32,17 +32,18 @@ def read_source(
     multi_label: bool | None = False,
     log_left_out: bool = True,
     fewest: int = 2,
+    frames_per_second: float | None = None,
 ) -> Listing | CsvTable | dict[str, VideoList]:
     """Reads shards or a benchmark as a `Listing`, a CSV file or segments of any format as a table, a folder as lists by
     split with their hash.
 
-    ``bad``, ``check_files`` and ``multi_label`` are those of `read_csv`, ``log_left_out`` and
+    ``bad``, ``check_files``, ``multi_label`` and ``frames_per_second`` are those of `read_csv`, ``log_left_out`` and
     ``fewest`` those of `read_folder`. Raises ``FileNotFoundError`` where
     there is nothing, ``ValueError`` for any other file, and for other data than a CSV file with ``multi_label``.
     """
     shards = find_shards(data)
     if segments := None if shards else segment_file(data):
-        return read_segment_table(segments, bad=bad, multi_label=bool(multi_label))
+        return read_segment_table(segments, bad=bad, multi_label=bool(multi_label), frames_per_second=frames_per_second)
     named = None if shards else parse_benchmark(data)
     folder = Path(data)
     if multi_label and (shards or named or folder.is_dir()):
@@ -60,7 +61,9 @@ def read_source(
         raise FileNotFoundError(f"no such folder or CSV file: {data}")
     if folder.suffix.lower() != ".csv":
         raise ValueError(f"{data} is neither a folder nor a .csv file; a benchmark is named as in ucf101:{data}")
-    return read_csv(folder, bad=bad, check_files=check_files, multi_label=multi_label)
+    return read_csv(
+        folder, bad=bad, check_files=check_files, multi_label=multi_label, frames_per_second=frames_per_second
+    )
 
 
 def _read_hashed_folder(data: Path, log_left_out: bool, fewest: int) -> dict[str, VideoList]:

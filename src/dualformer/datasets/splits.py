@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from dualformer.datasets.bad_videos import BadVideos
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
-from dualformer.datasets.csv_list import CsvTable, describe_filter, select, unknown_values
+from dualformer.datasets.csv_list import CsvTable, select
 from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.draw_split import split_folds, split_stratified, take_apart
 from dualformer.datasets.groups import find_groups, split_by_groups
 from dualformer.datasets.manifest import read_manifest
+from dualformer.datasets.row_filter import describe_filter, unknown_values
 from dualformer.datasets.samples import (
     BACKGROUND_SHARE,
     VAL_FRACTION,
@@ -73,6 +74,7 @@ def open_splits(
     folds: int = 0,
     background: str | None = None,
     background_share: float = BACKGROUND_SHARE,
+    frames_per_second: float | None = None,
 ) -> Splits:
     """Opens the training and validation videos of a folder, a CSV file, a benchmark (``NAME:PATH``) or shards.
 
@@ -84,13 +86,14 @@ def open_splits(
     ``group``: videos of one group, which `find_groups` finds, are all in train or all in val; a `DatasetError` where
     the data's own splits have some in both.
     ``background``: a class for what is unmarked in the videos of segments; ``background_share``: see `add_background`.
+    ``frames_per_second``: of times of segments that are numbers of frames.
     ``bad``: paths of videos to leave out, or all verdicts on them from `read_bad_videos`. Videos that a benchmark lists
     and that are missing are left out; the description counts them. ``cache``: where to keep shards of a URL.
     ``multi_label``: videos may have several labels, which only a CSV file can say; ``ValueError`` for any other data.
     Raises as `read_source` and `select` do.
     """
     bad = BadVideos.of(bad)
-    source = read_source(data, bad=bad, cache=cache, multi_label=multi_label)
+    source = read_source(data, bad=bad, cache=cache, multi_label=multi_label, frames_per_second=frames_per_second)
     left_out = _left_out(source, bad)
     if isinstance(source, CsvTable):
         source = source.with_bad_rows()
@@ -146,15 +149,23 @@ def open_videos(
     bad: Collection[Path] = (),
     missing: Literal["error", "wrong"] = "error",
     multi_label: bool = False,
+    frames_per_second: float | None = None,
 ) -> VideoList:
     """Opens the list to evaluate on: val (or test) of a folder, benchmark or shards, else all of it; of a CSV file
     the rows that ``on`` chooses. ``on`` chooses splits of a benchmark or shards, too, as ``{"split": ("test",)}``.
 
     Missing videos are a `DatasetError`, or kept in ``missing`` of the list, to be counted as wrong.
-    ``multi_label`` is that of `open_splits`.
+    ``multi_label`` and ``frames_per_second`` are those of `open_splits`.
     """
     bad = BadVideos.of(bad)
-    source = read_source(data, bad=bad, check_files=missing == "error", multi_label=multi_label, fewest=1)
+    source = read_source(
+        data,
+        bad=bad,
+        check_files=missing == "error",
+        multi_label=multi_label,
+        fewest=1,
+        frames_per_second=frames_per_second,
+    )
     left_out = _left_out(source, bad)
     if isinstance(source, CsvTable):
         source = source.with_bad_rows()

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
-from dualformer.datasets.csv_list import parse_row_filter
 from dualformer.datasets.groups import name_same_recordings, suspected_groups
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
 from dualformer.datasets.rendered_people.bodies import PARTS
 from dualformer.datasets.rendered_people.clips import PeopleClips
 from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
 from dualformer.datasets.rendered_people.scene import PeopleScene
+from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.samples import ArchivedSample, VideoList, check_class_names, first_few
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes, remote_shards
 from dualformer.datasets.shards.storage import ShardCache
@@ -122,6 +122,7 @@ def open_files(config: TrainConfig) -> Splits:
         folds=config.folds,
         background=config.background,
         background_share=config.background_share,
+        frames_per_second=config.frames_per_second,
     )
     if not config.resume:
         check_class_names(splits.train.classes, str(config.data))

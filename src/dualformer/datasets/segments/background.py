@@ -11,6 +11,8 @@ from dualformer.video.open_video import open_video
 from dualformer.video.video_segment import VideoSegment
 
 Interval = tuple[float, float]
+_SHORTEST = 0.25
+"""Of a gap that is a piece by itself, in lengths of a piece."""
 
 
 def add_background(
@@ -24,8 +26,9 @@ def add_background(
     """Returns the ``lists`` of segments with unmarked pieces of their videos as class ``name``, behind the others.
 
     ``marked``: all segments of each video, also those in no list. A piece lasts as long as the median segment of the
-    first list. ``share``: pieces in a list, as a multiple of its mean number of segments a class; which ones is drawn
-    by ``seed``. A class of this name that is there already gets them, too.
+    first list, or is all of a gap that is shorter, but not below a quarter of it. ``share``: pieces in a list, as a
+    multiple of its mean number of segments a class; which ones is drawn by ``seed``. A class of this name that is there
+    already gets them, too.
     Raises ``ValueError`` for lists of anything but segments with one label each, `DatasetError` where nothing is left
     unmarked in the videos of the first list, and as `open_video`.
     """
@@ -50,8 +53,8 @@ def add_background(
         found.append(replace(videos, classes=classes, samples=samples))
     if len(found[0]) == len(lists[0]):
         raise DatasetError(
-            f"{lists[0].source}: nothing in its videos is unmarked for {length:.3g} s, which `background={name}` would "
-            "be made of: leave it out"
+            f"{lists[0].source}: nothing in its videos is unmarked for {_SHORTEST * length:.3g} s, which "
+            f"`background={name}` would be made of: leave it out"
         )
     return found
 
@@ -67,10 +70,13 @@ def _unmarked(
             last = float(reader.times[-1])
         for start, end in gaps(marked.get(path, ()), last):
             count = int((end - start) / length + 1e-6)
-            margin = (end - start - count * length) / 2
-            for number in range(count):
-                begin = start + margin + number * length
-                found.append((VideoSegment(file=sample.media, start=begin, end=begin + length), sample.fps))
+            if not count and end - start < _SHORTEST * length:
+                continue
+            lasts = length if count else end - start
+            margin = (end - start - max(1, count) * lasts) / 2
+            for number in range(max(1, count)):
+                begin = start + margin + number * lasts
+                found.append((VideoSegment(file=sample.media, start=begin, end=begin + lasts), sample.fps))
     return found
 
 

@@ -92,7 +92,9 @@ class _Times:
             raise DatasetError(f"{where}: there is no time slot {name[:60]!r}: correct it")
         time = self._slots[name]
         if time is None:
-            raise DatasetError(f"{where}: the time slot {name!r} has no time: align the annotation, or choose `tiers`")
+            raise DatasetError(
+                f"{where}: the time slot {name!r} has no time: align the annotation in ELAN, or leave its tier out"
+            )
         return time
 
 

@@ -8,7 +8,7 @@ written, is of the video that is called like it.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dualformer.datasets.csv_list import check_header
+from dualformer.datasets.csv_list import check_header, segment_time
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.collect_segments import SegmentCollector
@@ -16,7 +16,6 @@ from dualformer.datasets.segments.video_finder import VideoFinder, path_in_file
 from dualformer.files import read_csv_rows, write_csv
 from dualformer.plurals import counted
 from dualformer.segment import Segment
-from dualformer.timestamps import parse_time
 
 TIMES = ("start", "end", "label")
 """The columns that every such file has."""
@@ -39,8 +38,8 @@ def read_segment_csv(
             continue
         segment = Segment(
             label=row["label"],
-            start=_time(row["start"], frames_per_second, where, "start"),
-            end=_time(row["end"], frames_per_second, where, "end"),
+            start=segment_time(row["start"], frames_per_second, where, "start"),
+            end=segment_time(row["end"], frames_per_second, where, "end"),
             probability=_number(row["probability"], where, "probability") if row.get("probability") else 1.0,
         )
         found.add_segment(video, where, segment)
@@ -87,18 +86,6 @@ def read_csv_columns(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[str,
             yield f"{path}:{line}", dict(zip(columns, fields, strict=True))
     if not columns:
         raise DatasetError(f"{path}: nothing in it: expected a header {','.join(needed)}")
-
-
-def _time(text: str, frames_per_second: float | None, where: str, what: str) -> float:
-    try:
-        time = parse_time(text)
-    except ValueError as error:
-        raise DatasetError(f"{where}: the {what} {error}") from error
-    if frames_per_second is None or ":" in text:
-        return time
-    if not time.is_integer():
-        raise DatasetError(f"{where}: the {what} {text!r} is no frame's number: write whole numbers, or give no rate")
-    return time / frames_per_second
 
 
 def _number(text: str, where: str, what: str) -> float:

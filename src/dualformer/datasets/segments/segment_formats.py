@@ -238,7 +238,7 @@ def write_segments(
 def _check_rate(frames_per_second: float | None) -> None:
     """Raises ``ValueError`` for a rate that is not more than 0."""
     if frames_per_second is not None and not 0 < frames_per_second < 1e6:
-        raise ValueError(f"`frames_per_second={frames_per_second}`: it must be a number more than 0")
+        raise ValueError(f"`frames_per_second` must be a number more than 0, not {frames_per_second}")
 
 
 def _files_in(folder: Path, wanted: SegmentFormatName | None) -> tuple[SegmentFormatName, list[Path]]:

@@ -9,6 +9,8 @@ from dualformer.datasets.csv_list import END, START, CsvTable, Row
 from dualformer.datasets.samples import DatasetError, ordered_classes, unify_spellings
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.check_segments import check_segments
+from dualformer.datasets.segments.epic_kitchens import TIMES as EPIC_KITCHENS_COLUMNS
+from dualformer.datasets.segments.segment_csv import TIMES as CSV_COLUMNS
 from dualformer.datasets.segments.segment_formats import FORMATS, read_segments
 from dualformer.files import read_csv_rows
 from dualformer.video.video_segment import VideoSegment, seconds_text
@@ -18,29 +20,36 @@ PREFIX = "segments:"
 
 
 def segment_file(data: str | Path) -> Path | None:
-    """Returns the file or folder of segments that ``data`` names: all but a CSV file with the columns path and label,
-    which is a list, and None for other data."""
+    """Returns the file or folder of segments that ``data`` names, None for other data. A CSV file with the columns path
+    and label is a list."""
     text = str(data)
     path = Path(text.removeprefix(PREFIX)).expanduser()
     if text.startswith(PREFIX):
         return path
     if not path.is_file() or path.suffix.lower() not in {each.extension for each in FORMATS.values()}:
         return None
-    return None if path.suffix.lower() == ".csv" and {"path", "label"} <= set(_header(path)) else path
+    if path.suffix.lower() == ".csv":
+        columns = set(_header(path))
+        return (
+            path if {*CSV_COLUMNS, "path"} - columns == {"path"} or columns.issuperset(EPIC_KITCHENS_COLUMNS) else None
+        )
+    return path
 
 
-def read_segment_table(path: Path, *, bad: Collection[Path] = (), multi_label: bool = False) -> CsvTable:
+def read_segment_table(
+    path: Path, *, bad: Collection[Path] = (), multi_label: bool = False, frames_per_second: float | None = None
+) -> CsvTable:
     """Returns the segments of `read_segments` as rows with the columns path, start, end, label and, where a file says
     it, split. Videos in which nothing is marked have no row.
 
-    ``bad``: as for `read_csv`. Raises as `read_segments`; `DatasetError` with the line for a segment that ends before
-    it begins, ``ValueError`` with ``multi_label``, as each segment has one.
+    ``bad`` and ``frames_per_second``: as for `read_csv`. Raises as `read_segments`; `DatasetError` with the line for a
+    segment that ends before it begins, ``ValueError`` with ``multi_label``, as each segment has one.
     """
     if multi_label:
         raise ValueError(
             f"{path} gives each segment one label: several are for a CSV file with the columns path and label"
         )
-    videos = read_segments(path)
+    videos = read_segments(path, frames_per_second=frames_per_second)
     if wrong := [line for line in check_segments([_times_alone(video) for video in videos]) if line]:
         raise DatasetError(wrong[0])
     has_splits = any(video.split for video in videos)

@@ -40,6 +40,8 @@ class DataSettings:
     """Of segments of videos (a CSV with columns start and end): a class made of what is unmarked between them."""
     background_share: float = BACKGROUND_SHARE
     """Pieces of `background`, as a multiple of the mean number of segments a class."""
+    frames_per_second: float | None = None
+    """Starts and ends of segments that are whole numbers are frames at this rate (default: seconds, or 1:02.5)."""
     folds: int = 0
     """Cross-validation: deals the training videos (whole groups of them) to this many parts, trains once for each, and
     validates on that part with what was learnt from the others."""
@@ -69,6 +71,8 @@ class DataSettings:
 
     def check_data(self) -> None:
         more_than_zero(self, "rendered_clips", "background_share")
+        if self.frames_per_second is not None and not self.frames_per_second > 0:
+            raise ValueError(f"`frames_per_second` must be positive, not {self.frames_per_second}")
         not_negative(self, "overfit", "workers", "cache_gb", "folds")
         if self.folds == 1 or (self.fold is not None and not 1 <= self.fold <= self.folds):
             raise ValueError(f"`folds` are 2 or more, and `fold` is one of them: not {self.fold} of {self.folds}")
