@@ -31,12 +31,12 @@ from dualformer.evaluation.evaluate import evaluate
 from dualformer.model.config import Config, Stage
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.checkpoint import has_checkpoint
+from dualformer.training.open_source import open_source
 from dualformer.training.prepare import prepare
 from dualformer.training.reporter import Reporter, SilentReporter
 from dualformer.training.run_folder import LAST, SPLIT
 from dualformer.training.settings.network_settings import RANDOM
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.training.open_source import open_source
 from dualformer.training.train import train
 from dualformer.video.open_video import open_video
 from dualformer.video.transforms import resize

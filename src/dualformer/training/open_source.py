@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dualformer.datasets.csv_list import parse_row_filter
+from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.samples import DatasetError, check_class_names, ordered_classes
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.segment_formats import read_segments
