@@ -38,8 +38,6 @@ HELP = {
             "train_on",
             "val_fraction",
             "fold",
-            "background",
-            "background_share",
             "frames_per_second",
             "manifest",
             "multi_label",
