@@ -14,6 +14,8 @@ import pytest
 
 from dualformer.cli.main import main
 from dualformer.cli.predict_folder import named_files, with_address
+from dualformer.datasets.segments.segment_format_name import SegmentFormatName
+from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.encode import write_video
 from dualformer.weights.safetensors_file import load_weights, save_weights
@@ -129,6 +131,43 @@ def test_embed_keeps_the_columns_of_its_list(
     assert [(row["label"], row["who"], row["fold"]) for row in rows] == [("left", "Ann", "3"), ("down", "Bo", "4")]
 
 
+def test_segments_of_a_list_are_embedded(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed, out, film = tmp_path / "list.csv", tmp_path / "out.npy", home / "data" / "0.mp4"
+    listed.write_text(f"path,start,end,label\n{film},0,0:01.0,up\n{film},1,2,down\n")
+    call = called(home, "embed", str(listed), "--out", str(out), "--device", "cpu")
+    assert main(call) == 0 and main(call) == 0
+    assert "2 answered (2 were known and have not changed)" in capsys.readouterr().out
+    with (tmp_path / "out.npy.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["path"], row["label"], row["start"]) for row in rows] == [
+        (f"{film}#t=0,1", "up", "0"), (f"{film}#t=1,2", "down", "1"),
+    ]  # fmt: skip
+    recognizer = Recognizer.load(home / "nano.safetensors", device="cpu")
+    for row, features in zip(rows, np.load(out), strict=True):
+        assert features == pytest.approx(recognizer.embed(row["path"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["csv", "activitynet", "elan", "label-studio", "srt"])
+def test_segments_of_timelines_go_out_in_the_formats_that_are_read(
+    name: SegmentFormatName, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = [str(home / "data" / f"{number}.mp4") for number in range(2)]
+    out = tmp_path / "t"
+    how = ["--timeline", "--out", str(out), "--threshold", "0.01", "--shortest", "0.2", "--device", "cpu"]
+    assert main(["predict", *videos, *called(home, "predict", "")[2:], *how, "--segment-format", name]) == 0
+    written = capsys.readouterr().out.splitlines()[-1]
+    assert written.startswith(f"segments as {name}: ")
+    path = Path(written.partition(": ")[2].partition(", ")[0])
+    found = read_segments(path.parent if name in ("elan", "srt") else path, format=name, videos=home / "data")
+    for number in range(2):
+        with (out / f"{number}.csv").open(newline="") as file:
+            expected = [(row["label"], float(row["start"]), float(row["end"])) for row in csv.DictReader(file)]
+        (video,) = (each for each in found if each.path.name == f"{number}.mp4")
+        assert [segment.label for segment in video.segments] == [label for label, _, _ in expected]
+        for segment, (_, start, end) in zip(video.segments, expected, strict=True):
+            assert (segment.start, segment.end) == pytest.approx((start, end), abs=0.03)
+
+
 @pytest.mark.parametrize("columns", ["path", "path,label", "path,who"])
 def test_labels_are_not_needed_in_a_list(columns: str, home: Path, tmp_path: Path) -> None:
     listed, film = tmp_path / "list.csv", home / "data" / "0.mp4"
@@ -219,6 +258,7 @@ def test_predict_timeline_writes_every_file_and_says_the_same(
     [
         (("--hop", "2"), "--hop goes with --timeline"),
         (("--burn",), "--burn goes with --timeline"),
+        (("--segment-format", "elan"), "--segment-format goes with --timeline"),
         (("--threshold", "1.5"), "--threshold must be a probability"),
         (("--fresh",), "--fresh goes with --out"),
         (("--ray",), "--ray goes with --out"),

@@ -39,6 +39,14 @@ def shards(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_segments_are_refused(videos: Path, tmp_path: Path) -> None:
+    film = min(videos.rglob("*.mp4"))
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"path,start,end,label\n{film},0,0.1,a\n{film},0.1,0.2,b\n")
+    with pytest.raises(DatasetError, match="segments of some, which are read where they lie: train on the list itself"):
+        write_shards({"test": open_videos(listed)}, tmp_path / "out", made_from="a list")
+
+
 def copy_of(shards: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(shards, tmp_path / "copy"))
 

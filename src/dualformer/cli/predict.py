@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dualformer.cli.predict_folder import FolderOptions, named_files, predict_folder, ray_alone
 from dualformer.cli.shared_options import WeightsOrExport, arguments, must
+from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
 
@@ -45,6 +46,9 @@ class Options(FolderOptions):
     """With --timeline: seconds that a segment lasts at least; three quarters of a clip if not given."""
     background: tuple[str, ...] = ()
     """With --timeline: classes that mean that nothing happens."""
+    segment_format: SegmentFormatName | None = None
+    """With --timeline: write the segments of all videos in this format as well, to be corrected by hand, and trained
+    on."""
     burn: bool = False
     """With --timeline: write the video with the labels burnt in as well (MP4 without sound)."""
 
@@ -53,9 +57,9 @@ class Options(FolderOptions):
         must("be positive", self, "hop", "window", "shortest")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold must be a probability, not {self.threshold}")
-        of_timelines = ("hop", "window", "shortest", "background", "burn")
+        of_timelines = ("hop", "window", "shortest", "background", "segment_format", "burn")
         if not self.timeline and (stray := [name for name in of_timelines if getattr(self, name) not in _NOT_GIVEN]):
-            raise ValueError(f"--{stray[0]} goes with --timeline")
+            raise ValueError(f"--{stray[0].replace('_', '-')} goes with --timeline")
         table = self.out is not None and not self.timeline
         if stray := [name for name in ("fresh", "retry", "ray", "actors") if getattr(self, name) and not table]:
             raise ValueError(f"--{stray[0]} goes with --out and a table")
@@ -126,6 +130,8 @@ def run(options: Options) -> int:
 def _timelines(options: Options) -> int:
     """Writes what happens when, as one set of files for each video, called as it is; returns the exit code."""
     from dualformer.cli.progress import Progress
+    from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+    from dualformer.datasets.segments.segment_formats import write_segments
     from dualformer.inference.timeline import clashing_timelines, format_time, timeline_json, write_timeline_files
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
     from dualformer.video.container import VideoError
@@ -141,6 +147,7 @@ def _timelines(options: Options) -> int:
     out = options.out or Path("timeline")
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
+    found: list[AnnotatedVideo] = []
     for path in files:
         if not options.json:
             what = f"{len(recognizer.labels)} classes"
@@ -175,6 +182,9 @@ def _timelines(options: Options) -> int:
             continue
         seconds = time.monotonic() - begun
         failed += timeline.error is not None
+        rate = (timeline.frames - 1) / timeline.seconds if timeline.frames > 1 else None
+        lines = tuple(f"{path}: {segment.label}" for segment in timeline.segments)
+        found.append(AnnotatedVideo(path=path.absolute(), segments=timeline.segments, lines=lines, fps=rate))
         if options.json:
             files_written = {"files": [str(file) for file in written]}
             print(json_text({**timeline_json(timeline), **files_written}, stream=sys.stdout), flush=True)
@@ -193,7 +203,19 @@ def _timelines(options: Options) -> int:
         if not timeline.segments:
             print(_why_no_segments(timeline))
         print(f"written: {', '.join(map(str, written))}")
+    if options.segment_format and found:
+        made = write_segments(found, _segment_path(options.segment_format, out), options.segment_format)
+        if not options.json:
+            print(f"segments as {options.segment_format}: {', '.join(map(str, made))}")
     return 1 if failed else 0
+
+
+def _segment_path(name: SegmentFormatName, out: Path) -> Path:
+    """Returns the file of all segments; the folder itself for formats of a file for each video or label."""
+    from dualformer.datasets.segments.segment_formats import FORMATS
+
+    several = ("thumos", "elan", "audacity", "vtt", "srt")
+    return out / name if name in several else out / f"segments{FORMATS[name].extension}"
 
 
 def _why_no_segments(timeline: "Timeline") -> str:

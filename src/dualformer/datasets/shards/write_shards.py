@@ -21,7 +21,7 @@ from typing import IO
 
 import numpy as np
 
-from dualformer.datasets.samples import ArchivedSample, DatasetError, Sample, VideoList
+from dualformer.datasets.samples import ArchivedSample, DatasetError, Sample, SegmentSample, VideoList
 from dualformer.datasets.shards.read_shards import PARTIAL
 from dualformer.datasets.shards.shard_index import (
     INDEX,
@@ -87,14 +87,19 @@ def write_shards(
     ``made_from``: the data set in words. ``seed`` decides in which order the videos to train on lie in the shards.
     ``progress`` is called with the number of bytes done and their total. Goes on where an earlier call with the same
     arguments stopped.
-    Raises ``ValueError`` for a folder that holds anything else, and `DatasetError` where a video cannot be read,
-    changes while it is read, or the disk is full: then the shards that are complete stay; `InUseError` while another
-    process writes to the folder.
+    Raises ``ValueError`` for a folder that holds anything else, `DatasetError` for segments and where a video cannot be
+    read, changes while it is read, or the disk is full: then the shards that are complete stay; `InUseError` while
+    another process writes to the folder.
     """
     if url_of(out) is not None:
         raise ValueError(f"{out}: shards are written to a folder; upload it as it is, and read it from there")
     if size < 1:
         raise ValueError(f"the size of a shard must be positive, not {size} bytes")
+    if any(isinstance(sample, SegmentSample) for videos in lists.values() for sample in videos.samples):
+        raise DatasetError(
+            f"{made_from}: shards hold whole files, and these are segments of some, which are read where they lie: "
+            "train on the list itself"
+        )
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: name a folder for the shards")
