@@ -1,6 +1,8 @@
 """The head that answers at every moment: its steps, its start, and what the rest of the network makes of it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ CLIP = (8, 64, 64)
 CLASSES = 5
 
 
-def temporal(**changes: object) -> DualFormer:
+def temporal(**changes: Any) -> DualFormer:
     """Nano with a head that has learnt something: its last convolution is no longer zero."""
     model = create_model("dualformer_nano", clip=CLIP, num_classes=CLASSES, seed=0, head="temporal", **changes)
     assert model.temporal is not None
@@ -137,7 +139,7 @@ def test_weights_files_keep_it_and_others_start_without(tmp_path: Path) -> None:
 
     plain = create_model("dualformer_nano", clip=CLIP, num_classes=CLASSES, seed=3).eval()
     assert load_pretrained(plain, tmp_path / "with.safetensors") == ["temporal head: left out"]
-    save_weights(tmp_path / "without.safetensors", plain, Card(**vars(card) | {"config": plain.config}))
+    save_weights(tmp_path / "without.safetensors", plain, replace(card, config=plain.config))
     fresh = create_model("dualformer_nano", clip=CLIP, num_classes=CLASSES, seed=4, head="temporal").eval()
     assert load_pretrained(fresh, tmp_path / "without.safetensors") == ["temporal head: started anew"]
     with torch.no_grad():
