@@ -109,10 +109,10 @@ def validate(
             views = batch["views"].to(ranks.device)
             inputs = normalize(views.flatten(0, 1), preprocessing)
             for name, network in networks.items():
+                by_step = "moments" in batch
                 with autocast():
-                    features = network.forward_features(inputs)
-                    by_step = "moments" in batch
-                    logits = (network.step_scores if by_step else network.forward_head)(features).float()
+                    scores = network.step_scores(network.forward_features(inputs)) if by_step else network(inputs)
+                    logits = scores.float()
                 if by_step:
                     truth = step_targets(batch["moments"], logits.shape[1], multi_label=multi_label)
                     each = to_probabilities(logits.flatten(0, 1), multi_label=multi_label)
