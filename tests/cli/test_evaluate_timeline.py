@@ -81,6 +81,23 @@ def test_json_and_a_part_of_the_data(home: Path, capsys: pytest.CaptureFixture[s
     assert {path.name for path in (home / "timelines").iterdir()} >= {"timelines.json", "timelines.csv"}
 
 
+def test_times_may_be_numbers_of_frames(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def seconds(*arguments: str) -> float:
+        assert judge("--json", *arguments) == 0
+        return json.loads(capsys.readouterr().out)["segments"]
+
+    with (home / "segments.csv").open(newline="") as file:
+        header, *rows = list(csv.reader(file))
+    places = [header.index(name) for name in ("start", "end")]
+    as_frames = [[str(round(float(v) * 25)) if i in places else v for i, v in enumerate(row)] for row in rows]
+    before = seconds()
+    with (home / "segments.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *as_frames])
+    assert seconds("--frames-per-second", "25") == before
+    assert judge("--frames-per-second", "0") == 2
+    assert "--frames-per-second must be positive" in capsys.readouterr().err
+
+
 def test_settings_are_found_on_one_part_and_judged_on_another(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = read_card(home / "w.safetensors")
     assert before.timeline is None

@@ -241,9 +241,26 @@ def test_a_file_of_segments_is_trained_on(tmp_path: Path, recordings: list[Annot
         ({"group": "a"}, "leave `group` out"),
         ({"val_on": "label=red"}, "`val_on=split=train`"),
         ({"background": "nothing"}, "leave `background` out"),
+        ({"background_share": 2.0}, "`background_share` is of the pieces of `background`"),
     ):
         with pytest.raises(ValueError, match=message):
             open_source(settings(tmp_path, data=str(tmp_path / "segments.csv"), **changes))
+
+
+def test_times_may_be_numbers_of_frames(tmp_path: Path, recordings: list[AnnotatedVideo]) -> None:
+    def at(segment: Segment) -> Segment:
+        return replace(segment, start=round(segment.start * 25), end=round(segment.end * 25))
+
+    for name, videos in (
+        ("seconds", recordings),
+        ("frames", [replace(video, segments=tuple(map(at, video.segments))) for video in recordings]),
+    ):
+        write_segments(videos, tmp_path / f"{name}.csv", "csv")
+    found = [
+        open_source(settings(tmp_path, data=str(tmp_path / f"{name}.csv"), frames_per_second=rate)).seconds
+        for name, rate in (("seconds", None), ("frames", 25.0))
+    ]
+    assert found[0] == pytest.approx(found[1], abs=0.5)
 
 
 def test_overlapping_segments_of_single_labels_are_warned_of(tmp_path: Path) -> None:

@@ -28,8 +28,6 @@ class Options(TimelineOptions):
     on: str | None = None
     """Rows of a CSV file to evaluate on, as in batch=B (default: all); split=test of a folder with train/, val/ and
     test/, a benchmark or shards (default: val, or test where there is no val)."""
-    frames_per_second: float | None = None
-    """Of segments: starts and ends that are whole numbers are frames at this rate (default: seconds, or 1:02.5)."""
     missing: Literal["error", "wrong"] = "error"
     """What videos are that are listed and not there: an error, or counted as wrong."""
     views: shared.Views = DEFAULT_VIEWS

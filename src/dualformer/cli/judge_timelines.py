@@ -33,6 +33,8 @@ class TimelineOptions(shared.InferenceOptions):
     timeline: bool = False
     """Judge timelines of long videos: --data is a file or folder of segments (docs/segments.md), --on split=NAME a part
     of it. Files go to timelines beside the weights."""
+    frames_per_second: float | None = None
+    """Of segments: starts and ends that are whole numbers are frames at this rate (default: seconds, or 1:02.5)."""
     hop: float | None = None
     """With --timeline: seconds between the starts of two clips. This and the four below mean what they mean to
     `dualformer predict --timeline`."""
@@ -62,7 +64,7 @@ def check_timeline_options(options: TimelineOptions) -> None:
     def given(names: Sequence[str]) -> list[str]:
         return [name for name in names if getattr(options, name) != getattr(type(options), name)]
 
-    shared.must("be positive", options, "hop", "window", "shortest")
+    shared.must("be positive", options, "hop", "window", "shortest", "frames_per_second")
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise ValueError(f"`threshold` must be a probability, not {options.threshold}")
     if not options.timeline:
@@ -104,8 +106,8 @@ def judge_timelines(
     from dualformer.timelines.timeline_text import settings_text, timelines_text, video_text
 
     names = read_label_map(label_map) if label_map else None
-    videos = _part(data, on)
-    tuning = None if options.tune_on is None else _tuning_videos(options.tune_on, weights, data)
+    videos = _part(data, on, options.frames_per_second)
+    tuning = None if options.tune_on is None else _tuning_videos(options, options.tune_on, weights, data)
     recognizer = options.load(weights, views=views)
     own = recognizer.card.segment_settings
     background = options.background or own.background
@@ -187,7 +189,7 @@ def _tune(
     return found.settings
 
 
-def _tuning_videos(tune_on: str, weights: str, data: str) -> list[AnnotatedVideo]:
+def _tuning_videos(options: TimelineOptions, tune_on: str, weights: str, data: str) -> list[AnnotatedVideo]:
     """Returns the videos to search settings on. Raises ``ValueError`` where nothing can be written into the weights."""
     from dualformer.weights.exported.exported_files import is_exported
 
@@ -195,15 +197,17 @@ def _tuning_videos(tune_on: str, weights: str, data: str) -> list[AnnotatedVideo
     if not there or is_exported(weights):
         what = "an exported model" if there else "no weights file of yours"
         raise ValueError(f"`tune_on` writes into a weights file, and {weights} is {what}")
-    return _part(tune_on, None) if Path(tune_on).exists() else _part(data, tune_on)
+    rate = options.frames_per_second
+    return _part(tune_on, None, rate) if Path(tune_on).exists() else _part(data, tune_on, rate)
 
 
-def _part(data: str, on: str | None) -> list[AnnotatedVideo]:
+def _part(data: str, on: str | None, frames_per_second: float | None) -> list[AnnotatedVideo]:
     """Returns the videos of a file or folder of segments, those of one part with ``on``, as in split=test."""
     from dualformer.datasets.samples import DatasetError
     from dualformer.datasets.segments.segment_formats import read_segments
+    from dualformer.datasets.segments.segment_list import PREFIX
 
-    videos = read_segments(data)
+    videos = read_segments(data.removeprefix(PREFIX), frames_per_second=frames_per_second)
     if on is None:
         return videos
     chosen = shared.rows(on) or {}

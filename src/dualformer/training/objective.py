@@ -101,10 +101,8 @@ class StepObjective(ClipObjective):
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
         scores = self.model.step_scores(self.model.forward_features(normalize(batch["clip"], self.preprocessing)))
-        scores, truth = (
-            scores.float(),
-            step_targets(batch["moments"], scores.shape[1], multi_label=self.loss.multi_label),
-        )
+        scores = scores.float()
+        truth = step_targets(batch["moments"], scores.shape[1], multi_label=self.loss.multi_label)
         weights = self.loss.clip_weights(truth)
         loss = self.loss(scores.flatten(0, 1), truth)
         return ObjectiveOutput(loss, scores.mean(dim=1), {}, None if weights is None else weights.sum(), scores)

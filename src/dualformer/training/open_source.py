@@ -59,7 +59,7 @@ def _recordings(config: TrainConfig) -> tuple[list[AnnotatedVideo], list[Annotat
             f"`head=temporal` learns what happens when, and {config.data} does not say it: give a file of segments "
             "(path,start,end,label, or another format), or leave `head` out"
         )
-    videos = read_segments(path)
+    videos = read_segments(path, frames_per_second=config.frames_per_second)
     if config.manifest:
         bad = read_bad_videos(config.manifest).among([video.path for video in videos]).bad
         videos = [video for video in videos if video.path not in bad]

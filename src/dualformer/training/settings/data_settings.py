@@ -74,6 +74,8 @@ class DataSettings:
         if self.frames_per_second is not None and not self.frames_per_second > 0:
             raise ValueError(f"`frames_per_second` must be positive, not {self.frames_per_second}")
         not_negative(self, "overfit", "workers", "cache_gb", "folds")
+        if self.background_share != BACKGROUND_SHARE and not self.background:
+            raise ValueError("`background_share` is of the pieces of `background`: name that, or leave it out")
         if self.folds == 1 or (self.fold is not None and not 1 <= self.fold <= self.folds):
             raise ValueError(f"`folds` are 2 or more, and `fold` is one of them: not {self.fold} of {self.folds}")
         if self.motions and self.data not in ("", RENDERED_PEOPLE):
