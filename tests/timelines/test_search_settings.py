@@ -18,6 +18,7 @@ from dualformer.timelines.search_settings import (
     score_for_search,
     search_settings,
 )
+from dualformer.weights.segment_settings import SegmentSettings
 from made_films import colour_recognizer
 
 BLACK = SegmentScoring(background=("black",))
@@ -47,6 +48,23 @@ def test_what_is_found_holds_in_timelines(films: list[AnnotatedVideo], objective
     assert score(replace(found.settings, threshold=0.5, hop=None, window=None, shortest=None)) == found.before
     assert found.settings.hop == pytest.approx(found.step * clip_seconds(recognizer, films[0]) / 4)
     assert found.tried > 100
+
+
+@pytest.mark.parametrize("objective", ["f1", "frame_accuracy"])
+def test_weights_that_answer_at_steps_are_searched_as_their_timelines_are_read(
+    films: list[AnnotatedVideo], objective: Objective
+) -> None:
+    recognizer = colour_recognizer(head="temporal", labels=("red", "green", "blue", "background"))
+    scored = score_for_search(recognizer, films)
+    found = search_settings(recognizer, scored, objective=objective)
+
+    def score(settings: SegmentSettings) -> float:
+        figures = evaluate_timelines(recognizer, films, settings=settings).figures
+        return figures["f1_at"]["50"] if objective == "f1" else figures["frame_accuracy"]
+
+    assert found.before == score(SegmentSettings())
+    assert found.score == pytest.approx(score(found.settings)) and found.score > 0.95
+    assert found.settings.background == ()  # that of the head is learnt, and needs no setting
 
 
 def test_a_full_search_is_no_better_here(films: list[AnnotatedVideo]) -> None:

@@ -54,6 +54,8 @@ class Timeline:
     clips: int
     """The number of clips that went through the network."""
     multi_label: bool = False
+    learnt_background: bool = False
+    """Whether the background is a class that the weights have learnt; see `find_segments`."""
     error: str | None = None
     """Why the video could not be read to its end, if so."""
 
@@ -61,6 +63,17 @@ class Timeline:
     def seconds(self) -> float:
         """The length of the video."""
         return float(self.bounds[-1])
+
+    def segments_with(self, *, threshold: float, shortest: float | None) -> list[Segment]:
+        """Returns the segments that the same probabilities have with this threshold and shortest segment."""
+        return find_segments(
+            self.bounds,
+            self.probabilities,
+            self.labels,
+            replace(self.settings, threshold=threshold, shortest=shortest),
+            multi_label=self.multi_label,
+            learnt_background=self.learnt_background,
+        )
 
 
 def read_timeline(
@@ -186,30 +199,23 @@ class WindowScores:
         if learnt_background:
             settings = replace(settings, background=tuple(dict.fromkeys((*settings.background, BACKGROUND))))
         bounds = _bounds(video) if steps == 1 else _step_bounds(self._step_edges()[:, :-1].ravel(), video, window / 4)
-        probabilities = self._smoothed(bounds, window)
-        return Timeline(
+        timeline = Timeline(
             source=source,
             labels=labels,
             bounds=bounds,
-            probabilities=probabilities,
-            segments=tuple(
-                find_segments(
-                    bounds,
-                    probabilities,
-                    labels,
-                    settings,
-                    multi_label=multi_label,
-                    learnt_background=learnt_background,
-                )
-            ),
+            probabilities=self._smoothed(bounds, window),
+            segments=(),
             settings=settings,
             window=window,
             clip=clip,
             frames=video.frames,
             clips=len(self.rows),
             multi_label=multi_label,
+            learnt_background=learnt_background,
             error=video.error,
         )
+        found = timeline.segments_with(threshold=settings.threshold, shortest=settings.shortest)
+        return replace(timeline, segments=tuple(found))
 
     def _step_edges(self) -> NDArray[np.float64]:
         """Returns (clips, S + 1): the seconds at which the steps of each clip begin, and the last one ends."""

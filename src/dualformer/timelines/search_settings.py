@@ -11,7 +11,6 @@ from typing import Literal
 
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
-from dualformer.inference.segments import find_segments
 from dualformer.inference.timeline import Timeline
 from dualformer.inference.view_classifier import ViewClassifier
 from dualformer.scoring.segment_metrics import FrameCounts, SegmentCounts, frame_counts, segment_counts
@@ -52,6 +51,13 @@ class SearchGrid:
     shortest: tuple[float, ...] = (0.75, 0.5, 1.0, 0.25, 1.5, 0.0, 2.0, 3.0)
     """Clips."""
 
+    @classmethod
+    def for_steps(cls, steps: int) -> "SearchGrid":
+        """Returns the grid for weights that answer at so many steps in time of a clip; 1: once for all of it."""
+        if steps == 1:
+            return cls()
+        return cls(windows=(1 / steps, *cls.windows), shortest=(0.5, *(each for each in cls.shortest if each != 0.5)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoundSettings:
@@ -73,18 +79,20 @@ def search_settings(
     *,
     objective: Objective = "f1",
     scoring: SegmentScoring | None = None,
-    grid: SearchGrid = SearchGrid(),
+    grid: SearchGrid | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FoundSettings:
     """Returns the settings with the best ``objective`` over the videos ``scored``, which `score_for_search` returned.
 
     Window, threshold and shortest segment are tried in all combinations at one hop, then other hops with the best of
     them, and so on until nothing is better any more. The background is that of ``scoring``, as far as the weights know
-    it. ``progress`` is called with how many settings were tried. Raises ``ValueError`` without videos.
+    it. ``grid``: `SearchGrid.for_steps` if not given. ``progress`` is called with how many settings were tried. Raises
+    ``ValueError`` without videos.
     """
     if not scored:
         raise ValueError("settings of timelines need a video to be found on")
-    search = _Search(classifier, scored, objective, scoring or SegmentScoring(), grid)
+    grid = grid or SearchGrid.for_steps(len(scored[0].scores.rows[0]))
+    search = _Search(classifier, scored, objective, scoring or SegmentScoring())
     hops = grid.hops if classifier.preprocessing.frames >= _FEWEST_FRAMES else (1,)
     hop, window, threshold, shortest = hops[0], grid.windows[0], grid.thresholds[0], grid.shortest[0]
     before = best = search.score(hop, window, threshold, shortest)
@@ -159,7 +167,6 @@ class _Search:
         scored: Sequence[ScoredVideo],
         objective: Objective,
         scoring: SegmentScoring,
-        grid: SearchGrid,
     ) -> None:
         self._classifier, self._scored, self._objective, self._scoring = classifier, scored, objective, scoring
         self._clip = clip_seconds(classifier, scored[0].video)
@@ -198,9 +205,7 @@ class _Search:
     def _score(self, settings: SegmentSettings, timelines: Sequence[Timeline]) -> float:
         quiet, counts, frames = self._scoring.quiet, SegmentCounts(), FrameCounts()
         for each, timeline in zip(self._scored, timelines, strict=True):
-            found = find_segments(
-                timeline.bounds, timeline.probabilities, timeline.labels, settings, multi_label=timeline.multi_label
-            )
+            found = timeline.segments_with(threshold=settings.threshold, shortest=settings.shortest)
             truth = each.video.segments
             if self._objective == "f1":
                 counts += segment_counts(truth, found, overlap=0.5, background=quiet)
