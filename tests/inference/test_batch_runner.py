@@ -13,7 +13,6 @@ import filelock
 import numpy as np
 import pytest
 import torch
-from made_films import colour_recognizer, coloured
 
 from dualformer.inference import answer_tables
 from dualformer.inference.answer_tables import LATER_COLUMNS, Columns, Row, TableError, read_table, write_table
@@ -26,6 +25,7 @@ from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
 from dualformer.weights.card import Card
+from made_films import colour_recognizer, coloured
 from small_weights import small_network
 
 COLUMNS: Columns = {"label": "text", "probability": "number"}

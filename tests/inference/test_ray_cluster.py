@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from made_films import coloured
 
 from dualformer.errors import DualFormerError
 from dualformer.inference.answer_tables import Row
@@ -21,6 +20,7 @@ from dualformer.inference.batch_tasks import LabelTask
 from dualformer.inference.ray_cluster import RayTask, TaskSpec
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.encode import write_video
+from made_films import coloured
 from small_weights import save_small_weights
 
 FILES = 24

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_films import moving, write_variable
 from torch import Tensor
 
 from dualformer.inference.sliding_windows import FrameSampler, SlidingWindow, Window
@@ -19,6 +18,7 @@ from dualformer.video.playback import FrameClock, Playback
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.pyav_reader import PyAVReader
 from dualformer.video.transforms import crop_views
+from made_films import moving, write_variable
 
 
 def settings(frames: int, stride: int, fps: float | None = None) -> Preprocessing:
