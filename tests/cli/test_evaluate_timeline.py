@@ -139,6 +139,8 @@ def test_another_file_to_tune_on(home: Path, capsys: pytest.CaptureFixture[str])
         (["--threshold", "2"], "--threshold must be a probability"),
         (["--on", "batch=A"], "a part is chosen as split=NAME"),
         (["--on", "split=train"], "no video is of split=train; its parts: test, val"),
+        (["--background", "blakc"], "--background: 'blakc' is no class of the weights, and no label of segments.csv"),
+        (["--tune-on", "split=val"], "2 videos to be judged, two.mp4, three.mp4, would be searched on by --tune-on"),
     ],
 )
 def test_what_does_not_go_together(
@@ -147,6 +149,17 @@ def test_what_does_not_go_together(
     assert judge(*arguments) in (1, 2)
     assert complaint in capsys.readouterr().err
     assert not (home / "timelines").exists()
+
+
+def test_files_of_segments_may_say_the_rate_of_videos(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert judge("--json") == 0
+    expected = json.loads(capsys.readouterr().out)
+    lines = (home / "segments.csv").read_text().splitlines()
+    with_rates = [f"{lines[0]},fps", *(f"{line},25" for line in lines[1:])]
+    (home / "segments.csv").write_text("\n".join(with_rates) + "\n")
+    assert judge("--json", "--report", "page") == 0
+    assert json.loads(capsys.readouterr().out)["f1_at"] == expected["f1_at"]
+    assert judge("--on", "split=test", "--tune-on", "split=val") == 0
 
 
 def test_options_of_timelines_need_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

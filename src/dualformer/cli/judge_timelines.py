@@ -108,9 +108,14 @@ def judge_timelines(
     names = read_label_map(label_map) if label_map else None
     videos = _part(data, on, options.frames_per_second)
     tuning = None if options.tune_on is None else _tuning_videos(options, options.tune_on, weights, data)
+    if tuning is not None:
+        _refuse_the_same(videos, tuning, str(options.tune_on))
     recognizer = options.load(weights, views=views)
     own = recognizer.card.segment_settings
     background = options.background or own.background
+    there = {*recognizer.labels, *(each.label for video in (*videos, *(tuning or ())) for each in video.segments)}
+    if unknown := [name for name in options.background if name not in there]:
+        raise ValueError(f"`background`: {unknown[0]!r} is no class of the weights, and no label of {data}")
     scoring = SegmentScoring(background=background, **shared.arguments(options, "protocol", "ambiguous"))
     out = out or report or folder_beside(weights, "none").with_name("timelines")
     with lock_for_writing(out, folder=True), lock_for_writing(report or out, folder=True):
@@ -199,6 +204,18 @@ def _tuning_videos(options: TimelineOptions, tune_on: str, weights: str, data: s
         raise ValueError(f"`tune_on` writes into a weights file, and {weights} is {what}")
     rate = options.frames_per_second
     return _part(tune_on, None, rate) if Path(tune_on).exists() else _part(data, tune_on, rate)
+
+
+def _refuse_the_same(videos: Sequence[AnnotatedVideo], tuning: Sequence[AnnotatedVideo], tune_on: str) -> None:
+    """Raises ``ValueError`` for videos that would be judged by settings that were found on them."""
+    from dualformer.datasets.samples import first_few
+
+    judged = {video.path for video in videos}
+    if same := [video.path.name for video in tuning if video.path in judged]:
+        raise ValueError(
+            f"settings that are found on a video judge it too well: {counted(len(same), 'video')} to be judged, "
+            f"{first_few(same)}, would be searched on by `tune_on={tune_on}`: say with `on` what to judge"
+        )
 
 
 def _part(data: str, on: str | None, frames_per_second: float | None) -> list[AnnotatedVideo]:

@@ -27,6 +27,7 @@ from dualformer.scoring.segment_summary import (
 )
 from dualformer.segment import Segment
 from dualformer.video.container import VideoError
+from dualformer.video.file_slices import is_frame_folder
 from dualformer.weights.segment_settings import SegmentSettings
 
 
@@ -146,8 +147,9 @@ def score_video(
 
     Raises ``DatasetError`` for a video that cannot be read.
     """
+    rate = video.fps if is_frame_folder(video.path) else None  # files know the times of their frames
     try:
-        scores, summary = read_window_scores(classifier, video.path, hop=hop, fps=video.fps, progress=progress)
+        scores, summary = read_window_scores(classifier, video.path, hop=hop, fps=rate, progress=progress)
     except (VideoError, FileNotFoundError) as error:
         where = f" ({video.lines[0]})" if video.lines else ""
         raise DatasetError(f"{error}{where}") from error
