@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from dualformer.report.timeline_page import error_clips, render_timeline_page
+from dualformer.segment import Segment
 from dualformer.timelines.evaluate_timelines import TimelineEvaluation, evaluate_timelines
+from dualformer.video.container import VideoError
 from dualformer.weights.segment_settings import SegmentSettings
 from made_films import colour_recognizer, made_video
 
@@ -78,6 +80,24 @@ def test_without_errors(evaluation: TimelineEvaluation) -> None:
     )
     figures = {**perfect.figures, "weights": "w", "data": "d"}
     assert "There are none." in render_timeline_page(perfect, figures, error_clips(perfect))
+
+
+def test_errors_behind_where_a_video_breaks_off_have_no_clip(evaluation: TimelineEvaluation) -> None:
+    judged = evaluation.videos[1]
+    long = Segment(label="red", start=60, end=90)
+    broken = replace(
+        judged,
+        video=replace(judged.video, segments=(*judged.video.segments, long), lines=(*judged.video.lines, "made:9")),
+        timeline=replace(judged.timeline, error="the rest is missing"),
+        seconds=90.0,
+    )
+    partly = replace(evaluation, videos=(broken,))
+    [first, second] = error_clips(partly, most=2)
+    assert (first.start, first.end, first.video) == (60, 90, None) and second.video is not None
+    figures = {**partly.figures, "weights": "w", "data": "d"}
+    assert "the video breaks off before it" in render_timeline_page(partly, figures, [first])
+    with pytest.raises(VideoError, match="a segment begins at"):
+        error_clips(replace(partly, videos=(replace(broken, timeline=judged.timeline),)), most=1)
 
 
 @pytest.mark.parametrize("width", [400, 1100])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from dualformer.inference.timeline import format_time
 from dualformer.report.mistake_clips import MOST_BYTES, MOST_BYTES_EACH, encode_small_video
@@ -21,6 +22,7 @@ from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluat
 from dualformer.timelines.timeline_errors import ErrorStretch, error_stretches
 from dualformer.timelines.timeline_picture import worst_first
 from dualformer.timelines.timeline_text import settings_text
+from dualformer.video.container import VideoError
 from dualformer.video.open_video import open_video
 from dualformer.video.transforms import resize_short_side
 from dualformer.video.video_segment import VideoSegment
@@ -53,7 +55,7 @@ class ErrorClip:
     """The labels that are true, or ``nothing``."""
     said: str
     video: bytes | None
-    """MP4; None where even the worst quality was too large."""
+    """MP4; None where even the worst quality was too large, and where the video breaks off before."""
 
 
 def error_clips(
@@ -61,7 +63,7 @@ def error_clips(
 ) -> list[ErrorClip]:
     """Returns the ``most`` longest errors of all videos, the longest first, with at most 6 seconds of each as a clip.
 
-    Raises ``ValueError`` for a negative number, ``VideoError`` for a video that can no longer be read.
+    Raises ``ValueError`` for a negative number, ``VideoError`` for a video that could be read and no longer can.
     """
     if most < 0:
         raise ValueError(f"the number of errors to show must be 0 or more, not {most}")
@@ -167,16 +169,27 @@ def _clip_of(error: ErrorStretch, most_bytes: int) -> ErrorClip:
     middle, half = (error.start + error.end) / 2, min(error.seconds, _CLIP_SECONDS) / 2
     video = error.video.video
     segment = VideoSegment(file=video.path, start=max(0.0, middle - half), end=middle + half)
-    with open_video(segment, fps=video.fps, clock=True) as reader:
-        numbers = np.arange(len(reader))[:: max(1, len(reader) // _MOST_FRAMES)]
-        film = torch.cat([resize_short_side(frame[None], _SIDE) for _, frame in reader.frames(numbers)])
-    rate = len(film) / max(2 * half, 1 / 30)
-    film = film[:, : film.shape[1] // 2 * 2, : film.shape[2] // 2 * 2].numpy()
+    encoded = None
+    try:
+        film = _frames_of(segment, video.fps)
+        rate = len(film) / max(2 * half, 1 / 30)
+        encoded = encode_small_video(film, float(np.clip(rate, 1, 60)), most_bytes)
+    except VideoError:
+        if error.video.timeline.error is None:
+            raise
     return ErrorClip(
         path=str(video.path),
         start=error.start,
         end=error.end,
         true=", ".join(error.true) or _NOTHING,
         said=", ".join(error.said) or _NOTHING,
-        video=encode_small_video(film, float(np.clip(rate, 1, 60)), most_bytes),
+        video=encoded,
     )
+
+
+def _frames_of(segment: VideoSegment, fps: float | None) -> NDArray[np.uint8]:
+    """Returns (T, h, w, 3): some frames of a segment, small, of even height and width."""
+    with open_video(segment, fps=fps, clock=True) as reader:
+        numbers = np.arange(len(reader))[:: max(1, len(reader) // _MOST_FRAMES)]
+        film = torch.cat([resize_short_side(frame[None], _SIDE) for _, frame in reader.frames(numbers)])
+    return film[:, : film.shape[1] // 2 * 2, : film.shape[2] // 2 * 2].numpy()
