@@ -124,6 +124,16 @@ def test_what_is_wrong_is_found_by_a_check(films: Path) -> None:
     assert problems_of_segments(listed(films, "film0.mp4,run\n", "path,label"), {}) == []
 
 
+def test_a_check_reads_lists_as_training_does(films: Path) -> None:
+    """Whole videos, several labels, and videos that are not there, which decoding them has told."""
+    lines = "film0.mp4,0,9,run;sit\nfilm1.mp4,,,run\nfilm9.mp4,0,1,sit\nfilm8.mp4,3,3.5,run\n"
+    problems = problems_of_segments(listed(films, lines), {films / f"film{n}.mp4": 2.4 for n in range(2)})
+    assert [problem.partition(" ends")[0].rpartition("/")[2] for problem in problems] == [
+        "segments.csv:2: 'run'",
+        "segments.csv:2: 'sit'",
+    ]
+
+
 def test_no_video_is_on_both_sides(films: Path) -> None:
     for seed in range(5):
         splits = open_splits(listed(films, ALL), seed=seed)

@@ -5,14 +5,16 @@ from collections.abc import Collection
 from pathlib import Path
 
 from dualformer.datasets.bad_videos import BadVideos
-from dualformer.datasets.csv_list import END, START, CsvTable, Row
+from dualformer.datasets.csv_list import END, START, CsvTable, Row, read_csv
 from dualformer.datasets.samples import DatasetError, ordered_classes, unify_spellings
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.check_segments import check_segments
+from dualformer.datasets.segments.collect_segments import SegmentCollector
 from dualformer.datasets.segments.epic_kitchens import TIMES as EPIC_KITCHENS_COLUMNS
 from dualformer.datasets.segments.segment_csv import TIMES as CSV_COLUMNS
 from dualformer.datasets.segments.segment_formats import FORMATS, read_segments
 from dualformer.files import read_csv_rows
+from dualformer.segment import Segment
 from dualformer.video.video_segment import VideoSegment, seconds_text
 
 PREFIX = "segments:"
@@ -30,9 +32,8 @@ def segment_file(data: str | Path) -> Path | None:
         return None
     if path.suffix.lower() == ".csv":
         columns = set(_header(path))
-        return (
-            path if {*CSV_COLUMNS, "path"} - columns == {"path"} or columns.issuperset(EPIC_KITCHENS_COLUMNS) else None
-        )
+        is_timeline = columns.issuperset(CSV_COLUMNS) and "path" not in columns
+        return path if is_timeline or columns.issuperset(EPIC_KITCHENS_COLUMNS) else None
     return path
 
 
@@ -82,10 +83,21 @@ def problems_of_segments(data: str | Path, lengths: dict[Path, float]) -> list[s
     ``lengths``: seconds of the videos, as far as they are known.
     """
     path = Path(str(data).removeprefix(PREFIX)).expanduser()
-    is_list = path.is_file() and path.suffix.lower() == ".csv" and {START, END} <= set(_header(path))
-    if not is_list and segment_file(data) is None:
-        return []
-    return check_segments(read_segments(path), lengths=lengths)
+    if segment_file(data) is not None:
+        return check_segments(read_segments(path), lengths=lengths)
+    if path.is_file() and path.suffix.lower() == ".csv" and {"path", "label", START, END} <= set(_header(path)):
+        return check_segments(_videos_of_list(path), lengths=lengths)
+    return []
+
+
+def _videos_of_list(path: Path) -> list[AnnotatedVideo]:
+    """Returns the segments of a CSV list by video, with a segment for each label; videos need not be there."""
+    found = SegmentCollector()
+    for row in read_csv(path, check_files=False, multi_label=None).rows:
+        for label in row.labels if row.segment else ():
+            segment = Segment(label=label, start=row.segment.start, end=row.segment.end)
+            found.add_segment(row.video, f"{path}:{row.line}", segment)
+    return found.videos()
 
 
 def _times_alone(video: AnnotatedVideo) -> AnnotatedVideo:
