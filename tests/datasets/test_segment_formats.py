@@ -218,7 +218,7 @@ def test_what_thumos_label_studio_and_elan_cannot_hold(tmp_path: Path) -> None:
         write_segments([annotated(path, ("a", 0, 1))], tmp_path / "marks.json", "label-studio")
     with pytest.raises(DatasetError, match="made:0: XML cannot hold '\\\\uffff'"):
         write_segments([annotated(path, ("a\uffff", 0, 1))], tmp_path / "marks", "elan")
-    with pytest.raises(ValueError, match="`frames_per_second=0`"):
+    with pytest.raises(ValueError, match="`frames_per_second` must be a number more than 0, not 0"):
         write_segments([], tmp_path / "marks.json", "label-studio", frames_per_second=0)
 
 
