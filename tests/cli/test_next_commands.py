@@ -68,6 +68,17 @@ def test_from_the_check_to_the_evaluation(here: Path, capsys: pytest.CaptureFixt
             run(following, places=PLACES, more="--label-map map.json" if "DATA" in following else "")
 
 
+def test_segments_that_count_frames_are_checked_and_trained_on_so(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"my data/run/{n}.mp4,{s},{s + 6},{label}\n" for n in range(3) for s, label in ((0, "a"), (6, "b")))
+    (here / "frames.csv").write_text(f"path,start,end,label\n{rows}")
+    checked = ("check", "frames.csv", "--workers", "1")
+    said(capsys, *checked, code=1)  # 12 seconds of half a one
+    (train,) = said(capsys, *checked, "--frames-per-second", "25")
+    assert train == "dualformer train --data frames.csv --frames-per-second 25"
+
+
 @pytest.fixture(autouse=True)
 def label_map(here: Path) -> None:
     (here / "map.json").write_text('{"run": "run", "walk": "walk"}')

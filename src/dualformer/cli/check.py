@@ -37,12 +37,14 @@ class Options:
     """A file that takes longer than this to decode is bad."""
     frames: int = 16
     """Frames of a clip: videos with fewer are counted, for training repeats their last one. 16 are those of train."""
+    frames_per_second: float | None = None
+    """Of segments: starts and ends that are whole numbers are frames at this rate (default: seconds, or 1:02.5)."""
     fresh: bool = False
     """Decode every file. Otherwise those are left out that --out already calls good and that have not changed since."""
     json: Json = False
 
     def __post_init__(self) -> None:
-        must("be positive", self, "seconds")
+        must("be positive", self, "seconds", "frames_per_second")
         must("be at least 1", self, "workers", "frames")
 
 
@@ -59,7 +61,7 @@ def run(options: Options) -> int:
     from dualformer.video.backend import decoder
     from dualformer.video.file_formats import is_image
 
-    found = survey(options.data)
+    found = survey(options.data, frames_per_second=options.frames_per_second)
     paths = found.paths
     if not options.out.parent.is_dir():
         raise FileNotFoundError(f"no such folder for --out: {options.out.parent}")
@@ -101,7 +103,8 @@ def run(options: Options) -> int:
                 progress.say(f"bad: {place}/{file}: {reason}")
             verdicts = mark_damaged(verdicts, damaged)
             write_manifest(options.out, verdicts)
-    wrong = problems_of_segments(options.data, {v.path: v.duration for v in verdicts if v.ok})
+    lengths = {v.path: v.duration for v in verdicts if v.ok}
+    wrong = problems_of_segments(options.data, lengths, frames_per_second=options.frames_per_second)
     seconds = time.monotonic() - begun
     bad = [verdict for verdict in verdicts if not verdict.ok]
     good = [verdict for verdict in verdicts if verdict.ok]
@@ -158,13 +161,15 @@ def _next(options: Options, *, multi_label: bool, bad: bool) -> str:
 
     words = ["dualformer", "train", "--data", options.data, *(["--multi-label"] if multi_label else [])]
     words += ["--manifest", str(options.out)] if bad else []
+    rate = options.frames_per_second
+    words += [] if rate is None else ["--frames-per-second", f"{rate:g}"]
     note = "   (leaves the bad files out)" if bad else ""
     log = logging.getLogger("dualformer")
     level = log.level
     log.setLevel(logging.ERROR)  # what is left out of a folder has been said
     try:
         left_out = read_bad_videos(options.out) if bad else ()
-        splits = open_splits(options.data, bad=left_out, multi_label=multi_label)
+        splits = open_splits(options.data, bad=left_out, multi_label=multi_label, frames_per_second=rate)
     except (DatasetError, ValueError) as error:
         return f"it cannot be trained on yet: {error}"
     finally:

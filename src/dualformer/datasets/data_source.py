@@ -108,14 +108,23 @@ class Survey:
     """Whether the data is laid out to train on."""
 
 
-def survey(data: str | Path) -> Survey:
-    """Counts a folder, a CSV file, a benchmark, shards or a single file. Raises as what reads them does."""
+def survey(data: str | Path, *, frames_per_second: float | None = None) -> Survey:
+    """Counts a folder, a CSV file, a benchmark, shards or a single file. Raises as what reads them does.
+
+    ``frames_per_second``: as for `read_csv`.
+    """
     brings_splits = find_shards(data) or segment_file(data) or parse_benchmark(data)
     paths = () if brings_splits else tuple(find_videos(data))
     if not brings_splits and Path(data).is_file() and Path(data).suffix.lower() != ".csv":
         return Survey(paths=paths, description="", trainable=False)
     try:
-        source = read_source(data, check_files=False, multi_label=None, log_left_out=False)  # `find_videos` has
+        source = read_source(
+            data,
+            check_files=False,
+            multi_label=None,
+            log_left_out=False,  # `find_videos` has
+            frames_per_second=frames_per_second,
+        )
     except DatasetError as error:
         if brings_splits:
             raise

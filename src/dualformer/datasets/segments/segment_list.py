@@ -77,23 +77,26 @@ def read_segment_table(
     )
 
 
-def problems_of_segments(data: str | Path, lengths: dict[Path, float]) -> list[str]:
+def problems_of_segments(
+    data: str | Path, lengths: dict[Path, float], *, frames_per_second: float | None = None
+) -> list[str]:
     """Returns what `check_segments` finds in ``data``, nothing for data that are no segments.
 
-    ``lengths``: seconds of the videos, as far as they are known.
+    ``lengths``: seconds of the videos, as far as they are known. ``frames_per_second``: as for `read_csv`.
     """
     path = Path(str(data).removeprefix(PREFIX)).expanduser()
     if segment_file(data) is not None:
-        return check_segments(read_segments(path), lengths=lengths)
+        return check_segments(read_segments(path, frames_per_second=frames_per_second), lengths=lengths)
     if path.is_file() and path.suffix.lower() == ".csv" and {"path", "label", START, END} <= set(_header(path)):
-        return check_segments(_videos_of_list(path), lengths=lengths)
+        return check_segments(_videos_of_list(path, frames_per_second), lengths=lengths)
     return []
 
 
-def _videos_of_list(path: Path) -> list[AnnotatedVideo]:
+def _videos_of_list(path: Path, frames_per_second: float | None) -> list[AnnotatedVideo]:
     """Returns the segments of a CSV list by video, with a segment for each label; videos need not be there."""
     found = SegmentCollector()
-    for row in read_csv(path, check_files=False, multi_label=None).rows:
+    table = read_csv(path, check_files=False, multi_label=None, frames_per_second=frames_per_second)
+    for row in table.rows:
         for label in row.labels if row.segment else ():
             segment = Segment(label=label, start=row.segment.start, end=row.segment.end)
             found.add_segment(row.video, f"{path}:{row.line}", segment)
