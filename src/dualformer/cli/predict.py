@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
 
 if TYPE_CHECKING:
+    from dualformer.datasets.segments.annotated_video import AnnotatedVideo
     from dualformer.inference.timeline import Timeline
 
 _NOT_GIVEN = (None, False, ())
@@ -130,7 +131,6 @@ def run(options: Options) -> int:
 def _timelines(options: Options) -> int:
     """Writes what happens when, as one set of files for each video, called as it is; returns the exit code."""
     from dualformer.cli.progress import Progress
-    from dualformer.datasets.segments.annotated_video import AnnotatedVideo
     from dualformer.datasets.segments.segment_formats import write_segments
     from dualformer.inference.timeline import clashing_timelines, format_time, timeline_json, write_timeline_files
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
@@ -147,7 +147,7 @@ def _timelines(options: Options) -> int:
     out = options.out or Path("timeline")
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
-    found: list[AnnotatedVideo] = []
+    found: dict[Path, AnnotatedVideo] = {}
     for path in files:
         if not options.json:
             what = f"{len(recognizer.labels)} classes"
@@ -182,9 +182,9 @@ def _timelines(options: Options) -> int:
             continue
         seconds = time.monotonic() - begun
         failed += timeline.error is not None
-        rate = (timeline.frames - 1) / timeline.seconds if timeline.frames > 1 else None
-        lines = tuple(f"{path}: {segment.label}" for segment in timeline.segments)
-        found.append(AnnotatedVideo(path=path.absolute(), segments=timeline.segments, lines=lines, fps=rate))
+        annotated = _annotated(path, video, timeline)
+        before = found.get(annotated.path)
+        found[annotated.path] = annotated if before is None else _joined(before, annotated)
         if options.json:
             files_written = {"files": [str(file) for file in written]}
             print(json_text({**timeline_json(timeline), **files_written}, stream=sys.stdout), flush=True)
@@ -204,10 +204,30 @@ def _timelines(options: Options) -> int:
             print(_why_no_segments(timeline))
         print(f"written: {', '.join(map(str, written))}")
     if options.segment_format and found:
-        made = write_segments(found, _segment_path(options.segment_format, out), options.segment_format)
+        made = write_segments(list(found.values()), _segment_path(options.segment_format, out), options.segment_format)
         if not options.json:
             print(f"segments as {options.segment_format}: {', '.join(map(str, made))}")
     return 1 if failed else 0
+
+
+def _annotated(path: Path, video: object, timeline: "Timeline") -> "AnnotatedVideo":
+    """Returns the segments of a timeline, those of a part of a video at their times in all of it."""
+    from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+    from dualformer.video.file_slices import media_path
+    from dualformer.video.video_segment import VideoSegment
+
+    whole, begins = (media_path(video.file), video.start) if isinstance(video, VideoSegment) else (path, 0.0)
+    return AnnotatedVideo(
+        path=whole.absolute(),
+        segments=tuple(replace(s, start=s.start + begins, end=s.end + begins) for s in timeline.segments),
+        lines=tuple(f"{path}: {segment.label}" for segment in timeline.segments),
+        fps=timeline.frames / timeline.seconds if timeline.frames > 1 else None,
+    )
+
+
+def _joined(one: "AnnotatedVideo", other: "AnnotatedVideo") -> "AnnotatedVideo":
+    """Returns the segments of two parts of one video."""
+    return replace(one, segments=(*one.segments, *other.segments), lines=(*one.lines, *other.lines))
 
 
 def _segment_path(name: SegmentFormatName, out: Path) -> Path:
