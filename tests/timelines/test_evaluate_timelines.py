@@ -17,6 +17,7 @@ from dualformer.scoring.segment_summary import SegmentScoring, segment_summary
 from dualformer.segment import Segment
 from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluation, evaluate_timelines
 from dualformer.timelines.timeline_folder import write_timeline_evaluation
+from dualformer.timelines.timeline_picture import draw_timelines
 from dualformer.weights.segment_settings import SegmentSettings
 from made_films import colour_recognizer
 
@@ -96,6 +97,17 @@ def test_files(tmp_path: Path, evaluation: TimelineEvaluation) -> None:
     assert Image.open(files.picture).size[0] > 1000
     with pytest.raises(ValueError, match="figures would be overwritten: videos"):
         write_timeline_evaluation(tmp_path / "out", evaluation, extra={"videos": 1})
+
+
+def test_what_is_listed_behind_the_end_of_a_video_is_not_drawn(tmp_path: Path, evaluation: TimelineEvaluation) -> None:
+    first = evaluation.videos[0]
+    behind = Segment(label="red", start=first.seconds + 1, end=first.seconds * 5)
+    video = replace(first.video, segments=(*first.video.segments, behind), lines=(*first.video.lines, "made:9"))
+    pictures: list[bytes] = []
+    for judged in (first, replace(first, video=video)):
+        draw_timelines(tmp_path / "t.png", replace(evaluation, videos=(judged,)))
+        pictures.append(Image.open(tmp_path / "t.png").tobytes())
+    assert pictures[0] == pictures[1]
 
 
 def test_labels_of_other_names(films: list[AnnotatedVideo]) -> None:

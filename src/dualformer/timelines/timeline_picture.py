@@ -76,7 +76,9 @@ def draw_timelines(path: Path, evaluation: TimelineEvaluation) -> None:
 
 def _draw_bar(axes: Axes, row: int, segments: Sequence[Segment], colours: dict[str, str], seconds: float) -> None:
     for each in segments:
-        length = each.end - each.start
+        length = min(each.end, seconds) - each.start  # what is listed may end behind the video
+        if length < 0:
+            continue
         axes.broken_barh(
             [(each.start, length)],
             (row + 0.06, 0.88),
