@@ -97,9 +97,10 @@ def _videos_of_list(path: Path, frames_per_second: float | None) -> list[Annotat
     found = SegmentCollector()
     table = read_csv(path, check_files=False, multi_label=None, frames_per_second=frames_per_second)
     for row in table.rows:
-        for label in row.labels if row.segment else ():
-            segment = Segment(label=label, start=row.segment.start, end=row.segment.end)
-            found.add_segment(row.video, f"{path}:{row.line}", segment)
+        if part := row.segment:
+            for label in row.labels:
+                segment = Segment(label=label, start=part.start, end=part.end)
+                found.add_segment(row.video, f"{path}:{row.line}", segment)
     return found.videos()
 
 
