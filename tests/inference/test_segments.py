@@ -53,10 +53,10 @@ def test_stretches_of_different_length_count_by_their_length() -> None:
 
 
 def acting(rows: list[list[float]], *, shortest: float = 0.0, threshold: float = 0.5) -> str:
-    """Segments of a and b, c being the learnt background, in words."""
+    """Segments of a and b, c being the background, in words."""
     rules = SegmentSettings(threshold=threshold, shortest=shortest, background=("c",))
     bounds = np.arange(len(rows) + 1.0)
-    segments = find_segments(bounds, np.array(rows), LABELS, rules, learnt_background=True)
+    segments = find_segments(bounds, np.array(rows), LABELS, rules)
     return " ".join(f"{s.label}{s.start:g}-{s.end:g}" for s in segments)
 
 

@@ -59,6 +59,7 @@ def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainC
     assert max(epoch["val_top1"] for epoch in epochs) == result.best_top1
     assert read_card(out / "best.safetensors").metrics["val_top1"] == pytest.approx(result.best_top1)
     resolved = {
+        "head": "pooled",
         "stride": 2,
         "sampling": "stride",
         "crop_mode": "center",

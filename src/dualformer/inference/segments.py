@@ -24,7 +24,6 @@ def find_segments(
     settings: SegmentSettings,
     *,
     multi_label: bool = False,
-    learnt_background: bool = False,
 ) -> list[Segment]:
     """Returns segments in the order of their starts, of probabilities (n, C) between ``bounds`` (n + 1,).
 
@@ -33,9 +32,8 @@ def find_segments(
     between the label before it and the one after it where their probabilities change over; one that is itself longer
     goes to the class that is the most probable over all of it, if that reaches the threshold.
 
-    ``learnt_background``: the background is a class that the weights have learnt beside the others. Then something
-    happens where all other classes together reach the threshold, so that doubt between two of them is not taken for
-    nothing, and what happens is the most probable of them.
+    With a background and one label at a time, something happens where all other classes together reach the threshold,
+    so that doubt between two of them is not taken for nothing, and what happens is the most probable of them.
     Raises ``ValueError`` for shapes that do not fit together and for a background that is none of the labels.
     """
     if probabilities.shape != (len(bounds) - 1, len(labels)):
@@ -53,7 +51,7 @@ def find_segments(
             (np.where(probabilities[:, c] >= settings.threshold, c, _NOTHING), [c])
             for c in np.flatnonzero(~quiet).tolist()
         ]
-    elif learnt_background and quiet.any() and not quiet.all():
+    elif quiet.any() and not quiet.all():
         runs = _acting_runs(probabilities, quiet, lengths, settings)
     else:
         best = probabilities.argmax(axis=1)

@@ -54,8 +54,6 @@ class Timeline:
     clips: int
     """The number of clips that went through the network."""
     multi_label: bool = False
-    learnt_background: bool = False
-    """Whether the background is a class that the weights have learnt; see `find_segments`."""
     error: str | None = None
     """Why the video could not be read to its end, if so."""
 
@@ -72,7 +70,6 @@ class Timeline:
             self.labels,
             replace(self.settings, threshold=threshold, shortest=shortest),
             multi_label=self.multi_label,
-            learnt_background=self.learnt_background,
         )
 
 
@@ -195,8 +192,7 @@ class WindowScores:
         shortest = (0.75 if steps == 1 else _SHORTEST_OF_STEPS) * clip
         settings = replace(settings, shortest=shortest if settings.shortest is None else settings.shortest)
         labels, multi_label = classifier.labels, classifier.card.multi_label
-        learnt_background = classifier.card.config.head == "temporal" and BACKGROUND in labels
-        if learnt_background:
+        if classifier.card.config.head == "temporal" and BACKGROUND in labels:
             settings = replace(settings, background=tuple(dict.fromkeys((*settings.background, BACKGROUND))))
         bounds = _bounds(video) if steps == 1 else _step_bounds(self._step_edges()[:, :-1].ravel(), video, window / 4)
         timeline = Timeline(
@@ -211,7 +207,6 @@ class WindowScores:
             frames=video.frames,
             clips=len(self.rows),
             multi_label=multi_label,
-            learnt_background=learnt_background,
             error=video.error,
         )
         found = timeline.segments_with(threshold=settings.threshold, shortest=settings.shortest)

@@ -28,6 +28,7 @@ from dualformer.video.augmentation import Augmentation
 from dualformer.video.clip_reader import Views
 from dualformer.weights.card import Card
 from dualformer.weights.safetensors_file import load_pretrained
+from dualformer.weights.segment_settings import SegmentSettings
 
 
 def build_parts(
@@ -97,6 +98,7 @@ def build_loop(prepared: Prepared, fabric: Fabric, reporter: Reporter) -> Loop:
             licence=settings.licence,
             multi_label=settings.multi_label,
             trained_on=_trained_on(prepared) if is_first() else "",
+            timeline=_timeline_settings(settings, source.classes),
         ),
         fabric=fabric,
         reporter=reporter,
@@ -116,6 +118,12 @@ def augmentation_fingerprint(
     """Returns the settings of augmentation and mixing for the fingerprint of checkpoints."""
     mixed = {field.name: getattr(mixing, field.name) for field in fields(MixingSettings)}
     return {**augmentation.to_dict(), "mirrored": mirrored, **mixed}
+
+
+def _timeline_settings(settings: TrainConfig, classes: Sequence[str]) -> SegmentSettings | None:
+    """Returns the settings of timelines that the run knows: what is unmarked means that nothing happens."""
+    name = settings.background
+    return SegmentSettings(background=(name,)) if name and name in classes else None
 
 
 def _trained_on(prepared: Prepared) -> str:

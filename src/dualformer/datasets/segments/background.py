@@ -36,6 +36,8 @@ def add_background(
         raise ValueError("`background` is for segments with one label each: lists with columns start and end")
     classes = lists[0].classes if name in lists[0].classes else (*lists[0].classes, name)
     lasts = [each.segment.end - each.segment.start for each in lists[0].samples if isinstance(each, SegmentSample)]
+    if not lasts:
+        raise DatasetError(f"{lists[0].source}: no segment is left, between which there would be a background")
     length = float(np.median(lasts))
     if not length > 0:
         raise DatasetError(
