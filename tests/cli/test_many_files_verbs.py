@@ -258,7 +258,11 @@ def test_predict_timeline_writes_every_file_and_says_the_same(
     assert "100 of 100 percent read" in printed and "no class" not in printed
     for more, why in (
         (("--threshold", "1"), "no class reached a probability of 1, and the likeliest 0."),
-        (("--threshold", "0", "--background", *CLASSES), "no class kept a probability of 0 for long"),
+        (("--threshold", "0", "--background", *CLASSES), "every class is named by --background"),
+        (
+            ("--threshold", "1", "--background", CLASSES[0]),
+            "the classes besides --background never reached a probability",
+        ),
     ):
         assert main([*call, *more]) == 0
         printed = capsys.readouterr().out

@@ -240,9 +240,19 @@ def _segment_path(name: SegmentFormatName, out: Path) -> Path:
 
 def _why_no_segments(timeline: "Timeline") -> str:
     """Returns a line on what kept a timeline empty, with the option that changes it."""
-    quiet = timeline.settings.background
-    kept = [place for place, label in enumerate(timeline.labels) if label not in quiet]
-    threshold, best = timeline.settings.threshold, float(timeline.probabilities[:, kept].max(initial=0.0))
+    quiet, threshold = timeline.settings.background, timeline.settings.threshold
+    kept = timeline.probabilities[:, [place for place, label in enumerate(timeline.labels) if label not in quiet]]
+    if not kept.shape[1]:
+        return "every class is named by `background`"
+    if quiet and not timeline.multi_label:
+        likeliest = float(kept.sum(axis=1).max(initial=0.0))
+        if likeliest < threshold:
+            return (
+                f"the classes besides `background` never reached a probability of {threshold:g} together, but "
+                f"{likeliest:.3f}: lower `threshold`"
+            )
+        return f"nothing kept a probability of {threshold:g} besides `background` for long enough (`shortest`)"
+    best = float(kept.max(initial=0.0))
     if best < threshold:
         return f"no class reached a probability of {threshold:g}, and the likeliest {best:.3f}: lower `threshold`"
-    return f"no class kept a probability of {threshold:g} for long enough (`shortest`) and above those of `background`"
+    return f"no class kept a probability of {threshold:g} for long enough: lower `shortest`"
