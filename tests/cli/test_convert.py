@@ -291,7 +291,7 @@ def test_checkpoints_of_twins_in_both_layouts(
     assert "standard layout: 8,864 parameters of pyramids made anew" in printed and "weights kept" not in printed
     assert main(["convert", "twins.pth", str(standard), "--layout", "standart"]) == 2
     printed = capsys.readouterr().err
-    assert "'standart'" in printed and "'exact'" in printed and "None" not in printed
+    assert "'standart'" in printed and "Expected one of ('exact', 'standard')." in printed and "None" not in printed
     again = tmp_path / "again.safetensors"  # of a converted file, too
     assert main(["convert", str(out), str(again), "--layout", "standard"]) == 0
     assert [len(stage.scales) for stage in read_card(again).config.stages] == [2, 2, 1, 0]

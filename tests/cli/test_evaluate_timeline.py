@@ -140,6 +140,7 @@ def test_another_file_to_tune_on(home: Path, capsys: pytest.CaptureFixture[str])
         (["--on", "batch=A"], "a part is chosen as split=NAME"),
         (["--on", "split=train"], "no video is of split=train; its parts: test, val"),
         (["--background", "blakc"], "--background: 'blakc' is no class of the weights, and no label of segments.csv"),
+        (["--ambiguous", "Ambiguos"], "--ambiguous: 'Ambiguos' is no label of segments.csv"),
         (["--tune-on", "split=val"], "2 videos to be judged, two.mp4, three.mp4, would be searched on by --tune-on"),
     ],
 )

@@ -172,12 +172,12 @@ def test_segments_of_timelines_go_out_in_the_formats_that_are_read(
 def test_segments_of_parts_go_out_at_their_times_in_all_of_the_video(home: Path, tmp_path: Path) -> None:
     film, out = home / "data" / "0.mp4", tmp_path / "t"
     how = ["--timeline", "--out", str(out), "--threshold", "0.01", "--shortest", "0.2", "--device", "cpu"]
-    parts = [f"{film}#t=0.0,1.0", f"{film}#t=1.0,2.0"]
+    parts = [f"{film}#t=0,1", f"{film}#t=1,2"]
     assert main(["predict", *parts, *called(home, "predict", "")[2:], *how, "--segment-format", "csv"]) == 0
     (video,) = read_segments(out / "segments.csv")
     listed: list[tuple[str, float]] = []
     for number in range(2):
-        with (out / f"{Path(parts[number]).stem}.csv").open(newline="") as file:
+        with (out / f"0#t={number},{number + 1}.csv").open(newline="") as file:
             listed += [(row["label"], round(float(row["start"]) + number, 3)) for row in csv.DictReader(file)]
     assert video.path == film and [(s.label, s.start) for s in video.segments] == listed
     assert max(start for _, start in listed) >= 1 and video.segments[-1].end == pytest.approx(2, abs=0.01)

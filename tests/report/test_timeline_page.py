@@ -14,6 +14,7 @@ import pytest
 from dualformer.report.timeline_page import error_clips, render_timeline_page
 from dualformer.segment import Segment
 from dualformer.timelines.evaluate_timelines import TimelineEvaluation, evaluate_timelines
+from dualformer.timelines.timeline_errors import error_stretches
 from dualformer.video.container import VideoError
 from dualformer.weights.segment_settings import SegmentSettings
 from made_films import colour_recognizer, made_video
@@ -35,7 +36,8 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> TimelineEvaluation:
 @pytest.fixture(scope="module")
 def page(evaluation: TimelineEvaluation) -> str:
     figures = {**evaluation.figures, "weights": "runs/train/best.safetensors", "data": "segments.csv"}
-    return render_timeline_page(evaluation, figures, error_clips(evaluation, most=3))
+    errors = error_stretches(evaluation)
+    return render_timeline_page(evaluation, figures, error_clips(errors, most=3), wrong=len(errors))
 
 
 def test_bars_have_every_segment_and_its_words(page: str, evaluation: TimelineEvaluation) -> None:
@@ -61,14 +63,14 @@ def test_it_holds_its_figures_and_no_foreign_markup(page: str, evaluation: Timel
 
 
 def test_the_longest_errors_come_first(evaluation: TimelineEvaluation) -> None:
-    clips = error_clips(evaluation, most=4)
+    clips = error_clips(error_stretches(evaluation), most=4)
     lengths = [each.end - each.start for each in clips]
     assert lengths == sorted(lengths, reverse=True) and len(clips) == 4
     assert (clips[0].true, clips[0].said) == ("nothing", "black")
     assert all(each.video is not None and b"ftyp" in each.video[:32] for each in clips)
-    assert error_clips(evaluation, most=0) == []
+    assert error_clips(error_stretches(evaluation), most=0) == []
     with pytest.raises(ValueError, match="must be 0 or more"):
-        error_clips(evaluation, most=-1)
+        error_clips(error_stretches(evaluation), most=-1)
 
 
 def test_without_errors(evaluation: TimelineEvaluation) -> None:
@@ -79,7 +81,7 @@ def test_without_errors(evaluation: TimelineEvaluation) -> None:
         ),
     )
     figures = {**perfect.figures, "weights": "w", "data": "d"}
-    assert "There are none." in render_timeline_page(perfect, figures, error_clips(perfect))
+    assert "There are none." in render_timeline_page(perfect, figures, [], wrong=len(error_stretches(perfect)))
 
 
 def test_errors_behind_where_a_video_breaks_off_have_no_clip(evaluation: TimelineEvaluation) -> None:
@@ -92,12 +94,13 @@ def test_errors_behind_where_a_video_breaks_off_have_no_clip(evaluation: Timelin
         seconds=90.0,
     )
     partly = replace(evaluation, videos=(broken,))
-    [first, second] = error_clips(partly, most=2)
+    [first, second] = error_clips(error_stretches(partly), most=2)
     assert (first.start, first.end, first.video) == (60, 90, None) and second.video is not None
     figures = {**partly.figures, "weights": "w", "data": "d"}
-    assert "the video breaks off before it" in render_timeline_page(partly, figures, [first])
+    assert "the video breaks off before it" in render_timeline_page(partly, figures, [first], wrong=2)
     with pytest.raises(VideoError, match="a segment begins at"):
-        error_clips(replace(partly, videos=(replace(broken, timeline=judged.timeline),)), most=1)
+        whole = replace(partly, videos=(replace(broken, timeline=judged.timeline),))
+        error_clips(error_stretches(whole), most=1)
 
 
 @pytest.mark.parametrize("width", [400, 1100])

@@ -128,7 +128,7 @@ def test_true_background_may_have_a_name_that_the_weights_do_not_know(films: lis
     scoring = SegmentScoring(background=("rest", "black"))
     evaluation = evaluate_timelines(colour_recognizer(), [film], settings=QUIET, scoring=scoring)
     assert (evaluation.figures["f1_at"]["50"], evaluation.figures["segments"]) == (1, 3)
-    assert [each.label for each in evaluation.truth(0)] == ["red", "green", "blue"]
+    assert [each.label for each in evaluation.classes] == ["blue", "green", "red"]
 
 
 def test_a_video_that_breaks_off_is_judged_by_what_is_read(shared: Path) -> None:

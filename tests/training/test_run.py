@@ -82,6 +82,22 @@ def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainC
     assert (out / "split.csv").read_text().count("\n") == 1 + 12 + 4
 
 
+def test_weights_of_segments_know_which_class_means_that_nothing_happens(
+    settings: TrainConfig, tmp_path: Path, drawn: None
+) -> None:
+    lines = ["path,start,end,label"]
+    for split in ("train", "val"):
+        for sample in open_videos(settings.data, on={"split": (split,)}).samples:
+            lines.append(f"{sample.path},0,0.1,{sample.path.parent.name}")
+    (tmp_path / "segments.csv").write_text("\n".join(lines) + "\n")
+    result = run(settings, data=str(tmp_path / "segments.csv"), background="nothing", epochs=1)
+    card = read_card(result.weights)
+    assert card.labels == ("left", "right", "nothing") and card.segment_settings.background == ("nothing",)
+    for changes in ({"background": "nothing"}, {"frames_per_second": 25.0}):
+        with pytest.raises(ValueError, match="is for segments of videos, and `data=rendered` has none"):
+            settings.replace(data="rendered", **changes)
+
+
 @pytest.mark.parametrize("select", ["last", "best"])
 def test_a_run_may_be_validated_seldom_and_is_in_the_end(settings: TrainConfig, drawn: None, select: str):
     reporter = RecordingReporter()

@@ -17,7 +17,7 @@ from dualformer.video.open_video import open_video
 from dualformer.video.playback import Playback
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.segment_reader import frames_within
-from dualformer.video.video_segment import VideoSegment, parse_segment
+from dualformer.video.video_segment import VideoSegment, parse_segment, stem_of
 from dualformer.video.video_source import resolve_source
 
 FRAMES = 50
@@ -88,6 +88,11 @@ def test_a_path_names_a_segment(film: Path, text: str, start: float, end: float)
     assert parse_segment(VideoSegment(file=film, start=start, end=end).path) == found
     pre = Preprocessing(frames=4, stride=2, resize=32, crop=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     assert torch.equal(read_views(f"{film}{text}", pre), read_views(found, pre))
+
+
+def test_parts_of_a_film_have_names_of_their_own(film: Path) -> None:
+    parts = [film, Path(f"{film}#t=0,1"), Path(f"{film}#t=1.5,3.2"), Path("film.tar.mp4")]
+    assert [stem_of(part) for part in parts] == ["a film", "a film#t=0,1", "a film#t=1.5,3.2", "film.tar"]
 
 
 def test_a_file_of_such_a_name_is_a_file(film: Path, tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ _OF_ONE_CALL = ("json", "out", "report", "report_views", "report_mistakes", "com
 class Options(TimelineOptions):
     weights: Annotated[tyro.conf.Positional[shared.WeightsOrExport], tyro.conf.arg(metavar="WEIGHTS")]
     data: str
-    """A folder with one subfolder per class (its val/ or test/ where it has one), a CSV file (path,label,…), or a
-    benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
-    diving48:, ssv2:, list: for files of "path label"), or shards (their folder or URL)."""
+    """A folder with one subfolder per class (its val/ or test/ where it has one), a CSV file (path,label,… or, of
+    segments, path,start,end,label), segments that another program wrote (its file, or segments:FOLDER), a benchmark as
+    downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:, diving48:, ssv2:,
+    list: for files of "path label"), or shards (their folder or URL)."""
     on: str | None = None
     """Rows of a CSV file to evaluate on, as in batch=B (default: all); split=test of a folder with train/, val/ and
     test/, a benchmark or shards (default: val, or test where there is no val)."""

@@ -102,6 +102,7 @@ def judge_timelines(
     from dualformer.report.timeline_page import error_clips, render_timeline_page
     from dualformer.scoring.segment_summary import SegmentScoring
     from dualformer.timelines.evaluate_timelines import JudgedVideo, evaluate_timelines
+    from dualformer.timelines.timeline_errors import error_stretches
     from dualformer.timelines.timeline_folder import write_timeline_evaluation
     from dualformer.timelines.timeline_text import settings_text, timelines_text, video_text
 
@@ -116,6 +117,8 @@ def judge_timelines(
     there = {*recognizer.labels, *(each.label for video in (*videos, *(tuning or ())) for each in video.segments)}
     if unknown := [name for name in options.background if name not in there]:
         raise ValueError(f"`background`: {unknown[0]!r} is no class of the weights, and no label of {data}")
+    if options.ambiguous is not None and options.ambiguous not in there:
+        raise ValueError(f"`ambiguous`: {options.ambiguous!r} is no label of {data}")
     scoring = SegmentScoring(background=background, **shared.arguments(options, "protocol", "ambiguous"))
     out = out or report or folder_beside(weights, "none").with_name("timelines")
     with lock_for_writing(out, folder=True), lock_for_writing(report or out, folder=True):
@@ -150,9 +153,10 @@ def judge_timelines(
         page = None
         if report is not None:
             with Progress("cutting", "errors", quiet=json) as progress:
-                errors = error_clips(evaluation, most=report_mistakes, progress=progress.show)
-            page = report / PAGE
-            write_text(page, render_timeline_page(evaluation, {**evaluation.figures, **extra}, errors))
+                errors = error_stretches(evaluation)
+                clips = error_clips(errors, most=report_mistakes, progress=progress.show)
+            page, shown = report / PAGE, {**evaluation.figures, **extra}
+            write_text(page, render_timeline_page(evaluation, shown, clips, wrong=len(errors)))
     if json:
         where_to = {"report": str(out)} | ({"page": str(page)} if page else {})
         print(json_text({**evaluation.figures, **extra, **where_to}, indent=2, stream=sys.stdout))

@@ -8,6 +8,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -182,7 +183,15 @@ def _unboxed(text: str) -> str:
         elif len(content) - len(content.lstrip()) < 8:
             complaints[-1].append(content.strip())
     said = "; ".join(" ".join(parts) for parts in complaints if parts).replace("Error parsing Options: ", "")
-    return said.replace("('None', ", "(").replace(", 'None')", ")")  # what stands for an option left out
+    return _CHOICES.sub(lambda found: _in_order(found[1]), said)
+
+
+_CHOICES = re.compile(r"(?<=Expected one of \()('[^()]*')(?=\))")
+
+
+def _in_order(choices: str) -> str:
+    """Returns the choices of an option in an order that is always the same, without what stands for leaving it out."""
+    return ", ".join(sorted(choice for choice in choices.split(", ") if choice != "'None'"))
 
 
 def _one_line(error: BaseException) -> str:

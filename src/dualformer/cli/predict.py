@@ -135,10 +135,12 @@ def _timelines(options: Options) -> int:
     from dualformer.inference.timeline import clashing_timelines, format_time, timeline_json, write_timeline_files
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
     from dualformer.video.container import VideoError
+    from dualformer.video.video_segment import stem_of
     from dualformer.video.video_source import resolve_source, source_name
 
     files = named_files(options.files)
-    if clash := clashing_timelines([path.stem for path in files]):
+    stems = [stem_of(path) for path in files]
+    if clash := clashing_timelines(stems):
         two = (
             f"two videos are called {clash[0]}" if clash[0] == clash[1] else f"{clash[0]} and {clash[1]} are two videos"
         )
@@ -148,7 +150,7 @@ def _timelines(options: Options) -> int:
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
     found: dict[Path, AnnotatedVideo] = {}
-    for path in files:
+    for path, stem in zip(files, stems, strict=True):
         if not options.json:
             what = f"{len(recognizer.labels)} classes"
             print(f"timeline of {source_name(path)} with {options.weights} on {recognizer.device}: {what}")
@@ -164,12 +166,12 @@ def _timelines(options: Options) -> int:
                 )
                 if timeline.error is None:
                     progress.show(100, 100)
-            written = write_timeline_files(timeline, out, path.stem)
-            picture = out / f"{path.stem}.png"
+            written = write_timeline_files(timeline, out, stem)
+            picture = out / f"{stem}.png"
             draw_timeline(picture, timeline)
             written.append(picture)
             if options.burn:
-                film = out / f"{path.stem}.labels.mp4"
+                film = out / f"{stem}.labels.mp4"
                 with Progress("burning in", "percent written", quiet=options.json) as progress:
                     write_labelled_video(timeline, film, video=video, progress=progress.percent())
                 written.append(film)
@@ -234,8 +236,7 @@ def _segment_path(name: SegmentFormatName, out: Path) -> Path:
     """Returns the file of all segments; the folder itself for formats of a file for each video or label."""
     from dualformer.datasets.segments.segment_formats import FORMATS
 
-    several = ("thumos", "elan", "audacity", "vtt", "srt")
-    return out / name if name in several else out / f"segments{FORMATS[name].extension}"
+    return out / name if FORMATS[name].has_folder else out / f"segments{FORMATS[name].extension}"
 
 
 def _why_no_segments(timeline: "Timeline") -> str:

@@ -133,8 +133,8 @@ def read_csv(
     ``bad``: paths of videos to leave out; their labels still count as classes. ``check_files``: whether every
     other video must exist. ``multi_label``: whether videos may have several labels; None: if any has.
     ``frames_per_second``: whole numbers as starts and ends are frames at this rate.
-    Raises ``FileNotFoundError`` where there is no such file, and `DatasetError` with the line for everything
-    that is wrong in it.
+    Raises ``FileNotFoundError`` where there is no such file, `DatasetError` with the line for everything
+    that is wrong in it, ``ValueError`` for ``frames_per_second`` of a file without segments.
     """
     path = Path(path)
     if not path.is_file():
@@ -143,6 +143,8 @@ def read_csv(
     columns = list(rows[0].values) if rows else []
     if not rows:
         raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
+    if frames_per_second is not None and not any(row.segment for row in rows):
+        raise ValueError(no_segments(path))
     if multi_label is None:
         repeated = len({row.path for row in rows}) < len(rows)
         multi_label = repeated or any(SEPARATOR in row.values["label"] for row in rows)
@@ -168,6 +170,11 @@ def read_csv(
         left_out=left_out,
         bad_rows=tuple(bad_rows),
     )
+
+
+def no_segments(data: str | Path) -> str:
+    """Returns a message for data without segments of which the frames a second were given."""
+    return f"`frames_per_second` is of the times of segments, and {data} has none: leave it out"
 
 
 def read_paths(path: str | Path, *, segments: bool = False) -> list[Path]:

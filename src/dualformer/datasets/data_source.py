@@ -7,7 +7,7 @@ from pathlib import Path
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_benchmark, recognise_benchmark
 from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.class_folders import read_folder
-from dualformer.datasets.csv_list import CsvTable, Row, read_csv, select
+from dualformer.datasets.csv_list import CsvTable, Row, no_segments, read_csv, select
 from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.samples import (
     SEPARATOR,
@@ -39,7 +39,8 @@ def read_source(
 
     ``bad``, ``check_files``, ``multi_label`` and ``frames_per_second`` are those of `read_csv`, ``log_left_out`` and
     ``fewest`` those of `read_folder`. Raises ``FileNotFoundError`` where
-    there is nothing, ``ValueError`` for any other file, and for other data than a CSV file with ``multi_label``.
+    there is nothing, ``ValueError`` for any other file, for other data than a CSV file with ``multi_label``, and
+    for data without segments with ``frames_per_second``.
     """
     shards = find_shards(data)
     if segments := None if shards else segment_file(data):
@@ -51,6 +52,8 @@ def read_source(
             f"{data} gives each video one label: several are for a CSV file, whose column label holds them separated "
             f"by {SEPARATOR}"
         )
+    if frames_per_second is not None and (shards or named or folder.is_dir()):
+        raise ValueError(no_segments(data))
     if shards:
         return read_shards(shards, cache=cache)
     if named:

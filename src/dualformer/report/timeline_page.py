@@ -19,7 +19,7 @@ from dualformer.scoring.plots import short_text
 from dualformer.segment import Segment
 from dualformer.text_encoding import without_surrogates
 from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluation
-from dualformer.timelines.timeline_errors import ErrorStretch, error_stretches
+from dualformer.timelines.timeline_errors import ErrorStretch
 from dualformer.timelines.timeline_picture import worst_first
 from dualformer.timelines.timeline_text import settings_text
 from dualformer.video.container import VideoError
@@ -59,15 +59,15 @@ class ErrorClip:
 
 
 def error_clips(
-    evaluation: TimelineEvaluation, *, most: int = 8, progress: Callable[[int, int], None] | None = None
+    errors: Sequence[ErrorStretch], *, most: int = 8, progress: Callable[[int, int], None] | None = None
 ) -> list[ErrorClip]:
-    """Returns the ``most`` longest errors of all videos, the longest first, with at most 6 seconds of each as a clip.
+    """Returns the first ``most`` of the ``errors`` with at most 6 seconds of each as a clip.
 
     Raises ``ValueError`` for a negative number, ``VideoError`` for a video that could be read and no longer can.
     """
     if most < 0:
         raise ValueError(f"the number of errors to show must be 0 or more, not {most}")
-    chosen = error_stretches(evaluation)[:most]
+    chosen = errors[:most]
     clips: list[ErrorClip] = []
     for number, error in enumerate(chosen, 1):
         clips.append(_clip_of(error, min(MOST_BYTES_EACH, MOST_BYTES // len(chosen))))
@@ -77,9 +77,10 @@ def error_clips(
 
 
 def render_timeline_page(
-    evaluation: TimelineEvaluation, figures: Mapping[str, Any], errors: Sequence[ErrorClip]
+    evaluation: TimelineEvaluation, figures: Mapping[str, Any], errors: Sequence[ErrorClip], *, wrong: int
 ) -> str:
-    """Returns the text of the page. ``figures``: what stands in timelines.json, with ``weights`` and ``data``."""
+    """Returns the text of the page. ``figures``: what stands in timelines.json, with ``weights`` and ``data``.
+    ``errors``: those that are shown, of ``wrong`` stretches of time."""
     labels = {each.label for judged in evaluation.videos for each in _shown(judged, evaluation)}
     colours = {label: number % _COLOURS for number, label in enumerate(sorted(labels))}
     style, script = page_style_and_script()
@@ -97,7 +98,7 @@ def render_timeline_page(
             videos=[_bars(judged, evaluation, colours) for judged in worst_first(evaluation)],
             classes=sorted(evaluation.classes, key=lambda each: each.f1),
             errors=[(each, each.video and b64encode(each.video).decode()) for each in errors],
-            wrong=len(error_stretches(evaluation)),
+            wrong=wrong,
             time=lambda seconds: format_time(seconds, digits=1),
         )
     )

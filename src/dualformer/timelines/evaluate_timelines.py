@@ -25,7 +25,6 @@ from dualformer.scoring.segment_summary import (
     segment_summary,
     video_figures,
 )
-from dualformer.segment import Segment
 from dualformer.video.container import VideoError
 from dualformer.video.file_slices import is_frame_folder
 from dualformer.weights.segment_settings import SegmentSettings
@@ -70,10 +69,6 @@ class TimelineEvaluation:
     scoring: SegmentScoring
     figures: dict[str, Any]
     """`segment_summary`, and how it was measured; ready for JSON."""
-
-    def truth(self, number: int) -> list[Segment]:
-        """Returns the true segments of a video that count as actions."""
-        return [each for each in self.videos[number].video.segments if each.label not in self.scoring.quiet]
 
 
 def evaluate_timelines(

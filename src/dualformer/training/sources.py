@@ -203,8 +203,8 @@ def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
             f"warning: {counted(len(same), 'name is', 'names are')} of several files ({first_few(same)}), which are "
             "taken for one recording: a split that is drawn keeps it on one side; leave one file of each"
         )
-    sides = [{sample.recording for sample in part.samples} for part in (splits.train, splits.val)]
     if together.kind == "segments":
+        sides = [{sample.recording for sample in part.samples} for part in (splits.train, splits.val)]
         if (both := sorted(sides[0] & sides[1])) and not config.overfit:
             shown = first_few(path.name for path in both)
             warnings.append(

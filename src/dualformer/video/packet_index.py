@@ -60,6 +60,7 @@ def list_frames(video: OpenVideo, *, keep: int) -> ListedFrames:
         if key and kept is None and len(packets.pts) >= _LONG:
             _save(packets, _file(key))
     frames = build_frame_table(packets, video)
+    # With ``keep`` 0 nothing is kept of small files either: only long ones are worth the memory.
     if key and kept is None and (keep or len(packets.pts) >= _LONG):
         _tables[key] = (packets, frames)
         if len(_tables) > _MOST:

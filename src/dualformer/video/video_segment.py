@@ -67,6 +67,12 @@ def parse_segment(path: str | Path) -> VideoSegment | None:
         raise ValueError(f"{path}: {error}") from None
 
 
+def stem_of(path: Path) -> str:
+    """Returns a video's name without folder and extension; of a segment that ``path`` names with its times."""
+    segment = parse_segment(path)
+    return f"{media_path(segment.file).stem}{segment.times}" if segment else path.stem
+
+
 def seconds_text(seconds: float) -> str:
     """Returns seconds with at most six decimals, and without zeros that say nothing."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")

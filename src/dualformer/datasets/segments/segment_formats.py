@@ -72,6 +72,8 @@ class SegmentFormat:
     read: Callable[[Path, VideoFinder, ReadSettings], list[AnnotatedVideo]]
     write: Callable[[Sequence[AnnotatedVideo], Path, WriteSettings], list[Path] | None]
     """Writes to a file, which returns None, or to a folder."""
+    has_folder: bool = False
+    """Whether it has a file for each video or label, in a folder."""
 
 
 def _has_columns(columns: Collection[str]) -> Callable[[str], bool]:
@@ -137,6 +139,7 @@ FORMATS: dict[SegmentFormatName, SegmentFormat] = {
         starts_like=lambda text: not text.strip() or AUDACITY_LINE.fullmatch(_first_line(text)) is not None,
         read=lambda path, videos, _: read_audacity_labels(path, videos),
         write=lambda videos, path, _: write_audacity_labels(videos, path),
+        has_folder=True,
     ),
     "thumos": SegmentFormat(
         title="THUMOS'14: LABEL_val.txt with lines VIDEO START END",
@@ -144,6 +147,7 @@ FORMATS: dict[SegmentFormatName, SegmentFormat] = {
         starts_like=lambda text: THUMOS_LINE.fullmatch(_first_line(text).strip()) is not None,
         read=lambda path, videos, _: read_thumos_labels(path, videos),
         write=lambda videos, path, _: write_thumos_labels(videos, path),
+        has_folder=True,
     ),
     "elan": SegmentFormat(
         title="ELAN",
@@ -151,6 +155,7 @@ FORMATS: dict[SegmentFormatName, SegmentFormat] = {
         starts_like=None,
         read=lambda path, videos, how: read_elan(path, videos, tiers=how.tiers),
         write=lambda videos, path, _: write_elan(videos, path),
+        has_folder=True,
     ),
     "vtt": SegmentFormat(
         title="WebVTT",
@@ -158,6 +163,7 @@ FORMATS: dict[SegmentFormatName, SegmentFormat] = {
         starts_like=None,
         read=lambda path, videos, _: read_web_vtt_file(path, videos),
         write=lambda videos, path, _: write_web_vtt_files(videos, path),
+        has_folder=True,
     ),
     "srt": SegmentFormat(
         title="SubRip",
@@ -165,6 +171,7 @@ FORMATS: dict[SegmentFormatName, SegmentFormat] = {
         starts_like=None,
         read=lambda path, videos, _: read_sub_rip_file(path, videos),
         write=lambda videos, path, _: write_sub_rip_files(videos, path),
+        has_folder=True,
     ),
 }
 """In the order in which a file is compared with them."""

@@ -1,8 +1,8 @@
 """Reads segments of any format as a table of rows, which is split and chosen from like that of a CSV list."""
 
-import csv
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 from dualformer.datasets.bad_videos import BadVideos
 from dualformer.datasets.csv_list import END, START, CsvTable, Row, read_csv
@@ -10,10 +10,8 @@ from dualformer.datasets.samples import DatasetError, ordered_classes, unify_spe
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.check_segments import check_segments
 from dualformer.datasets.segments.collect_segments import SegmentCollector
-from dualformer.datasets.segments.epic_kitchens import TIMES as EPIC_KITCHENS_COLUMNS
-from dualformer.datasets.segments.segment_csv import TIMES as CSV_COLUMNS
-from dualformer.datasets.segments.segment_formats import FORMATS, read_segments
-from dualformer.files import read_csv_rows
+from dualformer.datasets.segments.segment_csv import columns_of
+from dualformer.datasets.segments.segment_formats import FORMATS, read_segments, recognise_format
 from dualformer.segment import Segment
 from dualformer.video.video_segment import VideoSegment, seconds_text
 
@@ -30,18 +28,14 @@ def segment_file(data: str | Path) -> Path | None:
         return path
     if not path.is_file() or path.suffix.lower() not in {each.extension for each in FORMATS.values()}:
         return None
-    if path.suffix.lower() == ".csv":
-        columns = set(_header(path))
-        is_timeline = columns.issuperset(CSV_COLUMNS) and "path" not in columns
-        return path if is_timeline or columns.issuperset(EPIC_KITCHENS_COLUMNS) else None
-    return path
+    return None if path.suffix.lower() == ".csv" and _csv_kind(path) != "segments" else path
 
 
 def read_segment_table(
     path: Path, *, bad: Collection[Path] = (), multi_label: bool = False, frames_per_second: float | None = None
 ) -> CsvTable:
     """Returns the segments of `read_segments` as rows with the columns path, start, end, label and, where a file says
-    it, split. Videos in which nothing is marked have no row.
+    it of any, split (train for the others). Videos in which nothing is marked have no row.
 
     ``bad`` and ``frames_per_second``: as for `read_csv`. Raises as `read_segments`; `DatasetError` with the line for a
     segment that ends before it begins, ``ValueError`` with ``multi_label``, as each segment has one.
@@ -51,7 +45,7 @@ def read_segment_table(
             f"{path} gives each segment one label: several are for a CSV file with the columns path and label"
         )
     videos = read_segments(path, frames_per_second=frames_per_second)
-    if wrong := [line for line in check_segments([_times_alone(video) for video in videos]) if line]:
+    if wrong := check_segments([_times_alone(video) for video in videos]):
         raise DatasetError(wrong[0])
     has_splits = any(video.split for video in videos)
     spelled = unify_spellings(segment.label for video in videos for segment in video.segments)
@@ -87,7 +81,7 @@ def problems_of_segments(
     path = Path(str(data).removeprefix(PREFIX)).expanduser()
     if segment_file(data) is not None:
         return check_segments(read_segments(path, frames_per_second=frames_per_second), lengths=lengths)
-    if path.is_file() and path.suffix.lower() == ".csv" and {"path", "label", START, END} <= set(_header(path)):
+    if path.is_file() and path.suffix.lower() == ".csv" and _csv_kind(path) == "list":
         return check_segments(_videos_of_list(path, frames_per_second), lengths=lengths)
     return []
 
@@ -114,8 +108,11 @@ def _times_alone(video: AnnotatedVideo) -> AnnotatedVideo:
     )
 
 
-def _header(path: Path) -> list[str]:
+def _csv_kind(path: Path) -> Literal["segments", "list", "other"]:
+    """Returns whether a CSV file is of segments alone, a list with columns of their times, or neither; a file that
+    cannot be read is told when it is."""
     try:
-        return next((fields for _, fields in read_csv_rows(path, DatasetError, names=True, columns=("label",))), [])
-    except (DatasetError, csv.Error):  # reading it says what is wrong
-        return ["path", "label"]
+        is_list = recognise_format(path) == "csv" and "path" in columns_of(path)
+    except DatasetError:
+        return "other"
+    return "list" if is_list else "segments"

@@ -25,6 +25,8 @@ from dualformer.datasets.segments.segment_list import problems_of_segments
 from dualformer.datasets.split_file import write_split
 from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.datasets.video_digests import video_digests
+from dualformer.training.open_source import open_source
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import Preprocessing
@@ -67,6 +69,13 @@ def test_times_may_be_numbers_of_frames(films: Path) -> None:
     assert [s.segment.times for s in videos.samples if isinstance(s, SegmentSample)] == ["#t=0.4,1.2", "#t=1,1.5"]
     with pytest.raises(DatasetError, match=r":2: the start '0\.4' is no frame's number"):
         open_videos(listed(films, "film0.mp4,0.4,30,run\n"), frames_per_second=25)
+
+
+def test_a_rate_of_no_segments_is_refused(films: Path) -> None:
+    whole = listed(films, "film0.mp4,run\nfilm1.mp4,sit\n", "path,label")
+    for data in (whole, films):
+        with pytest.raises(ValueError, match=r"`frames_per_second` is of the times of segments, and .* has none"):
+            open_videos(data, frames_per_second=25)
 
 
 def test_lists_stand_for_their_videos_or_their_segments(films: Path) -> None:
@@ -124,6 +133,17 @@ def test_what_is_wrong_is_found_by_a_check(films: Path) -> None:
     assert problems_of_segments(listed(films, "film0.mp4,run\n", "path,label"), {}) == []
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_csv_file_of_epic_kitchens_is_data_whatever_separates_its_columns(tmp_path: Path, separator: str) -> None:
+    for name in ("P01_01", "P02_01"):
+        write_video(tmp_path / f"{name}.mp4", np.zeros((50, 32, 32, 3), dtype=np.uint8), fps=25)
+    rows = [["video_id", "start_timestamp", "stop_timestamp", "verb", "noun"]]
+    rows += [[name, "00:00:00.20", "00:00:01.00", verb, "cup"] for name in ("P01_01", "P02_01") for verb in ("a", "b")]
+    (tmp_path / "epic.csv").write_text("".join(f"{separator.join(row)}\n" for row in rows))
+    videos = open_videos(tmp_path / "epic.csv")
+    assert videos.classes == ("a cup", "b cup") and videos.kind == "segments" and len(videos) == 4
+
+
 def test_a_check_reads_lists_as_training_does(films: Path) -> None:
     """Whole videos, several labels, and videos that are not there, which decoding them has told."""
     lines = "film0.mp4,0,9,run;sit\nfilm1.mp4,,,run\nfilm9.mp4,0,1,sit\nfilm8.mp4,3,3.5,run\n"
@@ -149,6 +169,9 @@ def test_splits_inside_videos_are_asked_for(films: Path) -> None:
         open_splits(one)
     splits = open_splits(one, group="segment")
     assert len(splits.train) == 8 and len(splits.val) == 2
+    config = TrainConfig(data=str(one), group="segment", start="random", frames=4, size=32)
+    assert "1 video has segments in train and in val (film0.mp4)" in open_source(config).warnings[0]
+    assert not open_source(config.replace(data=str(listed(films, ALL)), group=None)).warnings
 
 
 def test_a_written_split_is_read_back(films: Path, tmp_path: Path) -> None:
