@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from dualformer.datasets.clip_datasets import ignore_interrupts
-from dualformer.datasets.samples import ArchivedSample, DatasetError, Sample, VideoList
+from dualformer.datasets.samples import DatasetError, Sample, SegmentSample, VideoList
 from dualformer.errors import DualFormerError
 
 Piece = TypeVar("Piece")
@@ -21,8 +21,8 @@ Piece = TypeVar("Piece")
 
 def video_key(sample: Sample) -> str:
     """Returns the name of a video among the files: the end of its path, so that a data set may move."""
-    place = Path(sample.original) if isinstance(sample, ArchivedSample) else sample.path.absolute()
-    return "/".join(place.parts[-3:])
+    times = sample.segment.times if isinstance(sample, SegmentSample) else ""
+    return "/".join(sample.origin.parts[-3:]) + times
 
 
 def per_video_file(folder: Path, sample: Sample) -> Path:

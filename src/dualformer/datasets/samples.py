@@ -59,9 +59,14 @@ class Sample:
         return media_path(self.media)
 
     @property
+    def origin(self) -> Path:
+        """The absolute path of its file; of a video in an archive, its path in the data set of which that was made."""
+        return self.recording.absolute()
+
+    @property
     def name(self) -> str:
         """Its name without folders."""
-        return name_of(self.path)
+        return name_of(self.media)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,7 @@ class SegmentSample(Sample):
 
     @property
     def name(self) -> str:
-        return name_of(self.segment)
+        return f"{super().name}{self.segment.times}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +101,18 @@ class ArchivedSample(Sample):
         return self.piece
 
     @property
+    def origin(self) -> Path:
+        return Path(self.original)
+
+    @property
     def name(self) -> str:
         original = Path(self.original)
         return original.parent.name if is_frame_folder(self.piece) else original.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchivedSegment(SegmentSample, ArchivedSample):
+    """A labelled part of a video inside an archive. ``original`` is the path of the whole video."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from dualformer.datasets.samples import (
     first_few,
 )
 from dualformer.datasets.segments.background import add_background
+from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.plurals import counted
 
@@ -85,7 +86,8 @@ def open_splits(
     (from 1) is val; a val that the data brings is left out.
     ``group``: videos of one group, which `find_groups` finds, are all in train or all in val; a `DatasetError` where
     the data's own splits have some in both.
-    ``background``: a class for what is unmarked in the videos of segments; ``background_share``: see `add_background`.
+    ``background``: a class for what is unmarked in the videos of segments, which shards have if they were made with
+    it; ``background_share``: see `add_background`.
     ``frames_per_second``: of times of segments that are numbers of frames.
     ``bad``: paths of videos to leave out, or all verdicts on them from `read_bad_videos`. Videos that a benchmark lists
     and that are missing are left out; the description counts them. ``cache``: where to keep shards of a URL.
@@ -133,12 +135,14 @@ def open_splits(
     if left_out:
         what = "files listed as bad are left out" if left_out.count or not left_out.manifest else "no file is left out"
         how = f"{how}; {what}{left_out.notes}"
-    if background:
-        if not isinstance(source, CsvTable):
-            raise ValueError(f"`background` is for segments of videos, and {data} has none: leave it out")
+    if background and isinstance(source, CsvTable):
         before = len(train)
         train, val = add_background((train, val), source.marked(), background, share=background_share, seed=seed)
         how = f"{how}; {counted(len(train) - before, 'unmarked piece')} of them as {background} to train on"
+    elif background and not find_shards(data):
+        raise ValueError(f"`background` is for segments of videos, and {data} has none: leave it out")
+    elif background and background not in train.classes:
+        raise ValueError(f"`background={background}` is no class of {data}: `dualformer shards` makes it")
     return Splits(train=train, val=val, description=how, left_out=left_out)
 
 
@@ -193,19 +197,24 @@ def open_all_splits(
 ) -> tuple[dict[str, VideoList], str]:
     """Opens train and val as `open_splits` with ``settings``, and test where the data has one, too.
 
-    Returns the lists by split, and their description.
+    Returns the lists by split, and their description. A background is in train and val.
     """
     splits = open_splits(data, bad=bad, **settings)
     lists = {"train": splits.train, "val": splits.val}
     bad = BadVideos.of(bad)
-    source = read_source(data, bad=bad, log_left_out=False)
+    rate = settings.get("frames_per_second")
+    source = read_source(data, bad=bad, log_left_out=False, frames_per_second=rate)
     if isinstance(source, CsvTable):
         has_test = "split" in source.columns and any(row.values["split"] == "test" for row in source.rows)
         test = select(source, {"split": ("test",)}) if has_test else None
     else:
         test = (source.splits if isinstance(source, Listing) else source).get("test")
     if test is not None:
-        test = replace(_excluding(test, _left_out(source, bad)), manifest_hash=splits.train.manifest_hash)
+        test = replace(
+            _excluding(test, _left_out(source, bad)),
+            classes=splits.train.classes,  # a background is behind the others
+            manifest_hash=splits.train.manifest_hash,
+        )
         used = {sample.path for videos in lists.values() for sample in videos.samples}
         if len(test) and not any(sample.path in used for sample in test.samples):
             lists["test"] = test

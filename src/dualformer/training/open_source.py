@@ -12,6 +12,7 @@ from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.datasets.segments.segment_list import PREFIX
 from dualformer.datasets.segments.window_clips import WindowClips, WindowViews, count_places, measure_recordings
+from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.splits import read_bad_videos
 from dualformer.plurals import counted
 from dualformer.segment import BACKGROUND
@@ -53,6 +54,8 @@ def _recordings(config: TrainConfig) -> tuple[list[AnnotatedVideo], list[Annotat
             raise ValueError(f"`head=temporal` divides its data by whole recordings: leave `{name}` out")
     if config.background not in (None, BACKGROUND):
         raise ValueError(f"`head=temporal` calls what is unmarked {BACKGROUND}: leave `background` out")
+    if find_shards(config.data):
+        raise ValueError("`head=temporal` learns from whole recordings, which shards do not list: give their segments")
     path = Path(config.data.removeprefix(PREFIX)).expanduser()
     if config.data in RENDERED_DATA or not path.exists():
         raise ValueError(

@@ -20,7 +20,7 @@ from dualformer.datasets.rendered_people.clips import PeopleClips
 from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
 from dualformer.datasets.rendered_people.scene import PeopleScene
 from dualformer.datasets.row_filter import parse_row_filter
-from dualformer.datasets.samples import ArchivedSample, VideoList, check_class_names, first_few
+from dualformer.datasets.samples import ArchivedSample, VideoList, check_class_names, first_few, name_of
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes, remote_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
@@ -204,9 +204,9 @@ def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
             "taken for one recording: a split that is drawn keeps it on one side; leave one file of each"
         )
     if together.kind == "segments":
-        sides = [{sample.recording for sample in part.samples} for part in (splits.train, splits.val)]
+        sides = [{sample.origin for sample in part.samples} for part in (splits.train, splits.val)]
         if (both := sorted(sides[0] & sides[1])) and not config.overfit:
-            shown = first_few(path.name for path in both)
+            shown = first_few(name_of(path) for path in both)
             warnings.append(
                 f"warning: {counted(len(both), 'video has', 'videos have')} segments in train and in val ({shown}): "
                 "the accuracy then promises too much for other videos"

@@ -22,6 +22,11 @@ class FileSlice(ABC):
     """Its name, whose extension tells its format, as that of a file does: ``…/000001.%05d.jpg`` for frames."""
     size: int
 
+    @property
+    def content_key(self) -> str | None:
+        """What no other bytes have, where that is known without reading them."""
+        return None
+
     @abstractmethod
     def open_unbuffered(self) -> "SliceReader":
         """Opens its bytes without a buffer. Raises ``FileNotFoundError`` where the larger file is gone."""

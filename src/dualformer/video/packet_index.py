@@ -20,7 +20,7 @@ import numpy as np
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write
 from dualformer.video.container import OpenVideo
-from dualformer.video.file_slices import LocalFileSlice
+from dualformer.video.file_slices import FileSlice, LocalFileSlice
 from dualformer.video.frame_table import FrameTable, PacketTable, build_frame_table, read_packets
 
 CACHE_VARIABLE = "DUALFORMER_CACHE"
@@ -88,6 +88,8 @@ def _key(video: OpenVideo) -> tuple[str, int, int] | None:
     if video.limits is not None or video.is_image:
         return None
     path, part = video.path, ""
+    if isinstance(path, FileSlice) and path.content_key:
+        return path.content_key, path.size, 0
     if isinstance(path, LocalFileSlice):
         path, part = path.file, f"@{path.offset}+{path.size}"
     if not isinstance(path, Path):

@@ -60,7 +60,8 @@ class Listing:
         """Returns one line: classes, videos of each split, what is missing, notes."""
         counts = ", ".join(f"{split} {len(videos)}" for split, videos in self.splits.items())
         missing = [f"{len(v.missing)} of {split}" for split, v in self.splits.items() if v.missing]
-        parts = [f"{self.title}: {len(self.classes)} classes, videos: {counts}"]
+        kind = "segments" if all(videos.kind == "segments" for videos in self.splits.values()) else "videos"
+        parts = [f"{self.title}: {len(self.classes)} classes, {kind}: {counts}"]
         if missing:
             names = name_missing([m for v in self.splits.values() for m in v.missing])
             parts.append(f"missing: {', '.join(missing)} ({names})")

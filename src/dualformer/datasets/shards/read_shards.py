@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.manifest import Verdict
-from dualformer.datasets.samples import ArchivedSample, DatasetError, VideoList
+from dualformer.datasets.samples import ArchivedSample, ArchivedSegment, DatasetError, VideoList
 from dualformer.datasets.shards.shard_index import FORMAT, INDEX, SPLITS, Entry, Index, Shard, read_index
 from dualformer.datasets.shards.storage import (
     RemoteFileSlice,
@@ -19,6 +19,7 @@ from dualformer.datasets.shards.storage import (
 )
 from dualformer.video.file_slices import FileSlice, LocalFileSlice
 from dualformer.video.remote_files import url_of
+from dualformer.video.video_segment import VideoSegment
 
 PREFIX = "shards:"
 PARTIAL = f"{INDEX}.partial"
@@ -167,4 +168,8 @@ def _sample(entry: Entry, file: Path, remote: RemoteShard | None) -> ArchivedSam
         piece = LocalFileSlice(path=path, size=entry.size, file=file, offset=entry.offset)
     else:
         piece = RemoteFileSlice(path=path, size=entry.size, shard=remote, offset=entry.offset)
-    return ArchivedSample(path=path, label=entry.label, fps=entry.fps, piece=piece, original=entry.name)
+    about = {"label": entry.label, "fps": entry.fps, "piece": piece, "original": entry.name}
+    if entry.start is None or entry.end is None:
+        return ArchivedSample(path=path, **about)
+    part = VideoSegment(file=piece, start=entry.start, end=entry.end)
+    return ArchivedSegment(path=part.path, segment=part, **about)

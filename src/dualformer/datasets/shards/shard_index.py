@@ -1,6 +1,7 @@
 """The index of shards: a JSON file beside them with what they hold and the offset of each video."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,12 +12,18 @@ from dualformer.datasets.samples import DatasetError, MissingSample
 INDEX = "index.json"
 FORMAT = "dualformer shards"
 VERSION = 1
+"""Of an index of whole videos, and of plans."""
+SEGMENTS_VERSION = 2
+"""Of an index with parts of videos, which versions before could not read."""
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One video in a shard: ``size`` bytes from ``offset`` on. Of a folder of frames, all their tar members."""
+    """One video in a shard: ``size`` bytes from ``offset`` on. Of a folder of frames, all their tar members.
+
+    With ``start`` and ``end`` it is the part of the video between these times, in seconds; parts may share a video.
+    """
 
     member: str
     """Name in the tar file; of frames their pattern, as in 000000007.img_%05d.jpg."""
@@ -28,10 +35,13 @@ class Entry:
     name: str
     """Its path in the data set that the shards were made from."""
     fps: float | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 _ENTRY = tuple(field.name for field in fields(Entry))
-"""The fields of an entry, in their order in the file."""
+"""The fields of an entry, in their order in the file; whole videos have no times there."""
+_TIMES = ("start", "end")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +72,10 @@ class Index:
 
     def to_json(self) -> str:
         """Returns the file's text, a line for each video: large, but to be read by people, too."""
+        whole = all(entry.start is None for shard in self.shards for entry in shard.entries)
         head = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if whole else SEGMENTS_VERSION,
             "made_from": self.made_from,
             "manifest_hash": self.manifest_hash,
             "plan": self.plan,
@@ -74,7 +85,7 @@ class Index:
                 for split, missing in self.missing.items()
                 for one in missing
             ],
-            "entries": list(_ENTRY),
+            "entries": [name for name in _ENTRY if not (whole and name in _TIMES)],
         }
         start = json.dumps(head, indent=1).removesuffix("\n}")
         return f'{start},\n "shards": [\n{_lines(shard_to_json(shard) for shard in self.shards)}\n]\n}}\n'
@@ -83,7 +94,10 @@ class Index:
 def shard_to_json(shard: Shard) -> str:
     head = {"file": shard.file, "split": shard.split, "samples": len(shard.entries)}
     head |= {"bytes": shard.bytes, "sha256": shard.sha256}
-    rows = (json.dumps([getattr(entry, name) for name in _ENTRY]) for entry in shard.entries)
+    rows = (
+        json.dumps([getattr(entry, name) for name in _ENTRY if entry.start is not None or name not in _TIMES])
+        for entry in shard.entries
+    )
     return f'{json.dumps(head).removesuffix("}")}, "entries": [\n{_lines(rows)}\n]}}'
 
 
@@ -110,10 +124,11 @@ def read_index(text: str, location: str) -> Index:
         data = json.loads(text)
         if data.get("format") != FORMAT:
             raise ValueError(f"it does not say {FORMAT!r}")
-        if data["version"] != VERSION:
+        if data["version"] not in (VERSION, SEGMENTS_VERSION):
             raise DatasetError(
                 f"{location}: written by another version of dualformer (its layout is {data['version']}, this one "
-                f"reads {VERSION}): write the shards anew with `dualformer shards`, or read them with that version"
+                f"reads up to {SEGMENTS_VERSION}): write the shards anew with `dualformer shards`, or read them with "
+                "that version"
             )
         index = Index(
             classes=tuple(map(str, data["classes"])),
@@ -146,9 +161,11 @@ def _missing(rows: list[dict[str, Any]]) -> dict[str, tuple[MissingSample, ...]]
 
 
 def _entry(row: list[Any]) -> Entry:
-    member, offset, size, label, place, name, fps = row
+    member, offset, size, label, place, name, fps, *times = row
+    start, end = map(float, times) if times else (None, None)
     numbers = {"offset": int(offset), "size": int(size), "label": int(label), "place": int(place)}
-    return Entry(member=str(member), name=str(name), fps=None if fps is None else float(fps), **numbers)
+    rate = None if fps is None else float(fps)
+    return Entry(member=str(member), name=str(name), fps=rate, start=start, end=end, **numbers)
 
 
 def _check(index: Index) -> None:
@@ -167,3 +184,5 @@ def _check(index: Index) -> None:
                 raise ValueError(f"label {entry.label} of {shard.file}/{entry.member} is outside its classes")
             if not 0 <= entry.offset <= entry.offset + entry.size <= shard.bytes:
                 raise ValueError(f"{shard.file}/{entry.member} lies outside its shard")
+            if entry.start is not None and entry.end is not None and not 0 <= entry.start <= entry.end < math.inf:
+                raise ValueError(f"a part of {shard.file}/{entry.member} from {entry.start} to {entry.end} s")

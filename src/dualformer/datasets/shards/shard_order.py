@@ -23,7 +23,7 @@ LANES = 16
 
 def remote_shards(videos: VideoList) -> set[RemoteShard]:
     """Returns the shards at a URL that a list is spread over."""
-    pieces = (sample.file for sample in videos.samples)
+    pieces = (sample.media for sample in videos.samples)
     return {piece.shard for piece in pieces if isinstance(piece, RemoteFileSlice)}
 
 

@@ -1,7 +1,7 @@
 """Reads shards from a folder, or from anything that fsspec reaches (``s3://``, ``gs://``, ``hf://``, ``https://``, …).
 
-From a URL, each video is fetched by a request for its bytes alone; or the whole shard is fetched once and kept in a
-local folder of limited size. Requests that fail are tried again.
+From a URL, each video is fetched by a request for its bytes alone, and of a large one the blocks that are read; or the
+whole shard is fetched once and kept in a local folder of limited size. Requests that fail are tried again.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,11 @@ from dualformer.video.remote_files import open_filesystem, retry
 
 _T = TypeVar("_T")
 _CHUNK_BYTES = 8 * 2**20  # bytes
+_AT_ONCE = 64 * 2**20
+"""Bytes of a video up to which all of it is fetched at once."""
+_BLOCK_BYTES = 4 * 2**20
+_BLOCKS = 4
+"""Those of a larger video that are kept while it is open: what is read of it may lie at several places."""
 _CACHED = re.compile(r"[0-9a-f]{16}-.+\.tar")
 
 
@@ -67,7 +73,13 @@ class RemoteFileSlice(FileSlice):
     def __str__(self) -> str:
         return f"{self.shard.url}/{self.path.name}"
 
+    @property
+    def content_key(self) -> str:
+        return f"{self.shard.sha256}@{self.offset}+{self.size}"
+
     def open_unbuffered(self) -> SliceReader:
+        if self.shard.cache is None and self.size > _AT_ONCE:
+            return SliceReader(_BlockReader(self.shard.url, self.offset, self.size), 0, self.size)
         if self.shard.cache is None:
             return SliceReader(io.BytesIO(fetch_range(self.shard.url, self.offset, self.size)), 0, self.size)
         for _ in range(10):
@@ -75,6 +87,43 @@ class RemoteFileSlice(FileSlice):
             with contextlib.suppress(FileNotFoundError):  # another process made room just now
                 return SliceReader(copy.open("rb", buffering=0), self.offset, self.size)
         raise StorageError(f"{self.shard.cache.folder}: shards are thrown out before they are read: allow it more room")
+
+
+class _BlockReader(io.RawIOBase):
+    """``size`` bytes from ``offset`` on of the file at a URL, fetched in blocks when they are read."""
+
+    def __init__(self, url: str, offset: int, size: int) -> None:
+        super().__init__()
+        self._url, self._offset, self._size = url, offset, size
+        self._place = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        assert whence == io.SEEK_SET
+        self._place = offset
+        return offset
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is private
+        if self._place >= self._size:
+            return 0
+        number, within = divmod(self._place, _BLOCK_BYTES)
+        data = self._block(number)[within : within + len(buffer)]
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def _block(self, number: int) -> bytes:
+        block = self._blocks.pop(number, None)
+        if block is None:
+            start = number * _BLOCK_BYTES
+            block = fetch_range(self._url, self._offset + start, min(_BLOCK_BYTES, self._size - start))
+        self._blocks[number] = block
+        if len(self._blocks) > _BLOCKS:
+            self._blocks.popitem(last=False)
+        return block
 
 
 def read_remote_text(url: str) -> str:

@@ -1,7 +1,8 @@
 """Writes shards: which video goes where is decided first, then one tar file after another is written as a whole.
 
 Videos go in as they are, byte for byte. Those to train on are shuffled, so that every shard is a fair sample of the
-data set; those of val and test stay in their order, in which they are read.
+data set; those of val and test stay in their order, in which they are read. A video of which there are several segments
+is one member of the tar file, once in each split.
 
 A shard that has its name is complete: it is written under another one. Which shards are done is kept in a file that
 becomes the index at the end; until then, the same command goes on where it stopped.
@@ -17,11 +18,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
-from dualformer.datasets.samples import ArchivedSample, DatasetError, Sample, SegmentSample, VideoList
+from dualformer.datasets.samples import DatasetError, Sample, SegmentSample, VideoList
 from dualformer.datasets.shards.read_shards import PARTIAL
 from dualformer.datasets.shards.shard_index import (
     INDEX,
@@ -58,12 +59,21 @@ class WriteResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Member:
-    """A video to be written. ``place`` is its number in the list of its split."""
+    """A video to be written."""
 
-    sample: Sample
-    place: int
+    samples: tuple[tuple[int, Sample], ...]
+    """What there is of it in its split, all or parts, each with its number in the list."""
     name: str
     size: int
+
+    @property
+    def place(self) -> int:
+        """The number that it is called by."""
+        return self.samples[0][0]
+
+    @property
+    def sample(self) -> Sample:
+        return self.samples[0][1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,19 +97,14 @@ def write_shards(
     ``made_from``: the data set in words. ``seed`` decides in which order the videos to train on lie in the shards.
     ``progress`` is called with the number of bytes done and their total. Goes on where an earlier call with the same
     arguments stopped.
-    Raises ``ValueError`` for a folder that holds anything else, `DatasetError` for segments and where a video cannot be
-    read, changes while it is read, or the disk is full: then the shards that are complete stay; `InUseError` while
-    another process writes to the folder.
+    Raises ``ValueError`` for a folder that holds anything else, `DatasetError` where a video cannot be read, changes
+    while it is read, or the disk is full: then the shards that are complete stay; `InUseError` while another process
+    writes to the folder.
     """
     if url_of(out) is not None:
         raise ValueError(f"{out}: shards are written to a folder; upload it as it is, and read it from there")
     if size < 1:
         raise ValueError(f"the size of a shard must be positive, not {size} bytes")
-    if any(isinstance(sample, SegmentSample) for videos in lists.values() for sample in videos.samples):
-        raise DatasetError(
-            f"{made_from}: shards hold whole files, and these are segments of some, which are read where they lie: "
-            "train on the list itself"
-        )
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: name a folder for the shards")
@@ -147,9 +152,12 @@ def _plan_shards(lists: Mapping[str, VideoList], size: int, seed: int) -> list[_
     names = _names(lists)
     shards: list[_PlannedShard] = []
     for split, videos in lists.items():
+        films: dict[Media, list[tuple[int, Sample]]] = {}
+        for place, sample in enumerate(videos.samples):
+            films.setdefault(sample.media, []).append((place, sample))
         members = [
-            _Member(sample=sample, place=place, name=names[split][place], size=sum(size for _, size in _parts(sample)))
-            for place, sample in enumerate(videos.samples)
+            _Member(samples=tuple(own), name=names[split][own[0][0]], size=sum(size for _, size in _parts(own[0][1])))
+            for own in films.values()
         ]
         if split == "train":
             order = np.random.default_rng([seed, len(members)]).permutation(len(members))
@@ -166,10 +174,7 @@ def _plan_shards(lists: Mapping[str, VideoList], size: int, seed: int) -> list[_
 
 def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
     """Returns names for the videos of each split: their paths below the folder that all of them have in common."""
-    paths = {
-        split: [Path(s.original) if isinstance(s, ArchivedSample) else s.path.absolute() for s in videos.samples]
-        for split, videos in lists.items()
-    }
+    paths = {split: [sample.origin for sample in videos.samples] for split, videos in lists.items()}
     videos = (path.parent if is_frame_folder(path) else path for found in paths.values() for path in found)
     folders = {path.parent for path in videos if path.is_absolute()}
     root = os.path.commonpath(folders) if folders else ""
@@ -190,10 +195,16 @@ def _fingerprint(lists: Mapping[str, VideoList], shards: list[_PlannedShard]) ->
     what = [
         VERSION,
         [[split, videos.classes, videos.manifest_hash] for split, videos in lists.items()],
-        [[s.file, [[m.name, m.place, m.size, m.sample.label, m.sample.fps] for m in s.members]] for s in shards],
+        [[s.file, [row for member in s.members for row in _plan_rows(member)]] for s in shards],
         [[split, one.label, one.name, one.listed] for split, videos in lists.items() for one in videos.missing],
     ]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+
+
+def _plan_rows(member: _Member) -> list[list[Any]]:
+    return [
+        [member.name, place, member.size, one.label, one.fps, *_times(one).values()] for place, one in member.samples
+    ]
 
 
 def _written_before(out: Path, plan: str) -> dict[str, Shard]:
@@ -227,31 +238,41 @@ def _one_line(shard: Shard) -> str:
 def _write_shard(path: Path, plan: _PlannedShard, classes: tuple[str, ...], count: Callable[[int], None]) -> Shard:
     with partial_file(path) as partial, partial.open("wb") as file:
         tar = _TarWriter(file)
-        entries = tuple(_add(tar, member, classes, count) for member in plan.members)
+        entries = tuple(entry for member in plan.members for entry in _add(tar, member, classes, count))
         tar.end()
         file.flush()
         os.fsync(file.fileno())
     return Shard(file=path.name, split=plan.split, bytes=tar.size, sha256=tar.digest.hexdigest(), entries=entries)
 
 
-def _add(tar: "_TarWriter", member: _Member, classes: tuple[str, ...], count: Callable[[int], None]) -> Entry:
-    """Writes a video into a shard, and its label beside it, as other programs look for it."""
+def _add(tar: "_TarWriter", member: _Member, classes: tuple[str, ...], count: Callable[[int], None]) -> list[Entry]:
+    """Writes a video into a shard, and beside it its label, or times and labels of its segments, as other programs look
+    for them."""
     key, sample, size = f"{member.place:09d}", member.sample, member.size
     if is_frame_folder(sample.media):
-        offset, file = tar.size, f"{key}.{sample.path.name}"
+        offset, file = tar.size, f"{key}.{sample.recording.name}"
         for part, part_size in _parts(sample):
             tar.add(f"{key}.{media_path(part).name}", part_size, _bytes_of(part, part_size, sample, count))
         size = tar.size - offset
     else:
-        file = key + _suffix(sample.path)
+        file = key + _suffix(sample.recording)
         offset = tar.add(file, size, _bytes_of(sample.media, size, sample, count))
-    label = sample.label
-    about = {"label": label, "class": classes[label], "name": member.name, "index": member.place}
+    found = [
+        {"label": one.label, "class": classes[one.label], "name": member.name, "index": place} | _times(one)
+        for place, one in member.samples
+    ]
+    whole = len(found) == 1 and not _times(sample)
+    about: dict[str, Any] = found[0] if whole else {"segments": found}
     about |= {} if sample.fps is None else {"fps": sample.fps}
-    for ending, text in (("cls", str(label)), ("json", json.dumps(about))):
+    for ending, text in (*([("cls", str(sample.label))] if whole else []), ("json", json.dumps(about))):
         tar.add(f"{key}.{ending}", len(text), iter((text.encode("ascii"),)))
-    named = {"place": member.place, "name": member.name, "fps": sample.fps}
-    return Entry(member=file, offset=offset, size=size, label=label, **named)
+    where: dict[str, Any] = {"member": file, "offset": offset, "size": size, "name": member.name}
+    return [Entry(place=place, label=one.label, fps=one.fps, **where, **_times(one)) for place, one in member.samples]
+
+
+def _times(sample: Sample) -> dict[str, Any]:
+    """Returns the start and end of a segment; nothing of a whole video."""
+    return {"start": sample.segment.start, "end": sample.segment.end} if isinstance(sample, SegmentSample) else {}
 
 
 def _suffix(path: Path) -> str:
