@@ -4,14 +4,16 @@
 
 A minute of coloured blocks (320×240, 25 frames a second) is encoded once, and its packets are written as many times as
 the film lasts. Training clips of random segments of four seconds are read of both, interleaved; the file of a minute is
-small enough that its packets stay in memory, those of the film are listed before. Printed are clips a second of each
-round, and the ratio of the medians.
+small enough that its packets stay in memory, those of the film are listed before. Then the same of the film while its
+reader stays open, as it does in training. Printed are clips a second of each round, by the processor's time, and the
+medians with their ratios to the minute's.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import av
@@ -20,8 +22,9 @@ import av.video.stream
 import numpy as np
 
 from dualformer.video.augmentation import Augmentation
-from dualformer.video.clip_reader import read_training_clip
+from dualformer.video.clip_reader import read_training_clip, training_clip_from_reader
 from dualformer.video.encode import write_video
+from dualformer.video.kept_readers import KeptReaders
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.video_segment import VideoSegment
 
@@ -43,17 +46,22 @@ def main() -> None:
         write_video(short, pictures.repeat(16, axis=1).repeat(16, axis=2), fps=FPS)
         times = round(options.hours * 3600 / SECONDS)
         repeat(short, long, times)
-        start = time.perf_counter()
+        start = time.process_time()
         rate(long, SECONDS * times, 1, 0)
-        listing = time.perf_counter() - start
+        listing = time.process_time() - start
         print(f"the film is of {long.stat().st_size / 1e6:.0f} MB; its first clip took {listing:.1f} s")
-        found: dict[str, list[float]] = {"minute": [], "film": []}
+        readers = KeptReaders()
+        rate(long, SECONDS * times, 1, 0, readers)
+        found: dict[str, list[float]] = {"minute": [], "film": [], "film, kept open": []}
         for number in range(options.rounds):
             found["minute"].append(rate(short, SECONDS, options.clips, number))
             found["film"].append(rate(long, SECONDS * times, options.clips, number))
-            print(f"round {number + 1}: {found['minute'][-1]:.2f} and {found['film'][-1]:.2f} clips/s", flush=True)
-        minute, film = (statistics.median(each) for each in found.values())
-        print(f"medians: {minute:.2f} of the minute, {film:.2f} of the film; ratio {film / minute:.2f}")
+            found["film, kept open"].append(rate(long, SECONDS * times, options.clips, number, readers))
+            told = ", ".join(f"{name} {rates[-1]:.2f}" for name, rates in found.items())
+            print(f"round {number + 1}, clips a second: {told}", flush=True)
+        minute = statistics.median(found["minute"])
+        for name, rates in found.items():
+            print(f"median of the {name}: {statistics.median(rates):.2f} ({statistics.median(rates) / minute:.2f})")
 
 
 def repeat(short: Path, long: Path, times: int) -> None:
@@ -73,15 +81,21 @@ def repeat(short: Path, long: Path, times: int) -> None:
                 target.mux(packet)
 
 
-def rate(film: Path, seconds: float, clips: int, seed: int) -> float:
-    """Reads training clips of random segments; returns how many a second."""
+def rate(film: Path, seconds: float, clips: int, seed: int, readers: KeptReaders | None = None) -> float:
+    """Reads training clips of random segments, by ``readers`` if given; returns how many a second."""
     rng, pre = np.random.default_rng(seed), kinetics(frames=16, stride=4, size=112)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(clips):
         begin = float(rng.uniform(0, seconds - SEGMENT))
         part = VideoSegment(file=film, start=begin, end=begin + SEGMENT)
-        read_training_clip(part, pre, rng, Augmentation(flip=0.5), threads=1)
-    return clips / (time.perf_counter() - start)
+        augmentation = Augmentation(flip=0.5)
+        if readers is None:
+            read_training_clip(part, pre, rng, augmentation)
+        else:
+            readers.read(
+                part, partial(training_clip_from_reader, path=part, pre=pre, rng=rng, augmentation=augmentation)
+            )
+    return clips / (time.process_time() - start)
 
 
 if __name__ == "__main__":

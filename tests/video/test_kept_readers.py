@@ -14,6 +14,7 @@ from dualformer.video.encode import write_video
 from dualformer.video.frame_reader import FrameReader
 from dualformer.video.kept_readers import KeptReaders
 from dualformer.video.open_video import open_video
+from dualformer.video.video_segment import VideoSegment
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,37 @@ def test_a_video_is_opened_once_and_gives_the_same(films: list[Path], opened: li
     kept.close()
     kept.read(films[0], frames)
     assert opened == [*films, films[0]]
+
+
+def test_segments_are_read_by_one_reader(films: list[Path], opened: list[Path]) -> None:
+    kept = KeptReaders()
+    for start, end in ((0.3, 1.0), (1.2, 1.7), (0.0, 0.5)):
+        part = VideoSegment(file=films[0], start=start, end=end)
+        found = kept.read(part, lambda reader: (reader.times, reader.read(np.array([1, 3]))))
+        with open_video(part) as reader:
+            assert np.array_equal(found[0], reader.times) and torch.equal(found[1], reader.read(np.array([1, 3])))
+    assert opened == [films[0]]
+
+
+def test_open_readers_take_so_much_memory(
+    films: list[Path], opened: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_video(films[0]) as reader:
+        assert 0 < reader.kept_bytes <= films[0].stat().st_size
+    monkeypatch.setattr(kept_readers, "_ROOM", 2.5 * reader_bytes(films))
+    kept = KeptReaders()
+    for number in (0, 1, 0, 2, 0, 1):
+        kept.read(films[number], frames)
+    assert opened == [films[0], films[1], films[2], films[1]]
+
+
+def reader_bytes(films: list[Path]) -> float:
+    """The mean of what their readers keep."""
+    total = 0
+    for path in films:
+        with open_video(path) as reader:
+            total += reader.kept_bytes
+    return total / len(films)
 
 
 def test_those_used_last_stay_open(films: list[Path], opened: list[Path]) -> None:

@@ -10,13 +10,21 @@ import torch.utils.data
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.datasets.samples import DatasetError, SegmentSample, VideoList
 from dualformer.datasets.shards.storage import StorageError
 from dualformer.errors import DualFormerError
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.backend import decoder
-from dualformer.video.clip_reader import make_training_clip, read_training_clip, read_views, warn_if_short
+from dualformer.video.clip_reader import (
+    make_training_clip,
+    read_training_clip,
+    read_views,
+    training_clip_from_reader,
+    views_from_reader,
+    warn_if_short,
+)
 from dualformer.video.container import VideoError
+from dualformer.video.kept_readers import KeptReaders
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import random_clip
@@ -73,6 +81,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         self._seed = seed
         self.augmentation, self.mirrored = augmentation, mirrored
         self.return_geometry = return_geometry
+        self._readers = KeptReaders()
         self._cache_bytes = cache_bytes
         self._cached: dict[int, tuple[NDArray[np.float64], Tensor]] = {}
         self._cached_bytes = 0
@@ -90,7 +99,13 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
             augmentation = replace(augmentation, flip=0.0)
         rng = np.random.default_rng([self._seed, epoch, number])
         decoded = self._decoded(index) if self._cache_bytes else None
-        if decoded is None:
+        if decoded is None and isinstance(sample, SegmentSample):
+            clip = self._readers.read(
+                sample.file,
+                lambda reader: training_clip_from_reader(reader, sample.file, self.pre, rng, augmentation),
+                fps=sample.fps,
+            )
+        elif decoded is None:
             clip = read_training_clip(sample.file, self.pre, rng, augmentation, fps=sample.fps)
         else:
             times, frames = decoded
@@ -147,13 +162,21 @@ class ViewClips(torch.utils.data.Dataset[dict[str, Any]]):
         self.videos = videos
         self.pre = pre
         self._clips, self._crops = clips, crops
+        self._readers = KeptReaders()
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.videos.samples[index]
-        views = read_views(sample.file, self.pre, clips=self._clips, crops=self._crops, fps=sample.fps)
+        if isinstance(sample, SegmentSample):
+            views = self._readers.read(
+                sample.file,
+                lambda reader: views_from_reader(reader, sample.file, self.pre, clips=self._clips, crops=self._crops),
+                fps=sample.fps,
+            )
+        else:
+            views = read_views(sample.file, self.pre, clips=self._clips, crops=self._crops, fps=sample.fps)
         return {"views": views, "label": sample.label, "index": index} | _target(self.videos, sample.labels)
 
 

@@ -104,18 +104,25 @@ def read_training_clip(
     then what changes the pixels. ``fps`` is the rate of a folder of frames.
     """
     with open_video(path, threads=threads, fps=fps, clock=pre.fps is not None) as reader:
-        state = rng.bit_generator.state
+        return training_clip_from_reader(reader, path, pre, rng, augmentation)
 
-        def draw() -> TrainingClip:
-            rng.bit_generator.state = state
-            warn_if_short(path, reader.times, pre)
-            indices = random_clip(reader.times, pre, rng)
-            return make_training_clip(reader.frames(indices), indices, reader.times, pre, rng, augmentation)
 
-        try:
-            return draw()
-        except FrameCountError:
-            return draw()  # the reader has counted its frames meanwhile
+def training_clip_from_reader(
+    reader: FrameReader, path: str | Footage, pre: Preprocessing, rng: np.random.Generator, augmentation: Augmentation
+) -> TrainingClip:
+    """Returns a training clip of an open file, as `read_training_clip`."""
+    state = rng.bit_generator.state
+
+    def draw() -> TrainingClip:
+        rng.bit_generator.state = state
+        warn_if_short(path, reader.times, pre)
+        indices = random_clip(reader.times, pre, rng)
+        return make_training_clip(reader.frames(indices), indices, reader.times, pre, rng, augmentation)
+
+    try:
+        return draw()
+    except FrameCountError:
+        return draw()  # the reader has counted its frames meanwhile
 
 
 def make_training_clip(

@@ -52,6 +52,11 @@ class FrameReader(ABC):
         return False
 
     @property
+    def kept_bytes(self) -> int:
+        """The memory that it takes while it is open, for packets and frames that it has read."""
+        return 0
+
+    @property
     def info(self) -> VideoInfo:
         """What the video holds. It may take decoding the first frame, the first time it is asked for."""
         if self._info is None:

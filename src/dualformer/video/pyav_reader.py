@@ -71,6 +71,11 @@ class PyAVReader(FrameReader):
     def notes(self) -> tuple[str, ...]:
         return self._convert.notes
 
+    @property
+    def kept_bytes(self) -> int:
+        packets = sum(packet.size for packet in self._kept_packets or ())
+        return packets + sum(plane.buffer_size for frame in self._decoded or () for plane in frame.planes)
+
     def close(self) -> None:
         self._kept_packets = self._decoded = None
         self._video.close()
