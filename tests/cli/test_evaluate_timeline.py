@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dualformer.cli.main import main
+from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.model.presets import create_model
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import Preprocessing
@@ -121,6 +122,14 @@ def test_settings_are_found_on_one_part_and_judged_on_another(home: Path, capsys
     with (home / "timelines" / "predicted_segments.csv").open(newline="") as file:
         judged = [(row["label"], float(row["start"])) for row in csv.DictReader(file)]
     assert judged == [(each["label"], pytest.approx(each["start"])) for each in said["segments"]]
+
+
+def test_a_video_in_which_nothing_was_found_is_in_the_predicted_segments(home: Path) -> None:
+    assert judge("--on", "split=test", "--threshold", "1") == 0
+    found = read_segments(home / "timelines" / "predicted_segments.csv")
+    judged = [video for video in read_segments(home / "segments.csv") if video.split == "test"]
+    assert [video.path for video in found] == [video.path for video in judged]
+    assert not any(video.segments for video in found)
 
 
 def test_another_file_to_tune_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

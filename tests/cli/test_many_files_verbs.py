@@ -169,6 +169,38 @@ def test_segments_of_timelines_go_out_in_the_formats_that_are_read(
         assert video.fps is None if name in ("elan", "srt") or not expected else video.fps == pytest.approx(25)
 
 
+def test_a_format_that_cannot_name_a_video_without_segments_has_the_others(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = [home / "data" / f"{number}.mp4" for number in range(2)]
+    recognizer = Recognizer.load(home / "nano.safetensors", device="cpu")
+    surest = [float(recognizer.timeline(film).probabilities.max()) for film in films]
+    between, more = str(sum(surest) / 2), str((1 + max(surest)) / 2)
+    how = ["--timeline", "--shortest", "0.01", "--device", "cpu", "--segment-format", "thumos"]
+    call = ["predict", *map(str, films), *called(home, "predict", "")[2:], *how]
+    assert main([*call, "--out", str(tmp_path / "one"), "--threshold", between]) == 0
+    said = capsys.readouterr().out.splitlines()
+    without = films[surest.index(min(surest))].name
+    assert said[-1] == f"thumos cannot say that nothing happens in a video: left out 1 video of it ({without})"
+    (video,) = read_segments(tmp_path / "one" / "thumos", videos=home / "data")
+    assert video.path.name != without and video.segments
+    assert main([*call, "--out", str(tmp_path / "none"), "--threshold", more]) == 0
+    assert "left out 2 videos of it (0.mp4, 1.mp4)" in capsys.readouterr().out
+    assert not (tmp_path / "none" / "thumos").exists() and (tmp_path / "none" / "0.json").is_file()
+
+
+def test_a_format_that_cannot_hold_a_label_is_refused_before_anything_is_read(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, card = load_weights(home / "nano.safetensors")
+    save_weights(tmp_path / "other.safetensors", model, replace(card, labels=("up/down", *card.labels[1:])))
+    call = ["predict", str(home / "data" / "0.mp4"), "--weights", str(tmp_path / "other.safetensors"), "--timeline"]
+    assert main([*call, "--out", str(tmp_path / "t"), "--segment-format", "thumos"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("dualformer: the format thumos: no file can be called after 'up/down': rename it")
+    assert not said.out and not (tmp_path / "t").exists()
+
+
 def test_segments_of_parts_go_out_at_their_times_in_all_of_the_video(home: Path, tmp_path: Path) -> None:
     film, out = home / "data" / "0.mp4", tmp_path / "t"
     how = ["--timeline", "--out", str(out), "--threshold", "0.01", "--shortest", "0.2", "--device", "cpu"]

@@ -88,6 +88,13 @@ def test_wrong_calls(
     assert not (tmp_path / "out").exists()
 
 
+def test_other_verbs_take_files_in_place_of_shards(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, table in (("predict", "table.csv"), ("embed", "table.npy")):
+        call = [verb, str(home / "shards"), "--weights", str(home / "nano.safetensors"), "--out", str(home / table)]
+        assert main(call) == 2
+        assert "these are shards, which train, evaluate and check read: name videos" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_empty(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["shards", str(home / "videos"), str(home)]) == 2
     assert "it is not empty, and what is in it are no shards" in capsys.readouterr().err

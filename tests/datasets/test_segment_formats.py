@@ -20,6 +20,7 @@ from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.datasets.segments.segment_formats import (
     FORMATS,
+    check_names,
     read_segments,
     recognise_format,
     write_segments,
@@ -206,6 +207,15 @@ def test_videos_that_their_names_do_not_tell_apart(name: SegmentFormatName, tmp_
 def test_formats_that_cannot_say_that_nothing_happens(name: SegmentFormatName, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"nothing is marked in .*film\.mp4.*cannot say: leave it out"):
         write_segments([annotated(tmp_path / "film.mp4")], tmp_path / "marks", name)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_names_are_told_before_times_are_known(name: SegmentFormatName, tmp_path: Path) -> None:
+    check_names([tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / "c"], ["walk", "run fast"], name)
+    with pytest.raises(DatasetError, match=f"the format {name}: the class 'a;b' holds ';'"):
+        check_names([tmp_path / "a.mp4"], ["walk", "a;b"], name)
+    with pytest.raises(DatasetError, match=rf"^the format {name}: the name .* of a video holds a line break"):
+        check_names([tmp_path / "a.mp4", tmp_path / "a\nb.mp4"], ["walk"], name)
 
 
 def test_what_thumos_label_studio_and_elan_cannot_hold(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def run(options: Options) -> int:
 def _timelines(options: Options) -> int:
     """Writes what happens when, as one set of files for each video, called as it is; returns the exit code."""
     from dualformer.cli.progress import Progress
-    from dualformer.datasets.segments.segment_formats import write_segments
+    from dualformer.datasets.segments.segment_formats import check_names
     from dualformer.inference.timeline import clashing_timelines, format_time, timeline_json, write_timeline_files
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
     from dualformer.video.container import VideoError
@@ -146,6 +146,8 @@ def _timelines(options: Options) -> int:
         )
         raise ValueError(f"{two}, and their timelines would be one: name them one after the other, with another --out")
     recognizer = options.load(options.weights, views=options.views)
+    if options.segment_format:
+        check_names(list(dict.fromkeys(map(_whole, files))), recognizer.labels, options.segment_format)
     out = options.out or Path("timeline")
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
@@ -206,37 +208,53 @@ def _timelines(options: Options) -> int:
             print(_why_no_segments(timeline))
         print(f"written: {', '.join(map(str, written))}")
     if options.segment_format and found:
-        made = write_segments(list(found.values()), _segment_path(options.segment_format, out), options.segment_format)
-        if not options.json:
-            print(f"segments as {options.segment_format}: {', '.join(map(str, made))}")
+        _write_segments(options.segment_format, list(found.values()), out, quiet=options.json)
     return 1 if failed else 0
+
+
+def _write_segments(name: SegmentFormatName, videos: list["AnnotatedVideo"], out: Path, *, quiet: bool) -> None:
+    """Writes all segments in a format; videos without any that it cannot name are told instead."""
+    from dualformer.datasets.samples import first_few
+    from dualformer.datasets.segments.segment_formats import FORMATS, write_segments
+
+    known = [video for video in videos if video.segments or FORMATS[name].names_unmarked]
+    path = out / name if FORMATS[name].has_folder else out / f"segments{FORMATS[name].extension}"
+    made = write_segments(known, path, name, frames_per_second=1.0) if known else []  # the rate of an image
+    if quiet:
+        return
+    if made:
+        print(f"segments as {name}: {', '.join(map(str, made))}")
+    if unnamed := [video.path.name for video in videos if video not in known]:
+        count = counted(len(unnamed), "video", "videos")
+        print(f"{name} cannot say that nothing happens in a video: left out {count} of it ({first_few(unnamed)})")
 
 
 def _annotated(path: Path, video: object, timeline: "Timeline") -> "AnnotatedVideo":
     """Returns the segments of a timeline, those of a part of a video at their times in all of it."""
     from dualformer.datasets.segments.annotated_video import AnnotatedVideo
-    from dualformer.video.file_slices import media_path
     from dualformer.video.video_segment import VideoSegment
 
-    whole, begins = (media_path(video.file), video.start) if isinstance(video, VideoSegment) else (path, 0.0)
+    begins = video.start if isinstance(video, VideoSegment) else 0.0
     return AnnotatedVideo(
-        path=whole.absolute(),
+        path=_whole(path),
         segments=tuple(replace(s, start=s.start + begins, end=s.end + begins) for s in timeline.segments),
         lines=tuple(f"{path}: {segment.label}" for segment in timeline.segments),
         fps=timeline.frames / timeline.seconds if timeline.frames > 1 else None,
     )
 
 
+def _whole(path: Path) -> Path:
+    """Returns the absolute path of a video, or of that which ``path`` names a part of."""
+    from dualformer.video.file_slices import media_path
+    from dualformer.video.video_segment import parse_segment
+
+    part = parse_segment(path)
+    return (media_path(part.file) if part else path).absolute()
+
+
 def _joined(one: "AnnotatedVideo", other: "AnnotatedVideo") -> "AnnotatedVideo":
     """Returns the segments of two parts of one video."""
     return replace(one, segments=(*one.segments, *other.segments), lines=(*one.lines, *other.lines))
-
-
-def _segment_path(name: SegmentFormatName, out: Path) -> Path:
-    """Returns the file of all segments; the folder itself for formats of a file for each video or label."""
-    from dualformer.datasets.segments.segment_formats import FORMATS
-
-    return out / name if FORMATS[name].has_folder else out / f"segments{FORMATS[name].extension}"
 
 
 def _why_no_segments(timeline: "Timeline") -> str:

@@ -73,6 +73,7 @@ def named_files(named: Sequence[Path]) -> list[Path]:
     for, each once. Paths in a list are relative to it; its columns start and end name parts of videos."""
     from dualformer.datasets.csv_list import read_paths
     from dualformer.datasets.manifest import find_videos
+    from dualformer.datasets.shards.read_shards import find_shards
 
     found: list[Path] = []
     for path in named:
@@ -80,6 +81,10 @@ def named_files(named: Sequence[Path]) -> list[Path]:
             found += read_paths(path)
         elif path.suffix.lower() == ".csv" and path.is_file():
             found += sorted(read_paths(path, segments=True))
+        elif path.is_dir() and find_shards(path):
+            raise ValueError(
+                f"{path}: these are shards, which train, evaluate and check read: name videos in their place"
+            )
         elif path.is_dir():
             found += find_videos(path)
         else:

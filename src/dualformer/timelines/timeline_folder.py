@@ -1,10 +1,12 @@
 """Writes how good timelines are into a folder: figures, tables of videos, classes and segments, and a picture."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+from dualformer.datasets.segments.segment_csv import write_segment_csv
 from dualformer.files import lock_for_writing, write_csv, write_json
 from dualformer.scoring.segment_summary import F1_OVERLAPS
 from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluation
@@ -24,7 +26,8 @@ class TimelineFiles:
     classes: Path
     """One line per class, CSV."""
     segments: Path
-    """One line per predicted segment, CSV: path, label, start, end (seconds), probability."""
+    """One line per predicted segment, CSV: path, start, end (seconds), label, probability; a path alone for a video in
+    which nothing was found."""
     picture: Path
     """The true segments above the predicted ones, of the videos with the lowest F1."""
 
@@ -55,7 +58,7 @@ def write_timeline_evaluation(
             ["class", "segments", "predicted", "right", "f1", "average_precision"],
             ([_cell(value) for value in vars(each).values()] for each in evaluation.classes),
         )
-        write_csv(files.segments, ["path", "label", "start", "end", "probability"], _segment_rows(evaluation))
+        write_segment_csv([_predicted(judged) for judged in evaluation.videos], files.segments)
         draw_timelines(files.picture, evaluation)
     return files
 
@@ -78,11 +81,10 @@ def _video_row(judged: JudgedVideo) -> list[str]:
     return [path, f"{judged.seconds:.3f}", *map(_cell, numbers), error]
 
 
-def _segment_rows(evaluation: TimelineEvaluation) -> Iterable[list[str]]:
-    for judged in evaluation.videos:
-        for each in judged.timeline.segments:
-            times = f"{each.start:.3f}", f"{each.end:.3f}"
-            yield [str(judged.video.path), each.label, *times, f"{each.probability:.6f}"]
+def _predicted(judged: JudgedVideo) -> AnnotatedVideo:
+    segments = judged.timeline.segments
+    lines = tuple(str(judged.video.path) for _ in segments)
+    return AnnotatedVideo(path=judged.video.path, segments=segments, lines=lines, fps=judged.video.fps)
 
 
 def _cell(value: str | int | float | None) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from dualformer.datasets.segments.thumos_labels import THUMOS_LINE, read_thumos_
 from dualformer.datasets.segments.via_project import read_via, write_via
 from dualformer.datasets.segments.video_finder import VideoFinder
 from dualformer.files import read_text
+from dualformer.segment import Segment
 
 _log = logging.getLogger("dualformer")
 
@@ -74,6 +76,8 @@ class SegmentFormat:
     """Writes to a file, which returns None, or to a folder."""
     has_folder: bool = False
     """Whether it has a file for each video or label, in a folder."""
+    names_unmarked: bool = True
+    """Whether it can say that nothing is marked in a video."""
 
 
 def _has_columns(columns: Collection[str]) -> Callable[[str], bool]:
@@ -109,6 +113,7 @@ FORMATS: dict[SegmentFormatName, SegmentFormat] = {
         starts_like=_has_columns(EPIC_KITCHENS_COLUMNS),
         read=lambda path, videos, how: read_epic_kitchens(path, videos, label_columns=how.label_columns),
         write=lambda videos, path, _: write_epic_kitchens(videos, path),
+        names_unmarked=False,
     ),
     "activitynet": SegmentFormat(
         title="ActivityNet and THUMOS'14: JSON with a database",
@@ -148,6 +153,7 @@ FORMATS: dict[SegmentFormatName, SegmentFormat] = {
         read=lambda path, videos, _: read_thumos_labels(path, videos),
         write=lambda videos, path, _: write_thumos_labels(videos, path),
         has_folder=True,
+        names_unmarked=False,
     ),
     "elan": SegmentFormat(
         title="ELAN",
@@ -240,6 +246,27 @@ def write_segments(
     path = Path(path)
     check_writable(videos, path)
     return FORMATS[format].write(videos, path, settings) or [path]
+
+
+def check_names(
+    videos: Sequence[Path],
+    labels: Sequence[str],
+    format: SegmentFormatName,  # noqa: A002
+) -> None:
+    """Raises `DatasetError` where `write_segments` would, whatever the times are, for the names of ``videos`` or
+    ``labels``. It is said before hours are spent on what could not be written."""
+    what = f"the format {format}"
+    second = tuple(Segment(label=label, start=0.0, end=1.0) for label in labels)
+    marked = (second, *[second[:1]] * (len(videos) - 1))
+    named = [
+        AnnotatedVideo(path=path, segments=segments, lines=(what,) * len(segments))
+        for path, segments in zip(videos, marked, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write_segments(named, Path(folder) / "segments", format, frames_per_second=1.0)
+        except DatasetError as error:
+            raise DatasetError(str(error).replace(str(Path(folder) / "segments"), what)) from None
 
 
 def _check_rate(frames_per_second: float | None) -> None:
