@@ -9,6 +9,7 @@ import pytest
 import torch
 from made_shards import Requests, index_in, make_videos, pack, served
 
+from dualformer import remote_files
 from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips, ViewClips
 from dualformer.datasets.data_source import survey
 from dualformer.datasets.decode_check import check_videos
@@ -20,11 +21,10 @@ from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes
 from dualformer.datasets.shards.storage import ShardCache, StorageError, cached_shard
 from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
-from dualformer.video import remote_files
+from dualformer.urls import url_of
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.file_slices import media_size
 from dualformer.video.preprocessing import kinetics
-from dualformer.video.remote_files import url_of
 
 PRE = kinetics(4, 1, 16)
 
@@ -170,7 +170,7 @@ def test_a_server_that_is_down_for_a_moment_or_for_good(shards: Path) -> None:
         open_splits(url)
 
 
-def test_check_reads_a_url(shards: Path, tmp_path: Path) -> None:
+def test_check_reads_a_url(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = Path(shutil.copytree(shards, tmp_path / "copy"))
     entry = index_in(copy).shards[0].entries[0]
     data = bytearray((copy / "train-000000.tar").read_bytes())
@@ -189,7 +189,7 @@ def test_check_reads_a_url(shards: Path, tmp_path: Path) -> None:
         assert sum(not verdict.ok for verdict in marked) == in_it > 1
         write_manifest(tmp_path / "manifest.csv", marked)
         assert [v.location for v in read_manifest(tmp_path / "manifest.csv")] == [v.location for v in marked]
-        os.chdir(tmp_path)
+        monkeypatch.chdir(tmp_path)
         assert len(open_splits(url, bad=read_bad_videos(tmp_path / "manifest.csv")).train) == 12 - in_it
 
 

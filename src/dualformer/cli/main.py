@@ -4,6 +4,7 @@ Nothing heavy is imported before a verb runs: ``dualformer --help`` answers at o
 """
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import logging
@@ -13,13 +14,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dualformer._version import __version__
 from dualformer.cores import limited_cores
 from dualformer.errors import DualFormerError
 from dualformer.inference.allocator import keep_freed_memory
+from dualformer.remote_paths import as_path
 from dualformer.text_encoding import printable
+from dualformer.urls import remember_url, url_of
 
 if TYPE_CHECKING:
     from dualformer.cli.option_names import OptionNames
@@ -151,11 +155,13 @@ def parse(module: Any, verb: str, arguments: Sequence[str], names: "OptionNames 
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                module.Options,
-                prog=f"dualformer {verb}",
-                args=arguments,
-                default=default,
+            return _with_named_urls(
+                tyro.cli(
+                    module.Options,
+                    prog=f"dualformer {verb}",
+                    args=arguments,
+                    default=default,
+                )
             )
     except SystemExit as stop:
         if not stop.code:
@@ -165,6 +171,23 @@ def parse(module: Any, verb: str, arguments: Sequence[str], names: "OptionNames 
         meant = [name for word in unknown for name in near_misses(word, module.Options) if name != word]
         hint = f"; perhaps you meant {' or '.join(dict.fromkeys(meant))}" if "Unrecognized" in wrong and meant else ""
         raise ValueError(f"{wrong}{hint} (see dualformer {verb} --help)") from stop
+
+
+def _with_named_urls(options: Any) -> Any:
+    """Returns the options with URLs under their names: what is secret in them goes into no message and no file."""
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.init}
+    named = {name: _named(value) for name, value in given.items()}
+    changed = {name: value for name, value in named.items() if value is not given[name]}
+    return dataclasses.replace(options, **changed) if changed else options
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, tuple):
+        named = tuple(map(_named, value))
+        return named if any(one is not other for one, other in zip(named, value, strict=True)) else value
+    if not isinstance(value, (str, Path)) or (url := url_of(value)) is None:
+        return value
+    return remember_url(url) if isinstance(value, str) else as_path(value)
 
 
 def _unboxed(text: str) -> str:

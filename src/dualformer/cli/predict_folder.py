@@ -16,6 +16,8 @@ import tyro
 from dualformer.cli.option_names import OptionNames
 from dualformer.cli.shared_options import InferenceOptions, Json, Views, Weights, arguments
 from dualformer.plurals import counted
+from dualformer.remote_paths import RemotePath
+from dualformer.video.file_formats import is_media
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
@@ -77,7 +79,9 @@ def named_files(named: Sequence[Path]) -> list[Path]:
 
     found: list[Path] = []
     for path in named:
-        if path.suffix.lower() == ".txt" and path.is_file():
+        if isinstance(path, RemotePath) and is_media(path):  # a server need not be asked
+            found.append(path)
+        elif path.suffix.lower() == ".txt" and path.is_file():
             found += read_paths(path)
         elif path.suffix.lower() == ".csv" and path.is_file():
             found += sorted(read_paths(path, segments=True))

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from dualformer.datasets.samples import LeftOut
 from dualformer.moved_files import absolute, find_moved
+from dualformer.urls import url_of
 from dualformer.video.container import VideoError
 from dualformer.video.file_slices import is_frame_folder
 from dualformer.video.frame_patterns import frame_files
-from dualformer.video.remote_files import url_of
 
 
 class _Verdict(Protocol):

@@ -35,8 +35,8 @@ from dualformer.moved_files import absolute
 from dualformer.plurals import counted
 from dualformer.text_encoding import describe_encoding, has_surrogates
 from dualformer.timestamps import parse_time
+from dualformer.urls import split_url
 from dualformer.video.file_slices import is_frame_folder
-from dualformer.video.remote_files import split_url
 from dualformer.video.video_segment import VideoSegment
 
 START, END = "start", "end"

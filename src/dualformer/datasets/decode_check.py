@@ -18,12 +18,12 @@ from dualformer.datasets.manifest import Verdict, absolute_location, read_manife
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import lock_for_writing
 from dualformer.moved_files import find_moved
+from dualformer.urls import url_of
 from dualformer.video.backend import chosen_backend, decoder
 from dualformer.video.container import VideoError
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import LocalFileSlice, Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import decode_frame_folder, frame_files
-from dualformer.video.remote_files import url_of
 from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
 _FIGURES = ("frames", "fps", "width", "height", "duration", "codec")

@@ -9,7 +9,7 @@ from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import read_csv_rows, write_csv
 from dualformer.moved_files import absolute
-from dualformer.video.remote_files import url_of
+from dualformer.urls import url_of
 
 
 @dataclass(frozen=True, kw_only=True)

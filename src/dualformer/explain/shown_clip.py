@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dualformer.remote_paths import RemotePath
 from dualformer.video.clip_reader import warn_if_short
 from dualformer.video.container import FrameCountError
 from dualformer.video.file_slices import is_frame_folder
@@ -68,7 +69,7 @@ def read_shown_clip(
 
     Errors: those of opening and decoding it; ``ValueError`` where seconds are needed and the rate is not known.
     """
-    path = resolve_source(path) if isinstance(path, str) else path
+    path = resolve_source(path) if isinstance(path, (str, RemotePath)) else path
     if isinstance(path, MemoryFrames):
         counted = path.fps is None
         if counted and (pre.fps is not None or choice.seconds is not None):

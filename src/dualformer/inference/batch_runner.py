@@ -25,8 +25,9 @@ from dualformer.inference.answer_tables import (
     write_table,
 )
 from dualformer.moved_files import find_moved
+from dualformer.remote_paths import as_path
+from dualformer.urls import url_of
 from dualformer.video.file_slices import media_path
-from dualformer.video.remote_files import url_of
 from dualformer.video.video_segment import parse_segment
 
 _STAMP: Columns = {"bytes": "count", "modified": "count", "by": "text"}
@@ -176,7 +177,9 @@ def _renamed(values: Mapping[str, str], columns: Columns) -> dict[str, str]:
 
 def _name(path: Path) -> str:
     """Returns the name of a file in the table: absolute, links as they are called; a URL, or ``-``."""
-    return url_of(path) or (str(path) if str(path) == "-" else os.path.normpath(path.absolute()))
+    if url_of(path):
+        return str(as_path(path))
+    return str(path) if str(path) == "-" else os.path.normpath(path.absolute())
 
 
 def _moved(known: dict[str, _StoredRow], named: dict[str, Path]) -> dict[str, str]:

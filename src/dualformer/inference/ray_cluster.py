@@ -18,8 +18,9 @@ from dualformer.cores import available_cores
 from dualformer.errors import DualFormerError
 from dualformer.inference.answer_tables import Columns, Row, row_from_json, row_to_json
 from dualformer.inference.batch_runner import BatchTask
+from dualformer.remote_paths import RemotePath, as_path
+from dualformer.urls import exact_url
 from dualformer.video.preprocessing import DEFAULT_VIEWS
-from dualformer.video.remote_files import url_of
 
 if TYPE_CHECKING:
     from dualformer.model.compiling import CompileMode
@@ -109,9 +110,7 @@ class RayTask:
         context.max_errored_blocks = -1  # what is left without an answer is told below
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         # Names need not be text.
-        items = [
-            {"place": first + i, "path": os.fsencode(url_of(path) or path.absolute())} for i, path in enumerate(paths)
-        ]
+        items = [{"place": first + i, "path": os.fsencode(_opened(path))} for i, path in enumerate(paths)]
         resources = self._ray.cluster_resources()
         gpus = 0 if self._spec.device == "cpu" else int(resources.get("GPU", 0))
         actors = min(self._actors or gpus or max(1, int(resources.get("CPU", 2)) - 1), len(items))
@@ -139,6 +138,12 @@ class RayTask:
             yield place, {"error": "its worker failed; see Ray's logs"}
 
 
+def _opened(path: Path) -> str:
+    """Returns where a file is for another process: of a URL all that it takes to open it."""
+    named = as_path(path)
+    return exact_url(str(named)) if isinstance(named, RemotePath) else str(path.absolute())
+
+
 class _Attempts:
     """Counts, outside of the workers that may die, how often each file was begun. Ray itself tries for ever."""
 
@@ -164,7 +169,7 @@ class _Actor:
             line = row_to_json({"error": f"its worker died {_TRIES} times"}, columns)
         else:
             try:
-                [(_, row)] = self._task.run([Path(os.fsdecode(path)) for path in batch["path"]])
+                [(_, row)] = self._task.run([as_path(os.fsdecode(path)) for path in batch["path"]])
                 line = row_to_json(row, columns)
             except DualFormerError as error:  # not this file's fault: the same will happen to every one
                 fault = str(error)

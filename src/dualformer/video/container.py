@@ -45,6 +45,10 @@ class VideoError(DualFormerError):
         return type(self), (self.path, self.reason)  # two arguments, or it does not survive the way out of a worker
 
 
+class UnreachableError(VideoError):
+    """A file whose bytes do not come, and which may be good; asking once more is no use for now."""
+
+
 class FrameCountError(VideoError):
     """The file holds another number of frames than its packets promise; the reader has counted them by now."""
 
@@ -160,6 +164,9 @@ class OpenVideo:
                 self.container: av.container.InputContainer = av.open(
                     self._source, mode="r", format=kind, metadata_errors="replace", options={**options, **largest}
                 )
+        except UnreachableError:
+            self._close_source()
+            raise
         except VideoError as error:
             self._close_source()
             if text := _text_in(path):

@@ -19,6 +19,7 @@ import av
 import av.container
 import av.packet
 
+from dualformer.urls import exact_url, public_url
 from dualformer.video.container import VideoError, main_stream, video_errors
 
 Kind = Literal["camera", "url", "pipe", "file"]
@@ -53,7 +54,7 @@ class StreamSource:
         if re.match(r"/dev/video\d+$", text):
             return cls(kind="camera", name=text, device="v4l2")
         if _SCHEME.match(text):
-            return cls(kind="url", name=text)
+            return cls(kind="url", name=exact_url(text))
         path = Path(text)
         if not path.exists():
             raise FileNotFoundError(f"{text}: no such file, and no camera:0, URL or - (standard input)")
@@ -65,7 +66,7 @@ class StreamSource:
         return self.kind == "file" or self.name == "-"
 
     def __str__(self) -> str:
-        return "standard input" if self.name == "-" else self.name
+        return "standard input" if self.name == "-" else public_url(self.name)
 
 
 def _camera(which: str) -> StreamSource:

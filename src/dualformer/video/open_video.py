@@ -1,5 +1,6 @@
 """Opens whatever holds frames: a video or a part of one, an image, or a folder of numbered images."""
 
+from dualformer.remote_paths import RemotePath
 from dualformer.video.backend import Backend, chosen_backend
 from dualformer.video.container import VideoError
 from dualformer.video.file_formats import is_image
@@ -29,7 +30,7 @@ def open_video(
     ``DUALFORMER_DECODER`` says); PyAV reads all images.
     """
     backend = backend or chosen_backend()
-    path = resolve_source(path) if isinstance(path, str) else path
+    path = resolve_source(path) if isinstance(path, (str, RemotePath)) else path
     if isinstance(path, VideoSegment):
         return SegmentReader(path, open_video(path.file, threads=threads, fps=fps, clock=True, backend=backend))
     if isinstance(path, MemoryFrames):

@@ -22,6 +22,7 @@ from dualformer.files import atomic_write
 from dualformer.video.container import OpenVideo
 from dualformer.video.file_slices import FileSlice, LocalFileSlice
 from dualformer.video.frame_table import FrameTable, PacketTable, build_frame_table, read_packets
+from dualformer.video.remote_video import list_by_header
 
 CACHE_VARIABLE = "DUALFORMER_CACHE"
 _LONG = 20_000
@@ -55,7 +56,7 @@ def list_frames(video: OpenVideo, *, keep: int) -> ListedFrames:
         return ListedFrames(*_tables[key], None)
     packets = _load(_file(key)) if key else None
     kept = None
-    if packets is None:
+    if packets is None and (packets := list_by_header(video)) is None:
         packets, kept = read_packets(video, keep=keep)
         if key and kept is None and len(packets.pts) >= _LONG:
             _save(packets, _file(key))

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
+from dualformer.remote_paths import RemotePath
 from dualformer.video.backend import chosen_backend
 from dualformer.video.container import OpenVideo
 from dualformer.video.file_formats import is_image
@@ -64,7 +65,7 @@ class Playback:
     """
 
     def __init__(self, path: str | Footage | MemoryFrames, *, fps: float | None = None, clock: bool = False) -> None:
-        path = resolve_source(path) if isinstance(path, str) else path
+        path = resolve_source(path) if isinstance(path, (str, RemotePath)) else path
         self._video: OpenVideo | None = None
         self._reader = None
         if (

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dualformer.video.container import FrameCountError, OpenVideo, VideoError, demux, video_errors
+from dualformer.video.container import FrameCountError, OpenVideo, UnreachableError, VideoError, demux, video_errors
 from dualformer.video.file_slices import Media
 from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.frame_reader import FrameReader
@@ -245,6 +245,8 @@ class PyAVReader(FrameReader):
             try:
                 with video_errors(self._path, f"seeking to packet {start} fails"):
                     self._video.container.seek(target, stream=self._video.stream, backward=True)
+            except UnreachableError:
+                raise
             except VideoError as error:
                 raise _TableMismatch(error.reason) from error
             place = -1

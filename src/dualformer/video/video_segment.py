@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualformer.remote_paths import RemotePath, as_path
 from dualformer.timestamps import parse_time
 from dualformer.video.file_slices import Media, is_frame_folder, media_path
 
@@ -34,6 +35,8 @@ class VideoSegment:
     def path(self) -> Path:
         """Its name, after the W3C's media fragments: ``film.mp4#t=1.5,3.2``."""
         video = media_path(self.file)
+        if isinstance(video, RemotePath):
+            return as_path(f"{video}{self.times}")
         return video.with_name(f"{video.name}{self.times}")
 
     @property
@@ -56,10 +59,10 @@ def parse_segment(path: str | Path) -> VideoSegment | None:
     Raises ``ValueError`` for a segment that ends before it begins.
     """
     found = _FRAGMENT.fullmatch(str(path))
-    if found is None or Path(path).exists():
+    if found is None:
         return None
-    film = Path(found["film"])
-    if not (film.is_file() or is_frame_folder(film)):
+    film = as_path(found["film"])
+    if not isinstance(film, RemotePath) and (Path(path).exists() or not (film.is_file() or is_frame_folder(film))):
         return None
     try:
         return VideoSegment(file=film, start=parse_time(found["start"] or "0"), end=parse_time(found["end"]))

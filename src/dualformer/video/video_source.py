@@ -16,23 +16,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 from urllib.request import url2pathname
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dualformer.remote_files import fetch
+from dualformer.remote_paths import RemotePath, as_path
+from dualformer.urls import split_url, url_of
 from dualformer.video.container import VideoError, video_errors
 from dualformer.video.file_slices import FileSlice, Media, SliceReader, is_frame_folder
 from dualformer.video.memory_frames import ChannelOrder, MemoryFrames, check_rate, is_pil_image
-from dualformer.video.remote_files import retry, split_url, url_of
+from dualformer.video.remote_video import errors_of, look_up
 from dualformer.video.video_segment import Footage, VideoSegment, parse_segment
 
 _KEPT_IN_MEMORY = 64 * 2**20
 _AT_ONCE = 2**20
-_TRIES = 2
-"""Of a URL that does not answer."""
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/(?:fd/(?P<number>\d+)|(?P<standard>stdin))")
 
 
@@ -112,7 +113,7 @@ def source_name(video: object) -> str:
     """Returns what a source is called in answers, without reading it: its path or URL, "bytes", "file" or "frames"."""
     if isinstance(video, (str, os.PathLike)):
         text = os.fsdecode(video)
-        return url_of(text) or text
+        return str(as_path(text)) if url_of(text) else text
     if isinstance(video, (bytes, bytearray, memoryview)):
         return "bytes"
     if isinstance(video, (FileSlice, VideoSegment)):
@@ -144,9 +145,9 @@ def _resolve_path(video: str | os.PathLike[str]) -> Footage:
         if stdin is None or stdin.isatty():
             raise ValueError("- is standard input, and nothing is piped into it")
         return _buffer(stdin, text)
-    path = Path(video)
-    if (found := split_url(text)) is not None and not path.exists():
-        return _resolve_url(text, *found)
+    path = Path(text)
+    if (url_of(text) or split_url(text)) and not path.exists():
+        return _resolve_url(text)
     try:
         mode = path.stat().st_mode
     except OSError:  # opening it says why
@@ -164,33 +165,33 @@ def _open_pipe(path: Path) -> io.BufferedReader:
     return path.open("rb")
 
 
-def _resolve_url(text: str, kind: str, rest: str) -> Media:
+def _resolve_url(text: str) -> Footage:
+    kind, rest = split_url(text) or ("", "")
     if kind in ("file", "local"):
         return Path(url2pathname(unquote(f"/{rest}")))
-    url = url_of(text)
-    if url is None:
+    path = as_path(text)
+    if not isinstance(path, RemotePath):
         name = f"{kind}://{rest}"
         raise VideoError(
             name, "fsspec reads no such addresses: fetch the file, or give a live one to `dualformer stream`"
         )
+    if segment := parse_segment(path):
+        return segment
+    if file := look_up(path):
+        return file
+    return _fetch_whole(path)
+
+
+def _fetch_whole(path: RemotePath) -> BufferedFile:
     target = _temporary_file()
     try:
-        retry(
-            url, lambda files, path: files.get_file(path, str(target)), lambda _, said: VideoError(url, said),
-            tries=_TRIES,
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        target.unlink()
-        raise VideoError(url, "there is no such file") from error
-    except ValueError as error:  # a package is missing
-        target.unlink()
-        raise VideoError(url, str(error).removeprefix(f"{url}: ")) from error
+        with errors_of(path):
+            fetch(str(path), target)
     except BaseException:
         target.unlink()
         raise
     # The name tells the format. Not even a URL may look like the pattern of a folder of frames.
-    path = Path((urlsplit(url).path.rsplit("/", 1)[-1] or "file").replace("%", "_"))
-    return _buffered(url, path, target)
+    return _buffered(str(path), Path(path.name.replace("%", "_") or "file"), target)
 
 
 def _resolve_object(file: Any) -> Media:

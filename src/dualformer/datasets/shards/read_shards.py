@@ -17,8 +17,8 @@ from dualformer.datasets.shards.storage import (
     read_remote_text,
     remote_sizes,
 )
+from dualformer.urls import url_of
 from dualformer.video.file_slices import FileSlice, LocalFileSlice
-from dualformer.video.remote_files import url_of
 from dualformer.video.video_segment import VideoSegment
 
 PREFIX = "shards:"

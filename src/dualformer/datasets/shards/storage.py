@@ -21,8 +21,8 @@ from filelock import FileLock
 
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import partial_file
+from dualformer.remote_files import open_filesystem, retry
 from dualformer.video.file_slices import FileSlice, SliceReader
-from dualformer.video.remote_files import open_filesystem, retry
 
 _T = TypeVar("_T")
 _CHUNK_BYTES = 8 * 2**20  # bytes

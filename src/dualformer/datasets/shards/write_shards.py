@@ -35,9 +35,9 @@ from dualformer.datasets.shards.shard_index import (
     shard_to_json,
 )
 from dualformer.files import FileWriteError, lock_for_writing, partial_file, write_text
+from dualformer.urls import url_of
 from dualformer.video.file_slices import Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import frame_images
-from dualformer.video.remote_files import url_of
 
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK_BYTES = 4 * 2**20  # bytes

@@ -1,0 +1,227 @@
+"""Videos at URLs: of a file whose server serves parts of it, those parts are fetched that are read, and kept a while.
+
+The packets of an MP4 are listed in its header. FFmpeg lists them by reading all of the file; here it gets zeros in
+place of what the packets hold, so that a clip of a film of hours takes a part of the film.
+"""
+
+import struct
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from dualformer.remote_files import NoRangesError, RefusedError, RemoteError, read_range, remote_info
+from dualformer.remote_paths import RemotePath
+from dualformer.urls import exact_url
+from dualformer.video.container import OpenVideo, UnreachableError, VideoError
+from dualformer.video.file_slices import FileSlice, SliceReader
+from dualformer.video.frame_table import PacketTable, read_packets
+
+_BLOCK = 2**20
+"""Bytes that are fetched at least, but at the end of a file."""
+_LONGEST_RUN = 8
+"""Blocks that one request fetches where a file is read from its start to its end, and the largest file that is fetched
+as a whole."""
+_KEPT = 64 * 2**20
+"""Bytes of blocks that a process keeps."""
+_FRESH = 60.0
+"""Seconds for which a server is not asked for the size of a file again."""
+_TRIES = 2
+"""Of a URL that does not answer."""
+_MOST_BOXES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile(FileSlice):
+    """A file at a URL whose parts can be fetched."""
+
+    at: RemotePath
+    version: str = ""
+
+    def __str__(self) -> str:
+        return str(self.at)
+
+    @property
+    def content_key(self) -> str | None:
+        return f"{self.at} {self.version}" if self.version else None
+
+    def open_unbuffered(self) -> SliceReader:
+        return SliceReader(_PartReader(self), 0, self.size)  # type: ignore[arg-type]  # it seeks, reads and closes
+
+
+def look_up(path: RemotePath) -> RemoteFile | None:
+    """Asks for a file at a URL; None for one that is fetched only as a whole.
+
+    Raises :class:`VideoError` where there is none, or the server refuses it, `UnreachableError` for other failures.
+    """
+    return _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH))
+
+
+@lru_cache(maxsize=1024)
+def _look_up(path: RemotePath, exact: str, _: int) -> RemoteFile | None:
+    with errors_of(path):
+        said = remote_info(str(path), tries=_TRIES)
+        if said.size is None:
+            return None
+        if said.size > _LONGEST_RUN * _BLOCK and exact.startswith("http"):
+            try:
+                read_range(str(path), 1, 2, said.size)
+            except NoRangesError:
+                return None
+    return RemoteFile(path=Path(path.name.replace("%", "_") or "file"), size=said.size, at=path, version=said.version)
+
+
+@contextmanager
+def errors_of(path: RemotePath) -> Iterator[None]:
+    """Makes of what goes wrong at a URL the errors of a video."""
+    url = str(path)
+    try:
+        yield
+    except FileNotFoundError:
+        raise VideoError(url, "there is no such file") from None
+    except RefusedError as error:
+        raise VideoError(url, error.reason) from None
+    except RemoteError as error:
+        raise UnreachableError(url, error.reason) from None
+    except ValueError as error:  # a package is missing
+        raise VideoError(url, str(error).removeprefix(f"{url}: ")) from error
+
+
+class _Blocks:
+    """The blocks of files that were read last, at most `_KEPT` bytes. Threads may share it, and forks have copies."""
+
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[tuple[str, str, int, int], bytes] = OrderedDict()
+
+    def get(self, file: RemoteFile, number: int, *, run: int) -> bytes:
+        """Returns a block, fetched with the ``run`` blocks from it on if it is not here."""
+        name = (str(file), file.version, file.size)
+        found = self._blocks.pop((*name, number), None)
+        if found is not None:
+            self._blocks[(*name, number)] = found
+            return found
+        small = file.size <= _LONGEST_RUN * _BLOCK
+        first, last = (0, file.size) if small else (number * _BLOCK, min((number + run) * _BLOCK, file.size))
+        with errors_of(file.at):
+            data = read_range(str(file), first, last, file.size)
+        for place in range(first, last, _BLOCK):
+            self._blocks[(*name, place // _BLOCK)] = data[place - first : place - first + _BLOCK]
+        while len(self._blocks) * _BLOCK > _KEPT:
+            try:
+                self._blocks.popitem(last=False)
+            except KeyError:  # another thread has
+                break
+        place = number * _BLOCK - first
+        return data[place : place + _BLOCK]
+
+
+_blocks = _Blocks()
+
+
+class _PartReader:
+    """Reads a file at a URL block by block: the longer from one place on, the more blocks by one request."""
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._file, self._place = file, 0
+        self._next, self._run = -1, 1
+
+    def seek(self, place: int) -> None:
+        self._place = place
+
+    def read(self, size: int) -> bytes:
+        number, offset = divmod(self._place, _BLOCK)
+        if number == self._next:
+            self._run = min(2 * self._run, _LONGEST_RUN)
+        elif number != self._next - 1:
+            self._run = 1
+        self._next = number + 1
+        data = _blocks.get(self._file, number, run=self._run)[offset : offset + size]
+        self._place += len(data)
+        return data
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blanked(FileSlice):
+    """A file whose ``content`` reads as zeros once that is ``on``."""
+
+    whole: RemoteFile
+    content: Sequence[tuple[int, int]]
+    on: list[bool] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return str(self.whole)
+
+    def open_unbuffered(self) -> SliceReader:
+        return SliceReader(_BlankingReader(self), 0, self.size)  # type: ignore[arg-type]
+
+
+class _BlankingReader(_PartReader):
+    def __init__(self, file: _Blanked) -> None:
+        super().__init__(file.whole)
+        self._blanked = file
+
+    def read(self, size: int) -> bytes:
+        if self._blanked.on:
+            for start, end in self._blanked.content:
+                if start <= self._place < end:
+                    size = min(size, end - self._place)
+                    self._place += size
+                    return bytes(size)
+                if self._place < start:
+                    size = min(size, start - self._place)
+        return super().read(size)
+
+
+def list_by_header(video: OpenVideo) -> PacketTable | None:
+    """Returns the packets of a large MP4 at a URL, of which little more than its header is read; None for others."""
+    file = video.path
+    if not isinstance(file, RemoteFile) or file.size <= _LONGEST_RUN * _BLOCK:
+        return None
+    if "mp4" not in video.container.format.name:
+        return None
+    content = [box for kind, *box in _boxes(file) if kind == b"mdat"]
+    if not content:
+        return None
+    blanked = _Blanked(path=file.path, size=file.size, whole=file, content=[(start, end) for start, end in content])
+    lister = OpenVideo(blanked, 1)  # another one, whose buffers come to hold zeros
+    try:
+        blanked.on.append(True)
+        packets, _ = read_packets(lister, keep=0)
+        entries = getattr(lister.stream, "index_entries", ())
+        if len(entries) != len(packets.pts):
+            return None
+        # FFmpeg looks for some key frames in what packets hold: those that the header names are enough.
+        keys = [number for number, entry in enumerate(entries) if entry.is_keyframe]
+    finally:
+        lister.close()
+    return replace(packets, keys=np.asarray(keys, dtype=np.int64))
+
+
+def _boxes(file: RemoteFile) -> Iterator[tuple[bytes, int, int]]:
+    """Yields the outermost boxes of an MP4 as (kind, start of the content, end); nothing for one in fragments, whose
+    headers lie all over it."""
+    found: list[tuple[bytes, int, int]] = []
+    place = 0
+    with file.open() as data:
+        while place + 8 <= file.size:
+            data.seek(place)
+            head = data.read(16)
+            size, kind = struct.unpack(">I4s", head[:8])
+            inside = 8
+            if size == 1 and len(head) == 16:
+                (size,) = struct.unpack(">Q", head[8:])
+                inside = 16
+            size = size or file.size - place
+            if size < inside or kind == b"moof" or len(found) == _MOST_BOXES:
+                return
+            found.append((kind, place + inside, min(place + size, file.size)))
+            place += size
+    yield from found
