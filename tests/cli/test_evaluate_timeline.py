@@ -66,13 +66,18 @@ def test_figures_files_and_page(home: Path, capsys: pytest.CaptureFixture[str]) 
         "frames with the right label",
         "boundaries off by",
         "report: page   (timelines.json, timelines.csv, timelines_per_class.csv, predicted_segments.csv, ",
+        "to correct: page/timelines.html",
         "page: page/report.html",
     ):
         assert line in printed
     figures = json.loads((home / "page" / "timelines.json").read_text())
     assert (figures["weights"], figures["data"], figures["videos"]) == ("w.safetensors", "segments.csv", 3)
     assert "--timeline" in figures["command"]
-    assert (home / "page" / "report.html").read_text().count("<video") == 2
+    report = (home / "page" / "report.html").read_text()
+    assert report.count("<video") == 2
+    assert [f'href="timelines.html#{number}"' in report for number in range(5)] == [False, True, True, True, False]
+    editor = (home / "page" / "timelines.html").read_text()
+    assert all(f'"source": "../{name}"' in editor for name in PHASES) and '"true": null' not in editor
 
 
 def test_json_and_a_part_of_the_data(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -207,6 +207,8 @@ def test_segments_of_parts_go_out_at_their_times_in_all_of_the_video(home: Path,
     parts = [f"{film}#t=0,1", f"{film}#t=1,2"]
     assert main(["predict", *parts, *called(home, "predict", "")[2:], *how, "--segment-format", "csv"]) == 0
     (video,) = read_segments(out / "segments.csv")
+    page = (out / "timelines.html").read_text()
+    assert page.count('"source": ') == 1 and '"seconds": 2' in page
     listed: list[tuple[str, float]] = []
     for number in range(2):
         with (out / f"0#t={number},{number + 1}.csv").open(newline="") as file:
@@ -280,7 +282,9 @@ def test_predict_timeline_writes_every_file_and_says_the_same(
     content = json.loads(capsys.readouterr().out)
     written = [Path(file).name for file in content.pop("files")]
     assert written == ["0.csv", "0.json", "0.windows.csv", "0.vtt", "0.srt", "0.png", "0.labels.mp4"]
-    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == sorted(written)
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == sorted([*written, "timelines.html"])
+    page = (tmp_path / "t" / "timelines.html").read_text()
+    assert page.count('"probability": ') == len(content["segments"]) and f'"path": "{video}"' in page
     assert json.loads((tmp_path / "t" / "0.json").read_text()) == content
     assert content["segments"][0]["start"] == 0 and content["segments"][-1]["end"] == pytest.approx(2)
     assert main([*call, "--threshold", "0"]) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,28 +103,22 @@ def test_errors_behind_where_a_video_breaks_off_have_no_clip(evaluation: Timelin
 
 
 @pytest.mark.parametrize("width", [400, 1100])
-def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
-    api: Any = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
+def test_in_a_browser(browser: Any, page: str, tmp_path: Path, width: int) -> None:
     (tmp_path / "report.html").write_text(page, encoding="utf-8")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        shown = browser.new_page(viewport={"width": width, "height": 900})
-        complaints: list[str] = []
-        shown.on("console", lambda message: complaints.append(message.text))
-        shown.on("pageerror", lambda error: complaints.append(str(error)))
-        shown.goto((tmp_path / "report.html").as_uri())
-        shown.wait_for_function("[...document.querySelectorAll('video')].every(video => video.readyState > 0)")
-        assert shown.evaluate("[...document.querySelectorAll('video')].map(video => video.videoWidth)") == [224] * 3
-        assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert complaints == []
-        # No label runs out of its box.
-        assert shown.evaluate(
-            """[...document.querySelectorAll('.bars g')].every((group) => {
-                const [box, text] = [group.querySelector('rect'), group.querySelector('text')];
-                return !text || text.getBoundingClientRect().width <= box.getBoundingClientRect().width + 1;
-            })"""
-        )
-        browser.close()
+    shown = browser.new_page(viewport={"width": width, "height": 900})
+    complaints: list[str] = []
+    shown.on("console", lambda message: complaints.append(message.text))
+    shown.on("pageerror", lambda error: complaints.append(str(error)))
+    shown.goto((tmp_path / "report.html").as_uri())
+    shown.wait_for_function("[...document.querySelectorAll('video')].every(video => video.readyState > 0)")
+    assert shown.evaluate("[...document.querySelectorAll('video')].map(video => video.videoWidth)") == [224] * 3
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert complaints == []
+    # No label runs out of its box.
+    assert shown.evaluate(
+        """[...document.querySelectorAll('.bars g')].every((group) => {
+            const [box, text] = [group.querySelector('rect'), group.querySelector('text')];
+            return !text || text.getBoundingClientRect().width <= box.getBoundingClientRect().width + 1;
+        })"""
+    )
+    shown.close()

@@ -99,6 +99,7 @@ def judge_timelines(
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.files import lock_for_writing, write_text
     from dualformer.report.page import PAGE
+    from dualformer.report.segment_editor import EDITOR, render_segment_editor, videos_to_correct
     from dualformer.report.timeline_page import error_clips, render_timeline_page
     from dualformer.scoring.segment_summary import SegmentScoring
     from dualformer.timelines.evaluate_timelines import JudgedVideo, evaluate_timelines
@@ -150,19 +151,24 @@ def judge_timelines(
             )
         extra: dict[str, Any] = {"weights": weights, "data": data, "command": command}
         files = write_timeline_evaluation(out, evaluation, extra=extra)
+        editor = out / EDITOR
+        to_correct = videos_to_correct(evaluation)
+        write_text(editor, render_segment_editor(to_correct, recognizer.labels, folder=out, title=Path(weights).stem))
         page = None
         if report is not None:
             with Progress("cutting", "errors", quiet=json) as progress:
                 errors = error_stretches(evaluation)
                 clips = error_clips(errors, most=report_mistakes, progress=progress.show)
             page, shown = report / PAGE, {**evaluation.figures, **extra}
-            write_text(page, render_timeline_page(evaluation, shown, clips, wrong=len(errors)))
+            beside = EDITOR if report == out else None
+            write_text(page, render_timeline_page(evaluation, shown, clips, wrong=len(errors), editor=beside))
     if json:
-        where_to = {"report": str(out)} | ({"page": str(page)} if page else {})
+        where_to = {"report": str(out), "editor": str(editor)} | ({"page": str(page)} if page else {})
         print(json_text({**evaluation.figures, **extra, **where_to}, indent=2, stream=sys.stdout))
         return 0
     print("\n".join(timelines_text(evaluation)))
     print(f"report: {out}   ({', '.join(path.name for path in vars(files).values())})")
+    print(f"to correct: {editor}   (open it in a browser: see the segments beside the videos, and correct them)")
     if page:
         print(f"page: {page}   ({page.stat().st_size / 1e6:.1f} MB: open it in a browser, pass it on as it is)")
     return 0

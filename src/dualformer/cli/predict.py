@@ -16,6 +16,7 @@ from dualformer.text_encoding import json_text
 if TYPE_CHECKING:
     from dualformer.datasets.segments.annotated_video import AnnotatedVideo
     from dualformer.inference.timeline import Timeline
+    from dualformer.report.segment_editor import EditorVideo
 
 _NOT_GIVEN = (None, False, ())
 
@@ -33,7 +34,8 @@ class Options(FolderOptions):
     """Write a table (.parquet, .csv or .jsonl) with a row for each file. A second call does only what is new or has
     changed. With --timeline, the folder of its files (default: timeline)."""
     timeline: bool = False
-    """Of long videos, say what happens when: segments as CSV, JSON and subtitles (WebVTT), and a picture."""
+    """Of long videos, say what happens when: segments as CSV, JSON and subtitles (WebVTT), a picture, and a page on
+    which they are seen beside the videos and corrected."""
     hop: float | None = None
     """With --timeline: seconds between the starts of two clips. What of this and the four below is not given is as the
     weights say, if `dualformer evaluate --tune-on` wrote it there, or else half a clip."""
@@ -152,6 +154,7 @@ def _timelines(options: Options) -> int:
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
     found: dict[Path, AnnotatedVideo] = {}
+    shown: dict[Path, EditorVideo] = {}
     for path, stem in zip(files, stems, strict=True):
         if not options.json:
             what = f"{len(recognizer.labels)} classes"
@@ -189,6 +192,7 @@ def _timelines(options: Options) -> int:
         annotated = _annotated(path, video, timeline)
         before = found.get(annotated.path)
         found[annotated.path] = annotated if before is None else _joined(before, annotated)
+        shown[annotated.path] = _to_correct(found[annotated.path], video, timeline, shown.get(annotated.path))
         if options.json:
             files_written = {"files": [str(file) for file in written]}
             print(json_text({**timeline_json(timeline), **files_written}, stream=sys.stdout), flush=True)
@@ -207,6 +211,8 @@ def _timelines(options: Options) -> int:
         if not timeline.segments:
             print(_why_no_segments(timeline))
         print(f"written: {', '.join(map(str, written))}")
+    if shown:
+        _write_page(list(shown.values()), recognizer.labels, out, quiet=options.json)
     if options.segment_format and found:
         _write_segments(options.segment_format, list(found.values()), out, quiet=options.json)
     return 1 if failed else 0
@@ -227,6 +233,17 @@ def _write_segments(name: SegmentFormatName, videos: list["AnnotatedVideo"], out
     if unnamed := [video.path.name for video in videos if video not in known]:
         count = counted(len(unnamed), "video", "videos")
         print(f"{name} cannot say that nothing happens in a video: left out {count} of it ({first_few(unnamed)})")
+
+
+def _write_page(videos: list["EditorVideo"], labels: tuple[str, ...], out: Path, *, quiet: bool) -> None:
+    """Writes the page on which the segments of all videos are corrected."""
+    from dualformer.files import write_text
+    from dualformer.report.segment_editor import EDITOR, render_segment_editor
+
+    page, title = out / EDITOR, videos[0].path.name if len(videos) == 1 else counted(len(videos), "video")
+    write_text(page, render_segment_editor(videos, labels, folder=out, title=title))
+    if not quiet:
+        print(f"to correct: {page}   (open it in a browser: see the segments beside the video, and correct them)")
 
 
 def _annotated(path: Path, video: object, timeline: "Timeline") -> "AnnotatedVideo":
@@ -255,6 +272,23 @@ def _whole(path: Path) -> Path:
 def _joined(one: "AnnotatedVideo", other: "AnnotatedVideo") -> "AnnotatedVideo":
     """Returns the segments of two parts of one video."""
     return replace(one, segments=(*one.segments, *other.segments), lines=(*one.lines, *other.lines))
+
+
+def _to_correct(
+    annotated: "AnnotatedVideo", video: object, timeline: "Timeline", before: "EditorVideo | None"
+) -> "EditorVideo":
+    """Returns a video for the page, which reaches to the end of the last of its parts that were read."""
+    from dualformer.report.segment_editor import EditorVideo
+    from dualformer.video.video_segment import VideoSegment
+
+    end = timeline.seconds + (video.start if isinstance(video, VideoSegment) else 0.0)
+    return EditorVideo(
+        path=annotated.path,
+        seconds=max(end, before.seconds) if before else end,
+        predicted=annotated.segments,
+        fps=annotated.fps,
+        error=timeline.error or (before and before.error),
+    )
 
 
 def _why_no_segments(timeline: "Timeline") -> str:

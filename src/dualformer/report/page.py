@@ -124,17 +124,22 @@ _FORMATS = {key: _FILTERS[name] for name, keys in _FIGURES_OF_FILTERS.items() fo
 
 def page_style_and_script() -> tuple[str, str]:
     """Returns the style sheet and the script that all pages share."""
-    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return style, script
+    return read_page_files("page.css"), read_page_files("page.js")
 
 
-def page_policy(style: str, script: str) -> str:
-    """Returns a content security policy that allows this style, this script, and images and videos within the page."""
+def read_page_files(*names: str) -> str:
+    """Returns the text of style sheets, or scripts, one behind the other."""
+    return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+def page_policy(style: str, script: str, *, media: str = "data:") -> str:
+    """Returns a content security policy that allows this style, this script, images within the page, and videos from
+    ``media``: within the page, if it is not given."""
 
     def hashed(text: str) -> str:
         return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
     return (
-        f"default-src 'none'; style-src {hashed(style)}; script-src {hashed(script)}; img-src data:; media-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src {hashed(style)}; script-src {hashed(script)}; img-src data:; "
+        f"media-src {media}; base-uri 'none'; form-action 'none'"
     )

@@ -77,10 +77,16 @@ def error_clips(
 
 
 def render_timeline_page(
-    evaluation: TimelineEvaluation, figures: Mapping[str, Any], errors: Sequence[ErrorClip], *, wrong: int
+    evaluation: TimelineEvaluation,
+    figures: Mapping[str, Any],
+    errors: Sequence[ErrorClip],
+    *,
+    wrong: int,
+    editor: str | None = None,
 ) -> str:
     """Returns the text of the page. ``figures``: what stands in timelines.json, with ``weights`` and ``data``.
-    ``errors``: those that are shown, of ``wrong`` stretches of time."""
+    ``errors``: those that are shown, of ``wrong`` stretches of time. ``editor``: the URL of the page on which the same
+    videos are corrected, if there is one."""
     labels = {each.label for judged in evaluation.videos for each in _shown(judged, evaluation)}
     colours = {label: number % _COLOURS for number, label in enumerate(sorted(labels))}
     style, script = page_style_and_script()
@@ -99,6 +105,7 @@ def render_timeline_page(
             classes=sorted(evaluation.classes, key=lambda each: each.f1),
             errors=[(each, each.video and b64encode(each.video).decode()) for each in errors],
             wrong=wrong,
+            editor=editor,
             time=lambda seconds: format_time(seconds, digits=1),
         )
     )
