@@ -90,9 +90,9 @@ def template_environment() -> Environment:
     return environment
 
 
-def as_json(data: Mapping[str, Any]) -> Markup:
+def as_json(data: Mapping[str, Any], *, indent: int | None = 1) -> Markup:
     """Returns JSON that may stand within a ``script`` element: nothing in it ends the element."""
-    text = json_text(data, indent=1)
+    text = json_text(data, indent=indent)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 

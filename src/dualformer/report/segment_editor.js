@@ -9,6 +9,8 @@
 
 const CORRECTED = "corrected";
 const ANOTHER = "\0another";
+/** A player that is sent to where a frame begins, in milliseconds, may show the one before. */
+const LATER = 0.001;
 const FILE = "corrected_segments.csv";
 
 class SegmentEditor {
@@ -26,6 +28,8 @@ class SegmentEditor {
     this.number = 0;
     this.kept = true;
     this.label = data.labels[0] ?? "";
+    /** Where the player was last sent. */
+    this.asked = 0;
     /** Where the player stops. @type {{start: number, end: number} | null} */
     this.part = null;
 
@@ -87,7 +91,7 @@ class SegmentEditor {
       if (!this.plays) return this.note();
       element("unplayable").hidden = true;
       if (Number.isFinite(player.duration)) this.track.lengthen(player.duration);
-      if (this.track.time) player.currentTime = this.track.time;
+      if (this.track.time) this.seek(this.track.time);
     });
     player.addEventListener("error", () => this.note());
     for (const event of ["timeupdate", "seeked"]) player.addEventListener(event, () => this.follow());
@@ -192,10 +196,14 @@ class SegmentEditor {
     this.show(source);
   }
 
+  get frame() {
+    return this.film.rate ? 1 / this.film.rate : SHORTEST;
+  }
+
   /** @param {number} time */
   seek(time) {
-    this.part = null;
-    if (this.plays) this.player.currentTime = time;
+    [this.part, this.asked] = [null, time];
+    if (this.plays) this.player.currentTime = time + LATER;
     this.track.moveTo(time, true);
     this.tellTime();
   }
@@ -205,8 +213,7 @@ class SegmentEditor {
     this.choose(row, segment);
     this.seek(segment.start);
     if (!this.plays) return;
-    const frame = this.film.rate ? 1 / this.film.rate : SHORTEST;
-    const part = { start: segment.start, end: Math.max(segment.end, segment.start + frame) };
+    const part = { start: segment.start, end: Math.max(segment.end, segment.start + this.frame) };
     this.player.play().then(
       () => (this.part = part),
       () => {}, // it was stopped before it began
@@ -224,10 +231,10 @@ class SegmentEditor {
     const { part, player } = this;
     if (part && !player.seeking && player.currentTime >= part.end) {
       player.pause();
-      player.currentTime = part.end;
-      this.part = null;
+      this.seek(part.end);
     } else if (part && player.currentTime < part.start - 0.5) this.part = null; // somebody plays from elsewhere
-    if (!this.track.drag) this.track.moveTo(player.currentTime, !player.paused);
+    const there = Math.abs(player.currentTime - this.asked) <= 2 * LATER;
+    if (!this.track.drag && !player.seeking) this.track.moveTo(there ? this.asked : player.currentTime, !player.paused);
     this.tellTime();
   }
 
@@ -379,8 +386,8 @@ class SegmentEditor {
   /** @param {KeyboardEvent} event */
   press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const frame = this.film.rate ? 1 / this.film.rate : SHORTEST;
-    const { track } = this;
+    const { track, frame } = this;
+    const shown = () => toMilliseconds(Math.floor(track.time / frame + 0.05) * frame);
     /** @type {Record<string, () => unknown>} */
     const keys = {
       " ": () => this.plays && (this.player.paused ? this.player.play().catch(() => {}) : this.player.pause()),
@@ -391,8 +398,8 @@ class SegmentEditor {
       ArrowDown: () => this.climb(1),
       ",": () => this.seek(Math.max(0, track.time - frame)),
       ".": () => this.seek(Math.min(track.seconds, track.time + frame)),
-      "[": () => this.retime("start", track.time),
-      "]": () => this.retime("end", track.time),
+      "[": () => this.retime("start", shown()),
+      "]": () => this.retime("end", shown()),
       n: () => this.add(),
       l: () => this.field("label").focus(),
       Delete: () => this.remove(),

@@ -20,6 +20,7 @@ from dualformer.segment import Segment
 from dualformer.text_encoding import without_surrogates
 from dualformer.timelines.evaluate_timelines import TimelineEvaluation
 from dualformer.timelines.timeline_picture import worst_first
+from dualformer.urls import url_of
 from dualformer.video.file_slices import is_frame_folder
 
 EDITOR = "timelines.html"
@@ -59,11 +60,11 @@ def videos_to_correct(evaluation: TimelineEvaluation) -> list[EditorVideo]:
 
 def render_segment_editor(videos: Sequence[EditorVideo], labels: Sequence[str], *, folder: Path, title: str) -> str:
     """Returns the text of the page. ``labels``: classes to choose from. ``folder``: where the page will lie; it finds
-    the videos by their paths from there, so that both can be moved together."""
+    the videos by their paths from there, so that both can be moved together. It does not ask for videos at URLs."""
     names = _names([absolute(video.path) for video in videos])
     films = [_film(video, name, folder) for video, name in zip(videos, names, strict=True)]
     data: dict[str, Any] = {"labels": list(labels), "films": films}
-    data["id"] = sha256(as_json(data).encode()).hexdigest()[:16]
+    data["id"] = sha256(as_json(data, indent=None).encode()).hexdigest()[:16]
     style = read_page_files("page.css", "segment_editor.css")
     script = read_page_files(*_SCRIPTS)
     page = (
@@ -76,7 +77,7 @@ def render_segment_editor(videos: Sequence[EditorVideo], labels: Sequence[str], 
             policy=page_policy(style, script, media="'self' file: blob:"),
             style=Markup(style),
             script=Markup(script),
-            data=as_json(data),
+            data=as_json(data, indent=None),
         )
     )
     return without_surrogates(page)
@@ -96,7 +97,7 @@ def _film(video: EditorVideo, name: str, folder: Path) -> dict[str, Any]:
     return {
         "name": name,
         "path": absolute(video.path).as_posix(),
-        "source": None if is_frame_folder(video.path) else _address(video.path, folder),
+        "source": None if is_frame_folder(video.path) or url_of(video.path) else _address(video.path, folder),
         "seconds": round(video.seconds, 3),
         "rate": video.fps and round(video.fps, 6),
         "error": video.error,
