@@ -11,8 +11,10 @@ from dualformer.scoring.segment_metrics import (
     boundary_errors,
     edit_score,
     frame_counts,
+    match_segments,
     segment_counts,
 )
+from dualformer.scoring.temporal_overlap import temporal_iou
 from dualformer.segment import Segment
 
 
@@ -60,6 +62,32 @@ def naive_distance(one: list[str], other: list[str]) -> int:
         naive_distance(one, other[1:]) + 1,
         naive_distance(one[1:], other[1:]) + (one[0] != other[0]),
     )
+
+
+def naive_matches(truth: list[Segment], predicted: list[Segment], overlap: float) -> list[tuple[Segment, Segment]]:
+    pairs: list[tuple[Segment, Segment]] = []
+    for said in predicted:
+        own = [true for true in truth if true.label == said.label]
+        best = max(own, key=lambda true: temporal_iou(true, said), default=None)
+        if best and temporal_iou(best, said) >= overlap and not any(best is true for true, _ in pairs):
+            pairs.append((best, said))
+    return pairs
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_overlapping_segments_are_matched_as_by_looking_at_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = (
+        [
+            Segment(label=str(rng.choice(["a", "b"])), start=start, end=start + float(rng.integers(0, 6)))
+            for start in rng.integers(0, 20, size=rng.integers(0, 15)).astype(float).tolist()
+        ]
+        for _ in range(2)
+    )
+    for overlap in (0.1, 1 / 3, 0.5, 1.0):
+        assert match_segments(truth, predicted, overlap) == naive_matches(truth, predicted, overlap)
+    with pytest.raises(ValueError, match="an overlap must be more than 0, not 0"):
+        match_segments(truth, predicted, 0)
 
 
 def drawn_text(rng: np.random.Generator, length: int, letters: str) -> str:

@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from dualformer.scoring.temporal_detection import (
-    OVERLAPS,
-    Protocol,
-    mean_average_precision,
-    rank_detections,
-    temporal_iou,
-)
+from dualformer.scoring.temporal_detection import OVERLAPS, Protocol, mean_average_precision, rank_detections
+from dualformer.scoring.temporal_overlap import OverlapFinder, temporal_iou
 from dualformer.segment import Segment
 
 Videos = list[list[Segment]]
@@ -52,6 +47,16 @@ def drawn(seed: int, *, videos: int = 4, most: int = 7, digits: int = 2) -> Vide
 def test_temporal_iou(one: tuple[float, float], other: tuple[float, float], iou: float) -> None:
     for a, b in ((one, other), (other, one)):
         assert temporal_iou(segment("x", *a), segment("y", *b)) == pytest.approx(iou)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_overlaps_is_found(seed: int) -> None:
+    (segments,) = drawn(seed, videos=1, most=40)
+    finder = OverlapFinder(segments)
+    (others,) = drawn(100 + seed, videos=1, most=10)
+    for each in (*others, *segments, segment("a", -5, 50), segment("a", 90, 91)):
+        expected = {n: iou for n, other in enumerate(segments) if (iou := temporal_iou(other, each)) > 0}
+        assert list(finder.overlapping(each).items()) == list(expected.items())
 
 
 def test_by_hand() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.scoring.temporal_detection import temporal_iou
+from dualformer.scoring.temporal_overlap import OverlapFinder
 from dualformer.segment import Segment
 
 _TOUCHING = 1e-6
@@ -60,16 +60,22 @@ def match_segments(
     """Returns pairs of a true and a predicted segment of one label whose temporal overlap is at least ``overlap``.
 
     Each predicted segment in turn looks at the true one of its label that it overlaps the most, and at no other: where
-    that one is taken, it has none.
+    that one is taken, it has none. Raises ``ValueError`` for an ``overlap`` that is not more than 0.
     """
-    taken: set[int] = set()
+    if not overlap > 0:
+        raise ValueError(f"an overlap must be more than 0, not {overlap}")
+    by_label: dict[str, list[Segment]] = {}
+    for segment in truth:
+        by_label.setdefault(segment.label, []).append(segment)
+    finders = {label: OverlapFinder(own) for label, own in by_label.items()}
+    taken: set[tuple[str, int]] = set()
     pairs: list[tuple[Segment, Segment]] = []
     for segment in predicted:
-        ious = [temporal_iou(segment, other) if segment.label == other.label else -1.0 for other in truth]
-        best = int(np.argmax(ious)) if ious else -1
-        if best >= 0 and ious[best] >= overlap and best not in taken:
-            taken.add(best)
-            pairs.append((truth[best], segment))
+        ious = finders[segment.label].overlapping(segment) if segment.label in finders else {}
+        best = max(ious, key=ious.__getitem__, default=None)
+        if best is not None and ious[best] >= overlap and (segment.label, best) not in taken:
+            taken.add((segment.label, best))
+            pairs.append((by_label[segment.label][best], segment))
     return pairs
 
 
@@ -180,9 +186,12 @@ def _frames_of(segments: Sequence[Segment], labels: list[str], frames: int, rate
 
 
 def _levenshtein(one: Sequence[str], other: Sequence[str]) -> int:
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        corner, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (a != b))
-    return row[-1]
+    numbers = {label: number for number, label in enumerate({*one, *other})}
+    labels = np.array([numbers[label] for label in other], dtype=np.int64)
+    steps = np.arange(len(other) + 1)
+    row = steps.copy()
+    for i, label in enumerate(one, 1):
+        # Without insertions; these make each entry at most one more than the one before it.
+        changed = np.minimum(row[1:] + 1, row[:-1] + (labels != numbers[label]))
+        row = np.minimum.accumulate(np.concatenate(([i], changed)) - steps) + steps
+    return int(row[-1])

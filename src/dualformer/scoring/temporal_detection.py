@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dualformer.scoring.temporal_overlap import OverlapFinder
 from dualformer.segment import Segment
 
 OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -18,16 +19,6 @@ OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 0.95, THUMOS 0.3, 0.4, … 0.7."""
 
 Protocol = Literal["activitynet", "thumos"]
-
-
-def temporal_iou(one: Segment, other: Segment) -> float:
-    """Returns the intersection over union of two stretches of time; 1 for the same moment twice, and 0 for a moment
-    and anything else."""
-    union = max(one.end, other.end) - min(one.start, other.start)
-    shared = min(one.end, other.end) - max(one.start, other.start)
-    if union <= 0:
-        return 1.0
-    return max(0.0, shared) / union if shared > 0 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,10 +78,12 @@ def rank_detections(
     ``ambiguous``: a label of true segments, ``Ambiguous`` of THUMOS, that is no class: a prediction that is not right
     and touches one of them is not wrong either.
 
-    Errors: ``ValueError`` where the numbers of videos differ.
+    Errors: ``ValueError`` where the numbers of videos differ, and for overlaps that are not more than 0.
     """
     if len(truth) != len(predicted):
         raise ValueError(f"the truth is of {len(truth)} videos, the prediction of {len(predicted)}")
+    if not all(overlap > 0 for overlap in overlaps):
+        raise ValueError(f"overlaps must be more than 0, not {min(overlaps)}")
     labels = sorted({segment.label for video in truth for segment in video} - {ambiguous})
     return [
         _ranked(label, truth, predicted, np.asarray(overlaps, dtype=np.float64), protocol, ambiguous)
@@ -129,16 +122,15 @@ def _ranked(
     match = _match_by_score if protocol == "activitynet" else _match_by_truth
     for number, (true_ones, found) in enumerate(zip(truth, predicted, strict=True)):
         own = [segment for segment in true_ones if segment.label == label]
-        doubtful = [segment for segment in true_ones if segment.label == ambiguous]
+        doubtful = OverlapFinder([segment for segment in true_ones if segment.label == ambiguous])
         detections = sorted((each for each in found if each.label == label), key=lambda each: -each.probability)
         positives[number] = len(own)
-        ious = np.array([[temporal_iou(one, other) for other in own] for one in detections])
-        hits = match(ious.reshape(len(detections), len(own)), overlaps)
+        hits = match(own, detections, overlaps)
         for detection, hit in zip(detections, hits, strict=True):
             videos.append(number)
             scores.append(detection.probability)
             right.append(hit)
-            ignored.append(~hit & any(temporal_iou(detection, other) > 0 for other in doubtful))
+            ignored.append(~hit & bool(doubtful.overlapping(detection)))
     order = np.argsort(-np.array(scores), kind="stable")
     shape = (len(scores), len(overlaps))
     return RankedDetections(
@@ -151,25 +143,33 @@ def _ranked(
     )
 
 
-def _match_by_score(ious: NDArray[np.float64], overlaps: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Returns (D, K) of ``ious`` (D, true segments): whether each prediction finds a free true segment in its turn."""
-    hits = np.zeros((len(ious), len(overlaps)), dtype=bool)
-    for k, overlap in enumerate(overlaps):
-        free = np.ones(ious.shape[1], dtype=bool)
-        for d, row in enumerate(ious):
-            best = int(np.where(free, row, -1).argmax()) if free.any() else -1
-            if best >= 0 and row[best] >= overlap:
-                hits[d, k], free[best] = True, False
+def _match_by_score(
+    truth: Sequence[Segment], detections: Sequence[Segment], overlaps: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Returns (D, K): whether each prediction in its turn finds a free true segment."""
+    hits = np.zeros((len(detections), len(overlaps)), dtype=bool)
+    finder = OverlapFinder(truth)
+    near = [finder.overlapping(detection) for detection in detections]
+    for k, overlap in enumerate(overlaps.tolist()):
+        taken: set[int] = set()
+        for d, ious in enumerate(near):
+            best = max((place for place in ious if place not in taken), key=ious.__getitem__, default=None)
+            if best is not None and ious[best] >= overlap:
+                hits[d, k] = True
+                taken.add(best)
     return hits
 
 
-def _match_by_truth(ious: NDArray[np.float64], overlaps: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Returns (D, K) of ``ious`` (D, true segments): whether a true segment in its turn takes each prediction."""
-    hits = np.zeros((len(ious), len(overlaps)), dtype=bool)
-    for k, overlap in enumerate(overlaps):
-        for column in ious.T if len(ious) else ():
-            free = ~hits[:, k]
-            best = int(np.where(free, column, -1).argmax()) if free.any() else -1
-            if best >= 0 and column[best] > overlap:
+def _match_by_truth(
+    truth: Sequence[Segment], detections: Sequence[Segment], overlaps: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Returns (D, K): whether a true segment in its turn takes each prediction."""
+    hits = np.zeros((len(detections), len(overlaps)), dtype=bool)
+    finder = OverlapFinder(detections)
+    near = [finder.overlapping(segment) for segment in truth]
+    for k, overlap in enumerate(overlaps.tolist()):
+        for ious in near:
+            best = max((place for place in ious if not hits[place, k]), key=ious.__getitem__, default=None)
+            if best is not None and ious[best] > overlap:
                 hits[best, k] = True
     return hits

@@ -1,10 +1,10 @@
 """Where in a video a timeline is wrong: stretches of time whose predicted labels are not the true ones."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dualformer.segment import Segment
 from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluation
 
 
@@ -36,17 +36,21 @@ def _errors_of(judged: JudgedVideo, quiet: Sequence[str]) -> list[ErrorStretch]:
         [each for each in segments if each.label not in quiet]
         for segments in (judged.video.segments, judged.timeline.segments)
     )
-    times = sorted({0.0, judged.seconds, *(time for each in (*true, *said) for time in (each.start, each.end))})
+    changes: dict[float, list[tuple[int, str, int]]] = {0.0: [], judged.seconds: []}
+    for side, segments in enumerate((true, said)):
+        for each in segments:
+            if each.start < each.end:
+                changes.setdefault(each.start, []).append((side, each.label, 1))
+                changes.setdefault(each.end, []).append((side, each.label, -1))
     found: list[ErrorStretch] = []
-    for start, end in pairwise(time for time in times if time <= judged.seconds):
-        both = tuple(_labels_at(segments, (start + end) / 2) for segments in (true, said))
+    there: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    for start, end in pairwise(time for time in sorted(changes) if time <= judged.seconds):
+        for side, label, change in changes[start]:
+            there[side][label] += change
+        both = tuple(tuple(sorted(label for label, count in each.items() if count)) for each in there)
         if both[0] == both[1]:
             continue
         if found and found[-1].end == start and (found[-1].true, found[-1].said) == both:
             start = found.pop().start
         found.append(ErrorStretch(video=judged, start=start, end=end, true=both[0], said=both[1]))
     return found
-
-
-def _labels_at(segments: Sequence[Segment], time: float) -> tuple[str, ...]:
-    return tuple(sorted({each.label for each in segments if each.start <= time < each.end}))

@@ -75,17 +75,16 @@ def draw_timelines(path: Path, evaluation: TimelineEvaluation) -> None:
 
 
 def _draw_bar(axes: Axes, row: int, segments: Sequence[Segment], colours: dict[str, str], seconds: float) -> None:
-    for each in segments:
-        length = min(each.end, seconds) - each.start  # what is listed may end behind the video
-        if length < 0:
-            continue
-        axes.broken_barh(
-            [(each.start, length)],
-            (row + 0.06, 0.88),
-            facecolors=colours[each.label],
-            edgecolors="#24292f",
-            linewidth=0.5,
-        )
+    # What is listed may end behind the video, or begin there.
+    there = [(each, length) for each in segments if (length := min(each.end, seconds) - each.start) >= 0]
+    axes.broken_barh(
+        [(each.start, length) for each, length in there],
+        (row + 0.06, 0.88),
+        facecolors=[colours[each.label] for each, _ in there],
+        edgecolors="#24292f",
+        linewidth=0.5,
+    )
+    for each, length in there:
         room = int(length / seconds * _LETTERS)
         if room < _FEWEST_LETTERS:
             continue
