@@ -11,6 +11,9 @@ const CORRECTED = "corrected";
 const ANOTHER = "\0another";
 /** A player that is sent to where a frame begins, in milliseconds, may show the one before. */
 const LATER = 0.001;
+const UNSEEKABLE =
+  "The server of this page sends films from their beginning alone, so that segments cannot be played. Load the film " +
+  "below, or open the page from the disk.";
 const FILE = "corrected_segments.csv";
 
 class SegmentEditor {
@@ -80,6 +83,12 @@ class SegmentEditor {
     return this.player.readyState > 0 && this.player.videoWidth > 0;
   }
 
+  /** Whether the player goes where it is sent. */
+  get seeks() {
+    const { seekable } = this.player;
+    return this.plays && seekable.length > 0 && seekable.end(seekable.length - 1) > 0;
+  }
+
   /** @param {string} id */
   field(id) {
     return /** @type {HTMLInputElement} */ (element(id));
@@ -88,12 +97,11 @@ class SegmentEditor {
   listen() {
     const { player } = this;
     player.addEventListener("loadedmetadata", () => {
-      if (!this.plays) return this.note();
-      element("unplayable").hidden = true;
+      this.note(!this.plays ? this.unplayable : this.seeks ? "" : UNSEEKABLE);
       if (Number.isFinite(player.duration)) this.track.lengthen(player.duration);
       if (this.track.time) this.seek(this.track.time);
     });
-    player.addEventListener("error", () => this.note());
+    player.addEventListener("error", () => this.note(this.unplayable));
     for (const event of ["timeupdate", "seeked"]) player.addEventListener(event, () => this.follow());
     player.addEventListener("play", () => this.run());
     player.addEventListener("pause", () => (this.part = null));
@@ -146,7 +154,7 @@ class SegmentEditor {
     [this.number, this.part] = [number, null];
     const { film, player } = this;
     if (this.data.films.length > 1) history.replaceState(null, "", `#${number + 1}`);
-    element("unplayable").hidden = true;
+    this.note("");
     element("broken").hidden = film.error === null;
     element("broken").textContent = film.error === null ? "" : `The film breaks off: ${shownText(film.error)}`;
     this.show(this.loaded.get(number) ?? film.source);
@@ -164,14 +172,20 @@ class SegmentEditor {
     else {
       this.player.removeAttribute("src");
       this.player.load();
-      this.note();
+      this.note(this.unplayable);
     }
   }
 
-  /** Says that the film does not play. */
-  note() {
-    element("unplayable").hidden = false;
-    element("where").textContent = shownText(this.film.path);
+  get unplayable() {
+    const why = "is not where it was, lies at a URL, or cannot be decoded by this browser";
+    const remedy = "Load it below, or a copy of it as MP4 (H.264) or WebM. Segments can be corrected without it.";
+    return `The film does not play here: ${shownText(this.film.path)} ${why}. ${remedy}`;
+  }
+
+  /** Says what there is to say of the film. @param {string} text */
+  note(text) {
+    element("note").hidden = !text;
+    element("note").textContent = text;
   }
 
   /**
@@ -192,7 +206,7 @@ class SegmentEditor {
     this.field("files").value = "";
     const source = this.loaded.get(this.number);
     if (!source) return;
-    element("unplayable").hidden = true;
+    this.note("");
     this.show(source);
   }
 
@@ -203,7 +217,7 @@ class SegmentEditor {
   /** @param {number} time */
   seek(time) {
     [this.part, this.asked] = [null, time];
-    if (this.plays) this.player.currentTime = time + LATER;
+    if (this.seeks) this.player.currentTime = time + LATER;
     this.track.moveTo(time, true);
     this.tellTime();
   }
@@ -212,7 +226,7 @@ class SegmentEditor {
   play(row, segment) {
     this.choose(row, segment);
     this.seek(segment.start);
-    if (!this.plays) return;
+    if (!this.seeks) return;
     const part = { start: segment.start, end: Math.max(segment.end, segment.start + this.frame) };
     this.player.play().then(
       () => (this.part = part),
