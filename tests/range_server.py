@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 
 @dataclass
@@ -141,7 +141,7 @@ def _handler(state: RangeServer) -> Callable[..., BaseHTTPRequestHandler]:
             if not names:
                 self._status(404)
                 return
-            page = "".join(f'<a href="{name}">{name}</a>\n' for name in names).encode()
+            page = "".join(f'<a href="{quote(name)}">{name}</a>\n' for name in names).encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(len(page)))

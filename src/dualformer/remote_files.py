@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from dualformer.errors import DualFormerError
 from dualformer.urls import PACKAGES, exact_url, hide_in
@@ -253,6 +254,20 @@ def read_range(url: str, start: int, end: int, size: int) -> bytes:
 def read_remote(url: str) -> bytes:
     """Reads a small file, such as a table. Raises ``FileNotFoundError`` and `RemoteError`."""
     return retry(url, lambda files, path: files.cat_file(path))
+
+
+def list_below(url: str) -> list[str]:
+    """Returns the files in a folder and those in it, however deep, as paths relative to it, sorted. On the web, a
+    folder is a page with links to what is in it. Raises ``FileNotFoundError`` and `RemoteError`."""
+
+    def work(files: Any, path: str) -> list[str]:
+        web = "https" in files.protocol
+        root = f"{path.split('?')[0].strip('/')}/".lstrip("/")
+        below = [name.lstrip("/").removeprefix(root) for name in files.find(path) if name.lstrip("/").startswith(root)]
+        # Links with a ? sort the page, or lead to what is not named by them.
+        return [unquote(name) if web else name for name in below if name and not (web and "?" in name)]
+
+    return sorted(retry(url, work))
 
 
 def fetch(url: str, target: Path, *, tries: int | None = None) -> None:

@@ -77,17 +77,20 @@ class RemotePath(type(Path())):
         return self
 
     def exists(self, **_: Any) -> bool:
-        return self._ask("exists")
+        return self._kind() != ""
 
     def is_file(self, **_: Any) -> bool:
-        return self._ask("isfile")
+        return self._kind() == "file"
 
     def is_dir(self, **_: Any) -> bool:
         """Whether it is a folder. On the web, where every page of links could be one, files are told by their names."""
         exact = exact_url(str(self))
         if exact.startswith("http") and not exact.endswith("/") and (self.suffix or "?" in exact):
             return False
-        return self.suffix.lower() not in _FILES and self._ask("isdir")
+        try:
+            return not is_listed_file(self) and retry(str(self), lambda files, path: files.isdir(path))
+        except FileNotFoundError:
+            return False
 
     def read_bytes(self) -> bytes:
         return read_remote(str(self))
@@ -101,11 +104,17 @@ class RemotePath(type(Path())):
         data = io.BytesIO(self.read_bytes())
         return data if mode == "rb" else io.TextIOWrapper(data, **{"encoding": "utf-8", **how})
 
-    def _ask(self, what: str) -> bool:
+    def _kind(self) -> str:
+        """Returns ``file``, ``directory``, or nothing where there is nothing."""
         try:
-            return bool(retry(str(self), lambda files, path: getattr(files, what)(path)))
+            return retry(str(self), lambda files, path: files.info(path))["type"]
         except FileNotFoundError:
-            return False
+            return ""
+
+
+def is_listed_file(path: Path) -> bool:
+    """Returns whether the name is that of a table or an archive."""
+    return path.suffix.lower() in _FILES
 
 
 def as_path(data: str | Path) -> Path:

@@ -74,6 +74,12 @@ def remember_url(url: str) -> str:
     return name
 
 
+def without_credentials(data: str | Path) -> str | Path:
+    """Returns the name of a URL, with `remember_url`; any other data as they are."""
+    url = url_of(data)
+    return data if url is None else remember_url(url)
+
+
 def remember_as(name: str, url: str) -> None:
     """Keeps the URL that is to be opened for a ``name``."""
     if name != url:

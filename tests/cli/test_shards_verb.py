@@ -98,7 +98,7 @@ def test_other_verbs_take_files_in_place_of_shards(home: Path, capsys: pytest.Ca
 def test_a_folder_that_is_not_empty(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["shards", str(home / "videos"), str(home)]) == 2
     assert "it is not empty, and what is in it are no shards" in capsys.readouterr().err
-    assert main(["train", "--data", "memory://nowhere", "--out", str(home / "none")]) == 2
+    assert main(["train", "--data", "shards:memory://nowhere", "--out", str(home / "none")]) == 2
     assert "no shards at memory://nowhere: there is no index.json" in capsys.readouterr().err
 
 

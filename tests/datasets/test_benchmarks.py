@@ -432,7 +432,7 @@ def test_names_and_options(tmp_path: Path) -> None:
     assert named.path == Path("/a:b")
     for wrong, said in (
         ("kinetics:/d", f"no data set is called 'kinetics': choose from {KNOWN}"),
-        ("http://x/y", "no data set is called 'http': choose from diving48"),
+        ("nowhere:x/y", "no data set is called 'nowhere': choose from diving48"),
         ("ucf101@:/d", "cannot read '' behind ucf101@: it takes a split, 1, 2, 3, as in ucf101@3:PATH"),
         ("kinetics400@2:/d", "cannot read '2' behind kinetics400@: it takes nothing: write kinetics400:PATH"),
         ("list@fps=1,fps=2:/d", "cannot read 'fps=2' behind list@"),

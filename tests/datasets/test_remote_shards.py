@@ -78,6 +78,8 @@ def test_memory_and_other_file_systems(shards: Path) -> None:
         with pytest.raises(StorageError, match=r"memory://packed/val-000001\.tar: this shard is missing: upload it"):
             open_videos("memory://packed")
         with pytest.raises(FileNotFoundError, match=r"no shards at memory://nowhere: there is no index\.json"):
+            open_videos("shards:memory://nowhere")
+        with pytest.raises(FileNotFoundError, match=r"no such folder or CSV file: memory://nowhere$"):
             open_videos("memory://nowhere")
     finally:
         remote.rm("/packed", recursive=True)

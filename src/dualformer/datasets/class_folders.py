@@ -9,6 +9,7 @@ from pathlib import Path
 from dualformer.datasets.media_tree import MediaFolder, walk_media
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few, ordered_classes, unify_spellings
 from dualformer.plurals import counted
+from dualformer.remote_paths import as_path
 
 _log = logging.getLogger("dualformer")
 
@@ -25,7 +26,7 @@ def read_folder(root: str | Path, *, log_left_out: bool = True, fewest: int = 2)
     Raises ``FileNotFoundError`` where there is no such folder, `DatasetError` for any other layout, an empty
     class, ``fewest`` classes not reached, or a class in val or test that train lacks.
     """
-    root = Path(root)
+    root = as_path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
     tree = walk_media(root)

@@ -23,7 +23,7 @@ from dualformer.video.clip_reader import (
     views_from_reader,
     warn_if_short,
 )
-from dualformer.video.container import VideoError
+from dualformer.video.container import UnreachableError, VideoError
 from dualformer.video.kept_readers import KeptReaders
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
@@ -269,7 +269,7 @@ class Batches:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch, errors in self._loader:
             for error in errors:
-                if isinstance(error, StorageError):
+                if isinstance(error, (StorageError, UnreachableError)):
                     raise error
                 if self._left_out is not None:
                     self._left_out(error)

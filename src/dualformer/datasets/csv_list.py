@@ -1,7 +1,7 @@
 """Reads a CSV file of videos or images: columns ``path`` and ``label``, and any others to choose rows by.
 
-Paths are relative to the folder that the CSV file lies in, or absolute. A folder of numbered images is written as
-``clip/img_%05d.jpg``, and a column ``fps`` gives its rate.
+Paths are relative to the folder that the CSV file lies in, absolute, or URLs; the file itself may be at a URL. A folder
+of numbered images is written as ``clip/img_%05d.jpg``, and a column ``fps`` gives its rate.
 
 Where videos may have several labels, these are separated by ``;``, or the video has a row for each.
 
@@ -33,9 +33,10 @@ from dualformer.datasets.samples import (
 from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute
 from dualformer.plurals import counted
+from dualformer.remote_paths import RemotePath, as_path, path_in
 from dualformer.text_encoding import describe_encoding, has_surrogates
 from dualformer.timestamps import parse_time
-from dualformer.urls import split_url
+from dualformer.urls import split_url, url_of
 from dualformer.video.file_slices import is_frame_folder
 from dualformer.video.video_segment import VideoSegment
 
@@ -71,6 +72,9 @@ class Row:
 
     @property
     def exists(self) -> bool:
+        """Whether it is there; what is at a URL is taken to be, as asking for each would take long."""
+        if isinstance(self.video, RemotePath):
+            return True
         return self.video.parent.is_dir() if is_frame_folder(self.video) else self.video.is_file()
 
     @property
@@ -136,7 +140,7 @@ def read_csv(
     Raises ``FileNotFoundError`` where there is no such file, `DatasetError` with the line for everything
     that is wrong in it, ``ValueError`` for ``frames_per_second`` of a file without segments.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such CSV file: {path}")
     rows = _rows(path, ("path", "label"), frames_per_second)
@@ -182,13 +186,13 @@ def read_paths(path: str | Path, *, segments: bool = False) -> list[Path]:
     which needs no other, or one on each line of any other file. They are relative to the list. With ``segments``, a row
     with times stands for its part of the video, named as `VideoSegment.path`. Raises as `read_csv`.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix.lower() == ".csv":
         return list(dict.fromkeys(row.path if segments else row.video for row in _rows(path, needed=("path",))))
     found: dict[Path, None] = {}
     for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path, DatasetError, names=True)), 1):
         if name := line.strip():
-            video = Path(name) if split_url(name) else path.parent / name
+            video = Path(name) if split_url(name) and not url_of(name) else path_in(path.parent, name)
             _refuse_other_encoding(f"{path}:{number}", name, there=has_surrogates(name) and video.is_file())
             found[video] = None
     return list(found)
@@ -275,7 +279,7 @@ def _base(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     roots = dict.fromkeys(row[root] for row in some if row[root])
 
     def there(base: Path) -> int:
-        paths = (Path(os.path.normpath(base / row[place])) for row in some)
+        paths = (Path(os.path.normpath(base / row[place])) for row in some if not url_of(row[place]))
         return sum(path.exists() or (is_frame_folder(path) and path.parent.is_dir()) for path in paths)
 
     return max((path.absolute().parent, *map(Path, roots)), key=there)
@@ -300,9 +304,12 @@ def _row(
             raise DatasetError(f"{where}: the {name} is empty")
     if "\0" in values["path"]:
         raise DatasetError(f"{where}: no file is called {values['path']!r}")
-    video = base / values["path"]
-    # What `write_split` wrote counts folders up by their names, also where these are links.
-    video = Path(os.path.normpath(video)) if ROOT in columns else absolute(video)
+    video = path_in(base, values["path"])
+    if isinstance(video, RemotePath):
+        values |= {"path": str(video)} if url_of(values["path"]) else {}  # without credentials
+    else:
+        # What `write_split` wrote counts folders up by their names, also where these are links.
+        video = Path(os.path.normpath(video)) if ROOT in columns else absolute(video)
     row = Row(video=video, line=line, values=values, labels=(values.get("label", ""),))
     for name, value in values.items():
         _refuse_other_encoding(where, value, there=name == "path" and has_surrogates(value) and row.exists)

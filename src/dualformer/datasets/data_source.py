@@ -20,6 +20,8 @@ from dualformer.datasets.samples import (
 from dualformer.datasets.segments.segment_list import read_segment_table, segment_file
 from dualformer.datasets.shards.read_shards import find_shards, read_shards
 from dualformer.datasets.shards.storage import ShardCache
+from dualformer.remote_paths import RemotePath, as_path
+from dualformer.urls import without_credentials
 from dualformer.video.file_slices import Media
 
 
@@ -42,11 +44,12 @@ def read_source(
     there is nothing, ``ValueError`` for any other file, for other data than a CSV file with ``multi_label``, and
     for data without segments with ``frames_per_second``.
     """
+    data = without_credentials(data)
     shards = find_shards(data)
     if segments := None if shards else segment_file(data):
         return read_segment_table(segments, bad=bad, multi_label=bool(multi_label), frames_per_second=frames_per_second)
     named = None if shards else parse_benchmark(data)
-    folder = Path(data)
+    folder = as_path(data)
     if multi_label and (shards or named or folder.is_dir()):
         raise ValueError(
             f"{data} gives each video one label: several are for a CSV file, whose column label holds them separated "
@@ -60,7 +63,7 @@ def read_source(
         return read_benchmark(named)
     if folder.is_dir():
         return _read_hashed_folder(folder, log_left_out, fewest)
-    if not folder.exists():
+    if folder.suffix.lower() != ".csv" and not folder.exists():
         raise FileNotFoundError(f"no such folder or CSV file: {data}")
     if folder.suffix.lower() != ".csv":
         raise ValueError(f"{data} is neither a folder nor a .csv file; a benchmark is named as in ucf101:{data}")
@@ -73,7 +76,7 @@ def _read_hashed_folder(data: Path, log_left_out: bool, fewest: int) -> dict[str
     try:
         found = read_folder(data, log_left_out=log_left_out, fewest=fewest)
     except DatasetError as error:
-        if name := recognise_benchmark(data):
+        if not isinstance(data, RemotePath) and (name := recognise_benchmark(data)):
             raise DatasetError(f"{error}; if this is a benchmark as downloaded, say {name}:{data}") from error
         raise
     digest = hash_manifest(found)
@@ -116,9 +119,10 @@ def survey(data: str | Path, *, frames_per_second: float | None = None) -> Surve
 
     ``frames_per_second``: as for `read_csv`.
     """
+    data = without_credentials(data)
     brings_splits = find_shards(data) or segment_file(data) or parse_benchmark(data)
     paths = () if brings_splits else tuple(find_videos(data))
-    if not brings_splits and Path(data).is_file() and Path(data).suffix.lower() != ".csv":
+    if not brings_splits and as_path(data).suffix.lower() != ".csv" and not as_path(data).is_dir():
         return Survey(paths=paths, description="", trainable=False)
     try:
         source = read_source(

@@ -5,6 +5,7 @@ files.
 """
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,14 @@ from dualformer.datasets.manifest import Verdict, absolute_location, read_manife
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import lock_for_writing
 from dualformer.moved_files import find_moved
+from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import url_of
 from dualformer.video.backend import chosen_backend, decoder
 from dualformer.video.container import VideoError
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import LocalFileSlice, Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import decode_frame_folder, frame_files
+from dualformer.video.remote_video import RemoteFile, open_remote
 from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
 _FIGURES = ("frames", "fps", "width", "height", "duration", "codec")
@@ -150,7 +153,7 @@ def _known_verdicts(manifest: Path) -> dict[str, Verdict]:
     for line in journal.read_bytes().split(b"\n") if journal.is_file() else ():
         with contextlib.suppress(ValueError, TypeError):  # cut short
             entry = json.loads(line)
-            known[entry["path"]] = Verdict(**entry | {"path": Path(entry["path"])})
+            known[entry["path"]] = Verdict(**entry | {"path": as_path(entry["path"])})
     return known
 
 
@@ -171,6 +174,8 @@ def _verdicts_before(known: dict[str, Verdict], paths: Sequence[Media]) -> dict[
 def _size_and_mtime(media: Media) -> tuple[int, int]:
     """Returns size and modification time in nanoseconds, 0 if unknown; (-1, 0) for a missing file."""
     try:
+        if isinstance(media, RemotePath):
+            return _size_and_version(media)
         if isinstance(media, LocalFileSlice):
             return media.size, media.file.stat().st_mtime_ns
         if not isinstance(media, Path):
@@ -182,6 +187,16 @@ def _size_and_mtime(media: Media) -> tuple[int, int]:
     except (OSError, VideoError):
         return -1, 0
     return stat.st_size, stat.st_mtime_ns
+
+
+def _size_and_version(path: RemotePath) -> tuple[int, int]:
+    """Returns size and version of a file at a URL, the latter as a number; 0 if unknown, (-1, 0) for what is given only
+    as a whole."""
+    file = open_remote(path)
+    if not isinstance(file, RemoteFile):
+        return -1, 0
+    version = int.from_bytes(hashlib.sha256(file.version.encode()).digest()[:6], "big") if file.version else 0
+    return file.size, version
 
 
 def _decode_every_frame(media: Media, on_error: Callable[[VideoInfo], None]) -> VideoInfo:
@@ -199,7 +214,7 @@ def _check_file(media: Media) -> Verdict:
     path, (size, modified) = media_path(media), _size_and_mtime(media)
     before: list[VideoInfo] = []
     try:
-        info = _decode_every_frame(media, before.append)
+        info = _decode_every_frame(open_remote(media) if isinstance(media, RemotePath) else media, before.append)
     except VideoError as error:
         reason = error.reason
     except FileNotFoundError:

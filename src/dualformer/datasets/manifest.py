@@ -9,6 +9,7 @@ from dualformer.datasets.media_tree import walk_media
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import read_csv_rows, write_csv
 from dualformer.moved_files import absolute
+from dualformer.remote_paths import as_path, path_in
 from dualformer.urls import url_of
 
 
@@ -36,7 +37,7 @@ class Verdict:
     @property
     def location(self) -> str:
         """Path or URL."""
-        return url_of(self.path) or str(self.path)
+        return str(as_path(self.path))
 
 
 _FIGURES: dict[str, Any] = {field.name: field.type for field in fields(Verdict)[2:]}
@@ -50,10 +51,10 @@ def find_videos(data: str | Path, *, log_other_kinds: bool = True) -> list[Path]
     all files below a folder that `walk_media` calls data. What a folder holds besides is counted in the log, files of
     other kinds only with ``log_other_kinds``.
     """
-    data = Path(data)
-    if not data.exists():
+    data = as_path(data)
+    if not data.exists() and not data.is_dir():  # a store has no folders but those that files are in
         raise FileNotFoundError(f"no such file or folder: {data}")
-    if data.is_file():
+    if not data.is_dir():
         if data.suffix.lower() == ".csv":
             return sorted(read_paths(data))
         return [data]
@@ -83,7 +84,7 @@ def write_manifest(path: str | Path, verdicts: list[Verdict]) -> None:
 def absolute_location(path: Path) -> str:
     """Returns where a file is, whichever way it was named: absolute, links as they are called, or the URL that ``path``
     stands for."""
-    return url_of(path) or absolute(path).as_posix()
+    return absolute(as_path(path)).as_posix()
 
 
 def read_manifest(path: str | Path) -> list[Verdict]:
@@ -104,7 +105,7 @@ def _verdict(path: Path, line: int, header: list[str], cells: list[str]) -> Verd
         if row["verdict"] not in ("ok", "bad"):
             raise DatasetError(f"{path}:{line}: verdict {row['verdict']!r} is neither ok nor bad")
         figures = {name: kind(row[name]) for name, kind in _FIGURES.items() if name in row}
-        where = Path(row["path"]) if url_of(row["path"]) else path.absolute().parent / row["path"]
+        where = path_in(path.absolute().parent, row["path"])
         return Verdict(path=where, ok=row["verdict"] == "ok", **figures)
     except ValueError as error:
         raise DatasetError(f"{path}:{line}: this line of the manifest cannot be read ({error})") from error

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,8 @@ from typing import Literal
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.files import is_lock
 from dualformer.plurals import counted
+from dualformer.remote_files import list_below
+from dualformer.remote_paths import RemotePath
 from dualformer.video.file_formats import is_media, is_of_another_program, sidecar_images
 
 _log = logging.getLogger("dualformer")
@@ -87,7 +89,7 @@ class MediaTree:
 
 
 def walk_media(root: Path) -> MediaTree:
-    """Searches the folder ``root`` all the way down.
+    """Searches the folder ``root`` all the way down, also one at a URL.
 
     Data are files whose names are a video's or an image's. Left out are hidden files and folders, what other programs
     leave behind, images that were made of a video beside them, what dualformer wrote (runs, evaluations, timelines,
@@ -98,12 +100,34 @@ def walk_media(root: Path) -> MediaTree:
     return _Walk(root).tree()
 
 
+@dataclass(frozen=True)
+class _RemoteEntry:
+    """What `os.DirEntry` is, of a URL."""
+
+    name: str
+    path: str
+    folder: bool
+
+    def is_dir(self) -> bool:
+        return self.folder
+
+    def is_file(self) -> bool:
+        return not self.folder
+
+    def is_symlink(self) -> bool:
+        return False
+
+
+_Entry = os.DirEntry[str] | _RemoteEntry
+
+
 class _Walk:
     def __init__(self, root: Path) -> None:
         self._root = MediaFolder(path=root)
         self._left_out: dict[str, list[Path]] = {reason: [] for reason in _REASONS}
         self._real_root = os.path.realpath(root)
         self._seen: set[str] = set()
+        self._remote = _list_remote(root) if isinstance(root, RemotePath) else None
 
     def tree(self) -> MediaTree:
         folders, links = deque([self._root]), deque[tuple[MediaFolder, MediaFolder]]()
@@ -134,8 +158,7 @@ class _Walk:
         """Fills in a folder; returns those in it, and whether each is a link."""
         is_root = folder is self._root
         try:
-            with os.scandir(folder.path) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            entries = self._entries(folder.path)
         except OSError as error:
             if is_root:
                 raise DatasetError(
@@ -176,6 +199,12 @@ class _Walk:
                 folder.files.append(path)
         return inside
 
+    def _entries(self, folder: Path) -> Sequence[_Entry]:
+        if self._remote is not None:
+            return self._remote.get(str(folder), ())
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+
     def _drop_empty(self, root: MediaFolder) -> None:
         """Takes out the folders that cannot be read, and those that hold nothing but what dualformer wrote."""
         written, unreadable = (set(self._left_out[reason]) for reason in (_WRITTEN, _UNREADABLE))
@@ -189,7 +218,21 @@ class _Walk:
                     folder.folders.remove(inside)
 
 
-def _kind(entry: os.DirEntry[str]) -> Literal["folder", "file", "other", "nothing"]:
+def _list_remote(root: RemotePath) -> dict[str, list[_RemoteEntry]]:
+    """Returns what is in each folder at a URL, by name, all of it by one listing."""
+    found: dict[str, dict[str, _RemoteEntry]] = {str(root): {}}
+    for inside in list_below(str(root)):
+        folder = root
+        *folders, file = inside.split("/")
+        for name in folders:
+            found[str(folder)].setdefault(name, _RemoteEntry(name, str(folder / name), folder=True))
+            folder = folder / name
+            found.setdefault(str(folder), {})
+        found[str(folder)][file] = _RemoteEntry(file, str(folder / file), folder=False)
+    return {folder: sorted(entries.values(), key=lambda entry: entry.name) for folder, entries in found.items()}
+
+
+def _kind(entry: _Entry) -> Literal["folder", "file", "other", "nothing"]:
     """Returns what an entry is, or leads to; ``nothing`` where a link is dead or nobody may look."""
     try:
         if entry.is_dir():

@@ -8,14 +8,15 @@ from dualformer.datasets.samples import SegmentSample
 from dualformer.datasets.splits import Splits
 from dualformer.files import write_csv
 from dualformer.moved_files import absolute
+from dualformer.remote_paths import RemotePath
 
 
 def write_split(path: str | Path, splits: Splits) -> None:
     """Writes splits as a CSV file (path,label,split) that `open_splits` reads back.
 
     The rate of frame folders is in a column fps, the times of segments in start and end; several labels are joined in
-    the column label. Paths are relative to
-    the file's folder, which is in a column root: so they are found where both move together, and where one stays.
+    the column label. Paths are relative to the file's folder, which is in a column root: so they are found where both
+    move together, and where one stays. URLs are written without credentials.
     """
     folder = str(Path(path).absolute().parent)
     rated = any(sample.fps is not None for videos in (splits.train, splits.val) for sample in videos.samples)
@@ -34,6 +35,8 @@ def write_split(path: str | Path, splits: Splits) -> None:
 
 
 def _relative(path: Path, folder: str) -> str:
+    if isinstance(path, RemotePath):
+        return str(path)
     try:
         return Path(os.path.relpath(absolute(path), folder)).as_posix()
     except ValueError:  # on another drive

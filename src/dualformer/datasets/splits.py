@@ -26,6 +26,7 @@ from dualformer.datasets.segments.background import add_background
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.plurals import counted
+from dualformer.urls import without_credentials
 
 _VAL_NAMES = ("val", "validation", "valid")
 
@@ -94,7 +95,7 @@ def open_splits(
     ``multi_label``: videos may have several labels, which only a CSV file can say; ``ValueError`` for any other data.
     Raises as `read_source` and `select` do.
     """
-    bad = BadVideos.of(bad)
+    bad, data = BadVideos.of(bad), without_credentials(data)
     source = read_source(data, bad=bad, cache=cache, multi_label=multi_label, frames_per_second=frames_per_second)
     left_out = _left_out(source, bad)
     if isinstance(source, CsvTable):
@@ -161,7 +162,7 @@ def open_videos(
     Missing videos are a `DatasetError`, or kept in ``missing`` of the list, to be counted as wrong.
     ``multi_label`` and ``frames_per_second`` are those of `open_splits`.
     """
-    bad = BadVideos.of(bad)
+    bad, data = BadVideos.of(bad), without_credentials(data)
     source = read_source(
         data,
         bad=bad,

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from dualformer.datasets.shards.storage import RemoteFileSlice
+from dualformer.remote_paths import RemotePath
 from dualformer.video.container import VideoError
 from dualformer.video.file_slices import Media, is_frame_folder, media_size
 from dualformer.video.frame_patterns import frame_images
+from dualformer.video.remote_video import RemoteFile, open_remote
 from dualformer.video.video_segment import Footage, VideoSegment
 
 _BYTES = 5
@@ -29,6 +31,8 @@ def video_digest(media: Footage) -> bytes:
     if isinstance(media, VideoSegment):
         digest.update(f"{media.times} of ".encode())
         media = media.file
+    if isinstance(media, RemotePath):
+        media = open_remote(media)
     parts = [media]
     if is_frame_folder(media):
         frames = frame_images(media)
@@ -47,6 +51,8 @@ def _read(media: Media, start: int, size: int) -> bytes:
     if isinstance(media, RemoteFileSlice):  # by itself: neither the whole video nor its shard are fetched
         media = replace(media, shard=replace(media.shard, cache=None), offset=media.offset + start, size=size)
         start = 0
+    if isinstance(media, RemoteFile):
+        return media.read_part(start, size)
     with media.open("rb") as file:
         file.seek(start)
         return file.read(size)

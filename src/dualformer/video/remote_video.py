@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dualformer.remote_files import NoRangesError, RefusedError, RemoteError, read_range, remote_info
+from dualformer.remote_files import NoRangesError, RefusedError, RemoteError, fetch, read_range, remote_info
 from dualformer.remote_paths import RemotePath
 from dualformer.urls import exact_url
+from dualformer.video.buffered_file import BufferedFile, buffer_temporary, temporary_file
 from dualformer.video.container import OpenVideo, UnreachableError, VideoError
 from dualformer.video.file_slices import FileSlice, SliceReader
 from dualformer.video.frame_table import PacketTable, read_packets
@@ -50,16 +51,35 @@ class RemoteFile(FileSlice):
     def content_key(self) -> str | None:
         return f"{self.at} {self.version}" if self.version else None
 
+    def read_part(self, start: int, size: int) -> bytes:
+        """Reads a part by a request of its own. Errors: :class:`VideoError`."""
+        with errors_of(self.at):
+            return read_range(str(self), start, min(start + size, self.size), self.size)
+
     def open_unbuffered(self) -> SliceReader:
         return SliceReader(_PartReader(self), 0, self.size)  # type: ignore[arg-type]  # it seeks, reads and closes
 
 
-def look_up(path: RemotePath) -> RemoteFile | None:
-    """Asks for a file at a URL; None for one that is fetched only as a whole.
+def open_remote(path: RemotePath) -> RemoteFile | BufferedFile:
+    """Asks for a file at a URL, and fetches one that is given only as a whole.
 
     Raises :class:`VideoError` where there is none, or the server refuses it, `UnreachableError` for other failures.
     """
-    return _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH))
+    if file := _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH)):
+        return file
+    target = temporary_file()
+    try:
+        with errors_of(path):
+            fetch(str(path), target)
+    except BaseException:
+        target.unlink()
+        raise
+    return buffer_temporary(str(path), _format_name(path), target)
+
+
+def _format_name(path: RemotePath) -> Path:
+    """Returns a name that tells the format. Not even a URL may look like the pattern of a folder of frames."""
+    return Path(path.name.replace("%", "_") or "file")
 
 
 @lru_cache(maxsize=1024)
@@ -73,7 +93,7 @@ def _look_up(path: RemotePath, exact: str, _: int) -> RemoteFile | None:
                 read_range(str(path), 1, 2, said.size)
             except NoRangesError:
                 return None
-    return RemoteFile(path=Path(path.name.replace("%", "_") or "file"), size=said.size, at=path, version=said.version)
+    return RemoteFile(path=_format_name(path), size=said.size, at=path, version=said.version)
 
 
 @contextmanager

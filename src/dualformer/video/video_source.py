@@ -9,11 +9,8 @@ import os
 import re
 import stat
 import sys
-import tempfile
-import weakref
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
@@ -23,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualformer.remote_files import fetch
 from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import split_url, url_of
+from dualformer.video.buffered_file import BufferedFile, buffer_temporary, temporary_file
 from dualformer.video.container import VideoError, video_errors
-from dualformer.video.file_slices import FileSlice, Media, SliceReader, is_frame_folder
+from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
 from dualformer.video.memory_frames import ChannelOrder, MemoryFrames, check_rate, is_pil_image
-from dualformer.video.remote_video import errors_of, look_up
+from dualformer.video.remote_video import open_remote
 from dualformer.video.video_segment import Footage, VideoSegment, parse_segment
 
 _KEPT_IN_MEMORY = 64 * 2**20
@@ -56,22 +53,6 @@ VideoSource = (
 )  # fmt: skip
 """A video: a path or URL, a part of it (``film.mp4#t=1.5,3.2``, seconds), ``-`` for standard input, the content of a
 file, a file object, all frames as uint8 (T, H, W, 3), or a sequence of PIL images or of arrays (H, W, 3)."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class BufferedFile(FileSlice):
-    """The content of a file that came by another way than its path. ``data``: its bytes, or the file that keeps them.
-    ``name``: in messages and answers."""
-
-    name: str
-    data: bytes | Path
-
-    def __str__(self) -> str:
-        return self.name
-
-    def open_unbuffered(self) -> SliceReader:
-        file = io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data.open("rb", buffering=0)
-        return SliceReader(file, 0, self.size)
 
 
 def resolve_source(
@@ -177,21 +158,7 @@ def _resolve_url(text: str) -> Footage:
         )
     if segment := parse_segment(path):
         return segment
-    if file := look_up(path):
-        return file
-    return _fetch_whole(path)
-
-
-def _fetch_whole(path: RemotePath) -> BufferedFile:
-    target = _temporary_file()
-    try:
-        with errors_of(path):
-            fetch(str(path), target)
-    except BaseException:
-        target.unlink()
-        raise
-    # The name tells the format. Not even a URL may look like the pattern of a folder of frames.
-    return _buffered(str(path), Path(path.name.replace("%", "_") or "file"), target)
+    return open_remote(path)
 
 
 def _resolve_object(file: Any) -> Media:
@@ -234,7 +201,7 @@ def _buffer(file: ReadableFile, name: str) -> BufferedFile:
                 kept += data
                 continue
             if out is None:
-                target = _temporary_file()
+                target = temporary_file()
                 out = target.open("wb")
                 out.write(kept)
                 kept.clear()
@@ -247,18 +214,5 @@ def _buffer(file: ReadableFile, name: str) -> BufferedFile:
     path = Path(name).name.replace("%", "_") or "file"
     if out is not None and target is not None:
         out.close()
-        return _buffered(name, Path(path), target)
+        return buffer_temporary(name, Path(path), target)
     return BufferedFile(path=Path(path), size=len(kept), name=name, data=bytes(kept))
-
-
-def _temporary_file() -> Path:
-    number, name = tempfile.mkstemp(prefix="dualformer-")
-    os.close(number)
-    return Path(name)
-
-
-def _buffered(name: str, path: Path, file: Path) -> BufferedFile:
-    """Returns a temporary file, which is deleted when it is no longer used."""
-    buffered = BufferedFile(path=path, size=file.stat().st_size, name=name, data=file)
-    weakref.finalize(buffered, file.unlink, missing_ok=True)
-    return buffered

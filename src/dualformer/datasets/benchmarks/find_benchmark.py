@@ -11,6 +11,8 @@ from dualformer.datasets import benchmarks
 from dualformer.datasets.benchmarks.annotations import annotation_files
 from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Listing
 from dualformer.datasets.shards.read_shards import find_shards
+from dualformer.remote_paths import as_path
+from dualformer.urls import url_of
 
 # Braces keep the colon of a pattern such as img_{:05d}.jpg apart from the one before the path.
 _NAMED = re.compile(r"(?P<name>[A-Za-z][\w-]+)(?:@(?P<options>(?:[^:{}]|\{[^{}]*\})*))?:(?P<path>.+)", re.DOTALL)
@@ -27,13 +29,13 @@ def all_benchmarks() -> dict[str, Benchmark]:
 
 
 def parse_benchmark(data: str | Path) -> BenchmarkPath | None:
-    """Returns what ``data`` names, or None for a plain path: one that exists, or that has no ``NAME:`` in front.
+    """Returns what ``data`` names, or None for a URL and a plain path: one that exists or has no ``NAME:`` in front.
 
     Raises ``ValueError`` for a name that there is not, and for options that cannot be read.
     """
     text = str(data)
     match = _NAMED.fullmatch(text)
-    if match is None or Path(text).exists():
+    if match is None or Path(text).exists() or url_of(text):
         return None
     name, known = match["name"].lower(), all_benchmarks()
     if name not in known:
@@ -68,7 +70,7 @@ def short_name(data: str | Path) -> str:
         return str(shards).rpartition("/")[2]
     at = parse_benchmark(data)
     if at is None:
-        return Path(data).name
+        return as_path(data).name
     if at.name == "list":
         return f"list:{at.path.name}"
     return f"{at.name}@{','.join(at.options.values())}" if at.options else at.name

@@ -29,6 +29,7 @@ from dualformer.datasets.segments.thumos_labels import THUMOS_LINE, read_thumos_
 from dualformer.datasets.segments.via_project import read_via, write_via
 from dualformer.datasets.segments.video_finder import VideoFinder
 from dualformer.files import read_text
+from dualformer.remote_paths import as_path
 from dualformer.segment import Segment
 
 _log = logging.getLogger("dualformer")
@@ -213,9 +214,9 @@ def read_segments(
     `DatasetError` with the line for what is wrong in a file and for a video that is not there, and ``ValueError`` for a
     rate that cannot be.
     """
-    path = Path(path)
+    path = as_path(path)
     settings = ReadSettings(frames_per_second=frames_per_second, tiers=tuple(tiers), label_columns=tuple(label_columns))
-    finder = VideoFinder(None if videos is None else Path(videos))
+    finder = VideoFinder(None if videos is None else as_path(videos))
     if path.is_file():
         return FORMATS[format or recognise_format(path)].read(path, finder, settings)
     if not path.is_dir():

@@ -12,6 +12,7 @@ from dualformer.datasets.segments.check_segments import check_segments
 from dualformer.datasets.segments.collect_segments import SegmentCollector
 from dualformer.datasets.segments.segment_csv import columns_of
 from dualformer.datasets.segments.segment_formats import FORMATS, read_segments, recognise_format
+from dualformer.remote_paths import as_path
 from dualformer.segment import Segment
 from dualformer.video.video_segment import VideoSegment, seconds_text
 
@@ -23,10 +24,10 @@ def segment_file(data: str | Path) -> Path | None:
     """Returns the file or folder of segments that ``data`` names, None for other data. A CSV file with the columns path
     and label is a list."""
     text = str(data)
-    path = Path(text.removeprefix(PREFIX)).expanduser()
+    path = as_path(text.removeprefix(PREFIX)).expanduser()
     if text.startswith(PREFIX):
         return path
-    if not path.is_file() or path.suffix.lower() not in {each.extension for each in FORMATS.values()}:
+    if path.suffix.lower() not in {each.extension for each in FORMATS.values()} or not path.is_file():
         return None
     return None if path.suffix.lower() == ".csv" and _csv_kind(path) != "segments" else path
 
@@ -78,10 +79,10 @@ def problems_of_segments(
 
     ``lengths``: seconds of the videos, as far as they are known. ``frames_per_second``: as for `read_csv`.
     """
-    path = Path(str(data).removeprefix(PREFIX)).expanduser()
+    path = as_path(str(data).removeprefix(PREFIX)).expanduser()
     if segment_file(data) is not None:
         return check_segments(read_segments(path, frames_per_second=frames_per_second), lengths=lengths)
-    if path.is_file() and path.suffix.lower() == ".csv" and _csv_kind(path) == "list":
+    if path.suffix.lower() == ".csv" and path.is_file() and _csv_kind(path) == "list":
         return check_segments(_videos_of_list(path, frames_per_second), lengths=lengths)
     return []
 

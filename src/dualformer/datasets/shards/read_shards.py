@@ -17,7 +17,7 @@ from dualformer.datasets.shards.storage import (
     read_remote_text,
     remote_sizes,
 )
-from dualformer.urls import url_of
+from dualformer.remote_paths import RemotePath, as_path, is_listed_file
 from dualformer.video.file_slices import FileSlice, LocalFileSlice
 from dualformer.video.video_segment import VideoSegment
 
@@ -31,7 +31,7 @@ class ShardLocation:
     """Where shards are: a folder or a URL."""
 
     folder: Path
-    """Of a URL, what `Path` makes of it: a name for messages and lists, not to be opened."""
+    """Of a URL, its `RemotePath`."""
     url: str | None = None
 
     def __str__(self) -> str:
@@ -41,16 +41,17 @@ class ShardLocation:
 def find_shards(data: str | Path) -> ShardLocation | None:
     """Returns where the shards are that ``data`` names, or None for other data.
 
-    Shards are named by a URL, a folder with an index of shards in it, the index itself, or anything behind ``shards:``.
+    Shards are named by a folder, or a URL of one, with an index of shards in it, the index itself, or anything behind
+    ``shards:``. Raises `StorageError` where a server does not say whether there is an index.
     """
     text = str(data)
     named = text.removeprefix(PREFIX)
-    url = url_of(named)
-    if url is not None:
-        url = url.removesuffix(f"/{INDEX}").rstrip("/")
-        return ShardLocation(folder=Path(url), url=url)
-    path = Path(named).expanduser()
+    path = as_path(named).expanduser()
     folder = path.parent if path.name == INDEX else path
+    if isinstance(folder, RemotePath):
+        said = text != named or path != folder
+        there = said or (not is_listed_file(folder) and _is_remote_index(f"{folder}/{INDEX}"))
+        return ShardLocation(folder=folder, url=str(folder)) if there else None
     if text != named or (folder / PARTIAL).is_file() or _is_index(folder / INDEX):
         return ShardLocation(folder=folder.resolve())
     return None
@@ -109,6 +110,13 @@ def mark_damaged(verdicts: list[Verdict], damaged: Mapping[str, str]) -> list[Ve
         else v
         for v in verdicts
     ]
+
+
+def _is_remote_index(url: str) -> bool:
+    try:
+        return FORMAT in read_remote_text(url)[:200]
+    except FileNotFoundError:
+        return False
 
 
 def _is_index(path: Path) -> bool:

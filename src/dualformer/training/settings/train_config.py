@@ -18,6 +18,7 @@ from dualformer.training.settings.network_settings import RANDOM, NetworkSetting
 from dualformer.training.settings.optimizer_settings import OptimizerSettings
 from dualformer.training.settings.run_settings import HardwareSettings, OutputSettings
 from dualformer.training.settings.teacher_settings import TeacherSettings, scores_file
+from dualformer.urls import without_credentials
 from dualformer.weights.locate import find_local_weights
 
 FOUND = ("decoder", "root")
@@ -44,6 +45,8 @@ class TrainConfig(
     def __post_init__(self) -> None:
         if not self.data and not self.resume:
             raise ValueError("`data` is missing: name a folder with one subfolder per class, or a CSV (path,label,…)")
+        if self.data:
+            object.__setattr__(self, "data", str(without_credentials(self.data)))  # what is secret is in no config
         self.check_data()
         self.check_network()
         self.check_steps()
