@@ -20,6 +20,7 @@ from dualformer.timelines.evaluate_timelines import evaluate_timelines
 from dualformer.video.encode import write_video
 from dualformer.weights.segment_settings import SegmentSettings
 from made_films import colour_recognizer, coloured, made_video
+from small_runs import undrawn  # noqa: F401 - autouse
 
 LABELS = ("red", "green", "</script><b>blue", "black")
 NEW = 'dark, "3"'
@@ -112,7 +113,11 @@ class Opened:
         mouse.move((start[0] + to) / 2, start[1])
         mouse.move(to, start[1])
         mouse.up()
-        self.page.wait_for_timeout(50)  # the row is drawn with the next frame
+        self.drawn()
+
+    def drawn(self) -> None:
+        """Waits until the rows are drawn, with the next frame."""
+        self.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
     def times(self) -> tuple[float, float]:
         return float(self.page.input_value("#start")), float(self.page.input_value("#end"))
@@ -199,6 +204,22 @@ def test_a_segment_is_played_to_its_end_and_keys_go_round(opened: Opened) -> Non
     for key in (".", ".", "["):
         page.keyboard.press(key)
     assert opened.times() == (1.48, 2)
+    # The neighbour came along; undone, both are where they were.
+    page.keyboard.press("ArrowLeft")
+    assert opened.times() == (0.2, 1.48)
+    page.keyboard.press("Control+z")
+    opened.drawn()
+    # What is drawn too short, or left by Escape, is nothing.
+    box = opened.boxes.last.bounding_box()
+    place = (box["x"] + box["width"] + 40, box["y"] + 15)
+    opened.drag(place, place[0] + 5)
+    page.mouse.move(box["x"] + box["width"] - 2, place[1])
+    page.mouse.down()
+    page.mouse.move(*place)
+    assert opened.times()[1] > 2
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    assert opened.times() == (1.4, 2) and page.get_by_role("button", name="Undo").is_disabled()
 
 
 def test_a_film_that_is_not_there_is_corrected_and_loaded(opened: Opened, home: Path) -> None:

@@ -33,8 +33,8 @@ class SegmentEditor {
     this.label = data.labels[0] ?? "";
     /** Where the player was last sent. */
     this.asked = 0;
-    /** Where the player stops. @type {{start: number, end: number} | null} */
-    this.part = null;
+    /** Where the player stops. @type {number | null} */
+    this.end = null;
 
     this.player = /** @type {HTMLVideoElement} */ (element("player"));
     this.timeline = element("timeline");
@@ -102,9 +102,12 @@ class SegmentEditor {
       if (this.track.time) this.seek(this.track.time);
     });
     player.addEventListener("error", () => this.note(this.unplayable));
+    player.addEventListener("seeking", () => {
+      if (Math.abs(player.currentTime - LATER - this.asked) > LATER) this.end = null; // by the player's own controls
+    });
     for (const event of ["timeupdate", "seeked"]) player.addEventListener(event, () => this.follow());
     player.addEventListener("play", () => this.run());
-    player.addEventListener("pause", () => (this.part = null));
+    player.addEventListener("pause", () => (this.end = null));
 
     const actions = {
       undo: () => this.step("undo"),
@@ -137,7 +140,7 @@ class SegmentEditor {
     this.timeline.addEventListener("keydown", (event) => this.press(event));
     this.timeline.addEventListener("pointerdown", () => this.timeline.focus({ preventScroll: true }));
     document.addEventListener("keydown", (event) => {
-      const typing = event.target instanceof HTMLInputElement && event.target.type !== "checkbox";
+      const typing = event.target instanceof HTMLInputElement && ["text", "number"].includes(event.target.type);
       const key = event.key.toLowerCase();
       if (typing || !(event.ctrlKey || event.metaKey) || (key !== "z" && key !== "y")) return;
       event.preventDefault();
@@ -151,7 +154,7 @@ class SegmentEditor {
   /** Shows another film. @param {number} number */
   open(number) {
     if (!this.data.films[number]) return;
-    [this.number, this.part] = [number, null];
+    [this.number, this.end] = [number, null];
     const { film, player } = this;
     if (this.data.films.length > 1) history.replaceState(null, "", `#${number + 1}`);
     this.note("");
@@ -216,7 +219,7 @@ class SegmentEditor {
 
   /** @param {number} time */
   seek(time) {
-    [this.part, this.asked] = [null, time];
+    [this.end, this.asked] = [null, time];
     if (this.seeks) this.player.currentTime = time + LATER;
     this.track.moveTo(time, true);
     this.tellTime();
@@ -227,9 +230,9 @@ class SegmentEditor {
     this.choose(row, segment);
     this.seek(segment.start);
     if (!this.seeks) return;
-    const part = { start: segment.start, end: Math.max(segment.end, segment.start + this.frame) };
+    const end = Math.max(segment.end, segment.start + this.frame);
     this.player.play().then(
-      () => (this.part = part),
+      () => (this.end = end),
       () => {}, // it was stopped before it began
     );
   }
@@ -242,11 +245,11 @@ class SegmentEditor {
   /** Moves the playhead to where the player is, and stops it at the end of the segment that is played. */
   follow() {
     if (!this.plays) return this.tellTime();
-    const { part, player } = this;
-    if (part && !player.seeking && player.currentTime >= part.end) {
+    const { end, player } = this;
+    if (end !== null && !player.seeking && player.currentTime >= end) {
       player.pause();
-      this.seek(part.end);
-    } else if (part && player.currentTime < part.start - 0.5) this.part = null; // somebody plays from elsewhere
+      this.seek(end);
+    }
     const there = Math.abs(player.currentTime - this.asked) <= 2 * LATER;
     if (!this.track.drag && !player.seeking) this.track.moveTo(there ? this.asked : player.currentTime, !player.paused);
     this.tellTime();
@@ -265,7 +268,6 @@ class SegmentEditor {
   /** Shows a segment in the form. @param {number} row @param {Segment | null} segment @param {boolean} aloud */
   describe(row, segment, aloud) {
     const editable = row === this.last;
-    element("form").classList.toggle("nothing", !segment);
     for (const id of ["label", "another", "start", "end", "remove"]) this.field(id).disabled = !segment || !editable;
     this.field("replay").disabled = !segment;
     element("copy").hidden = !segment || editable;
@@ -373,7 +375,7 @@ class SegmentEditor {
   retime(edge, time) {
     const old = this.chosen;
     if (!old || Number.isNaN(time)) return;
-    const { segments, segment } = withEdge(this.segments.segments, old, edge, Math.min(time, this.track.seconds), true);
+    const { segments, segment } = withEdge(this.segments.segments, old, edge, Math.min(time, this.track.seconds), false);
     this.change(segments, segment);
     this.seek(segment[edge]);
   }

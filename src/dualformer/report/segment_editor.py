@@ -3,10 +3,10 @@
 The page is one file. It plays the films where they lie, or from wherever a person loads them, and asks no network.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from os import fsencode, path
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -118,6 +118,6 @@ def _in_order(segments: Sequence[Segment], *, sure: bool = False) -> list[dict[s
 def _address(video: Path, folder: Path) -> str:
     """Returns the URL of a video relative to ``folder``; from the root on where there is no way between them."""
     try:
-        return quote(fsencode(Path(path.relpath(absolute(video), absolute(folder))).as_posix()))
+        return quote(os.fsencode(Path(os.path.relpath(absolute(video), absolute(folder))).as_posix()))
     except ValueError:  # they lie on two drives
         return absolute(video).as_uri()

@@ -292,7 +292,7 @@ class SegmentTrack {
     if (!drag) return;
     if (!drag.moved && Math.abs(event.clientX - drag.x) < STILL) return;
     drag.moved = true;
-    const [raw, row, alone] = [this.timeAt(event.clientX), this.rows[drag.row], event.altKey];
+    const [raw, row, alone] = [this.timeAt(event.clientX), this.rows[drag.row], event.shiftKey];
     if (drag.kind === "seek" || !row) {
       if (!drag.segment) this.tell.seek(raw);
       return;
@@ -301,8 +301,9 @@ class SegmentTrack {
     if (drag.kind === "add") {
       const start = this.drawn(drag.from, drag, alone);
       const fresh = this.tell.draw(Math.min(start, time), Math.max(start, time));
-      this.draft = ordered(fresh.end - fresh.start >= SHORTEST ? [...row.segments, fresh] : row.segments);
-      this.chosen = { row: drag.row, segment: fresh };
+      const long = fresh.end - fresh.start >= SHORTEST;
+      this.draft = long ? ordered([...row.segments, fresh]) : null;
+      this.chosen = long ? { row: drag.row, segment: fresh } : null;
     } else if (drag.segment && drag.kind === "move") {
       const long = drag.segment.end - drag.segment.start;
       const start = this.drawn(drag.segment.start + raw - drag.from, drag, alone);
@@ -336,8 +337,9 @@ class SegmentTrack {
   cancel() {
     const drag = this.drag;
     this.drag = this.draft = null;
-    if (drag?.moved) this.tell.pick(drag.row, drag.segment);
-    this.later();
+    if (!drag?.moved) return;
+    this.choose(drag.row, drag.segment);
+    this.tell.pick(drag.row, drag.segment);
   }
 }
 
