@@ -104,6 +104,9 @@ class RemotePath(type(Path())):
         data = io.BytesIO(self.read_bytes())
         return data if mode == "rb" else io.TextIOWrapper(data, **{"encoding": "utf-8", **how})
 
+    def mkdir(self, *_: Any, **__: Any) -> None:
+        raise ValueError(f"{self}: only tables of answers are written to a URL: name a place on this machine")
+
     def _kind(self) -> str:
         """Returns ``file``, ``directory``, or nothing where there is nothing."""
         try:

@@ -10,22 +10,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
+import fsspec
 import numpy as np
 import pytest
 import torch
 
+from dualformer import remote_files
 from dualformer.inference import answer_tables
 from dualformer.inference.answer_tables import LATER_COLUMNS, Columns, Row, TableError, read_table, write_table
 from dualformer.inference.batch_runner import BatchResult, partial_path, run_batch
 from dualformer.inference.batch_tasks import EmbedTask, LabelTask, weights_fingerprint
 from dualformer.inference.recognizer import Recognizer
 from dualformer.model.presets import create_model
+from dualformer.remote_files import RemoteError
+from dualformer.remote_paths import as_path
+from dualformer.training.settings.train_config import TrainConfig
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
 from dualformer.weights.card import Card
 from made_films import colour_recognizer, coloured
+from range_server import range_server
 from small_weights import small_network
 
 COLUMNS: Columns = {"label": "text", "probability": "number"}
@@ -91,6 +97,51 @@ def test_every_format_holds_the_same_and_is_gone_on_with(ending: str, files: lis
     assert run_batch(out, files, third) == BatchResult(files=5, known=5, failed=1)
     assert third.asked == [] and out.stat().st_mtime_ns == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", out.name]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_a_table_at_a_url_is_gone_on_with(ending: str, files: list[Path], tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    url = f"memory://tables/out{ending}"
+    try:
+        assert run_batch(url, files[:4], Counting()) == BatchResult(files=4, known=0, failed=1)
+        there = store.cat_file(f"/tables/out{ending}")
+        second = Counting()
+        assert run_batch(url, files, second) == BatchResult(files=5, known=4, failed=1)
+        assert second.asked == ["e"] and store.cat_file(f"/tables/out{ending}") != there
+        run_batch(tmp_path / f"here{ending}", files, Counting())
+        assert store.cat_file(f"/tables/out{ending}") == (tmp_path / f"here{ending}").read_bytes()
+        written = store.info(f"/tables/out{ending}")["created"]
+        assert run_batch(url, files, Counting()).known == 5
+        assert store.info(f"/tables/out{ending}")["created"] == written
+        other = Counting()
+        other.fingerprint = "other"
+        with pytest.raises(ValueError, match=rf"^{url} holds answers of other weights or settings"):
+            run_batch(url, files, other)
+        assert run_batch(url, files[:1], other, fresh=True).known == 0
+    finally:
+        store.rm("/tables", recursive=True)
+
+
+def test_a_table_that_cannot_be_written_to_its_url_is_kept(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_files, "_PAUSES", ())
+    with range_server({}, put=True, login="me:opensesame") as server:
+        url = f"{server.url}/tables/out.csv"
+        with pytest.raises(RemoteError, match=rf"^{url}: the server refuses it \(403\)"):
+            run_batch(url, files, Counting())
+        server.login, server.put = "", False
+        with pytest.raises(TableError, match=rf"^{url}: it cannot be .*; the table is \S+/out\.csv, and the same call"):
+            run_batch(url, files, Counting())
+        server.put, again = True, Counting()
+        assert run_batch(url, files, again) == BatchResult(files=5, known=5, failed=1)
+        assert again.asked == []
+        assert server.files["/tables/out.csv"].startswith(b"path,error,label")
+    with pytest.raises(ValueError, match="files that end in"):
+        run_batch("s3://bucket/out.txt", files, Counting())
+    with pytest.raises(ValueError, match=r"only tables of answers are written to a URL"):
+        as_path("s3://bucket/folder").mkdir()
+    with pytest.raises(ValueError, match="`out` is a folder on this machine, not s3://bucket/run: copy it there"):
+        TrainConfig(data="here", out="s3://bucket/run")
 
 
 def test_what_has_changed_or_failed_is_done_again(files: list[Path], tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ it, and the table is written as a whole when all rows are there. A second call r
 """
 
 import contextlib
+import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -18,6 +20,7 @@ from dualformer.inference.answer_tables import (
     Row,
     TableError,
     check_format,
+    index_of,
     input_columns,
     read_table,
     row_from_json,
@@ -25,9 +28,11 @@ from dualformer.inference.answer_tables import (
     write_table,
 )
 from dualformer.moved_files import find_moved
-from dualformer.remote_paths import as_path
+from dualformer.remote_files import RemoteError, fetch, upload
+from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import url_of
 from dualformer.video.file_slices import media_path
+from dualformer.video.packet_index import user_cache
 from dualformer.video.video_segment import parse_segment
 
 _STAMP: Columns = {"bytes": "count", "modified": "count", "by": "text"}
@@ -93,10 +98,14 @@ def run_batch(
     ``paths`` stay, behind the others. ``inputs``: further columns of files, which the table has last; one that is
     called like an own column gets ``input_`` in front. ``progress`` gets the numbers of files done and to do, and the
     last row.
+    ``out`` may be a URL: a copy of the table is then worked on here, and written there at the end.
     Raises ``ValueError`` for another ending and for a table of other weights or settings, `TableError` for what is no
-    such table and while another run writes to it.
+    such table and while another run writes to it, `RemoteError`.
     """
-    out = Path(out)
+    out = as_path(out)
+    if isinstance(out, RemotePath):
+        settings = {"fresh": fresh, "retry": retry, "progress": progress, "inputs": inputs}
+        return _run_at_url(out, lambda copy: run_batch(copy, paths, task, **settings), task)
     columns: Columns = {"path": "text", "error": "text", **task.columns, **_STAMP}
     check_format(out, columns)
     if not out.parent.is_dir():
@@ -121,8 +130,52 @@ def run_batch(
 
 
 def partial_path(out: Path) -> Path:
-    """Returns the file that holds rows until the run is complete."""
+    """Returns the file that holds rows until the run is complete. That of a URL is on this machine."""
+    if isinstance(out, RemotePath):
+        out = working_copy(out)
     return out.with_name(f"{out.name}.partial")
+
+
+def working_copy(out: RemotePath) -> Path:
+    """Returns where a table at a URL is worked on, in the user's cache; a run that was stopped goes on from there."""
+    folder = user_cache() or Path(tempfile.gettempdir()) / "dualformer"
+    return folder / "tables" / hashlib.sha256(str(out).encode()).hexdigest()[:16] / out.name
+
+
+def _run_at_url(out: RemotePath, run: Callable[[Path], BatchResult], task: BatchTask) -> BatchResult:
+    """Fetches a table, has it completed by ``run``, and writes it back where it has changed."""
+    check_format(out, {"path": "text", **task.columns})
+    copy = working_copy(out)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    files = {copy: out}
+    if copy.suffix.lower() == ".npy":
+        files[index_of(copy)] = as_path(index_of(out))
+    try:
+        with lock_for_writing(copy):
+            before: dict[Path, int] = {}
+            if not copy.exists():  # else it could not be written there the last time
+                for file, url in files.items():
+                    with contextlib.suppress(FileNotFoundError), partial_file(file) as partial:
+                        fetch(str(url), partial)
+                before = {file: file.stat().st_mtime_ns for file in files if file.exists()}
+            result = run(copy)
+            for file, url in files.items():
+                if file.stat().st_mtime_ns != before.get(file):
+                    _write_back(file, url)
+            for file in files:
+                file.unlink()
+            return result
+    except InUseError as error:
+        raise TableError(str(error)) from None
+    except (TableError, ValueError) as error:
+        raise type(error)(str(error).replace(str(copy), str(out))) from error
+
+
+def _write_back(file: Path, url: Path) -> None:
+    try:
+        upload(str(url), file)
+    except RemoteError as error:
+        raise TableError(f"{error}; the table is {file}, and the same call writes it there") from error
 
 
 def _run(

@@ -70,18 +70,24 @@ def list_frames(video: OpenVideo, *, keep: int) -> ListedFrames:
 
 
 def index_folder() -> Path | None:
-    """Returns the folder of lists: ``packets`` below what the environment variable `CACHE_VARIABLE` names, or the
-    user's cache. None where the variable is empty, so that none are written."""
+    """Returns the folder of lists, ``packets`` in `user_cache`; None where there is none."""
+    folder = user_cache()
+    return folder / "packets" if folder else None
+
+
+def user_cache() -> Path | None:
+    """Returns the folder that the environment variable `CACHE_VARIABLE` names, or that of the user's cache. None where
+    the variable is empty, so that nothing is kept."""
     named = os.environ.get(CACHE_VARIABLE)
     if named is not None:
-        return Path(named) / "packets" if named else None
+        return Path(named) if named else None
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
     elif sys.platform == "darwin":
         base = str(Path("~/Library/Caches").expanduser())
     else:
         base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return Path(base) / "dualformer" / "packets" if base else None
+    return Path(base) / "dualformer" if base else None
 
 
 def _key(video: OpenVideo) -> tuple[str, int, int] | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dualformer.training.settings.checks import more_than_zero, not_negative
+from dualformer.urls import url_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +68,5 @@ class OutputSettings:
     def check_record(self) -> None:
         more_than_zero(self, "max_steps", "save_minutes", "keep", "val_every", "patience")
         not_negative(self, "confusion_every")
+        if url_of(self.out):
+            raise ValueError(f"`out` is a folder on this machine, not {self.out}: copy it there when the run is done")
