@@ -57,7 +57,7 @@ def test_what_is_left_open_is_decided(settings: TrainConfig) -> None:
     assert any(line.startswith("proposed, as it was not said: `start=rendered`") for line in plan.lines)
     assert any("classifier: 16 → 2 classes" in line for line in plan.lines)
     layers = [group.lr for group in plan.groups if group.name.startswith("layer") and "no decay" not in group.name]
-    assert layers == [pytest.approx(0.5 * 1e-3 * 0.5**depth) for depth in range(len(layers) - 1, -1, -1)]
+    assert layers == [pytest.approx(1e-3 * 0.5**depth) for depth in range(len(layers) - 1, -1, -1)]
 
 
 @pytest.mark.parametrize(

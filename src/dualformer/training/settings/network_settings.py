@@ -38,8 +38,8 @@ class NetworkSettings:
     """Count the stride in frames of a video resampled to this rate, instead of in the file's own frames (default: as
     `stride`)."""
     size: int | None = None
-    """Side of the model's square input in pixels (default: the starting weights', but 112 of the rendered
-    ones; of random weights 112 for nano and 224 for the others)."""
+    """Side of the model's square input in pixels (default: the starting weights'; of random weights 112 for nano
+    and 224 for the others)."""
     sampling: Sampling | None = None
     """Where a clip's frames lie: by the stride (stride), or one in each of as many equal parts of a video that lasts at
     most twice as long as a clip (segments) (default: of random and rendered weights segments
@@ -48,9 +48,9 @@ class NetworkSettings:
     """What the square input shows: the middle of the picture (center), or all of it, padded with the mean colour (pad)
     (default: the starting weights', else center; of few videos pad where squares would leave much out)."""
     drop_path: float | None = None
-    """Stochastic depth: how often the last sub-block is left out in training (default: 0.1, of few videos 0.05)."""
+    """Stochastic depth: how often the last sub-block is left out in training (default: 0.1, of few videos none)."""
     dropout: float | None = None
-    """Of the features before the classifier (default: the paper's 0.5, of few videos 0.2)."""
+    """Of the features before the classifier (default: the paper's 0.5, of few videos none)."""
     grad_checkpointing: bool = False
     """Keep less of the forward pass and compute it again for the gradients: much less memory, more time."""
     freeze: Literal["nothing", "backbone"] = "nothing"

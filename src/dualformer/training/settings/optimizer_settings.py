@@ -27,7 +27,7 @@ class OptimizerSettings:
     """Multiply `lr` by the clips of a step over 64, on all devices together, or by the square root of that."""
     backbone_lr: float | None = None
     """Factor on the learning rate for all but the classifier (default: when starting from weights 0.1, as in
-    the paper, of the rendered ones 0.5; else 1)."""
+    the paper, but of the rendered ones 1; else 1)."""
     layer_decay: float = 1.0
     """Factor on the learning rate from each block to the one before it; 1 leaves all blocks at one rate, 0.75 is usual
     for fine-tuning."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class TrainConfig(
     def __post_init__(self) -> None:
         if not self.data and not self.resume:
             raise ValueError("`data` is missing: name a folder with one subfolder per class, or a CSV (path,label,…)")
-        if self.data:
+        if isinstance(self.data, (str, os.PathLike)) and self.data:  # the command line marks what is missing
             object.__setattr__(self, "data", str(without_credentials(self.data)))  # what is secret is in no config
         self.check_data()
         self.check_network()
