@@ -137,6 +137,15 @@ def test_a_video_in_which_nothing_was_found_is_in_the_predicted_segments(home: P
     assert not any(video.segments for video in found)
 
 
+def test_a_missing_film_is_left_out_by_a_manifest(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "three.mp4").unlink()
+    assert judge() == 1
+    assert "1 of 3 videos are not there: three.mp4" in (said := capsys.readouterr().err) and "--manifest" in said
+    assert main(["check", "segments.csv", "--out", "m.csv"]) == 1
+    assert judge("--manifest", "m.csv") == 0
+    assert "on 2 long videos of segments.csv, 1 file left out by m.csv: " in capsys.readouterr().out
+
+
 def test_another_file_to_tune_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (home / "segments.csv").read_text().splitlines()
     (home / "val.csv").write_text("\n".join([lines[0], *(line for line in lines if line.endswith("val"))]) + "\n")

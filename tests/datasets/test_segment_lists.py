@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -21,7 +22,7 @@ from dualformer.datasets.samples import DatasetError, SegmentSample, VideoList
 from dualformer.datasets.segments.background import add_background, gaps
 from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.datasets.segments.segment_formats import read_segments, write_segments
-from dualformer.datasets.segments.segment_list import problems_of_segments
+from dualformer.datasets.segments.segment_list import problems_of_segments, read_recordings
 from dualformer.datasets.split_file import write_split
 from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.datasets.video_digests import video_digests
@@ -188,6 +189,33 @@ def test_segments_of_bad_videos_are_left_out(films: Path) -> None:
     assert {s.recording.name for part in (splits.train, splits.val) for s in part.samples} == {
         "film2.mp4", "film3.mp4", "film4.mp4",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["activitynet", "audacity"])
+def test_missing_videos_are_left_out_by_a_manifest_or_counted_as_wrong(
+    films: Path, tmp_path: Path, kind: SegmentFormatName
+) -> None:
+    names = ("film0.mp4", "film1.mp4", "gone.mp4")
+    for name in names:
+        shutil.copy(films / "film0.mp4", tmp_path / name)
+    lines = "".join(f"{name},0,1,run\n{name},1,2,sit\n" for name in names)
+    videos = read_segments(listed(tmp_path, lines))
+    file = write_segments(videos, tmp_path if kind == "audacity" else tmp_path / "marks.json", kind)[0]
+    data = file if kind == "activitynet" else f"segments:{tmp_path}"
+    (tmp_path / "segments.csv").unlink()
+    (tmp_path / "gone.mp4").unlink()
+    with pytest.raises(DatasetError, match=r": 1 of 3 videos are not there: gone: correct .* \(`manifest`\)"):
+        open_splits(data, group="segment")
+    found = survey(data)
+    (missing,) = (path for path in map(Path, map(str, found.paths)) if not path.exists())
+    assert missing.stem == "gone" and len(found.paths) == 3
+    splits = open_splits(data, group="segment", bad=[missing])
+    assert splits.left_out and splits.left_out.count == 2 and len(splits.train) + len(splits.val) == 4
+    recordings, left_out = read_recordings(Path(str(data).removeprefix("segments:")), bad=[missing])
+    assert left_out and left_out.count == 1 and [video.path.name for video in recordings] == list(names[:2])
+    judged = open_videos(data, missing="wrong")
+    assert len(judged) == 4 and [each.path.name for each in judged.missing] == ["gone#t=0,1", "gone#t=1,2"]
+    assert judged.missing[0].listed.startswith(f"{tmp_path}/")
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=12), st.integers(1, 60))

@@ -74,7 +74,8 @@ def run(options: Options) -> int:
 
     if options.timeline:
         command = OptionNames(Options).command("evaluate", options, leave_out=("json",))
-        where = ("weights", "data", "on", "views", "label_map", "out", "report", "report_mistakes", "json")
+        where = ("weights", "data", "on", "manifest", "views", "label_map")
+        where += ("out", "report", "report_mistakes", "json")
         return judge_timelines(options, command=command, **shared.arguments(options, *where))
     out = options.out or options.report or folder_beside(options.weights, options.control)
     # From now on, and not when hours of work are to be written.

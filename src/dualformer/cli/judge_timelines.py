@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +13,7 @@ from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
 
 if TYPE_CHECKING:
+    from dualformer.datasets.samples import LeftOut
     from dualformer.datasets.segments.annotated_video import AnnotatedVideo
     from dualformer.inference.recognizer import Recognizer
     from dualformer.scoring.segment_summary import SegmentScoring
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = ("hop", "window", "threshold", "shortest")
 _OF_TIMELINES = (*_SETTINGS, "background", "tune_on", "tune_for", "protocol", "ambiguous")
-_OF_CLIPS = (
-    *("missing", "control", "seed", "manifest", "report_views", "compare", "compare_anything", "workers"),
-    *("batch_size",),
-)
+_OF_CLIPS = (*("missing", "control", "seed", "report_views", "compare", "compare_anything", "workers", "batch_size"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +83,7 @@ def judge_timelines(
     weights: str,
     data: str,
     on: str | None,
+    manifest: Path | None,
     views: str,
     label_map: Path | None,
     out: Path | None,
@@ -108,8 +107,9 @@ def judge_timelines(
     from dualformer.timelines.timeline_text import settings_text, timelines_text, video_text
 
     names = read_label_map(label_map) if label_map else None
-    videos = _part(data, on, options.frames_per_second)
-    tuning = None if options.tune_on is None else _tuning_videos(options, options.tune_on, weights, data)
+    bad = shared.bad_files(manifest)
+    videos, left_out = _part(data, on, options.frames_per_second, bad)
+    tuning = None if options.tune_on is None else _tuning_videos(options, options.tune_on, weights, data, bad)
     if tuning is not None:
         _refuse_the_same(videos, tuning, str(options.tune_on))
     recognizer = options.load(weights, views=views)
@@ -131,7 +131,8 @@ def judge_timelines(
         if not json:
             what = counted(len(videos), "long video")
             said = settings_text(settings)
-            print(f"judging timelines of {weights} on {what} of {data}: {said}", flush=True)
+            without = f", {counted(left_out.count, 'file')} left out by {manifest}{left_out.notes}" if left_out else ""
+            print(f"judging timelines of {weights} on {what} of {data}{without}: {said}", flush=True)
         on_terminal = sys.stdout.isatty() and not json
         with Progress("reading", "percent read", quiet=not on_terminal) as progress:
 
@@ -204,7 +205,9 @@ def _tune(
     return found.settings
 
 
-def _tuning_videos(options: TimelineOptions, tune_on: str, weights: str, data: str) -> list[AnnotatedVideo]:
+def _tuning_videos(
+    options: TimelineOptions, tune_on: str, weights: str, data: str, bad: Collection[Path]
+) -> list[AnnotatedVideo]:
     """Returns the videos to search settings on. Raises ``ValueError`` where nothing can be written into the weights."""
     from dualformer.weights.exported.exported_files import is_exported
 
@@ -213,7 +216,8 @@ def _tuning_videos(options: TimelineOptions, tune_on: str, weights: str, data: s
         what = "an exported model" if there else "no weights file of yours"
         raise ValueError(f"`tune_on` writes into a weights file, and {weights} is {what}")
     rate = options.frames_per_second
-    return _part(tune_on, None, rate) if Path(tune_on).exists() else _part(data, tune_on, rate)
+    named = (tune_on, None) if Path(tune_on).exists() else (data, tune_on)
+    return _part(*named, rate, bad)[0]
 
 
 def _refuse_the_same(videos: Sequence[AnnotatedVideo], tuning: Sequence[AnnotatedVideo], tune_on: str) -> None:
@@ -228,15 +232,19 @@ def _refuse_the_same(videos: Sequence[AnnotatedVideo], tuning: Sequence[Annotate
         )
 
 
-def _part(data: str, on: str | None, frames_per_second: float | None) -> list[AnnotatedVideo]:
-    """Returns the videos of a file or folder of segments, those of one part with ``on``, as in split=test."""
+def _part(
+    data: str, on: str | None, frames_per_second: float | None, bad: Collection[Path]
+) -> tuple[list[AnnotatedVideo], LeftOut | None]:
+    """Returns the videos of a file or folder of segments, those of one part with ``on``, as in split=test, without the
+    ``bad`` ones; and which these are, if there is a list of them."""
     from dualformer.datasets.samples import DatasetError
-    from dualformer.datasets.segments.segment_formats import read_segments
-    from dualformer.datasets.segments.segment_list import PREFIX
+    from dualformer.datasets.segments.segment_list import PREFIX, read_recordings
+    from dualformer.remote_paths import as_path
 
-    videos = read_segments(data.removeprefix(PREFIX), frames_per_second=frames_per_second)
+    path = as_path(data.removeprefix(PREFIX)).expanduser()
+    videos, left_out = read_recordings(path, bad=bad, frames_per_second=frames_per_second)
     if on is None:
-        return videos
+        return videos, left_out
     chosen = shared.rows(on) or {}
     if set(chosen) != {"split"}:
         raise ValueError(f"of segments, a part is chosen as split=NAME, not {on}")
@@ -244,4 +252,4 @@ def _part(data: str, on: str | None, frames_per_second: float | None) -> list[An
     if not part:
         splits = ", ".join(sorted({video.split for video in videos if video.split})) or "none"
         raise DatasetError(f"{data}: no video is of {on}; its parts: {splits}")
-    return part
+    return part, left_out

@@ -58,6 +58,8 @@ class Row:
     """One, or several of a multi-label video."""
     segment: VideoSegment | None = None
     """The part of the video that it is about; None: all of it."""
+    listed: str = ""
+    """FILE:LINE, where that is not this line of the table's own file."""
 
     @property
     def path(self) -> Path:
@@ -105,6 +107,8 @@ class CsvTable:
     """What the bad videos are of which the table was read without."""
     bad_rows: tuple[Row, ...] = ()
     """Their rows."""
+    unmarked: tuple[Path, ...] = ()
+    """Videos of files of segments in which nothing is marked, and which have no row."""
 
     def with_bad_rows(self) -> "CsvTable":
         """Returns the table with the rows of bad videos, in the order of the file."""

@@ -47,7 +47,13 @@ def read_source(
     data = without_credentials(data)
     shards = find_shards(data)
     if segments := None if shards else segment_file(data):
-        return read_segment_table(segments, bad=bad, multi_label=bool(multi_label), frames_per_second=frames_per_second)
+        return read_segment_table(
+            segments,
+            bad=bad,
+            check_files=check_files,
+            multi_label=bool(multi_label),
+            frames_per_second=frames_per_second,
+        )
     named = None if shards else parse_benchmark(data)
     folder = as_path(data)
     if multi_label and (shards or named or folder.is_dir()):
@@ -147,7 +153,7 @@ def survey(data: str | Path, *, frames_per_second: float | None = None) -> Surve
     trainable = True
     if isinstance(source, CsvTable):
         splits, digest = rows_by_split(source.rows), hash_csv(source)
-        paths = paths or tuple(sorted({row.video for row in source.rows}))
+        paths = paths or tuple(sorted({row.video for row in source.rows} | set(source.unmarked)))
         several, classes = source.multi_label, source.classes
     else:
         splits, first = source, next(iter(source.values()))

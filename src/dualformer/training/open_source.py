@@ -9,8 +9,7 @@ import numpy as np
 from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.samples import DatasetError, check_class_names, ordered_classes
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
-from dualformer.datasets.segments.segment_formats import read_segments
-from dualformer.datasets.segments.segment_list import PREFIX
+from dualformer.datasets.segments.segment_list import PREFIX, read_recordings
 from dualformer.datasets.segments.window_clips import WindowClips, WindowViews, count_places, measure_recordings
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.splits import read_bad_videos
@@ -62,10 +61,8 @@ def _recordings(config: TrainConfig) -> tuple[list[AnnotatedVideo], list[Annotat
             f"`head=temporal` learns what happens when, and {config.data} does not say it: give a file of segments "
             "(path,start,end,label, or another format), or leave `head` out"
         )
-    videos = read_segments(path, frames_per_second=config.frames_per_second)
-    if config.manifest:
-        bad = read_bad_videos(config.manifest).among([video.path for video in videos]).bad
-        videos = [video for video in videos if video.path not in bad]
+    bad = read_bad_videos(config.manifest) if config.manifest else ()
+    videos, left_out = read_recordings(path, bad=bad, frames_per_second=config.frames_per_second)
     there = {video.split for video in videos}
     parts = [part for names in (_TRAIN, _VAL, _TEST) if (part := [name for name in names if name in there])]
     named = [*parts, [], []] if len(parts) > 1 else [[], *parts, []]  # where validation stands for train, test is val
@@ -87,6 +84,8 @@ def _recordings(config: TrainConfig) -> tuple[list[AnnotatedVideo], list[Annotat
         val = [video for number, video in enumerate(train) if number in drawn]
         train = [video for number, video in enumerate(train) if number not in drawn]
         how = f"val is {config.val_fraction:.0%} of the recordings (seed {config.seed})"
+    if left_out:
+        how += f"; {counted(left_out.count, 'bad file')} of {config.manifest} left out{left_out.notes}"
     if not any(video.segments for video in train) or not val:
         what = "validate" if any(video.segments for video in train) else "train"
         raise DatasetError(f"{config.data}: no recording with segments to {what} on: add some, or name other splits")

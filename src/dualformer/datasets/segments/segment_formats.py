@@ -206,17 +206,18 @@ def read_segments(
     frames_per_second: float | None = None,
     tiers: Sequence[str] = (),
     label_columns: Sequence[str] = ("verb", "noun"),
+    check_files: bool = True,
 ) -> list[AnnotatedVideo]:
     """Returns the videos that a file names, or all such files of one format in a folder, with their segments.
 
-    ``format``: recognised if not given. ``videos``: the folder of the videos, if they do not lie beside the file. The
-    others are those of `ReadSettings`. Raises ``FileNotFoundError`` where there is no such file or folder,
-    `DatasetError` with the line for what is wrong in a file and for a video that is not there, and ``ValueError`` for a
-    rate that cannot be.
+    ``format``: recognised if not given. ``videos``: the folder of the videos, if they do not lie beside the file.
+    ``check_files``: whether all videos must be there. The others are those of `ReadSettings`. Raises
+    ``FileNotFoundError`` where there is no such file or folder, `DatasetError` with the line for what is wrong in a
+    file and for a video that is not there, and ``ValueError`` for a rate that cannot be.
     """
     path = as_path(path)
     settings = ReadSettings(frames_per_second=frames_per_second, tiers=tuple(tiers), label_columns=tuple(label_columns))
-    finder = VideoFinder(None if videos is None else as_path(videos))
+    finder = VideoFinder(None if videos is None else as_path(videos), check_files=check_files)
     if path.is_file():
         return FORMATS[format or recognise_format(path)].read(path, finder, settings)
     if not path.is_dir():

@@ -18,13 +18,13 @@ from dualformer.video.file_slices import is_frame_folder
 class VideoFinder:
     """Finds videos in ``folder``, if one is given, and beside the files that name them.
 
-    Raises ``FileNotFoundError`` where there is no such folder.
+    ``check_files``: whether they must be there. Raises ``FileNotFoundError`` where there is no such folder.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, check_files: bool = True) -> None:
         if folder is not None and not folder.is_dir():
             raise FileNotFoundError(f"no such folder of videos: {folder}")
-        self._folder = folder
+        self._folder, self._check_files = folder, check_files
         self._names: dict[Path, _Names] = {}
         self._found: dict[tuple[str, ...], Path] = {}
 
@@ -33,7 +33,8 @@ class VideoFinder:
 
         ``names``: what it may be called, the likeliest first. A name is a path relative to the folder, or to that of
         the file; else the end of the path of one video or image in them, however deep, with or without its extension.
-        Of several the one right in the folder counts. Raises `DatasetError` where there is none, or several.
+        Of several the one right in the folder counts. Raises `DatasetError` where there are several. Where there is
+        none, that is one, too, or else the path is what the likeliest name would be in the folder.
         """
         key = (str(file.parent), *names)
         return self._found.get(key) or self._found.setdefault(key, self._find(names, file.parent, where))
@@ -44,7 +45,7 @@ class VideoFinder:
             check_video_name(name, where)
             for folder in folders:
                 path = absolute(folder / name)
-                if _is_there(path):
+                if is_there(path):
                     return path
         for folder in folders:
             known = self._names.get(folder) or self._names.setdefault(folder, _Names(folder))
@@ -57,13 +58,16 @@ class VideoFinder:
                         f"{where}: the video {name!r} could be {first_few(found)}: write its path, or name a folder "
                         "that holds one of them with `videos`"
                     )
+        if not self._check_files:
+            return absolute(folders[0] / next((name for name in names if "://" not in name), names[0]))
         raise DatasetError(
             f"{where}: no video {names[0]!r} in {' or '.join(map(str, folders))}: correct the name, put the video "
             "there, or name the folder that holds it with `videos`"
         )
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Returns whether there is a video, or a folder of frames, of this path."""
     try:
         return path.parent.is_dir() if is_frame_folder(path) else path.is_file()
     except OSError:  # the name is too long
