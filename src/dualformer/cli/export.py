@@ -23,15 +23,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     weights: Annotated[tyro.conf.Positional[shared.Weights], tyro.conf.arg(metavar="WEIGHTS")]
-    format: Literal["torch", "onnx", "openvino"]
+    format: Literal["torch", "onnx", "openvino", "web"]
     """torch: a .pt2 file for torch.export.load; onnx: an .onnx file for ONNX Runtime and others; openvino: a folder
-    with model.xml and model.bin, the fastest on a CPU."""
+    with model.xml and model.bin, the fastest on a CPU; web: a folder with a page that labels videos and the camera in
+    any browser."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
-    """What it computes in. bf16: torch and openvino. int8: openvino and onnx; needs --data to find ranges on."""
+    """What it computes in. bf16: torch and openvino. int8: openvino, onnx and web; needs --data to find ranges on."""
     batch: str = "dynamic"
-    """Views that it takes at a time: any number (dynamic), or a fixed one."""
+    """Views that it takes at a time: any number (dynamic), or a fixed one. Of web it is one."""
     out: Path | None = None
     """File or folder to write (default: beside the weights file, named after it)."""
+    runtime: Path | None = None
+    """web: ONNX Runtime Web as npm has it, the tarball or a folder with the package (default: from the npm registry,
+    once, and then from the cache)."""
     data: str | None = None
     """Labelled videos as in `dualformer evaluate`. Both sides are run on some of them; int8 takes its ranges from the
     part to train on, and its accuracy is measured on the part to validate on."""
@@ -49,7 +53,7 @@ class Options:
     accuracy_videos: int = 500
     """int8: videos that its accuracy is measured on, at most; 0 leaves it out."""
     views: str = DEFAULT_VIEWS
-    """int8: views of each of these videos, clips x crops."""
+    """Clips x crops of each video: of these of int8, and of those that the page of web is given."""
     seed: int = 0
     """int8: of the split that --val-fraction makes, and of which videos are taken."""
     tolerance: float | None = None
@@ -68,6 +72,13 @@ class Options:
             raise ValueError(
                 "--precision int8 needs --data: ranges are found, and accuracy is measured, on your videos"
             )
+        if self.format == "web":
+            if self.batch != "dynamic":
+                raise ValueError("--batch is for other formats: the page of --format web runs one view at a time")
+            if self.precision == "bf16":
+                raise ValueError("--format web --precision bf16: browsers do not compute in it; take fp32 or int8")
+        elif self.runtime is not None:
+            raise ValueError("--runtime is about --format web")
         if self.data is None and (given := [name for name in ("on", "manifest", "label_map") if getattr(self, name)]):
             raise ValueError(f"--{given[0].replace('_', '-')} is about --data: name that as well")
 
@@ -78,21 +89,33 @@ def run(options: Options) -> int:
     from dualformer.export.export_comparison import compare_accuracy
     from dualformer.export.export_data import open_export_data
     from dualformer.export.export_weights import check_supported, default_output_path, export_weights
+    from dualformer.export.web_page import check_web_folder, write_web_page
+    from dualformer.export.web_runtime import find_runtime
+    from dualformer.plurals import counted
     from dualformer.video.clip_reader import Views
     from dualformer.weights.safetensors_file import load_weights
 
-    batch = None if options.batch == "dynamic" else int(options.batch)
-    check_supported(options.format, options.precision, batch)
+    is_web = options.format == "web"
+    graph = "onnx" if options.format == "web" else options.format
+    batch = 1 if is_web else None if options.batch == "dynamic" else int(options.batch)
+    check_supported(graph, options.precision, batch)
     views = Views.parse(options.views)
     label_map = read_label_map(options.label_map) if options.label_map else None
     workers = shared.decoding_processes(options.workers)
     model, card = load_weights(options.weights)
-    out = options.out or default_output_path(options.weights, format=options.format, precision=options.precision)
+    out = options.out or default_output_path(options.weights, format=graph, precision=options.precision)
+    pack = None
+    if is_web:
+        out = options.out or out.with_name(f"{out.name.removesuffix('.onnx')}-web")
+        check_web_folder(out)
+        say = (lambda line: None) if options.json else partial(print, flush=True)
+        name, runtime = Path(options.weights).stem, find_runtime(options.runtime, say=say)
+        pack = partial(write_web_page, name=name, views=views, runtime=runtime)
     pre = card.preprocessing
     if not options.json:
         print(
             f"exporting {options.weights} to {out}: {options.format}, {options.precision}, {card.config.num_classes} "
-            f"classes, {'any number of' if batch is None else batch} views at a time of "
+            f"classes, {'any number of views' if batch is None else counted(batch, 'view')} at a time of "
             f"{pre.frames}x{pre.crop}x{pre.crop}",
             flush=True,
         )
@@ -128,8 +151,10 @@ def run(options: Options) -> int:
             clips=material.clips,
             calibration=material.calibration,
             measure_accuracy=measure_accuracy,
+            format=graph,
+            pack=pack,
             say=progress.say,
-            **shared.arguments(options, "format", "precision", "tolerance"),
+            **shared.arguments(options, "precision", "tolerance"),
         )
     if options.json:
         print(json_text(report.to_dict(), indent=2, stream=sys.stdout))
@@ -156,4 +181,7 @@ def _print(report: ExportReport) -> None:
             f"{change.agreement:.1%}"
         )
     print(f"\nexported: {report.path} ({report.bytes / 1e6:.1f} MB, took {report.seconds:.0f} s)")
-    print(f"next: dualformer predict VIDEO --weights {shlex.quote(str(report.path))}")
+    if report.path.is_dir() and (report.path / "index.html").is_file():
+        print(f"next: open {report.path / 'index.html'} in a browser, or serve the folder")
+    else:
+        print(f"next: dualformer predict VIDEO --weights {shlex.quote(str(report.path))}")

@@ -78,7 +78,8 @@ def help_page(
     called = "".join(f" {names[field.name]}{'…' if _is_repeated(hints[field.name]) else ''}" for field in positional)
     needed = [field for field in shown if _is_required(field) and field not in positional]
     called += "".join(f" {_call(names[field.name], hints[field.name], None)}" for field in needed)
-    lines = [f"usage: dualformer {verb}{called} [options]", ""]
+    usage = f"usage: dualformer {verb}{called} [options]"
+    lines = [*textwrap.wrap(usage, width, subsequent_indent=" " * 7, break_on_hyphens=False), ""]
     for paragraph in about.split("\n\n"):
         lines += [*textwrap.wrap(paragraph, width), ""]
     for title, fields in titled.items():

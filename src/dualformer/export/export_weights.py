@@ -106,20 +106,23 @@ def export_weights(
     calibration: Clips | None = None,
     tolerance: float | None = None,
     measure_accuracy: Callable[[ExportedNetwork], AccuracyChange] | None = None,
+    pack: Callable[[Path, Path], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportReport:
     """Exports a network, compares it with the weights on ``clips``, and writes the file only if they agree.
 
     ``out``: a ``.pt2`` or ``.onnx`` file, or a folder for OpenVINO. ``batch``: views that it takes at a time; None: any
     number. ``calibration``: clips for the ranges of int8. ``tolerance``: largest difference of logits relative to the
-    largest logit (None: `TOLERANCES`). ``measure_accuracy`` is called with the exported model. ``say`` is called with
-    lines of progress.
+    largest logit (None: `TOLERANCES`). ``measure_accuracy`` is called with the exported model. ``pack`` is called with
+    the file that was compared and the path of a folder to make of it, which is then what stands at ``out``. ``say`` is
+    called with lines of progress.
     Errors: ``ValueError`` for a choice that there is not; `ExportError` where the two differ by more than the
     tolerance, and nothing is written then; ``WeightsError`` for a missing extra or a path that cannot be written.
     """
     begun = time.monotonic()
     check_supported(format, precision, batch)
-    _check_target(out, format)
+    if pack is None:
+        _check_target(out, format)
     if (calibration is None) == (precision == "int8"):
         raise ValueError("calibration clips belong to int8, and int8 to calibration clips")
     export_card = ExportCard(
@@ -136,7 +139,9 @@ def export_weights(
     model = model.eval()
     reference = reference_logits(model, clips.views, card.preprocessing)
     limit = TOLERANCES[precision] if tolerance is None else tolerance
-    temporary = out.with_name(f".{secrets.token_hex(4)}-{out.name}")
+    finished = temporary = out.with_name(f".{secrets.token_hex(4)}-{out.name}")
+    if pack is not None:
+        temporary = temporary.with_name(f"{temporary.name}{SUFFIXES[format]}")
     try:
         say("making the program")
         _write(model, export_card, temporary, calibration.views if calibration else None, say)
@@ -153,16 +158,20 @@ def export_weights(
             )
         accuracy = measure_accuracy(network) if measure_accuracy else None
         del network  # it may hold the files open
-        _replace(temporary, out)
+        if pack is not None:
+            say("packing it")
+            pack(temporary, finished)
+        _replace(finished, out)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.unlink(missing_ok=True)
+        for path in {temporary, finished}:
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
     return ExportReport(
         path=out,
         format=format,
         precision=precision,
         batch=batch,
-        bytes=size_of(out),
+        bytes=size_of(out) if pack is None else sum(file.stat().st_size for file in out.iterdir()),
         digest=exported.digest,
         clips=clips.source,
         comparisons=tuple(comparisons),
