@@ -8,7 +8,9 @@ import asyncio
 import email.utils
 import errno
 import sys
+import tarfile
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from dualformer.errors import DualFormerError
-from dualformer.urls import PACKAGES, exact_url, hide_in
+from dualformer.urls import PACKAGES, exact_url, hide_in, url_of
 
 _T = TypeVar("_T")
 _PAUSES = (1.0, 4.0, 15.0)  # seconds before it is tried again
@@ -127,9 +129,12 @@ def retry(
     """
     from fsspec.exceptions import FSTimeoutError
 
-    open_filesystem(url)  # from here on, the package is loaded whose errors may come
+    _, _, archive = url.partition("::")
+    if not archive or url_of(archive):
+        open_filesystem(archive or url)  # from here on, the package is loaded whose errors may come
     foreign = tuple(getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules)
-    errors = (OSError, FSTimeoutError, asyncio.TimeoutError, *foreign)
+    damaged = (zipfile.BadZipFile, tarfile.TarError)
+    errors = (OSError, FSTimeoutError, asyncio.TimeoutError, *foreign, *damaged)
     pauses = _PAUSES if tries is None else _PAUSES[: tries - 1]
     for pause in (*pauses, None):
         try:
@@ -138,6 +143,8 @@ def retry(
             cause, beneath = raised, raised.__cause__
             if isinstance(raised, FileNotFoundError) and beneath is not None and isinstance(beneath, errors):
                 cause = beneath  # for HTTP, fsspec calls a file missing whatever goes wrong
+            if isinstance(cause, damaged):
+                raise error(url, f"its archive cannot be read ({cause})") from None
             said = _Answer.of(cause)
             if isinstance(cause, FileNotFoundError) or said.status in (404, 410):
                 raise FileNotFoundError(f"no such file: {url}") from None

@@ -126,6 +126,9 @@ def as_path(data: str | Path) -> Path:
         return data
     if (url := url_of(data)) is None:
         return Path(data)
+    *links, last = url.split("::")
+    if links and url_of(last) is None and "://" not in last:  # an archive on this machine
+        url = "::".join([*links, str(Path(last).absolute())])
     name = remember_url(url)
     path = RemotePath(name)
     remember_as(str(path), exact_url(name))  # `Path` leaves out a second slash, and one at the end

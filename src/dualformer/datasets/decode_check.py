@@ -26,7 +26,7 @@ from dualformer.video.container import VideoError
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import LocalFileSlice, Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import decode_frame_folder, frame_files
-from dualformer.video.remote_video import RemoteFile, open_remote
+from dualformer.video.remote_video import open_remote
 from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
 _FIGURES = ("frames", "fps", "width", "height", "duration", "codec")
@@ -190,13 +190,12 @@ def _size_and_mtime(media: Media) -> tuple[int, int]:
 
 
 def _size_and_version(path: RemotePath) -> tuple[int, int]:
-    """Returns size and version of a file at a URL, the latter as a number; 0 if unknown, (-1, 0) for what is given only
-    as a whole."""
+    """Returns size and version of a file at a URL, the latter as a number; (-1, 0) where that is not known."""
     file = open_remote(path)
-    if not isinstance(file, RemoteFile):
+    version = file.content_key
+    if version is None:
         return -1, 0
-    version = int.from_bytes(hashlib.sha256(file.version.encode()).digest()[:6], "big") if file.version else 0
-    return file.size, version
+    return file.size, int.from_bytes(hashlib.sha256(version.encode()).digest()[:6], "big")
 
 
 def _decode_every_frame(media: Media, on_error: Callable[[VideoInfo], None]) -> VideoInfo:

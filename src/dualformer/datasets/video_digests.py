@@ -51,7 +51,7 @@ def _read(media: Media, start: int, size: int) -> bytes:
     if isinstance(media, RemoteFileSlice):  # by itself: neither the whole video nor its shard are fetched
         media = replace(media, shard=replace(media.shard, cache=None), offset=media.offset + start, size=size)
         start = 0
-    if isinstance(media, RemoteFile):
+    if isinstance(media, RemoteFile):  # by itself, too
         return media.read_part(start, size)
     with media.open("rb") as file:
         file.seek(start)

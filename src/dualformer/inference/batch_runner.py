@@ -147,7 +147,7 @@ def _run_at_url(out: RemotePath, run: Callable[[Path], BatchResult], task: Batch
     check_format(out, {"path": "text", **task.columns})
     copy = working_copy(out)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    files = {copy: out}
+    files: dict[Path, Path] = {copy: out}
     if copy.suffix.lower() == ".npy":
         files[index_of(copy)] = as_path(index_of(out))
     try:

@@ -38,3 +38,8 @@ def buffer_temporary(name: str, path: Path, file: Path) -> BufferedFile:
     buffered = BufferedFile(path=path, size=file.stat().st_size, name=name, data=file)
     weakref.finalize(buffered, file.unlink, missing_ok=True)
     return buffered
+
+
+def format_name(path: Path) -> Path:
+    """Returns a name that tells the format. Not even a URL may look like the pattern of a folder of frames."""
+    return Path(path.name.replace("%", "_") or "file")

@@ -27,6 +27,11 @@ class FileSlice(ABC):
         """What no other bytes have, where that is known without reading them."""
         return None
 
+    @property
+    def is_fetched(self) -> bool:
+        """Whether what is read of it comes over a network, part by part."""
+        return False
+
     @abstractmethod
     def open_unbuffered(self) -> "SliceReader":
         """Opens its bytes without a buffer. Raises ``FileNotFoundError`` where the larger file is gone."""

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from dualformer.remote_files import NoRangesError, RefusedError, RemoteError, fetch, read_range, remote_info
-from dualformer.remote_paths import RemotePath
+from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import exact_url
-from dualformer.video.buffered_file import BufferedFile, buffer_temporary, temporary_file
+from dualformer.video.archive_members import ArchiveMember, open_member, split_member
+from dualformer.video.buffered_file import BufferedFile, buffer_temporary, format_name, temporary_file
 from dualformer.video.container import OpenVideo, UnreachableError, VideoError
 from dualformer.video.file_slices import FileSlice, SliceReader
 from dualformer.video.frame_table import PacketTable, read_packets
@@ -48,6 +48,10 @@ class RemoteFile(FileSlice):
         return str(self.at)
 
     @property
+    def is_fetched(self) -> bool:
+        return True
+
+    @property
     def content_key(self) -> str | None:
         return f"{self.at} {self.version}" if self.version else None
 
@@ -60,11 +64,15 @@ class RemoteFile(FileSlice):
         return SliceReader(_PartReader(self), 0, self.size)  # type: ignore[arg-type]  # it seeks, reads and closes
 
 
-def open_remote(path: RemotePath) -> RemoteFile | BufferedFile:
-    """Asks for a file at a URL, and fetches one that is given only as a whole.
+def open_remote(path: RemotePath) -> RemoteFile | ArchiveMember | BufferedFile:
+    """Asks for a file at a URL, or in an archive, and fetches one that is given only as a whole.
 
     Raises :class:`VideoError` where there is none, or the server refuses it, `UnreachableError` for other failures.
     """
+    if member := split_member(path):
+        kind, name, where = member
+        archive = as_path(where)
+        return open_member(path, kind, name, open_remote(archive) if isinstance(archive, RemotePath) else archive)
     if file := _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH)):
         return file
     target = temporary_file()
@@ -74,12 +82,7 @@ def open_remote(path: RemotePath) -> RemoteFile | BufferedFile:
     except BaseException:
         target.unlink()
         raise
-    return buffer_temporary(str(path), _format_name(path), target)
-
-
-def _format_name(path: RemotePath) -> Path:
-    """Returns a name that tells the format. Not even a URL may look like the pattern of a folder of frames."""
-    return Path(path.name.replace("%", "_") or "file")
+    return buffer_temporary(str(path), format_name(path), target)
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +96,7 @@ def _look_up(path: RemotePath, exact: str, _: int) -> RemoteFile | None:
                 read_range(str(path), 1, 2, said.size)
             except NoRangesError:
                 return None
-    return RemoteFile(path=_format_name(path), size=said.size, at=path, version=said.version)
+    return RemoteFile(path=format_name(path), size=said.size, at=path, version=said.version)
 
 
 @contextmanager
@@ -172,7 +175,7 @@ class _PartReader:
 class _Blanked(FileSlice):
     """A file whose ``content`` reads as zeros once that is ``on``."""
 
-    whole: RemoteFile
+    whole: FileSlice
     content: Sequence[tuple[int, int]]
     on: list[bool] = field(default_factory=list)
 
@@ -183,27 +186,34 @@ class _Blanked(FileSlice):
         return SliceReader(_BlankingReader(self), 0, self.size)  # type: ignore[arg-type]
 
 
-class _BlankingReader(_PartReader):
+class _BlankingReader:
     def __init__(self, file: _Blanked) -> None:
-        super().__init__(file.whole)
-        self._blanked = file
+        self._blanked, self._file, self._place = file, file.whole.open_unbuffered(), 0
+
+    def seek(self, place: int) -> None:
+        self._place = place
 
     def read(self, size: int) -> bytes:
-        if self._blanked.on:
-            for start, end in self._blanked.content:
-                if start <= self._place < end:
-                    size = min(size, end - self._place)
-                    self._place += size
-                    return bytes(size)
-                if self._place < start:
-                    size = min(size, start - self._place)
-        return super().read(size)
+        for start, end in self._blanked.content if self._blanked.on else ():
+            if start <= self._place < end:
+                size = min(size, end - self._place)
+                self._place += size
+                return bytes(size)
+            if self._place < start:
+                size = min(size, start - self._place)
+        self._file.seek(self._place)
+        data = self._file.read(size) or b""
+        self._place += len(data)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def list_by_header(video: OpenVideo) -> PacketTable | None:
     """Returns the packets of a large MP4 at a URL, of which little more than its header is read; None for others."""
     file = video.path
-    if not isinstance(file, RemoteFile) or file.size <= _LONGEST_RUN * _BLOCK:
+    if not isinstance(file, FileSlice) or not file.is_fetched or file.size <= _LONGEST_RUN * _BLOCK:
         return None
     if "mp4" not in video.container.format.name:
         return None
@@ -225,7 +235,7 @@ def list_by_header(video: OpenVideo) -> PacketTable | None:
     return replace(packets, keys=np.asarray(keys, dtype=np.int64))
 
 
-def _boxes(file: RemoteFile) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(file: FileSlice) -> Iterator[tuple[bytes, int, int]]:
     """Yields the outermost boxes of an MP4 as (kind, start of the content, end); nothing for one in fragments, whose
     headers lie all over it."""
     found: list[tuple[bytes, int, int]] = []

@@ -50,7 +50,7 @@ def find_shards(data: str | Path) -> ShardLocation | None:
     folder = path.parent if path.name == INDEX else path
     if isinstance(folder, RemotePath):
         said = text != named or path != folder
-        there = said or (not is_listed_file(folder) and _is_remote_index(f"{folder}/{INDEX}"))
+        there = said or (not is_listed_file(folder) and _is_remote_index(str(folder / INDEX)))
         return ShardLocation(folder=folder, url=str(folder)) if there else None
     if text != named or (folder / PARTIAL).is_file() or _is_index(folder / INDEX):
         return ShardLocation(folder=folder.resolve())
