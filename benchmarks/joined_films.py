@@ -1,12 +1,16 @@
 """Joins short labelled clips to long films, and writes which clip is shown when: data to judge timelines by.
 
-    python benchmarks/joined_films.py LIST.csv --on batch=B --out FOLDER [--films 3] [--gap 2] [--seed 0]
-    dualformer evaluate WEIGHTS --data FOLDER/segments.csv
+    python benchmarks/joined_films.py egogestar/splits.csv --on batch=B --out FOLDER [--films 3] [--gap 2] [--seed 0]
+    python benchmarks/joined_films.py ut_interaction/splits.csv --on fold=0 --by sequence --out FOLDER
+    dualformer evaluate WEIGHTS --data FOLDER/segments.csv --timeline
 
-LIST.csv is a list of clips as `dualformer train` takes it (path,label,…). Their order is drawn anew for each seed; of
-several films each has its share of the clips. All are written at the size and frame rate of the first one. Between two
-clips nothing happens for 0 to --gap seconds: the last frame of the clip before stands still, fading to grey and from
-there to the first of the next one. FOLDER/segments.csv has a line (path,label,start,end) for each clip, in seconds.
+The first argument is a list of clips as `dualformer train` takes it (path,label,…). Their order is drawn anew for each
+seed; of several films each has its share of the clips, or with --by those of one value of a column, so that a film has
+one scene. All are written at the size and frame rate of the film's first one, with grey beside those of another shape
+(which tells of their class: of UT-Interaction, clips of one person who points are narrow).
+Between two clips nothing happens for 0 to --gap seconds: the last frame of the clip before stands still, fading to grey
+and from there to the first of the next one. FOLDER/segments.csv has a line (path,label,start,end) for each clip, in
+seconds.
 """
 
 import argparse
@@ -18,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dualformer.datasets.csv_list import read_columns
 from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.samples import Sample
 from dualformer.datasets.splits import open_videos
@@ -26,6 +31,7 @@ from dualformer.video.open_video import open_video
 from dualformer.video.transforms import resize
 
 Frames = NDArray[np.uint8]
+_GREY = 127
 
 
 def main() -> None:
@@ -34,6 +40,7 @@ def main() -> None:
     parser.add_argument("--on", help="rows of the list, as in batch=B")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--films", type=int, default=1)
+    parser.add_argument("--by", help="a column of the list, in place of --films: a film for each of its values")
     parser.add_argument("--gap", type=float, default=2.0, help="most seconds of nothing between two clips")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -42,7 +49,13 @@ def main() -> None:
     order = rng.permutation(len(videos))
     options.out.mkdir(parents=True, exist_ok=True)
     rows: list[list[str]] = []
-    for number, chosen in enumerate(np.array_split(order, options.films)):
+    if options.by:
+        columns = read_columns(Path(options.data))
+        values = np.array([columns[sample.path][options.by] for sample in videos.samples])
+        shares = [order[values[order] == value] for value in sorted(set(values))]
+    else:
+        shares = np.array_split(order, options.films)
+    for number, chosen in enumerate(shares):
         path = options.out / f"film_{number}.mp4"
         samples = [videos.samples[i] for i in chosen.tolist()]
         film = JoinedFilm(samples, videos.classes, gap=options.gap, rng=rng)
@@ -88,14 +101,24 @@ class JoinedFilm:
             numbers = np.searchsorted(reader.times, ticks + 1e-3, side="right") - 1
             found = dict(reader.frames(np.unique(numbers)))
         pictures = torch.stack([found[number] for number in numbers.tolist()])
-        return resize(pictures, *self.size).numpy()
+        return self._fit(pictures)
+
+    def _fit(self, pictures: torch.Tensor) -> Frames:
+        """Returns pictures (T, H, W, 3) at the film's size, grey beside what is narrower or lower."""
+        height, width = pictures.shape[1:3]
+        scale = min(self.size[0] / height, self.size[1] / width)
+        rows, columns = (min(most, round(scale * side)) for most, side in zip(self.size, (height, width), strict=True))
+        film = np.full((len(pictures), *self.size, 3), _GREY, dtype=np.uint8)
+        top, left = (self.size[0] - rows) // 2, (self.size[1] - columns) // 2
+        film[:, top : top + rows, left : left + columns] = resize(pictures, rows, columns).numpy()
+        return film
 
     def _between(self, before: Frames, after: Frames) -> Iterator[Frames]:
         count = round(self._rng.uniform(0, self._gap) * self.fps)
         for i in range(count):
             share = (i + 1) / (count + 1)
             picture, weight = (before, 1 - 2 * share) if share < 0.5 else (after, 2 * share - 1)
-            yield np.rint(weight * picture + (1 - weight) * 127).astype(np.uint8)
+            yield np.rint(weight * picture + (1 - weight) * _GREY).astype(np.uint8)
 
     def _counted(self, frames: Iterator[Frames] | Frames) -> Iterator[Frames]:
         for frame in frames:
