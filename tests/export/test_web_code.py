@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import itertools
+import platform
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dualformer.datasets.rendered_scene import ALL, Scene
 from dualformer.inference.sliding_windows import FrameSampler
 from dualformer.inference.view_classifier import Prediction
 from dualformer.video.encode import write_video
+from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.open_video import open_video
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import even_clips
@@ -81,6 +83,46 @@ def test_pictures_become_the_views_that_the_package_cuts(tmp_path: Path) -> None
         ours = np.stack([np.frombuffer(base64.b64decode(view), np.uint8) for view in views])
         theirs = crop_views(torch.from_numpy(rough)[None], pre, crops)[:, 0].numpy()
         assert np.array_equal(ours.reshape(theirs.shape), theirs), (rough.shape, pre)
+
+
+@pytest.mark.parametrize(("colorspace", "matrix"), [(1, "bt709"), (6, "smpte170m"), (5, "bt470bg")])
+def test_planes_become_the_colours_that_the_package_decodes(tmp_path: Path, colorspace: int, matrix: str) -> None:
+    """To the last bit on x86, whose FFmpeg cuts off; on others it may round."""
+    rng = np.random.default_rng(3)
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    frame.colorspace, frame.color_range = colorspace, 1
+    for plane in frame.planes:
+        plane.update(rng.bytes(plane.buffer_size))
+    rgb = FrameConverter(tmp_path, (48, 64), lambda: (48, 64))(frame).numpy().astype(int)
+    planes = [
+        np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)[:, : plane.width] for plane in frame.planes
+    ]
+    mixed = np.stack(planes[1:], axis=-1)
+    given = {
+        "I420": (np.concatenate([plane.ravel() for plane in planes]), [(0, 64), (3072, 32), (3840, 32)]),
+        "NV12": (np.concatenate([planes[0].ravel(), mixed.ravel()]), [(0, 64), (3072, 64)]),
+    }
+    asked = [
+        {
+            "bytes": base64.b64encode(values.tobytes()).decode(),
+            "format": name,
+            "layout": [{"offset": offset, "stride": stride} for offset, stride in layout],
+            "width": 64,
+            "height": 48,
+            "matrix": matrix,
+            "rotation": rotation,
+        }
+        for name, (values, layout) in given.items()
+        for rotation in (0, 90, 180, 270)
+    ]
+    body = """return given.map((one) => pictureOfPlanes({ ...one, bytes: Buffer.from(one.bytes, 'base64') }))
+      .map(({ data, width, height }) => [Buffer.from(data).toString('base64'), width, height]);"""
+    for one, (data, width, height) in zip(asked, run_page_code(["colours.js"], body, asked, tmp_path), strict=True):
+        found = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+        expected = np.rot90(rgb, -one["rotation"] // 90)
+        assert found.shape[:2] == expected.shape[:2] and (found[..., 3] == 255).all()
+        away = np.abs(found[..., :3].astype(int) - expected).max()
+        assert away <= (0 if platform.machine() in ("x86_64", "AMD64") else 3)
 
 
 @pytest.mark.parametrize("fps", [None, 10.0])

@@ -24,7 +24,8 @@ from dualformer.weights.exported.exported_network import load_exported
 from dualformer.weights.exported.runtime import import_extra
 
 PAGE = "index.html"
-SCRIPTS = ("card.js", "sampling.js", "pixels.js", "containers.js", "film.js", "scores.js", "network.js", "page.js")
+SCRIPTS = ("card.js", "sampling.js", "pixels.js", "colours.js", "containers.js", "film.js", "scores.js", "network.js",
+           "page.js")  # fmt: skip
 """In the order in which they are loaded; the first is written for each network."""
 _SOURCES = Path(__file__).parent / "web"
 _STYLE, _NOTICE = "page.css", "NOTICE.txt"

@@ -2,7 +2,7 @@
 "use strict";
 // Pictures of a video element: those of a file by number, those of a camera as they come.
 
-/** Draws what a video element shows, pixel by pixel. */
+/** Takes what a video element shows, pixel by pixel. */
 class Grabber {
   /** @param {HTMLVideoElement} video */
   constructor(video) {
@@ -14,8 +14,40 @@ class Grabber {
     this.stored = null;
   }
 
-  /** @returns {ImageData} */
-  grab() {
+  /**
+   * The picture that is shown now: the package's own where the browser gives the planes that it decoded.
+   * @returns {Promise<Picture>}
+   */
+  async grab() {
+    const frame = "VideoFrame" in self ? new VideoFrame(this.video) : null;
+    try {
+      return (frame && (await this.planes(frame))) ?? this.drawn();
+    } finally {
+      frame?.close();
+    }
+  }
+
+  /**
+   * @param {VideoFrame} frame
+   * @returns {Promise<Picture | null>} Null for other formats than 8 bits of 4:2:0 in limited range.
+   */
+  async planes(frame) {
+    const { format, colorSpace, visibleRect } = frame;
+    const { rotation = 0, flip = false } = /** @type {any} */ (frame);
+    const { matrix } = colorSpace;
+    if ((format !== "I420" && format !== "NV12") || !matrix || !MATRICES.has(matrix)) return null;
+    if (visibleRect === null || colorSpace.fullRange || flip) return null;
+    const { width, height } = visibleRect;
+    const bytes = new Uint8Array(frame.allocationSize());
+    const layout = await frame.copyTo(bytes);
+    const picture = pictureOfPlanes({ bytes, format, layout, width, height, matrix, rotation });
+    // A browser that does not tell how a frame is turned shows it upright all the same.
+    const isUpright = picture.width > picture.height === this.video.videoWidth > this.video.videoHeight;
+    return isUpright ? picture : null;
+  }
+
+  /** @returns {Picture} */
+  drawn() {
     if (this.context === null) throw new Error("this browser gives no canvas to read pixels from");
     const { videoWidth, videoHeight } = this.video;
     let [width, height] = this.stored ?? [videoWidth, videoHeight];

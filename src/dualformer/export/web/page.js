@@ -264,7 +264,7 @@ async function labelFile() {
 function labelLive(isNewest, what, rate) {
   const grabber = new Grabber(video);
   const paced = { ...pre, fps: pre.fps ?? rate };
-  const newest = new NewestClip(paced, (/** @type {ImageData} */ picture) => viewsOfPicture(picture, pre, 1)[0]);
+  const newest = new NewestClip(paced, (/** @type {Picture} */ picture) => viewsOfPicture(picture, pre, 1)[0]);
   stopButton.hidden = false;
   say(`${what}: filling a clip…`);
   let busy = false;
@@ -300,8 +300,15 @@ function labelLive(isNewest, what, rate) {
   const frame = (now, about) => {
     if (!isNewest()) return;
     video.requestVideoFrameCallback(frame);
-    newest.add(video.srcObject ? now / 1000 : about.mediaTime, grabber.grab());
-    if (!busy) void label(newest.take());
+    const seconds = video.srcObject ? now / 1000 : about.mediaTime;
+    grabber
+      .grab()
+      .then((picture) => {
+        if (!isNewest()) return;
+        newest.add(seconds, picture);
+        if (!busy) void label(newest.take());
+      })
+      .catch(sayError);
   };
   video.requestVideoFrameCallback(frame);
   video.onended = () => void (isNewest() && label(newest.finish()));
