@@ -59,12 +59,30 @@ class FramesFirst(nn.Module):
             self.model.set_attn_implementation("eager" if so else "sdpa")
 
 
-def of_transformers(name: str) -> Callable[[Any, Size3], nn.Module]:
-    def build(library: Any, clip: Size3) -> nn.Module:
-        config = getattr(library, f"{name}Config")(num_frames=clip[0], image_size=clip[1], num_labels=CLASSES)
+class FrameByFrame(FramesFirst):
+    """A model of images behind the same face: the mean of the logits of all frames."""
+
+    def forward(self, video: Tensor) -> Tensor:
+        frames = self.model(pixel_values=video.transpose(1, 2).flatten(0, 1)).logits
+        return frames.unflatten(0, (len(video), -1)).mean(dim=1)
+
+
+def of_transformers(name: str) -> Callable[..., nn.Module]:
+    """``changes`` replace other fields of the model's config."""
+
+    def build(library: Any, clip: Size3, **changes: Any) -> nn.Module:
+        config = getattr(library, f"{name}Config")(
+            num_frames=clip[0], image_size=clip[1], num_labels=CLASSES, **changes
+        )
         return FramesFirst(getattr(library, f"{name}ForVideoClassification")(config))
 
     return build
+
+
+def hiera_by_frames(library: Any, clip: Size3, **changes: Any) -> nn.Module:
+    """Hiera-B for images, the hierarchical network of transformers: it has none of videos."""
+    config = library.HieraConfig(image_size=list(clip[1:]), num_labels=CLASSES, **changes)
+    return FrameByFrame(library.HieraForImageClassification(config))
 
 
 def of_torchvision(name: str) -> Callable[[Any, Size3], nn.Module]:
@@ -75,10 +93,11 @@ def of_pytorchvideo(name: str) -> Callable[[Any, Size3], nn.Module]:
     return lambda library, clip: getattr(library, name)(pretrained=False)
 
 
-PEERS: dict[str, tuple[str, Callable[[Any, Size3], nn.Module]]] = {
+PEERS: dict[str, tuple[str, Callable[..., nn.Module]]] = {
     "VideoMAE-B": ("transformers", of_transformers("VideoMAE")),
     "TimeSformer-B": ("transformers", of_transformers("Timesformer")),
     "ViViT-B": ("transformers", of_transformers("Vivit")),
+    "Hiera-B by frames": ("transformers", hiera_by_frames),
     "Swin3D-T": ("torchvision.models.video", of_torchvision("swin3d_t")),
     "Swin3D-S": ("torchvision.models.video", of_torchvision("swin3d_s")),
     "Swin3D-B": ("torchvision.models.video", of_torchvision("swin3d_b")),

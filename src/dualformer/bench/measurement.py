@@ -142,7 +142,7 @@ def measure(
             say("measuring memory, on a CPU each in a process of its own")
             for setting, prepared in ready.items():
                 if prepared.recognizer.device.type == "cuda":
-                    held[setting] = peak_on_gpu(prepared)
+                    held[setting] = peak_on_gpu(prepared.run, prepared.recognizer.device)
                 elif prepared.recognizer.device.type == "cpu":
                     held[setting] = peak_beyond_weights(setting, exports.get(setting), keep_freed=keep_freed)
     figures: list[Figures] = []

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from dualformer.bench.bench_settings import Setting
-from dualformer.bench.prepared_network import BenchError, PreparedNetwork, prepare_network
+from dualformer.bench.prepared_network import BenchError, prepare_network
 from dualformer.inference.allocator import keep_freed_memory
 
 _STATUS = Path("/proc/self/status")
@@ -45,14 +45,13 @@ def peak_beyond_weights(setting: Setting, exported: Path | None = None, *, keep_
     return int(done.stdout)
 
 
-def peak_on_gpu(prepared: PreparedNetwork) -> int:
-    """Returns the most bytes that tensors take during a run, beyond those that are there before."""
-    device = prepared.recognizer.device
-    prepared.run()
+def peak_on_gpu(run: Callable[[], object], device: torch.device) -> int:
+    """Returns the most bytes that tensors take on a CUDA device while ``run`` runs, beyond those there before."""
+    run()
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    prepared.run()
+    run()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device) - before
 

@@ -56,8 +56,8 @@ class InferenceOptions:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Auto is float32, or what an exported model computes in. bfloat16 is faster where the processor computes in it."""
     compile: Literal["no", "default", "reduce-overhead", "max-autotune"] = "no"
-    """Compile the network by torch.compile, in this mode: worth its minutes for many files on a GPU, where
-    reduce-overhead uses CUDA graphs."""
+    """Compile the network by torch.compile, in this mode, which takes minutes: for many files on a GPU, where
+    reduce-overhead uses CUDA graphs; what it gains there is not measured."""
 
     @property
     def chosen_precision(self) -> Precision | None:

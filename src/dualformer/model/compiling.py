@@ -1,7 +1,8 @@
 """``torch.compile`` for the network.
 
 What is compiled is the way from the video to the features: it serves those who ask for logits, for features and for
-token scores alike, and the names of the weights stay. On a GPU ``reduce-overhead`` is PyTorch's way to CUDA graphs.
+token scores alike, and the names of the weights stay. On a GPU ``reduce-overhead`` is PyTorch's way to CUDA graphs;
+what it gains there is not measured.
 """
 
 from copy import copy

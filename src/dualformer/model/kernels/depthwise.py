@@ -1,7 +1,7 @@
 """The depth-wise convolution that the pyramid and the PEG are made of: one filter a channel, channels do not mix.
 
-On a CPU, oneDNN has a fast kernel for it. CUDA has none in three dimensions, and computes it, its gradients above all,
-many times slower than the memory would allow; there it is rewritten as what is fast: see `by_cells` and `by_frames`.
+On a CPU, oneDNN has a fast kernel for it. CUDA is known for slow ones in three dimensions, for gradients above all;
+there it is rewritten: see `by_cells` and `by_frames`. Neither is measured on a GPU; `benchmarks/gpu.py` would do it.
 """
 
 import torch
@@ -55,7 +55,7 @@ def by_cells(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def by_frames(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`depthwise_conv3d` with stride 1 that keeps the size: one convolution of all frames for each tap in time.
 
-    The two-dimensional one has fast kernels in cuDNN, forward and backward, and the frames of channels-last tokens are
+    The two-dimensional one has kernels in cuDNN, forward and backward, and the frames of channels-last tokens are
     channels-last images as they are. For GPUs; not measured on one.
     """
     length, reach = x.shape[2], weight.shape[2] // 2

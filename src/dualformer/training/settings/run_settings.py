@@ -24,8 +24,8 @@ class HardwareSettings:
     """How several devices share the work: ddp keeps the network on each, fsdp cuts weights, gradients and optimizer
     into shares (FSDP2) and saves checkpoints so. Auto takes ddp for more than one."""
     compile: Literal["no", "default", "reduce-overhead", "max-autotune"] = "no"
-    """Compile the network by torch.compile, in this mode: worth its minutes in long runs on a GPU, where
-    reduce-overhead uses CUDA graphs."""
+    """Compile the network by torch.compile, in this mode, which takes minutes: for long runs on a GPU, where
+    reduce-overhead uses CUDA graphs; what it gains there is not measured."""
 
     def check_machine(self) -> None:
         more_than_zero(self, "nodes")
