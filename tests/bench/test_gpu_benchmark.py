@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -39,8 +40,9 @@ def test_on_a_cpu_all_of_it_runs_to_its_end(
         pytest.importorskip(package)
     measurements = importlib.import_module("gpu_measurements")
     monkeypatch.setattr(measurements, "_peak_once", lambda *_: 1e11)
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)  # pytest keeps all that a compiler logs
     out = tmp_path / "gpu.json"
-    assert gpu.main(["--device", "cpu", "--quick", "--out", str(out)]) == 0
+    assert gpu.main(["--device", "cpu", "--quick", "--minutes", "60", "--out", str(out)]) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["failed"] == {}
     outcomes = {row["check"]: row["outcome"] for row in found["checks"]}
@@ -48,7 +50,7 @@ def test_on_a_cpu_all_of_it_runs_to_its_end(
     assert [name for name, outcome in outcomes.items() if outcome != "passed"] == [*ONLY_ON_CUDA, *TOO_LONG]
     assert {"peak memory", *ONLY_ON_CUDA, *TOO_LONG} < set(found["not_done"])
     assert [len({row["stage"] for row in found["stages"]}), len(found["stages"])] == [1, 3]
-    assert all(0 < row["least"] >= max(row["least_by_flops"], row["least_by_bytes"]) for row in found["stages"])
+    assert all(row["least"] >= 0.999 * max(row["least_by_flops"], row["least_by_bytes"]) > 0 for row in found["stages"])
     assert len(found["kernels"]) == 8
     peers = measurements.PEERS
     for task in ("forward", "training step"):
