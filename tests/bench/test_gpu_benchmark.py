@@ -1,10 +1,9 @@
-"""``benchmarks/gpu.py``: on a CPU all of it runs, and it says what was not done, what failed, and what did not fit."""
+"""``benchmarks/gpu.py``: what is wrong fails its check, the rest still runs, and what did not fit is said."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,57 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from dualformer.bench import interleave
-
 ROOT = Path(__file__).resolve().parents[2]
-ONLY_ON_CUDA = ["nothing waits for the GPU", "CUDA graphs", "torch.compile with CUDA graphs"]
-TOO_LONG = ["training to its accuracy"]
-
-
-@pytest.fixture(autouse=True)
-def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A turn is one run."""
-    monkeypatch.setattr(interleave, "_TURN_SECONDS", 0.0)
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     yield importlib.import_module("gpu")
-
-
-@pytest.mark.slow
-def test_on_a_cpu_all_of_it_runs_to_its_end(
-    gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    measurements = importlib.import_module("gpu_measurements")
-    monkeypatch.setattr(measurements, "_peak_once", lambda *_: 1e11)
-    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)  # pytest keeps all that a compiler logs
-    out = tmp_path / "gpu.json"
-    assert gpu.main(["--device", "cpu", "--quick", "--minutes", "60", "--out", str(out)]) == 0
-    found = json.loads(out.read_text(encoding="utf-8"))
-    assert found["failed"] == {}
-    outcomes = {row["check"]: row["outcome"] for row in found["checks"]}
-    assert list(outcomes) == list(gpu.CHECKS)
-    assert [name for name, outcome in outcomes.items() if outcome != "passed"] == [*ONLY_ON_CUDA, *TOO_LONG]
-    assert {"peak memory", *ONLY_ON_CUDA, *TOO_LONG} < set(found["not_done"])
-    assert [len({row["stage"] for row in found["stages"]}), len(found["stages"])] == [1, 3]
-    assert all(row["least"] >= 0.999 * max(row["least_by_flops"], row["least_by_bytes"]) > 0 for row in found["stages"])
-    assert len(found["kernels"]) == 8
-    peers = measurements.PEERS
-    for task in ("forward", "training step"):
-        ways = {(row["network"], row["way"]) for row in found["measurements"] if row["task"] == task}
-        ours, others = ({(name, "eager") for name in names} for names in (gpu.OURS, peers))
-        if task == "forward":
-            ours, others = ours | {("DualFormer-T", "compiled")}, others | {(peers[0], "compiled")}
-        assert ways in (ours | others, ours)
-        if ways == ours:  # transformers is not there
-            assert "pip install transformers" in found["not_done"][f"{task}: {peers[0]}, eager"]
-        assert f"{task}: DualFormer-T, CUDA graph" in found["not_done"]
-    printed = capsys.readouterr().out
-    assert "Not done:" in printed and "| DualFormer-T | eager" in printed and "--quick" in printed
 
 
 def test_a_check_that_fails_is_named_and_the_rest_still_runs(gpu: ModuleType, tmp_path: Path) -> None:
