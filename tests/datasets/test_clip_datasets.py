@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from dualformer.datasets.clip_datasets import Batches, EpochSampler, TrainingClips, ViewClips
 from dualformer.datasets.samples import Sample, VideoList
-from dualformer.video.augmentation import Augmentation
+from dualformer.video.augmentation import Augmentation, RandAugment
 from dualformer.video.clip_reader import read_training_clip, read_views
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
@@ -46,6 +46,18 @@ def test_a_clip_depends_on_seed_epoch_and_index_alone(videos: VideoList) -> None
     assert torch.equal(clips[3, 2]["clip"], item["clip"])
     for other in (clips[4, 2], TrainingClips(videos, PRE, seed=8, augmentation=Augmentation(flip=0.5))[3, 2]):
         assert not torch.equal(other["clip"], item["clip"])
+
+
+def test_randaugment_may_end(videos: VideoList) -> None:
+    def clip(epoch: int, **changes: Any) -> Any:
+        augmentation = Augmentation(flip=0.5, **changes)
+        return TrainingClips(videos, PRE, seed=5, augmentation=augmentation)[epoch, 1]["clip"]
+
+    begun = {"randaugment": RandAugment(magnitude=9, number=4), "randaugment_epochs": 2}
+    always = {"randaugment": RandAugment(magnitude=9, number=4)}
+    for epoch in range(4):
+        assert torch.equal(clip(epoch, **begun), clip(epoch, **(always if epoch < 2 else {})))
+        assert not torch.equal(clip(epoch, **always), clip(epoch))
 
 
 @pytest.mark.parametrize("budget", [10**9, 30 * 32 * 48 * 3 * 2, 30 * 32 * 48 * 3 - 1])

@@ -208,6 +208,19 @@ def test_resume_refuses_another_augmentation(everything: TrainConfig):
         run(everything, resume=True)
 
 
+def test_randaugment_ends_after_its_part_of_the_epochs(settings: TrainConfig):
+    begun = settings.replace(randaugment="9x2", randaugment_until=0.7)
+    assert begun.augmentation(("clap", "wave"), epochs=10).randaugment_epochs == 7
+    assert begun.augmentation(("clap", "wave"), epochs=1).randaugment_epochs == 1
+    assert begun.replace(randaugment_until=None).augmentation(("clap", "wave"), epochs=10).randaugment_epochs is None
+    lines = RecordingReporter()
+    train(begun.replace(epochs=3), reporter=lines)
+    assert any("RandAugment with 2 operations of magnitude 9 in the first 2 epochs" in line for line in lines.lines)
+    for off in (None, "off"):
+        with pytest.raises(ValueError, match="`randaugment_until` ends RandAugment, which is off"):
+            begun.replace(randaugment=off).augmentation(("clap", "wave"), epochs=10)
+
+
 def test_overfit_shows_clips_as_they_are(everything: TrainConfig):
     lines = RecordingReporter()
     train(everything.replace(overfit=4, max_steps=1), reporter=lines)
@@ -227,6 +240,7 @@ def test_overfit_shows_clips_as_they_are(everything: TrainConfig):
         ({"scale_jitter": "256-320", "min_area": 0.5}, "`scale_jitter` takes the place of `min_area`"),
         ({"randaugment": "strong"}, "`randaugment`: RandAugment is magnitude x number"),
         ({"randaugment": "12x2"}, "`randaugment`: the magnitude of RandAugment lies between 0 and 10"),
+        ({"randaugment": "7x2", "randaugment_until": 0.0}, "`randaugment_until` is 0.0"),
         ({"mix_prob": 0.5}, "`mix_prob` does nothing without"),
         ({"mixup": 0.8, "mix_prob": 0.0}, "`mix_prob` is 0.0"),
         ({"mixup": 0.8, "switch_prob": 0.3}, "`switch_prob` chooses between"),

@@ -284,6 +284,15 @@ def test_few_videos_are_cropped_and_dropped_less() -> None:
     assert not any("for few videos" in line for line in lines)
 
 
+def test_randaugment_for_few_videos_ends_before_the_run_does() -> None:
+    few = proposed(102)
+    assert (few.randaugment, few.randaugment_until) == ("7x2", 0.6)
+    assert proposed(102, randaugment_until=0.9).randaugment_until == 0.9
+    said, many = proposed(102, randaugment="9x2"), proposed(5000)
+    assert (said.randaugment, said.randaugment_until) == ("9x2", None)
+    assert (many.randaugment, many.randaugment_until) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("val", "settings", "select"),
     [

@@ -94,7 +94,7 @@ def test_each_setting_is_told_in_one_group() -> None:
                     if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
                         assert each.target.id not in written, f"{path.name}: {each.target.id} is in {written}"
                         written[each.target.id] = path.name
-    assert set(written) == set(DEFAULTS) and len(written) == 86
+    assert set(written) == set(DEFAULTS) and len(written) == 87
 
 
 @pytest.mark.parametrize("module", ["paper/run_experiment.py", "quickstart/pipeline.py"])
@@ -133,7 +133,7 @@ def test_copies_are_found() -> None:
 
 def test_components_own_their_defaults() -> None:
     assert TrainConfig.dropout is TrainConfig.min_area is None  # proposed, by the number of videos
-    assert TrainConfig(data="videos").augmentation(("a", "b")) == Augmentation(flip=0.5)
+    assert TrainConfig(data="videos").augmentation(("a", "b"), epochs=1) == Augmentation(flip=0.5)
 
 
 def test_without_augmentation_every_clip_is_shown_as_it_is() -> None:
@@ -141,6 +141,6 @@ def test_without_augmentation_every_clip_is_shown_as_it_is() -> None:
         data="videos", erasing=0.5, randaugment="9x2", mixup=0.8, cutmix=1.0, switch_prob=0.3, label_smoothing=0.1
     )
     plain = config.without_augmentation()
-    assert plain.augmentation(("a", "b")) == Augmentation(flip=0.0, area=(1.0, 1.0))
+    assert plain.augmentation(("a", "b"), epochs=1) == Augmentation(flip=0.0, area=(1.0, 1.0))
     mixing = {field.name: getattr(plain, field.name) for field in dataclasses.fields(MixingSettings)}
     assert MixingSettings(**mixing) == MixingSettings()

@@ -60,7 +60,17 @@ HELP = {
         *("max_steps", "patience"),
     ),
     "augmentation and mixing": (
-        *("flip_map", "min_area", "scale_jitter", "colour_jitter", "randaugment", "erasing", "mixup", "cutmix"),
+        *(
+            "flip_map",
+            "min_area",
+            "scale_jitter",
+            "colour_jitter",
+            "randaugment",
+            "randaugment_until",
+            "erasing",
+            "mixup",
+            "cutmix",
+        ),
         *("mix_prob", "switch_prob", "label_smoothing", "repeats"),
     ),
     "teacher": (

@@ -94,7 +94,7 @@ class TrainingClips(torch.utils.data.Dataset[dict[str, Any]]):
         epoch, number = key
         index = number % len(self.videos)
         sample = self.videos.samples[index]
-        augmentation, mirrored = self.augmentation, self.mirrored
+        augmentation, mirrored = self.augmentation.of_epoch(epoch), self.mirrored
         if mirrored is not None and any(mirrored[label] < 0 for label in sample.labels):
             augmentation = replace(augmentation, flip=0.0)
         rng = np.random.default_rng([self._seed, epoch, number])

@@ -93,7 +93,9 @@ def prepare(config: TrainConfig, variant: Variant | None = None, *, planned: boo
     config = config.replace(val_views=str(views))
     if config.data in RENDERED_DATA:  # how hard its clips are follows the epochs
         source = open_source(config)
-    augmentation, mirrored = config.augmentation(source.classes), config.mirrored_labels(source.classes)
+    assert config.epochs is not None
+    augmentation = config.augmentation(source.classes, epochs=config.epochs)
+    mirrored = config.mirrored_labels(source.classes)
     # What does not go together is refused before other processes are started.
     schedule = Schedule.of(config, source.size, world=where.world)
     if config.freeze_stages > len(network.stages):

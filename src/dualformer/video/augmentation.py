@@ -4,7 +4,7 @@ By default only the paper's are on: random resized crops, and mirroring.
 """
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -59,6 +59,8 @@ class Augmentation:
     colour_jitter: float = 0.0
     """Largest relative change of brightness, contrast and saturation."""
     randaugment: RandAugment | None = None
+    randaugment_epochs: int | None = None
+    """The first so many epochs have RandAugment, the others none; None: all have it."""
     erasing: float = 0.0
     """Probability of replacing a box, the same in all frames, by noise."""
 
@@ -75,6 +77,11 @@ class Augmentation:
         if not 0 <= self.colour_jitter <= 1:
             raise ValueError(f"colour_jitter is a share, not {self.colour_jitter}")
 
+    def of_epoch(self, epoch: int) -> "Augmentation":
+        """Returns what clips of an epoch, counted from 0, are augmented by."""
+        ended = self.randaugment_epochs is not None and epoch >= self.randaugment_epochs
+        return replace(self, randaugment=None, randaugment_epochs=None) if ended else self
+
     def describe(self, mirroring: str = "") -> str:
         """Returns the augmentation in words, for people; ``mirroring`` is put behind the share of mirrored clips."""
         crops = f"random crops of {_percent(*self.area)} of the frame"
@@ -85,17 +92,18 @@ class Augmentation:
             parts.append(f"brightness, contrast and saturation changed by up to {self.colour_jitter:.0%}")
         if self.randaugment:
             spread = f" ± {self.randaugment.std:g}" if self.randaugment.std else ""
+            until = "" if self.randaugment_epochs is None else f" in the first {self.randaugment_epochs} epochs"
             parts.append(
                 f"RandAugment with {self.randaugment.number} operations of magnitude "
-                f"{self.randaugment.magnitude:g}{spread}"
+                f"{self.randaugment.magnitude:g}{spread}{until}"
             )
         if self.erasing:
             parts.append(f"a box erased in {self.erasing:.0%} of the clips")
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain numbers and lists, ready for JSON."""
-        return asdict(self)
+        """Returns plain numbers and lists, ready for JSON; without ``randaugment_epochs`` where that is None."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("randaugment_epochs", None)}
 
 
 def _percent(low: float, high: float) -> str:

@@ -104,7 +104,7 @@ class WindowClips(torch.utils.data.Dataset[dict[str, Any]]):
         place = self._places[number % len(self._places)]
         video = self.videos[place.video]
         near = [each for each in video.segments if each.start < place.end and each.end >= place.start]
-        augmentation = self.augmentation
+        augmentation = self.augmentation.of_epoch(epoch)
         if self.mirrored is not None and any(self._unmirrored(each.label) for each in near):
             augmentation = replace(augmentation, flip=0.0)
 

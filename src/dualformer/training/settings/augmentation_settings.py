@@ -39,12 +39,16 @@ class AugmentationSettings:
     randaugment: str | None = None
     """RandAugment, magnitude (0 to 10) x operations, as in 9x2; 7x4x0.5 lets the magnitude vary with a standard
     deviation of 0.5; off is none (default: off, of few videos 7x2)."""
+    randaugment_until: float | None = None
+    """RandAugment ends after this part of the epochs; the last ones go without (default: 1, where 7x2 is proposed
+    0.6)."""
     erasing: float = Augmentation.erasing
     """Put noise in place of a random box, the same in all frames, in this part of the clips; 0.25 is usual."""
 
     def check_augment(self) -> None:
         between(self, "min_area", low=0.01, high=1.01)
         between(self, "colour_jitter", "erasing", high=1.01)
+        between(self, "randaugment_until", low=0.01, high=1.01)
         if (self.flip == "swap") != (self.flip_map is not None):
             raise ValueError(
                 "`flip=swap` needs a `flip_map` that says which class becomes which"
@@ -87,14 +91,22 @@ class AugmentationSettings:
             )
         return mirrored_labels(pairs, classes)
 
-    def augmentation(self, classes: tuple[str, ...]) -> Augmentation:
-        """Returns what is drawn for every clip. Errors: as `flip_for`."""
+    def augmentation(self, classes: tuple[str, ...], *, epochs: int) -> Augmentation:
+        """Returns what is drawn for every clip of a run of so many epochs.
+
+        Errors: as `flip_for`, and ``ValueError`` for an end of RandAugment where there is none.
+        """
+        randaugment = _randaugment(self.randaugment) if self.randaugment else None
+        until = 1.0 if self.randaugment_until is None else self.randaugment_until
+        if self.randaugment_until is not None and randaugment is None:
+            raise ValueError("`randaugment_until` ends RandAugment, which is off: give `randaugment`, or leave it out")
         return Augmentation(
             flip=0.0 if self.flip_for(classes) == "off" else 0.5,
             area=(Augmentation.area[0] if self.min_area is None else self.min_area, Augmentation.area[1]),
             scale_jitter=_pixels(self.scale_jitter) if self.scale_jitter else None,
             colour_jitter=self.colour_jitter,
-            randaugment=_randaugment(self.randaugment) if self.randaugment else None,
+            randaugment=randaugment,
+            randaugment_epochs=max(1, round(until * epochs)) if until < 1 else None,
             erasing=self.erasing,
         )
 
