@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualformer.cli.predict_folder import FolderOptions, named_files, predict_folder, ray_alone
+from dualformer.cli.predict_folder import FolderOptions, is_remote_media, named_files, predict_folder, ray_alone
 from dualformer.cli.shared_options import WeightsOrExport, arguments, must
 from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.plurals import counted
@@ -119,10 +119,11 @@ def run(options: Options) -> int:
             print("\n".join([source_name(path), *lines]), flush=True)
     if not options.json:
         print(f"{len(paths) - failed} labelled, {failed} failed; took {time.monotonic() - begun:.1f} s")
-        folder = next((named for named in options.files if named.is_dir()), None)
         if failed:
-            what = folder or next((path for path in unread if isinstance(path, Path)), None)
-            if what is not None and what.exists():
+            folders = (named for named in options.files if not is_remote_media(named) and named.is_dir())
+            files = (path for path in unread if isinstance(path, Path) and not is_remote_media(path) and path.exists())
+            what = next(folders, None) or next(files, None)
+            if what is not None:
                 print(f"next: dualformer check {shlex.quote(str(what))}   (every file that does not decode, and why)")
         else:
             weights = shlex.quote(options.weights)

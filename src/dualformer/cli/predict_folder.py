@@ -70,6 +70,11 @@ def with_address(arguments: Sequence[str]) -> list[str]:
     return out
 
 
+def is_remote_media(path: Path) -> bool:
+    """Returns whether it is a URL whose name says that it is a video or an image: no server need be asked."""
+    return isinstance(path, RemotePath) and is_media(path)
+
+
 def named_files(named: Sequence[Path]) -> list[Path]:
     """Returns the files that folders, lists (.csv with a column path, .txt with a path on each line) and files stand
     for, each once. Paths in a list are relative to it; its columns start and end name parts of videos."""
@@ -79,7 +84,7 @@ def named_files(named: Sequence[Path]) -> list[Path]:
 
     found: list[Path] = []
     for path in named:
-        if isinstance(path, RemotePath) and is_media(path):  # a server need not be asked
+        if is_remote_media(path):
             found.append(path)
         elif path.suffix.lower() == ".txt" and path.is_file():
             found += read_paths(path)
