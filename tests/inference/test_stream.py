@@ -181,11 +181,13 @@ def test_a_pipe_whose_writer_comes_back_is_picked_up(broadcast: bytes, tmp_path:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
+    over = threading.Event()
+
     def write() -> None:
-        while True:
-            with contextlib.suppress(BrokenPipeError):  # who opens a pipe just before its reader lets go of it
+        while not over.wait(0.3):
+            # Who opens a pipe just before its reader lets go of it; and after the test there is none.
+            with contextlib.suppress(BrokenPipeError, FileNotFoundError):
                 pipe.write_bytes(broadcast)
-            time.sleep(0.3)
 
     threading.Thread(target=write, daemon=True).start()
     stream = colour_recognizer(frames=4, stride=2).stream(pipe, give_up=20)
@@ -194,6 +196,7 @@ def test_a_pipe_whose_writer_comes_back_is_picked_up(broadcast: bytes, tmp_path:
         assert label.label == "green"
         if label.counts.reconnects:
             break
+    over.set()
     assert stream.counts.reconnects >= 1
 
 
