@@ -163,6 +163,7 @@ def test_a_prediction_is_corrected_saved_read_and_trained_on(opened: Opened, hom
     page.keyboard.press("Delete")
     page.keyboard.press("Control+z")
     opened.until("document.querySelectorAll('.editable .segment').length === 3")
+    page.wait_for_timeout(1000)  # a browser hands what is kept to another process, and a busy one is late
     page.reload()
     opened.until("document.querySelectorAll('.editable .segment').length === 3")  # nothing is lost
 
