@@ -40,8 +40,6 @@ _FOREIGN = (
     ("azure.core.exceptions", "AzureError"),
     ("huggingface_hub.errors", "HfHubHTTPError"),
 )
-
-
 _VERSIONS = (
     "ETag",
     "etag",
@@ -297,5 +295,5 @@ def upload(url: str, source: Path) -> None:
         retry(url, work)
     except FileNotFoundError:
         raise RemoteError(url, "it cannot be written: there is no such bucket or folder") from None
-    except NotImplementedError:
+    except NotImplementedError:  # fsspec's, of file systems that only read
         raise RemoteError(url, "what is there can only be read: write it to this machine") from None

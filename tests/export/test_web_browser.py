@@ -24,8 +24,8 @@ from dualformer.export.export_data import rendered_clips
 from dualformer.export.export_weights import export_weights
 from dualformer.export.web_page import write_web_page
 from dualformer.export.web_runtime import TARBALL, find_runtime
+from dualformer.user_cache import user_cache
 from dualformer.video.clip_reader import Views
-from dualformer.video.packet_index import user_cache
 from dualformer.weights.safetensors_file import load_weights
 
 pytest.importorskip("playwright", reason="playwright is not installed")

@@ -14,7 +14,7 @@ import pytest
 
 from dualformer.export import web_runtime
 from dualformer.export.web_runtime import PARTS, TARBALL, VERSION, RuntimeMissingError, find_runtime, registry
-from dualformer.video.packet_index import CACHE_VARIABLE
+from dualformer.user_cache import CACHE_VARIABLE
 
 FILES = {name: f"content of {name}".encode() for files in PARTS.values() for name in files.values()}
 

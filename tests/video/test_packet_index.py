@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dualformer.user_cache import CACHE_VARIABLE
 from dualformer.video import packet_index, pyav_reader
 from dualformer.video.container import FileLimits, limit_files
 from dualformer.video.encode import write_video
@@ -22,7 +23,7 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Counts as a long file."""
     monkeypatch.setattr(packet_index, "_LONG", 50)
     monkeypatch.setattr(pyav_reader, "_KEEP_COMPRESSED", 100)
-    monkeypatch.setenv(packet_index.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     path = tmp_path / "film.mp4"
     rng = np.random.default_rng(0)
     write_video(path, rng.integers(0, 256, (60, 4, 6, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2), fps=25)
@@ -84,12 +85,12 @@ def test_a_damaged_list_is_made_anew(film: Path, listed: list[str]) -> None:
 def test_an_empty_variable_and_a_folder_that_cannot_be_written_cost_nothing_but_time(
     film: Path, listed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(packet_index.CACHE_VARIABLE, "")
+    monkeypatch.setenv(CACHE_VARIABLE, "")
     assert packet_index.index_folder() is None
     frames_of(film, [0])
     (tmp_path / "a file").touch()
     packet_index._tables.clear()
-    monkeypatch.setenv(packet_index.CACHE_VARIABLE, str(tmp_path / "a file"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "a file"))
     frames_of(film, [0])
     assert len(listed) == 2
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write
-from dualformer.video.packet_index import user_cache
+from dualformer.user_cache import user_cache
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="

@@ -31,8 +31,8 @@ from dualformer.moved_files import find_moved
 from dualformer.remote_files import RemoteError, fetch, upload
 from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import url_of
+from dualformer.user_cache import user_cache
 from dualformer.video.file_slices import media_path
-from dualformer.video.packet_index import user_cache
 from dualformer.video.video_segment import parse_segment
 
 _STAMP: Columns = {"bytes": "count", "modified": "count", "by": "text"}

@@ -3,8 +3,8 @@
 The rules come from what was measured (docs/experiments.md) and from the paper:
 
 * From weights. From the rendered weights nano needed 1,600 clips of 320 rendered videos (quickstart); of 95 videos of
-  people (UT-Interaction) Nano Conv still learnt after 4,500 clips, and on another batch of gestures (EgoGestAR) 6,000
-  were better. So: 6,000 clips; never fewer than the paper's 16 epochs, and never more than 100.
+  people (UT-Interaction) Nano Conv still learnt after 4,500 clips, and gestures (EgoGestAR) lost nothing by more. So:
+  6,000 clips; never fewer than the paper's 16 epochs, and never more than 100.
 * From random weights. Motion learnt from scratch begins with a plateau of thousands of clips; the weights that come
   with the package got to 79 % with 22,400 clips. So: 24,000 clips, in 30 epochs (the paper's) to 200.
 * Batches of 16, and at least four of them an epoch.
@@ -14,8 +14,8 @@ The rules come from what was measured (docs/experiments.md) and from the paper:
   place of 41 % on another batch), else three quarters of a video of usual length: of three gestures of 4.4 s, 58 % were
   right by clips of 1.3 s, and 96 % by clips of 3.2 s.
 * RandAugment 7x2 below 2,000 videos: on another batch of gestures 79 in place of 66 %, and a lower loss on people.
-  Its last two fifths of the epochs go without: on people and on gestures the loss was then lower than with it all the
-  time, and than without. And no dropout and no drop path: the loss is lower on both without.
+  The last two fifths of the epochs go without: on people and on gestures the loss was then lower than with it all the
+  time. No dropout and no drop path: with them a fold of people was fitted less, and was less right.
 * Fewer than 100 validation videos do not choose the epoch. Where the last weights count, ten validations are enough.
 * Below 2,000 videos the network is Nano Conv, which has no such plateau, and starts from the rendered weights; from
   random ones it sees 12,000 clips, as after 5,760 of UT-Interaction it was still underfitting.

@@ -20,6 +20,7 @@ from dualformer.video.container import VideoError
 from dualformer.video.file_slices import FileSlice, Media, SliceReader
 
 _KINDS = ("zip", "tar")
+# Besides damage: unknown compression is a NotImplementedError, and an encrypted file a RuntimeError, of zipfile.
 _ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error)
 
 

@@ -7,8 +7,6 @@ or time, is listed anew.
 
 import hashlib
 import logging
-import os
-import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -19,12 +17,12 @@ import numpy as np
 
 from dualformer.errors import DualFormerError
 from dualformer.files import atomic_write
+from dualformer.user_cache import user_cache
 from dualformer.video.container import OpenVideo
 from dualformer.video.file_slices import FileSlice, LocalFileSlice
 from dualformer.video.frame_table import FrameTable, PacketTable, build_frame_table, read_packets
 from dualformer.video.remote_video import list_by_header
 
-CACHE_VARIABLE = "DUALFORMER_CACHE"
 _LONG = 20_000
 """Packets from which on a list is written to the folder: a quarter of an hour."""
 _MOST = 16
@@ -73,21 +71,6 @@ def index_folder() -> Path | None:
     """Returns the folder of lists, ``packets`` in `user_cache`; None where there is none."""
     folder = user_cache()
     return folder / "packets" if folder else None
-
-
-def user_cache() -> Path | None:
-    """Returns the folder that the environment variable `CACHE_VARIABLE` names, or that of the user's cache. None where
-    the variable is empty, so that nothing is kept."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named is not None:
-        return Path(named) if named else None
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-    elif sys.platform == "darwin":
-        base = str(Path("~/Library/Caches").expanduser())
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return Path(base) / "dualformer" if base else None
 
 
 def _key(video: OpenVideo) -> tuple[str, int, int] | None:
