@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from dualformer.inference.clip_buffer import ClipBuffer
 from dualformer.inference.sliding_windows import SampledFrame
 from dualformer.inference.stream import StreamEvent
+from dualformer.inference.stream_reader import StreamReader
 from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
 from dualformer.video.frame_converter import FrameConverter
@@ -27,6 +28,16 @@ from dualformer.video.live_source import LiveVideo, StreamSource
 from dualformer.video.preprocessing import Preprocessing, kinetics
 from dualformer.video.pyav_reader import PyAVReader
 from made_films import colour_recognizer, coloured, write_transport_stream
+
+
+@pytest.fixture(autouse=True)
+def readers_end(tmp_path: Path) -> Iterator[None]:
+    """Waits for the threads that read streams, abandoned ones among them, before what they read is gone."""
+    yield
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamReader):
+            thread.join(timeout=60)
+            assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
