@@ -1,6 +1,7 @@
 """Small random networks with their cards, in memory and as weights files."""
 
 from pathlib import Path
+from typing import Literal
 
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
@@ -17,12 +18,13 @@ def small_network(
     seed: int = 3,
     scale: float = 30,
     multi_label: bool = False,
+    head: Literal["pooled", "temporal"] = "pooled",
 ) -> tuple[DualFormer, Card]:
     """Random weights for clips of 4 frames, every second one, of ``size`` pixels.
 
     ``scale`` multiplies the classifier's weights, so that clips differ in what the random network says of them.
     """
-    model = create_model(name, clip=(4, size, size), num_classes=len(labels), seed=seed)
+    model = create_model(name, clip=(4, size, size), num_classes=len(labels), seed=seed, head=head)
     model.state_dict()["head.weight"].mul_(scale)
     card = Card(
         config=model.config,

@@ -44,6 +44,8 @@ def test_what_an_exported_model_cannot_follow_is_said(made: Made) -> None:
         Recognizer.load(path, device="cpu", precision="float32")
     with pytest.raises(ValueError, match="is an exported model: load the weights"):
         _ = Recognizer.load(path, device="cpu").model
+    with pytest.raises(ValueError, match="gives one answer for a clip: export weights with `head=temporal`"):
+        Recognizer.load(path, device="cpu").predict_steps(noise(1))
     with pytest.raises(ValueError, match="is a model for openvino, which runs on the CPU only: say cpu"):
         load_exported(path, device="cuda")
     with pytest.raises(ValueError, match="threads is for exported models"):

@@ -1,8 +1,9 @@
-"""Exports of a network with a temporal head: they give the answer for the clip, and timelines go by clips."""
+"""Exports of a network with a temporal head: the answer for the clip and for its steps, and the timeline by these."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from made_exports import PRE, card_of, noise, small_network
@@ -27,7 +28,7 @@ def temporal_network() -> DualFormer:
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx", "openvino"])
-def test_exports_answer_for_the_clip(tmp_path: Path, kind: ExportFormat) -> None:
+def test_exports_answer_for_clips_and_their_steps(tmp_path: Path, kind: ExportFormat) -> None:
     for module in {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}.get(kind, ()):
         pytest.importorskip(module, reason="the extra [export] is not installed")
     model = temporal_network()
@@ -38,7 +39,14 @@ def test_exports_answer_for_the_clip(tmp_path: Path, kind: ExportFormat) -> None
     with torch.no_grad():
         expected = model(normalize(views, PRE)).softmax(dim=1)
     assert torch.allclose(torch.from_numpy(exported.predict_views(views)), expected, atol=1e-4)
-    assert own.answers_steps and not exported.answers_steps
-    assert own.predict_steps(views).shape == (3, 4, 6)
-    with pytest.raises(ValueError, match="load the weights that it was made from"):
-        exported.predict_steps(views)
+    steps = own.predict_steps(views)
+    assert steps.shape == (3, 4, 6) and steps.std(axis=1).max() > 0.1
+    np.testing.assert_allclose(exported.predict_steps(views), steps, atol=1e-4)
+    film = noise(8, seed=7).flatten(0, 1).numpy()
+    ours, theirs = (each.timeline(film, fps=25, threshold=0.2, shortest=0.0) for each in (own, exported))
+    assert len(ours.probabilities) > 2 * ours.clips and len(ours.segments) > 3
+    np.testing.assert_array_equal(theirs.bounds, ours.bounds)
+    np.testing.assert_allclose(theirs.probabilities, ours.probabilities, atol=1e-4)
+    assert [(each.label, each.start) for each in theirs.segments] == [
+        (each.label, each.start) for each in ours.segments
+    ]

@@ -209,3 +209,13 @@ def test_containers_say_when_frames_are_shown(tmp_path: Path) -> None:
         assert found["size"] == ([64, 64] if path.name == "written.mp4" else [48, 32])
         assert np.asarray(found["times"]) - found["times"][0] == pytest.approx(times - times[0], abs=1e-6), path.name
     assert made[len(films) :] == [None, None]
+
+
+def test_a_camera_with_a_temporal_head_is_labelled_by_the_newer_half_of_a_clip(tmp_path: Path) -> None:
+    steps = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)) * 3
+    given = {"logits": steps.mean(0).tolist(), "steps": steps.flatten().tolist()}
+    body = "return newestProbabilities(given, false);"
+    newer = run_page_code(["scores.js"], body, given, tmp_path)
+    assert newer == pytest.approx(steps[2:].softmax(1).mean(0).tolist(), abs=1e-6)
+    whole = run_page_code(["scores.js"], body, {**given, "steps": None}, tmp_path)
+    assert whole == pytest.approx(steps.mean(0).softmax(0).tolist(), abs=1e-6)

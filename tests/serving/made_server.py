@@ -41,9 +41,9 @@ WAIT = 30.0
 
 
 @cache
-def small_recognizer(*, multi_label: bool = False) -> Recognizer:
-    """Random weights that tell clips apart; 2 views of 4 frames of 32 pixels."""
-    model, card = small_network(LABELS, multi_label=multi_label)
+def small_recognizer(*, multi_label: bool = False, temporal: bool = False) -> Recognizer:
+    """Random weights that tell clips apart; 2 views of 4 frames of 32 pixels. ``temporal``: with a temporal head."""
+    model, card = small_network(LABELS, multi_label=multi_label, head="temporal" if temporal else "pooled")
     return Recognizer(model, card, device="cpu", views="2x1", views_per_batch=8)
 
 
@@ -59,7 +59,7 @@ class _Inside(Runtime):
         return device.type == "cpu"
 
     @torch.inference_mode()
-    def run(self, inputs: Tensor) -> Tensor:
+    def run(self, inputs: Tensor, output: int = 0) -> Tensor:
         return self._recognizer.model(normalize(inputs, self._recognizer.preprocessing))
 
 

@@ -200,15 +200,19 @@ def test_a_file_that_takes_too_much_memory_costs_itself_alone(films: Path) -> No
         assert asyncio.run(service.predict(large)).label
 
 
-def test_a_service_says_what_the_recognizer_says(service: Service, films: Path) -> None:
-    good, recognizer = films / "good.mp4", small_recognizer()
-    prediction = asyncio.run(service.predict(good))
+@pytest.mark.parametrize("temporal", [False, True])
+def test_a_service_says_what_the_recognizer_says(films: Path, temporal: bool) -> None:
+    good, recognizer = films / "good.mp4", small_recognizer(temporal=temporal)
+    assert recognizer.answers_steps == temporal
+    with serving(recognizer) as service:
+        prediction = asyncio.run(service.predict(good))
+        timeline: Timeline = asyncio.run(service.timeline(good))
     assert prediction.source == "good.mp4"
     np.testing.assert_allclose(prediction.probabilities, recognizer(good).probabilities, atol=1e-6)
-    timeline: Timeline = asyncio.run(service.timeline(good))
     expected = recognizer.timeline(good)
     np.testing.assert_array_equal(timeline.bounds, expected.bounds)
     np.testing.assert_allclose(timeline.probabilities, expected.probabilities, atol=1e-6)
+    assert timeline.window == expected.window
     assert (timeline.frames, timeline.clips, timeline.source) == (24, expected.clips, "good.mp4")
     assert [s.label for s in timeline.segments] == [s.label for s in expected.segments]
 

@@ -24,7 +24,7 @@ TOLERANCES = {"fp32": 1e-4, "bf16": 2e-2, "int8": 0.1}
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Logits at one batch size. Differences are the largest of all clips and classes."""
+    """Logits at one batch size. Differences are the largest of all clips, steps and classes."""
 
     batch: int
     clips: int
@@ -33,13 +33,19 @@ class Comparison:
     """The difference of logits over the largest logit of the weights."""
     probabilities: float
     agreement: float
-    """Share of clips with the same most likely class; of multi-label weights, share of equal answers yes or no."""
+    """Share of clips, or of their steps, with the same most likely class; of multi-label weights, share of equal
+    answers yes or no."""
 
 
 @torch.inference_mode()
 def reference_logits(model: DualFormer, clips: Tensor, pre: Preprocessing) -> Tensor:
-    """Returns the logits (N, classes) of the weights for uint8 clips N T H W 3, in float32, one clip at a time."""
-    return torch.cat([model(normalize(clip[None], pre)) for clip in clips])
+    """Returns the logits (N, classes) of the weights for uint8 clips N T H W 3, in float32, one clip at a time; of a
+    temporal head those of the steps, (N, T', classes)."""
+
+    def logits(video: Tensor) -> Tensor:
+        return model(video) if model.temporal is None else model.step_scores(model.forward_features(video))
+
+    return torch.cat([logits(normalize(clip[None], pre)) for clip in clips])
 
 
 def compare_logits(
@@ -50,7 +56,8 @@ def compare_logits(
     batches: Sequence[int],
     multi_label: bool = False,
 ) -> list[Comparison]:
-    """Compares logits of ``network`` with ``reference`` for uint8 clips N T H W 3, at each of several batch sizes."""
+    """Compares logits of ``network`` with ``reference``, both of clips or both of their steps, for uint8 clips
+    N T H W 3, at each of several batch sizes."""
     compared: list[Comparison] = []
     for batch in batches:
         logits = torch.cat([network(part) for part in clips.split(batch)])
@@ -124,5 +131,5 @@ def compare_accuracy(
 
 
 def _same_answers(one: Any, other: Any, multi_label: bool) -> Any:
-    """Compares two tensors or arrays of probabilities (N, classes): the same class, or the same answers yes or no."""
-    return (one > 0.5) == (other > 0.5) if multi_label else one.argmax(1) == other.argmax(1)
+    """Compares two tensors or arrays of probabilities (..., classes): the same class, or the same answers yes or no."""
+    return (one > 0.5) == (other > 0.5) if multi_label else one.argmax(-1) == other.argmax(-1)

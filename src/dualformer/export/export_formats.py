@@ -18,20 +18,27 @@ from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.exported.exported_files import CARD_KEY, GRAPH
 from dualformer.weights.exported.runtime import import_extra
 
-INPUT, OUTPUT = "views", "logits"
-"""Names in the exported models."""
+INPUT, OUTPUT, STEP_OUTPUT = "views", "logits", "step_logits"
+"""Names in the exported models. Those of networks with a temporal head have both outputs, others the first."""
 
 
 class ViewNetwork(nn.Module):
-    """Turns uint8 views B T H W 3 into logits float32 B classes, in the precision of the network's weights."""
+    """Turns uint8 views B T H W 3 into logits float32 B classes, in the precision of the network's weights.
+
+    Of a network with a temporal head it returns these and the logits of each step in time, B T' classes.
+    """
 
     def __init__(self, network: DualFormer, pre: Preprocessing) -> None:
         super().__init__()
         self.network = network
         self._pre = pre
 
-    def forward(self, views: Tensor) -> Tensor:
-        return self.network(normalize(views, self._pre, dtype=self.network.norm.weight.dtype)).float()
+    def forward(self, views: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        video = normalize(views, self._pre, dtype=self.network.norm.weight.dtype)
+        if self.network.temporal is None:
+            return self.network(video).float()
+        steps = self.network.step_scores(self.network.forward_features(video)).float()
+        return steps.mean(1), steps
 
 
 def make_program(
@@ -57,7 +64,8 @@ def to_onnx(program: torch.export.ExportedProgram) -> Any:
     """Returns the program as an ``onnx.ModelProto``."""
     import_extra("onnxscript", "`format=onnx`")
     with quiet_exporters():
-        made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
+        outputs = [OUTPUT, STEP_OUTPUT][: len(program.graph_signature.user_outputs)]
+        made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=outputs)
     assert made is not None
     return made.model_proto
 
@@ -77,7 +85,8 @@ def to_openvino(program: torch.export.ExportedProgram, *, batch: int | None) -> 
         model = openvino.convert_model(program)
     model.reshape([batch or -1, *(int(length) for length in shape[1:])])
     model.inputs[0].get_tensor().set_names({INPUT})
-    model.outputs[0].get_tensor().set_names({OUTPUT})
+    for output, name in zip(model.outputs, (OUTPUT, STEP_OUTPUT), strict=False):
+        output.get_tensor().set_names({name})
     return model
 
 

@@ -183,23 +183,30 @@ class ViewClassifier:
 
     @property
     def answers_steps(self) -> bool:
-        """Whether the network has a head that answers at every step in time; an exported model gives one answer."""
-        return self.card.config.head == "temporal" and not isinstance(self.network, ExportedNetwork)
+        """Whether the network has a head that answers at every step in time."""
+        if isinstance(self.network, ExportedNetwork):
+            return self.network.answers_steps
+        return self.card.config.head == "temporal"
 
     def predict_steps(self, views: Tensor) -> NDArray[np.float32]:
         """Returns probabilities (V, T*, classes) at the T* steps in time of uint8 views (V, T, h, w, 3), likewise.
 
-        Raises ``ValueError`` for an exported model.
+        Raises ``ValueError`` for an exported model without them.
         """
-        network = self.model if self._compiled is None else self._compiled
+        network = self.computing
 
         def step_logits(video: Tensor) -> Tensor:
-            return network.step_scores(network.forward_features(video)).flatten(0, 1)
+            assert not isinstance(network, ExportedNetwork)
+            return network.step_scores(network.forward_features(video))
 
         scores = view_probabilities(
-            step_logits, views, self.preprocessing, multi_label=self.card.multi_label, **self._settings
+            network.at_steps() if isinstance(network, ExportedNetwork) else step_logits,
+            views,
+            self.preprocessing,
+            multi_label=self.card.multi_label,
+            **self._settings,
         )
-        return scores.unflatten(0, (len(views), -1)).numpy()
+        return scores.numpy()
 
     def embed_views(self, views: Tensor) -> NDArray[np.float32]:
         """Returns features (V, C) of uint8 views (V, T, h, w, 3), before the classifier, ``views_per_batch`` at a time.

@@ -28,8 +28,8 @@ def average_views(scores: Scores) -> Scores:
 
 
 def to_probabilities(logits: Tensor, *, multi_label: bool) -> Tensor:
-    """Returns the softmax of logits (B, classes), or with ``multi_label`` the sigmoid of each class."""
-    return logits.sigmoid() if multi_label else logits.softmax(dim=1)
+    """Returns the softmax of logits (..., classes), or with ``multi_label`` the sigmoid of each class."""
+    return logits.sigmoid() if multi_label else logits.softmax(dim=-1)
 
 
 def view_probabilities(
@@ -44,9 +44,10 @@ def view_probabilities(
 ) -> Tensor:
     """Returns the probabilities of each view: uint8 (V, T, h, w, 3) → float32 (V, classes) on the CPU.
 
-    ``network``: B 3 T H W → B classes (logits), in eval mode, on ``device``. One with a true attribute ``takes_views``
-    is given the uint8 views as they are and normalises them itself, and computes in what it was made for: exported
-    models are such. ``batch_size`` views go through it together, which bounds the memory whatever V is.
+    ``network``: B 3 T H W → B classes (logits), in eval mode, on ``device``; where it gives logits of S steps in time,
+    B S classes, so are the probabilities. One with a true attribute ``takes_views`` is given the uint8 views as they
+    are and normalises them itself, and computes in what it was made for: exported models are such. ``batch_size`` views
+    go through it together, which bounds the memory whatever V is.
     Raises :class:`DualFormerError` where memory runs out on the device or scores are not finite.
     """
 

@@ -108,7 +108,7 @@ def _send_windows(path: Path, settings: DecoderSettings, send: Send) -> None:
         windows = WindowReader(playing, pre, crops=settings.views.crops, hop=settings.hop)
         any_clip = False
         for window in windows:
-            send({"start": window.start, "end": window.end}, [window.views.numpy()])
+            send({"start": window.start, "end": window.end, "lasts": window.lasts}, [window.views.numpy()])
             any_clip = True
         if windows.error is not None and (not any_clip or isinstance(windows.error, FileLimitError)):
             raise windows.error

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dualformer.explain.explain_video import explain_video
 from dualformer.explain.explanation import draw_video, playback_fps
@@ -209,9 +211,15 @@ class Service:
                         VideoSummary(frames=header["frames"], end=header["end"], starts=starts, error=header["error"])
                     )
                 else:
-                    yield Window(header["start"], header["end"], torch.from_numpy(_pixels(message, expected)))
+                    views = torch.from_numpy(_pixels(message, expected))
+                    yield Window(header["start"], header["end"], views, header["lasts"])
 
-        scores = WindowScores(lambda views: self._batcher.submit(views).result().probabilities)
+        def predict(views: Tensor) -> NDArray[np.float32]:
+            if recognizer.answers_steps:  # which are not batched with the clips of others
+                return self._batcher.call(lambda: recognizer.predict_steps(views)).result()
+            return self._batcher.submit(views).result().probabilities
+
+        scores = WindowScores(predict)
         scores.add(clips(), max(1, recognizer.views_per_batch // crops))
         return scores.timeline(recognizer, summary[0], recognizer.card.segment_settings, source=path.name)
 

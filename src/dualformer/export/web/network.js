@@ -60,6 +60,7 @@ function loadScript(name) {
 /**
  * @typedef {object} Answer Of the network for one view.
  * @property {Float32Array} logits
+ * @property {Float32Array | null} steps Logits at each step in time, one step behind the other, of a temporal head.
  * @property {number} milliseconds That the network took.
  * @property {number} memory Bytes of WebAssembly.
  */
@@ -166,9 +167,11 @@ function workInWorker() {
   };
   const run = async (/** @type {Uint8Array} */ view) => {
     const begun = performance.now();
-    const { logits } = await session.run({ views: new scope.ort.Tensor("uint8", view, [1, ...shape, 3]) });
+    const answer = await session.run({ views: new scope.ort.Tensor("uint8", view, [1, ...shape, 3]) });
     const milliseconds = performance.now() - begun;
-    return { logits: Float32Array.from(logits.data), milliseconds, memory: memory?.buffer.byteLength ?? 0 };
+    const logits = Float32Array.from(answer.logits.data);
+    const steps = answer.step_logits ? Float32Array.from(answer.step_logits.data) : null;
+    return { logits, steps, milliseconds, memory: memory?.buffer.byteLength ?? 0 };
   };
   scope.onmessage = async (/** @type {MessageEvent} */ { data }) => {
     try {

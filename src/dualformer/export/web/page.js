@@ -280,7 +280,7 @@ function labelLive(isNewest, what, rate) {
       const came = performance.now();
       const answer = await network.run(joined(frames));
       if (!isNewest()) return;
-      const now = toProbabilities(answer.logits, card.multi_label);
+      const now = newestProbabilities(answer, card.multi_label);
       const old = mean ?? now;
       mean = now.map((value, i) => SMOOTHING * old[i] + (1 - SMOOTHING) * value);
       showLabels(mean);

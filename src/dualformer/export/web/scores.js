@@ -17,6 +17,19 @@ function toProbabilities(logits, multiLabel) {
 }
 
 /**
+ * What a stream says of a clip: all of it, or where the network answers at every step in time its newer half.
+ * @param {{logits: Float32Array | number[], steps: Float32Array | number[] | null}} answer
+ * @param {boolean} multiLabel
+ * @returns {number[]}
+ */
+function newestProbabilities({ logits, steps }, multiLabel) {
+  if (steps === null) return toProbabilities(logits, multiLabel);
+  const classes = logits.length;
+  const rows = Array.from({ length: steps.length / classes }, (_, i) => steps.slice(i * classes, (i + 1) * classes));
+  return average(rows.slice(Math.floor(rows.length / 2)).map((row) => toProbabilities(row, multiLabel)));
+}
+
+/**
  * The mean of several lists of probabilities.
  * @param {number[][]} lists
  * @returns {number[]}

@@ -14,19 +14,34 @@ from dualformer.weights.exported.runtime import Runtime, open_runtime
 class ExportedNetwork:
     """Turns uint8 views B T H W 3, for any B, into logits float32 B classes, on its device. It gives no gradients.
 
-    The exported program normalises views itself: ``takes_views`` tells `view_probabilities` so.
+    The exported program normalises views itself: ``takes_views`` tells `view_probabilities` so. ``output``: which one
+    of the program's it returns.
     """
 
     takes_views = True
 
-    def __init__(self, runtime: Runtime, export_card: ExportCard, *, name: str) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, export_card: ExportCard, *, name: str, output: int = 0) -> None:
+        self._runtime, self._output = runtime, output
         self.name, self.export_card = name, export_card
         self.card, self.format, self.precision = export_card.card, export_card.format, export_card.precision
 
     @property
     def device(self) -> torch.device:
         return self._runtime.device
+
+    @property
+    def answers_steps(self) -> bool:
+        """Whether it also gives the logits of each step in time."""
+        return self.card.config.head == "temporal" and self._runtime.outputs > 1
+
+    def at_steps(self) -> "ExportedNetwork":
+        """Returns the same model for these logits: uint8 views B T H W 3 → B T' classes.
+
+        Errors: ``ValueError`` where it has none.
+        """
+        if not self.answers_steps:
+            raise ValueError(f"{self.name} gives one answer for a clip: export weights with `head=temporal`")
+        return ExportedNetwork(self._runtime, self.export_card, name=self.name, output=1)
 
     def check_precision(self, wanted: str | None) -> str:
         """Returns the type that it computes in, such as ``bfloat16``. Errors: ``ValueError`` if another is wanted."""
@@ -65,7 +80,7 @@ class ExportedNetwork:
     def _logits(self, views: Tensor) -> Tensor:
         missing = (self.export_card.batch or len(views)) - len(views)
         filled = torch.cat([views, views[-1:].expand(missing, *views.shape[1:])]) if missing else views
-        return self._runtime.run(filled)[: len(views)].float()
+        return self._runtime.run(filled, self._output)[: len(views)].float()
 
 
 def load_exported(

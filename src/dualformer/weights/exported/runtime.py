@@ -1,4 +1,4 @@
-"""Runs exported programs with PyTorch, ONNX Runtime and OpenVINO: one tensor in, one tensor out.
+"""Runs exported programs with PyTorch, ONNX Runtime and OpenVINO: one tensor in, one of its outputs out.
 
 They need no card, and so may be of any origin, such as a teacher from elsewhere.
 """
@@ -28,10 +28,10 @@ _INSTALL = "pip install 'dualformer[export]'"
 
 
 class Runtime(ABC):
-    """A model that is ready to run. ``shape`` and ``dtype`` are those of its input."""
+    """A model that is ready to run. ``shape`` and ``dtype`` are those of its input, ``outputs`` how many it has."""
 
-    def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
-        self.shape, self.dtype = shape, dtype
+    def __init__(self, shape: Shape, dtype: torch.dtype, outputs: int = 1) -> None:
+        self.shape, self.dtype, self.outputs = shape, dtype, outputs
         self.device = torch.device("cpu")
         """Where inputs should lie, and outputs do."""
 
@@ -45,8 +45,8 @@ class Runtime(ABC):
         self.device = device
 
     @abstractmethod
-    def run(self, inputs: Tensor) -> Tensor:
-        """Returns the model's output for an input of its ``dtype`` and ``shape``; both lie on its device."""
+    def run(self, inputs: Tensor, output: int = 0) -> Tensor:
+        """Returns one of the model's outputs for an input of its ``dtype`` and ``shape``; both lie on its device."""
 
 
 class Program(Runtime):
@@ -62,7 +62,8 @@ class Program(Runtime):
         if self._program.graph_signature.buffers_to_mutate or any(map(_is_active_dropout, self._program.graph.nodes)):
             raise WeightsError(f"{path}: it was exported in training mode: call eval() on the model and export it anew")
         value = inputs[0].meta["val"]
-        super().__init__(tuple(n if isinstance(n, int) else None for n in value.shape), value.dtype)
+        outputs = len(self._program.graph_signature.user_outputs)
+        super().__init__(tuple(n if isinstance(n, int) else None for n in value.shape), value.dtype, outputs)
 
     def runs_on(self, device: torch.device) -> bool:
         return True
@@ -75,10 +76,11 @@ class Program(Runtime):
         super().place(device)
 
     @torch.no_grad()
-    def run(self, inputs: Tensor) -> Tensor:
+    def run(self, inputs: Tensor, output: int = 0) -> Tensor:
         # Autocast would change the precision that it was exported in.
         with torch.autocast(inputs.device.type, enabled=False):
-            return self._run(inputs)
+            outputs = self._run(inputs)
+        return outputs if isinstance(outputs, Tensor) else outputs[output]
 
 
 class Onnx(Runtime):
@@ -93,8 +95,9 @@ class Onnx(Runtime):
         if len(inputs) != 1 or inputs[0].type not in _ONNX_TYPES:
             what = ", ".join(f"{one.name} ({one.type})" for one in inputs)
             raise WeightsError(f"{path}: it takes {what}, and here it is given clips in float32 or uint8: export it so")
-        self._input = inputs[0].name
-        super().__init__(tuple(n if isinstance(n, int) else None for n in inputs[0].shape), _ONNX_TYPES[inputs[0].type])
+        self._input, self._outputs = inputs[0].name, [one.name for one in self._session.get_outputs()]
+        shape = tuple(n if isinstance(n, int) else None for n in inputs[0].shape)
+        super().__init__(shape, _ONNX_TYPES[inputs[0].type], len(self._outputs))
 
     def _open(self, providers: Sequence[str]) -> None:
         errors = import_extra("onnxruntime.capi.onnxruntime_pybind11_state", self._path)
@@ -116,9 +119,9 @@ class Onnx(Runtime):
         if device.type == "cuda":
             self._open(("CUDAExecutionProvider", "CPUExecutionProvider"))
 
-    def run(self, inputs: Tensor) -> Tensor:
-        (outputs, *_) = self._session.run(None, {self._input: inputs.cpu().numpy()})
-        return torch.from_numpy(np.asarray(outputs)).to(self.device)
+    def run(self, inputs: Tensor, output: int = 0) -> Tensor:
+        (found,) = self._session.run([self._outputs[output]], {self._input: inputs.cpu().numpy()})
+        return torch.from_numpy(np.asarray(found)).to(self.device)
 
 
 class OpenVino(Runtime):
@@ -138,11 +141,11 @@ class OpenVino(Runtime):
         if kind not in _OPENVINO_TYPES:
             raise WeightsError(f"{path}: it has {len(inputs)} inputs, and here it is given clips only: export it so")
         lengths = (None if n.is_dynamic else n.get_length() for n in inputs[0].get_partial_shape())
-        super().__init__(tuple(lengths), _OPENVINO_TYPES[kind])
+        super().__init__(tuple(lengths), _OPENVINO_TYPES[kind], len(self._compiled.outputs))
 
-    def run(self, inputs: Tensor) -> Tensor:
-        outputs = self._compiled(inputs.contiguous().numpy())[0]
-        return torch.from_numpy(outputs.copy())  # the next run overwrites its memory
+    def run(self, inputs: Tensor, output: int = 0) -> Tensor:
+        found = self._compiled(inputs.contiguous().numpy())[output]
+        return torch.from_numpy(found.copy())  # the next run overwrites its memory
 
 
 def open_runtime(path: Path, *, options: Mapping[str, str] | None = None, threads: int | None = None) -> Runtime:
