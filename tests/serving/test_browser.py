@@ -23,6 +23,7 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
+from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.serving.page.examples import render_examples
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -30,6 +31,7 @@ if CHROMIUM is None:
     pytest.skip("chromium is not installed", allow_module_level=True)
 
 SECONDS = 30
+expect.set_options(timeout=SECONDS * 1000)
 PLAYS = "() => {const v = document.querySelector('#clip video'); return v && v.readyState >= 2 && v.videoWidth > 0}"
 
 
@@ -112,9 +114,9 @@ def give(page: Page, film: Path) -> None:
 
 
 def expect_answer(page: Page, label: str) -> None:
-    expect(page.locator("#labels h2")).to_have_text(label, timeout=SECONDS * 1000)
+    expect(page.locator("#labels h2")).to_have_text(label)
     expect(page.locator("#clip video")).to_have_attribute(
-        "aria-label", f"The clip, and beside it what speaks for {label}", timeout=SECONDS * 1000
+        "aria-label", f"The clip, and beside it what speaks for {label}"
     )
     page.wait_for_function(PLAYS)
 
@@ -136,7 +138,7 @@ def test_a_video_gets_its_label_and_an_explanation_that_plays(page: Page, films:
 def test_a_bad_file_gets_a_message_and_the_next_one_its_label(page: Page, films: dict[str, Path]) -> None:
     give(page, films["bad"])
     refused = page.locator("#status .refused")
-    expect(refused).to_contain_text("it cannot be opened as a video", timeout=SECONDS * 1000)
+    expect(refused).to_contain_text("it cannot be opened as a video")
     assert not any(page.is_visible(each) for each in ("#labels", "#clip", "#class", "#timeline"))
     assert "Traceback" not in page.inner_text("body")
     page.click("#video button[aria-label=Clear]")
@@ -150,13 +152,46 @@ def test_a_bad_file_gets_a_message_and_the_next_one_its_label(page: Page, films:
 def test_a_longer_video_has_a_timeline_also_on_a_phone(page: Page, films: dict[str, Path]) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.click("#examples >> text=one after another")
-    rows = page.locator("#timeline tbody tr")
-    expect(rows).to_have_count(3, timeout=SECONDS * 1000)
-    assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == ["right", "up", "left-right"]
+    rows = page.frame_locator("#timeline iframe").locator(".row")
+    expect(rows.last.locator(".segment")).to_have_count(3)
     page.wait_for_function(PLAYS)
     page.wait_for_function("() => document.querySelector('#timeline img').naturalWidth > 600")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.querySelector('.timeline div').clientWidth") <= 390
+
+
+def test_segments_are_played_corrected_and_saved(page: Page, films: dict[str, Path], tmp_path: Path) -> None:
+    film = tmp_path / "my & 'film' 50%.mp4"
+    shutil.copy(films["three, one after another"], film)
+    give(page, film)
+    editor = page.frame_locator("#timeline iframe")
+    predicted, corrected = (editor.locator(".row").nth(number).locator(".segment") for number in range(2))
+    expect(predicted).to_have_count(3)
+    player = editor.locator("#player")
+    expect(player).to_have_js_property("videoWidth", 64)
+    page.wait_for_function(PLAYS)  # the last that the page answers
+    # A click plays the second segment to its end, where the third one begins.
+    predicted.nth(1).click()
+    predicted.nth(2).click()
+    third = float(editor.locator("#start").input_value())
+    predicted.nth(1).click()
+    expect(player).to_have_js_property("paused", False)
+    expect(player).to_have_js_property("paused", True)
+    assert player.evaluate("player => player.currentTime") == pytest.approx(third, abs=0.1)
+    # The first is called otherwise and ends earlier, the last one goes.
+    corrected.first.click()
+    editor.locator("#label").select_option("left")
+    editor.locator("#end").fill("1")
+    editor.locator("#end").press("Enter")
+    corrected.last.click()
+    editor.locator("#remove").click()
+    with page.expect_download() as download:
+        editor.locator("#save").click()
+    saved = tmp_path / "corrected.csv"
+    download.value.save_as(saved)
+    [video] = read_segments(saved)
+    assert video.path == film  # which lies beside it
+    assert [(each.label, each.start, each.end) for each in video.segments] == [("left", 0, 1), ("up", 1, third)]
 
 
 def test_a_recording_from_the_camera_gets_labels(page: Page) -> None:

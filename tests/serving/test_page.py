@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,9 +154,14 @@ def test_an_upload_is_answered_with_labels_a_timeline_and_an_explanation(page: R
     assert note["visible"] is False
     assert choice["value"] == prediction.label and len(choice["choices"]) == 5
     assert shown["value"].startswith('<video src="data:video/mp4;base64,')
-    assert (
-        timeline["visible"] and "data:image/png;base64," in timeline["value"] and "<th scope=col>" in timeline["value"]
+    assert timeline["visible"] and "data:image/png;base64," in timeline["value"]
+    [within] = re.findall(r'srcdoc="([^"]*)"', timeline["value"])
+    [data] = re.findall(r'id="data">(.*?)</script>', unescape(within), flags=re.DOTALL)
+    [shown_film] = json.loads(data)["films"]
+    assert shown_film["path"] == "clip.mp4" and len(shown_film["predicted"]) == len(
+        small_recognizer().timeline(clip).segments
     )
+    assert httpx.get(f"{page.url}/{shown_film['source']}").content == clip.read_bytes()
     assert kept(page) == {Path(path).parent.name}, "what was made for the answer is in the answer"
 
 
@@ -402,7 +408,7 @@ def test_what_comes_from_users_is_escaped() -> None:
         page_text.working_html(evil),
         page_text.note_html(evil),
         page_text.film_html(b"", evil),
-        page_text.timeline_html(cast(Any, timeline), b""),
+        page_text.timeline_html(cast(Any, timeline), evil, b""),
     ]
     for html in said:
         assert "&lt;img src=x" in html

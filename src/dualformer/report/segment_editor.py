@@ -32,7 +32,7 @@ class EditorVideo:
     """A video with what was predicted, and what is true if that is known."""
 
     path: Path
-    """The page's CSV names the video by it, from the root on."""
+    """The page's CSV names the video by it: from the root on, or as it is where there is a ``url``."""
     seconds: float
     predicted: Sequence[Segment]
     true: Sequence[Segment] | None = None
@@ -40,6 +40,8 @@ class EditorVideo:
     """Frames a second: edges are drawn from frame to frame."""
     error: str | None = None
     """Why the video could not be read to its end, if so."""
+    url: str | None = None
+    """Where the page finds the video, if not by the way to its path."""
 
 
 def videos_to_correct(evaluation: TimelineEvaluation) -> list[EditorVideo]:
@@ -62,9 +64,11 @@ def render_segment_editor(videos: Sequence[EditorVideo], labels: Sequence[str], 
     """Returns the text of the page. ``labels``: classes to choose from. ``folder``: where the page will lie; it finds
     the videos by their paths from there, so that both can be moved together. It does not ask for videos at URLs."""
     names = _names([absolute(video.path) for video in videos])
-    films = [_film(video, name, folder) for video, name in zip(videos, names, strict=True)]
+    films = [_film(video, name) for video, name in zip(videos, names, strict=True)]
     data: dict[str, Any] = {"labels": list(labels), "films": films}
     data["id"] = sha256(as_json(data, indent=None).encode()).hexdigest()[:16]
+    for film, video in zip(films, videos, strict=True):
+        film["source"] = video.url or _address(video.path, folder)
     style = read_page_files("page.css", "segment_editor.css")
     script = read_page_files(*_SCRIPTS)
     page = (
@@ -93,11 +97,10 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _film(video: EditorVideo, name: str, folder: Path) -> dict[str, Any]:
+def _film(video: EditorVideo, name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "path": absolute(video.path).as_posix(),
-        "source": None if is_frame_folder(video.path) or url_of(video.path) else _address(video.path, folder),
+        "path": (video.path if video.url else absolute(video.path)).as_posix(),
         "seconds": round(video.seconds, 3),
         "rate": video.fps and round(video.fps, 6),
         "error": video.error,
@@ -115,8 +118,11 @@ def _in_order(segments: Sequence[Segment], *, sure: bool = False) -> list[dict[s
     ]
 
 
-def _address(video: Path, folder: Path) -> str:
-    """Returns the URL of a video relative to ``folder``; from the root on where there is no way between them."""
+def _address(video: Path, folder: Path) -> str | None:
+    """Returns the URL of a video relative to ``folder``, from the root on where there is no way between them; none of a
+    folder of frames and of a video at a URL."""
+    if is_frame_folder(video) or url_of(video):
+        return None
     try:
         return quote(os.fsencode(Path(os.path.relpath(absolute(video), absolute(folder))).as_posix()))
     except ValueError:  # they lie on two drives

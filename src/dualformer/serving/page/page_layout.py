@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 from gradio import themes
 from gradio.data_classes import FileData
 
 from dualformer.errors import DualFormerError
+from dualformer.inference.timeline import Timeline
 from dualformer.inference.timeline_drawing import draw_timeline
+from dualformer.report.segment_editor import EditorVideo, render_segment_editor
 from dualformer.serving.page import page_text
 from dualformer.serving.page.examples import are_known
 from dualformer.serving.service import Service
@@ -86,7 +89,7 @@ class _Page:
         inputs, outputs = [self._video, self._class], [self._note, self._clip]
         self._class.input(self._explain, inputs, outputs, trigger_mode="always_last", **private)
 
-    async def _recognise(self, video: str | None) -> AsyncIterator[Updates]:
+    async def _recognise(self, video: FileData | None) -> AsyncIterator[Updates]:
         """Yields the labels, the timeline and the explanation of the most likely class, each as soon as it is there.
 
         Every step yields the whole page, for a browser that gets several steps at once keeps only the last one.
@@ -96,7 +99,7 @@ class _Page:
             return
         shown = self._blank() | {self._status: page_text.working_html("Reading the video and asking the network")}
         yield shown
-        path, begun = Path(video), time.perf_counter()
+        path, begun = Path(video.path), time.perf_counter()
         try:
             prediction = await self._service.predict(path)
         except DualFormerError as error:
@@ -107,7 +110,7 @@ class _Page:
             self._labels: gr.Label(dict(prediction.top(_BARS)), visible=True),
         }
         yield shown
-        shown = shown | {self._timeline: await self._timeline_of(path)}
+        shown = shown | {self._timeline: await self._timeline_of(path, video.orig_name or path.name)}
         yield shown
         if page_text.is_exported(self._service):
             yield shown | {self._note: gr.HTML(page_text.note_html(page_text.NO_EXPLANATION), visible=True)}
@@ -118,8 +121,8 @@ class _Page:
         choices = [(f"{label} ({p:.1%})", label) for label, p in prediction.top(len(prediction.labels))]
         yield shown | {self._class: gr.Dropdown(choices, value=prediction.label, visible=True)}
 
-    async def _timeline_of(self, path: Path) -> gr.HTML:
-        """Returns the timeline; hidden for a video that is no longer than a clip."""
+    async def _timeline_of(self, path: Path, name: str) -> gr.HTML:
+        """Returns the timeline; hidden for a video that is no longer than a clip. ``name``: the visitor's for it."""
         try:
             timeline = await self._service.timeline(path)
         except DualFormerError as error:
@@ -129,9 +132,22 @@ class _Page:
         with TemporaryDirectory(dir=self._folder) as folder:
             picture = Path(folder) / "timeline.png"
             await asyncio.to_thread(draw_timeline, picture, timeline)
-            return gr.HTML(page_text.timeline_html(timeline, picture.read_bytes()), visible=True)
+            editor = self._editor_of(timeline, path, name)
+            return gr.HTML(page_text.timeline_html(timeline, editor, picture.read_bytes()), visible=True)
 
-    async def _explain(self, video: str | None, label: str) -> AsyncIterator[Updates]:
+    def _editor_of(self, timeline: Timeline, path: Path, name: str) -> str:
+        """Returns the page on which a timeline is corrected. Its CSV names the video as the visitor does."""
+        film = EditorVideo(
+            path=Path(name),
+            url=f"gradio_api/file={quote(path.as_posix())}",
+            seconds=timeline.seconds,
+            predicted=timeline.segments,
+            fps=timeline.frames / timeline.seconds if timeline.frames > 1 else None,
+            error=timeline.error,
+        )
+        return render_segment_editor([film], timeline.labels, folder=self._folder, title=name)
+
+    async def _explain(self, video: FileData | None, label: str) -> AsyncIterator[Updates]:
         """Yields the Grad-CAM clip of a class."""
         if video is None:
             return
@@ -140,7 +156,7 @@ class _Page:
         yield {self._note: gr.HTML(working, visible=True), self._clip: hidden}
         with TemporaryDirectory(dir=self._folder) as folder:
             try:
-                clip = await self._service.explain(Path(video), label, Path(folder))
+                clip = await self._service.explain(Path(video.path), label, Path(folder))
             except DualFormerError as error:
                 yield {self._note: gr.HTML(page_text.error_html(str(error)), visible=True), self._clip: hidden}
                 return
@@ -153,12 +169,12 @@ class _Page:
 
 
 def _upload_box() -> gr.Video:
-    """Returns the box for a video file or a recording without sound, which it passes on unchanged.
+    """Returns the box for a video file or a recording without sound, which it passes on unchanged, with its name.
 
     Where ``ffmpeg`` is installed, Gradio would run it on uploads to take their sound out, and ``ffprobe`` on what it
     shows: outside of the limits on reading.
     """
-    box = gr.Video(
+    box: Any = gr.Video(
         label="Video",
         sources=["upload", "webcam"],
         webcam_options=gr.WebcamOptions(mirror=False),  # left is to stay left
@@ -166,6 +182,6 @@ def _upload_box() -> gr.Video:
         elem_id="video",
     )
     # Set here and not in a subclass: Gradio writes a stub file beside the source of every such class.
-    box.preprocess = lambda payload: None if payload is None else payload.path
+    box.preprocess = lambda payload: payload
     box.postprocess = lambda value: None if value is None else FileData(path=str(value), orig_name=Path(value).name)
     return box

@@ -5,15 +5,18 @@ from html import escape
 
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.timeline import Timeline, format_time
-from dualformer.segment import Segment
+from dualformer.plurals import counted
 from dualformer.serving.service import Service
 from dualformer.weights.exported.exported_network import ExportedNetwork
 
 TITLE = "DualFormer: what happens in a video"
 CHOOSE = "Drop a video, record one, or take one of the examples."
 NO_EXPLANATION = "An exported model cannot explain: it has no gradients. Serve the weights that it was made from."
-_MOST_SEGMENTS = 200
-"""That are listed."""
+_AS_HIGH = (
+    "const shown = this.contentDocument.documentElement;"
+    "new ResizeObserver(() => {this.style.height = `${shown.offsetHeight}px`}).observe(shown)"
+)
+"""A script that keeps a page within the page as high as what it shows."""
 
 
 def is_exported(service: Service) -> bool:
@@ -77,16 +80,15 @@ def note_html(message: str) -> str:
     return f'<p class="note">{escape(message)}</p>'
 
 
-def timeline_html(timeline: Timeline, picture: bytes) -> str:
-    """Returns a timeline: its picture, a PNG, and the table of its segments."""
+def timeline_html(timeline: Timeline, editor: str, picture: bytes) -> str:
+    """Returns a timeline: the page on which its segments are played and corrected, and its picture, a PNG."""
     source = _inline("image/png", picture)
-    count = len(timeline.segments)
-    about = f"{count} segment{'s' * (count != 1)} in {format_time(timeline.seconds)}"
-    broken = note_html(f"The video breaks off: {timeline.error}. This is what comes before.") if timeline.error else ""
-    alt = f"Probabilities of the labels over time: {about}, listed below."
+    about = f"{counted(len(timeline.segments), 'segment')} in {format_time(timeline.seconds)}"
+    empty = "" if timeline.segments else note_html("No class is likely enough for a segment.")
+    alt = f"Probabilities of the labels over time: {about}, listed above."
     return (
-        f'<section class="timeline"><h2>Timeline</h2>{broken}<div><img src="{source}" alt="{alt}"></div>'
-        f"{_table(timeline.segments, about)}</section>"
+        f'<section class="timeline">{empty}<iframe title="Timeline: {about}" srcdoc="{escape(editor)}" '
+        f'onload="{_AS_HIGH}"></iframe><div><img src="{source}" alt="{alt}"></div></section>'
     )
 
 
@@ -100,18 +102,3 @@ def film_html(film: bytes, label: str) -> str:
 def _inline(kind: str, content: bytes) -> str:
     """Returns a data URL, so that the server need not keep a file for the browser."""
     return f"data:{kind};base64,{b64encode(content).decode()}"
-
-
-def _table(segments: tuple[Segment, ...], about: str) -> str:
-    if not segments:
-        return note_html("No class is likely enough for a segment.")
-    rows = "".join(
-        f"<tr><td>{format_time(s.start)} – {format_time(s.end)}</td>"
-        f"<td>{escape(s.label)}</td><td>{s.probability:.1%}</td></tr>"
-        for s in segments[:_MOST_SEGMENTS]
-    )
-    more = note_html(f"… and {len(segments) - _MOST_SEGMENTS} more.") if len(segments) > _MOST_SEGMENTS else ""
-    return (
-        f"<table><caption>{about}</caption><thead><tr><th scope=col>from – to</th><th scope=col>label</th>"
-        f"<th scope=col>probability</th></tr></thead><tbody>{rows}</tbody></table>{more}"
-    )
