@@ -227,6 +227,16 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     ) == ("True False\n")
 
 
+def test_training_and_prediction_load_no_library_of_an_extra() -> None:
+    extras = "{'captum', 'fastapi', 'gradio', 'onnx', 'openvino', 'ray', 'scipy', 'tensorboard', 'transformers'}"
+    rooms = "dualformer.training.train, dualformer.evaluation.evaluate, dualformer.inference.recognizer"
+    assert run(f"import sys, {rooms}; print(sorted({extras} & set(sys.modules)))") == "[]\n"
+
+    rooms = "dualformer.evaluation.evaluate, dualformer.inference.recognizer, dualformer.inference.batch_runner"
+    slow = "{'lightning_fabric', 'matplotlib', 'sympy', 'torch._dynamo', 'torch.distributed.tensor'}"
+    assert run(f"import sys, {rooms}; print(sorted({slow} & set(sys.modules)))") == "[]\n"
+
+
 def test_help_loads_neither_torch_nor_tyro_and_lists_every_verb() -> None:
     code = "import sys; from dualformer.cli.main import main; main(['--help'])"
     out = run(f"{code}; print(sorted({{'torch', 'tyro', 'numpy', 'av'}} & set(sys.modules)))")

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from dualformer.scoring.intervals import mean_interval, mean_share_interval, wilson_interval
 
@@ -86,9 +84,9 @@ def summary(
 def confusion_matrix(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Returns counts (classes, classes): row the true class, column the most likely one."""
     _check(probabilities, labels)
-    predicted = torch.from_numpy(probabilities.argmax(axis=1))
-    matrix = multiclass_confusion_matrix(predicted, torch.from_numpy(labels), num_classes=probabilities.shape[1])
-    return matrix.numpy()
+    classes = probabilities.shape[1]
+    pairs = labels * classes + probabilities.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def per_class(

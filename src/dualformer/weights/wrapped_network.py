@@ -1,10 +1,10 @@
 """Networks inside the wrappers of training code, and the names of tensors that these leave behind."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from torch import nn
-from torch.distributed.tensor import DTensor
+from torch import Tensor, nn
 
 from dualformer.model.network import DualFormer
 
@@ -35,13 +35,19 @@ def unwrap_network(model: nn.Module) -> DualFormer:
                 "is inside it, with its own weights"
             )
         found = inside
-    sharded = any(isinstance(parameter, DTensor) for parameter in found.parameters())
+    sharded = any(map(_is_in_shards, found.parameters()))
     if sharded or type(model).__name__ == "FullyShardedDataParallel":
         raise ValueError(
             f"the weights of this {type(model).__name__} are in shards: gather them in a plain network of the same "
             "config, by torch.distributed.checkpoint.state_dict.get_model_state_dict with full_state_dict=True"
         )
     return found
+
+
+def _is_in_shards(tensor: Tensor) -> bool:
+    """Whether a tensor is a DTensor. The module of those is slow to load, and has been loaded where there are any."""
+    loaded = sys.modules.get("torch.distributed.tensor")
+    return loaded is not None and isinstance(tensor, loaded.DTensor)
 
 
 def plain_names(state: Mapping[str, T]) -> dict[str, T]:
