@@ -51,7 +51,7 @@ EVERYBODYS = {
     *("remote_files", "remote_paths", "urls", "user_cache"),
     "_version",
 }
-OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL", "torchcodec", "fsspec"}}
+OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL", "torchcodec", "fsspec", "pyarrow"}}
 """All that the rooms on the ground floor need besides Python."""
 MOST_LINES = 420
 NAMES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for path in MODULES}

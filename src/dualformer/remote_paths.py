@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from dualformer.remote_files import read_remote, retry
-from dualformer.urls import exact_url, remember_as, remember_url, split_url, url_of
+from dualformer.urls import TABLES, exact_url, remember_as, remember_url, split_url, url_of
 
-_FILES = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".npy", ".xml", ".eaf", ".zip", ".tar"}
+_FILES = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".arrow", ".npy", ".xml", ".eaf", ".zip", ".tar"}
 """Endings by which a URL is known to be no folder."""
 
 
@@ -85,6 +85,8 @@ class RemotePath(type(Path())):
     def is_dir(self, **_: Any) -> bool:
         """Whether it is a folder. On the web, where every page of links could be one, files are told by their names."""
         exact = exact_url(str(self))
+        if exact.startswith(tuple(f"{kind}://" for kind in TABLES)):
+            return False
         if exact.startswith("http") and not exact.endswith("/") and (self.suffix or "?" in exact):
             return False
         try:
@@ -108,7 +110,12 @@ class RemotePath(type(Path())):
         raise ValueError(f"{self}: only tables of answers are written to a URL: name a place on this machine")
 
     def _kind(self) -> str:
-        """Returns ``file``, ``directory``, or nothing where there is nothing."""
+        """Returns ``file``, ``directory``, or nothing where there is nothing.
+
+        What is in a cell of a table is taken to be there: a file, or ``frames`` where the name is a pattern.
+        """
+        if str(self).startswith(tuple(f"{kind}://" for kind in TABLES)):
+            return "frames" if "%" in self.name else "file"
         try:
             return retry(str(self), lambda files, path: files.info(path))["type"]
         except FileNotFoundError:

@@ -15,9 +15,13 @@ _SIGNATURE = re.compile(r"(x-\w+-)?(sig|signature)", re.I)
 """The name of a parameter that signs a URL: all others but the version of the file are about the signature."""
 _WEB = {"http", "https", "webdav", "ftp"}
 """Protocols before whose host a name alone is a secret as well: others have the name of an account or a container."""
+_BEHIND = re.compile(r"([A-Za-z][\w-]*(?:@[^:]*)?:)(\w.*)", re.DOTALL)
+"""A URL behind the name of a format."""
 _IN_TEXT = re.compile(r"[A-Za-z][\w+.-]+://[^\s'\"<>]+")
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 """What fsspec reads a protocol by, where it takes another package."""
+TABLES = ("parquet", "arrow")
+"""Tables whose cells hold files, which are named as files in archives are: ``parquet://COLUMN/ROW/NAME::table.parquet``."""
 
 _exact: dict[str, str] = {}
 """URLs with their credentials, by their names."""
@@ -34,7 +38,7 @@ def split_url(text: str) -> tuple[str, str] | None:
 def url_of(data: str | Path) -> str | None:
     """Returns ``data`` as a URL that fsspec reads, if it is one: also one that went through `Path`.
 
-    Files in archives are URLs with ``::`` between the file and the archive, which may be local.
+    Files in archives and tables are URLs with ``::`` between the file and the archive, which may be local.
     """
     first, *others = str(data).split("::")
     if split_url(first) is None and not others:
@@ -42,7 +46,8 @@ def url_of(data: str | Path) -> str | None:
     import fsspec  # here, because most files are local
 
     known = {*fsspec.available_protocols(), *PACKAGES}
-    links = [_link(first, known - {"file", "local"}), *(_link(other, known) or other for other in others)]
+    kinds = {*known, *TABLES} if others else known
+    links = [_link(first, kinds - {"file", "local"}), *(_link(other, known) or other for other in others)]
     return None if links[0] is None else "::".join(map(str, links))
 
 
@@ -75,9 +80,11 @@ def remember_url(url: str) -> str:
 
 
 def without_credentials(data: str | Path) -> str | Path:
-    """Returns the name of a URL, with `remember_url`; any other data as they are."""
-    url = url_of(data)
-    return data if url is None else remember_url(url)
+    """Returns the name of a URL, with `remember_url`, also behind ``shards:`` and its like; other data as they are."""
+    prefix, url = "", url_of(data)
+    if url is None and (found := _BEHIND.fullmatch(str(data))):
+        prefix, url = found[1], url_of(found[2])
+    return data if url is None else f"{prefix}{remember_url(url)}"
 
 
 def remember_as(name: str, url: str) -> None:

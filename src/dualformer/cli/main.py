@@ -23,7 +23,7 @@ from dualformer.errors import DualFormerError
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.remote_paths import as_path
 from dualformer.text_encoding import printable
-from dualformer.urls import remember_url, url_of
+from dualformer.urls import without_credentials
 
 if TYPE_CHECKING:
     from dualformer.cli.option_names import OptionNames
@@ -185,9 +185,8 @@ def _named(value: Any) -> Any:
     if isinstance(value, tuple):
         named = tuple(map(_named, value))
         return named if any(one is not other for one, other in zip(named, value, strict=True)) else value
-    if not isinstance(value, (str, Path)) or (url := url_of(value)) is None:
-        return value
-    return remember_url(url) if isinstance(value, str) else as_path(value)
+    named = without_credentials(value) if isinstance(value, (str, Path)) else value
+    return as_path(named) if isinstance(value, Path) and named is not value else named
 
 
 def _unboxed(text: str) -> str:

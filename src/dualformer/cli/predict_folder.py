@@ -34,7 +34,8 @@ class FolderOptions(InferenceOptions):
 
     files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES…")]
     """Video or image files, URLs, or - for standard input; a folder stands for all files in it, however deep. An image
-    is a video of one frame. A list stands for its files: .csv with a column path, .txt with a path on each line."""
+    is a video of one frame. A list stands for its files: .csv with a column path, .txt with a path on each line; so do
+    Parquet files, tar files and folders in the layouts of other programs."""
     weights: Weights
     views: Views = DEFAULT_VIEWS
     fresh: bool = False
@@ -79,6 +80,7 @@ def named_files(named: Sequence[Path]) -> list[Path]:
     """Returns the files that folders, lists (.csv with a column path, .txt with a path on each line) and files stand
     for, each once. Paths in a list are relative to it; its columns start and end name parts of videos."""
     from dualformer.datasets.csv_list import read_paths
+    from dualformer.datasets.foreign.layouts import find_foreign
     from dualformer.datasets.manifest import find_videos
     from dualformer.datasets.shards.read_shards import find_shards
 
@@ -94,6 +96,8 @@ def named_files(named: Sequence[Path]) -> list[Path]:
             raise ValueError(
                 f"{path}: these are shards, which train, evaluate and check read: name videos in their place"
             )
+        elif foreign := find_foreign(path):
+            found += [row.path for row in foreign.rows()]
         elif path.is_dir():
             found += find_videos(path)
         else:
@@ -144,11 +148,20 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
 
 
 def _columns_of_lists(named: Sequence[Path]) -> dict[Path, dict[str, str]]:
-    """Returns the columns of each file of CSV lists, besides its path."""
+    """Returns the columns of each file of CSV lists and of tables of others, besides its path."""
     from dualformer.datasets.csv_list import read_columns
+    from dualformer.datasets.foreign.layouts import find_foreign
 
-    lists = [path for path in named if path.suffix.lower() == ".csv" and path.is_file()]
-    return {file: values for path in lists for file, values in read_columns(path).items()}
+    found: dict[Path, dict[str, str]] = {}
+    for path in named:
+        if path.suffix.lower() == ".csv" and path.is_file():
+            found |= read_columns(path)
+        elif not is_remote_media(path) and (foreign := find_foreign(path)):
+            found |= {
+                row.path: {name: value for name, value in row.values.items() if name != "path"}
+                for row in foreign.rows()
+            }
+    return found
 
 
 def _answer(out: Path, files: Sequence[Path], task: BatchTask, settings: dict[str, Any], *, quiet: bool) -> BatchResult:

@@ -72,6 +72,10 @@ class Row:
             return any(label in values for label in self.labels)
         return self.values[column] in values
 
+    def where(self, path: Path) -> str:
+        """Returns where it is listed, in the table of this ``path``."""
+        return self.listed or f"{path}:{self.line}"
+
     @property
     def exists(self) -> bool:
         """Whether it is there; what is at a URL is taken to be, as asking for each would take long."""
@@ -148,11 +152,24 @@ def read_csv(
     if not path.is_file():
         raise FileNotFoundError(f"no such CSV file: {path}")
     rows = _rows(path, ("path", "label"), frames_per_second)
-    columns = list(rows[0].values) if rows else []
     if not rows:
         raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
     if frames_per_second is not None and not any(row.segment for row in rows):
         raise ValueError(no_segments(path))
+    return table_of(path, rows, bad=bad, check_files=check_files, multi_label=multi_label)
+
+
+def table_of(
+    path: Path,
+    rows: list[Row],
+    *,
+    bad: Collection[Path] = (),
+    check_files: bool = True,
+    multi_label: bool | None = False,
+) -> CsvTable:
+    """Returns the table of some ``rows``, all of the same columns, after the checks of `read_csv`; ``path``: what lists
+    them."""
+    columns = list(rows[0].values)
     if multi_label is None:
         repeated = len({row.path for row in rows}) < len(rows)
         multi_label = repeated or any(SEPARATOR in row.values["label"] for row in rows)
@@ -168,7 +185,7 @@ def read_csv(
         names = first_few(row.values["path"] for row in missing)
         what = f"{len(missing)} of {len(rows)} files do not exist: {names}"
         moved = "; if the videos of a run have moved, resume it with their new `data`" if ROOT in columns else ""
-        raise DatasetError(f"{path}:{missing[0].line}: {what} (paths are relative to {path.parent}{moved})")
+        raise DatasetError(f"{missing[0].where(path)}: {what} (paths are relative to {path.parent}{moved})")
     return CsvTable(
         path=path,
         columns=tuple(columns),
@@ -363,10 +380,10 @@ def _with_one_label(path: Path, rows: list[Row]) -> list[Row]:
     first: dict[Path, Row] = {}
     for row in rows:
         if SEPARATOR in row.values["label"]:
-            raise DatasetError(f"{path}:{row.line}: several labels, {row.values['label']!r}: name one ({remedy})")
+            raise DatasetError(f"{row.where(path)}: several labels, {row.values['label']!r}: name one ({remedy})")
         before = first.setdefault(row.path, row)
         if before is not row:
-            problem = f"{path}:{row.line}: {row.values['path']} is listed already in line {before.line}"
+            problem = f"{row.where(path)}: {row.values['path']} is listed already in line {before.line}"
             if before.labels != row.labels:
                 problem += f", as {before.labels[0]!r}: name one label ({remedy})"
             raise DatasetError(problem)
@@ -380,18 +397,18 @@ def _with_all_labels(path: Path, rows: list[Row]) -> list[Row]:
         labels = tuple(label.strip() for label in row.values["label"].split(SEPARATOR))
         if not all(labels):
             raise DatasetError(
-                f"{path}:{row.line}: an empty label in {row.values['label']!r}: write {SEPARATOR} between two only"
+                f"{row.where(path)}: an empty label in {row.values['label']!r}: write {SEPARATOR} between two only"
             )
         before = found.get(row.path)
         own = {name: value for name, value in row.values.items() if name not in ("path", "label")}
         for name, value in own.items():
             if before and before.values[name] != value:
                 raise DatasetError(
-                    f"{path}:{row.line}: {row.values['path']} has {name}={value} here and {before.values[name]} in "
+                    f"{row.where(path)}: {row.values['path']} has {name}={value} here and {before.values[name]} in "
                     f"line {before.line}: a video has several labels, and one of all else"
                 )
         labels = (*(before.labels if before else ()), *labels)
         if twice := next((label for label in labels if labels.count(label) > 1), None):
-            raise DatasetError(f"{path}:{row.line}: {row.values['path']} has the label {twice!r} already: name it once")
+            raise DatasetError(f"{row.where(path)}: {row.values['path']} has the label {twice!r} already: name it once")
         found[row.path] = replace(before or row, labels=labels)
     return list(found.values())

@@ -8,6 +8,7 @@ from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_
 from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import CsvTable, Row, no_segments, read_csv, select
+from dualformer.datasets.foreign.layouts import find_foreign
 from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.samples import (
     SEPARATOR,
@@ -54,6 +55,11 @@ def read_source(
             multi_label=bool(multi_label),
             frames_per_second=frames_per_second,
         )
+    foreign = None if shards else find_foreign(data)
+    if foreign:
+        if frames_per_second is not None:
+            raise ValueError(no_segments(data))
+        return foreign.table(bad=bad, check_files=check_files, multi_label=multi_label)
     named = None if shards else parse_benchmark(data)
     folder = as_path(data)
     if multi_label and (shards or named or folder.is_dir()):
@@ -126,7 +132,8 @@ def survey(data: str | Path, *, frames_per_second: float | None = None) -> Surve
     ``frames_per_second``: as for `read_csv`.
     """
     data = without_credentials(data)
-    brings_splits = find_shards(data) or segment_file(data) or parse_benchmark(data)
+    foreign = None if find_shards(data) or segment_file(data) else find_foreign(data)
+    brings_splits = foreign or find_shards(data) or segment_file(data) or parse_benchmark(data)
     paths = () if brings_splits else tuple(find_videos(data))
     if not brings_splits and as_path(data).suffix.lower() != ".csv" and not as_path(data).is_dir():
         return Survey(paths=paths, description="", trainable=False)
@@ -139,7 +146,9 @@ def survey(data: str | Path, *, frames_per_second: float | None = None) -> Surve
             frames_per_second=frames_per_second,
         )
     except DatasetError as error:
-        if brings_splits:
+        if foreign:
+            paths = tuple(sorted({row.video for row in foreign.rows()}))
+        elif brings_splits:
             raise
         return Survey(paths=paths, description=f"not laid out to train on: {error}", trainable=False)
     if isinstance(source, Listing):

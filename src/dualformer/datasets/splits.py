@@ -237,7 +237,7 @@ def _evaluation_split(found: Mapping[str, VideoList]) -> VideoList:
 
 def _with_missing_apart(table: CsvTable, videos: VideoList) -> VideoList:
     """Moves files that are not there to ``missing``."""
-    absent = {row.path: row.listed or f"{table.path}:{row.line}" for row in table.rows if not row.exists}
+    absent = {row.path: row.where(table.path) for row in table.rows if not row.exists}
     missing = tuple(
         MissingSample(path=s.path, label=s.label, extra_labels=s.extra_labels, listed=absent[s.path])
         for s in videos.samples

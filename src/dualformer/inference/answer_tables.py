@@ -206,7 +206,7 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
         import pyarrow.parquet  # type: ignore[import-not-found]
     except ImportError as error:
         raise TableError(
-            f"{path}: Parquet needs pyarrow, which cannot be imported ({error}); pip install 'dualformer[cluster]', or "
+            f"{path}: Parquet needs pyarrow, which cannot be imported ({error}); pip install 'dualformer[parquet]', or "
             "choose another ending"
         ) from error
     return pyarrow, pyarrow.parquet

@@ -15,11 +15,12 @@ from typing import IO
 
 from dualformer.errors import DualFormerError
 from dualformer.remote_paths import RemotePath
+from dualformer.urls import TABLES
 from dualformer.video.buffered_file import BufferedFile, buffer_temporary, format_name, temporary_file
 from dualformer.video.container import VideoError
 from dualformer.video.file_slices import FileSlice, Media, SliceReader
 
-_KINDS = ("zip", "tar")
+_KINDS = ("zip", "tar", *TABLES)
 # Besides damage: unknown compression is a NotImplementedError, and an encrypted file a RuntimeError, of zipfile.
 _ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error)
 
@@ -61,7 +62,7 @@ class _Entry:
 
 
 def split_member(path: RemotePath) -> tuple[str, str, str] | None:
-    """Returns kind, name and archive of a file in a zip or tar file; None for other URLs."""
+    """Returns kind, name and archive of a file in a zip or tar file, or in a table; None for other URLs."""
     member, _, archive = str(path).partition("::")
     kind, _, name = member.partition("://")
     return (kind, name, archive) if kind in _KINDS and name and archive else None
@@ -94,7 +95,7 @@ def open_member(path: RemotePath, kind: str, name: str, archive: Media) -> Archi
     return buffer_temporary(str(path), format_name(path), target)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _table(kind: str, archive: Media, _: int) -> dict[str, _Entry]:
     """Returns the files in an archive by name."""
     with archive.open("rb") as file:

@@ -16,12 +16,13 @@ import numpy as np
 
 from dualformer.remote_files import NoRangesError, RefusedError, RemoteError, fetch, read_range, remote_info
 from dualformer.remote_paths import RemotePath, as_path
-from dualformer.urls import exact_url
+from dualformer.urls import TABLES, exact_url
 from dualformer.video.archive_members import ArchiveMember, open_member, split_member
 from dualformer.video.buffered_file import BufferedFile, buffer_temporary, format_name, temporary_file
 from dualformer.video.container import OpenVideo, UnreachableError, VideoError
 from dualformer.video.file_slices import FileSlice, SliceReader
 from dualformer.video.frame_table import PacketTable, read_packets
+from dualformer.video.table_cells import TableCell, open_cell
 
 _BLOCK = 2**20
 """Bytes that are fetched at least, but at the end of a file."""
@@ -64,15 +65,16 @@ class RemoteFile(FileSlice):
         return SliceReader(_PartReader(self), 0, self.size)  # type: ignore[arg-type]  # it seeks, reads and closes
 
 
-def open_remote(path: RemotePath) -> RemoteFile | ArchiveMember | BufferedFile:
-    """Asks for a file at a URL, or in an archive, and fetches one that is given only as a whole.
+def open_remote(path: RemotePath) -> RemoteFile | ArchiveMember | BufferedFile | TableCell:
+    """Asks for a file at a URL, in an archive or in a table, and fetches one that is given only as a whole.
 
     Raises :class:`VideoError` where there is none, or the server refuses it, `UnreachableError` for other failures.
     """
     if member := split_member(path):
         kind, name, where = member
         archive = as_path(where)
-        return open_member(path, kind, name, open_remote(archive) if isinstance(archive, RemotePath) else archive)
+        opened = open_remote(archive) if isinstance(archive, RemotePath) else archive
+        return (open_cell if kind in TABLES else open_member)(path, kind, name, opened)
     if file := _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH)):
         return file
     target = temporary_file()

@@ -10,6 +10,7 @@ from pathlib import Path
 from dualformer.datasets import benchmarks
 from dualformer.datasets.benchmarks.annotations import annotation_files
 from dualformer.datasets.benchmarks.listing import Benchmark, BenchmarkPath, Listing
+from dualformer.datasets.foreign.asked_columns import PREFIX as COLUMNS
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.remote_paths import as_path
 from dualformer.urls import url_of
@@ -35,7 +36,7 @@ def parse_benchmark(data: str | Path) -> BenchmarkPath | None:
     """
     text = str(data)
     match = _NAMED.fullmatch(text)
-    if match is None or Path(text).exists() or url_of(text):
+    if match is None or match["name"] == COLUMNS or Path(text).exists() or url_of(text):
         return None
     name, known = match["name"].lower(), all_benchmarks()
     if name not in known:

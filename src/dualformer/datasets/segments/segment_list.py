@@ -7,6 +7,7 @@ from typing import Literal
 
 from dualformer.datasets.bad_videos import BadVideos
 from dualformer.datasets.csv_list import END, START, CsvTable, Row, read_csv
+from dualformer.datasets.foreign.layouts import find_foreign
 from dualformer.datasets.samples import DatasetError, LeftOut, first_few, ordered_classes, unify_spellings
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.check_segments import check_segments
@@ -121,20 +122,22 @@ def problems_of_segments(
     if segment_file(data) is not None:
         videos = read_segments(path, frames_per_second=frames_per_second, check_files=False)
         return check_segments(videos, lengths=lengths)
+    if foreign := None if path.suffix.lower() == ".csv" else find_foreign(data):
+        return check_segments(_videos_of_rows(path, [row for row in foreign.rows() if row.labels[0]]), lengths=lengths)
     if path.suffix.lower() == ".csv" and path.is_file() and _csv_kind(path) == "list":
-        return check_segments(_videos_of_list(path, frames_per_second), lengths=lengths)
+        table = read_csv(path, check_files=False, multi_label=None, frames_per_second=frames_per_second)
+        return check_segments(_videos_of_rows(path, table.rows), lengths=lengths)
     return []
 
 
-def _videos_of_list(path: Path, frames_per_second: float | None) -> list[AnnotatedVideo]:
-    """Returns the segments of a CSV list by video, with a segment for each label; videos need not be there."""
+def _videos_of_rows(path: Path, rows: Sequence[Row]) -> list[AnnotatedVideo]:
+    """Returns the segments of a list's rows by video, with a segment for each label; videos need not be there."""
     found = SegmentCollector()
-    table = read_csv(path, check_files=False, multi_label=None, frames_per_second=frames_per_second)
-    for row in table.rows:
+    for row in rows:
         if part := row.segment:
             for label in row.labels:
                 segment = Segment(label=label, start=part.start, end=part.end)
-                found.add_segment(row.video, f"{path}:{row.line}", segment)
+                found.add_segment(row.video, row.where(path), segment)
     return found.videos()
 
 

@@ -35,9 +35,11 @@ from dualformer.datasets.shards.shard_index import (
     shard_to_json,
 )
 from dualformer.files import FileWriteError, lock_for_writing, partial_file, write_text
+from dualformer.remote_paths import RemotePath
 from dualformer.urls import url_of
 from dualformer.video.file_slices import Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import frame_images
+from dualformer.video.remote_video import open_remote
 
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK_BYTES = 4 * 2**20  # bytes
@@ -187,7 +189,8 @@ def _names(lists: Mapping[str, VideoList]) -> dict[str, list[str]]:
 def _parts(sample: Sample) -> list[tuple[Media, int]]:
     """Returns the files of a sample, itself or its frames, and their bytes."""
     with _name_read_errors(sample):
-        parts = frame_images(sample.media) if is_frame_folder(sample.media) else [sample.media]
+        media = open_remote(sample.media) if isinstance(sample.media, RemotePath) else sample.media
+        parts = frame_images(media) if is_frame_folder(media) else [media]
         return [(part, media_size(part)) for part in parts]
 
 
@@ -256,7 +259,8 @@ def _add(tar: "_TarWriter", member: _Member, classes: tuple[str, ...], count: Ca
         size = tar.size - offset
     else:
         file = key + _suffix(sample.recording)
-        offset = tar.add(file, size, _bytes_of(sample.media, size, sample, count))
+        ((media, _),) = _parts(sample)
+        offset = tar.add(file, size, _bytes_of(media, size, sample, count))
     found = [
         {"label": one.label, "class": classes[one.label], "name": member.name, "index": place} | _times(one)
         for place, one in member.samples
