@@ -27,8 +27,8 @@ class Options:
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
     """A folder (searched for videos and images all the way down), a CSV file with a column path, one file, or a
     benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:,
-    diving48:, ssv2:, list: for files of "path label"), or shards (their folder or URL): then checksums are compared as
-    well."""
+    diving48:, ssv2:, list: for files of "path label"), a data set of another program (Parquet, LeRobot, …), or shards
+    (their folder or URL): then checksums are compared as well."""
     out: Path = Path("manifest.csv")
     """Where the verdicts are written (CSV)."""
     workers: int | None = None

@@ -25,7 +25,8 @@ class Options(TimelineOptions):
     """A folder with one subfolder per class (its val/ or test/ where it has one), a CSV file (path,label,… or, of
     segments, path,start,end,label), segments that another program wrote (its file, or segments:FOLDER), a benchmark as
     downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:, diving48:, ssv2:,
-    list: for files of "path label"), or shards (their folder or URL)."""
+    list: for files of "path label"), a data set of another program (Parquet, LeRobot, …; its columns are named as in
+    columns@label=NAME,video=NAME:PATH), or shards (their folder or URL)."""
     on: str | None = None
     """Rows of a CSV file to evaluate on, as in batch=B (default: all); split=test of a folder with train/, val/ and
     test/, a benchmark or shards (default: val, or test where there is no val)."""

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import split_url, url_of
-from dualformer.video.buffered_file import BufferedFile, buffer_temporary, temporary_file
+from dualformer.video.buffered_file import BufferedFile, buffer_temporary, format_name, temporary_file
 from dualformer.video.container import VideoError, video_errors
 from dualformer.video.file_slices import FileSlice, Media, is_frame_folder
 from dualformer.video.memory_frames import ChannelOrder, MemoryFrames, check_rate, is_pil_image
@@ -49,10 +49,11 @@ class PictureOrArray(Protocol):
 
 VideoSource = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | ReadableFile | FileSlice | VideoSegment | MemoryFrames
-    | Tensor | NDArray[Any] | PictureOrArray | Iterable[Any]
+    | Tensor | NDArray[Any] | PictureOrArray | Iterable[Any] | Mapping[str, Any]
 )  # fmt: skip
 """A video: a path or URL, a part of it (``film.mp4#t=1.5,3.2``, seconds), ``-`` for standard input, the content of a
-file, a file object, all frames as uint8 (T, H, W, 3), or a sequence of PIL images or of arrays (H, W, 3)."""
+file, a file object, all frames as uint8 (T, H, W, 3), a sequence of PIL images or of arrays (H, W, 3), or the record of
+``bytes`` and ``path`` that Hugging Face's ``datasets`` gives for a video or an image that is not decoded."""
 
 
 def resolve_source(
@@ -99,6 +100,8 @@ def source_name(video: object) -> str:
         return "bytes"
     if isinstance(video, (FileSlice, VideoSegment)):
         return str(video)
+    if isinstance(video, Mapping):
+        return str(video.get("path") or "bytes")
     if hasattr(video, "read"):
         name = getattr(video, "name", None)
         return name if isinstance(name, str) else "file"
@@ -114,9 +117,21 @@ def _resolve_file(video: Any) -> Footage | None:
     if isinstance(video, (bytes, bytearray, memoryview)):
         data = bytes(video)
         return BufferedFile(path=Path("bytes"), size=len(data), name="bytes", data=data)
+    if isinstance(video, Mapping):
+        return _resolve_record(video)
     if hasattr(video, "read") and not isinstance(video, (Tensor, np.ndarray)) and not is_pil_image(video):
         return _resolve_object(video)
     return None
+
+
+def _resolve_record(video: Mapping[str, Any]) -> Footage:
+    data, path = video.get("bytes"), video.get("path")
+    if data is not None:
+        name = str(path or "bytes")
+        return BufferedFile(path=format_name(Path(name)), size=len(data), name=name, data=data)
+    if path is None:
+        raise ValueError(f"a record of a video has bytes or a path, and this one has {', '.join(map(str, video))}")
+    return _resolve_path(path)
 
 
 def _resolve_path(video: str | os.PathLike[str]) -> Footage:

@@ -81,7 +81,7 @@ def complete_rows(rows: Iterable[Row], asked: AskedColumns) -> list[Row]:
     columns = dict.fromkeys(name for row in kept for name in row.values)
     if "train" not in splits or "" in splits:
         columns.pop("split", None)
-    if not asked.labelled:
+    if not any(row.labels[0] for row in kept):
         columns.pop("label", None)
     return [
         replace(row, line=number, values={name: row.values.get(name, "") for name in columns})

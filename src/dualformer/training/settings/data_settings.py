@@ -22,7 +22,8 @@ class DataSettings:
     """A folder with one subfolder per class (with train/ and val/ above them, or without), a CSV (path,label,… or, of
     segments of long videos, path,start,end,label), segments that another program wrote (its file, or segments:FOLDER of
     several), a benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2,
-    hmdb51:, diving48:, ssv2:, list: for files of "path label"), shards (their folder or URL), or "rendered": an endless
+    hmdb51:, diving48:, ssv2:, list: for files of "path label"), a data set of another program (Parquet, LeRobot, …; its
+    columns are named as in columns@label=NAME,video=NAME:PATH), shards (their folder or URL), or "rendered": an endless
     stream of rendered videos, from plain to hard, with the truth about what moves where; likewise "rendered-people",
     and "rendered-hands" as the camera of who moves them sees them. Not needed to resume, unless the data has moved."""
     train_on: str | None = None
