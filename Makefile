@@ -8,7 +8,7 @@ DEV := .venv/.ready-dev
 BYTECODE := .venv/.ready-bytecode
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: quickstart test unlinted lint format clean
+.PHONY: quickstart test unlinted failed lint format clean
 
 quickstart: $(READY)
 	$(BIN)/dualformer quickstart --out quickstart
@@ -17,6 +17,10 @@ test: lint unlinted
 
 unlinted: $(BYTECODE)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+# Those that failed the last time.
+failed: $(BYTECODE)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 lint: $(DEV)
 	$(BIN)/ruff check .

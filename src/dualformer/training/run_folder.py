@@ -64,6 +64,10 @@ class TrainResult:
     """Its mean average precision, which made it the best, where videos may have several labels."""
 
 
+_BETWEEN_CURVES = 30.0
+"""Seconds between drawings of the curves. One takes half a second, an epoch of a hundred small clips ten."""
+
+
 class Record:
     """Writes metrics and weights, in one process.
 
@@ -73,7 +77,7 @@ class Record:
     def __init__(self, out: Path, card: Card, *, describe: Callable[[], None], decay: float | None) -> None:
         self.out, self.card, self._describe, self._decay = out, card, describe, decay
         self._epochs: list[dict[str, Any]] = []
-        self._drawn = -math.inf
+        self._drawn = time.monotonic()
 
     def write(self) -> None:
         """Writes the run's settings, and the metrics so far."""
@@ -123,8 +127,7 @@ class Record:
             save(AVERAGE, "ema")
         self._epochs = [*self._epochs, epoch]
         write_metrics(self.out, self._epochs)
-        # Drawing takes longer than an epoch of a few small clips.
-        if last or time.monotonic() - self._drawn > 5:
+        if last or time.monotonic() - self._drawn > _BETWEEN_CURVES:
             draw_curves(self.out, self._epochs)
             self._drawn = time.monotonic()
 
