@@ -65,6 +65,20 @@ def test_rows_are_segments(films: Path) -> None:
     assert len(set(digests)) == 3 and None not in digests
 
 
+def test_videos_of_segments_are_found_by_their_names(films: Path, tmp_path: Path) -> None:
+    """As in files of all other formats; those that are nowhere are where their paths say."""
+    (tmp_path / "videos").mkdir()
+    shutil.copy(films / "film0.mp4", tmp_path)
+    shutil.copy(films / "film1.mp4", tmp_path / "videos")
+    path = listed(tmp_path, "film0,0,1,run\nelsewhere/film1.mp4,0,1,sit\nfilm1,,,run\n")
+    first, second, whole = select(read_csv(path)).samples
+    assert isinstance(first, SegmentSample) and isinstance(second, SegmentSample)
+    assert (first.segment.file, second.segment.file) == (tmp_path / "film0.mp4", tmp_path / "videos" / "film1.mp4")
+    assert whole.path == tmp_path / "videos" / "film1.mp4"
+    with pytest.raises(DatasetError, match="csv:2: 1 of 1 files do not exist: film7"):
+        read_csv(listed(tmp_path, "film7,0,1,run\n"))
+
+
 def test_times_may_be_numbers_of_frames(films: Path) -> None:
     videos = open_videos(listed(films, "film0.mp4,10,30,run\nfilm0.mp4,0:01,0:01.5,sit\n"), frames_per_second=25)
     assert [s.segment.times for s in videos.samples if isinstance(s, SegmentSample)] == ["#t=0.4,1.2", "#t=1,1.5"]

@@ -6,7 +6,8 @@ of numbered images is written as ``clip/img_%05d.jpg``, and a column ``fps`` giv
 Where videos may have several labels, these are separated by ``;``, or the video has a row for each.
 
 With columns ``start`` and ``end`` a row is the segment of a video between these times, which `parse_time` reads; where
-both are empty, it is the whole video; where the label is empty as well, nothing is marked in it, and it has no row.
+both are empty, it is the whole video; where the label is empty as well, nothing is marked in it, and it has no row. A
+video that is not where its path says is found by its name, as `VideoFinder` does.
 """
 
 import math
@@ -30,6 +31,7 @@ from dualformer.datasets.samples import (
     spelled_as,
     unify_spellings,
 )
+from dualformer.datasets.segments.video_finder import VideoFinder
 from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute
 from dualformer.plurals import counted
@@ -270,7 +272,20 @@ def _rows(path: Path, needed: tuple[str, ...], frames_per_second: float | None =
             lines[0],
             *(line for line in lines[1:] if len(line[1]) <= max(marks) or any(line[1][i] for i in marks)),
         ]
-    return [_row(path, base, line, columns, fields, needed, frames_per_second) for line, fields in lines[1:]]
+    rows = [_row(path, base, line, columns, fields, needed, frames_per_second) for line, fields in lines[1:]]
+    return _found_by_name(path, rows) if {START, END} <= set(columns) and ROOT not in columns else rows
+
+
+def _found_by_name(path: Path, rows: list[Row]) -> list[Row]:
+    """Returns rows of segments, those whose video is not there with the one of its name in the folder of the list."""
+    finder = VideoFinder(check_files=False)
+    found: list[Row] = []
+    for row in rows:
+        if not row.exists:
+            video = finder.find([row.values["path"]], path, f"{path}:{row.line}")
+            row = replace(row, video=video, segment=row.segment and replace(row.segment, file=video))
+        found.append(row)
+    return found
 
 
 def _refuse_other_encoding(where: str, text: str, *, there: bool) -> None:
