@@ -8,8 +8,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from dualformer.datasets.splits import open_videos
@@ -43,6 +45,30 @@ def command(settings: TrainConfig, *extra: str) -> list[str]:
         *("--frames", "4", "--size", "32", "--epochs", "2", "--batch-size", "4", "--flip", "off", "--workers", "0"),
         *("--precision", "float32", *extra),
     ]
+
+
+def test_segments_train_to_the_bits_of_the_same_clips_as_files(settings: TrainConfig, tmp_path: Path):
+    rng = np.random.default_rng(1)
+    pictures = [Image.fromarray(picture) for picture in rng.integers(0, 256, (50, 24, 32, 3), dtype=np.uint8)]
+    whole, cut = ["path,start,end,label,split,fps"], ["path,label,split,fps"]
+    for number, (first, last) in enumerate(((0, 20), (17, 40), (25, 31), (30, 50))):
+        rest = f"{'ab'[number % 2]},{'val' if number > 1 else 'train'},25"
+        whole.append(f"film/%03d.png,{first / 25},{last / 25},{rest}")
+        cut.append(f"clip{number}/%03d.png,{rest}")
+        save_frames(tmp_path / f"clip{number}", pictures[first:last])
+    save_frames(tmp_path / "film", pictures)
+    found: list[Path] = []
+    for name, lines in {"whole": whole, "cut": cut}.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines))
+        changes = {"data": str(tmp_path / f"{name}.csv"), "group": "segment" if name == "whole" else None}
+        found.append(run(settings, **changes, out=str(tmp_path / name), flip="on", epochs=1, batch_size=2).weights)
+    assert_same_weights(*found)
+
+
+def save_frames(folder: Path, pictures: list[Image.Image]) -> None:
+    folder.mkdir()
+    for number, picture in enumerate(pictures):
+        picture.save(folder / f"{number:03d}.png")
 
 
 def test_a_run_leaves_weights_that_know_everything_and_a_record(settings: TrainConfig, drawn: None):
