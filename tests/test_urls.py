@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dualformer.remote_paths import RemotePath, as_path, path_in
-from dualformer.urls import exact_url, hide_in, public_url, url_of
+from dualformer.urls import exact_url, hide_in, public_url, url_of, without_credentials
 
 SIGNED = "X-Amz-Credential=AKIA%2F1&X-Amz-Date=2&X-Amz-Expires=3&X-Amz-Signature=abc"
 
@@ -74,3 +74,11 @@ def test_what_lies_beside_a_url_has_its_login() -> None:
     assert path_in(as_path("s3://bucket/sets"), "/data/a.mp4") == Path("/data/a.mp4")
     assert path_in(Path("/data"), "a.mp4") == Path("/data/a.mp4")
     assert str(path_in(Path("/data"), "s3://bucket/a.mp4")) == "s3://bucket/a.mp4"
+
+
+def test_what_is_behind_the_name_of_a_format_has_a_name_without_secrets() -> None:
+    for prefix in ("shards:", "columns@label=verb,video=left:"):
+        assert without_credentials(f"{prefix}https://me:word@host/x.parquet") == f"{prefix}https://host/x.parquet"
+    assert exact_url("https://host/x.parquet") == "https://me:word@host/x.parquet"
+    for other in ("ucf101:/data", "list@root=x:lists", "segments:folder"):
+        assert without_credentials(other) is other

@@ -151,3 +151,17 @@ def test_without_pyarrow_one_line_says_what_to_install(here: Path, monkeypatch: 
         open_videos(here / "hub")
     with pytest.raises(Exception, match=r"^parquet://video/0/x\.mp4::.*: reading Parquet and Arrow takes pyarrow"):
         open_video(f"parquet://video/0/x.mp4::{here}/hub/data/train-00000-of-00001.parquet")
+
+
+def test_what_signs_the_address_of_a_table_opens_its_cells_and_is_nowhere_told(here: Path) -> None:
+    names = ("hub/data/train-00000-of-00001.parquet", "tars/kinetics-val-000000.tar")
+    files = {f"/{name}": (here / name).read_bytes() for name in names}
+    with range_server(files, query="sig=tokentoken") as server:
+        for name in names:
+            videos = open_videos(f"{server.url}/{name}?sig=tokentoken")
+            own = open_videos(here / name)
+            assert torch.equal(ViewClips(videos, PRE)[0]["views"], ViewClips(own, PRE)[0]["views"])
+            assert "tokentoken" not in repr(videos) + videos.source
+            with pytest.raises(DatasetError, match="no column 'verb' of the label; ") as raised:
+                open_videos(f"columns@label=verb:{server.url}/{name}?sig=tokentoken")
+            assert "tokentoken" not in str(raised.value)

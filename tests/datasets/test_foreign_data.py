@@ -215,6 +215,33 @@ def test_what_is_wrong_is_named_by_file_and_row(films: list[Film], tmp_path: Pat
         open_videos(write_parquet(gone, tmp_path / "gone.parquet"))
 
 
+def test_a_folder_per_class_stays_one_beside_metadata_without_labels(
+    films: list[Film], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what FiftyOne exports so: videos that it has no label of are left out."""
+    for film in films[:4]:
+        (tmp_path / film.label).mkdir(exist_ok=True)
+        (tmp_path / film.label / film.path.name).write_bytes(film.path.read_bytes())
+    (tmp_path / "_unlabeled").mkdir()
+    (tmp_path / "_unlabeled" / "x.mp4").write_bytes(films[0].path.read_bytes())
+    (tmp_path / "metadata.csv").write_text("file_name,caption\nclap/v00.mp4,a person claps\n")
+    videos = open_videos(tmp_path)
+    assert len(videos) == 4 and videos.classes == ("clap",) and "_unlabeled: left out" in caplog.text
+    assert open_videos(f"columns@label=caption:{tmp_path}").classes == ("a person claps",)
+
+
+def test_folders_that_may_be_several_data_sets_are_told(
+    films: list[Film], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("en/train", "en/test", "fr/train"):
+        (tmp_path / name).mkdir(parents=True)
+        write_parquet(parquet_table(films[:2]), tmp_path / name / "0000.parquet")
+    assert len(open_videos(tmp_path, on={"split": ("train",)})) == 4
+    assert f"{tmp_path}: read as one data set: en, fr; name one of these folders" in caplog.text
+    caplog.clear()
+    assert len(open_videos(tmp_path / "en")) == 4 and not caplog.text
+
+
 def test_tars_of_others(films: list[Film], tmp_path: Path) -> None:
     """Members in folders, two views of a sample, values within JSON."""
     data = films[0].path.read_bytes()

@@ -14,6 +14,8 @@ from dualformer.remote_paths import as_path
 _log = logging.getLogger("dualformer")
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_UNLABELLED = "_unlabeled"
+"""The folder in which FiftyOne leaves videos without a label beside the classes."""
 _LAYOUT = "expected one folder per class with its videos or images inside, or train/ and val/ above such folders"
 
 
@@ -82,6 +84,9 @@ def _classes_below(folder: MediaFolder) -> list[tuple[str, list[Path]]]:
     found: list[tuple[str, list[Path]]] = []
     deeper: list[Path] = []
     for inside in folder.folders:
+        if inside.path.name == _UNLABELLED:
+            _log.warning("%s: left out, as its videos have no label", inside.path)
+            continue
         below = [path for each in inside.folders for deep in each.walk() for path in deep.files]
         if not inside.files:
             where = " (folders inside it are not searched)" if inside.folders else ""

@@ -57,7 +57,7 @@ class TableCell(FileSlice):
         return SliceReader(whole, self.offset, self.size)
 
 
-def name_cell(kind: str, column: str, row: int, name: str, table: Path | str) -> str:
+def name_cell(kind: str, column: str, row: int, name: str, table: str) -> str:
     """Returns the URL of a cell. ``name``: a file's, or a pattern of numbered images."""
     return f"{kind}://{quote(column, safe='')}/{row}/{name}::{table}"
 

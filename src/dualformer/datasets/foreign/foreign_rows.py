@@ -10,8 +10,10 @@ from typing import IO, Any
 from dualformer.datasets.csv_list import END, ROOT, START, Row
 from dualformer.datasets.foreign.asked_columns import AskedColumns
 from dualformer.datasets.samples import SEPARATOR, DatasetError
+from dualformer.moved_files import absolute
 from dualformer.plurals import counted
 from dualformer.remote_paths import RemotePath
+from dualformer.urls import exact_url
 from dualformer.video.remote_video import open_remote
 from dualformer.video.video_segment import VideoSegment, seconds_text
 
@@ -96,6 +98,11 @@ def split_in(name: str) -> str:
             if word in _SPLITS:
                 return _SPLITS[word]
     return ""
+
+
+def place_of(path: Path) -> str:
+    """Returns where a file is, for the names of what is in it: absolute, or a URL with all that it takes to open it."""
+    return exact_url(str(path)) if isinstance(path, RemotePath) else str(absolute(path))
 
 
 def open_bytes(path: Path) -> IO[bytes]:

@@ -1,5 +1,6 @@
 """Finds in which foreign layout a data set is, and reads it as a table of rows."""
 
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +14,12 @@ from dualformer.datasets.foreign.lerobot import read_lerobot
 from dualformer.datasets.foreign.metadata_files import NAMES, is_metadata, read_metadata
 from dualformer.datasets.foreign.table_files import read_tables
 from dualformer.datasets.foreign.tar_files import read_tars
-from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.remote_files import list_below
 from dualformer.remote_paths import RemotePath, as_path
 from dualformer.video.file_formats import is_data_folder, is_media
+
+_log = logging.getLogger("dualformer")
 
 Files = Sequence[tuple[Path, str]]
 """The files that list a data set, each with the split that its name tells, or ""."""
@@ -100,7 +103,8 @@ def _in_folder(root: Path, *, anything: bool) -> tuple[Reader, Files] | None:
             return read_lerobot, [(here / "meta" / "info.json", ""), *episodes]
         if "dataset_dict.json" in names or {"state.json", "dataset_info.json"} <= set(names):
             return read_tables, _files_below(here, ".arrow")
-        if listed := next((name for name in NAMES if name in names and is_metadata(here / name)), None):
+        told = (name for name in NAMES if name in names and is_metadata(here / name, labelled=not anything))
+        if listed := next(told, None):
             return read_tables if listed.endswith(".parquet") else read_metadata, _files_below(root, listed)
         if {"samples.json", "metadata.json"} <= set(names):
             return read_fiftyone_samples, [(here / "samples.json", "")]
@@ -115,8 +119,20 @@ def _in_folder(root: Path, *, anything: bool) -> tuple[Reader, Files] | None:
 
 
 def _files_below(root: Path, ending: str) -> list[tuple[Path, str]]:
-    found = (f"{folder}/{name}".lstrip("/") for folder, _, names in _folders(root) for name in names)
-    return [(root / name, split_in(name)) for name in sorted(found) if name.endswith(ending)]
+    """Returns the files below a folder that end so, and the split that the path of each names.
+
+    Where they lie in several folders that are none of splits, a line in the log says so: they may be several data sets.
+    """
+    found = sorted(f"{folder}/{name}".lstrip("/") for folder, _, names in _folders(root) for name in names)
+    found = [name for name in found if name.endswith(ending)]
+    folders = dict.fromkeys(
+        "/".join(part for part in name.split("/")[:-1] if not split_in(part)) or "." for name in found
+    )
+    if len(folders) > 1:
+        _log.warning(
+            "%s: read as one data set: %s; name one of these folders if they are several", root, first_few(folders)
+        )
+    return [(root / name, split_in(name)) for name in found]
 
 
 def _folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -127,8 +143,14 @@ def _folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
             yield Path(here).relative_to(root).as_posix().removeprefix("."), list(folders), sorted(names)
         return
     found: dict[str, tuple[dict[str, None], list[str]]] = {"": ({}, [])}
-    for inside in list_below(str(root)):
+    try:
+        files = list_below(str(root))
+    except FileNotFoundError:
+        return
+    for inside in files:
         *folders, file = inside.split("/")
+        if not all(map(is_data_folder, folders)):
+            continue
         for depth, name in enumerate(folders):
             found["/".join(folders[:depth])][0].setdefault(name)
             found.setdefault("/".join(folders[: depth + 1]), ({}, []))

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dualformer.datasets.csv_list import Row, check_header
-from dualformer.datasets.foreign.asked_columns import AskedColumns
+from dualformer.datasets.foreign.asked_columns import LABELS, AskedColumns
 from dualformer.datasets.foreign.foreign_rows import json_lines, make_row
+from dualformer.datasets.foreign.table_files import open_table
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute
@@ -33,15 +34,19 @@ def read_metadata(asked: AskedColumns, files: Sequence[tuple[Path, str]]) -> Ite
             yield make_row(path_in(folder, place), listed, values, label=values.pop(label, None), split=split)
 
 
-def is_metadata(path: Path) -> bool:
-    """Returns whether it is a table of metadata, which names files."""
-    if path.suffix.lower() == ".parquet":
-        return True
+def is_metadata(path: Path, *, labelled: bool) -> bool:
+    """Returns whether it is a table of metadata, which names files, and with ``labelled`` also their labels: else the
+    folders of the files may be their classes."""
     try:
-        _, first = next(_records(path), ("", {}))
+        if path.suffix.lower() == ".parquet":
+            with open_table(path) as table:
+                names = list(table.schema.names)
+        else:
+            names = list(next(_records(path), ("", {}))[1])
     except DatasetError:
         return False
-    return any(name == _FILE or name.endswith(f"_{_FILE}") for name in first)
+    named = any(name == _FILE or name.endswith(f"_{_FILE}") for name in names)
+    return named and (not labelled or bool(set(LABELS) & set(names)))
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from dualformer.datasets.csv_list import END, START, Row, segment_time
 from dualformer.datasets.foreign.asked_columns import VIDEOS, AskedColumns
-from dualformer.datasets.foreign.foreign_rows import make_row, open_bytes, text_of
+from dualformer.datasets.foreign.foreign_rows import make_row, open_bytes, place_of, text_of
 from dualformer.datasets.samples import DatasetError
 from dualformer.moved_files import absolute
 from dualformer.remote_paths import RemotePath, as_path, path_in
@@ -168,13 +168,13 @@ class Table:
             name = "%05d.jpg"
         elif path:
             name = re.sub(r"[^\w. -]", "_", PurePosixPath(path.replace("\\", "/")).name)
-        return name_cell(self.kind, video, row, name, self.path)
+        return name_cell(self.kind, video, row, name, place_of(self.path))
 
     def suffix(self, video: str) -> str:
         """Returns the ending of cells that hold images; of videos none, which are told by their content."""
         known = _inner(self.features.get(video)).get("_type", "")
         if not known and _kind(self.schema.field(video).type) == "bytes":
-            first = as_path(name_cell(self.kind, video, 0, "first", self.path))
+            first = as_path(name_cell(self.kind, video, 0, "first", place_of(self.path)))
             with contextlib.suppress(VideoError), open_remote(first).open() as file:  # type: ignore[arg-type]  # a URL
                 known = "Image" if file.read(4).startswith(_IMAGES) else "Video"
         return ".jpg" if known == "Image" else ""

@@ -11,10 +11,9 @@ from typing import Any
 
 from dualformer.datasets.csv_list import Row
 from dualformer.datasets.foreign.asked_columns import AskedColumns
-from dualformer.datasets.foreign.foreign_rows import make_row, open_bytes
+from dualformer.datasets.foreign.foreign_rows import make_row, open_bytes, place_of
 from dualformer.datasets.samples import DatasetError
-from dualformer.moved_files import absolute
-from dualformer.remote_paths import RemotePath, as_path
+from dualformer.remote_paths import as_path
 from dualformer.video.file_formats import is_image, is_media
 
 _TEXTS = ("cls", "txt", "text", "label", "class", "caption", "json")
@@ -30,7 +29,6 @@ def read_tars(asked: AskedColumns, files: Sequence[tuple[Path, str]]) -> Iterato
     """
     video = label = ""
     for path, split in files:
-        place = path if isinstance(path, RemotePath) else absolute(path)
         samples = _samples(path)
         if not video:
             endings = list(dict.fromkeys(ending for members, _ in samples.values() for ending in members))
@@ -43,7 +41,11 @@ def read_tars(asked: AskedColumns, files: Sequence[tuple[Path, str]]) -> Iterato
             if video not in members:
                 raise DatasetError(f"{listed}: there is no {key}.{video}: leave the sample out, or name another ending")
             yield make_row(
-                as_path(f"tar://{members[video]}::{place}"), listed, values, label=values.get(label), split=split
+                as_path(f"tar://{members[video]}::{place_of(path)}"),
+                listed,
+                values,
+                label=values.get(label),
+                split=split,
             )
 
 
