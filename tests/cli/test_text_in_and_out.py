@@ -14,9 +14,10 @@ import pytest
 from dualformer.cli.main import main
 from dualformer.cli.predict_folder import named_files
 from dualformer.datasets.class_folders import read_folder
-from dualformer.datasets.csv_list import read_csv, read_paths, select
+from dualformer.datasets.csv_list import read_csv, read_paths
 from dualformer.datasets.data_source import survey
 from dualformer.datasets.manifest import read_manifest
+from dualformer.datasets.row_table import select
 from dualformer.datasets.samples import DatasetError, check_class_names
 from dualformer.datasets.split_file import write_split
 from dualformer.datasets.splits import open_splits, open_videos

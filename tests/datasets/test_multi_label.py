@@ -8,9 +8,10 @@ import torch
 
 from dualformer.cli.main import main
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
-from dualformer.datasets.csv_list import read_csv, select
+from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.data_source import survey
 from dualformer.datasets.draw_split import split_stratified, stratified_sample
+from dualformer.datasets.row_table import select
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, hash_manifest
 from dualformer.datasets.split_file import write_split
 from dualformer.datasets.splits import open_splits, open_videos

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
-from dualformer.datasets.csv_list import read_csv, read_paths, select
+from dualformer.datasets.csv_list import read_csv, read_paths
 from dualformer.datasets.data_source import survey
+from dualformer.datasets.row_table import select
 from dualformer.datasets.samples import DatasetError, SegmentSample, VideoList
 from dualformer.datasets.segments.background import add_background, gaps
 from dualformer.datasets.segments.segment_format_name import SegmentFormatName

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from dualformer.datasets.class_folders import read_folder
-from dualformer.datasets.csv_list import read_csv, select
+from dualformer.datasets.csv_list import read_csv
 from dualformer.datasets.draw_split import split_stratified
 from dualformer.datasets.row_filter import parse_row_filter
+from dualformer.datasets.row_table import select
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 from dualformer.datasets.split_file import write_split
 from dualformer.datasets.splits import Splits, open_splits, open_videos, read_bad_videos

@@ -7,9 +7,10 @@ from pathlib import Path
 from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_benchmark, recognise_benchmark
 from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.class_folders import read_folder
-from dualformer.datasets.csv_list import CsvTable, Row, no_segments, read_csv, select
+from dualformer.datasets.csv_list import no_segments, read_csv
 from dualformer.datasets.foreign.layouts import find_foreign
 from dualformer.datasets.manifest import find_videos
+from dualformer.datasets.row_table import CsvTable, Row, select
 from dualformer.datasets.samples import (
     SEPARATOR,
     DatasetError,

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from dualformer.datasets.csv_list import END, ROOT, START
+from dualformer.datasets.csv_list import END, START
+from dualformer.datasets.row_table import ROOT
 from dualformer.datasets.samples import SegmentSample
 from dualformer.datasets.splits import Splits
 from dualformer.files import write_csv

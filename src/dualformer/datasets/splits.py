@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from dualformer.datasets.bad_videos import BadVideos
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
-from dualformer.datasets.csv_list import CsvTable, select
 from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.draw_split import split_folds, split_stratified, take_apart
 from dualformer.datasets.groups import find_groups, split_by_groups
 from dualformer.datasets.manifest import read_manifest
 from dualformer.datasets.row_filter import describe_filter, unknown_values
+from dualformer.datasets.row_table import CsvTable, select
 from dualformer.datasets.samples import (
     BACKGROUND_SHARE,
     VAL_FRACTION,

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.csv_list import Row
 from dualformer.datasets.foreign.asked_columns import AskedColumns
 from dualformer.datasets.foreign.foreign_rows import make_row, split_in
+from dualformer.datasets.row_table import Row
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.segments.located_json import JsonObject, LocatedJson, expect, field, number
 from dualformer.datasets.segments.video_finder import VideoFinder

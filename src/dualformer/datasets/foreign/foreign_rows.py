@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from dualformer.datasets.csv_list import END, ROOT, START, Row
+from dualformer.datasets.csv_list import END, START
 from dualformer.datasets.foreign.asked_columns import AskedColumns
+from dualformer.datasets.row_table import ROOT, Row
 from dualformer.datasets.samples import SEPARATOR, DatasetError
 from dualformer.moved_files import absolute
 from dualformer.plurals import counted

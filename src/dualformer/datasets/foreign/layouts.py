@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dualformer.datasets.csv_list import CsvTable, Row, table_of
 from dualformer.datasets.foreign.asked_columns import PREFIX, AskedColumns
 from dualformer.datasets.foreign.fiftyone import read_fiftyone_labels, read_fiftyone_samples
 from dualformer.datasets.foreign.foreign_rows import complete_rows, split_in
@@ -14,6 +13,7 @@ from dualformer.datasets.foreign.lerobot import read_lerobot
 from dualformer.datasets.foreign.metadata_files import NAMES, is_metadata, read_metadata
 from dualformer.datasets.foreign.table_files import read_tables
 from dualformer.datasets.foreign.tar_files import read_tars
+from dualformer.datasets.row_table import CsvTable, Row, table_of
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.remote_files import list_below
 from dualformer.remote_paths import RemotePath, as_path

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.csv_list import Row
 from dualformer.datasets.foreign.asked_columns import AskedColumns
 from dualformer.datasets.foreign.foreign_rows import json_lines, make_row
 from dualformer.datasets.foreign.table_files import open_table
+from dualformer.datasets.row_table import Row
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.segments.located_json import JsonObject, LocatedJson, expect, field
 from dualformer.files import read_text

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.csv_list import Row, check_header
+from dualformer.datasets.csv_list import check_header
 from dualformer.datasets.foreign.asked_columns import LABELS, AskedColumns
 from dualformer.datasets.foreign.foreign_rows import json_lines, make_row
 from dualformer.datasets.foreign.table_files import open_table
+from dualformer.datasets.row_table import Row
 from dualformer.datasets.samples import DatasetError
 from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from dualformer.datasets.csv_list import END, START, Row, segment_time
+from dualformer.datasets.csv_list import END, START, segment_time
 from dualformer.datasets.foreign.asked_columns import VIDEOS, AskedColumns
 from dualformer.datasets.foreign.foreign_rows import make_row, open_bytes, place_of, text_of
+from dualformer.datasets.row_table import Row
 from dualformer.datasets.samples import DatasetError
 from dualformer.moved_files import absolute
 from dualformer.remote_paths import RemotePath, as_path, path_in

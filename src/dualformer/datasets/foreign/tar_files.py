@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualformer.datasets.csv_list import Row
 from dualformer.datasets.foreign.asked_columns import AskedColumns
 from dualformer.datasets.foreign.foreign_rows import make_row, open_bytes, place_of
+from dualformer.datasets.row_table import Row
 from dualformer.datasets.samples import DatasetError
 from dualformer.remote_paths import as_path
 from dualformer.video.file_formats import is_image, is_media

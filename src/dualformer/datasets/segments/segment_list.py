@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from dualformer.datasets.bad_videos import BadVideos
-from dualformer.datasets.csv_list import END, START, CsvTable, Row, read_csv
+from dualformer.datasets.csv_list import END, START, read_csv
 from dualformer.datasets.foreign.layouts import find_foreign
+from dualformer.datasets.row_table import CsvTable, Row
 from dualformer.datasets.samples import DatasetError, LeftOut, first_few, ordered_classes, unify_spellings
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.check_segments import check_segments
