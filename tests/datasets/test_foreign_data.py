@@ -25,13 +25,18 @@ from made_foreign import (
     video_folder,
 )
 from made_shards import make_videos, pack
+from safetensors.torch import load_file
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.data_source import survey
 from dualformer.datasets.samples import DatasetError, VideoList
 from dualformer.datasets.splits import Splits, open_splits, open_videos
+from dualformer.training.reporter import SilentReporter
+from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.train import train
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.preprocessing import kinetics
+from small_runs import undrawn  # noqa: F401 - autouse
 
 pytest.importorskip("pyarrow", reason="Parquet takes the extra parquet")
 
@@ -309,6 +314,11 @@ def test_temporal_detections_are_parts_of_films(timed: bool, films: list[Film], 
     (tmp_path / "one.csv").write_text(f"path,label\n{films[2].path},a\n")
     assert torch.equal(views_of(videos)[1], views_of(open_videos(tmp_path / "one.csv"))[0])
     assert len(survey(tmp_path / "labels").paths) == 2
+    (tmp_path / "manifest").mkdir()
+    places = {name: str(tmp_path / "labels" / "data" / f"{name}.mp4") for name in labels}
+    (tmp_path / "manifest" / "data.json").write_text(json.dumps(places))
+    (tmp_path / "manifest" / "labels.json").write_text(json.dumps({"classes": CLASSES, "labels": labels}))
+    assert [sample.path for sample in open_videos(tmp_path / "manifest").samples] == [s.path for s in videos.samples]
 
     samples = [
         {
@@ -334,6 +344,22 @@ def test_temporal_detections_are_parts_of_films(timed: bool, films: list[Film], 
     (tmp_path / "whole" / "samples.json").write_text(json.dumps({"samples": samples}, indent=1))
     with pytest.raises(DatasetError, match=r"samples\.json:\d+: a part of frames 0 to 3, which are counted from 1"):
         open_videos(tmp_path / "whole")
+
+
+def test_a_run_over_a_table_is_the_run_over_the_files(films: list[Film], own: Splits, tmp_path: Path) -> None:
+    """To the bit of the weights; its split.csv names cells, and is read like any other."""
+    listed = tmp_path / "list.csv"
+    listed.write_text("\n".join(["path,label,split", *(",".join(map(str, film)) for film in films)]))
+    states: list[dict[str, torch.Tensor]] = []
+    for number, data in enumerate((listed, hub(films, tmp_path / "hub"))):
+        config = TrainConfig(
+            data=str(data), out=str(tmp_path / f"run{number}"), model="dualformer_nano", start="random"
+        )
+        config = config.replace(frames=4, size=32, epochs=1, batch_size=4, flip="off", workers=0, precision="float32")
+        train(config, reporter=SilentReporter())
+        states.append(load_file(tmp_path / f"run{number}" / "last.safetensors"))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert_same_clips(open_splits(tmp_path / "run1" / "split.csv"), own)
 
 
 def test_shards_of_a_table_are_those_of_the_files(films: list[Film], own: Splits, tmp_path: Path) -> None:

@@ -36,14 +36,8 @@ def temporary_file() -> Path:
 def buffer_temporary(name: str, path: Path, file: Path) -> BufferedFile:
     """Returns a temporary file, which is deleted when it is no longer used. ``path``: see `FileSlice`."""
     buffered = BufferedFile(path=path, size=file.stat().st_size, name=name, data=file)
-    weakref.finalize(buffered, _delete, file, os.getpid())
+    weakref.finalize(buffered, file.unlink, missing_ok=True)
     return buffered
-
-
-def _delete(file: Path, process: int) -> None:
-    """Deletes a file in the process that made it: forks have copies of what keeps it."""
-    if os.getpid() == process:
-        file.unlink(missing_ok=True)
 
 
 def format_name(path: Path) -> Path:

@@ -10,6 +10,7 @@ file, and the groups that were read last stay. An Arrow file is neither, and its
 import io
 import os
 import tarfile
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from dualformer.remote_paths import RemotePath
-from dualformer.video.buffered_file import BufferedFile, buffer_temporary, temporary_file
+from dualformer.video.buffered_file import BufferedFile
 from dualformer.video.container import VideoError
 from dualformer.video.file_slices import FileSlice, Media, SliceReader
 
@@ -126,11 +127,44 @@ def _present(place: tuple[int, int] | None) -> tuple[int, int]:
     return place
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _NamelessFile(FileSlice):
+    """A temporary file without a name, which is gone with the last process that uses it, however that ends."""
+
+    file: IO[bytes]
+
+    def open_unbuffered(self) -> SliceReader:
+        return SliceReader(_PlaceReader(self.file), 0, self.size)  # type: ignore[arg-type]  # it seeks, reads and closes
+
+
+class _PlaceReader:
+    """Reads a file that others, threads and forks, read as well: its own place is not theirs."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._place = file, 0
+
+    def seek(self, place: int) -> None:
+        self._place = place
+
+    def read(self, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._file.fileno(), size, self._place)
+        with _one_reader:
+            self._file.seek(self._place)
+            return self._file.read(size)
+
+    def close(self) -> None:
+        pass
+
+
+_one_reader = Lock()
+
+
 @dataclass(frozen=True)
 class _Unpacked:
     """What a row group holds of a column: a file, and where in it each of its ``rows`` lies; None without bytes."""
 
-    file: BufferedFile
+    file: _NamelessFile
     places: list[tuple[int, int] | None]
 
     @property
@@ -139,16 +173,15 @@ class _Unpacked:
 
 
 class _UnpackedGroups:
-    """The row groups that were read last. Each process unpacks its own."""
+    """The row groups that were read last. Forks go on with those of before."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[tuple[int, str, str, str, int], _Unpacked] = OrderedDict()
+        self._groups: OrderedDict[tuple[str, str, str, int], _Unpacked] = OrderedDict()
         self._locks: dict[int, Lock] = {}
 
     def get(self, table: Media, version: str, column: str, group: int) -> _Unpacked:
-        process = os.getpid()
-        key = (process, str(table), version, column, group)
-        with self._locks.setdefault(process, Lock()):
+        key = (str(table), version, column, group)
+        with self._locks.setdefault(os.getpid(), Lock()):  # a fork may find another thread's locked
             found = self._groups.pop(key, None) or _unpack(table, column, group)
             self._groups[key] = found
             while len(self._groups) > 1 and sum(each.file.size for each in self._groups.values()) > _KEPT:
@@ -162,19 +195,15 @@ _unpacked = _UnpackedGroups()
 def _unpack(table: Media, column: str, group: int) -> _Unpacked:
     from pyarrow import parquet  # type: ignore[import-not-found]  # an extra
 
-    target, places = temporary_file(), []
-    try:
-        with table.open("rb") as file, parquet.ParquetFile(file, buffer_size=_AT_ONCE) as content:
-            if column not in content.schema_arrow.names:
-                raise LookupError(f"it has no column {column!r}")
-            with target.open("wb") as out:
-                # One row at a time, of which each may be a film.
-                for batch in content.iter_batches(1, row_groups=[group], columns=[column], use_threads=False):
-                    places += [_write(value, out) for value in batch.column(column)]
-    except BaseException:
-        target.unlink()
-        raise
-    return _Unpacked(buffer_temporary(str(table), Path("group"), target), places)
+    out, places = tempfile.TemporaryFile(prefix="dualformer-"), []  # noqa: SIM115  # it stays open
+    with table.open("rb") as file, parquet.ParquetFile(file, buffer_size=_AT_ONCE) as content:
+        if column not in content.schema_arrow.names:
+            raise LookupError(f"it has no column {column!r}")
+        # One row at a time, of which each may be a film.
+        for batch in content.iter_batches(1, row_groups=[group], columns=[column], use_threads=False):
+            places += [_write(value, out) for value in batch.column(column)]
+    out.flush()
+    return _Unpacked(_NamelessFile(path=Path("group"), size=out.tell(), file=out), places)
 
 
 def _write(value: Any, out: IO[bytes]) -> tuple[int, int] | None:

@@ -50,16 +50,20 @@ def read_fiftyone_samples(asked: AskedColumns, files: Sequence[tuple[Path, str]]
 
 
 def read_fiftyone_labels(_: AskedColumns, files: Sequence[tuple[Path, str]]) -> Iterator[Row]:
-    """Yields the videos of ``labels.json``, which lie in ``data`` beside it, those with temporal detections once for
-    each. Raises `DatasetError` with the place."""
+    """Yields the videos of ``labels.json``, which lie in ``data`` beside it or where ``data.json`` says, those with
+    temporal detections once for each. Raises `DatasetError` with the place."""
     ((path, _split),) = files
     file = LocatedJson(path)
     content = expect(file.content, JsonObject, str(path), "the file")
     names = [str(name) for name in content.get("classes") or ()]
-    finder = VideoFinder(path.parent / "data")
+    elsewhere = path.parent / "data.json"  # of media that were not exported
+    places = (
+        expect(LocatedJson(elsewhere).content, JsonObject, str(elsewhere), "the file") if elsewhere.is_file() else {}
+    )
+    finder = VideoFinder(path.parent if places else path.parent / "data")
     for key, value in field(content, "labels", JsonObject, str(path)).items():
         where = f"{path}: {key!r}"
-        video = finder.find([key], path, where)
+        video = finder.find([str(places.get(key, key))], path, where)
         items = value if isinstance(value, list) else [value]
         parts = [each for each in items if isinstance(each, dict) and ("support" in each or "timestamps" in each)]
         for part in parts:

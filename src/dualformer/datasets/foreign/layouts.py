@@ -108,7 +108,7 @@ def _in_folder(root: Path, *, anything: bool) -> tuple[Reader, Files] | None:
             return read_tables if listed.endswith(".parquet") else read_metadata, _files_below(root, listed)
         if {"samples.json", "metadata.json"} <= set(names):
             return read_fiftyone_samples, [(here / "samples.json", "")]
-        if "labels.json" in names and "data" in folders:
+        if "labels.json" in names and ("data" in folders or "data.json" in names):
             return read_fiftyone_labels, [(here / "labels.json", "")]
         if not anything and any(is_media(Path(name)) for name in names):
             return None
