@@ -6,16 +6,24 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.attention import Attention
 from dualformer.model.block import Mlp
 from dualformer.model.config import Config, Scale, Size3, Stage
-from dualformer.model.kernels import attention
+from dualformer.model.kernels import attention, depthwise
 from dualformer.model.kernels import linear as linear_module
 from dualformer.model.kernels.attention import attention_weights, explicit_attention
-from dualformer.model.kernels.depthwise import by_cells, by_frames
+from dualformer.model.kernels.channels_last import channels_last
+from dualformer.model.kernels.depthwise import (
+    DepthwiseConv3d,
+    by_cells,
+    by_frames,
+    depthwise_conv3d_for_training,
+)
 from dualformer.model.kernels.linear import Linear
 from dualformer.model.maps import watch_attention
 from dualformer.model.network import DualFormer
@@ -179,6 +187,142 @@ def test_frames_convolved_one_by_one(size: Size3, kernel_size: Size3, bias: bool
     expected = convolved(lambda x, w, b: F.conv3d(x, w, b, padding=padding, groups=4), x, weight, b)
     for one, other in zip(convolved(by_frames, x, weight, b), expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+
+
+SIDES = st.tuples(*[st.integers(1, 5)] * 3)
+
+
+@given(SIDES, st.tuples(*[st.sampled_from([1, 3, 5])] * 3), st.booleans(), st.booleans(), st.integers(1, 3))
+@example((1, 2, 2), (3, 3, 3), True, True, 2)  # fewer rows than taps, and one frame
+@settings(deadline=None, max_examples=30)
+def test_gradients_of_convolutions_that_keep_the_size(
+    size: Size3, kernel: Size3, bias: bool, channels_innermost: bool, clips: int
+) -> None:
+    assert_gradients(size, kernel, (1, 1, 1), bias, channels_innermost, clips)
+
+
+@given(SIDES, SIDES, st.booleans(), st.booleans(), st.integers(1, 3))
+@settings(deadline=None, max_examples=30)
+def test_gradients_of_convolutions_of_cells(
+    grid: Size3, cell: Size3, bias: bool, channels_innermost: bool, clips: int
+) -> None:
+    t, h, w = (cells * length for cells, length in zip(grid, cell, strict=True))
+    assert_gradients((t, h, w), cell, cell, bias, channels_innermost, clips)
+
+
+def assert_gradients(
+    size: Size3, kernel: Size3, stride: Size3, bias: bool, channels_innermost: bool, clips: int
+) -> None:
+    """`depthwise_conv3d_for_training` against PyTorch's own gradients, in float64."""
+    x = draw(clips, 3, *size, dtype=torch.float64)
+    if channels_innermost:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    weight, b = draw(3, 1, *kernel, seed=1, dtype=torch.float64), draw(3, seed=2, dtype=torch.float64) if bias else None
+    padding = [taps // 2 if stride == (1, 1, 1) else 0 for taps in kernel]
+    expected = convolved(lambda x, w, b: F.conv3d(x, w, b, stride, padding, groups=3), x, weight, b)
+    ours = convolved(lambda x, w, b: depthwise_conv3d_for_training(x, w, b, stride=stride), x, weight, b)
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-11)
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
+    """Shapes of the maps that were convolved for training, which small ones are too here."""
+    calls: list[torch.Size] = []
+    run = depthwise_conv3d_for_training
+    monkeypatch.setattr(depthwise, "_FEWEST_TO_TRAIN", 0)
+    monkeypatch.setattr(
+        depthwise,
+        "depthwise_conv3d_for_training",
+        lambda x, *rest, **stride: (calls.append(x.shape), run(x, *rest, **stride))[1],
+    )
+    return calls
+
+
+def test_a_network_is_trained_by_them(trainings: list[torch.Size], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients add up, and are those of the plain convolution, with gradient checkpointing as well."""
+    scales = (Scale(grid=(2, 3, 3)), Scale(grid=(2, 2, 2), factorised=True))
+    stage = Stage(channels=32, depth=1, patch=(2, 2, 2), window=(2, 3, 3), scales=scales)
+    model = DualFormer(Config(stages=(stage,), clip=(8, 24, 24), num_classes=5, dropout=0.0), seed=0)
+    grads: list[dict[str, Tensor]] = []
+    for by_them, checkpointing in ((False, False), (True, False), (True, True)):
+        trainings.clear()
+        with monkeypatch.context() as patch:
+            if not by_them:
+                patch.setattr(depthwise, "_trains_faster", lambda *_: False)
+            network = copy.deepcopy(model).train()
+            network.set_grad_checkpointing(checkpointing)
+            for seed in (1, 2):
+                network(draw(2, 3, 8, 24, 24, seed=seed)).logsumexp(dim=1).sum().backward()
+        # The PEG and three convolutions of the pyramid, of which checkpoints do the pyramid's again.
+        assert len(trainings) == 2 * by_them * (4 + 3 * checkpointing)
+        grads.append(
+            {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+        )
+    for other in grads[1:]:
+        for name, grad in grads[0].items():
+            torch.testing.assert_close(other[name], grad, atol=1e-4, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_under_autocast_gradients_are_those_of_float32(trainings: list[torch.Size], dtype: torch.dtype) -> None:
+    layer = DepthwiseConv3d(4, (3, 3, 3), padding=(1, 1, 1))
+    exact, x = copy.deepcopy(layer), draw(2, 4, 3, 5, 5).to(dtype)
+    xs = [x.clone().requires_grad_(), x.float().requires_grad_()]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(xs[0])
+    assert out.dtype == torch.float32
+    assert len(trainings) == 1
+    out.square().sum().backward()
+    exact(xs[1]).square().sum().backward()
+    assert xs[0].grad is not None and xs[0].grad.dtype == dtype
+    torch.testing.assert_close(
+        xs[0].grad, xs[1].grad, check_dtype=False, atol=1e-5, rtol=1e-2 if dtype != torch.float32 else 1e-5
+    )
+    for one, other in zip(layer.parameters(), exact.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-5)
+
+
+def test_where_a_depthwise_convolution_stays_one(trainings: list[torch.Size]) -> None:
+    layer, x = DepthwiseConv3d(4, (3, 3, 3), padding=(1, 1, 1)), draw(2, 4, 3, 5, 5)
+    with torch.no_grad():
+        layer(x)
+    layer.eval()(x)
+    torch.export.export(layer.train(), (x,))
+    layer.double()(x.double())
+    DepthwiseConv3d(4, (2, 3, 3), padding=(1, 1, 1))(x)
+    DepthwiseConv3d(4, (3, 3, 3), padding=(0, 1, 1))(x)
+    assert trainings == []
+    layer.float()(x)
+    assert trainings == [x.shape]
+
+
+def test_gradients_for_training_have_no_gradients(trainings: list[torch.Size]) -> None:
+    layer, x = DepthwiseConv3d(4, (3, 3, 3), padding=(1, 1, 1)), draw(2, 4, 3, 5, 5).requires_grad_()
+    (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+    (grad,) = torch.autograd.grad(layer.eval()(x).square().sum(), x, create_graph=True)
+    grad.sum().backward()  # outside training there are
+    assert x.grad is not None
+
+
+def test_pixels_are_put_in_another_order_for_training_alone() -> None:
+    x = draw(2, 3, 4, 8, 8)
+    assert channels_last(x).stride(1) == 1
+    assert channels_last(x).equal(x)
+    with torch.no_grad():
+        assert channels_last(x) is x
+    with torch.autocast("cpu", torch.bfloat16):
+        assert channels_last(x) is x
+    assert channels_last(x.double()).stride() == x.stride()
+
+    class Reordered(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return channels_last(x) + 1
+
+    nodes = torch.export.export(Reordered(), (x,)).graph.nodes
+    assert [node.target for node in nodes if node.op == "call_function"] == [torch.ops.aten.add.Tensor]
 
 
 @pytest.fixture

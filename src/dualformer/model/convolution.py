@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dualformer.model import tiles
 from dualformer.model.block import DropPath
 from dualformer.model.config import Convolution, Size3
+from dualformer.model.kernels.channels_last import channels_last
 from dualformer.model.kernels.depthwise import DepthwiseConv3d
 from dualformer.model.kernels.dispatch import computed_by
 
@@ -35,7 +36,7 @@ class ConvolutionalStem(nn.Module):
     @computed_by(tiles.convolve_clips, when=tiles.usable)
     def forward(self, x: Tensor) -> Tensor:
         """B C T H W → B T' H' W' C'; zeros surround the map, so that T' is T / stride rounded up."""
-        return self.convolve(x)
+        return self.convolve(channels_last(x))
 
     def convolve(self, x: Tensor) -> Tensor:
         """B C T H W → B T' H' W' C', all clips at once."""

@@ -86,7 +86,7 @@ class CellConv3d(nn.Conv3d):
         """B C T H W → B C T/t H/h W/w; the ``cell`` t h w (default: the one the weights are for) divides the map."""
         t, h, w = cell or self.kernel_size
         kernel = resample_kernel(self.weight, (t, h, w))
-        return conv3d(input, kernel, self.bias, stride=(t, h, w), groups=self.groups)
+        return conv3d(input, kernel, self.bias, stride=(t, h, w), groups=self.groups, training=self.training)
 
 
 def cell_size(map_size: Size3, grid: Size3) -> Size3:
