@@ -9,8 +9,8 @@ from dualformer.model.kernels.tracing import is_tracing
 def channels_last(x: Tensor) -> Tensor:
     """B C T H W, where it pays with C innermost in memory, which the convolutions that follow keep; else as it is.
 
-    It pays on a CPU in float32 where a backward pass follows: oneDNN's gradients of convolutions with few channels are
-    up to 1.7 times as fast then. Without one it makes no difference; in bfloat16 it is not measured.
+    It pays on a CPU in float32 where a backward pass follows: the stem of a batch takes 0.8 of the time. Without one it
+    makes no difference; in bfloat16 it is not measured.
     """
     if x.device.type != "cpu" or not torch.is_grad_enabled() or is_tracing():
         return x
