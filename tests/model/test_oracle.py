@@ -25,6 +25,7 @@ from dualformer.model import attention as attention_module
 from dualformer.model.attention import Attention
 from dualformer.model.config import Config, Position, Scale, Size3, Stage
 from dualformer.model.kernels import attention as attention_kernel
+from dualformer.model.kernels import depthwise
 from dualformer.model.network import DualFormer
 from dualformer.model.pyramid import Pyramid
 from dualformer.weights.resample import resample_state
@@ -432,6 +433,13 @@ def entries_made(scales: tuple[Scale, ...], size: Size3, dtype: torch.dtype) -> 
 PYRAMIDS = (Scale(grid=(4, 4, 4)), Scale(grid=(2, 3, 3), factorised=True), Scale(grid=(2, 2, 2), function="average"))
 
 
+@pytest.fixture(params=[0, 2**62], ids=["fast", "plain"])
+def one_kind_of_gradients(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small and large maps have their gradients by the same way."""
+    monkeypatch.setattr(depthwise, "_FEWEST_TO_TRAIN", request.param)
+
+
+@pytest.mark.usefixtures("one_kind_of_gradients")
 @pytest.mark.parametrize("size", [(8, 128, 128), (32, 64, 64)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_memory_grows_linearly(dtype: torch.dtype, size: Size3) -> None:
@@ -440,6 +448,7 @@ def test_memory_grows_linearly(dtype: torch.dtype, size: Size3) -> None:
     assert 3.5 * small.sum <= large.sum <= 4 * small.sum
 
 
+@pytest.mark.usefixtures("one_kind_of_gradients")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_memory_grows_linearly_even_where_every_token_attends_to_all(dtype: torch.dtype) -> None:
     small, large = (entries_made((), size, dtype) for size in ((8, 64, 64), (8, 128, 128)))
