@@ -5,8 +5,8 @@
 A minute of coloured blocks (320×240, 25 frames a second) is encoded once, and its packets are written as many times as
 the film lasts. Training clips of random segments of four seconds are read of both, interleaved; the file of a minute is
 small enough that its packets stay in memory, those of the film are listed before. Then the same of the film while its
-reader stays open, as it does in training. Printed are clips a second of each round, by the processor's time, and the
-medians with their ratios to the minute's.
+reader stays open, as it does in training. Printed are clips a second of each round, by the processor's time, with the
+memory after it, and the medians with their ratios to the minute's. Linux only (/proc).
 """
 
 import argparse
@@ -27,6 +27,7 @@ from dualformer.video.encode import write_video
 from dualformer.video.kept_readers import KeptReaders
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.video_segment import VideoSegment
+from stream_lateness import resident
 
 SECONDS = 60.0
 FPS = 25
@@ -44,6 +45,7 @@ def main() -> None:
         rng = np.random.default_rng(0)
         pictures = rng.integers(0, 256, (round(SECONDS * FPS), 15, 20, 3), dtype=np.uint8)
         write_video(short, pictures.repeat(16, axis=1).repeat(16, axis=2), fps=FPS)
+        print(f"{resident():.0f} MiB in memory before anything is read")
         times = round(options.hours * 3600 / SECONDS)
         repeat(short, long, times)
         start = time.process_time()
@@ -58,7 +60,7 @@ def main() -> None:
             found["film"].append(rate(long, SECONDS * times, options.clips, number))
             found["film, kept open"].append(rate(long, SECONDS * times, options.clips, number, readers))
             told = ", ".join(f"{name} {rates[-1]:.2f}" for name, rates in found.items())
-            print(f"round {number + 1}, clips a second: {told}", flush=True)
+            print(f"round {number + 1}, clips a second: {told}; {resident():.0f} MiB in memory", flush=True)
         minute = statistics.median(found["minute"])
         for name, rates in found.items():
             print(f"median of the {name}: {statistics.median(rates):.2f} ({statistics.median(rates) / minute:.2f})")

@@ -23,6 +23,7 @@ from dualformer.training.losses import ClipLoss
 from dualformer.training.objective import StepObjective
 from dualformer.training.open_source import open_source, window_source
 from dualformer.training.reporter import SilentReporter, read_metrics
+from dualformer.training.run_folder import summarize
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import Source
 from dualformer.training.token_labels import step_targets
@@ -235,7 +236,10 @@ def test_whole_recordings_are_split(
 
 def test_a_file_of_segments_is_trained_on(tmp_path: Path, recordings: list[AnnotatedVideo]) -> None:
     write_segments(recordings, tmp_path / "segments.csv", "csv")
-    train(settings(tmp_path / "run", data=str(tmp_path / "segments.csv"), epochs=1), reporter=SilentReporter())
+    result = train(settings(tmp_path / "run", data=str(tmp_path / "segments.csv"), epochs=1), reporter=SilentReporter())
+    done, *_, after = summarize(result)
+    assert f"of the steps of {result.val_clips} validation windows right in epoch 1 of 1" in done
+    assert after == f"next: dualformer predict VIDEO --timeline --weights {result.weights}"
     assert read_card(tmp_path / "run" / "last.safetensors").config.head == "temporal"
     for changes, message in (
         ({"group": "a"}, "leave `group` out"),

@@ -18,6 +18,7 @@ from dualformer.datasets.split_file import write_split
 from dualformer.files import write_json, write_text
 from dualformer.model.config import Config
 from dualformer.model.network import DualFormer
+from dualformer.plurals import counted
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.checkpoint import CHECKPOINTS, Progress, remove_unfinished
 from dualformer.training.losses import BALANCED, format_class_weights, read_class_weights
@@ -201,7 +202,7 @@ def find_data(config: TrainConfig, out: Path) -> TrainConfig:
 def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]:
     """Returns lines for the end of a run, with what its recipe states if it had one."""
     config = TrainConfig.load(result.out / CONFIG)
-    lines = [f"done in {clock(result.seconds)}: {_best(result)}; {result.clips_per_second:.1f} clips/s"]
+    lines = [f"done in {clock(result.seconds)}: {_best(result, config)}; {result.clips_per_second:.1f} clips/s"]
     if config.overfit:
         lines.append(
             "the videos are those that it was trained on: memorised is near 100 %, and nothing else was tested"
@@ -218,18 +219,22 @@ def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]
         options |= {"views": recipe.views} if recipe else {}
         said = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         lines.append(f"next: {shlex.join(['dualformer', 'evaluate', str(result.weights), *said])}")
-    lines.append(f"next: dualformer predict VIDEO --weights {shlex.quote(str(result.weights))}")
+    timeline = " --timeline" if config.head == "temporal" else ""
+    lines.append(f"next: dualformer predict VIDEO{timeline} --weights {shlex.quote(str(result.weights))}")
     return lines
 
 
-def _best(result: TrainResult) -> str:
+def _best(result: TrainResult, config: TrainConfig) -> str:
     """Returns the accuracy of the best epoch in words."""
     epoch = f"in epoch {result.best_epoch} of {result.epochs}"
+    judged = f"{result.val_clips} validation videos"
+    if config.head == "temporal":
+        judged = f"the steps of {counted(result.val_clips, 'validation window')}"
     if result.best_map is not None:
-        return f"mean average precision {result.best_map:.1%} on {result.val_clips} validation videos {epoch}"
+        return f"mean average precision {result.best_map:.1%} on {judged} {epoch}"
     low, high = wilson_interval(round(result.best_top1 * result.val_clips), result.val_clips)
     interval = f"95 % interval {low:.1%} to {high:.1%}"
-    return f"{result.best_top1:.1%} of {result.val_clips} validation videos right {epoch} ({interval})"
+    return f"{result.best_top1:.1%} of {judged} right {epoch} ({interval})"
 
 
 def _evaluate_options(result: TrainResult, config: TrainConfig) -> dict[str, Any]:
