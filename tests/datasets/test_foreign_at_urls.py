@@ -70,6 +70,17 @@ def test_a_layout_at_a_url_is_the_one_here(layout: str, here: Path, memory: str)
         assert all(torch.equal(ViewClips(one, PRE)[i]["views"], ViewClips(other, PRE)[i]["views"]) for i in (0, 1))
 
 
+def test_numbers_in_braces_are_several_files(here: Path, memory: str) -> None:
+    own = open_splits(here / "tars")
+    for folder in (str(here), memory):
+        some = open_splits(f"{folder}/tars/kinetics-train-{{000000..000001}}.tar", val_fraction=0.5)
+        assert {sample.name for part in (some.train, some.val) for sample in part.samples} == {
+            sample.name for sample in own.train.samples
+        }
+    with pytest.raises(FileNotFoundError, match=r"kinetics-train-000002\.tar"):
+        open_videos(here / "tars" / "kinetics-train-{000001..000002}.tar")
+
+
 def test_of_a_table_at_a_url_only_what_is_needed_is_fetched(films: list[Film], tmp_path: Path) -> None:
     from pyarrow import parquet
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from dualformer.datasets.row_table import CsvTable, Row, table_of
 from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.remote_files import list_below
 from dualformer.remote_paths import RemotePath, as_path
+from dualformer.urls import exact_url
 from dualformer.video.file_formats import is_data_folder, is_media
 
 _log = logging.getLogger("dualformer")
@@ -24,6 +26,7 @@ _log = logging.getLogger("dualformer")
 Files = Sequence[tuple[Path, str]]
 """The files that list a data set, each with the split that its name tells, or ""."""
 Reader = Callable[[AskedColumns, Files], Iterator[Row]]
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _FILES: dict[str, Reader] = {".parquet": read_tables, ".arrow": read_tables, ".tar": read_tars}
 _LISTS: dict[str, Reader] = {".csv": read_metadata, ".jsonl": read_metadata}
 """Files that are read as such where columns are named: else a CSV file is a list of ours."""
@@ -53,16 +56,19 @@ class ForeignData:
 def find_foreign(data: str | Path) -> ForeignData | None:
     """Returns the data set in a foreign layout that ``data`` names; None for other data.
 
-    That is a Parquet, Arrow or tar file, a folder in one of the layouts, or anything behind ``columns:`` or
-    ``columns@label=NAME,video=NAME:``. Raises `DatasetError` where that is in no layout, ``FileNotFoundError`` where it
-    is not there, and ``ValueError`` for other options.
+    That is a Parquet, Arrow or tar file, several of them as in ``train-{000..012}.tar``, a folder in one of the
+    layouts, or anything behind ``columns:`` or ``columns@label=NAME,video=NAME:``.
+    Raises `DatasetError` where that is in no layout, ``FileNotFoundError`` where it is not there, and ``ValueError``
+    for other options.
     """
     named = _parse(str(data))
     asked = named or AskedColumns(path=as_path(data).expanduser())
     path, kind = asked.path, asked.path.suffix.lower()
     reader = _FILES.get(kind) or (_LISTS.get(kind) if named else None)
-    if reader and (isinstance(path, RemotePath) or path.is_file()):
-        return ForeignData(asked=asked, files=[(path, "")], reader=reader)
+    files = _expand(path)
+    if reader and (isinstance(path, RemotePath) or any(each.is_file() for each in files)):
+        splits = ["" if each == path else split_in(each.name) for each in files]
+        return ForeignData(asked=asked, files=list(zip(files, splits, strict=True)), reader=reader)
     if named and not path.exists() and not path.is_dir():
         raise FileNotFoundError(f"no such file or folder: {path}")
     found = _in_folder(path, anything=named is not None) if path.is_dir() else None
@@ -74,6 +80,17 @@ def find_foreign(data: str | Path) -> ForeignData | None:
             "name the file or folder that holds the data"
         )
     return None
+
+
+def _expand(path: Path) -> list[Path]:
+    """Returns the files that ``train-{000..012}.tar`` stands for; any other path alone."""
+    text = exact_url(str(path)) if isinstance(path, RemotePath) else str(path)
+    found = _RANGE.search(text)
+    if found is None:
+        return [path]
+    numbers = range(int(found[1]), int(found[2]) + 1)
+    names = (f"{text[: found.start()]}{number:0{len(found[1])}d}{text[found.end() :]}" for number in numbers)
+    return [file for name in names for file in _expand(as_path(name))]
 
 
 def _parse(text: str) -> AskedColumns | None:

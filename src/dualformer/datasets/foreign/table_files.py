@@ -86,7 +86,7 @@ def open_table(path: Path) -> Iterator["Table"]:
                 yield Table(path=place, kind="parquet", schema=content.schema_arrow, content=content)
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
-            f"{path}: it cannot be read as a table ({' '.join(str(error).split())}): write it anew"
+            f"{path}: it cannot be read as a table ({' '.join(str(error).split()).rstrip('.')}): write it anew"
         ) from error
 
 
