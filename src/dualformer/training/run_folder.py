@@ -219,8 +219,11 @@ def summarize(result: TrainResult, *, recipe: Recipe | None = None) -> list[str]
         options |= {"views": recipe.views} if recipe else {}
         said = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         lines.append(f"next: {shlex.join(['dualformer', 'evaluate', str(result.weights), *said])}")
-    timeline = " --timeline" if config.head == "temporal" else ""
-    lines.append(f"next: dualformer predict VIDEO{timeline} --weights {shlex.quote(str(result.weights))}")
+    weights = shlex.quote(str(result.weights))
+    if config.head == "temporal":
+        lines.append(f"next: dualformer predict VIDEO --timeline --weights {weights}")
+    else:
+        lines.append(f"next: dualformer predict VIDEO --weights {weights}")
     return lines
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -71,8 +72,6 @@ def text_of(value: Any) -> str:
 def complete_rows(rows: Iterable[Row], asked: AskedColumns) -> list[Row]:
     """Returns the rows with the same columns each, numbered. Those without a label are left out, and counted in the
     log, where labels are needed. Raises `DatasetError` where none is left."""
-    from dataclasses import replace
-
     found = list(rows)
     kept = [row for row in found if row.labels[0] or not asked.labelled]
     if len(kept) < len(found):
