@@ -191,7 +191,7 @@ class FakeRuntime(Runtime):
     def runs_on(self, device: torch.device) -> bool:
         return device.type == "cpu"
 
-    def run(self, inputs: torch.Tensor) -> torch.Tensor:
+    def run(self, inputs: torch.Tensor, output: int = 0) -> torch.Tensor:
         from dualformer.video.transforms import normalize
 
         return self._model(normalize(inputs, self._pre))
