@@ -269,7 +269,7 @@ def test_without_pyarrow_parquet_says_what_to_install(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(TableError, match=r"pip install 'dualformer\[cluster\]', or choose another ending"):
+    with pytest.raises(TableError, match=r"pip install 'dualformer\[parquet\]', or choose another ending"):
         run_batch(tmp_path / "out.parquet", files, Counting())
 
 

@@ -103,7 +103,9 @@ class Opened:
             if self.page.evaluate(script):
                 return
             self.page.wait_for_timeout(50)
-        raise AssertionError(script)
+        raise AssertionError(
+            f"{script}: {self.boxes.count()} segments, {self.page.evaluate('Object.entries(localStorage)')}"
+        )
 
     def drag(self, start: tuple[float, float], to: float) -> None:
         """Drags from a place of the page to the right or left."""
