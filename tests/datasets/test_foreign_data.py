@@ -247,6 +247,15 @@ def test_folders_that_may_be_several_data_sets_are_told(
     assert len(open_videos(tmp_path / "en")) == 4 and not caplog.text
 
 
+def test_links_that_go_round_in_circles_are_followed_once(films: list[Film], tmp_path: Path) -> None:
+    root = hub(films, tmp_path / "hub")
+    expected = open_splits(root)
+    for number in range(3):  # searched first; followed to the end, they would be 3^40 folders
+        (root / f"0{number}").symlink_to(root, target_is_directory=True)
+    found = open_splits(root)
+    assert found.train.samples == expected.train.samples
+
+
 def test_tars_of_others(films: list[Film], tmp_path: Path) -> None:
     """Members in folders, two views of a sample, values within JSON."""
     data = films[0].path.read_bytes()

@@ -18,9 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dualformer.datasets.row_table import ROOT, CsvTable, Row, table_of
-from dualformer.datasets.samples import (
-    DatasetError,
-)
+from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.segments.video_finder import VideoFinder
 from dualformer.files import read_csv_rows, read_text
 from dualformer.moved_files import absolute

@@ -153,10 +153,14 @@ def _files_below(root: Path, ending: str) -> list[tuple[Path, str]]:
 
 
 def _folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yields the folders below ``root``, itself first as "", with the names of folders and files in them, sorted."""
+    """Yields the folders below ``root``, itself first as "", with the names of folders and files in them, sorted; not
+    those that links lead to once more."""
     if not isinstance(root, RemotePath):
+        seen: set[str] = set()
         for here, folders, names in os.walk(root, followlinks=True):
-            folders[:] = sorted(filter(is_data_folder, folders))
+            seen.add(os.path.realpath(here))
+            data = sorted(filter(is_data_folder, folders))
+            folders[:] = [name for name in data if os.path.realpath(Path(here) / name) not in seen]
             yield Path(here).relative_to(root).as_posix().removeprefix("."), list(folders), sorted(names)
         return
     found: dict[str, tuple[dict[str, None], list[str]]] = {"": ({}, [])}
