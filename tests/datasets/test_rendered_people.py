@@ -271,14 +271,39 @@ def test_difficulty_and_scene_check_themselves() -> None:
         PeopleScene(size=60)
     with pytest.raises(ValueError, match="at least 16"):
         PeopleScene(frames=8)
-    with pytest.raises(ValueError, match="unknown class 'walk'"):
-        PeopleScene(classes=("walk",))
+    with pytest.raises(
+        ValueError, match=r"'stroll' is no class of such clips; classes are the orders .*, or of .*walk"
+    ):
+        PeopleScene(classes=("stroll",))
+    with pytest.raises(ValueError, match="'walk' is no class"):
+        PeopleScene(classes=(ORDERS[0], "walk"))
+    with pytest.raises(ValueError, match="'walk' is no class"):
+        PeopleScene(classes=("circle", "walk"), view="hands")
+    with pytest.raises(ValueError, match="named twice"):
+        PeopleScene(classes=("walk", "walk"))
     with pytest.raises(ValueError, match="do not drive hands"):
         PeopleScene(view="hands", motions="motions.npz")
     with pytest.raises(ValueError, match="outside the scene"):
         PeopleScene(classes=ORDERS[:2]).render(2, 0)
     assert PeopleScene(view="hands").classes == HAND_ORDERS
     assert len(PeopleScene().action_kinds) == len(PeopleScene().action_names) == len(NAMES)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_where_classes_are_actions_a_clip_shows_one(view: str) -> None:
+    classes = ("circle", "fist", "push") if view == "hands" else ("hug", "walk", "kick")
+    scene = PeopleScene(size=48, view=view, classes=classes, difficulty=STILL)  # type: ignore[arg-type]
+    waited = 0
+    for seed in range(12):
+        label = seed % 3
+        clip = scene.render(label, (2, seed))
+        done = [scene.action_names[number] for number in clip.actions[0]]
+        assert clip.label == label and set(done) <= {classes[label], "wait"}
+        assert done.count(classes[label]) >= 8
+        waited += "wait" in done
+        together = classes[label] == "hug"
+        assert not together or (clip.actions[1] == scene.action_names.index("hug")).sum() == done.count("hug")
+    assert (waited > 0) == (view == "bodies")
 
 
 def made_motions(path: Path) -> Path:

@@ -48,6 +48,9 @@ class Options:
     motions: str | None = None
     """With --classes people: an npz file of captured motions (joint positions) that drive half of the actions for which
     it has some."""
+    actions: tuple[str, ...] = ()
+    """With --classes people or hands: names of actions or gestures, such as punch kick hug; a video shows one of them,
+    and they are the classes. A wrong name lists them all."""
     seed: int = 0
     """Another one gives other videos."""
     workers: int = 0
@@ -60,7 +63,8 @@ class Options:
             raise ValueError(f"--difficulty does nothing with --classes {self.classes}: leave it out")
         if self.motions and self.classes != "people":
             raise ValueError(f"--motions drive people, not --classes {self.classes}: leave it out")
-
+        if self.actions and self.classes not in ("people", "hands"):
+            raise ValueError(f"--actions are of people or hands, not of --classes {self.classes}: leave it out")
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"--seconds must be more than 0, not {self.seconds:g}")
         if self.seconds is not None and self.classes not in ("horizontal", "vertical", "all"):
@@ -151,6 +155,7 @@ def _people(options: Options) -> PeopleScene:
         frames=options.frames or 48,
         fps=12,
         view="hands" if options.classes == "hands" else "bodies",
+        classes=options.actions,
         difficulty=PeopleDifficulty.at(options.difficulty),
         motions=options.motions,
     )

@@ -21,7 +21,7 @@ import numpy as np
 
 from dualformer.datasets.rendered_people.bodies import Cones, Materials, cloth, skin
 from dualformer.datasets.rendered_people.camera import Camera, look_at, to_and_fro
-from dualformer.datasets.rendered_people.rounds import frame_order, frames_of_kinds, orders_of
+from dualformer.datasets.rendered_people.rounds import frame_order, frames_of_kinds, frames_of_one, orders_of
 
 HAND_KINDS = ("line", "round", "angle", "grip")
 HAND_ORDERS = orders_of(HAND_KINDS)
@@ -143,16 +143,21 @@ class HandPerformance:
 
 
 def perform_hands(
-    label: int, frames: int, *, others: int, variety: float, sway: float, look: np.random.Generator,
+    shown: int | str, frames: int, *, others: int, variety: float, sway: float, look: np.random.Generator,
     order: np.random.Generator,
 ) -> HandPerformance:  # fmt: skip
-    """Draws a performance of class ``HAND_ORDERS[label]``, as ``performance.perform`` does.
+    """Draws a performance of class ``HAND_ORDERS[shown]``, or of the gesture ``shown``; see ``performance.perform``.
 
     ``others`` 1: the other hand is there as well and does one gesture again and again."""
     left = bool(look.random() < 0.3 * variety)
-    counts = frames_of_kinds(frames, variety, look)
-    chosen = [_BY_KIND[kind][look.integers(len(_BY_KIND[kind]))] for kind in HAND_KINDS]
-    at = frame_order(label, counts, int(order.integers(frames)))
+    if isinstance(shown, str):
+        counts = frames_of_one(frames, 2, look)
+        chosen = [shown] * len(counts)
+        at = np.arange(frames)
+    else:
+        counts = frames_of_kinds(frames, variety, look)
+        chosen = [_BY_KIND[kind][look.integers(len(_BY_KIND[kind]))] for kind in HAND_KINDS]
+        at = frame_order(shown, counts, int(order.integers(frames)))
     joints, numbers = _gestures(chosen, counts, left, variety, look)
     found, actions, sides = [joints[at]], [numbers[at]], [left]
     for _ in range(min(others, 1)):

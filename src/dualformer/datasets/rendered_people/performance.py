@@ -10,6 +10,9 @@ frame stay at chance. Partners answer an action within its own frames; what else
 drawn without knowledge of the class and goes to and fro several times a clip, so that it hardly helps to put shuffled
 frames in order.
 
+Where the class is an action, the law does not hold: the actor does that alone, once or twice, from the first frame to
+the last, mostly after and before some waiting, and a frame tells much of it.
+
 Shape legend: P people, T frames, S the 2 edges of a frame's time, J joints, D degrees of freedom.
 """
 
@@ -25,7 +28,7 @@ import numpy as np
 from dualformer.datasets.rendered_people.actions import ACTIONS, BY_KIND, KINDS, NAMES, Action, Kind, action_of
 from dualformer.datasets.rendered_people.motions import Motions
 from dualformer.datasets.rendered_people.movements import Movement, Style, bump, draw_posture, move
-from dualformer.datasets.rendered_people.rounds import frame_order, frames_of_kinds, orders_of
+from dualformer.datasets.rendered_people.rounds import frame_order, frames_of_kinds, frames_of_one, orders_of
 from dualformer.datasets.rendered_people.skeleton import (
     DOF,
     JOINT,
@@ -84,7 +87,7 @@ class _Part(NamedTuple):
 
 
 def perform(
-    label: int,
+    shown: int | str,
     frames: int,
     *,
     bystanders: int,
@@ -96,17 +99,21 @@ def perform(
     order: np.random.Generator,
     motions: Motions | None = None,
 ) -> Performance:
-    """Draws a performance of class ``ORDERS[label]``: everything from ``look``, but where the round begins, from
-    ``order``.
+    """Draws a performance of class ``ORDERS[shown]``, or of the action ``shown``: everything from ``look``, but where
+    a round begins, from ``order``.
 
     ``variety`` of bodies, postures and styles, 0 to 1; ``sway`` of standing bodies, likewise. Bystanders stand on the
     side to which ``away`` points (radians, 0 is +z). ``motions`` drive some of the actions.
     """
     actor = Person(Proportions.draw(look, variety), draw_posture(look, variety), np.zeros(2), 0.0)
-    counts = frames_of_kinds(frames, variety, look)
-    chosen = [_choose(kind, look, partner) for kind in KINDS]
+    if isinstance(shown, str):
+        chosen, counts = _alone(shown, frames, variety, look)
+        at = np.arange(frames)
+    else:
+        counts = frames_of_kinds(frames, variety, look)
+        chosen = [_choose(kind, look, partner) for kind in KINDS]
+        at = frame_order(shown, counts, int(order.integers(frames)))
     parts = _parts([name for name, _ in chosen], counts, variety, look)
-    at = frame_order(label, counts, int(order.integers(frames)))
 
     people = [actor]
     moves = [[_move(part, actor) for part in parts]]
@@ -130,7 +137,7 @@ def perform(
         moves.append([_move(part, person) for part in own])
         orders.append(np.roll(np.arange(frames), int(look.integers(frames))))
 
-    directed = [partner and ACTIONS[name].at != "" for name, _ in chosen]
+    directed = [partner and action.at != "" for _, action in chosen]
     if partner:
         for part, movement, towards in zip(parts, moves[0], directed, strict=True):
             _approach(part, movement, gap, towards, people)
@@ -164,6 +171,17 @@ def _choose(kind: Kind, rng: np.random.Generator, partner: bool) -> tuple[str, A
     return name, ACTIONS[name]
 
 
+def _alone(
+    name: str, frames: int, variety: float, rng: np.random.Generator
+) -> tuple[list[tuple[str, Action]], np.ndarray]:
+    """The action ``name`` once or twice, and some waiting before and after it, with the frames of each."""
+    before, after = (int(rng.integers(3, 5)) * int(rng.random() < 0.5 * variety) for _ in range(2))
+    counts = [before, *frames_of_one(frames - before - after, 2, rng).tolist(), after]
+    names = ["wait", *[name] * (len(counts) - 2), "wait"]
+    found = [(one, count) for one, count in zip(names, counts, strict=True) if count]
+    return [(one, action_of(one)) for one, _ in found], np.array([count for _, count in found])
+
+
 def _parts(names: Sequence[str], counts: np.ndarray, variety: float, rng: np.random.Generator) -> list[_Part]:
     parts, start = [], 0
     for name, count in zip(names, counts.tolist(), strict=True):
@@ -176,10 +194,10 @@ def _parts(names: Sequence[str], counts: np.ndarray, variety: float, rng: np.ran
 
 def _answer(name: str, part: _Part, rng: np.random.Generator, variety: float) -> _Part:
     """What the partner does in the frames of an actor's action."""
-    answers = ACTIONS[name].answers or ("wait",)
+    answers = action_of(name).answers or ("wait",)
     chosen = answers[rng.integers(len(answers))]
     style = Style.draw(rng, variety)
-    if ACTIONS[name].at == "both":
+    if action_of(name).at == "both":
         style = Style(part.style.left, style.size, part.style.warp, style.lag, style.error, 0.0)
     return _Part(chosen, style, part.rows, part.phase)
 
@@ -229,7 +247,7 @@ def _move(part: _Part, person: Person) -> Movement:
 
 def _approach(part: _Part, movement: Movement, gap: float, towards: bool, people: Sequence[Person]) -> None:
     """Lets the actor step up to the partner and back, in place; or keeps the way short enough."""
-    action = ACTIONS[part.action]
+    action = action_of(part.action)
     phase = part.phase.reshape(-1)
     if not towards:
         movement.poses[:, DOF["z"]] = np.minimum(movement.poses[:, DOF["z"]], gap - 0.55)
@@ -296,7 +314,7 @@ def _about_y(angle: float) -> np.ndarray:
 
 def _touch(part: _Part, movement: Movement, joints: np.ndarray, people: Sequence[Person]) -> None:
     """Brings the actor's hand or foot to the partner, in place, where both are near enough."""
-    action = ACTIONS[part.action]
+    action = action_of(part.action)
     if not action.limb:
         return
     actor = joints[0, part.rows].reshape(-1, *joints.shape[3:])

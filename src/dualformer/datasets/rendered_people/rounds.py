@@ -1,4 +1,4 @@
-"""Rounds of four things: the orders that are the classes, and which frame shows what."""
+"""Rounds of four things: the orders that are the classes, and which frame shows what; or one thing, again and again."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def frames_of_kinds(frames: int, variety: float, rng: np.random.Generator) -> np
     counts = np.floor(share * spare).astype(np.int64)
     counts[np.argsort(share * spare - counts)[KINDS_A_ROUND - (spare - counts.sum()) :]] += 1
     return counts + _FEWEST
+
+
+def frames_of_one(frames: int, most: int, rng: np.random.Generator) -> np.ndarray:
+    """How many of the frames each time gets that one thing is done, once to ``most`` times, evenly."""
+    times = int(rng.integers(1, most + 1))
+    return frames * np.arange(1, times + 1) // times - frames * np.arange(times) // times
 
 
 def frame_order(label: int, counts: np.ndarray, start: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dualformer.datasets.rendered_people.actions import NAMES, action_of
+from dualformer.datasets.rendered_people.actions import ACTIONS, NAMES, action_of
 from dualformer.datasets.rendered_people.backdrop import backdrop, filmed
 from dualformer.datasets.rendered_people.bodies import Cones, Materials, Palette, dress
 from dualformer.datasets.rendered_people.camera import Camera, draw_azimuth, draw_camera
@@ -48,8 +48,9 @@ class PeopleScene:
     view: Literal["bodies", "hands"] = "bodies"
     """Whole people, or hands close up as who moves them sees them."""
     classes: tuple[str, ...] = ()
-    """Class names, from ``performance.ORDERS`` or ``hands.HAND_ORDERS`` by the view, and by default all of them; a
-    label is an index into them."""
+    """Class names; a label is an index into them. By default all of ``performance.ORDERS`` or ``hands.HAND_ORDERS``
+    by the view, which single frames do not tell; or names of actions (``actions.ACTIONS``, ``hands.GESTURES``), of
+    which a clip shows one."""
     difficulty: PeopleDifficulty = field(default_factory=PeopleDifficulty)
     motions: str | None = None
     """An npz file of captured motions that drive half of the actions it has (see ``motions``)."""
@@ -65,10 +66,14 @@ class PeopleScene:
             raise ValueError(f"PeopleScene.fps is {self.fps}; it must be at least 1")
         if self.motions and self.view == "hands":
             raise ValueError("PeopleScene.motions are of whole bodies and do not drive hands: leave them out")
-        unknown = [name for name in self.classes if name not in self._orders]
+        actions = HAND_NAMES if self.view == "hands" else tuple(ACTIONS)
+        known = self._orders if self.classes[0] in self._orders else actions
+        unknown = [name for name in self.classes if name not in known]
         if unknown or len(set(self.classes)) < len(self.classes):
-            what = f"the unknown class {unknown[0]!r}" if unknown else "one class twice"
-            raise ValueError(f"PeopleScene.classes has {what}; they can be {', '.join(self._orders)}")
+            what = f"{unknown[0]!r} is no class of such clips" if unknown else "one class is named twice"
+            raise ValueError(
+                f"{what}; classes are the orders {', '.join(self._orders)}, or of the actions {', '.join(actions)}"
+            )
 
     @property
     def _orders(self) -> tuple[str, ...]:
@@ -85,6 +90,11 @@ class PeopleScene:
         if self.view == "hands":
             return tuple(GESTURES[name].kind for name in HAND_NAMES)
         return tuple(action_of(name).kind for name in NAMES)
+
+    def shown(self, label: int) -> int | str:
+        """What a clip of class ``classes[label]`` shows: the number of an order, or the name of an action."""
+        name = self.classes[label]
+        return self._orders.index(name) if name in self._orders else name
 
     def plain(self) -> dict:
         """The scene as values that JSON knows."""
@@ -138,11 +148,12 @@ class _Stage(NamedTuple):
 
 def _people_on_stage(scene: PeopleScene, label: int, look: np.random.Generator, order: np.random.Generator) -> _Stage:
     difficulty = scene.difficulty
-    partner = bool(look.random() < difficulty.partner)
+    shown = scene.shown(label)
+    partner = bool(look.random() < _with_partner(shown, difficulty.partner))
     bystanders = min(int(look.integers(difficulty.bystanders + 1)), MOST_PEOPLE - 1 - partner)
     azimuth = draw_azimuth(difficulty.around, partner, look)
     performance = perform(
-        ORDERS.index(scene.classes[label]),
+        shown,
         scene.frames,
         bystanders=bystanders,
         partner=partner,
@@ -184,11 +195,19 @@ def _people_on_stage(scene: PeopleScene, label: int, look: np.random.Generator, 
     return _Stage(cast, camera, pieces, materials.palette(), ends, colourful)
 
 
+def _with_partner(shown: int | str, share: float) -> float:
+    """How probable a partner is: of an action, the more if it is done to one, and always if two do it together."""
+    if isinstance(shown, int):
+        return share
+    at = action_of(shown).at
+    return 1.0 if at == "both" else 2 * share if at else share / 2
+
+
 def _hands_on_stage(scene: PeopleScene, label: int, look: np.random.Generator, order: np.random.Generator) -> _Stage:
     difficulty = scene.difficulty
     others = int(look.integers(difficulty.bystanders + 1) > 1)
     performance = perform_hands(
-        HAND_ORDERS.index(scene.classes[label]),
+        scene.shown(label),
         scene.frames,
         others=others,
         variety=difficulty.variety,
