@@ -1,118 +1,224 @@
-"""The same work over Ray: equal answers, and a worker that is killed costs the file that it was at.
+"""Two nodes of Ray, which share no working directory: equal answers, and what dies costs the file that it was at.
 
-Starting Ray and two processes that load PyTorch takes most of the time of these tests.
+All tests share one cluster, as starting it takes longer than they do; the last one kills a node of it.
 """
+
+from __future__ import annotations
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from dualformer.errors import DualFormerError
 from dualformer.inference.answer_tables import Row
 from dualformer.inference.batch_runner import BatchTask, run_batch
-from dualformer.inference.batch_tasks import LabelTask
-from dualformer.inference.ray_cluster import RayTask, TaskSpec
-from dualformer.inference.recognizer import Recognizer
+from dualformer.inference.ray_cluster import RayTask, RayTimelines, TaskSpec
+from dualformer.inference.ray_pool import GivenUp, RayPool
+from dualformer.remote_paths import as_path
+from dualformer.video.container import VideoError
 from dualformer.video.encode import write_video
-from made_films import coloured
+from dualformer.video.table_cells import name_cell
+from made_films import coloured, moving
+from range_server import RangeServer, range_server
 from small_weights import save_small_weights
 
-FILES = 24
+FILMS = 6
+
+
+class Nodes(NamedTuple):
+    """``address`` of two nodes of Ray with a core each, called by their working directories."""
+
+    address: str
+    kill_second: Callable[[], None]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``nano.safetensors``, and films among which one is broken."""
-    home = tmp_path_factory.mktemp("cluster")
-    save_small_weights(home / "nano.safetensors", ("a", "b", "c"), scale=1)
-    (home / "films").mkdir()
-    for i in range(FILES):
-        write_video(home / "films" / f"{i:02d}.mp4", coloured([("red", i + 1), ("blue", 9)]), fps=25)
-    (home / "films" / "07.mp4").write_bytes(b"no video")
-    return home
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    pytest.importorskip("ray")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray import cloudpickle
+    from ray.cluster_utils import Cluster
+
+    home, before = tmp_path_factory.mktemp("nodes"), Path.cwd()
+    cluster = Cluster()
+    try:
+        started: list[Any] = []
+        for name in ("first", "second"):
+            (home / name).mkdir()
+            os.chdir(home / name)
+            started.append(cluster.add_node(num_cpus=1, include_dashboard=False))
+        os.chdir(before)
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test
+        yield Nodes(cluster.address, lambda: cluster.remove_node(started[1], allow_graceful=False))
+    finally:
+        os.chdir(before)
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RangeServer]:
+    """Films at URLs that take a password: as files, one of them broken, and in a Parquet table; and a long one."""
+    folder = tmp_path_factory.mktemp("films")
+    files = {"/broken.mp4": b"no video"}
+    for i in range(FILMS):
+        write_video(folder / "film.mp4", coloured([("red", i + 1), ("blue", 9)]), fps=25)
+        files[f"/{i}.mp4"] = (folder / "film.mp4").read_bytes()
+    write_video(folder / "long.mp4", moving([(1, 0, 60), (0, 1, 50)], size=48), fps=25)
+    files["/long.mp4"] = (folder / "long.mp4").read_bytes()
+    damaged = bytearray(files["/long.mp4"])
+    middle = len(damaged) // 2
+    damaged[middle : middle + 300] = bytes(300)
+    files["/damaged.mp4"] = bytes(damaged)
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"video": [files[f"/{i}.mp4"] for i in range(FILMS)]})
+    parquet.write_table(table, folder / "films.parquet", row_group_size=2)
+    files["/films.parquet"] = (folder / "films.parquet").read_bytes()
+    with range_server(files, login="me:secret") as server:
+        yield server
+
+
+def weights_in(folder: Path) -> str:
+    save_small_weights(folder / "nano.safetensors", ("a", "b", "c"), scale=1)
+    return str(folder / "nano.safetensors")
+
+
+def url_of(server: RangeServer, name: str) -> str:
+    return f"{server.url.replace('http://', 'http://me:secret@')}/{name}"
+
+
+class Made:
+    """What workers of a pool have: how often they began a job, in a file."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+
+def note(made: Made, number: int, dies: int) -> tuple[int, int]:
+    """Dies the first ``dies`` times that it is begun."""
+    with made.log.open("a") as file:
+        file.write(f"{number}\n")
+    if made.log.read_text().splitlines().count(str(number)) <= dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number, os.getpid()
+
+
+def fail(made: Made) -> None:
+    raise ValueError(f"{made.log.name} is wrong")
+
+
+def test_jobs_of_workers_that_die_are_done_by_others_a_few_times(nodes: Nodes, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with RayPool(Made, log, address=nodes.address, workers=None, device="cpu") as pool:
+        for number, dies in enumerate((0, 1, 0, 99, 0)):
+            pool.submit(number, note, number, dies)
+        found: dict[int, Any] = {}
+        for key, value in pool.results():
+            found[key] = value
+            if key == 2:
+                pool.submit(5, note, 5, 0, urgent=True)
+        assert found.pop(3) == GivenUp(reason="its worker died 3 times")
+        assert {key: number for key, (number, _) in found.items()} == {key: key for key in (0, 1, 2, 4, 5)}
+        begun = log.read_text().split()
+        assert [begun.count(str(number)) for number in range(6)] == [1, 2, 1, 3, 1, 1]
+        assert sum(cost.jobs for cost in pool.costs.values()) == 5
+        assert {name.rpartition(" ")[2] for name in pool.costs} == {str(process) for _, process in found.values()}
+        pool.submit(0, fail)
+        with pytest.raises(ValueError, match=r"^log is wrong$"):
+            list(pool.results())
+
+
+def test_a_long_film_over_workers_has_the_timeline_of_one_process(
+    nodes: Nodes, served: RangeServer, tmp_path: Path
+) -> None:
+    spec = TaskSpec(weights=weights_in(tmp_path), device="cpu")
+    names = [url_of(served, name) for name in ("0.mp4", "long.mp4", "damaged.mp4", "broken.mp4")]
+    paths = [*map(as_path, names), tmp_path / "nowhere.mp4"]
+    recognizer = spec.load()
+    given: dict[str, Any] = {"threshold": 0.2, "hop": 0.2}
+    with RayTimelines(spec, recognizer, address=nodes.address, part_seconds=0.8, **given) as films:
+        Path(spec.weights).unlink()
+        told: list[tuple[int, int]] = []
+        found = list(films.run(paths, lambda done, known: told.append((done, known))))
+        jobs = sum(cost.jobs for cost in films.costs.values())
+    assert told[-1] == (jobs, jobs) and jobs > len(paths) + 4, "the long films were divided"
+    for path, timeline in zip(paths[:3], found, strict=False):
+        alone = recognizer.timeline(path, **given)
+        assert not isinstance(timeline, VideoError)
+        assert timeline.probabilities.tobytes() == alone.probabilities.tobytes()
+        assert timeline.bounds.tobytes() == alone.bounds.tobytes()
+        for name in ("segments", "settings", "frames", "clips", "error", "source"):
+            assert getattr(timeline, name) == getattr(alone, name)
+    assert isinstance(found[3], VideoError) and "cannot be opened" in found[3].reason
+    assert isinstance(found[4], VideoError) and "there is no such file on " in found[4].reason
 
 
 class Noting:
-    """Labels files slowly, and writes down which file which process began. Dies at one called poison."""
+    """Answers slowly, and writes down which file was begun on which node."""
 
-    def __init__(self, task: BatchTask, log: Path, seconds: float) -> None:
-        self._task, self._log, self._seconds = task, log, seconds
+    def __init__(self, task: BatchTask, log: Path) -> None:
+        self._task, self._log = task, log
         self.columns, self.fingerprint, self.width = task.columns, task.fingerprint, task.width
 
     def run(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
-        for path in paths:
-            with self._log.open("a") as file:
-                file.write(f"{path.name} {os.getpid()}\n")
-            if path.name == "poison.mp4":
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(self._seconds)
+        with self._log.open("a") as file:
+            file.write("".join(f"{path} {Path.cwd().name}\n" for path in paths))
+        time.sleep(0.3)
         yield from self._task.run(paths)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotingSpec(TaskSpec):
     log: Path
-    seconds: float
 
     def make_task(self) -> BatchTask:
-        return Noting(super().make_task(), self.log, self.seconds)
+        return Noting(super().make_task(), self.log)
 
 
-def begun(log: Path) -> list[tuple[str, int]]:
-    lines = log.read_text().splitlines() if log.exists() else []
-    return [(name, int(process)) for name, process in (line.split() for line in lines)]
-
-
-@pytest.mark.slow
-def test_a_killed_worker_costs_one_retry_and_every_file_is_answered_once(home: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray.data")
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test
-    paths = sorted((home / "films").iterdir())
-    poison = home / "films" / "poison.mp4"
-    poison.write_bytes(b"")
-    alone = Recognizer.load(home / "nano.safetensors", device="cpu")
-    run_batch(tmp_path / "alone.csv", paths, LabelTask(alone, top=3))
-
+def test_a_node_that_is_killed_costs_the_file_that_it_was_at(nodes: Nodes, served: RangeServer, tmp_path: Path) -> None:
+    cells = [name_cell("parquet", "video", i, f"{i}.mp4", url_of(served, "films.parquet")) for i in range(FILMS)]
+    files = [url_of(served, f"{i}.mp4") for i in range(FILMS)]
+    paths = [*map(as_path, [*files, *cells, url_of(served, "broken.mp4")]), tmp_path / "nowhere.mp4"]
     log = tmp_path / "log"
-    recipe = NotingSpec(
-        kind="labels", weights=str(home / "nano.safetensors"), top=3, device="cpu", log=log, seconds=0.3
-    )
-    killed: list[int] = []
+    spec = NotingSpec(weights=weights_in(tmp_path), top=3, device="cpu", log=log)
+    run_batch(tmp_path / "alone.csv", paths, TaskSpec(weights=spec.weights, top=3, device="cpu").make_task())
+
+    def begun() -> list[tuple[str, str]]:
+        return [(name, node) for name, node in (line.split() for line in log.read_text().splitlines())]
+
+    killed = False
 
     def progress(done: int, total: int, row: Row | None) -> None:
-        if done == 6:
-            process = begun(log)[-1][1]
-            os.kill(process, signal.SIGKILL)
-            killed.append(process)
+        nonlocal killed
+        if not killed and done and {node for _, node in begun()} == {"first", "second"}:
+            nodes.kill_second()
+            killed = True
 
-    with RayTask(recipe, actors=2) as work:
+    with RayTask(spec, address=nodes.address) as work:
+        Path(spec.weights).unlink()
+        log.write_text("")
         result = run_batch(tmp_path / "ray.csv", paths, work, progress=progress)
-        assert (result.files, result.known, result.failed) == (FILES, 0, 1)
-        assert (tmp_path / "ray.csv").read_text() == (tmp_path / "alone.csv").read_text()
-        attempts = [name for name, _ in begun(log)]
-        assert sorted(set(attempts)) == [path.name for path in paths]
-        assert len(attempts) <= FILES + 1, "the file that the killed worker was at, and no other, is done again"
-        assert len({process for _, process in begun(log)} - set(killed)) >= 2
-
-        log.unlink()
-        result = run_batch(tmp_path / "poison.csv", [*paths[:4], poison], work)
-        assert (result.files, result.failed) == (5, 1)
-        assert "its worker died 3 times" in (tmp_path / "poison.csv").read_text()
-        assert [name for name, _ in begun(log)].count("poison.mp4") == 3
+    assert killed
+    assert (result.files, result.known, result.failed) == (len(paths), 0, 2)
+    answered = (tmp_path / "ray.csv").read_text().splitlines()
+    assert answered[:-1] == (tmp_path / "alone.csv").read_text().splitlines()[:-1]
+    assert "there is no such file on " in answered[-1] and "or name it by a URL" in answered[-1]
+    assert "secret" not in (tmp_path / "ray.csv").read_text()
+    attempts = [name for name, _ in begun()]
+    assert set(attempts) == set(map(str, paths))
+    assert len(attempts) <= len(paths) + 1, "the file that the killed node was at, and no other, is done again"
 
 
-def test_without_ray_the_message_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    recipe = TaskSpec(kind="labels", weights=str(home / "nano.safetensors"), device="cpu")
+    spec = TaskSpec(weights=weights_in(tmp_path), device="cpu")
     with pytest.raises(DualFormerError, match=r"pip install 'dualformer\[cluster\]'"):
-        RayTask(recipe)
+        RayTask(spec)
     with pytest.raises(ValueError, match="at least 1"):
-        RayTask(recipe, actors=0)
+        RayTask(spec, actors=0)

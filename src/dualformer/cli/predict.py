@@ -3,11 +3,19 @@
 import shlex
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dualformer.cli.predict_folder import FolderOptions, is_remote_media, named_files, predict_folder, ray_alone
+from dualformer.cli.predict_folder import (
+    FolderOptions,
+    is_remote_media,
+    named_files,
+    predict_folder,
+    print_costs,
+    ray_alone,
+)
 from dualformer.cli.shared_options import WeightsOrExport, arguments, must
 from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.plurals import counted
@@ -15,8 +23,11 @@ from dualformer.text_encoding import json_text
 
 if TYPE_CHECKING:
     from dualformer.datasets.segments.annotated_video import AnnotatedVideo
+    from dualformer.inference.ray_cluster import TaskSpec
+    from dualformer.inference.recognizer import Recognizer
     from dualformer.inference.timeline import Timeline
     from dualformer.report.segment_editor import EditorVideo
+    from dualformer.video.container import VideoError
 
 _NOT_GIVEN = (None, False, ())
 
@@ -64,8 +75,10 @@ class Options(FolderOptions):
         if not self.timeline and (stray := [name for name in of_timelines if getattr(self, name) not in _NOT_GIVEN]):
             raise ValueError(f"--{stray[0].replace('_', '-')} goes with --timeline")
         table = self.out is not None and not self.timeline
-        if stray := [name for name in ("fresh", "retry", "ray", "actors") if getattr(self, name) and not table]:
+        if stray := [name for name in ("fresh", "retry") if getattr(self, name) and not table]:
             raise ValueError(f"--{stray[0]} goes with --out and a table")
+        if stray := [name for name in ("ray", "actors") if getattr(self, name) and not (table or self.timeline)]:
+            raise ValueError(f"--{stray[0]} goes with --out and a table, or with --timeline")
         super().__post_init__()
 
 
@@ -139,7 +152,7 @@ def _timelines(options: Options) -> int:
     from dualformer.inference.timeline_drawing import draw_timeline, write_labelled_video
     from dualformer.video.container import VideoError
     from dualformer.video.video_segment import stem_of
-    from dualformer.video.video_source import resolve_source, source_name
+    from dualformer.video.video_source import source_name
 
     files = named_files(options.files)
     stems = [stem_of(path) for path in files]
@@ -148,7 +161,8 @@ def _timelines(options: Options) -> int:
             f"two videos are called {clash[0]}" if clash[0] == clash[1] else f"{clash[0]} and {clash[1]} are two videos"
         )
         raise ValueError(f"{two}, and their timelines would be one: name them one after the other, with another --out")
-    recognizer = options.load(options.weights, views=options.views)
+    over_ray = options.task_spec() if options.ray else None
+    recognizer = over_ray.here().load() if over_ray else options.load(options.weights, views=options.views)
     if options.segment_format:
         check_names(list(dict.fromkeys(map(_whole, files))), recognizer.labels, options.segment_format)
     out = options.out or Path("timeline")
@@ -156,22 +170,13 @@ def _timelines(options: Options) -> int:
     failed = 0
     found: dict[Path, AnnotatedVideo] = {}
     shown: dict[Path, EditorVideo] = {}
+    read = _read_over_ray(options, recognizer, files, over_ray) if over_ray else _read_here(options, recognizer, files)
     for path, stem in zip(files, stems, strict=True):
-        if not options.json:
-            what = f"{len(recognizer.labels)} classes"
-            print(f"timeline of {source_name(path)} with {options.weights} on {recognizer.device}: {what}")
         begun = time.monotonic()
+        video, timeline = next(read)
         try:
-            with Progress("reading", "percent read", quiet=options.json) as progress:
-                video = resolve_source(path)  # a pipe can be read only once
-                timeline = recognizer.timeline(
-                    video,
-                    background=options.background or None,
-                    **arguments(options, "threshold", "window", "hop", "shortest"),
-                    progress=progress.percent(most=99),
-                )
-                if timeline.error is None:
-                    progress.show(100, 100)
+            if isinstance(timeline, VideoError):
+                raise timeline
             written = write_timeline_files(timeline, out, stem)
             picture = out / f"{stem}.png"
             draw_timeline(picture, timeline)
@@ -207,16 +212,74 @@ def _timelines(options: Options) -> int:
             )
         print(
             f"{counted(len(timeline.segments), 'segment')} in {format_time(timeline.seconds)}, of "
-            f"{counted(timeline.clips, 'clip')} of {timeline.clip:.3g} s; took {seconds:.1f} s"
+            f"{counted(timeline.clips, 'clip')} of {timeline.clip:.3g} s"
+            + ("" if options.ray else f"; took {seconds:.1f} s")
         )
         if not timeline.segments:
             print(_why_no_segments(timeline))
         print(f"written: {', '.join(map(str, written))}")
+    for _ in read:  # it ends with what all took
+        pass
     if shown:
         _write_page(list(shown.values()), recognizer.labels, out, quiet=options.json)
     if options.segment_format and found:
         _write_segments(options.segment_format, list(found.values()), out, quiet=options.json)
     return 1 if failed else 0
+
+
+_Read = Iterator[tuple[Any, "Timeline | VideoError"]]
+"""What was read and its timeline, of each video in turn."""
+
+
+def _read_here(options: Options, recognizer: "Recognizer", files: Sequence[Path]) -> _Read:
+    from dualformer.cli.progress import Progress
+    from dualformer.video.container import VideoError
+    from dualformer.video.video_source import resolve_source, source_name
+
+    for path in files:
+        if not options.json:
+            what = f"{len(recognizer.labels)} classes"
+            print(f"timeline of {source_name(path)} with {options.weights} on {recognizer.device}: {what}")
+        video: Any = path
+        try:
+            with Progress("reading", "percent read", quiet=options.json) as progress:
+                video = resolve_source(path)  # a pipe can be read only once
+                timeline = recognizer.timeline(video, **_settings(options), progress=progress.percent(most=99))
+                if timeline.error is None:
+                    progress.show(100, 100)
+        except VideoError as error:
+            timeline = error
+        yield video, timeline
+
+
+def _read_over_ray(options: Options, recognizer: "Recognizer", files: Sequence[Path], spec: "TaskSpec") -> _Read:
+    from dualformer.cli.progress import Progress
+    from dualformer.inference.ray_cluster import RayTimelines
+    from dualformer.video.video_segment import parse_segment
+    from dualformer.video.video_source import source_name
+
+    begun = time.monotonic()
+    with RayTimelines(spec, recognizer, **options.over_ray, **_settings(options)) as films:
+        if not options.json:
+            what = f"{len(recognizer.labels)} classes"
+            where = f"over Ray ({options.ray})"
+            print(f"timelines of {counted(len(files), 'video')} with {options.weights} {where}: {what}")
+        found = films.run(files, lambda done, known: progress.show(done, known))
+        for path in files:
+            # One for each film: between them, others are shown.
+            with Progress("reading", "jobs done", quiet=options.json) as progress:
+                timeline = next(found)
+            if not options.json:
+                print(f"timeline of {source_name(path)}")
+            yield parse_segment(path) or path, timeline
+        if not options.json:
+            print_costs(films.costs, len(files), "video")
+            print(f"all of them took {time.monotonic() - begun:.1f} s")
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    named = arguments(options, "threshold", "window", "hop", "shortest")
+    return {"background": options.background or None, **named}
 
 
 def _write_segments(name: SegmentFormatName, videos: list["AnnotatedVideo"], out: Path, *, quiet: bool) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,8 @@ from dualformer.video.preprocessing import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
     from dualformer.inference.batch_runner import BatchResult, BatchTask
-    from dualformer.inference.ray_cluster import TaskKind
+    from dualformer.inference.ray_cluster import TaskKind, TaskSpec
+    from dualformer.inference.ray_pool import WorkerCost
 
 _ADDRESS = re.compile(r"auto|local|ray://.+|[\w.-]+:\d+")
 _DOING: dict[TaskKind, str] = {"labels": "labelling", "features": "computing features of"}
@@ -43,7 +44,9 @@ class FolderOptions(InferenceOptions):
     retry: bool = False
     """With --out: try those files again that failed."""
     ray: str | None = None
-    """With --out: spread the files over a Ray cluster at this address; alone, over processes of this machine."""
+    """With --out or --timeline: spread the files, and the parts of long films, over a Ray cluster at this address;
+    alone, over processes of this machine. Workers are sent the weights, and find videos by URLs, or by paths that they
+    see as well."""
     actors: int | None = None
     """Processes of --ray; one for each GPU, or CPU where there is none, if not given."""
     json: Json = False
@@ -53,6 +56,18 @@ class FolderOptions(InferenceOptions):
             raise ValueError("name at least one video, image or folder")
         if self.actors is not None and self.ray is None:
             raise ValueError("--actors goes with --ray")
+
+    def task_spec(self, **settings: Any) -> TaskSpec:
+        """Returns what is computed, with more ``settings`` of it."""
+        from dualformer.inference.ray_cluster import TaskSpec
+
+        named = arguments(self, "weights", "views", "device", "compile_mode")
+        return TaskSpec(precision=self.chosen_precision, **named, **settings)
+
+    @property
+    def over_ray(self) -> dict[str, Any]:
+        """The arguments by which Ray is reached."""
+        return {"address": None if self.ray == "local" else self.ray, "actors": self.actors}
 
 
 def ray_alone(arguments: Sequence[str]) -> tuple[None, str, list[str]]:
@@ -110,14 +125,9 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
 
     ``settings`` are arguments of `TaskSpec` besides these options.
     """
-    from dualformer.inference.ray_cluster import RayTask, TaskSpec
+    from dualformer.inference.ray_cluster import RayTask
 
-    made = TaskSpec(
-        kind=kind,
-        precision=options.chosen_precision,
-        **arguments(options, "weights", "views", "device", "compile_mode"),
-        **settings,
-    )
+    made = options.task_spec(kind=kind, **settings)
     files = named_files(options.files)
     if not options.json:
         where = f" over Ray ({options.ray})" if options.ray else ""
@@ -125,26 +135,59 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
     begun = time.monotonic()
     with contextlib.ExitStack() as stack:
         if options.ray:
-            address = None if options.ray == "local" else options.ray
-            task: BatchTask = stack.enter_context(RayTask(made, address=address, actors=options.actors))
+            over_ray = stack.enter_context(RayTask(made, **options.over_ray))
+            task: BatchTask = over_ray
         else:
-            task = made.make_task()
+            over_ray, task = None, made.make_task()
         inputs = _columns_of_lists(options.files) if kind == "features" else {}
         settled = {"fresh": options.fresh, "retry": options.retry, "inputs": inputs}
         result = _answer(out, files, task, settled, quiet=options.json)
     seconds = time.monotonic() - begun
     if options.json:
         counts = {"files": result.files, "known": result.known, "failed": result.failed}
-        print(json.dumps({"out": str(out), **counts, "seconds": round(seconds, 3)}))
+        costs = {"workers": costs_json(over_ray.costs)} if over_ray else {}
+        print(json.dumps({"out": str(out), **counts, "seconds": round(seconds, 3), **costs}))
     else:
         known = f" ({result.known} were known and have not changed)" if result.known else ""
         print(f"{result.files - result.failed} answered{known}, {result.failed} failed; took {seconds:.1f} s")
+        if over_ray:
+            print_costs(over_ray.costs, result.files - result.known, "file")
         print(f"answers: {out}")
         if result.failed:
             verb = "predict" if kind == "labels" else "embed"
             again = OptionNames(type(options)).command(verb, replace(options, retry=True, fresh=False))
             print(f"next: {again}   (tries those again that failed)")
     return 1 if result.failed else 0
+
+
+_SHOWN = 16
+"""Workers of whom each has a line."""
+
+
+def costs_json(costs: Mapping[str, WorkerCost]) -> list[dict[str, Any]]:
+    """Returns what each worker did."""
+    return [
+        {
+            "worker": name,
+            "jobs": cost.jobs,
+            "processor_seconds": round(cost.processor_seconds, 3),
+            "seconds": round(cost.seconds, 3),
+        }
+        for name, cost in costs.items()
+    ]
+
+
+def print_costs(costs: Mapping[str, WorkerCost], count: int, what: str) -> None:
+    """Prints what ``count`` videos took of the processors, and each worker; without starting and loading."""
+    total = sum(cost.processor_seconds for cost in costs.values())
+    if not count or not costs:
+        return
+    print(f"processor: {total:.1f} s, {total / count:.3g} s a {what}, by {counted(len(costs), 'worker')}")
+    for name, cost in list(costs.items())[:_SHOWN]:
+        jobs = counted(cost.jobs, "job")
+        print(f"  {name}: {jobs}, {cost.processor_seconds:.1f} s of its processor in {cost.seconds:.1f} s")
+    if len(costs) > _SHOWN:
+        print(f"  … and {len(costs) - _SHOWN} more (all with --json)")
 
 
 def _columns_of_lists(named: Sequence[Path]) -> dict[Path, dict[str, str]]:

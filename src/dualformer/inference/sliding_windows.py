@@ -5,15 +5,16 @@ Every ``stride``-th frame is sampled, or the frame that is on the screen at ever
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dualformer.video.container import VideoError
-from dualformer.video.playback import LazyFrame, Playback, last_interval
+from dualformer.video.playback import LazyFrame, last_interval
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.sampling import filled
 from dualformer.video.transforms import crop_views
@@ -32,11 +33,22 @@ class SampledFrame(NamedTuple):
     """Frames of the video since the frame that was sampled before."""
 
 
-class FrameSampler:
-    """Samples frames at the stride and clock of ``pre``; only those that are kept are resized and cropped."""
+def crop_frame(picture: LazyFrame, pre: Preprocessing, crops: int) -> Tensor:
+    """Returns a frame resized and cropped, uint8 (crops, crop, crop, 3)."""
+    # A copy: a crop is a view of the resized frame, which would stay in memory with it.
+    return crop_views(picture()[None], pre, crops)[:, 0].clone()
 
-    def __init__(self, pre: Preprocessing, crops: int = 1) -> None:
-        self._pre, self._crops = pre, crops
+
+class FrameSampler:
+    """Samples frames at the stride and clock of ``pre``; only those that are kept are resized and cropped.
+
+    ``crop``: what makes the views of a frame, `crop_frame` if not given.
+    """
+
+    def __init__(
+        self, pre: Preprocessing, crops: int = 1, *, crop: Callable[[LazyFrame], Tensor] | None = None
+    ) -> None:
+        self._pre, self._crop = pre, crop or partial(crop_frame, pre=pre, crops=crops)
         self._step = None if pre.fps is None else pre.stride / pre.fps
         self._count = self._since = 0
         self._first = 0.0
@@ -80,10 +92,6 @@ class FrameSampler:
     def _sample(self, seconds: float, views: Tensor) -> SampledFrame:
         since, self._since = self._since, 0
         return SampledFrame(seconds, views, since)
-
-    def _crop(self, picture: LazyFrame) -> Tensor:
-        # A copy: a crop is a view of the resized frame, which would stay in memory with it.
-        return crop_views(picture()[None], self._pre, self._crops)[:, 0].clone()
 
 
 class Window(NamedTuple):
@@ -178,10 +186,22 @@ class VideoSummary:
 
 
 class WindowReader:
-    """Yields the clips of a video, once. What stopped it early is in ``error``."""
+    """Yields the clips of a video, once. What stopped it early is in ``error``.
 
-    def __init__(self, playing: Playback, pre: Preprocessing, *, crops: int, hop: float | None = None) -> None:
-        self._playing, self._sampler, self._windows = playing, FrameSampler(pre, crops), SlidingWindow(pre, hop=hop)
+    ``playing``: the seconds of all frames with the frames. ``crop``: as of `FrameSampler`.
+    """
+
+    def __init__(
+        self,
+        playing: Iterable[tuple[float, LazyFrame]],
+        pre: Preprocessing,
+        *,
+        crops: int = 1,
+        hop: float | None = None,
+        crop: Callable[[LazyFrame], Tensor] | None = None,
+    ) -> None:
+        self._playing, self._windows = playing, SlidingWindow(pre, hop=hop)
+        self._sampler = FrameSampler(pre, crops, crop=crop)
         self._frames = 0
         self._first = self._last = 0.0
         self.error: VideoError | None = None

@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,10 +98,9 @@ def read_timeline(
     Of a video that cannot be read to its end, it covers what was read, and has an ``error``. Raises
     ``FileNotFoundError``, ``VideoError`` where no frame can be read, ``ValueError`` for settings that do not fit.
     """
-    settings = classifier.card.segment_settings.but(
-        hop=hop, window=window, threshold=threshold, shortest=shortest, background=background
+    settings = timeline_settings(
+        classifier, hop=hop, window=window, threshold=threshold, shortest=shortest, background=background
     )
-    settings.check_labels(classifier.labels)
     scores, summary = read_window_scores(
         classifier, video, hop=settings.hop, fps=fps, channel_order=channel_order, progress=progress
     )
@@ -108,6 +108,14 @@ def read_timeline(
     if progress is not None:
         progress(timeline.seconds, timeline.seconds)
     return timeline
+
+
+def timeline_settings(classifier: ViewClassifier, **given: Any) -> SegmentSettings:
+    """Returns the settings of the card with those that are ``given`` and not None. Raises ``ValueError`` for background
+    that is none of the classes."""
+    settings = classifier.card.segment_settings.but(**given)
+    settings.check_labels(classifier.labels)
+    return settings
 
 
 def read_window_scores(
@@ -124,8 +132,7 @@ def read_window_scores(
     Arguments and errors are those of `read_timeline`.
     """
     pre, crops = classifier.preprocessing, classifier.views.crops
-    scores = WindowScores(classifier.predict_steps if classifier.answers_steps else classifier.predict_views)
-    batch_size = max(1, classifier.views_per_batch // crops)
+    scores, batch_size = WindowScores.of(classifier), clips_per_batch(classifier)
     source = resolve_source(video, fps=fps, channel_order=channel_order)
     with Playback(source, fps=fps, clock=pre.fps is not None) as playing:
         reader = WindowReader(playing, pre, crops=crops, hop=hop)
@@ -141,6 +148,11 @@ def read_window_scores(
     return scores, reader.summary()
 
 
+def clips_per_batch(classifier: ViewClassifier) -> int:
+    """Returns how many clips, with all their crops, go through the network together."""
+    return max(1, classifier.views_per_batch // classifier.views.crops)
+
+
 class WindowScores:
     """Collects the probabilities of every clip. ``predict``: views (n, T, h, w, 3) → probabilities (n, C), or of the
     steps in time of each view (n, S, C)."""
@@ -153,17 +165,27 @@ class WindowScores:
         self.rows: list[NDArray[np.float32]] = []
         """(S, C) of each clip: the mean over its crops."""
 
+    @classmethod
+    def of(cls, classifier: ViewClassifier) -> "WindowScores":
+        """Returns a collection that ``classifier`` fills, at every step where it answers so."""
+        return cls(classifier.predict_steps if classifier.answers_steps else classifier.predict_views)
+
     def add(self, windows: Iterator[Window], batch_size: int, progress: Callable[[float], None] | None = None) -> None:
         """Predicts clips, ``batch_size`` at a time. ``progress`` is called with the seconds that are done."""
         while batch := list(islice(windows, batch_size)):
             probabilities = self._predict(torch.cat([window.views for window in batch]))
             rows = average_views(probabilities.reshape(len(batch), len(batch[0].views), -1))
-            self.rows += list(rows.reshape(len(batch), -1, probabilities.shape[-1]))
-            self._starts += [window.start for window in batch]
-            self._ends += [window.end for window in batch]
-            self._lasts += [window.lasts for window in batch]
+            self.take(batch, rows.reshape(len(batch), -1, probabilities.shape[-1]))
             if progress is not None:
                 progress(self._ends[-1])
+
+    def take(self, windows: Iterable[Window], rows: Iterable[NDArray[np.float32]]) -> None:
+        """Takes the probabilities (S, C) that clips have; of these the ``views`` do not matter."""
+        for window, row in zip(windows, rows, strict=True):
+            self._starts.append(window.start)
+            self._ends.append(window.end)
+            self._lasts.append(window.lasts)
+            self.rows.append(row)
 
     def every(self, step: int, video: VideoSummary) -> tuple["WindowScores", VideoSummary]:
         """Returns what is read with a hop of ``step`` times the hop: each ``step``-th clip, and the last one."""

@@ -1,7 +1,7 @@
 """The base class of the readers that give the frames of a video by number, and the reader of folders of images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -52,6 +52,11 @@ class FrameReader(ABC):
         return False
 
     @property
+    def divisible(self) -> bool:
+        """Whether frames in its middle are found without those before them, and are numbered as in all of it."""
+        return True
+
+    @property
     def kept_bytes(self) -> int:
         """The memory that it takes while it is open, for packets and frames that it has read."""
         return 0
@@ -69,6 +74,11 @@ class FrameReader(ABC):
 
         Raises ``ValueError`` for a number outside the video, :class:`VideoError` where a frame does not decode.
         """
+
+    def lazy_frames(self, indices: ArrayLike) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+        """As `frames`, but frames are converted when they are called, where that is apart from decoding."""
+        for index, frame in self.frames(indices):
+            yield index, lambda frame=frame: frame
 
     def read(self, indices: ArrayLike) -> Tensor:
         """Returns frames by number as uint8 RGB (n, H, W, 3), in any order, with repeats. Raises as `frames`."""

@@ -8,7 +8,7 @@ frame does not match the table, the file is decoded from its start and its frame
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import av.packet
@@ -68,6 +68,12 @@ class PyAVReader(FrameReader):
         return self._promised and self._table is None
 
     @property
+    def divisible(self) -> bool:
+        video = self._video
+        is_cut = "mp4" in video.container.format.name and len(self._packet_table.pts) < video.stream.frames
+        return self._table is not None and not is_cut
+
+    @property
     def notes(self) -> tuple[str, ...]:
         return self._convert.notes
 
@@ -94,9 +100,13 @@ class PyAVReader(FrameReader):
         Raises :class:`FrameCountError` where the file turns out to hold another number of frames than its packets
         promised; from then on the reader knows the right number: choose frames anew.
         """
+        for index, convert in self.lazy_frames(indices):
+            yield index, convert()
+
+    def lazy_frames(self, indices: ArrayLike) -> Iterator[tuple[int, Callable[[], Tensor]]]:
         wanted = np.unique(self._check_numbers(indices))
         for index, frame in self._decode(wanted.tolist()):
-            yield index, self._convert(frame)
+            yield index, partial(self._convert, frame)
 
     def __iter__(self) -> Iterator[tuple[float, Tensor]]:
         """As `FrameReader.__iter__`.

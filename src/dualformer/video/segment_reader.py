@@ -52,6 +52,10 @@ class SegmentReader(FrameReader):
     def recounted(self) -> bool:
         return self._film.recounted
 
+    @property
+    def divisible(self) -> bool:
+        return self._film.divisible
+
     def frames(self, indices: ArrayLike) -> Iterator[tuple[int, Tensor]]:
         """As `FrameReader.frames`. Raises ``FrameCountError`` as `PyAVReader.frames`."""
         first = self._first
