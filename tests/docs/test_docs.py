@@ -53,7 +53,7 @@ APPENDED: dict[tuple[str, ...], tuple[str, ...]] = {
 """What is added to commands so that they take seconds: the first entry whose words all occur. Where an option is given
 twice, the last one counts."""
 
-ELSEWHERE = ("git", "cd", "pip", "python", "hf")
+ELSEWHERE = ("git", "cd", "pip", "python", "hf", "ray")
 """Programs that pages may name and that this test does not run."""
 
 LAUNCHERS = ("torchrun", "srun")

@@ -22,7 +22,7 @@ PHASES = [(1, 0, 40), (0, 1, 25), (-1, 0, 30), (0, -1, 20)]
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same 115 frames as an MP4, with frames of unequal length, as a transport stream, and damaged ones."""
+    """The same 115 frames as an MP4, with frames of unequal length, as a transport stream, and damaged."""
     home = tmp_path_factory.mktemp("films")
     frames = list(moving(PHASES, size=48))
     write_video(home / "even.mp4", frames, fps=25)
@@ -33,7 +33,6 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     middle = len(whole) // 2
     whole[middle : middle + 400] = bytes(400)
     (home / "damaged.mp4").write_bytes(whole)
-    (home / "cut.ts").write_bytes((home / "stream.ts").read_bytes()[:-1000])
     return home
 
 
@@ -99,16 +98,10 @@ def test_parts_hold_all_clips_once_and_all_frames(films: Path) -> None:
     assert {frame for part in plan.parts for frame in range(part.first, part.end)} == set(range(115))
 
 
-@pytest.mark.parametrize("film", ["damaged.mp4", "cut.ts"])
-def test_what_does_not_decode_is_left_to_one_pass(films: Path, film: str) -> None:
+def test_what_does_not_decode_is_left_to_one_pass(films: Path) -> None:
     using = recognizer()
-    alone = using.timeline(films / film)
-    joined = in_parts(using, films / film, 0.9)
-    print(film, alone.error)
-    if alone.error is None:
-        assert isinstance(joined, Timeline) and joined.probabilities.tobytes() == alone.probabilities.tobytes()
-    else:
-        assert not isinstance(joined, Timeline)
+    assert using.timeline(films / "damaged.mp4").error is not None
+    assert isinstance(in_parts(using, films / "damaged.mp4", 0.9), FilmPlan)
 
 
 def test_a_film_whose_end_is_missing_is_not_divided(films: Path, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def fail(made: Made) -> None:
     raise ValueError(f"{made.log.name} is wrong")
 
 
+@pytest.mark.slow
 def test_jobs_of_workers_that_die_are_done_by_others_a_few_times(nodes: Nodes, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with RayPool(Made, log, address=nodes.address, workers=None, device="cpu") as pool:
@@ -134,6 +135,7 @@ def test_jobs_of_workers_that_die_are_done_by_others_a_few_times(nodes: Nodes, t
             list(pool.results())
 
 
+@pytest.mark.slow
 def test_a_long_film_over_workers_has_the_timeline_of_one_process(
     nodes: Nodes, served: RangeServer, tmp_path: Path
 ) -> None:
@@ -181,6 +183,7 @@ class NotingSpec(TaskSpec):
         return Noting(super().make_task(), self.log)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_costs_the_file_that_it_was_at(nodes: Nodes, served: RangeServer, tmp_path: Path) -> None:
     cells = [name_cell("parquet", "video", i, f"{i}.mp4", url_of(served, "films.parquet")) for i in range(FILMS)]
     files = [url_of(served, f"{i}.mp4") for i in range(FILMS)]
@@ -222,3 +225,11 @@ def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatc
         RayTask(spec)
     with pytest.raises(ValueError, match="at least 1"):
         RayTask(spec, actors=0)
+
+
+def test_the_cluster_of_the_examples_is_one_that_ray_starts() -> None:
+    util, yaml = pytest.importorskip("ray.autoscaler._private.util"), pytest.importorskip("yaml")
+    file = Path(__file__).parents[2] / "examples" / "ray-cluster.yaml"
+    cluster = util.prepare_config(yaml.safe_load(file.read_text()))
+    util.validate_config(cluster)
+    assert [kind["min_workers"] for kind in cluster["available_node_types"].values()] == [0], "it starts as one machine"

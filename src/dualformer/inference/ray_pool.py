@@ -90,7 +90,10 @@ class RayPool:
             there = ray.cluster_resources()
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
             first = next(iter(str(error).splitlines()), type(error).__name__)
-            raise DualFormerError(f"`address={self._address or ''}`: Ray does not start or answer ({first})") from error
+            token = "; one that asks for a token is reached with RAY_AUTH_MODE=token" if self._address else ""
+            raise DualFormerError(
+                f"`address={self._address or ''}`: Ray does not start or answer ({first}){token}"
+            ) from error
         gpus = 0 if self._device == "cpu" else int(there.get("GPU", 0))
         self._wanted = self._workers or gpus or max(1, int(there.get("CPU", 1)))
         # Of GPUs on several machines each holds whole shares only.
