@@ -56,7 +56,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
             started.append(cluster.add_node(num_cpus=1, include_dashboard=False))
         os.chdir(before)
         cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test
-        yield Nodes(cluster.address, lambda: cluster.remove_node(started[1], allow_graceful=False))
+        yield Nodes(str(cluster.address), lambda: cluster.remove_node(started[1], allow_graceful=False))
     finally:
         os.chdir(before)
         cluster.shutdown()
