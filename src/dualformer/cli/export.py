@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     weights: Annotated[tyro.conf.Positional[shared.Weights], tyro.conf.arg(metavar="WEIGHTS")]
-    format: Literal["torch", "onnx", "openvino", "web"]
+    format: Literal["torch", "onnx", "openvino", "executorch", "web"]
     """torch: a .pt2 file for torch.export.load; onnx: an .onnx file for ONNX Runtime and others; openvino: a folder
-    with model.xml and model.bin, the fastest on a CPU; web: a folder with a page that labels videos and the camera in
-    any browser."""
+    with model.xml and model.bin, the fastest on a CPU; executorch: a .pte file for ExecuTorch on phones and boards;
+    web: a folder with a page that labels videos and the camera in any browser."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     """What it computes in. bf16: torch and openvino. int8: openvino, onnx and web; needs --data to find ranges on."""
-    batch: str = "dynamic"
-    """Views that it takes at a time: any number (dynamic), or a fixed one. Of web it is one."""
+    batch: str | None = None
+    """Views that it takes at a time: any number (dynamic), or a fixed one (default: dynamic; of executorch, 1). Of web
+    it is one."""
     out: Path | None = None
     """File or folder to write (default: beside the weights file, named after it)."""
     runtime: Path | None = None
@@ -63,7 +64,7 @@ class Options:
     json: shared.Json = False
 
     def __post_init__(self) -> None:
-        if self.batch != "dynamic" and (not self.batch.isdecimal() or int(self.batch) < 1):
+        if self.batch not in (None, "dynamic") and (not self.batch.isdecimal() or int(self.batch) < 1):
             raise ValueError(f"--batch must be dynamic or a number of at least 1, not {self.batch}")
         shared.must("be at least 1", self, "clips", "calibration_clips")
         shared.must("be 0 or more", self, "workers", "seed", "accuracy_videos", "tolerance")
@@ -73,7 +74,7 @@ class Options:
                 "--precision int8 needs --data: ranges are found, and accuracy is measured, on your videos"
             )
         if self.format == "web":
-            if self.batch != "dynamic":
+            if self.batch not in (None, "dynamic"):
                 raise ValueError("--batch is for other formats: the page of --format web runs one view at a time")
             if self.precision == "bf16":
                 raise ValueError("--format web --precision bf16: browsers do not compute in it; take fp32 or int8")
@@ -97,7 +98,8 @@ def run(options: Options) -> int:
 
     is_web = options.format == "web"
     graph = "onnx" if options.format == "web" else options.format
-    batch = 1 if is_web else None if options.batch == "dynamic" else int(options.batch)
+    fixed = options.batch or ("1" if options.format == "executorch" else "dynamic")
+    batch = 1 if is_web else None if fixed == "dynamic" else int(fixed)
     check_supported(graph, options.precision, batch)
     views = Views.parse(options.views)
     label_map = read_label_map(options.label_map) if options.label_map else None

@@ -1,9 +1,11 @@
-"""Makes a program of a network and its normalisation, and writes it as a file of PyTorch, ONNX or OpenVINO."""
+"""Makes a program of a network and its normalisation, and writes it as a file of PyTorch, ONNX or OpenVINO.
+
+What ExecuTorch needs is in `executorch_program`.
+"""
 
 import contextlib
 import copy
 import logging
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.weights.exported.export_card import ExportCard
 from dualformer.weights.exported.exported_files import CARD_KEY, GRAPH
-from dualformer.weights.exported.runtime import import_extra
+from dualformer.weights.exported.runtime import EXECUTORCH_LOGGERS, import_extra, quiet
 
 INPUT, OUTPUT, STEP_OUTPUT = "views", "logits", "step_logits"
 """Names in the exported models. Those of networks with a temporal head have both outputs, others the first."""
@@ -104,14 +106,9 @@ def quiet_exporters() -> Iterator[None]:
         from openvino_telemetry.utils import opt_in_checker
 
         opt_in_checker.OptInChecker.check = lambda *_, **__: opt_in_checker.ConsentCheckResult.DECLINED
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "nncf")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    handlers = logging.root.handlers.copy()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "nncf", *EXECUTORCH_LOGGERS):
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.root.handlers[:] = handlers  # ExecuTorch adds one

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dualformer._version import __version__
 from dualformer.errors import DualFormerError
+from dualformer.export.executorch_program import to_executorch
 from dualformer.export.export_comparison import TOLERANCES, AccuracyChange, Comparison, compare_logits, reference_logits
 from dualformer.export.export_data import Clips
 from dualformer.export.export_formats import make_program, to_onnx, to_openvino, write_onnx, write_openvino, write_torch
@@ -28,11 +29,12 @@ from dualformer.weights.exported.exported_files import CONSTANTS, GRAPH, format_
 from dualformer.weights.exported.exported_network import ExportedNetwork, load_exported
 from dualformer.weights.exported.runtime import import_extra
 
-SUFFIXES: dict[ExportFormat, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": "-openvino"}
+SUFFIXES: dict[ExportFormat, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": "-openvino", "executorch": ".pte"}
 _MAKERS: dict[ExportFormat, tuple[str, ...]] = {
     "torch": (),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
+    "executorch": ("executorch",),
 }
 _DYNAMIC_BATCHES = (1, 2, 5)
 
@@ -90,6 +92,13 @@ def check_supported(format: ExportFormat, precision: ExportPrecision, batch: int
     if (format, precision) == ("torch", "int8"):
         raise ValueError("`format=torch` `precision=int8`: int8 is for models that another runtime runs; take "
                          "`format=openvino` (the fastest) or onnx")  # fmt: skip
+    if format == "executorch" and precision != "fp32":
+        raise ValueError(
+            f"`format=executorch` `precision={precision}`: a program for ExecuTorch computes in float32; take "
+            "`precision=fp32`, or `format=openvino`"
+        )
+    if format == "executorch" and batch is None:
+        raise ValueError("`format=executorch` needs a `batch`: memory is planned for so many views, such as 1")
     for module in _packages(format, precision):
         import_extra(module, f"`format={format}`")
 
@@ -111,11 +120,11 @@ def export_weights(
 ) -> ExportReport:
     """Exports a network, compares it with the weights on ``clips``, and writes the file only if they agree.
 
-    ``out``: a ``.pt2`` or ``.onnx`` file, or a folder for OpenVINO. ``batch``: views that it takes at a time; None: any
-    number. ``calibration``: clips for the ranges of int8. ``tolerance``: largest difference of logits relative to the
-    largest logit (None: `TOLERANCES`). ``measure_accuracy`` is called with the exported model. ``pack`` is called with
-    the file that was compared and the path of a folder to make of it, which is then what stands at ``out``. ``say`` is
-    called with lines of progress.
+    ``out``: a ``.pt2``, ``.onnx`` or ``.pte`` file, or a folder for OpenVINO. ``batch``: views that it takes at a time;
+    None: any number. ``calibration``: clips for the ranges of int8. ``tolerance``: largest difference of logits
+    relative to the largest logit (None: `TOLERANCES`). ``measure_accuracy`` is called with the exported model.
+    ``pack`` is called with the file that was compared and the path of a folder to make of it, which is then what stands
+    at ``out``. ``say`` is called with lines of progress.
     Errors: ``ValueError`` for a choice that there is not; `ExportError` where the two differ by more than the
     tolerance, and nothing is written then; ``WeightsError`` for a missing extra or a path that cannot be written.
     """
@@ -193,6 +202,10 @@ def _write(
     if export_card.format == "torch":
         atomic_write(out, lambda path: write_torch(program, path))
         return
+    if export_card.format == "executorch":
+        lowered = to_executorch(program, export_card)
+        atomic_write(out, lambda path: path.write_bytes(lowered))
+        return
     made = to_onnx(program) if export_card.format == "onnx" else to_openvino(program, batch=export_card.batch)
     if calibration is not None:
         say(f"quantising it on {counted(len(calibration), 'clip')}")
@@ -212,7 +225,7 @@ def _check_target(out: Path, format: ExportFormat) -> None:  # noqa: A002
         if out.is_dir():
             raise ValueError(f"`out={out}`: there is a folder of that name; choose another")
         return
-    if format_of(out) in ("torch", "onnx") or out.is_file():
+    if format_of(out) not in (None, "openvino") or out.is_file():
         raise ValueError(f"`out={out}`: a model for openvino is a folder, of another name")
     others = [path.name for path in out.iterdir() if path.name not in (GRAPH, CONSTANTS)] if out.is_dir() else []
     if others:
@@ -231,5 +244,5 @@ def _replace(made: Path, out: Path) -> None:
 
 
 def _packages(format: ExportFormat, precision: ExportPrecision) -> tuple[str, ...]:  # noqa: A002
-    """Returns the packages of the extra ``export`` that an export needs."""
+    """Returns the packages of the extras that an export needs."""
     return *_MAKERS[format], *(("nncf",) if precision == "int8" else ())

@@ -20,8 +20,8 @@ class TeacherSettings:
 
     teacher: str | None = None
     """Weights that say of every clip, as the network sees it, what is in it: a file, a hub id, or "rendered". With
-    `distill=clip` also an exported model (.pt2 or .onnx) that takes B 3 T H W, normalised, and gives B classes. It
-    stays as it is, and is no part of what is trained."""
+    `distill=clip` also an exported model (.pt2, .onnx or .pte) that takes B 3 T H W, normalised, and gives B classes.
+    It stays as it is, and is no part of what is trained."""
     teacher_scores: str | None = None
     """In place of `teacher`: a folder that `dualformer teach` wrote, with what a teacher says of each video's tokens,
     or what the probe of a frozen encoder says of its clips."""

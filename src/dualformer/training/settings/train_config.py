@@ -20,6 +20,7 @@ from dualformer.training.settings.optimizer_settings import OptimizerSettings
 from dualformer.training.settings.run_settings import HardwareSettings, OutputSettings
 from dualformer.training.settings.teacher_settings import TeacherSettings, scores_file
 from dualformer.urls import without_credentials
+from dualformer.weights.exported.exported_files import is_exported
 from dualformer.weights.locate import find_local_weights
 
 FOUND = ("decoder", "root")
@@ -71,7 +72,7 @@ class TrainConfig(
         """
         if self.start not in (None, RANDOM) and not self.resume:
             find_local_weights(self.start)
-        if self.teacher and not Path(self.teacher).exists() and Path(self.teacher).suffix not in (".pt2", ".onnx"):
+        if self.teacher and not Path(self.teacher).exists() and not is_exported(self.teacher):
             find_local_weights(self.teacher)
         if self.teacher_scores:
             scores_file(Path(self.teacher_scores))

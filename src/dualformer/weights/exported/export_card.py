@@ -11,7 +11,7 @@ from dualformer.model.config import Size3
 from dualformer.weights.card import Card, check_fields, check_version
 from dualformer.weights.errors import WeightsError
 
-ExportFormat = Literal["torch", "onnx", "openvino"]
+ExportFormat = Literal["torch", "onnx", "openvino", "executorch"]
 ExportPrecision = Literal["fp32", "bf16", "int8"]
 DTYPE_NAMES: dict[str, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 """Number formats of the precisions."""

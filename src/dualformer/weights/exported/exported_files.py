@@ -1,12 +1,14 @@
-"""Reads the card of an exported model in each of the three formats, and checks its digest.
+"""Reads the card of an exported model in each of the formats, and checks its digest.
 
 ``torch``: a ``.pt2`` file, a zip archive that `torch.export.save` wrote, with the card as one of its extra files.
 ``onnx``: one ``.onnx`` file, with the card in its metadata. ``openvino``: a folder with ``model.xml`` and
-``model.bin``, with the card in the ``rt_info`` of the former. None of the three runtimes is needed to read it.
+``model.bin``, with the card in the ``rt_info`` of the former. ``executorch``: one ``.pte`` file, in which the card is
+what a method returns. None of the runtimes is needed to read it.
 """
 
 import hashlib
 import mmap
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +22,13 @@ CARD_KEY = "dualformer"
 """The card's name in every format."""
 GRAPH, CONSTANTS = "model.xml", "model.bin"
 
-_SUFFIXES: dict[str, ExportFormat] = {".pt2": "torch", ".onnx": "onnx"}
+_SUFFIXES: dict[str, ExportFormat] = {".pt2": "torch", ".onnx": "onnx", ".pte": "executorch"}
 _EXTRA = f"/extra/{CARD_KEY}"
 _ONNX_METADATA = 14  # number of the field in ONNX's ModelProto
+_PTE_HEADER = struct.Struct("<4x2s2x4s4xQQQ")
+"""The head of a ``.pte`` file: its kind and that of the header, the bytes of the program, where segments begin, and how
+many bytes they have."""
+_CARD_BEGINS = b'{"card": {'
 
 
 def format_of(path: Path | str) -> ExportFormat | None:
@@ -57,7 +63,7 @@ def read_export_card(path: Path | str, *, check: bool = True) -> ExportCard:
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such exported model")
     if kind is None:
-        raise WeightsError(f"{path}: not an exported model (a .pt2 or .onnx file, or a folder with {GRAPH})")
+        raise WeightsError(f"{path}: not an exported model (a .pt2, .onnx or .pte file, or a folder with {GRAPH})")
     text = _read_text(path, kind)
     if text is None:
         raise WeightsError(
@@ -121,7 +127,7 @@ def _folder(path: Path) -> Path:
 
 
 def _read_text(path: Path, kind: ExportFormat) -> str | None:
-    read = {"torch": _read_archive, "onnx": _read_onnx, "openvino": _read_xml}[kind]
+    read = {"torch": _read_archive, "onnx": _read_onnx, "openvino": _read_xml, "executorch": _read_executorch}[kind]
     try:
         return read(path)
     except UnicodeDecodeError as error:
@@ -197,6 +203,20 @@ def _read_xml(path: Path) -> str | None:
     except ElementTree.ParseError as error:
         raise WeightsError(f"{graph}: not a model of OpenVINO, or a damaged one ({error}); get it anew") from error
     return None if found is None else found.get("value")
+
+
+def _read_executorch(path: Path) -> str | None:
+    """Reads the text that stands in the program, with its length before it, without the runtime."""
+    with path.open("rb") as file:
+        head = file.read(_PTE_HEADER.size)
+        kind, header, program, segments, more = _PTE_HEADER.unpack(head.ljust(_PTE_HEADER.size, b"\0"))
+        if (kind, header) != (b"ET", b"eh00") or path.stat().st_size < max(program, segments + more):
+            raise WeightsError(f"{path}: not a program of ExecuTorch, or a damaged one; get it anew")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            start = data.find(_CARD_BEGINS, 0, program)
+            if start < 0:
+                return None
+            return data[start : start + int.from_bytes(data[start - 4 : start], "little")].decode()
 
 
 def _digest(path: Path, kind: ExportFormat, text: str, digest: str) -> str:

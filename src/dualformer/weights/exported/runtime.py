@@ -1,15 +1,19 @@
-"""Runs exported programs with PyTorch, ONNX Runtime and OpenVINO: one tensor in, one of its outputs out.
+"""Runs exported programs with PyTorch, ONNX Runtime, OpenVINO and ExecuTorch: one tensor in, one of its outputs out.
 
 They need no card, and so may be of any origin, such as a teacher from elsewhere.
 """
 
+import contextlib
 import importlib
 import logging
+import os
+import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -24,7 +28,10 @@ Shape = tuple[int | None, ...]
 _ONNX_ERRORS = ("Fail", "InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NotImplemented")
 _ONNX_TYPES = {"tensor(float)": torch.float32, "tensor(uint8)": torch.uint8}
 _OPENVINO_TYPES = {"f32": torch.float32, "u8": torch.uint8}
-_INSTALL = "pip install 'dualformer[export]'"
+EXECUTORCH_LOGGERS = ("torchao", "torch.utils._pytree")
+"""Loggers that tell, when ExecuTorch is imported, of parts that a machine has no use for."""
+_EXECUTORCH_TYPES = {0: torch.uint8, 6: torch.float32}
+_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "nncf": "NNCF", "executorch": "ExecuTorch"}
 
 
 class Runtime(ABC):
@@ -148,6 +155,44 @@ class OpenVino(Runtime):
         return torch.from_numpy(found.copy())  # the next run overwrites its memory
 
 
+class ExecuTorch(Runtime):
+    """A program for ExecuTorch, on the CPU.
+
+    All programs of a process share its threads. Another number of them would leave those that are open without any: it
+    is a ``ValueError``.
+    """
+
+    _open: ClassVar[WeakSet["ExecuTorch"]] = WeakSet()
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        with quiet(*EXECUTORCH_LOGGERS):
+            runtime = import_extra("executorch.runtime", path)
+            library = import_extra("executorch.extension.pybindings.portable_lib", path)
+        with _quiet_library():  # it tells of processors that it does not know
+            threads, now = threads or torch.get_num_threads(), library._threadpool_get_thread_count()
+        if threads != now and self._open:
+            raise ValueError(f"{path}: other programs for ExecuTorch run on `threads={now}`, which all of them share")
+        try:
+            with _quiet_library():
+                if threads != now:
+                    library._unsafe_reset_threadpool(threads)
+                program = runtime.Runtime.get().load_program(path)
+                self._method = program.load_method("forward")
+        except RuntimeError as error:
+            why = first_line(error)
+            raise WeightsError(f"{path}: this ExecuTorch cannot load it ({why}); export it anew") from error
+        self._program = program  # owns what the method points to
+        self._open.add(self)
+        facts = self._method.metadata
+        given = [facts.input_tensor_meta(place) for place in range(facts.num_inputs())]
+        if len(given) != 1 or given[0].dtype() not in _EXECUTORCH_TYPES:
+            raise WeightsError(f"{path}: it takes {facts}, and here it is given clips only: export it so")
+        super().__init__(tuple(given[0].sizes()), _EXECUTORCH_TYPES[given[0].dtype()], facts.num_outputs())
+
+    def run(self, inputs: Tensor, output: int = 0) -> Tensor:
+        return self._method.execute([inputs.contiguous()])[output].clone()  # the next run overwrites its memory
+
+
 def open_runtime(path: Path, *, options: Mapping[str, str] | None = None, threads: int | None = None) -> Runtime:
     """Opens an exported model in the runtime of its format.
 
@@ -159,16 +204,52 @@ def open_runtime(path: Path, *, options: Mapping[str, str] | None = None, thread
         if threads is not None:
             torch.set_num_threads(threads)
         return Program(path)
-    return Onnx(path, threads=threads) if kind == "onnx" else OpenVino(path, options=options or {}, threads=threads)
+    if kind == "openvino":
+        return OpenVino(path, options=options or {}, threads=threads)
+    return Onnx(path, threads=threads) if kind == "onnx" else ExecuTorch(path, threads=threads)
 
 
 def import_extra(module: str, path: Path | str) -> Any:
-    """Imports a module of the extra ``export``. Errors: ``WeightsError`` with the command that installs it."""
+    """Imports a module of the extra ``export``, or ``executorch``.
+
+    Errors: ``WeightsError`` with the command that installs it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        name = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "nncf": "NNCF"}.get(module.split(".")[0], module)
-        raise WeightsError(f"{path}: {name} is not installed ({error}): {_INSTALL}") from error
+        package = module.split(".")[0]
+        extra = "executorch" if package == "executorch" else "export"
+        raise WeightsError(
+            f"{path}: {_NAMES.get(package, module)} is not installed ({error}): pip install 'dualformer[{extra}]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Silences warnings, and what these loggers say below errors."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Silences what a library that is not Python's writes to stderr."""
+    terminal = os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a device)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def _load_program(path: Path) -> torch.export.ExportedProgram:
