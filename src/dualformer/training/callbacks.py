@@ -18,6 +18,9 @@ CONFUSION = "confusion"
 class Callback:
     """An observer of a run, which does nothing by itself. The first process calls it."""
 
+    def on_start(self, step: int, steps: int) -> None:
+        """Is called before the first step with the number of steps that are done, if the run is resumed, and of all."""
+
     def on_step(self, step: int, values: Mapping[str, float]) -> None:
         """Is called after an optimizer step with ``loss``, ``lr``, ``grad_norm``, ``clips_per_second``."""
 

@@ -106,6 +106,8 @@ class Loop:
                     seed_random(self.settings.seed, self.ranks.rank)
                     self.ranks.run_on_first(self._begin)
                     self.save()
+                for callback in self._callbacks:
+                    callback.on_start(progress.step, self.schedule.steps)
                 if progress.batch and self._reached_limit():
                     # It had stopped here before: going back to the checkpoint forgot what followed it.
                     self._end_epoch(progress.step * self.schedule.clips_per_step / max(1e-9, progress.seconds))

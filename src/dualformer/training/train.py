@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,14 @@ def train(
     *,
     reporter: Reporter | None = None,
     variant: Variant | None = None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> TrainResult:
     """Trains as ``config`` says and leaves everything in ``config.out``. Without one, ``settings`` are those of a
     `TrainConfig`: ``train(data="videos", epochs=10)``.
 
     ``variant`` makes the network from the one that ``config`` names: ``lambda network: network.replace(…)``. The run
-    keeps it, and is resumed without.
+    keeps it, and is resumed without. ``callbacks`` are told of steps and epochs.
 
     With several devices every process runs the same program and calls this: it starts those that are missing by
     running the program again. All of them get the result or the error; the first alone prints and writes
@@ -54,7 +55,7 @@ def train(
         raise ValueError(f"settings go into the config, not beside it: {', '.join(settings)}")
     # The processes of a run are one holder.
     with lock_for_writing(Path(config.out), folder=True) if is_first() else contextlib.nullcontext():
-        return _train(config, reporter, variant)
+        return _train(config, reporter, variant, callbacks)
 
 
 def checked_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -69,14 +70,16 @@ def checked_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings
 
 
-def _train(config: TrainConfig, reporter: Reporter | None, variant: Variant | None) -> TrainResult:
+def _train(
+    config: TrainConfig, reporter: Reporter | None, variant: Variant | None, callbacks: Sequence[Callback]
+) -> TrainResult:
     prepared = prepare(config, variant)
     config = prepared.config
     fabric = open_fabric(prepared.processes, accelerator=config.accelerator, strategy=config.strategy)
     try:
         loop = build_loop(prepared, fabric, (reporter or Reporter()) if is_first() else SilentReporter())
         try:
-            result = _run(loop, prepared.source)
+            result = _run(loop, prepared.source, callbacks)
         finally:
             loop.close()
         ProcessGroup(fabric).barrier()
@@ -91,7 +94,7 @@ def _train(config: TrainConfig, reporter: Reporter | None, variant: Variant | No
         ) from error
 
 
-def _run(loop: Loop, source: Source) -> TrainResult:
+def _run(loop: Loop, source: Source, callbacks: Sequence[Callback]) -> TrainResult:
     """Resumes the run if there is a checkpoint, logs how long it is, and trains."""
     settings, out, schedule, log = loop.settings, loop.out, loop.schedule, loop.reporter.log
     if goes_on(settings):
@@ -105,7 +108,7 @@ def _run(loop: Loop, source: Source) -> TrainResult:
         log(f"resumed at step {loop.progress.step} of {schedule.steps}")
     elif settings.resume:
         log(f"{out} has no checkpoint yet: the run begins")
-    loop.add_callbacks(lambda: _callbacks(settings, source.classes))
+    loop.add_callbacks(lambda: [*_callbacks(settings, source.classes), *callbacks])
     average = f", averaged with a decay of {settings.ema:g}" if settings.ema is not None else ""
     log(
         f"results go to {out}: {counted(schedule.steps, 'step')} of {counted(schedule.clips_per_step, 'clip')}, "
