@@ -36,7 +36,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encoders": {*_FLOORS_1_2, "training"},
     "quickstart": {*_FLOORS_1_2, "training", "evaluation", "inference", "explain"},
     "report": {*_FLOORS_1_2 - {"datasets"}, "evaluation", "timelines", "inference", "explain"},
-    "serving": {*_FLOORS_1_2, "inference", "explain", "report.segment_editor"},
+    "serving": {
+        *_FLOORS_1_2,
+        *("inference", "explain", "report.segment_editor"),
+        *("training", "evaluation", "export"),  # of the process that trains on clips of visitors
+    },
     "bench": {*_FLOORS_1_2 - {"datasets"}, "inference", "export"},
     "paper": {*_FLOORS_1_2, "training", "evaluation"},
     "cli": {

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from made_exports import PRE, card_of, small_network
-from test_web_runtime import FILES, package
 
 from dualformer.cli.main import main
 from dualformer.export import web_page
@@ -24,6 +23,7 @@ from dualformer.video.transforms import normalize
 from dualformer.weights.card import Card
 from dualformer.weights.exported.exported_network import load_exported
 from dualformer.weights.safetensors_file import save_weights
+from made_web_runtime import FILES, package
 
 for module in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(module, reason="the extra [export] is not installed")

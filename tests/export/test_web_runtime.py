@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import io
-import json
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -13,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from dualformer.export import web_runtime
-from dualformer.export.web_runtime import PARTS, TARBALL, VERSION, RuntimeMissingError, find_runtime, registry
+from dualformer.export.web_runtime import TARBALL, VERSION, RuntimeMissingError, find_runtime, registry
 from dualformer.user_cache import CACHE_VARIABLE
-
-FILES = {name: f"content of {name}".encode() for files in PARTS.values() for name in files.values()}
+from made_web_runtime import FILES, package
 
 
 @pytest.fixture
@@ -38,14 +36,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:9/")
     return tmp_path / "cache"
-
-
-def package(folder: Path, version: str = VERSION) -> Path:
-    (folder / "dist").mkdir(parents=True)
-    (folder / "package.json").write_text(json.dumps({"name": "onnxruntime-web", "version": version}))
-    for name, content in FILES.items():
-        (folder / "dist" / name).write_bytes(content)
-    return folder
 
 
 @pytest.fixture

@@ -166,6 +166,10 @@ def test_the_client_comes_back_when_it_is_told_to(tmp_path: Path) -> None:
         (["--grace", "inf"], "--grace must be a number of at least 1, not inf"),
         (["--batch-ms", "inf"], "--batch-ms must be a number of 0 or more, not inf"),
         (["--max-mib", "0"], "--max-mib must be a number of at least a byte, not 0"),
+        (["--train", "folder"], "--train is a page: it goes with --ui"),
+        (["--runtime", "folder"], "--runtime is about --train"),
+        (["--ui", "--train", "folder", "--train-mib", "0"], "--train-mib must be a number of at least a byte, not 0"),
+        (["--ui", "--train", "folder", "--runtime", "none"], "--runtime none: there is no such file or folder"),
         (["--decode-mib", "inf"], "--decode-mib must be a number of at least a byte, not inf"),
     ],
 )

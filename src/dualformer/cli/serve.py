@@ -1,13 +1,22 @@
 """``dualformer serve``: answer requests over HTTP, and show a web page."""
 
+from __future__ import annotations
+
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dualformer.cli.shared_options import InferenceOptions, arguments, must
-from dualformer.serving.limits import Limits
+from dualformer.serving.limits import ClipLimits, Limits
 from dualformer.video.preprocessing import DEFAULT_VIEWS
+
+if TYPE_CHECKING:
+    from dualformer.serving.train_page.trainer import Trainer
 
 _MIB = 2**20
 
@@ -22,6 +31,14 @@ class Options(InferenceOptions):
     """0 is any that is free."""
     ui: bool = False
     """Show a web page at /. It cannot ask for a token."""
+    train: Path | None = None
+    """With --ui: a folder for another page, at /train/, on which visitors record clips of their own classes, train on
+    them, see them recognised live, and download the recogniser. A folder of before is gone on with."""
+    train_mib: float = ClipLimits.bytes / _MIB
+    """MiB of all clips of --train."""
+    runtime: Path | None = None
+    """With --train: ONNX Runtime Web as npm has it, the tarball or a folder with the package (default: from the npm
+    registry, once, and then from the cache)."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may use the server in a browser, as in https://example.org, or * for all (default: none)."""
     token_file: Path | None = None
@@ -65,9 +82,13 @@ class Options(InferenceOptions):
             raise ValueError(f"--batch-ms must be a number of 0 or more, not {self.batch_ms}")
         if not 1 <= self.grace < math.inf:
             raise ValueError(f"--grace must be a number of at least 1, not {self.grace}")
-        for name in ("max_mib", "decode_mib"):
+        for name in ("max_mib", "decode_mib", "train_mib"):
             if not 1 / _MIB <= (value := getattr(self, name)) < math.inf:
                 raise ValueError(f"`{name}` must be a number of at least a byte, not {value}")
+        if self.train is not None and not self.ui:
+            raise ValueError("`train` is a page: it goes with `ui`")
+        if self.runtime is not None and self.train is None:
+            raise ValueError("`runtime` is about `train`")
         self.limits()
 
     def limits(self) -> Limits:
@@ -89,14 +110,47 @@ def run(options: Options) -> int:
     from dualformer.serving import require_web_extra
 
     require_web_extra()
-    from dualformer.serving.app import check_origins, make_app
-    from dualformer.serving.server import bind, make_server, run_server
-    from dualformer.serving.service import Service
+    from dualformer.serving.app import check_origins
 
     check_origins(options.cors)
     token = options.token()
     if options.ui and token is not None:
         raise ValueError("--ui cannot ask for a token: leave one of them out, or let a proxy ask")
+    with _trainer(options) as trainer:
+        return _serve(options, token, trainer)
+
+
+@contextmanager
+def _trainer(options: Options) -> Iterator[Trainer | None]:
+    """Holds the folder of ``train``, so that one server at a time uses it."""
+    if options.train is None:
+        yield None
+        return
+    from dualformer.export.export_weights import check_supported
+    from dualformer.export.web_runtime import find_runtime
+    from dualformer.files import lock_for_writing
+    from dualformer.serving.train_page.trainer import Trainer
+
+    check_supported("onnx", "fp32")
+    find_runtime(options.runtime, say=partial(print, flush=True))  # what is missing shows now, not after a training
+    with lock_for_writing(options.train, folder=True):
+        trainer = Trainer(
+            options.train,
+            limits=ClipLimits(bytes=round(options.train_mib * _MIB)),
+            accelerator=options.device.partition(":")[0],
+            runtime=options.runtime,
+        )
+        try:
+            yield trainer
+        finally:
+            trainer.close()
+
+
+def _serve(options: Options, token: str | None, trainer: Trainer | None) -> int:
+    from dualformer.serving.app import make_app
+    from dualformer.serving.server import bind, make_server, run_server
+    from dualformer.serving.service import Service
+
     listening = bind(options.host, options.port)  # a port that is taken shows before anything is loaded
     with listening:
         recognizer = options.load(options.weights, views=options.views, views_per_batch=options.batch)
@@ -107,12 +161,14 @@ def run(options: Options) -> int:
             **arguments(options, "batch", "batch_ms", "workers", "temp"),
         )
         try:
-            app = make_app(service, token=token, ui=options.ui, cors=options.cors)
+            app = make_app(service, token=token, ui=options.ui, trainer=trainer, cors=options.cors)
             host, port = listening.getsockname()[:2]
 
             def started() -> None:
                 url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
                 print(f"serving {options.weights} on {recognizer.device} at {url}; Ctrl-C stops", flush=True)
+                if trainer is not None:
+                    print(f"training on clips of visitors in {options.train}: {url}/train/", flush=True)
                 if token is None and not host.startswith("127.") and host != "::1":
                     print("note: whoever reaches this address may use it; --token-file asks for a token", flush=True)
 

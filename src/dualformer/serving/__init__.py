@@ -1,7 +1,7 @@
 """Serves a recogniser over HTTP and as a web page.
 
 ``service`` turns files into predictions under limits, ``app`` is the HTTP application over it, and ``server`` runs the
-application. Needs the extra ``web``.
+application; ``page`` and ``train_page`` are its web pages. Needs the extra ``web``.
 """
 
 import importlib

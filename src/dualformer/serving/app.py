@@ -1,5 +1,6 @@
 """The HTTP application over a service: its routes and its error responses."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,6 +26,8 @@ from dualformer.serving.auth import AuthMiddleware, error_response, set_outcome
 from dualformer.serving.request_error import RequestError, quoted
 from dualformer.serving.schemas import FAILURES, STOPPING, UPLOAD, Labels, description, labels_of
 from dualformer.serving.service import Service
+from dualformer.serving.train_page.routes import train_routes
+from dualformer.serving.train_page.trainer import Trainer
 from dualformer.serving.uploads import parse_boundary, receive_file
 
 _THRESHOLD = "The least probability of the classes above; if not given, theirs of weights for several labels, or 0.5"
@@ -75,19 +78,28 @@ class _CORSMiddleware(CORSMiddleware):
         await response(scope, receive, send)
 
 
-def make_app(service: Service, *, token: str | None = None, ui: bool = False, cors: Sequence[str] = ()) -> FastAPI:
-    """Returns the application, which closes the service when it shuts down.
+def make_app(
+    service: Service,
+    *,
+    token: str | None = None,
+    ui: bool = False,
+    trainer: Trainer | None = None,
+    cors: Sequence[str] = (),
+) -> FastAPI:
+    """Returns the application, which closes the service and the trainer when it shuts down.
 
-    ``token``: without it, as ``Authorization: Bearer …``, only /health and /ready answer. ``ui``: the page at ``/``.
+    ``token``: without it, as ``Authorization: Bearer …``, only /health and /ready answer. ``ui``: the page at ``/``,
+    and with a ``trainer`` another one at ``/train/``, on which recognisers are trained.
     ``cors``: origins, as ``https://example.org``, whose pages in a browser may use it; ``*`` for all.
-    Raises ``ValueError`` for an empty token, for a page beside a token, which it has no way to ask for, and for what is
-    no origin.
+    Raises ``ValueError`` for an empty token, for a page beside a token, which it has no way to ask for, for a
+    ``trainer`` without ``ui``, and for what is no origin.
     """
     if token is not None and not token.strip():
         raise ValueError("the token is empty: choose one of many random characters, or none")
     if ui and token is not None:
         raise ValueError("the web page cannot ask for a token: leave one of them out, or let a proxy ask")
-
+    if trainer is not None and not ui:
+        raise ValueError("a `trainer` has a page: it goes with `ui=True`")
     check_origins(cors)
 
     @asynccontextmanager
@@ -95,6 +107,8 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False, co
         try:
             yield
         finally:
+            if trainer is not None:
+                await asyncio.to_thread(trainer.close)
             await service.close()
 
     # The pages that show OpenAPI to people load scripts from elsewhere; the schema itself is a route below.
@@ -131,11 +145,13 @@ def make_app(service: Service, *, token: str | None = None, ui: bool = False, co
         async def index() -> dict[str, object]:
             return description(service)
 
+    if trainer is not None:
+        app.include_router(train_routes(service, trainer))
     _add_other_methods(app)
     if ui:
         from dualformer.serving.page.mount import mount_page  # starting Gradio takes seconds
 
-        mount_page(app, service, service.folder.path / "page")
+        mount_page(app, service, service.folder.path / "page", trains=trainer is not None)
     return app
 
 

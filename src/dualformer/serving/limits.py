@@ -28,7 +28,24 @@ class Limits:
     """Requests that are worked on at once, from the first byte of their upload to the answer."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{field.name} must be a positive number, not {value}")
+        _check_positive(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipLimits:
+    """Limits of the clips that are kept to be trained on. Raises ``ValueError`` for what is not positive."""
+
+    bytes: int = 2 * 2**30
+    """Of all clips together."""
+    clips: int = 1000
+    classes: int = 50
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+
+def _check_positive(limits: Limits | ClipLimits) -> None:
+    for field in fields(limits):
+        value = getattr(limits, field.name)
+        if isinstance(value, bool) or not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{field.name} must be a positive number, not {value}")

@@ -9,6 +9,7 @@ Code = Literal[
     "unauthorized",
     "not_found",
     "method_not_allowed",
+    "conflict",
     "upload_too_slow",
     "file_too_large",
     "unsupported_body",
@@ -31,6 +32,7 @@ _CODES: dict[int, tuple[Code, ...]] = {
     401: ("unauthorized",),
     404: ("not_found",),
     405: ("method_not_allowed",),
+    409: ("conflict",),  # with what there is, or is done, at the moment
     408: ("upload_too_slow",),
     413: ("file_too_large",),
     415: ("unsupported_body", "unsupported_file"),  # no video in a form

@@ -85,7 +85,7 @@ _MEANING = {
     503: "The server is shutting down: try again after Retry-After seconds",
 }
 """Of the errors of /predict."""
-assert {*_MEANING, 404, 405} == set(STATUS.values())
+assert {*_MEANING, 404, 405, 409} == set(STATUS.values())
 
 FAILURES: dict[int | str, dict[str, object]] = {
     status: {

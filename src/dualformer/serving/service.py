@@ -143,6 +143,12 @@ class Service:
             network=scores.took,
         )
 
+    async def check_decodes(self, path: Path) -> tuple[int, float]:
+        """Reads a file as a prediction does, for a caller that holds a `slot`, and returns its frames and seconds.
+        Raises ``RequestError``."""
+        message, _, _ = await self._decode("views", path)
+        return int(message.header["frames"]), float(message.header["seconds"])
+
     async def timeline(self, path: Path) -> Timeline:
         """Returns the timeline of a file. Raises ``RequestError``."""
         with self.slot():

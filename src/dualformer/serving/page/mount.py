@@ -23,12 +23,13 @@ _SWEEP_SECONDS = 60.0
 """Seconds between two searches for old files."""
 
 
-def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
+def mount_page(app: FastAPI, service: Service, folder: Path, *, trains: bool = False) -> None:
     """Mounts the page at ``/`` of ``app``, behind the routes that ``app`` has already.
 
-    Uploads, recordings and answers lie in ``folder``, for a quarter of an hour; the caller removes it when ``app`` has
-    ended. There is one page in a process: where Gradio keeps its files is a variable of the environment. Raises
-    ``DualFormerError`` where Gradio cannot be imported.
+    ``trains``: there is another page at ``train/``, to which this one links. Uploads, recordings and answers lie in
+    ``folder``, for a quarter of an hour; the caller removes it when ``app`` has ended. There is one page in a process:
+    where Gradio keeps its files is a variable of the environment. Raises ``DualFormerError`` where Gradio
+    cannot be imported.
     """
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
@@ -38,7 +39,7 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
 
     from dualformer.serving.page.page_layout import make_page, make_theme
 
-    blocks = make_page(service, folder=folder, examples=render_examples(folder / _EXAMPLES))
+    blocks = make_page(service, folder=folder, examples=render_examples(folder / _EXAMPLES), trains=trains)
     # An application between the two, so that the filter is in front of all that Gradio adds.
     inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(

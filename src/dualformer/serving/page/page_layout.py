@@ -36,14 +36,15 @@ def make_theme() -> themes.Base:
     )
 
 
-def make_page(service: Service, *, folder: Path, examples: dict[str, Path]) -> gr.Blocks:
-    """Returns the page as Gradio's blocks. Files for visitors are written into ``folder``."""
-    return _Page(service, folder, examples).blocks
+def make_page(service: Service, *, folder: Path, examples: dict[str, Path], trains: bool = False) -> gr.Blocks:
+    """Returns the page as Gradio's blocks. Files for visitors are written into ``folder``; ``trains``: it names the
+    page that trains."""
+    return _Page(service, folder, examples, trains).blocks
 
 
 class _Page:
-    def __init__(self, service: Service, folder: Path, examples: dict[str, Path]) -> None:
-        self._service, self._folder = service, folder
+    def __init__(self, service: Service, folder: Path, examples: dict[str, Path], trains: bool) -> None:
+        self._service, self._folder, self._trains = service, folder, trains
         with gr.Blocks(title=page_text.TITLE, analytics_enabled=False) as self.blocks:
             self._lay_out(examples)
         most = service.limits.concurrency
@@ -51,7 +52,7 @@ class _Page:
 
     def _lay_out(self, examples: dict[str, Path]) -> None:
         labels = self._service.recognizer.labels
-        gr.HTML(page_text.heading_html(self._service), elem_id="heading")
+        gr.HTML(page_text.heading_html(self._service, trains=self._trains), elem_id="heading")
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=300):
                 self._video = _upload_box()

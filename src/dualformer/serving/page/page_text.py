@@ -23,14 +23,15 @@ def is_exported(service: Service) -> bool:
     return isinstance(service.recognizer.network, ExportedNetwork)
 
 
-def heading_html(service: Service) -> str:
-    """Returns what the page is for and which videos it takes."""
+def heading_html(service: Service, *, trains: bool = False) -> str:
+    """Returns what the page is for and which videos it takes; ``trains``: with a link to the page that trains."""
     recognizer, limits = service.recognizer, service.limits
     kinds = "which" if recognizer.card.multi_label else "which one"
+    link = ' <a href="train/">Train on classes of your own</a>.' if trains else ""
     return (
         f"<h1>What happens in a video</h1><p>Drop a video or record one: the page says {kinds} of "
         f"{len(recognizer.labels)} classes it is. A video has up to {limits.max_seconds:g} s and "
-        f"{limits.max_bytes / 2**20:.4g} MiB.</p>"
+        f"{limits.max_bytes / 2**20:.4g} MiB.{link}</p>"
     )
 
 
