@@ -7,6 +7,7 @@ from dualformer.datasets.bad_videos import size_of
 from dualformer.datasets.clip_datasets import Batches, EpochSampler
 from dualformer.datasets.manifest import Verdict, read_manifest, write_manifest
 from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.shards.shard_prefetch import ShardPrefetch
 from dualformer.errors import DualFormerError
 from dualformer.moved_files import absolute
 from dualformer.training.distributed import ProcessGroup
@@ -42,6 +43,8 @@ class Feed:
         self._on_bad, self._ranks = on_bad, ranks
         self._unreadable: list[DualFormerError] = []
         self._clips_per_batch = settings.batch_size * ranks.world_size
+        self._own_clips, self._read_ahead = settings.batch_size, 2 * settings.workers
+        self._shards = clips.shards
         self._sampler = EpochSampler(
             clips.size,
             seed=settings.seed,
@@ -65,6 +68,17 @@ class Feed:
     def epoch(self, epoch: int, *, after: int = 0) -> Iterator[Batch]:
         """The batches of an epoch that follow the first ``after``."""
         self._sampler.at(epoch, start=after * self._clips_per_batch)
+        with self._prefetch() as shards:
+            yield from self._batches(epoch, after, shards)
+
+    def _prefetch(self) -> ShardPrefetch:
+        """Returns what fetches the shards of this process's part of the epoch."""
+        if self._shards is None:
+            return ShardPrefetch((), ahead=0)
+        numbers = [number for _, number in self._sampler]
+        return self._shards.ahead_of(numbers, processes=self._ranks.world_size)
+
+    def _batches(self, epoch: int, after: int, shards: ShardPrefetch) -> Iterator[Batch]:
         batches, number = iter(self.loader), after
         while True:
             batch = failure = None
@@ -72,6 +86,7 @@ class Feed:
                 batch = next(batches, None)
             except DualFormerError as error:
                 failure = error
+            shards.reach((number - after + self._read_ahead) * self._own_clips)  # workers are forked by now
             read = len(batch["clip"]) if batch else 0
             read, failed, unreadable = self._ranks.all_reduce(read, failure is not None, len(self._unreadable))
             if unreadable:

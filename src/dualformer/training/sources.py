@@ -22,6 +22,7 @@ from dualformer.datasets.rendered_people.scene import PeopleScene
 from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.samples import ArchivedSample, VideoList, check_class_names, first_few, name_of
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes, remote_shards
+from dualformer.datasets.shards.shard_prefetch import PrefetchedShards
 from dualformer.datasets.shards.storage import ShardCache
 from dualformer.datasets.splits import Splits, open_splits, read_bad_videos
 from dualformer.plurals import counted
@@ -53,6 +54,8 @@ class RunClips:
     """Clips of an epoch, but for repeats."""
     order: Callable[[int], NDArray[np.int64]] | None = None
     """The order of an epoch's clips, as `EpochSampler` takes it."""
+    shards: PrefetchedShards | None = None
+    """What the training clips lie in, where shards are fetched whole."""
     name: Callable[[int], str] | None = None
     """The video that the ``index`` of a training clip stands for."""
 
@@ -152,6 +155,7 @@ def file_source(config: TrainConfig, splits: Splits) -> Source:
             keep_val=keep_val,
             size=len(splits.train),
             order=ShardOrder.of(splits.train, config.seed) if shuffle == "shards" else None,
+            shards=PrefetchedShards.of(splits.train, by_shard=shuffle == "shards"),
             name=lambda index: str(splits.train.samples[index].path),
         )
 
