@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Rooms, or modules of them, besides a room's own."""
 EVERYBODYS = {
     *("cores", "errors", "files", "moved_files", "plurals", "segment", "subtitles", "text_encoding", "timestamps"),
-    *("remote_files", "remote_paths", "urls", "user_cache"),
+    *("disk_cache", "remote_files", "remote_paths", "urls", "user_cache"),
     "_version",
 }
 OUTSIDE = {"model": {"torch"}, "video": {"av", "numpy", "torch", "PIL", "torchcodec", "fsspec", "pyarrow"}}

@@ -40,6 +40,8 @@ _FOREIGN = (
     ("azure.core.exceptions", "AzureError"),
     ("huggingface_hub.errors", "HfHubHTTPError"),
 )
+_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
+"""Errors of botocore and google.auth where nobody has given any."""
 _VERSIONS = (
     "ETag",
     "etag",
@@ -166,7 +168,8 @@ class _Answer:
 
     @classmethod
     def of(cls, error: BaseException) -> "_Answer":
-        status, headers, refused = None, {}, isinstance(error, PermissionError)
+        refused = isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS
+        status, headers = None, {}
         cause: BaseException | None = error
         while cause is not None and status is None:
             response = getattr(cause, "response", None)

@@ -22,7 +22,7 @@ from dualformer.datasets.splits import open_all_splits, open_splits, open_videos
 from dualformer.datasets.video_digests import video_digests
 from dualformer.training.open_source import open_source
 from dualformer.training.settings.train_config import TrainConfig
-from dualformer.video import packet_index, pyav_reader
+from dualformer.video import packet_index, pyav_reader, remote_video
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
@@ -161,7 +161,8 @@ def test_of_a_large_film_at_a_url_only_what_a_clip_needs_is_fetched(
     listed.write_text("path,start,end,label,split\nfilm.mp4,1,1.4,a,train\nfilm.mp4,11,11.4,a,val\n")
     pack(listed, tmp_path / "shards")
     monkeypatch.setattr(storage, "_AT_ONCE", 100_000)
-    monkeypatch.setattr(storage, "_BLOCK_BYTES", 50_000)
+    monkeypatch.setattr(remote_video, "_BLOCK", 50_000)
+    monkeypatch.setattr(remote_video, "_LONGEST_RUN", 1)
     monkeypatch.setattr(packet_index, "_LONG", 250)
     monkeypatch.setattr(pyav_reader, "_KEEP_COMPRESSED", 100)
     packet_index._tables.clear()
@@ -169,6 +170,7 @@ def test_of_a_large_film_at_a_url_only_what_a_clip_needs_is_fetched(
         packed = open_splits(url).train
         assert_same_clips(open_splits(listed).train, packed)
         requests.clear()
+        remote_video._blocks._blocks.clear()
         _ = ViewClips(packed, PRE)[0]
         sizes = [int(end) - int(start) + 1 for _, span in requests for start, end in [span[6:].split("-")]]
         size = (tmp_path / "film.mp4").stat().st_size

@@ -1,4 +1,5 @@
-"""Videos at URLs: of a file whose server serves parts of it, those parts are fetched that are read, and kept a while.
+"""Videos at URLs: of a file whose server serves parts of it, those parts are fetched that are read, and kept a while:
+in memory, and on disk where the user allows it.
 
 The packets of an MP4 are listed in its header. FFmpeg lists them by reading all of the file; here it gets zeros in
 place of what the packets hold, so that a clip of a film of hours takes a part of the film.
@@ -14,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from dualformer.disk_cache import part_cache
 from dualformer.remote_files import NoRangesError, RefusedError, RemoteError, fetch, read_range, remote_info
 from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import TABLES, exact_url
@@ -118,7 +120,10 @@ def errors_of(path: RemotePath) -> Iterator[None]:
 
 
 class _Blocks:
-    """The blocks of files that were read last, at most `_KEPT` bytes. Threads may share it, and forks have copies."""
+    """The blocks of files that were read last, at most `_KEPT` bytes in memory, and on disk as the user allows.
+
+    Threads may share it, and forks have copies.
+    """
 
     def __init__(self) -> None:
         self._blocks: OrderedDict[tuple[str, str, int, int], bytes] = OrderedDict()
@@ -130,19 +135,30 @@ class _Blocks:
         if found is not None:
             self._blocks[(*name, number)] = found
             return found
+        disk = part_cache() if file.version else None  # of others nobody knows when they change
+        named = "\n".join((file.content_key or "", str(file.size), str(_BLOCK), ""))
+        start = number * _BLOCK
+        if disk and (data := disk.read(f"{named}{number}", min(_BLOCK, file.size - start))) is not None:
+            self._keep((*name, number), data)
+            return data
         small = file.size <= _LONGEST_RUN * _BLOCK
-        first, last = (0, file.size) if small else (number * _BLOCK, min((number + run) * _BLOCK, file.size))
+        first, last = (0, file.size) if small else (start, min(start + run * _BLOCK, file.size))
         with errors_of(file.at):
             data = read_range(str(file), first, last, file.size)
         for place in range(first, last, _BLOCK):
-            self._blocks[(*name, place // _BLOCK)] = data[place - first : place - first + _BLOCK]
+            block = data[place - first : place - first + _BLOCK]
+            self._keep((*name, place // _BLOCK), block)
+            if disk:
+                disk.write(f"{named}{place // _BLOCK}", block)
+        return data[start - first : start - first + _BLOCK]
+
+    def _keep(self, name: tuple[str, str, int, int], block: bytes) -> None:
+        self._blocks[name] = block
         while len(self._blocks) * _BLOCK > _KEPT:
             try:
                 self._blocks.popitem(last=False)
             except KeyError:  # another thread has
                 break
-        place = number * _BLOCK - first
-        return data[place : place + _BLOCK]
 
 
 _blocks = _Blocks()

@@ -10,7 +10,6 @@ import hashlib
 import io
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,17 +19,17 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from dualformer.datasets.samples import DatasetError
+from dualformer.disk_cache import evict_oldest, mark_used
 from dualformer.files import partial_file
 from dualformer.remote_files import open_filesystem, retry
+from dualformer.remote_paths import RemotePath, as_path
 from dualformer.video.file_slices import FileSlice, SliceReader
+from dualformer.video.remote_video import RemoteFile
 
 _T = TypeVar("_T")
 _CHUNK_BYTES = 8 * 2**20  # bytes
 _AT_ONCE = 64 * 2**20
-"""Bytes of a video up to which all of it is fetched at once."""
-_BLOCK_BYTES = 4 * 2**20
-_BLOCKS = 4
-"""Those of a larger video that are kept while it is open: what is read of it may lie at several places."""
+"""Bytes of a video up to which all of it is fetched at once, and not in the parts that are read."""
 _CACHED = re.compile(r"[0-9a-f]{16}-.+\.tar")
 
 
@@ -79,7 +78,10 @@ class RemoteFileSlice(FileSlice):
 
     def open_unbuffered(self) -> SliceReader:
         if self.shard.cache is None and self.size > _AT_ONCE:
-            return SliceReader(_BlockReader(self.shard.url, self.offset, self.size), 0, self.size)
+            at = as_path(self.shard.url)
+            assert isinstance(at, RemotePath)
+            whole = RemoteFile(path=at, size=self.shard.bytes, at=at, version=self.shard.sha256)
+            return SliceReader(whole.open_unbuffered(), self.offset, self.size)
         if self.shard.cache is None:
             return SliceReader(io.BytesIO(fetch_range(self.shard.url, self.offset, self.size)), 0, self.size)
         for _ in range(10):
@@ -87,43 +89,6 @@ class RemoteFileSlice(FileSlice):
             with contextlib.suppress(FileNotFoundError):  # another process made room just now
                 return SliceReader(copy.open("rb", buffering=0), self.offset, self.size)
         raise StorageError(f"{self.shard.cache.folder}: shards are thrown out before they are read: allow it more room")
-
-
-class _BlockReader(io.RawIOBase):
-    """``size`` bytes from ``offset`` on of the file at a URL, fetched in blocks when they are read."""
-
-    def __init__(self, url: str, offset: int, size: int) -> None:
-        super().__init__()
-        self._url, self._offset, self._size = url, offset, size
-        self._place = 0
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-
-    def readable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        assert whence == io.SEEK_SET
-        self._place = offset
-        return offset
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is private
-        if self._place >= self._size:
-            return 0
-        number, within = divmod(self._place, _BLOCK_BYTES)
-        data = self._block(number)[within : within + len(buffer)]
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
-
-    def _block(self, number: int) -> bytes:
-        block = self._blocks.pop(number, None)
-        if block is None:
-            start = number * _BLOCK_BYTES
-            block = fetch_range(self._url, self._offset + start, min(_BLOCK_BYTES, self._size - start))
-        self._blocks[number] = block
-        if len(self._blocks) > _BLOCKS:
-            self._blocks.popitem(last=False)
-        return block
 
 
 def read_remote_text(url: str) -> str:
@@ -183,13 +148,13 @@ def cached_shard(shard: RemoteShard) -> Path:
     # By content: the copy of a shard that was written anew is not taken for it.
     target = cache.folder / f"{shard.sha256[:16]}-{shard.url.rsplit('/', 1)[1]}"
     try:
-        if _mark_used(target):
+        if mark_used(target):
             return target
         (cache.folder / "locks").mkdir(parents=True, exist_ok=True)
         with FileLock(cache.folder / "locks" / f"{target.name}.lock"):
-            if not _mark_used(target):
+            if not mark_used(target):
                 _fetch_shard(shard, target)
-                _evict_oldest(cache, target)
+                evict_oldest(cache.folder, _CACHED, limit=cache.limit, keep=target)
     except OSError as error:
         room = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "free some space, or lower `shard_cache_gb`" if room else "choose another `shard_cache`"
@@ -208,31 +173,6 @@ def _fetch_shard(shard: RemoteShard, target: Path) -> None:
             os.fsync(file.fileno())
         if digest.hexdigest() != shard.sha256:
             raise StorageError(f"{shard.url}: not the shard that the index was made with: upload it again")
-
-
-def _evict_oldest(cache: ShardCache, keep: Path) -> None:
-    kept: list[tuple[float, int, Path]] = []
-    for path in cache.folder.iterdir():
-        if _CACHED.fullmatch(path.name):
-            with contextlib.suppress(FileNotFoundError):  # another process throws out, too
-                found = path.stat()
-                kept.append((found.st_mtime, found.st_size, path))
-    total = sum(size for _, size, _ in kept)
-    for _, size, path in sorted(kept):
-        if total <= cache.limit:
-            return
-        if path != keep:
-            path.unlink(missing_ok=True)
-            total -= size
-
-
-def _mark_used(path: Path) -> bool:
-    """Marks a file as used now; False if it is not there."""
-    try:
-        os.utime(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _retry(url: str, work: Callable[[Any, str], _T]) -> _T:
