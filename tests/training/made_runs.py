@@ -23,11 +23,14 @@ from dualformer.training import run_folder
 from dualformer.training.callbacks import Callback
 from dualformer.training.distributed import Processes, is_first, open_fabric
 from dualformer.training.loop import Loop
-from dualformer.training.objective import ClipObjective
+from dualformer.training.losses import ClipLoss
+from dualformer.training.objective import ClipObjective, DistillationObjective
 from dualformer.training.reporter import Reporter, SilentReporter
 from dualformer.training.run_folder import TrainResult
+from dualformer.training.settings.teacher_settings import TeacherSettings
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.sources import RunClips
+from dualformer.training.teacher import open_teacher
 from dualformer.video.container import VideoError
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.weights.card import Card
@@ -98,6 +101,10 @@ class Losses(Callback):
         self.path.write_text(json.dumps(self.steps))
 
 
+def card(network: Config) -> Card:
+    return Card(config=network, labels=("a", "b", "c"), preprocessing=PRE, provenance="a test", licence="")
+
+
 def run(
     out: Path,
     *,
@@ -109,17 +116,31 @@ def run(
     broken_val: Sequence[int] = (),
     plain: bool = False,
     checkpointing: bool = False,
+    class_weights: Sequence[float] | None = None,
+    teacher: str | None = None,
     clips: Dataset[dict[str, Tensor]] | None = None,
     model: DualFormer | None = None,
     **settings: Any,
 ) -> TrainResult:
-    """26 clips to train on, 7 to validate on: neither can be dealt evenly to two or four."""
+    """26 clips to train on, 7 to validate on: neither can be dealt evenly to two or four.
+
+    A ``teacher`` scores clips and their tokens; their head has no dropout, which draws by processes.
+    """
     network = model.config if model else PLAIN if plain else CONFIG
     model = model or DualFormer(network, seed=0)
     model.set_grad_checkpointing(checkpointing)
     fabric = open_fabric(Processes(devices, 1), accelerator="cpu", strategy=strategy)  # pyright: ignore[reportArgumentType]
+    weights = torch.tensor(class_weights) if class_weights else None
+    loss = ClipLoss(classes=network.num_classes, class_weights=weights)
+    objective = ClipObjective(model, PRE, loss=loss)
+    if teacher:
+        scoring = open_teacher(teacher, classes=("a", "b", "c"), clips=PRE, tokens=True)
+        objective = DistillationObjective(model, PRE, TeacherSettings(distill="both"), teacher=scoring, loss=loss)
+        for layer in objective.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0
     loop = Loop(
-        ClipObjective(model, PRE),
+        objective,
         RunClips(
             train=clips or Noise(26, broken=broken),
             val=Noise(7, broken=broken_val),
@@ -127,7 +148,7 @@ def run(
             name=lambda index: f"clip-{index}.mp4",
         ),
         TrainConfig(**(SETTINGS | settings), data="noise", out=str(out)),
-        card=Card(config=network, labels=("a", "b", "c"), preprocessing=PRE, provenance="a test", licence=""),
+        card=card(network),
         fabric=fabric,
         reporter=(reporter or Reporter()) if is_first() else SilentReporter(),
         fingerprint={},
