@@ -17,6 +17,8 @@ from dualformer.video import remote_video
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
+from dualformer.video.remote_video import RemoteFile
+from dualformer.video.video_source import resolve_source
 from range_server import RangeServer, range_server
 
 PRE = kinetics(frames=4, stride=2, size=32)
@@ -48,6 +50,12 @@ def film(path: Path, frames: int, seed: int = 0) -> bytes:
     return path.read_bytes()
 
 
+def as_remote(url: str) -> RemoteFile:
+    source = resolve_source(url)
+    assert isinstance(source, RemoteFile)
+    return source
+
+
 def as_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgets what is in memory."""
     monkeypatch.setattr(remote_video, "_blocks", remote_video._Blocks())
@@ -59,11 +67,13 @@ def test_a_later_run_finds_it_here(
     server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     first = read_views(f"{server.url}/{name}", PRE)
+    part = as_remote(f"{server.url}/{name}").read_part(5, 100)  # as digests take them
     assert torch.equal(first, read_views(str(tmp_path / name), PRE))
     assert server.bytes_given > 0
     server.given.clear()
     as_another_process(monkeypatch)
     assert torch.equal(read_views(f"{server.url}/{name}", PRE), first)
+    assert as_remote(f"{server.url}/{name}").read_part(5, 100) == part == server.files[f"/{name}"][5:105]
     assert sum(count for _, count in server.given) <= 1  # that parts are served is tried with a byte
     as_another_process(monkeypatch)
     monkeypatch.setenv(SIZE_VARIABLE, "0")

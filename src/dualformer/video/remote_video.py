@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dualformer.disk_cache import part_cache
+from dualformer.disk_cache import PartCache, part_cache
 from dualformer.remote_files import NoRangesError, RefusedError, RemoteError, fetch, read_range, remote_info
 from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import TABLES, exact_url
@@ -59,9 +59,24 @@ class RemoteFile(FileSlice):
         return f"{self.at} {self.version}" if self.version else None
 
     def read_part(self, start: int, size: int) -> bytes:
-        """Reads a part by a request of its own. Errors: :class:`VideoError`."""
+        """Reads a part by a request of its own, unless it is kept on disk. Errors: :class:`VideoError`."""
+        end = min(start + size, self.size)
+        disk, name = self.kept_parts(), self.part_name(f"{start}-{end}")
+        if disk and (data := disk.read(name, end - start)) is not None:
+            return data
         with errors_of(self.at):
-            return read_range(str(self), start, min(start + size, self.size), self.size)
+            data = read_range(str(self), start, end, self.size)
+        if disk:
+            disk.write(name, data)
+        return data
+
+    def kept_parts(self) -> PartCache | None:
+        """Returns where parts are kept on disk; None where they are not, or nothing tells when the file changes."""
+        return part_cache() if self.version else None
+
+    def part_name(self, part: str) -> str:
+        """Returns what a part is called there: never as that of another file, or of this one before it was changed."""
+        return "\n".join((str(self.at), self.version, str(self.size), part))
 
     def open_unbuffered(self) -> SliceReader:
         return SliceReader(_PartReader(self), 0, self.size)  # type: ignore[arg-type]  # it seeks, reads and closes
@@ -135,10 +150,9 @@ class _Blocks:
         if found is not None:
             self._blocks[(*name, number)] = found
             return found
-        disk = part_cache() if file.version else None  # of others nobody knows when they change
-        named = "\n".join((file.content_key or "", str(file.size), str(_BLOCK), ""))
-        start = number * _BLOCK
-        if disk and (data := disk.read(f"{named}{number}", min(_BLOCK, file.size - start))) is not None:
+        disk, start = file.kept_parts(), number * _BLOCK
+        kept = file.part_name(f"{start}-{min(start + _BLOCK, file.size)}")
+        if disk and (data := disk.read(kept, min(_BLOCK, file.size - start))) is not None:
             self._keep((*name, number), data)
             return data
         small = file.size <= _LONGEST_RUN * _BLOCK
@@ -149,7 +163,7 @@ class _Blocks:
             block = data[place - first : place - first + _BLOCK]
             self._keep((*name, place // _BLOCK), block)
             if disk:
-                disk.write(f"{named}{place // _BLOCK}", block)
+                disk.write(file.part_name(f"{place}-{place + len(block)}"), block)
         return data[start - first : start - first + _BLOCK]
 
     def _keep(self, name: tuple[str, str, int, int], block: bytes) -> None:
