@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -256,6 +257,19 @@ def test_only_the_page_changes_anything_and_it_loads_from_nowhere_else(client: T
 def test_the_page_goes_with_the_page(trainer: Trainer) -> None:
     with serving() as service, pytest.raises(ValueError, match="`ui=True`"):
         make_app(service, trainer=trainer)
+
+
+def test_a_process_whose_server_was_killed_says_nothing_and_goes_on_to_save() -> None:
+    from dualformer.serving.train_page.training_process import tell_to
+
+    reading, writing = os.pipe()
+    out = os.fdopen(writing, "w")
+    tell_to(out)({"step": 1})
+    assert json.loads(os.read(reading, 100)) == {"step": 1}
+    os.close(reading)
+    tell_to(out)({"step": 2})
+    with pytest.raises(BrokenPipeError):
+        out.close()
 
 
 @pytest.mark.usefixtures("blank_pictures")

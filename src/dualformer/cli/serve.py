@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -128,12 +128,16 @@ def _trainer(options: Options) -> Iterator[Trainer | None]:
         return
     from dualformer.export.export_weights import check_supported
     from dualformer.export.web_runtime import find_runtime
-    from dualformer.files import lock_for_writing
+    from dualformer.files import InUseError, lock_for_writing
     from dualformer.serving.train_page.trainer import Trainer
 
     check_supported("onnx", "fp32")
     find_runtime(options.runtime, say=partial(print, flush=True))  # what is missing shows now, not after a training
-    with lock_for_writing(options.train, folder=True):
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock_for_writing(options.train, folder=True))
+        except InUseError as error:
+            raise InUseError(str(error).replace("run is", "server is").replace("`out`", "`train`")) from None
         trainer = Trainer(
             options.train,
             limits=ClipLimits(bytes=round(options.train_mib * _MIB)),

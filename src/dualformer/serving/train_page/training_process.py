@@ -8,6 +8,7 @@ which the system does for one that was killed.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from zipfile import ZipFile
 
 from dualformer.datasets.splits import open_videos
@@ -153,14 +154,21 @@ def _interrupt_when_closed() -> None:
     _thread.interrupt_main()  # as Ctrl-C would
 
 
-def main() -> int:
-    """Runs the job of the command line; says at the end how it ended."""
-    out = sys.stdout
-    sys.stdout = sys.stderr  # what libraries print is nothing that the server reads
+def tell_to(out: TextIO) -> Tell:
+    """Returns a function that writes a line of JSON. Where nobody reads any more, as the server was killed, it does
+    nothing: the run is to save, which the closed standard input asks for."""
 
     def tell(what: Mapping[str, Any]) -> None:
-        print(json.dumps(what), file=out, flush=True)
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(what), file=out, flush=True)
 
+    return tell
+
+
+def main() -> int:
+    """Runs the job of the command line; says at the end how it ended."""
+    tell = tell_to(sys.stdout)
+    sys.stdout = sys.stderr  # what libraries print is nothing that the server reads
     threading.Thread(target=_interrupt_when_closed, daemon=True).start()
     try:
         run(TrainingJob.parse(sys.argv[-1]), tell)
