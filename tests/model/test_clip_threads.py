@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dualformer.model import clip_threads
+from dualformer.model import clip_threads, threads
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 
@@ -98,12 +98,12 @@ def test_several_callers_share_the_threads(model: DualFormer) -> None:
 
 
 def _count_in_a_child(connection: Any) -> None:
-    connection.send(list(clip_threads._single_threads(2, os.getpid()).map(abs, (-1, -2, -3))))
+    connection.send(list(threads._single_threads(2, os.getpid()).map(abs, (-1, -2, -3))))
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 def test_a_forked_process_has_threads_of_its_own() -> None:
-    clip_threads._single_threads(2, os.getpid())
+    threads._single_threads(2, os.getpid())
     ours, theirs = multiprocessing.Pipe()
     child = multiprocessing.get_context("fork").Process(target=_count_in_a_child, args=(theirs,))
     child.start()

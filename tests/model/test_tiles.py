@@ -19,6 +19,7 @@ from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.convolution import ConvolutionalStem, ConvolutionSubBlock
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
+from dualformer.model.threads import MOST_THREADS
 
 ROOT = Path(__file__).resolve().parents[2]
 FINE, COARSE = Scale(grid=(2, 3, 2)), Scale(grid=(2, 2, 2), factorised=True)
@@ -166,7 +167,18 @@ def test_large_maps_take_their_clips_one_by_one() -> None:
     assert torch.equal(together[1:2], model.forward_intermediates(clips[1:2], [0], intermediates_only=True)[0])
 
 
-def test_tiles_are_of_some_thousand_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("threads", "wanted"),
+    [
+        (1, [3136, 3136, 3136, 3136, 1568, 1568, 392, 392, 128, 128]),
+        (2, [3136, 3136, 3136, 3136, 784, 784, 784, 784, 392, 196, 196, 128, 128]),
+        (9, [3136, 3136, 3136, 3136, 1568, 1568, 392, 392, 128, 128]),
+    ],
+)
+def test_tiles_are_of_some_thousand_tokens_or_one_for_each_thread(
+    monkeypatch: pytest.MonkeyPatch, threads: int, wanted: list[int]
+) -> None:
+    monkeypatch.setattr(tiles, "thread_count", lambda: threads if threads <= MOST_THREADS else 1)
     model = create_model("dualformer_nano", seed=0).eval()
     rows: list[int] = []
     mlp = tiles._mlp
@@ -174,7 +186,7 @@ def test_tiles_are_of_some_thousand_tokens(monkeypatch: pytest.MonkeyPatch) -> N
         tiles, "_mlp", lambda half, tokens: (rows.append(tokens.numel() // tokens.shape[-1]), mlp(half, tokens))[1]
     )
     in_tiles(model, video(16, 112, 112, dtype=torch.float32))
-    assert rows == [3136, 3136, 3136, 3136, 1568, 1568, 392, 392, 128, 128]
+    assert rows == wanted
 
 
 @given(shape=st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple), most=st.integers(1, 200))

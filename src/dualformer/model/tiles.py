@@ -3,7 +3,7 @@
 It computes what `SubBlock.forward` says, and that is what to read. One layer after the other on a whole map sends
 temporaries of tens of megabytes to memory and back, while those of a tile stay in the cache, and are small enough to be
 reused instead of being taken from the system anew. The tiles of LW-MSA are windows, which do not look at each other;
-those of GP-MSA are queries, which look at the same priors.
+those of GP-MSA are queries, which look at the same priors. Threads take tiles one by one (`model/threads.py`).
 
 Convolutions look over the edges of any tile, those of a C half two tokens far, so a stem and a C half are not cut: each
 runs on a whole map, but of one clip at a time, so that a batch needs no larger temporaries than a clip.
@@ -12,6 +12,7 @@ A tile's result replaces its tokens in the map, which is why only a stage, whose
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -24,9 +25,12 @@ from dualformer.model.config import ceil_div
 from dualformer.model.kernels.linear import linear
 from dualformer.model.kernels.tracing import is_tracing
 from dualformer.model.position import PositionEncoding
+from dualformer.model.threads import map_pieces, thread_count
 
 #: As many as eight windows of 8×7×7.
 TOKENS_PER_TILE = 3136
+#: As many as a thread is worth waking for, and frames that are not mostly the edges that their neighbours see.
+_FEWEST_TOKENS, _FEWEST_FRAMES = 196, 4
 
 
 def usable(stage: nn.Module, x: Tensor) -> bool:
@@ -59,7 +63,7 @@ def run_layers(stage: Any, x: Tensor) -> Tensor:
             elif isinstance(layer, SubBlock) and isinstance(layer.attn, PyramidAttention):
                 _run_queries(layer, layer.attn, clips)
             elif isinstance(layer, PositionEncoding):
-                clips += layer.encoding(clips)
+                _encode_places(layer, clips)
             else:
                 clips.copy_(layer(clips))
     return x
@@ -80,13 +84,12 @@ def project_patches(embedding: Any, x: Tensor) -> Tensor:
     proj = embedding.proj
     _, _, t, h, w = proj.weight.shape
     patches = x.unflatten(4, (-1, w)).unflatten(3, (-1, h)).unflatten(2, (-1, t)).permute(0, 2, 4, 6, 1, 3, 5, 7)
-    out: Tensor | None = None
-    for tile in pieces(patches.shape[:2], max(1, TOKENS_PER_TILE // prod(patches.shape[2:4]))):
-        tokens: Tensor = embedding.norm(linear(patches[tile].flatten(4), proj.weight.flatten(1), proj.bias))
-        if out is None:
-            out = tokens.new_empty(*patches.shape[:4], proj.out_channels)
-        out[tile] = tokens
-    assert out is not None
+
+    def project(tile: tuple[slice, ...]) -> Tensor:
+        return embedding.norm(linear(patches[tile].flatten(4), proj.weight.flatten(1), proj.bias))
+
+    out = project((slice(0),)).new_empty(*patches.shape[:4], proj.out_channels)
+    map_pieces(lambda tile: out[tile].copy_(project(tile)), _tiles(patches.shape[:2], prod(patches.shape[2:4])))
     return out
 
 
@@ -97,7 +100,8 @@ def _run_windows(sub_block: SubBlock, attention: WindowAttention, x: Tensor) -> 
     (t, h, w), grid, length = window, ceil_div(size, window), prod(window)
     padded, real = pad_to_windows(x, window), window_mask(size, window, x.device)
     cells = padded.unflatten(3, (-1, w)).unflatten(2, (-1, h)).unflatten(1, (-1, t)).permute(0, 1, 3, 5, 2, 4, 6, 7)
-    for tile in pieces((len(x), *grid), max(1, TOKENS_PER_TILE // length)):
+
+    def run(tile: tuple[slice, ...]) -> None:
         tokens = cells[tile].reshape(-1, length, x.shape[-1])
         if real is None:
             attended = attention.attend(sub_block.norm1(tokens), window)
@@ -107,6 +111,8 @@ def _run_windows(sub_block: SubBlock, attention: WindowAttention, x: Tensor) -> 
         tokens = tokens + attended
         tokens += _mlp(sub_block, tokens)
         cells[tile] = tokens.view(cells[tile].shape)
+
+    map_pieces(run, _tiles((len(x), *grid), length))
     if padded is not x:
         x.copy_(padded[:, : size[0], : size[1], : size[2]])
 
@@ -116,16 +122,44 @@ def _run_queries(sub_block: SubBlock, attention: PyramidAttention, x: Tensor) ->
     normed = sub_block.norm1(x)
     k, v = attention.keys_and_values(normed)
     tokens, queries = x.flatten(1, 3), normed.flatten(1, 3)
-    for clips, places in pieces(tokens.shape[:2], TOKENS_PER_TILE):
-        tile = tokens[clips, places]
-        tile += attention.attend(queries[clips, places], k[clips], v[clips])
+
+    def run(at: tuple[slice, ...]) -> None:
+        tile, (clips, _) = tokens[at], at
+        tile += attention.attend(queries[at], k[clips], v[clips])
         tile += _mlp(sub_block, tile)
+
+    map_pieces(run, _tiles(tokens.shape[:2], 1))
+
+
+def _encode_places(encoding: PositionEncoding, x: Tensor) -> None:
+    """Adds the position encoding to ``x``. Each thread takes some frames, and looks at those beside them."""
+    reach, frames = encoding.conv.kernel_size[0] // 2, x.shape[1]
+    count = max(1, min(thread_count(), frames // _FEWEST_FRAMES))
+    bounds = [frames * number // count for number in range(count + 1)]
+
+    def encode(tile: tuple[int, int]) -> Tensor:
+        first, last = tile
+        before, after = min(reach, first), min(reach, frames - last)
+        encoded = encoding.encoding(x[:, first - before : last + after])
+        return encoded[:, before : encoded.shape[1] - after]
+
+    tiles = list(pairwise(bounds))
+    for (first, last), encoded in zip(tiles, map_pieces(encode, tiles), strict=True):
+        x[:, first:last] += encoded
 
 
 def _mlp(sub_block: SubBlock, tokens: Tensor) -> Tensor:
     hidden = sub_block.mlp.fc1(sub_block.norm2(tokens))
     torch.ops.aten.gelu.out(hidden, out=hidden)
     return sub_block.mlp.fc2(hidden)
+
+
+def _tiles(shape: tuple[int, ...], tokens: int) -> list[tuple[slice, ...]]:
+    """Cuts a box of ``shape``, each entry of which is so many ``tokens``, into tiles, enough for all threads."""
+    threads, most = thread_count(), TOKENS_PER_TILE
+    if threads > 1:
+        most = min(most, max(_FEWEST_TOKENS, -(-prod(shape) * tokens // threads)))
+    return list(pieces(shape, max(1, most // tokens)))
 
 
 def pieces(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
