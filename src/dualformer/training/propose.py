@@ -3,8 +3,8 @@
 The rules come from what was measured (docs/experiments.md) and from the paper:
 
 * From weights. From the rendered weights nano needed 1,600 clips of 320 rendered videos (quickstart); of 95 videos of
-  people (UT-Interaction) Nano Conv still learnt after 4,500 clips, and gestures (EgoGestAR) lost nothing by more, before
-  its weights knew people. So: 6,000 clips; never fewer than the paper's 16 epochs, and never more than 100.
+  people (UT-Interaction) Nano Conv, whose weights did not yet know people, still learnt after 4,500 clips, and gestures
+  (EgoGestAR) lost nothing by more. So: 6,000 clips; never fewer than the paper's 16 epochs, and never more than 100.
 * From random weights. Motion learnt from scratch begins with a plateau of thousands of clips; the weights that come
   with the package got to 79 % with 22,400 clips. So: 24,000 clips, in 30 epochs (the paper's) to 200.
 * Batches of 16, and at least four of them an epoch.
