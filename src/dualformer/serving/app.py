@@ -99,7 +99,7 @@ def make_app(
     if ui and token is not None:
         raise ValueError("the web page cannot ask for a token: leave one of them out, or let a proxy ask")
     if trainer is not None and not ui:
-        raise ValueError("a `trainer` has a page: it goes with `ui=True`")
+        raise ValueError("a trainer has a page: it goes with `ui=True`")
     check_origins(cors)
 
     @asynccontextmanager
