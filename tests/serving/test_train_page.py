@@ -127,7 +127,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer
     """With two clips of two classes; its process only says what it would do, and waits to be stopped."""
     command = TrainingJob.command
     monkeypatch.setattr(TrainingJob, "command", lambda job: [sys.executable, "-c", SCRIPT, *command(job)[3:]])
-    made = Trainer(tmp_path / "page")
+    made = Trainer(tmp_path / "page", accelerator="cpu")
     for name in ("a", "b"):
         for number in range(2):
             film(tmp_path / "film.mp4", seed=number).rename(made.incoming / "clip")
@@ -170,7 +170,7 @@ def test_one_training_at_a_time_is_watched_stopped_and_gone_on_with(trainer: Tra
     trainer.stop()
     until(lambda: training(trainer)["stage"] == "stopped")
     assert training(trainer)["step"] == 2 and training(trainer)["can_go_on"]
-    again = Trainer(trainer.folder)  # as after a server that was killed
+    again = Trainer(trainer.folder, accelerator="cpu")  # as after a server that was killed
     assert training(again)["stage"] == "stopped" and training(again)["can_go_on"]
     again.start(resume=True)
     until(lambda: training(again)["stage"] == "done")
@@ -297,7 +297,7 @@ def test_the_process_trains_judges_and_exports(tmp_path: Path, monkeypatch: pyte
 
     with pytest.raises(KeyboardInterrupt):
         run(job, tell)
-    trainer = Trainer(tmp_path)
+    trainer = Trainer(tmp_path, accelerator="cpu")
     assert trainer.state()["training"]["can_go_on"] and trainer.state()["result"] is None
     extra = film(tmp_path / "clips" / "red" / "more.mp4")
     assert not trainer.state()["training"]["can_go_on"], "the clips are others"

@@ -17,6 +17,7 @@ from dualformer.datasets.clip_datasets import EpochSampler
 from dualformer.model.network import DualFormer
 from dualformer.training import loop as loop_module
 from dualformer.training.distributed import SyncBatchNorm3d, convert_sync_batchnorm
+from dualformer.training.losses import ClipLoss
 from dualformer.training.objective import Batch, ClipObjective, ObjectiveOutput
 from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
@@ -66,8 +67,10 @@ def test_a_clipped_gradient_is_that_of_all_clips(tmp_path: Path):
 class Beside(ClipObjective):
     """Something learns beside the network, and has gradients of the size ``pull``."""
 
-    def __init__(self, model: DualFormer, preprocessing: Preprocessing, *, pull: float, clip_extra: bool) -> None:
-        super().__init__(model, preprocessing)
+    def __init__(
+        self, model: DualFormer, preprocessing: Preprocessing, *, loss: ClipLoss, pull: float, clip_extra: bool
+    ) -> None:
+        super().__init__(model, preprocessing, loss=loss)
         self.clip_extra = clip_extra
         self.extra = nn.Linear(1, 1)
         self.pull = pull

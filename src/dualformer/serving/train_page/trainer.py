@@ -41,7 +41,7 @@ class TrainingJob:
     """None: as `train` proposes."""
     flip: bool = False
     """Whether a mirrored clip is of the same class."""
-    accelerator: str = "auto"
+    accelerator: str
     runtime: Path | None = None
     """ONNX Runtime Web, as `find_runtime` takes it."""
 
@@ -71,7 +71,7 @@ class Trainer:
         folder: Path,
         *,
         limits: ClipLimits | None = None,
-        accelerator: str = "auto",
+        accelerator: str,
         runtime: Path | None = None,
     ) -> None:
         self.folder = folder = folder.absolute()
