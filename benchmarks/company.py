@@ -165,7 +165,7 @@ def measure(work: str, options: argparse.Namespace, folder: Path) -> dict[str, l
         companions: dict[str, Companion] = {}
         for company in options.company:
             if company != QUIET:
-                companions[company] = companion(company, work, folder / company.replace(" ", "-"))
+                companions[company] = companion(company, work, folder / f"{work}-{company}".replace(" ", "-"))
                 stack.callback(companions[company].end)
         run()
         for number in range(options.rounds):
