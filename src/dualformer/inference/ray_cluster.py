@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dualformer.inference.answer_tables import Columns, Row, row_from_json, row_to_json
 from dualformer.inference.batch_runner import BatchTask
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dualformer.weights.packed_weights import PackedWeights
 
 TaskKind = Literal["labels", "features"]
+Holder = TypeVar("Holder", bound="_OverRay")
 
 PART_SECONDS = 300.0
 """Seconds that a part of a film lasts at least."""
@@ -86,7 +87,25 @@ class TaskSpec:
         return RayPool(make, data, address=address, workers=actors, device=self.device)
 
 
-class RayTask:
+class _OverRay:
+    """A context manager that holds workers."""
+
+    _pool: RayPool
+
+    def __enter__(self: Holder) -> Holder:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._pool.__exit__(*raised)
+
+    @property
+    def costs(self) -> dict[str, WorkerCost]:
+        """What each worker did, by machine and process. A job is a file, or of a long film its plan or a part."""
+        return self._pool.costs
+
+
+class RayTask(_OverRay):
     """A batch task that Ray runs. A context manager: it connects, and disconnects at the end.
 
     ``address``, ``actors``: as ``address`` and ``workers`` of `RayPool`. Columns and fingerprint are those of the same
@@ -99,18 +118,6 @@ class RayTask:
         local = spec.here().make_task()
         self.columns, self.fingerprint, self.width = local.columns, local.fingerprint, local.width
 
-    def __enter__(self) -> RayTask:
-        self._pool.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._pool.__exit__(*raised)
-
-    @property
-    def costs(self) -> dict[str, WorkerCost]:
-        """What each worker did, by machine and process. A job is a file."""
-        return self._pool.costs
-
     def run(self, paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
         columns: Columns = {"error": "text", **self.columns}
         for place, path in enumerate(paths):
@@ -120,7 +127,7 @@ class RayTask:
             yield place, {name: value for name, value in row.items() if value is not None}
 
 
-class RayTimelines:
+class RayTimelines(_OverRay):
     """Timelines of films, of which long ones are divided among workers. A context manager as `RayTask`.
 
     ``recognizer``: the weights of ``spec``, to join parts by; it computes nothing. ``settings`` are those of
@@ -142,18 +149,6 @@ class RayTimelines:
         self._recognizer, self._part_seconds = recognizer, part_seconds
         self._given, self._settings = settings, timeline_settings(recognizer, **settings)
         self._pool = spec.pool(_FilmReader, address=address, actors=actors)
-
-    def __enter__(self) -> RayTimelines:
-        self._pool.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._pool.__exit__(*raised)
-
-    @property
-    def costs(self) -> dict[str, WorkerCost]:
-        """What each worker did, by machine and process. A job is a film that is not divided, a plan or a part."""
-        return self._pool.costs
 
     def run(
         self, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
