@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from dualformer.cli.main import main
 from dualformer.datasets.rendered import write_dataset
 from dualformer.datasets.rendered_people.actions import ACTIONS, ANSWERS, BY_KIND, KINDS, NAMES
 from dualformer.datasets.rendered_people.bodies import PARTS
@@ -304,6 +305,18 @@ def test_where_classes_are_actions_a_clip_shows_one(view: str) -> None:
         together = classes[label] == "hug"
         assert not together or (clip.actions[1] == scene.action_names.index("hug")).sum() == done.count("hug")
     assert (waited > 0) == (view == "bodies")
+
+
+def test_the_verb_renders_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    size = ["--size", "32", "--frames", "16", "--train", "1", "--val", "0", "--test", "0"]
+    out = tmp_path / "videos"
+    assert main(["render", str(out), "--classes", "people", "--actions", "punch", "shake hands", *size]) == 0
+    assert "2 videos written" in capsys.readouterr().out
+    assert sorted(path.name for path in (out / "train").iterdir()) == ["punch", "shake hands"]
+    assert main(["render", str(out), "--classes", "people", "--actions", "punsch", *size]) == 2
+    assert "'punsch' is no class of such clips; classes are" in capsys.readouterr().err
+    assert main(["render", str(out), "--actions", "punch", *size]) == 2
+    assert "--actions are of people or hands, not of --classes horizontal" in capsys.readouterr().err
 
 
 def made_motions(path: Path) -> Path:

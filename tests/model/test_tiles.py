@@ -18,6 +18,7 @@ from dualformer.model.block import SubBlock
 from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.convolution import ConvolutionalStem, ConvolutionSubBlock
 from dualformer.model.network import DualFormer
+from dualformer.model.position import PositionEncoding
 from dualformer.model.presets import create_model
 from dualformer.model.threads import MOST_THREADS
 
@@ -83,6 +84,32 @@ def test_tiles_change_nothing(
     for one, other in zip(maps_in_tiles, maps, strict=True):
         torch.testing.assert_close(one, other.detach(), atol=1e-11, rtol=1e-11)
     assert torch.equal(clips, before)  # nothing of the caller's is written over
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("frames", [16, 26])
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch, threads: int, frames: int) -> None:
+    """Maps of 8 and 13 frames, of which each thread encodes some, and sees those beside them."""
+    model, clips = exact(small_config()), video(frames, 22, 24, batch=1)
+    expected, maps = model.forward_intermediates(clips)
+    encoded: list[int] = []
+    encode = PositionEncoding.encoding
+
+    def watched(encoding: PositionEncoding, x: Tensor) -> Tensor:
+        encoded.append(torch.get_num_threads())
+        return encode(encoding, x)
+
+    monkeypatch.setattr(PositionEncoding, "encoding", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        final, maps_in_tiles = in_tiles(model, clips)
+    finally:
+        torch.set_num_threads(before)
+    assert encoded == [1] * 2 * min(threads, frames // 2 // 4)  # of two stages
+    torch.testing.assert_close(final, expected.detach(), atol=1e-11, rtol=1e-11)
+    for one, other in zip(maps_in_tiles, maps, strict=True):
+        torch.testing.assert_close(one, other.detach(), atol=1e-11, rtol=1e-11)
 
 
 def convolutional_config(**changes: Any) -> Config:
