@@ -1,13 +1,16 @@
-"""Teaches Nano Conv people: `python benchmarks/people_weights.py [FOLDER] [--steps N] [--motions FILE]`.
+"""Teaches Nano Conv people: `python benchmarks/people_weights.py [FOLDER] [--again] [--steps N] [--motions FILE]`.
 
 It goes on from the weights of `convolutional_weights.py` in FOLDER, which know moving shapes. A batch has four clips
 of shapes, nine of people and three of hands, each seen once: the class of shapes, the action or gesture of the others,
-and for every place and time the part of the body and how it moves. Clips of people and hands go from plain to hard. It
-stores the weights, in float16, where the package has them as `rendered`. Interrupted, it goes on from FOLDER.
+and for every place and time the part of the body and how it moves. Clips of people and hands go from plain to hard.
+With `--again` it goes on from the package's own `rendered` weights: clips of every difficulty from the start, and of
+half of them parts are hidden. It stores the weights, in float16, where the package has them as `rendered`. Interrupted,
+it goes on from FOLDER.
 """
 
 import argparse
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
 from dualformer.datasets.rendered_people.hands import HAND_NAMES
 from dualformer.datasets.rendered_people.scene import PeopleScene
 from dualformer.model.network import DualFormer
+from dualformer.training.precision import choose_precision
 from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 from dualformer.weights.locate import SHIPPED
@@ -35,8 +39,12 @@ from dualformer.weights.safetensors_file import load_weights, save_weights
 SHARES = {"shapes": 4, "people": 9, "hands": 3}
 """Clips of each kind in a batch."""
 LR, WARMUP, WEIGHT_DECAY = 1e-3, 100, 0.05
-STEPS, DECAY_FROM, HARDEST_FROM = 2600, 1650, 2040
+STEPS, STEPS_AGAIN = 2600, 7500
+DECAY_FROM, HARDEST_FROM = 0.63, 0.78
+"""Parts of the steps after which the rate falls, and clips are of every difficulty."""
 PLAINEST = 0.15
+HIDDEN = 0.5
+"""Share of clips of which a part is hidden, with `--again`."""
 SAVE_EVERY = 50
 SEED = 12
 FINER = 2
@@ -46,10 +54,11 @@ FINER = 2
 class Lessons(Dataset[dict[str, dict[str, Tensor]]]):
     """Batches of the steps to come: the clips of each kind and what is true of them."""
 
-    def __init__(self, preprocessing: Preprocessing, steps: int, motions: str | None) -> None:
-        self.steps = steps
+    def __init__(self, preprocessing: Preprocessing, steps: int, motions: str | None, again: bool) -> None:
+        self.steps, self.again = steps, again
         size = preprocessing.crop
-        self.shapes = rendered(preprocessing, steps * SHARES["shapes"], seed=SEED)
+        self.seed = SEED + again
+        self.shapes = rendered(preprocessing, steps * SHARES["shapes"], seed=self.seed)
         self.scenes = {
             "people": PeopleScene(size=size, classes=tuple(ACTIONS), motions=motions),
             "hands": PeopleScene(size=size, classes=HAND_NAMES, view="hands"),
@@ -59,8 +68,9 @@ class Lessons(Dataset[dict[str, dict[str, Tensor]]]):
         return self.steps
 
     def difficulty(self, step: int, number: int) -> PeopleDifficulty:
-        hardest = PLAINEST + (1 - PLAINEST) * min(1.0, step / HARDEST_FROM)
-        return PeopleDifficulty.at(hardest * float(np.random.default_rng([SEED, number]).random()) ** 0.7)
+        risen = 1.0 if self.again else min(1.0, step / (HARDEST_FROM * self.steps))
+        hardest = PLAINEST + (1 - PLAINEST) * risen
+        return PeopleDifficulty.at(hardest * float(np.random.default_rng([self.seed, number]).random()) ** 0.7)
 
     def __getitem__(self, step: int) -> dict[str, dict[str, Tensor]]:
         lessons: dict[str, dict[str, Tensor]] = {}
@@ -70,7 +80,7 @@ class Lessons(Dataset[dict[str, dict[str, Tensor]]]):
                 items = [self.shapes[number] for number in numbers]
             else:
                 clips = PeopleClips(
-                    self.scenes[kind], self.steps * share, seed=SEED, difficulty=lambda i: self.difficulty(step, i)
+                    self.scenes[kind], self.steps * share, seed=self.seed, difficulty=lambda i: self.difficulty(step, i)
                 )
                 items = [{name: value for name, value in clips[i].items() if name != "joints"} for i in numbers]
             lessons[kind] = {name: torch.stack([item[name] for item in items]) for name in items[0]}
@@ -101,10 +111,34 @@ class Pupil(nn.Module):
         return self.network.forward_head(final, pre_logits=True), told[..., :-2], told[..., -2:]
 
 
-def losses(pupil: Pupil, lessons: dict[str, dict[str, Tensor]], preprocessing: Preprocessing) -> tuple[Tensor, dict]:
+def hide(video: Tensor) -> Tensor:
+    """Blurs a part of some clips (B 3 T H W) to 4 × 4 patches of colour: a box for some time, or scattered cells."""
+    count, _, frames, height, width = video.shape
+    patches = F.adaptive_avg_pool3d(video, (frames, 4, 4))
+    blurred = F.interpolate(patches, size=(frames, height, width), mode="trilinear", align_corners=False)
+    cells = torch.zeros(count, 1, frames // 2, height // 8, width // 8)
+    for own in cells[:, 0].unbind():
+        if torch.rand(()) < HIDDEN / 2:
+            own.copy_(torch.rand(own.shape) < torch.empty(()).uniform_(0.05, 0.3))
+        elif torch.rand(()) < HIDDEN / (2 - HIDDEN):
+            lengths = [
+                math.ceil(side * float(torch.empty(()).uniform_(0.2, most)))
+                for side, most in zip(own.shape, (1, 0.6, 0.6), strict=True)
+            ]
+            starts = [
+                int(torch.randint(side - length + 1, ())) for side, length in zip(own.shape, lengths, strict=True)
+            ]
+            own[tuple(slice(start, start + length) for start, length in zip(starts, lengths, strict=True))] = 1
+    return torch.where(F.interpolate(cells, size=(frames, height, width)) > 0, blurred, video)
+
+
+def losses(
+    pupil: Pupil, lessons: dict[str, dict[str, Tensor]], preprocessing: Preprocessing, *, hidden: bool, bfloat16: bool
+) -> tuple[Tensor, dict]:
     """The loss of a batch, and for each kind the loss of its class and the share that is right; of parts, the loss."""
     video = normalize(torch.cat([lesson["clip"] for lesson in lessons.values()]), preprocessing)
-    pooled, parts, velocity = pupil(video)
+    with torch.autocast(video.device.type, torch.bfloat16, enabled=bfloat16):
+        pooled, parts, velocity = (told.float() for told in pupil(hide(video) if hidden else video))
     total, figures = video.new_zeros(()), dict[str, Any]()
     for (kind, lesson), own in zip(lessons.items(), pooled.split(list(SHARES.values())), strict=True):
         logits = pupil.network.head(own) if kind == "shapes" else pupil.heads[kind](own)
@@ -129,13 +163,17 @@ def losses(pupil: Pupil, lessons: dict[str, dict[str, Tensor]], preprocessing: P
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/rendered"))
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--again", action="store_true", help="go on from the package's own weights `rendered`")
+    parser.add_argument("--steps", type=int, help=f"default {STEPS:,}, with --again {STEPS_AGAIN:,}")
     parser.add_argument(
         "--motions", help="captured motions that drive half of the actions, see datasets.rendered_people"
     )
     options = parser.parse_args()
-    network, card = load_weights(options.folder / SHAPES)
-    steps = options.steps
+    again = options.again
+    network, card = load_weights("rendered" if again else options.folder / SHAPES)
+    steps = options.steps or (STEPS_AGAIN if again else STEPS)
+    precision = choose_precision("auto", torch.device("cpu"))
+    print(f"{steps:,} steps in {precision.name}: {precision.reason}", flush=True)
     torch.manual_seed(SEED)
     pupil = Pupil(network).train()
     matrices = [p for p in pupil.parameters() if p.dim() > 1]
@@ -144,19 +182,20 @@ def main() -> None:
         [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}], lr=LR
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / WARMUP, max(0, steps - step) / (steps - DECAY_FROM))
+        optimizer, lambda step: min(1, (step + 1) / WARMUP, max(0, 1 - step / steps) / (1 - DECAY_FROM))
     )
-    checkpoint, first = options.folder / "people.pt", 0
+    checkpoint, first = options.folder / ("people-again.pt" if again else "people.pt"), 0
+    options.folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():
         saved = torch.load(checkpoint, weights_only=False)
         first = saved["step"]
         for name, one in (("pupil", pupil), ("optimizer", optimizer), ("schedule", schedule)):
             one.load_state_dict(saved[name])
-    lessons = Lessons(card.preprocessing, steps, options.motions)
+    lessons = Lessons(card.preprocessing, steps, options.motions, again)
     loader = DataLoader(lessons, batch_size=None, sampler=range(first, steps), num_workers=1, prefetch_factor=8)
     started, seen = time.monotonic(), list[dict]()
     for step, batch in enumerate(loader, start=first):
-        loss, figures = losses(pupil, batch, card.preprocessing)
+        loss, figures = losses(pupil, batch, card.preprocessing, hidden=again, bfloat16=precision.name == "bfloat16")
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
@@ -182,9 +221,10 @@ def main() -> None:
             seen.clear()
     val = rendered(card.preprocessing, VALIDATION_CLIPS, seed=VALIDATION_SEED)
     print(f"{accuracy(network, val, card.preprocessing):.1%} of {len(val)} clips of shapes right")
+    count = (steps + (STEPS if again else 0)) * sum(SHARES.values())
     provenance = (
-        f"Nano Conv, taught by dualformer on {steps * sum(SHARES.values()):,} rendered clips of shapes, people and "
-        "hands (benchmarks/people_weights.py)"
+        f"Nano Conv, taught by dualformer on {count:,} rendered clips of shapes, people and hands "
+        "(benchmarks/people_weights.py)"
     )
     path = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered"]
     card = dataclasses.replace(card, provenance=provenance, metrics={})
