@@ -97,7 +97,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "Nano and its rendered weights": _NANO,
     "earlier recipe": _EARLIER_RECIPE,
     "earlier defaults": _NANO | _EARLIER_RECIPE,
-    "random weights": {"model": "dualformer_nano_conv", "start": "random"},
+    "random weights": {"model": "dualformer_nano_conv", "start": "random", "size": 64},
     "whole pictures never padded": {"crop_mode": "center"},
     "labels not smoothed": {"label_smoothing": 0.0},
     "no RandAugment": {"randaugment": "off"},
