@@ -1,34 +1,42 @@
 """How good is a recogniser that a hundred real videos made? Every real set, the default command, and what it rests on.
 
-    python benchmarks/few_videos.py FOLDER [--out FOLDER] [--sets NAME …] [--rows NAME …] [--seeds 0 1 2]
+    python benchmarks/few_videos.py FOLDER [--out FOLDER] [--sets NAME …] [--rows NAME …] [--seeds 0 1 2] [--docs]
 
 FOLDER holds ``ut_interaction`` and ``egogestar``, each with videos and their splits.csv. A row is the default command
 (`dualformer train --data …` and nothing else) with the changes that its name tells; every fold of every set is trained
 once for each seed, and measured as `dualformer evaluate` does, with both controls. The 3-D convolution is trained with
 the settings that the default network is. ``--rows baselines`` needs no
 training: chance, the commonest class, and the nearest neighbour by what files are (width, height, frames, bytes), by
-the middle frame and by the first, middle and last one. What is done is kept in ``--out``: interrupted, the same call
-goes on where it stopped; the table shows what there is.
+the middle frame and by the first, middle and last one. Variants are the network with more or less of its
+convolutions, for as many multiply-adds. What is done is kept in ``--out``: interrupted, the same call goes on where it
+stopped; the table shows what there is, and ``--docs`` puts it into docs/few-videos.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import re
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dualformer.bench.machine_info import describe_machine
+from dualformer.bench.table import markdown_table
 from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
-from dualformer.model.config import Config, Stage
+from dualformer.files import write_json, write_text
+from dualformer.model.config import Config, Stage, ceil_div
+from dualformer.model.presets import fine_scale, stage_scales
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.checkpoint import has_checkpoint
 from dualformer.training.open_source import open_source
@@ -41,7 +49,11 @@ from dualformer.training.train import train
 from dualformer.video.open_video import open_video
 from dualformer.video.transforms import resize
 from dualformer.weights.safetensors_file import load_weights
+from results import rewritten
+from results_tables import machine_words
 
+CONTROLS = ("one_frame", "shuffled")
+NEIGHBOURS = ("file data", "middle frame", "three frames")
 FOLDS_WITHIN = 3
 PEER_CLIPS = 28_800
 
@@ -106,6 +118,16 @@ ROWS: dict[str, dict[str, Any]] = {
     _TAUGHT_PEER: {},
 }
 
+#: Halves of each stage, and the channels of the first with which a clip of 16×64×64 takes 0.43 to 0.46 G multiply-adds.
+VARIANTS: dict[str, tuple[tuple[str, ...], int]] = {
+    "random weights, only the stem": (("LG", "LG", "LG", "LG"), 32),
+    "random weights, convolution in stage 1": (("C", "LG", "LG", "LG"), 34),
+    "random weights, convolution in stages 1 to 3": (("C", "C", "C", "LG"), 30),
+    "random weights, CG in stages 1 and 2": (("CG", "CG", "LG", "LG"), 28),
+    "random weights, CG throughout": (("CG", "CG", "CG", "CG"), 28),
+}
+ROWS |= dict.fromkeys(VARIANTS, ROWS["random weights"])
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,6 +137,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", choices=[*ROWS, "baselines"], default=[*ROWS, "baselines"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folds", nargs="+", type=int, help="only these of each set, from 0")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/few-videos.md")
     parser.add_argument("--loud", action="store_true", help="show the runs as they go on")
     options = parser.parse_args()
     reporter = Reporter() if options.loud else SilentReporter()
@@ -130,7 +153,10 @@ def main() -> None:
                         out = options.out / slug(name) / slug(row) / f"seed{seed}-fold{number}"
                         run(options.data / chosen.csv, row, out, options.out, reporter, fold | {"seed": seed})
             print(f"{name}: {row} done", flush=True)
-    print_table(options.out, options.sets)
+    found = collect(options.out)
+    print(f"\n{table(found)}\n\nIn brackets: 95 % interval, seeds; then right of one frame repeated, of shuffled ones.")
+    if options.docs:
+        write_page(found, Path(__file__).resolve().parents[1] / "docs")
 
 
 def run(
@@ -149,14 +175,33 @@ def run(
         variant = convolutions
     elif row == _TAUGHT_PEER:
         config = prepare(config).config.replace(model=None, start=str(taught_peer(cache / "peer", reporter)))
+    elif row in VARIANTS:
+        variant = partial(with_halves, *VARIANTS[row])
     train(config, reporter=reporter, variant=variant)
     model, card = load_weights(out / LAST)
     videos = open_videos(str(out / SPLIT), on=parse_row_filter("split=val"))
     found = evaluate(model, card, videos).figures
     figures = {"videos": found["videos"], "right": round(found["top1"] * found["videos"])}
-    for control in ("one_frame", "shuffled"):
+    for control in CONTROLS:
         figures[control] = evaluate(model, card, videos, control=control).figures["top1"]
     measured.write_text(json.dumps(figures))
+
+
+def with_halves(kinds: Sequence[str], channels: int, network: Config) -> Config:
+    """The network with other halves in its stages, full convolutions in the first two and depth-wise ones later."""
+    size, stages = network.clip, list[Stage]()
+    for number, (stage, halves) in enumerate(zip(network.stages, kinds, strict=True)):
+        size = ceil_div(size, stage.patch)
+        stages.append(
+            replace(
+                stage,
+                channels=channels << number,
+                kinds=halves,
+                convolution="full" if number < 2 or "G" not in halves else "depthwise",
+                scales=stage_scales(number, fine_scale(size), images=False) if "G" in halves else (),
+            )
+        )
+    return network.replace(stages=tuple(stages), head_dim=channels)
 
 
 def convolutions(network: Config) -> Config:
@@ -204,7 +249,7 @@ def measure_baselines(data: Path, chosen: DataSet, out: Path) -> None:
                 known[sample.path] = describe(sample.path)
         common = Counter(sample.label for sample in seen).most_common(1)[0][0]
         right["commonest class"] += sum(sample.label == common for sample in asked)
-        for number, name in enumerate(("file data", "middle frame", "three frames")):
+        for number, name in enumerate(NEIGHBOURS):
             table = np.stack([known[sample.path][number] for sample in seen])
             scale = table.std(0) + 1e-9 if number == 0 else 1.0
             for sample in asked:
@@ -226,33 +271,81 @@ def describe(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDAr
     return np.array([width, height, count, path.stat().st_size], dtype=np.float64), grey[1], grey.ravel()
 
 
-def print_table(out: Path, names: Sequence[str]) -> None:
-    print(f"\n| | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
-    cells: dict[str, list[str]] = {}
-    for column, name in enumerate(names):
+def collect(out: Path) -> dict[str, dict[str, Any]]:
+    """Returns what is done, by set: its baselines, and by row the runs with their seed and fold."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in SETS:
         baselines = out / slug(name) / "baselines.json"
-        found = json.loads(baselines.read_text()) if baselines.is_file() else {}
-        figures = {"chance": f"{1 / found['classes']:.1%}"} if found else {}
-        for each in ("commonest class", "file data", "middle frame", "three frames"):
-            if found:
-                title = each if each == "commonest class" else f"nearest neighbour by {each}"
-                figures[title] = f"{found.get(each, 0) / found['videos']:.1%}"
-        for row in ROWS:
-            runs = [json.loads(p.read_text()) for p in sorted((out / slug(name) / slug(row)).glob("*/measured.json"))]
-            if runs:
-                videos, right = sum(each["videos"] for each in runs), sum(each["right"] for each in runs)
-                low, high = wilson_interval(right, videos)
-                still, mixed = (
-                    statistics.fmean(each[control] for each in runs) for control in ("one_frame", "shuffled")
-                )
-                figures[row] = (
-                    f"**{right / videos:.1%}** ({low:.0%}–{high:.0%}, {len(runs)} runs; {still:.0%}, {mixed:.0%})"
-                )
-        for row, figure in figures.items():
-            cells.setdefault(row, [""] * len(names))[column] = figure
-    for row, figures in cells.items():
-        print(f"| {row} | {' | '.join(figures)} |")
-    print("\nIn brackets: 95 % interval of all videos, runs; right of one frame repeated, and of shuffled frames.")
+        rows = {
+            row: [
+                json.loads(path.read_text())
+                | dict(zip(("seed", "fold"), map(int, re.findall(r"\d+", path.parent.name)), strict=True))
+                for path in sorted((out / slug(name) / slug(row)).glob("*/measured.json"))
+            ]
+            for row in ROWS
+        }
+        found[name] = {
+            "baselines": json.loads(baselines.read_text()) if baselines.is_file() else {},
+            "rows": {row: runs for row, runs in rows.items() if runs},
+        }
+    return found
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns the table of what `collect` found, in Markdown."""
+    names = [name for name in SETS if found.get(name, {}).get("rows") or found.get(name, {}).get("baselines")]
+    columns = [_baselines(found[name]["baselines"]) | _rows(name, found[name]["rows"]) for name in names]
+    order = dict.fromkeys(title for title in (*_BASELINES, *ROWS) if any(title in column for column in columns))
+    lines = markdown_table(("", *names), [(title, *(column.get(title, "") for column in columns)) for title in order])
+    return "\n".join(lines)
+
+
+_BASELINES = ("chance", "commonest class", *(f"nearest neighbour by {name}" for name in NEIGHBOURS))
+
+
+def _baselines(found: Mapping[str, int]) -> dict[str, str]:
+    if not found:
+        return {}
+    shares = {
+        title: found.get(title.removeprefix("nearest neighbour by "), 0) / found["videos"] for title in _BASELINES[1:]
+    }
+    return {title: f"{100 * share:.1f} %" for title, share in ({"chance": 1 / found["classes"]} | shares).items()}
+
+
+def _rows(name: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """Right of all videos, with the interval that so many videos have, however many seeds; then the two controls."""
+    cells: dict[str, str] = {}
+    for row, runs in rows.items():
+        share = sum(run["right"] for run in runs) / sum(run["videos"] for run in runs)
+        folds = {run["fold"]: run["videos"] for run in runs}
+        count, seeds = sum(folds.values()), len({run["seed"] for run in runs})
+        low, high = wilson_interval(round(share * count), count)
+        controls = (statistics.fmean(run[control] for run in runs) for control in CONTROLS)
+        of = [f"{seeds} seed{'s' if seeds > 1 else ''}"]
+        if len(runs) < seeds * len(SETS[name].folds):
+            of.append(f"{len(runs)} of {seeds * len(SETS[name].folds)} runs")
+        text = (
+            f"**{100 * share:.1f} %** ({100 * low:.0f} to {100 * high:.0f}; {', '.join(of)}), "
+            f"{', '.join(f'{100 * x:.0f}' for x in controls)}"
+        )
+        cells[row] = text
+    return cells
+
+
+def write_page(found: dict[str, dict[str, Any]], docs: Path) -> None:
+    """Keeps the figures in docs/results, and puts their table on the page."""
+    figures = {
+        "date": datetime.date.today().isoformat(),
+        "machine": machine_words(asdict(describe_machine())),
+        "sets": found,
+    }
+    write_json(docs / "results" / "few_videos.json", figures, indent=1)
+    page = docs / "few-videos.md"
+    write_text(page, rewritten(page.read_text(encoding="utf-8"), {"few-videos": block(figures)}))
+
+
+def block(figures: Mapping[str, Any]) -> str:
+    return f"{table(figures['sets'])}\n\n{figures['date']}: {figures['machine']}."
 
 
 def slug(name: str) -> str:

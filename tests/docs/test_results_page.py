@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from blocks import ROOT
 
+import results
+import results_pictures as pictures
+import results_tables as tables
 from dualformer.bench.bench_settings import Setting
 from dualformer.bench.measurement import Figures, Measurement
 from dualformer.cli.main import parse
 from dualformer.paper.experiment import Experiment
 from dualformer.paper.paper_tables import ROWS
 from dualformer.paper.scaled_variants import VARIANTS
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tables, pictures, results = map(_load, ("results_tables", "results_pictures", "results"))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """The fast path on a CPU computes what the plain graph computes, which is what runs where gradients are wanted."""
 
-import importlib.util
 import math
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,8 +18,8 @@ from dualformer.model.network import DualFormer
 from dualformer.model.position import PositionEncoding
 from dualformer.model.presets import create_model
 from dualformer.model.threads import MOST_THREADS
+from plain_network import PlainDualFormer
 
-ROOT = Path(__file__).resolve().parents[2]
 FINE, COARSE = Scale(grid=(2, 3, 2)), Scale(grid=(2, 2, 2), factorised=True)
 
 
@@ -260,38 +257,29 @@ def test_training_decides_nothing_by_values() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-@pytest.fixture(scope="module")
-def plain() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plain_network", ROOT / "benchmarks" / "plain_network.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     ("name", "clip"), [("dualformer_nano", (16, 112, 112)), ("dualformer_tiny", (8, 64, 64)), ("nano", (2, 50, 70))]
 )
-def test_the_plain_network_gives_the_same(plain: ModuleType, name: str, clip: Size3) -> None:
+def test_the_plain_network_gives_the_same(name: str, clip: Size3) -> None:
     model = create_model("dualformer_nano" if name == "nano" else name, clip=clip, num_classes=5, seed=0).eval()
     for key, tensor in model.state_dict().items():
         if tensor.is_floating_point():
             tensor += 0.3 if key.endswith("running_var") else torch.randn_like(tensor) * 0.05
-    reference, clips = plain.PlainDualFormer.of(model), video(*clip, batch=2, dtype=torch.float32)
+    reference, clips = PlainDualFormer.of(model), video(*clip, batch=2, dtype=torch.float32)
     with torch.no_grad():
         ours, expected = model(clips), reference(clips)
     assert float(expected.std()) > 0.01
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_plain_network_refuses_what_it_does_not_cover(plain: ModuleType) -> None:
+def test_the_plain_network_refuses_what_it_does_not_cover() -> None:
     with pytest.raises(ValueError, match="no position tables"):
-        plain.PlainDualFormer(small_config(position="absolute"))
+        PlainDualFormer(small_config(position="absolute"))
     with pytest.raises(ValueError, match="has patches, and blocks of two halves with attention"):
-        plain.PlainDualFormer.of(create_model("dualformer_nano_conv", seed=0))
+        PlainDualFormer.of(create_model("dualformer_nano_conv", seed=0))
     one_half = small_config().stages[0]
     with pytest.raises(ValueError, match="has patches, and blocks of two halves with attention"):
-        plain.PlainDualFormer(small_config(stages=(replace(one_half, kinds="L"),)))
-    reference = plain.PlainDualFormer(small_config())
+        PlainDualFormer(small_config(stages=(replace(one_half, kinds="L"),)))
+    reference = PlainDualFormer(small_config())
     with pytest.raises(ValueError, match="cut for cells"):
         reference(torch.zeros(1, 3, 4, 48, 48))

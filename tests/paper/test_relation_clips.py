@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import relations_leaks as leaks
 from dualformer.cli.main import main
 from dualformer.datasets.rendered import write_dataset
 from dualformer.paper.relation_clips import (
@@ -27,13 +26,6 @@ from dualformer.paper.relation_clips import (
 from dualformer.video.pyav_reader import PyAVReader
 
 CLIPS = 1600
-_SPEC = importlib.util.spec_from_file_location(
-    "relations_leaks", Path(__file__).resolve().parents[2] / "benchmarks" / "relations_leaks.py"
-)
-assert _SPEC is not None and _SPEC.loader is not None
-leaks = importlib.util.module_from_spec(_SPEC)
-sys.modules["relations_leaks"] = leaks
-_SPEC.loader.exec_module(leaks)
 
 
 def test_a_linear_model_finds_what_there_is_to_find() -> None:
