@@ -2,13 +2,14 @@
 
     python benchmarks/company.py                                       # nano and Tiny, every side: half an hour
     python benchmarks/company.py --works "nano float32" "nano step" --rounds 10
-    python benchmarks/company.py --environment OMP_WAIT_POLICY=passive # the same with other settings of the threads
+    python benchmarks/company.py --environment GOMP_SPINCOUNT=300000   # with threads that wait as PyTorch's own do
 
 Company is (a) one busy Python loop, (b) the same work in a second process, (c) `dualformer train` with a loader's
 worker. A companion runs in a process group of its own, which is stopped (SIGSTOP) but for its turns, so that all rounds
 see the same machine. "nano" is four clips of 16×112×112, "tiny" one of 32×224×224, from 8-bit views to probabilities;
 "step" a training step of Nano Conv on 16 clips of 16×64×64; "serve" an upload of a short film to `dualformer serve`,
-which decodes it and answers. Figures are medians, quiet in ms, and in company times as long.
+which decodes it and answers. Threads wait as those of the command line do. Figures are medians, quiet in ms, and in
+company times as long.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from dualformer.bench.exports import check_backend, make_exports
 from dualformer.bench.machine_info import describe_machine
 from dualformer.bench.prepared_network import BenchError, prepare_network
 from dualformer.bench.table import markdown_table
+from dualformer.cores import set_thread_variables
 from dualformer.datasets.rendered import HORIZONTAL, Scene, render
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.model.config import Size3
@@ -198,9 +200,11 @@ def main() -> None:
     parser.add_argument("--environment", nargs="*", default=[], metavar="NAME=VALUE", help="of all processes")
     parser.add_argument("--endless", choices=WORKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    wanted = dict(one.split("=", 1) for one in options.environment)
-    if any(os.environ.get(name) != value for name, value in wanted.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)  # PyTorch has read the old ones
+    read = dict(os.environ)  # by PyTorch, as it was imported
+    os.environ.update(one.split("=", 1) for one in options.environment)
+    set_thread_variables()
+    if os.environ != read:
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ)
     options.company = (QUIET, *options.company)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:

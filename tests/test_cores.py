@@ -1,13 +1,15 @@
-"""The cores that a process may use: its affinity, and the quotas of its control groups."""
+"""The cores that a process may use: its affinity, and the quotas of its control groups. How its threads wait."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from dualformer.cli import main as command_line
+from dualformer import cores
 from dualformer.cores import available_cores
 
 HERE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -77,13 +79,34 @@ print(available_cores())
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
-@pytest.mark.parametrize(("cores", "own", "threads"), [(3, None, "3"), (3, "5", "5"), (None, None, None)])
-def test_the_command_line_computes_with_as_many_threads(
-    cores: int | None, own: str | None, threads: str | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("limit", "own", "threads"), [(3, None, "3"), (3, "5", "5"), (None, None, None)])
+def test_threads_are_as_many_as_a_control_group_leaves_cores(
+    limit: int | None, own: str | None, threads: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command_line, "limited_cores", lambda: cores)
-    monkeypatch.setenv("OMP_NUM_THREADS", own or "")
-    if own is None:
-        monkeypatch.delenv("OMP_NUM_THREADS")
-    assert command_line.main(["info", "dualformer_nano"]) == 0
+    monkeypatch.setattr(cores, "limited_cores", lambda: limit)
+    monkeypatch.setattr(os, "environ", {} if own is None else {"OMP_NUM_THREADS": own})
+    cores.set_thread_variables()
     assert os.environ.get("OMP_NUM_THREADS") == threads
+
+
+@pytest.mark.parametrize("own", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"])
+def test_whoever_says_how_threads_wait_has_it_so(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {own: "1", "OMP_NUM_THREADS": "1"}
+    monkeypatch.setattr(os, "environ", dict(environment))
+    cores.set_thread_variables()
+    assert os.environ == environment
+
+
+def test_threads_of_the_command_line_and_of_its_processes_do_not_spin_for_long(tmp_path: Path) -> None:
+    """Every GNU OpenMP says what it has read as PyTorch loads it."""
+    if not list(Path(torch.__file__).parent.glob("lib/libgomp*")):
+        pytest.skip("this build of PyTorch brings no GNU OpenMP")
+    free = {name: value for name, value in os.environ.items() if name not in cores.WAITING}
+    options = "--classes places --size 32 --train 1 --val 0 --test 0 --workers 1"
+    call = [sys.executable, "-m", "dualformer", "render", *options.split(), str(tmp_path)]
+    environment = free | {"OMP_DISPLAY_ENV": "VERBOSE"}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
+    said = re.findall("GOMP_SPINCOUNT = '([0-9]+)'", done.stderr)
+    assert len(said) == 2, done.stderr  # of the process that was called, and of its worker
+    assert 0 < int(said[0]) < 300_000
+    assert said[0] == said[1]

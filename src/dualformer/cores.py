@@ -1,4 +1,4 @@
-"""How many processor cores this process may use.
+"""How many processor cores this process may use, and how PyTorch's threads share them with other processes.
 
 Imports nothing heavy: the command line calls it before PyTorch is imported.
 """
@@ -8,6 +8,24 @@ import os
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path, PurePosixPath
+
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+"""Environment variables by which a user says how threads wait for each other."""
+_SPINS = "10000"
+"""How often a thread of GNU OpenMP, which comes with PyTorch for Linux, looks whether its wait is over before it
+sleeps: 300,000 times by itself. Meanwhile it holds a core that the thread which it waits for could have."""
+
+
+def set_thread_variables() -> None:
+    """Sets environment variables that let PyTorch's threads live beside other processes. What a user has set stays.
+
+    Threads are as many as a control group gives cores (``OMP_NUM_THREADS``), and sleep where they wait for long
+    (``GOMP_SPINCOUNT``). PyTorch reads both as it is imported; later they count in processes that this one starts.
+    """
+    if cores := limited_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    if not any(name in os.environ for name in WAITING):
+        os.environ["GOMP_SPINCOUNT"] = _SPINS
 
 
 def available_cores(root: Path = Path("/")) -> int:

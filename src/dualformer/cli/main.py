@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dualformer._version import __version__
-from dualformer.cores import limited_cores
+from dualformer.cores import set_thread_variables
 from dualformer.errors import DualFormerError
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.remote_paths import as_path
@@ -87,9 +87,7 @@ def _run(verb: str, arguments: list[str], *, debug: bool) -> int:
 
     if verb not in _ALLOCATOR_AS_IT_IS:
         keep_freed_memory()
-    if cores := limited_cores():
-        # PyTorch counts the machine's cores, and reads this as it is imported.
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    set_thread_variables()  # PyTorch reads them as it is imported
     module = importlib.import_module(f"dualformer.cli.{verb}")
     names = OptionNames(module.Options, getattr(module, "PARAMETERS", None), others=all_options)
     try:
