@@ -6,17 +6,21 @@ python made_runs.py FOLDER '{"name": {"batch_size": 2}}'
 import json
 import os
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset
 
 from dualformer.errors import DualFormerError
+from dualformer.model.block import SubBlock
 from dualformer.model.config import Config, Scale, Stage
+from dualformer.model.convolution import ConvolutionSubBlock
 from dualformer.model.network import DualFormer
 from dualformer.training import loop as loop_room
 from dualformer.training import run_folder
@@ -95,10 +99,45 @@ class Losses(Callback):
 
     def on_epoch(self, epoch: Mapping[str, Any], confusion: Tensor | None) -> None:
         assert (confusion is not None) == ("val_loss" in epoch)
-        assert confusion is None or int(confusion.sum()) == 7
 
     def close(self) -> None:
         self.path.write_text(json.dumps(self.steps))
+
+
+class WholeWeights:
+    """Counts the numbers of sharded weights that this process has whole at a time, at most: while the network computes
+    without training, and where single tensors are put together, as for saving."""
+
+    def __init__(self, objective: nn.Module) -> None:
+        self._objective = objective
+        self._gathered: list[weakref.ref[Tensor]] = []
+        self.computing, self.gathered, self.passes = 0, 0, 0
+        for module in objective.modules():
+            if isinstance(module, SubBlock | ConvolutionSubBlock):
+                module.register_forward_pre_hook(self._count)
+        full_tensor = DTensor.full_tensor
+
+        def noted(tensor: DTensor, **options: Any) -> Tensor:
+            whole = full_tensor(tensor, **options)
+            self._gathered.append(weakref.ref(whole))
+            living = [each for found in self._gathered if (each := found()) is not None]
+            self.gathered = max(self.gathered, sum(each.numel() for each in living))
+            return whole
+
+        self._patch = patch.object(DTensor, "full_tensor", noted)
+
+    def __enter__(self) -> "WholeWeights":
+        self._patch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._patch.stop()
+
+    def _count(self, module: nn.Module, _: object) -> None:
+        if not module.training:
+            parameters = [each for each in self._objective.parameters() if not isinstance(each, DTensor)]
+            self.computing = max(self.computing, sum(each.numel() for each in parameters))
+            self.passes += 1
 
 
 def card(network: Config) -> Card:
@@ -114,6 +153,7 @@ def run(
     reporter: Reporter | None = None,
     broken: Sequence[int] = (),
     broken_val: Sequence[int] = (),
+    val_clips: int = 7,
     plain: bool = False,
     checkpointing: bool = False,
     class_weights: Sequence[float] | None = None,
@@ -122,7 +162,8 @@ def run(
     model: DualFormer | None = None,
     **settings: Any,
 ) -> TrainResult:
-    """26 clips to train on, 7 to validate on: neither can be dealt evenly to two or four.
+    """26 clips to train on, 7 to validate on: neither can be dealt evenly to two or four. Beside ``out`` every process
+    of a sharded run writes what `WholeWeights` counts.
 
     A ``teacher`` scores clips and their tokens; their head has no dropout, which draws by processes.
     """
@@ -143,7 +184,7 @@ def run(
         objective,
         RunClips(
             train=clips or Noise(26, broken=broken),
-            val=Noise(7, broken=broken_val),
+            val=Noise(val_clips, broken=broken_val),
             size=26,
             name=lambda index: f"clip-{index}.mp4",
         ),
@@ -155,10 +196,18 @@ def run(
     )
     loop.add_callbacks(lambda: [Losses(out.with_name(f"{out.name}.json"))])
     try:
-        with patch.object(run_folder, "draw_curves"), patch.object(loop_room, "draw_schedule"):  # longer than the runs
+        with (
+            WholeWeights(objective) as whole,
+            patch.object(run_folder, "draw_curves"),  # longer than the runs
+            patch.object(loop_room, "draw_schedule"),
+        ):
             if resume:
                 loop.resume()
-            return loop.run()
+            result = loop.run()
+        if strategy == "fsdp":
+            counts = {name: getattr(whole, name) for name in ("computing", "gathered", "passes")}
+            out.with_name(f"{out.name}-whole-{fabric.global_rank}.json").write_text(json.dumps(counts))
+        return result
     finally:
         loop.close()
 

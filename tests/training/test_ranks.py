@@ -9,6 +9,7 @@ from pathlib import Path
 
 import made_runs
 import pytest
+import torch
 from made_runs import CONFIG
 from safetensors.torch import load_file
 
@@ -41,6 +42,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     save_weights(taught["teacher"], made_runs.DualFormer(CONFIG, seed=1), made_runs.card(CONFIG))
     made_runs.run(folder / "one-taught", batch_size=4, reporter=silent, **taught)
+    for clips in (1, 5):
+        uneven = {**EVERYTHING, "epochs": 2, "val_clips": clips}
+        made_runs.run(folder / f"one-uneven-{clips}", batch_size=4, reporter=silent, **uneven)
     made_runs.run(folder / "one-frozen", batch_size=4, epochs=1, freeze="backbone", reporter=silent)
     two = {
         "ddp": {"batch_size": 2, **EVERYTHING},
@@ -52,6 +56,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "frozen": {"batch_size": 2, "epochs": 1, "freeze": "backbone"},
         "patience": {"batch_size": 2, "epochs": 12, "lr": 0.03, "patience": 2, "select": "best"},
         "bad": {"batch_size": 2, "epochs": 1, "broken_val": [3]},
+        "bad-fsdp": {"batch_size": 2, "epochs": 1, "strategy": "fsdp", "broken_val": [3]},
+        "uneven-5": {"batch_size": 2, "strategy": "fsdp", "val_clips": 5, **EVERYTHING, "epochs": 2},
+        "uneven-1": {"batch_size": 2, "strategy": "fsdp", "val_clips": 1, **EVERYTHING, "epochs": 2},
     }
     script = Path(made_runs.__file__)
     done = subprocess.run(
@@ -120,6 +127,23 @@ def test_a_checkpoint_of_one_process_goes_on_in_shares_of_two(runs: Path):
     assert card.config == CONFIG
 
 
+@pytest.mark.parametrize(("clips", "passes"), [(5, 2), (1, 1)])
+def test_shares_are_validated_as_they_are(runs: Path, clips: int, passes: int):
+    """Of 5 clips one process has two batches and the other one, of 1 clip one has none: figures are those of one
+    process, and none ever has the whole network, but the first to save it."""
+    assert_equal_runs(runs, f"one-uneven-{clips}", f"uneven-{clips}")
+    epochs = read_metrics(runs / f"uneven-{clips}")
+    assert all("ema_loss" in epoch and epoch["ema_loss"] != epoch["val_loss"] for epoch in epochs)
+    parameters = list(made_runs.DualFormer(CONFIG, seed=0).parameters())
+    numbers, largest = sum(map(torch.Tensor.numel, parameters)), max(map(torch.Tensor.numel, parameters))
+    first, second = (json.loads((runs / f"uneven-{clips}-whole-{rank}.json").read_text()) for rank in (0, 1))
+    # Two epochs, by both weights, through a convolutional half block, and two blocks of two halves each.
+    assert first["passes"] == second["passes"] == 2 * 2 * passes * 5
+    assert 0 < first["computing"] < numbers / 2 and 0 < second["computing"] < numbers / 2
+    assert first["gathered"] >= numbers
+    assert 0 < second["gathered"] <= 2 * largest
+
+
 def test_accumulated_over_batches_and_processes(runs: Path):
     assert len(losses(runs / "one-plain.json")) == 12
     assert_equal_runs(runs, "one-plain", "accumulated")
@@ -151,10 +175,11 @@ def test_processes_stop_early_together(runs: Path):
 
 def test_what_one_process_cannot_read_is_said_once_and_stops_all(runs: Path):
     said = (runs / "said.txt").read_text()
-    assert said.count("left out, as it cannot be read: clip-5.mp4: it is noise") == 6  # one of each run
+    assert said.count("left out, as it cannot be read: clip-5.mp4: it is noise") == 8  # one of each run
     errors = [(runs / f"bad-rank-{rank}.txt").read_text() for rank in (0, 1)]
     assert errors[0] == errors[1]
     assert errors[0].startswith("clip-3.mp4: it is noise; find all such files with `dualformer check`")
+    assert errors == [(runs / f"bad-fsdp-rank-{rank}.txt").read_text() for rank in (0, 1)]
 
 
 def command(settings: TrainConfig, *extra: str) -> list[str]:

@@ -122,12 +122,15 @@ def open_fabric(where: Processes, *, accelerator: str, strategy: Literal["auto",
 
 
 def shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Shards a network over the processes, by half blocks: only one of them at a time is ever whole."""
-    from torch.distributed.fsdp import fully_shard
+    """Shards an objective's network over the processes, by half blocks: only one of them at a time is ever whole, and
+    what lies outside of them. Its ``clip_logits`` put them together as its forward pass does."""
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     for half in [module for module in objective.modules() if isinstance(module, SubBlock | ConvolutionSubBlock)]:
         fully_shard(half, mesh=mesh["data_parallel"])
-    fully_shard(objective, mesh=mesh["data_parallel"])
+    # Without a backward pass that follows, as in validation, it would stay whole, and not see other weights.
+    fully_shard(objective, mesh=mesh["data_parallel"], reshard_after_forward=True)
+    register_fsdp_forward_method(objective, "clip_logits")
     return objective
 
 

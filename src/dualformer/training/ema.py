@@ -1,11 +1,12 @@
 """An average of the weights over the last steps, which is often a little better than the weights themselves."""
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from dualformer.model.config import Config
-from dualformer.model.network import DualFormer
-from dualformer.training.distributed import full_tensor, local_tensor
+import torch
+from torch import nn
+
+from dualformer.training.distributed import local_tensor
 
 
 def decay_at(step: int, decay: float) -> float:
@@ -35,10 +36,19 @@ class Average:
             else:
                 average.copy_(now)
 
+    @contextmanager
+    def in_place(self, model: nn.Module) -> Iterator[None]:
+        """Puts the average into ``model``, and what it had before back again in the end."""
+        self._exchange(model)
+        try:
+            yield
+        finally:
+            self._exchange(model)
 
-def assembled(config: Config, tensors: dict[str, Tensor]) -> DualFormer:
-    """Returns a network in eval mode with ``tensors``, not copied where they are whole. All processes call it."""
-    with torch.device("meta"):
-        model = DualFormer(config, seed=0)
-    model.load_state_dict({name: full_tensor(tensor) for name, tensor in tensors.items()}, assign=True)
-    return model.eval()
+    @torch.no_grad()
+    def _exchange(self, model: nn.Module) -> None:
+        for name, tensor in model.state_dict().items():
+            average, now = local_tensor(self.tensors[name]), local_tensor(tensor)
+            kept = now.clone()
+            now.copy_(average)
+            average.copy_(kept)

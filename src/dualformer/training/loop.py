@@ -204,17 +204,16 @@ class Loop:
             "seconds": progress.seconds,
             **{f"loss_{name}": total / weight for name, total in progress.parts.items()},
         }
-        networks = self._stepper.networks()
         validated: dict[str, ValidationResult] = {}
         done = progress.epoch + 1
         if self._is_validated(done) or self._reached_limit():
             validated = validate(
-                networks,
+                self.raw,
                 self._val_batches,
-                self.raw.preprocessing,
-                multi_label=settings.multi_label,
+                self._stepper.weights(),
                 ranks=self.ranks,
                 autocast=self._stepper.autocast,
+                sharded=self._stepper.is_sharded,
             )
         for name, result in validated.items():
             epoch |= result.figures(name)
@@ -228,6 +227,8 @@ class Loop:
             progress.note_peak(self.ranks.broadcast(lambda: max(result.rank for result in validated.values())))
         if why := self._plateau(progress.epoch + complete):
             epoch["stopped"] = why
+
+        networks = self._stepper.networks()
 
         def write() -> None:
             last = progress.step == self.schedule.steps or self._reached_limit() or bool(why)

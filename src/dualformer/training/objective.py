@@ -78,6 +78,14 @@ class ClipObjective(nn.Module):
         logits = self.model(normalize(batch["clip"], self.preprocessing)).float()
         return ObjectiveOutput(self.classification_loss(logits, batch), logits, {}, self.batch_weight(batch))
 
+    def clip_logits(self, inputs: Tensor, *, by_step: bool = False) -> Tensor:
+        """Returns the network's logits of B 3 T H W, normalised: B classes, or ``by_step`` B T* classes; float32.
+
+        Validation asks for them. The forward pass does not: it has put sharded weights together already."""
+        if by_step:
+            return self.model.step_scores(self.model.forward_features(inputs)).float()
+        return self.model(inputs).float()
+
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Returns the features of the last stage, B C T H W, and the logits, B classes, as float32."""
         features = self.model.forward_features(normalize(batch["clip"], self.preprocessing))

@@ -16,7 +16,7 @@ from dualformer.errors import DualFormerError
 from dualformer.model.network import DualFormer
 from dualformer.training.checkpoint import Progress, TrainingState
 from dualformer.training.distributed import ProcessGroup, convert_sync_batchnorm, full_tensor, local_tensor
-from dualformer.training.ema import Average, assembled
+from dualformer.training.ema import Average
 from dualformer.training.objective import Batch, ClipObjective, ObjectiveOutput
 from dualformer.training.optimizer import Schedule, freeze, keep_frozen, parameter_groups
 from dualformer.training.settings.train_config import TrainConfig
@@ -65,7 +65,7 @@ class TrainStep:
         self._optimizer = torch.optim.AdamW(groups)
         self._average = Average(objective.model, settings.ema) if settings.ema is not None else None
         self.state = TrainingState(objective=objective, optimizer=self._optimizer, average=self._average)
-        self._is_sharded = any(isinstance(parameter, DTensor) for parameter in objective.parameters())
+        self.is_sharded = any(isinstance(parameter, DTensor) for parameter in objective.parameters())
         self._accumulated = _Accumulated()
 
     @property
@@ -119,13 +119,30 @@ class TrainStep:
         progress.add(sums, parts)
         return self._step(progress) if closes_step else None
 
+    def weights(self) -> dict[str, Callable[[], AbstractContextManager[object]]]:
+        """Returns contexts in which the network has the weights to validate: ``val``, and averaged ones ``ema``."""
+        average, model = self._average, self._raw.model
+        found: dict[str, Callable[[], AbstractContextManager[object]]] = {"val": nullcontext}
+        return found | ({"ema": lambda: average.in_place(model)} if average else {})
+
     def networks(self) -> dict[str, DualFormer]:
-        """Returns the networks to validate and to save, unsharded: ``val``, and with averaged weights ``ema``."""
-        model = self._raw.model
-        found = {"val": assembled(model.config, model.state_dict()) if self._is_sharded else model}
-        if self._average:
-            found["ema"] = assembled(model.config, self._average.tensors)
-        return found
+        """Returns the networks to save, whole: ``val``, and with averaged weights ``ema``. All processes call it.
+
+        The first alone gets them. Of sharded ones it puts tensor after tensor together, in main memory.
+        """
+        found = {"val": self._raw.model.state_dict()} | ({"ema": self._average.tensors} if self._average else {})
+        networks: dict[str, DualFormer] = {}
+        for name, tensors in found.items():
+            whole: dict[str, Tensor] = {}
+            for key, tensor in tensors.items():
+                full = full_tensor(tensor)
+                if self._ranks.is_first:
+                    whole[key] = full.cpu() if self.is_sharded else full
+            if self._ranks.is_first:
+                with torch.device("meta"):
+                    networks[name] = DualFormer(self._raw.model.config, seed=0)
+                networks[name].load_state_dict(whole, assign=True)
+        return networks
 
     def autocast(self) -> AbstractContextManager[object]:
         """Returns the context of the forward pass."""

@@ -11,14 +11,13 @@ from torch.utils.data import Dataset, Subset
 
 from dualformer.datasets.clip_datasets import Batches
 from dualformer.errors import DualFormerError
-from dualformer.model.network import DualFormer
 from dualformer.scoring.multilabel import THRESHOLD, fit_thresholds, mean_average_precision, micro_f1
 from dualformer.scoring.view_scores import average_views, to_probabilities
 from dualformer.training.distributed import ProcessGroup
+from dualformer.training.objective import ClipObjective
 from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.token_labels import step_targets
 from dualformer.video.clip_reader import Views
-from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
 
@@ -83,36 +82,39 @@ class ValidationBatches:
 
 @torch.no_grad()
 def validate(
-    networks: Mapping[str, DualFormer],
+    objective: ClipObjective,
     batches: Iterable[Mapping[str, Tensor]],
-    preprocessing: Preprocessing,
+    weights: Mapping[str, Callable[[], AbstractContextManager[object]]],
     *,
-    multi_label: bool,
     ranks: ProcessGroup,
     autocast: Callable[[], AbstractContextManager[object]],
+    sharded: bool = False,
 ) -> dict[str, ValidationResult]:
-    """Validates every network on the clips of all processes' ``batches``, which are read once.
+    """Validates the network on the clips of all processes' ``batches``, which are read once, by each of ``weights``:
+    contexts by name in which it has them.
 
     The loss is that of the mean probabilities of a clip's views. Counts of all processes are added up, so that uneven
-    parts do not matter. With ``multi_label``, clips have a ``target``. Clips with ``moments`` have one view, and each
-    of its steps in time counts by itself. The networks keep their mode.
+    parts do not matter; of a ``sharded`` objective all processes compute equally often, as each holds what the others
+    need. Of clips with several labels each has a ``target``. Clips with ``moments`` have one view, and each of its
+    steps in time counts by itself. The network keeps its mode.
     Errors: ``DualFormerError``, in every process, for clips that cannot be read in any.
     """
-    modes = [(module, module.training) for network in networks.values() for module in network.modules()]
-    for network in networks.values():
-        network.eval()
-    classes = next(iter(networks.values())).config.num_classes
-    totals = {name: _MultiLabelTotals() if multi_label else _SingleLabelTotals(classes) for name in networks}
+    pre, multi_label, classes = objective.preprocessing, objective.loss.multi_label, objective.model.config.num_classes
+    modes = [(module, module.training) for module in objective.modules()]
+    objective.eval()
+    totals = {name: _MultiLabelTotals() if multi_label else _SingleLabelTotals(classes) for name in weights}
+    nothing = torch.zeros(1, 1, pre.frames, pre.crop, pre.crop, 3, dtype=torch.uint8)
     failure = None
     try:
-        for batch in batches:
-            views = batch["views"].to(ranks.device)
-            inputs = normalize(views.flatten(0, 1), preprocessing)
-            for name, network in networks.items():
-                by_step = "moments" in batch
-                with autocast():
-                    scores = network.step_scores(network.forward_features(inputs)) if by_step else network(inputs)
-                    logits = scores.float()
+        for batch in _equally_often(batches, ranks) if sharded else batches:
+            views = (nothing if batch is None else batch["views"]).to(ranks.device)
+            inputs = normalize(views.flatten(0, 1), pre)
+            by_step = batch is not None and "moments" in batch
+            for name, has_weights in weights.items():
+                with has_weights(), autocast():
+                    logits = objective.clip_logits(inputs, by_step=by_step)
+                if batch is None:
+                    continue
                 if by_step:
                     truth = step_targets(batch["moments"], logits.shape[1], multi_label=multi_label)
                     each = to_probabilities(logits.flatten(0, 1), multi_label=multi_label)
@@ -127,6 +129,28 @@ def validate(
             module.training = was_training
     ranks.raise_if_any(failure)
     return {name: total.result(ranks) for name, total in totals.items()}
+
+
+def _equally_often(
+    batches: Iterable[Mapping[str, Tensor]], ranks: ProcessGroup
+) -> Iterator[Mapping[str, Tensor] | None]:
+    """Yields this process's batches, and then None for as long as another process has some.
+
+    In all processes it ends where one cannot read on; there it raises the ``DualFormerError``.
+    """
+    own = iter(batches)
+    while True:
+        batch = failure = None
+        try:
+            batch = next(own, None)
+        except DualFormerError as error:
+            failure = error
+        some, failed = ranks.all_reduce(batch is not None, failure is not None)
+        if failure:
+            raise failure
+        if failed or not some:
+            return
+        yield batch
 
 
 class _SingleLabelTotals:
