@@ -17,7 +17,7 @@ from dualformer import remote_files
 from dualformer.cli.main import main
 from dualformer.datasets.clip_datasets import ViewClips
 from dualformer.datasets.decode_check import check_into
-from dualformer.datasets.foreign.layouts import find_foreign
+from dualformer.datasets.foreign.layouts import ForeignData, find_foreign
 from dualformer.datasets.samples import DatasetError
 from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
 from dualformer.remote_paths import as_path
@@ -127,7 +127,13 @@ def test_few_row_groups_are_kept_and_no_file_is_left(tmp_path: Path, monkeypatch
     assert not list((tmp_path / "temporary").iterdir())
 
 
-def test_all_verbs_take_it(here: Path, films: list[Film], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_verbs_take_it(
+    here: Path,
+    films: list[Film],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """check finds what is damaged, which training leaves out; predict and embed answer for each row."""
     from pyarrow import parquet
 
@@ -151,9 +157,13 @@ def test_all_verbs_take_it(here: Path, films: list[Film], tmp_path: Path, capsys
     assert ["error" in answer for answer in answers] == [False, False, False, True, False, False]
     assert answers[5]["path"] == f"parquet://video/5/{films[5].path.name}::{tmp_path / 'films.parquet'}"
     robot, out = str(here / "robot"), str(tmp_path / "features.jsonl")
+    listings: list[str] = []
+    read = ForeignData.rows
+    monkeypatch.setattr(ForeignData, "rows", lambda data: (listings.append(str(data.asked.path)), read(data))[1])
     assert main(["embed", robot, "--weights", str(weights), "--views", "1x1", "--out", out]) == 0
     rows = [json.loads(line) for line in Path(out).read_text().splitlines()]
     assert [row["label"] for row in rows] == [film.label for film in films] and rows[0]["path"].endswith("#t=0,0.24")
+    assert listings == [robot]
 
 
 def test_without_pyarrow_one_line_says_what_to_install(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

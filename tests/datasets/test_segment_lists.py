@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dualformer.cli.main import main
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
 from dualformer.datasets.csv_list import read_csv, read_paths
 from dualformer.datasets.data_source import survey
@@ -23,7 +25,7 @@ from dualformer.datasets.samples import DatasetError, SegmentSample, VideoList
 from dualformer.datasets.segments.background import add_background, gaps
 from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.datasets.segments.segment_formats import read_segments, write_segments
-from dualformer.datasets.segments.segment_list import problems_of_segments, read_recordings
+from dualformer.datasets.segments.segment_list import problems_of_segments, read_recordings, read_segment_table
 from dualformer.datasets.split_file import write_split
 from dualformer.datasets.splits import open_splits, open_videos
 from dualformer.datasets.video_digests import video_digests
@@ -114,6 +116,56 @@ def test_lists_stand_for_their_videos_or_their_segments(films: Path) -> None:
 def test_bad_rows_are_named_by_their_line(films: Path, lines: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_csv(listed(films, lines))
+
+
+WRONG = "film0.mp4,1,0.5,run\nfilm0.mp4,0,1,run\nfilm1.mp4,2,1,sit\nfilm1.mp4,-1,1,sit\nfilm1.mp4,0,9,sit\n"
+
+
+def test_one_error_counts_all_segments_whose_times_cannot_be(films: Path) -> None:
+    path = listed(films, WRONG)
+    with pytest.raises(
+        DatasetError, match=r"csv:2: the segment ends .* at 1; 2 more are wrong: `dualformer check` nam"
+    ):
+        open_videos(path)
+    with pytest.raises(DatasetError, match=r"csv:2: .*; 2 more are wrong: `dualformer check` names all"):
+        read_paths(path, segments=True)
+    assert read_paths(path) == [films / "film0.mp4", films / "film1.mp4"]
+    two = listed(films, "film0.mp4,1,0.5\nfilm1.mp4,2,1\n", "path,start,end")
+    assert read_paths(two) == [films / "film0.mp4", films / "film1.mp4"]
+    marks = films / "marks.json"
+    write = '{"database": {"film0": {"subset": "training", "annotations": [%s]}}}'
+    marks.write_text(write % ", ".join(f'{{"label": "{a}", "segment": [{b}, 1]}}' for a, b in (("x", 2), ("y", 3))))
+    with pytest.raises(DatasetError, match=r"'x' ends at 1 s, .*; 1 more is wrong: `dualformer check` names all"):
+        read_segment_table(marks)
+
+
+def test_a_check_names_every_segment_that_is_wrong(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = listed(films, WRONG)
+    assert main(["check", str(path), "--out", str(tmp_path / "m.csv"), "--workers", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "2 good" in said and f"not laid out to train on: {path}:2: the segment ends at 0.5" in said
+    wrong = [line.removeprefix(f"segment: {path}:") for line in said.splitlines() if line.startswith("segment: ")]
+    assert [each.partition(",")[0] for each in wrong] == [
+        "2: the segment ends at 0.5", "4: the segment ends at 1", "5: the segment begins at -1", "6: 'sit' ends at 9 s",
+    ]  # fmt: skip
+    path = listed(films, "film0.mp4,1,0.5,run\n")
+    assert main(["check", str(path), "--out", str(tmp_path / "m.csv"), "--workers", "1", "--json"]) == 1
+    [wrong] = json.loads(capsys.readouterr().out)["segments"]
+    assert wrong == f"{path}:2: the segment ends at 0.5, before it begins at 1"
+
+
+def test_a_film_that_is_found_by_its_name_is_told_once(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "old").mkdir()
+    for number in range(2):
+        shutil.copy(films / f"film{number}.mp4", tmp_path / "old")
+    path = listed(tmp_path, "new/film0.mp4,0,1,run\nnew/film0.mp4,1,2,sit\nold/film1.mp4,0,1,run\n")
+    assert main(["check", str(path), "--out", str(tmp_path / "m.csv"), "--workers", "1"]) == 0
+    told = f"found by name: {tmp_path}/old/film0.mp4 for 'new/film0.mp4'"
+    assert caplog.messages == [f"{path}: 1 video is not where its path says, and was {told}"]
 
 
 def test_an_unmarked_video_has_no_row(films: Path) -> None:

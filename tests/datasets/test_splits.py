@@ -50,7 +50,7 @@ def test_folder_per_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     assert "3 files that are neither videos nor images left out: x.srt, notes.txt, readme.md" in caplog.text
 
 
-@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "dev"])
 def test_splits_above_the_classes(val: str, tmp_path: Path) -> None:
     touch(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "train/c/2.mp4", f"{val}/b/3.mp4", "test/c/4.mp4")
     found = read_folder(tmp_path)

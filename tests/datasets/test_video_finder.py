@@ -53,6 +53,25 @@ def test_the_given_folder_comes_before_that_of_the_file(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("film.mp4", ""),
+        ("C:\\\\videos\\\\day 2\\\\other.mkv", ""),
+        ("one", ""),
+        ("one.webm", "day 2/one.webm"),
+        ("day 3/one.webm", "day 2/one.webm"),
+        ("/elsewhere/day 4/one", "day 2/one.webm"),
+    ],
+)
+def test_what_is_taken_instead_is_told(name: str, instead: str, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    finder, marks = VideoFinder(), root / "marks.csv"
+    finder.find([name], marks, "here")
+    finder.tell_elsewhere(marks)
+    what = "1 video is not where its path says, and was found by name"
+    assert caplog.messages == ([f"{marks}: {what}: {root / instead} for {name!r}"] if instead else [])
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         (

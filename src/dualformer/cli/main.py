@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,7 @@ def _run(verb: str, arguments: list[str], *, debug: bool) -> int:
         with (
             contextlib.redirect_stdout(names.spelling(sys.stdout)),
             contextlib.redirect_stderr(names.spelling(sys.stderr)),
+            _warnings_once(),
         ):
             logging.basicConfig(level=logging.WARNING, format="%(message)s")
             logging.getLogger("dualformer").setLevel(logging.INFO)
@@ -105,6 +106,23 @@ def _run(verb: str, arguments: list[str], *, debug: bool) -> int:
             traceback.print_exc()
         wrong_call = isinstance(error, (ValueError, FileNotFoundError)) and not isinstance(error, DualFormerError)
         return _complain(names.spell(_one_line(error)), 2 if wrong_call else 1)
+
+
+@contextlib.contextmanager
+def _warnings_once() -> Iterator[None]:
+    """Lets each warning through once: data that a verb reads for several reasons have the same to say each time."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return record.levelno != logging.WARNING or not (text in said or said.add(text))
+
+    log = logging.getLogger("dualformer")
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)
 
 
 def all_options() -> list[type]:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,30 +94,42 @@ def is_remote_media(path: Path) -> bool:
 def named_files(named: Sequence[Path]) -> list[Path]:
     """Returns the files that folders, lists (.csv with a column path, .txt with a path on each line) and files stand
     for, each once. Paths in a list are relative to it; its columns start and end name parts of videos."""
-    from dualformer.datasets.csv_list import read_paths
+    return list(_named_rows(named))
+
+
+def _named_rows(named: Sequence[Path]) -> dict[Path, dict[str, str]]:
+    """Returns the files as `named_files` does, each with the columns that CSV lists and tables of others have of it
+    besides its path; those of the last one that has it."""
+    from dualformer.datasets.csv_list import read_columns, read_paths
     from dualformer.datasets.foreign.layouts import find_foreign
     from dualformer.datasets.manifest import find_videos
     from dualformer.datasets.shards.read_shards import find_shards
 
-    found: list[Path] = []
+    found: dict[Path, dict[str, str]] = {}
+
+    def add(paths: Iterable[Path]) -> None:
+        for each in paths:
+            found.setdefault(each, {})
+
     for path in named:
         if is_remote_media(path):
-            found.append(path)
+            add([path])
         elif path.suffix.lower() == ".txt" and path.is_file():
-            found += read_paths(path)
+            add(read_paths(path))
         elif path.suffix.lower() == ".csv" and path.is_file():
-            found += sorted(read_paths(path, segments=True))
+            found |= sorted(read_columns(path).items())
         elif path.is_dir() and find_shards(path):
             raise ValueError(
                 f"{path}: these are shards, which train, evaluate and check read: name videos in their place"
             )
         elif foreign := find_foreign(path):
-            found += [row.path for row in foreign.rows()]
+            for row in foreign.rows():
+                found[row.path] = {name: value for name, value in row.values.items() if name != "path"}
         elif path.is_dir():
-            found += find_videos(path)
+            add(find_videos(path))
         else:
-            found.append(path)
-    return list(dict.fromkeys(found))
+            add([path])
+    return found
 
 
 def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings: Any) -> int:
@@ -128,7 +140,8 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
     from dualformer.inference.ray_cluster import RayTask
 
     made = options.task_spec(kind=kind, **settings)
-    files = named_files(options.files)
+    rows = _named_rows(options.files)
+    files = list(rows)
     if not options.json:
         where = f" over Ray ({options.ray})" if options.ray else ""
         print(f"{_DOING[kind]} {counted(len(files), 'file')} with {options.weights}{where}, views {options.views}")
@@ -139,7 +152,7 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
             task: BatchTask = over_ray
         else:
             over_ray, task = None, made.make_task()
-        inputs = _columns_of_lists(options.files) if kind == "features" else {}
+        inputs = {path: values for path, values in rows.items() if values} if kind == "features" else {}
         settled = {"fresh": options.fresh, "retry": options.retry, "inputs": inputs}
         result = _answer(out, files, task, settled, quiet=options.json)
     seconds = time.monotonic() - begun
@@ -188,23 +201,6 @@ def print_costs(costs: Mapping[str, WorkerCost], count: int, what: str) -> None:
         print(f"  {name}: {jobs}, {cost.processor_seconds:.1f} s of its processor in {cost.seconds:.1f} s")
     if len(costs) > _SHOWN:
         print(f"  … and {len(costs) - _SHOWN} more (all with --json)")
-
-
-def _columns_of_lists(named: Sequence[Path]) -> dict[Path, dict[str, str]]:
-    """Returns the columns of each file of CSV lists and of tables of others, besides its path."""
-    from dualformer.datasets.csv_list import read_columns
-    from dualformer.datasets.foreign.layouts import find_foreign
-
-    found: dict[Path, dict[str, str]] = {}
-    for path in named:
-        if path.suffix.lower() == ".csv" and path.is_file():
-            found |= read_columns(path)
-        elif not is_remote_media(path) and (foreign := find_foreign(path)):
-            found |= {
-                row.path: {name: value for name, value in row.values.items() if name != "path"}
-                for row in foreign.rows()
-            }
-    return found
 
 
 def _answer(out: Path, files: Sequence[Path], task: BatchTask, settings: dict[str, Any], *, quiet: bool) -> BatchResult:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from dualformer.datasets.media_tree import MediaFolder, walk_media
 from dualformer.datasets.samples import DatasetError, Sample, VideoList, first_few, ordered_classes, unify_spellings
+from dualformer.datasets.split_names import SPLIT_OF
 from dualformer.plurals import counted
 from dualformer.remote_paths import as_path
 
 _log = logging.getLogger("dualformer")
 
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _UNLABELLED = "_unlabeled"
 """The folder in which FiftyOne leaves videos without a label beside the classes."""
 _LAYOUT = "expected one folder per class with its videos or images inside, or train/ and val/ above such folders"
@@ -36,7 +36,7 @@ def read_folder(root: str | Path, *, log_left_out: bool = True, fewest: int = 2)
         tree.log_left_out()
     splits: dict[str, MediaFolder] = {}
     for folder in tree.root.folders:
-        key = _SPLITS.get(folder.path.name.lower())
+        key = SPLIT_OF.get(folder.path.name.lower())
         # A class may be called "train", too: then files lie in it, and not folders.
         if key and folder.folders and not folder.files:
             if key in splits:

@@ -41,19 +41,23 @@ def read_csv(
     check_files: bool = True,
     multi_label: bool | None = False,
     frames_per_second: float | None = None,
+    wrong: list[str] | None = None,
 ) -> CsvTable:
     """Reads and checks a CSV file.
 
     ``bad``: paths of videos to leave out; their labels still count as classes. ``check_files``: whether every
     other video must exist. ``multi_label``: whether videos may have several labels; None: if any has.
-    ``frames_per_second``: whole numbers as starts and ends are frames at this rate.
+    ``frames_per_second``: whole numbers as starts and ends are frames at this rate. ``wrong``: if given, it gets a line
+    for every row whose times cannot be, and the table is without these rows.
     Raises ``FileNotFoundError`` where there is no such file, `DatasetError` with the line for everything
     that is wrong in it, ``ValueError`` for ``frames_per_second`` of a file without segments.
     """
     path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such CSV file: {path}")
-    rows = _rows(path, ("path", "label"), frames_per_second)
+    rows = _rows(path, ("path", "label"), frames_per_second, wrong=wrong)
+    if not rows and wrong:
+        return CsvTable(path=path, columns=(), rows=(), classes=())
     if not rows:
         raise DatasetError(f"{path}: nothing in it: expected a header path,label and one line per video or image")
     if frames_per_second is not None and not any(row.segment for row in rows):
@@ -73,7 +77,8 @@ def read_paths(path: str | Path, *, segments: bool = False) -> list[Path]:
     """
     path = as_path(path)
     if path.suffix.lower() == ".csv":
-        return list(dict.fromkeys(row.path if segments else row.video for row in _rows(path, needed=("path",))))
+        rows = _rows(path, needed=("path",), times=segments)
+        return list(dict.fromkeys(row.path if segments else row.video for row in rows))
     found: dict[Path, None] = {}
     for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path, DatasetError, names=True)), 1):
         if name := line.strip():
@@ -94,8 +99,18 @@ def read_columns(path: Path) -> dict[Path, dict[str, str]]:
     return found
 
 
-def _rows(path: Path, needed: tuple[str, ...], frames_per_second: float | None = None) -> list[Row]:
-    """Reads the lines of a CSV file that has the ``needed`` columns; only these must not be empty."""
+def _rows(
+    path: Path,
+    needed: tuple[str, ...],
+    frames_per_second: float | None = None,
+    *,
+    times: bool = True,
+    wrong: list[str] | None = None,
+) -> list[Row]:
+    """Reads the lines of a CSV file that has the ``needed`` columns; only these must not be empty.
+
+    ``times``: whether the segments are read, else all rows are of whole videos. ``wrong``: as for `read_csv`.
+    """
     lines = list(read_csv_rows(path, DatasetError, names=True, columns=("path",)))
     if not lines:
         return []
@@ -107,8 +122,32 @@ def _rows(path: Path, needed: tuple[str, ...], frames_per_second: float | None =
             lines[0],
             *(line for line in lines[1:] if len(line[1]) <= max(marks) or any(line[1][i] for i in marks)),
         ]
-    rows = [_row(path, base, line, columns, fields, needed, frames_per_second) for line, fields in lines[1:]]
+    rows = [_row(path, base, line, columns, fields, needed) for line, fields in lines[1:]]
+    if times:
+        rows = _with_segments(path, rows, frames_per_second, wrong)
     return _found_by_name(path, rows) if {START, END} <= set(columns) and ROOT not in columns else rows
+
+
+def _with_segments(path: Path, rows: list[Row], frames_per_second: float | None, wrong: list[str] | None) -> list[Row]:
+    """Returns rows with their segments. Those whose times cannot be are told in ``wrong``, or else by one error."""
+    found: list[Row] = []
+    problems: list[str] = []
+    for row in rows:
+        try:
+            found.append(replace(row, segment=_segment(f"{path}:{row.line}", row, frames_per_second)))
+        except DatasetError as error:
+            problems.append(str(error))
+    if problems and wrong is None:
+        raise DatasetError(first_problem(problems))
+    if wrong is not None:
+        wrong += problems
+    return found
+
+
+def first_problem(problems: Sequence[str]) -> str:
+    """Returns one line for all ``problems`` of the segments of a data set: the first, and how many more there are."""
+    more = f"; {counted(len(problems) - 1, 'more is', 'more are')} wrong: `dualformer check` names all"
+    return problems[0] + (more if len(problems) > 1 else "")
 
 
 def _found_by_name(path: Path, rows: list[Row]) -> list[Row]:
@@ -120,6 +159,7 @@ def _found_by_name(path: Path, rows: list[Row]) -> list[Row]:
             video = finder.find([row.values["path"]], path, f"{path}:{row.line}")
             row = replace(row, video=video, segment=row.segment and replace(row.segment, file=video))
         found.append(row)
+    finder.tell_elsewhere(path)
     return found
 
 
@@ -163,7 +203,6 @@ def _row(
     columns: list[str],
     fields: list[str],
     needed: tuple[str, ...],
-    frames_per_second: float | None,
 ) -> Row:
     where = f"{path}:{line}"
     if len(fields) != len(columns):
@@ -190,7 +229,7 @@ def _row(
         rate = 0.0
     if rate is not None and not 0 < rate < math.inf:
         raise DatasetError(f"{where}: fps {values['fps']!r} is not a number more than 0")
-    return replace(row, segment=_segment(where, row, frames_per_second))
+    return row
 
 
 def _segment(where: str, row: Row, frames_per_second: float | None) -> VideoSegment | None:

@@ -25,10 +25,11 @@ from dualformer.datasets.samples import (
 from dualformer.datasets.segments.background import add_background
 from dualformer.datasets.shards.read_shards import find_shards
 from dualformer.datasets.shards.storage import ShardCache
+from dualformer.datasets.split_names import names_of
 from dualformer.plurals import counted
 from dualformer.urls import without_credentials
 
-_VAL_NAMES = ("val", "validation", "valid")
+_VAL_NAMES = names_of("val")
 
 RowFilter = Mapping[str, tuple[str, ...]]
 

@@ -12,6 +12,7 @@ from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.datasets.segments.segment_list import PREFIX, read_recordings
 from dualformer.datasets.segments.window_clips import WindowClips, WindowViews, count_places, measure_recordings
 from dualformer.datasets.shards.read_shards import find_shards
+from dualformer.datasets.split_names import names_of
 from dualformer.datasets.splits import read_bad_videos
 from dualformer.plurals import counted
 from dualformer.segment import BACKGROUND
@@ -26,7 +27,7 @@ _UNMARKED = 0.01
 """The share of the recordings' time from which on moments in which nothing is marked are a class."""
 
 
-_TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
+_TRAIN, _VAL, _TEST = names_of("train"), names_of("val"), names_of("test")
 """What files of segments call their parts."""
 
 

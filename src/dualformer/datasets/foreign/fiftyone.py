@@ -74,6 +74,7 @@ def read_fiftyone_labels(_: AskedColumns, files: Sequence[tuple[Path, str]]) -> 
         if not parts:
             labels = [each.get("label") if isinstance(each, dict) else each for each in items]
             yield make_row(video, where, {}, label=[_class(each, names, where) for each in labels if each is not None])
+    finder.tell_elsewhere(path)
 
 
 def _names(samples: list[Any]) -> list[str]:

@@ -12,6 +12,7 @@ from dualformer.datasets.csv_list import END, START
 from dualformer.datasets.foreign.asked_columns import AskedColumns
 from dualformer.datasets.row_table import ROOT, Row
 from dualformer.datasets.samples import SEPARATOR, DatasetError
+from dualformer.datasets.split_names import SPLIT_OF
 from dualformer.moved_files import absolute
 from dualformer.plurals import counted
 from dualformer.remote_paths import RemotePath
@@ -21,11 +22,6 @@ from dualformer.video.video_segment import VideoSegment, seconds_text
 
 _log = logging.getLogger("dualformer")
 
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
 _OWN = ("path", START, END, "label", "split", ROOT)
 """Columns of rows that have a meaning; ROOT has none here."""
 
@@ -95,8 +91,8 @@ def split_in(name: str) -> str:
     """Returns the split that a path below a data set names, as ``data/train-00000-of-00002.parquet`` does, or ""."""
     for part in reversed(PurePosixPath(name).parts):
         for word in re.split(r"[\W_]+", part.lower()):
-            if word in _SPLITS:
-                return _SPLITS[word]
+            if word in SPLIT_OF:
+                return SPLIT_OF[word]
     return ""
 
 

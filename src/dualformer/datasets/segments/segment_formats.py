@@ -219,7 +219,9 @@ def read_segments(
     settings = ReadSettings(frames_per_second=frames_per_second, tiers=tuple(tiers), label_columns=tuple(label_columns))
     finder = VideoFinder(None if videos is None else as_path(videos), check_files=check_files)
     if path.is_file():
-        return FORMATS[format or recognise_format(path)].read(path, finder, settings)
+        videos_of_file = FORMATS[format or recognise_format(path)].read(path, finder, settings)
+        finder.tell_elsewhere(path)
+        return videos_of_file
     if not path.is_dir():
         raise FileNotFoundError(f"no such file or folder of segments: {path}")
     found = SegmentCollector()
@@ -227,6 +229,7 @@ def read_segments(
     for file in files:
         for video in FORMATS[name].read(file, finder, settings):
             found.add_all(video)
+    finder.tell_elsewhere(path)
     return found.videos()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dualformer.datasets.bad_videos import BadVideos
-from dualformer.datasets.csv_list import END, START, read_csv
+from dualformer.datasets.csv_list import END, START, first_problem, read_csv
 from dualformer.datasets.foreign.layouts import find_foreign
 from dualformer.datasets.row_table import CsvTable, Row
 from dualformer.datasets.samples import DatasetError, LeftOut, first_few, ordered_classes, unify_spellings
@@ -58,7 +58,7 @@ def read_segment_table(
         )
     videos = read_segments(path, frames_per_second=frames_per_second, check_files=False)
     if wrong := check_segments([_times_alone(video) for video in videos]):
-        raise DatasetError(wrong[0])
+        raise DatasetError(first_problem(wrong))
     has_splits = any(video.split for video in videos)
     spelled = unify_spellings(segment.label for video in videos for segment in video.segments)
     rows: list[Row] = []
@@ -126,8 +126,9 @@ def problems_of_segments(
     if foreign := None if path.suffix.lower() == ".csv" else find_foreign(data):
         return check_segments(_videos_of_rows(path, [row for row in foreign.rows() if row.labels[0]]), lengths=lengths)
     if path.suffix.lower() == ".csv" and path.is_file() and _csv_kind(path) == "list":
-        table = read_csv(path, check_files=False, multi_label=None, frames_per_second=frames_per_second)
-        return check_segments(_videos_of_rows(path, table.rows), lengths=lengths)
+        wrong: list[str] = []
+        table = read_csv(path, check_files=False, multi_label=None, frames_per_second=frames_per_second, wrong=wrong)
+        return wrong + check_segments(_videos_of_rows(path, table.rows), lengths=lengths)
     return []
 
 

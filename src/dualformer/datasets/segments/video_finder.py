@@ -1,5 +1,6 @@
 """Finds the videos that files of segments name, by path or by name alone, and names videos for such files."""
 
+import logging
 import os
 import re
 import unicodedata
@@ -12,7 +13,10 @@ from dualformer.datasets.samples import DatasetError, first_few
 from dualformer.datasets.segments.annotated_video import AnnotatedVideo
 from dualformer.files import write_text
 from dualformer.moved_files import absolute
+from dualformer.plurals import counted
 from dualformer.video.file_slices import is_frame_folder
+
+_log = logging.getLogger("dualformer")
 
 
 class VideoFinder:
@@ -27,6 +31,7 @@ class VideoFinder:
         self._folder, self._check_files = folder, check_files
         self._names: dict[Path, _Names] = {}
         self._found: dict[tuple[str, ...], Path] = {}
+        self._elsewhere: dict[str, Path] = {}
 
     def find(self, names: Sequence[str], file: Path, where: str) -> Path:
         """Returns the absolute path of the video that ``file`` names ``where`` in it.
@@ -52,6 +57,8 @@ class VideoFinder:
             for name in names:
                 found = known.find(name)
                 if len(found) == 1:
+                    if not _is_said(names, found[0]):
+                        self._elsewhere[names[0]] = found[0]
                     return absolute(found[0])
                 if found:
                     raise DatasetError(
@@ -64,6 +71,24 @@ class VideoFinder:
             f"{where}: no video {names[0]!r} in {' or '.join(map(str, folders))}: correct the name, put the video "
             "there, or name the folder that holds it with `videos`"
         )
+
+    def tell_elsewhere(self, file: Path) -> None:
+        """Logs which videos are not where ``file`` says, and what was taken in their place because of its name."""
+        if self._elsewhere:
+            what = counted(
+                len(self._elsewhere),
+                "video is not where its path says, and was",
+                "videos are not where their paths say, and were",
+            )
+            named = first_few(f"{found} for {name!r}" for name, found in self._elsewhere.items())
+            _log.warning("%s: %s found by name: %s", file, what, named)
+
+
+def _is_said(names: Sequence[str], found: Path) -> bool:
+    """Returns whether a video lies in the folder that its only name has it in. Several names, which a URL and an
+    upload have, and one without an extension say no folder."""
+    *folders, last = _parts(names[0])
+    return len(names) > 1 or (folders[-1] == _composed(found.parent.name) if folders else last != _composed(found.name))
 
 
 def is_there(path: Path) -> bool:
@@ -87,11 +112,15 @@ class _Names:
 
     def find(self, name: str) -> list[Path]:
         """Returns the videos whose paths end like ``name``, which may be a path of another system."""
-        *folders, last = [_composed(part) for part in re.split(r"[/\\]+", name)]
+        *folders, last = _parts(name)
         found = self._by_name.get(last) or self._by_stem.get(last) or []
         common = [_common_end(folders, [_composed(part) for part in path.parts[:-1]]) for path in found]
         found = [path for path, count in zip(found, common, strict=True) if count == max(common)]
         return [path for path in found if path.parent == self._folder] or found
+
+
+def _parts(name: str) -> list[str]:
+    return [_composed(part) for part in re.split(r"[/\\]+", name)]
 
 
 def _composed(name: str) -> str:
