@@ -16,7 +16,7 @@ quickstart: $(READY)
 test: lint unlinted
 
 unlinted: $(BYTECODE)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --durations=40 --durations-min=3
 
 # Those that failed the last time.
 failed: $(BYTECODE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,27 @@ settings.register_profile("full", max_examples=240, deadline=None, print_blob=Tr
 settings.load_profile("quick")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_finish() -> None:
+    """What imports have made is none of the garbage collector's business any more: half a million objects, through
+    which each of its full passes would go, one before every fork among them."""
+    leave_to_live()
+
+
+def leave_to_live() -> None:
+    """Has the garbage collector skip all that lives now."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imports_live_on() -> Iterator[None]:
+    """What the tests of a module have imported is skipped in those of the next."""
+    known = len(sys.modules)
+    yield
+    if len(sys.modules) > known + 100:
+        leave_to_live()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -377,3 +377,28 @@ def test_what_a_folded_network_refuses(trained: DualFormer, tmp_path: object) ->
         save_weights(f"{tmp_path}/folded.safetensors", folded, card)
     with pytest.raises(ValueError, match="convert it before fold"):
         release_state(folded)
+
+
+@pytest.mark.parametrize("kinds", ["LG", "CG"])
+def test_transforms_of_functions_take_a_network_in_training(monkeypatch: pytest.MonkeyPatch, kinds: str) -> None:
+    """`torch.func` on a network that trains: its gradients are autograd's, and by `vmap` those of each clip, for which
+    there must be no BatchNorm. Buffers that change are an argument, as for every module."""
+    monkeypatch.setattr(depthwise, "_FEWEST_TO_TRAIN", 0)
+    stage = Stage(channels=32, depth=1, patch=(2, 4, 4), window=(1, 2, 2), kinds=kinds, scales=(Scale(grid=(1, 2, 2)),))
+    config = Config(stages=(stage,), clip=(4, 16, 16), num_classes=3, dropout=0.0, drop_path=0.0)
+    network = DualFormer(config, seed=0).train()
+    parameters: dict[str, Tensor] = dict(network.named_parameters())
+    buffers, clips = dict(copy.deepcopy(network).named_buffers()), draw(3, 3, 4, 16, 16)
+
+    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], clip: Tensor) -> Tensor:
+        return torch.func.functional_call(network, {**parameters, **buffers}, (clip,)).square().sum()
+
+    found = torch.func.grad(loss)(parameters, buffers, clips)
+    loss(parameters, buffers, clips).backward()
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(found[name], parameter.grad, atol=1e-5, rtol=1e-4)
+    if buffers:
+        return
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, None, 0))(parameters, buffers, clips[:, None])
+    for name in parameters:
+        torch.testing.assert_close(each[name].sum(dim=0), found[name], atol=1e-5, rtol=1e-4)
