@@ -35,9 +35,9 @@ def run_dualformer(*arguments: str) -> tuple[str, float, float]:
     return done.stdout, int(done.stderr.split()[-1]) / 1024, time.perf_counter() - begun
 
 
-def resident_mib(field: str = "VmRSS") -> float:
-    """MiB of this process: ``VmRSS`` is now, ``VmHWM`` the peak since the start or since `reset_peak`."""
-    with Path("/proc/self/status").open(encoding="ascii") as status:
+def resident_mib(field: str = "VmRSS", *, process: int | str = "self") -> float:
+    """MiB of a process: ``VmRSS`` is now, ``VmHWM`` the peak since the start or since `reset_peak`."""
+    with Path(f"/proc/{process}/status").open(encoding="ascii") as status:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
 
 

@@ -5,12 +5,13 @@ What is read of files at URLs is kept in one where the user allows it, so that t
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 from functools import lru_cache
 from pathlib import Path
 
-from dualformer.files import atomic_write
+from dualformer.files import FileWriteError, atomic_write
 from dualformer.user_cache import user_cache
 
 SIZE_VARIABLE = "DUALFORMER_REMOTE_CACHE_GB"
@@ -21,6 +22,8 @@ _FULL, _AFTER = 0.95, 0.8
 _SHARE = 8
 """The part of the room that a process fills before it looks again how much the others have left."""
 
+_log = logging.getLogger("dualformer")
+
 
 class PartCache:
     """Keeps parts of files in ``folder``, at most ``limit`` bytes, under names that tell nothing of them."""
@@ -29,25 +32,30 @@ class PartCache:
         self._folder, self._limit, self._room = folder, limit, 0
 
     def read(self, name: str, size: int) -> bytes | None:
-        """Returns the part that was kept under a name, if it is here and has ``size`` bytes."""
+        """Returns the part that was kept under a name, if it is here, can be read, and has ``size`` bytes."""
         path = self._path(name)
         try:
             data = path.read_bytes()
-        except FileNotFoundError:
+            mark_used(path)
+        except OSError:
             return None
-        mark_used(path)
         return data if len(data) == size else None
 
     def write(self, name: str, data: bytes) -> None:
-        """Keeps a part, unless it alone would take most of the room. Raises ``FileWriteError``."""
+        """Keeps a part, unless it alone would take most of the room. Where that fails, it says so, once, and no more is
+        kept: whoever reads a video has its bytes."""
         if len(data) > self._limit * (1 - _AFTER):
             return
-        if len(data) > self._room:
-            most = int(_FULL * self._limit) - len(data)
-            evict_oldest(self._folder, _PART, limit=most, leave=int(_AFTER * self._limit))
-            left = self._limit - sum(size for _, size, _ in _files(self._folder, _PART))
-            self._room = max(len(data), left // _SHARE)
-        atomic_write(self._path(name), lambda path: path.write_bytes(data))
+        try:
+            if len(data) > self._room:
+                most = int(_FULL * self._limit) - len(data)
+                evict_oldest(self._folder, _PART, limit=most, leave=int(_AFTER * self._limit))
+                left = self._limit - sum(size for _, size, _ in _files(self._folder, _PART))
+                self._room = max(len(data), left // _SHARE)
+            atomic_write(self._path(name), lambda path: path.write_bytes(data))
+        except (OSError, FileWriteError) as error:
+            _log.warning("%s: parts of files at URLs are not kept any more (%s)", self._folder, error)
+            self._limit = 0
         self._room -= len(data)
 
     def _path(self, name: str) -> Path:

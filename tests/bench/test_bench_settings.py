@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
-from dualformer.bench.bench_settings import Setting, benchmark_grid, supported_dtypes
+from dualformer.bench.bench_settings import EXPORTED, Setting, benchmark_grid, supported_dtypes
+from dualformer.weights.exported.export_card import ExportFormat
 
 
 def test_every_combination_once_in_order() -> None:
@@ -38,6 +41,13 @@ def test_ways_that_there_are_not() -> None:
     assert supported_dtypes(["eager", "onnx"], ["bfloat16"]) == ([("eager", "bfloat16")], ["onnx in bfloat16"])
     with pytest.raises(ValueError, match="there is no eager in int8 and no torch in int8: choose another"):
         supported_dtypes(["eager", "torch"], ["int8"])
+
+
+def test_every_format_of_exports_is_a_backend() -> None:
+    assert set(EXPORTED.values()) == set(get_args(ExportFormat))
+    settings, missing = benchmark_grid(["dualformer_nano"], backends=["executorch"], dtypes=["float32", "int8"])
+    assert [(setting.backend, setting.dtype) for setting in settings] == [("executorch", "float32")]
+    assert missing == ["executorch in int8"]
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,24 @@ def test_an_exported_model_is_made_once_and_answers_as_its_weights(weights_of_on
     assert len(said) == 1
 
 
+def test_a_program_for_executorch_is_made_for_each_batch(
+    weights_of_one_stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose memory is planned for one; what makes it need not be installed here."""
+    made: dict[Path, int] = {}
+    monkeypatch.setattr(
+        "dualformer.bench.exports.export_weights", lambda *given, batch, **settings: made.update({given[2]: batch})
+    )
+    monkeypatch.setattr("dualformer.export.export_weights.import_extra", lambda *named: None)
+    settings = [
+        Setting(model=str(weights_of_one_stage), clip=(4, 32, 32), batch=batch, backend="executorch", threads=threads)
+        for batch in (1, 3)
+        for threads in (1, 2)
+    ]
+    exports = make_exports(settings, tmp_path, say=lambda line: None)
+    assert [made[exports[setting]] for setting in settings] == [1, 1, 3, 3] and len(made) == 2
+
+
 def test_no_exported_model_takes_oblong_views(weights: Path, tmp_path: Path) -> None:
     oblong = Setting(model=str(weights), clip=(4, 32, 48), backend="torch")
     with pytest.raises(ValueError, match="`backend=torch` takes square views only, not 32x48"):

@@ -21,6 +21,7 @@ from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.shard_order import LANES, ShardOrder, needed_cache_bytes
 from dualformer.datasets.shards.storage import ShardCache, StorageError, cached_shard
 from dualformer.datasets.splits import open_splits, open_videos, read_bad_videos
+from dualformer.disk_cache import SIZE_VARIABLE
 from dualformer.urls import url_of
 from dualformer.video.augmentation import Augmentation
 from dualformer.video.file_slices import media_size
@@ -39,7 +40,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_files, "_PAUSES", (0.0, 0.0, 0.0))
-    storage.fetch_range.cache_clear()
+    storage.fetch_part.cache_clear()
 
 
 def clips_of(data: str | Path, cache: ShardCache | None = None) -> TrainingClips:
@@ -166,10 +167,26 @@ def test_a_server_that_is_down_for_a_moment_or_for_good(shards: Path) -> None:
         clips[0, 1]
     with served(shards, ranges=False) as (url, _):
         clips = clips_of(url)
-        with pytest.raises(StorageError, match=r"it does not serve parts of files.*keep whole .* with `shard_cache`"):
+        with pytest.raises(
+            StorageError, match=r"its server does not serve parts of files.*keep whole .* with `shard_cache`"
+        ):
             clips[0, 0]
     with pytest.raises(StorageError, match="it cannot be read in 4 tries"):
         open_splits(url)
+
+
+def test_videos_of_shards_are_kept_on_disk_as_files_are(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUALFORMER_CACHE", str(tmp_path))
+    monkeypatch.setenv(SIZE_VARIABLE, "1")
+    with served(shards) as (url, requests):
+        first = [clips_of(url)[0, number]["clip"] for number in range(12)]
+        assert len(asked_for(requests)) == 12
+        storage.fetch_part.cache_clear()
+        again = [clips_of(url)[0, number]["clip"] for number in range(12)]
+        assert len(asked_for(requests)) == 12
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
 def test_check_reads_a_url(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

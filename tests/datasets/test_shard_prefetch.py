@@ -1,5 +1,6 @@
 """Shards that come next are fetched beside the reading, no more of them than are asked for."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from made_shards import Requests, index_in, make_videos, pack, served
 from dualformer import remote_files
 from dualformer.datasets.clip_datasets import EpochSampler
 from dualformer.datasets.samples import VideoList
+from dualformer.datasets.shards import storage
 from dualformer.datasets.shards.shard_index import INDEX
 from dualformer.datasets.shards.shard_order import ShardOrder, needed_cache_bytes
 from dualformer.datasets.shards.shard_prefetch import PrefetchedShards, ShardPrefetch
@@ -74,6 +76,28 @@ def test_a_shard_that_does_not_come_is_told_to_its_reader_alone(remote: tuple[st
         ahead.reach(-1)
         wait_for(lambda: len(list(tmp_path.glob("*.tar"))) == 1)
     assert cached_shard(shard).is_file() and len(requests) > 0
+
+
+def test_who_stops_does_not_wait_for_a_shard(
+    remote: tuple[str, Requests], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which any number of chunks may be to come."""
+    url, _ = remote
+    shard = videos_at(url, tmp_path).samples[0].media.shard  # type: ignore[union-attr]
+    begun, given = threading.Event(), list[bytes]()
+
+    def chunks(_: str) -> Iterator[bytes]:
+        while len(given) < 10_000:
+            begun.set()
+            time.sleep(0.01)
+            given.append(b"chunk")
+            yield given[-1]
+
+    monkeypatch.setattr(storage, "read_chunks", chunks)
+    with ShardPrefetch([shard], ahead=1) as ahead:
+        ahead.reach(-1)
+        assert begun.wait(30)
+    assert len(given) < 5_000 and list(tmp_path.glob("*train*")) == []
 
 
 def test_a_cache_without_room_keeps_what_is_read(remote: tuple[str, Requests], shards: Path, tmp_path: Path) -> None:

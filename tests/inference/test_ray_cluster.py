@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from dualformer.errors import DualFormerError
+from dualformer.inference import ray_pool
 from dualformer.inference.answer_tables import Row
 from dualformer.inference.batch_runner import BatchTask, run_batch
 from dualformer.inference.ray_cluster import RayTask, RayTimelines, TaskSpec
@@ -134,6 +135,36 @@ def test_jobs_of_workers_that_die_are_done_by_others_a_few_times(nodes: Nodes, t
         pool.submit(0, fail)
         with pytest.raises(ValueError, match=r"^log is wrong$"):
             list(pool.results())
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_while_it_waits_costs_no_job(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_pool, "_TRIES", 1)
+    with RayPool(Made, tmp_path / "log", address=nodes.address, workers=1, device="cpu") as pool:
+        pool.submit(0, note, 0, 0)
+        [(_, (_, process))] = pool.results()
+        pool.submit(1, note, 1, 0)
+        assert list(pool.results()) == [(1, (1, process))], "one that lives goes on"
+        os.kill(process, signal.SIGKILL)
+        pool.submit(2, note, 2, 0)
+        [(key, (number, other))] = pool.results()
+        assert (key, number) == (2, 2) and other != process
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_after_connecting_disconnects(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def unreachable() -> None:
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(ray, "cluster_resources", unreachable)
+    pool = RayPool(Made, None, address=nodes.address, workers=1, device="cpu")
+    with pytest.raises(DualFormerError, match=r"Ray does not start or answer \(no answer\)"):
+        pool.__enter__()
+    assert not ray.is_initialized()
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -90,6 +92,32 @@ def test_a_clip_of_a_member_at_a_url_takes_a_part_of_it(
             assert torch.equal(there.read(clip), here.read(clip))
         assert server.bytes_given < 0.5 * len(data)
         assert source_name(url) == f"{kind}://in/film.mp4::{server.url}/films"
+
+
+@pytest.mark.parametrize("kind", ["zip", "deflated.zip", "tar"])
+def test_an_archive_that_is_given_only_whole_is_fetched_once(
+    kind: str, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And anew when it has changed, where only the last copy is held, and none has a name."""
+    monkeypatch.setattr(remote_files, "_PAUSES", ())
+    monkeypatch.setattr(remote_video, "_BLOCK", 64)  # it is no small file
+    data, copies = archive_of(kind, film, tmp_path).read_bytes(), tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    expected = read_views(str(film), PRE)
+    with range_server({"/films": data}, ranges=False) as server:
+        for version in (data, data + bytes(1024)):
+            server.files["/films"] = version
+            remote_video._look_up.cache_clear()
+            server.given.clear()
+            for name in ("in/film.mp4", "sets/train/a/1.mp4", "sets/val/b/4.mp4"):
+                url = f"{kind.removeprefix('deflated.')}://{name}::{server.url}/films"
+                assert torch.equal(read_views(url, PRE), expected)
+            assert len(server.given) == 2, "it was tried whether parts are given, and fetched"
+            gc.collect()
+            held = [each.size for each in gc.get_objects() if isinstance(each, BufferedFile)]
+            assert held == [len(version)] and not list(copies.iterdir())
+    remote_video._fetched.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

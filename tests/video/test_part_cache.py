@@ -129,6 +129,17 @@ def test_what_was_used_least_recently_goes_first(kept: Path) -> None:
     assert (kept / "thesis.txt").exists()
 
 
+def test_where_nothing_can_be_kept_videos_are_read_all_the_same(
+    server: RangeServer, kept: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept.parent.mkdir()
+    kept.write_bytes(b"a file is in the way")
+    for name in FRAMES:
+        assert torch.equal(read_views(f"{server.url}/{name}", PRE), read_views(str(tmp_path / name), PRE))
+    [told] = [each.getMessage() for each in caplog.records]
+    assert told.startswith(f"{kept}: parts of files at URLs are not kept any more (") and "Not a directory" in told
+
+
 def _write_and_read(folder: Path, seed: int) -> None:
     cache, rng = PartCache(folder, 100_000), np.random.default_rng(seed)
     for _ in range(80):

@@ -14,11 +14,16 @@ from dualformer.weights.exported.export_card import ExportFormat, ExportPrecisio
 from dualformer.weights.exported.exported_files import is_exported, read_export_card
 from dualformer.weights.open_network import open_card
 
-Backend = Literal["eager", "compile", "torch", "onnx", "openvino"]
-"""PyTorch as it is, or compiled; or the network as exported to one of three formats."""
+Backend = Literal["eager", "compile", "torch", "onnx", "openvino", "executorch"]
+"""PyTorch as it is, or compiled; or the network as exported to a format."""
 Dtype = Literal["float32", "bfloat16", "int8"]
 
-EXPORTED: dict[Backend, ExportFormat] = {"torch": "torch", "onnx": "onnx", "openvino": "openvino"}
+EXPORTED: dict[Backend, ExportFormat] = {
+    "torch": "torch",
+    "onnx": "onnx",
+    "openvino": "openvino",
+    "executorch": "executorch",
+}
 """Backends that run an exported model."""
 PRECISIONS: dict[Dtype, ExportPrecision] = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
 """Number formats as exported models call them."""
@@ -28,6 +33,7 @@ _DTYPES: dict[Backend, tuple[Dtype, ...]] = {
     "torch": ("float32", "bfloat16"),
     "onnx": ("float32", "int8"),
     "openvino": ("float32", "bfloat16", "int8"),
+    "executorch": ("float32",),
 }
 
 

@@ -18,8 +18,8 @@ _CALIBRATION = 4  # clips; ranges that are a little off take as long to compute 
 def make_exports(settings: Sequence[Setting], folder: Path, *, say: Callable[[str], None]) -> dict[Setting, Path]:
     """Returns the exported model of every setting that runs one: its own file, or one made in ``folder``.
 
-    A model takes any batch, so that one serves several settings. It is calibrated on noise, so that its accuracy means
-    nothing. Errors: those of `export_weights`, and `BenchError` where an extra is not installed.
+    A model takes any batch, but of ExecuTorch, so that one serves several settings. It is calibrated on noise, so that
+    its accuracy means nothing. Errors: those of `export_weights`, and `BenchError` where an extra is not installed.
     """
     wanted = [setting for setting in settings if setting.backend in EXPORTED]
     found = {setting: Path(setting.model) for setting in wanted if is_exported(setting.model)}
@@ -28,7 +28,7 @@ def make_exports(settings: Sequence[Setting], folder: Path, *, say: Callable[[st
         check_backend(setting)
     made: dict[tuple[object, ...], Path] = {}
     for setting in missing:
-        key = (setting.model, setting.clip, setting.backend, setting.dtype)
+        key = (setting.model, setting.clip, setting.backend, setting.dtype, _fixed_batch(setting))
         if key not in made:
             say(f"exporting {setting.model} for {setting.backend} in {setting.dtype}")
             made[key] = _export(setting, folder / f"{len(made)}{SUFFIXES[EXPORTED[setting.backend]]}")
@@ -40,7 +40,7 @@ def check_backend(setting: Setting) -> None:
     """Raises `BenchError` where the extra that the backend needs is not installed, ``ValueError`` for views that no
     exported model takes."""
     try:
-        check_supported(EXPORTED[setting.backend], PRECISIONS[setting.dtype])
+        check_supported(EXPORTED[setting.backend], PRECISIONS[setting.dtype], _fixed_batch(setting))
     except WeightsError as error:
         raise BenchError(str(error).replace("`format=", "`backend=")) from error
     _, height, width = setting.clip
@@ -58,6 +58,7 @@ def _export(setting: Setting, out: Path) -> Path:
         out,
         format=EXPORTED[setting.backend],
         precision=PRECISIONS[setting.dtype],
+        batch=_fixed_batch(setting),
         clips=Clips(views=random_views(setting.clip, 1), source="noise"),
         calibration=Clips(views=random_views(setting.clip, _CALIBRATION), source="noise")
         if setting.dtype == "int8"
@@ -65,6 +66,11 @@ def _export(setting: Setting, out: Path) -> Path:
         tolerance=float("inf"),
     )
     return out
+
+
+def _fixed_batch(setting: Setting) -> int | None:
+    """Returns the views that an exported model takes at a time; None for any number."""
+    return setting.batch if setting.backend == "executorch" else None
 
 
 def _cut_card(card: Card, setting: Setting) -> Card:

@@ -27,8 +27,8 @@ class Options:
     batch: tuple[int, ...] = (1,)
     """Views that go through the network together, one or more numbers."""
     dtype: tuple[Literal["float32", "bfloat16", "int8"], ...] = ("float32", "bfloat16")
-    """Number formats. int8 is for onnx and openvino."""
-    backend: tuple[Literal["eager", "compile", "torch", "onnx", "openvino"], ...] = ("eager",)
+    """Number formats. int8 is for onnx and openvino, and executorch computes in float32."""
+    backend: tuple[Literal["eager", "compile", "torch", "onnx", "openvino", "executorch"], ...] = ("eager",)
     """PyTorch as it is; compiled, which takes a minute or two before the first run; or exported for the occasion."""
     threads: tuple[int, ...] = ()
     """Numbers of threads; by default as many as PyTorch takes."""

@@ -170,6 +170,7 @@ class RayTimelines(_OverRay):
             if place in found:
                 pass  # what is left of a film that was given up
             elif isinstance(result, (GivenUp, VideoError)):
+                films.pop(place, None)
                 found[place] = VideoError(path, result.reason)
             elif isinstance(result, Timeline):
                 found[place] = replace(result, source=source_name(path))

@@ -3,6 +3,10 @@
 A worker is an actor, which makes once what it works with, and does one job at a time. Where one dies, alone or with its
 machine, another does its job again, and a new worker is asked for: nothing waits for one that finds no place. A job at
 which several workers died is given up. What workers need travels through Ray's object store: they share no disk.
+
+Ray's own pools do not do that. Ray Data tries a block again on the same actor, started anew, bounds the tries by an
+option that is to go in Ray 2.64, and takes no work that shows only while it runs, as parts of films do;
+``ray.util.ActorPool`` gives jobs to actors that have found no place, and does not say which job a dead one had.
 """
 
 import logging
@@ -11,6 +15,7 @@ import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,22 +90,25 @@ class RayPool:
         if self._address is None:
             # More workers than cores are what was asked for: Ray would wait for cores that never come.
             how |= {"num_cpus": max(self._workers or 1, available_cores()), "include_dashboard": False}
-        try:
-            ray.init(address=self._address or "local", **how)
-            there = ray.cluster_resources()
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
-            first = next(iter(str(error).splitlines()), type(error).__name__)
-            token = "; one that asks for a token is reached with RAY_AUTH_MODE=token" if self._address else ""
-            raise DualFormerError(
-                f"`address={self._address or ''}`: Ray does not start or answer ({first}){token}"
-            ) from error
-        gpus = 0 if self._device == "cpu" else int(there.get("GPU", 0))
-        self._wanted = self._workers or gpus or max(1, int(there.get("CPU", 1)))
-        # Of GPUs on several machines each holds whole shares only.
-        share = 1 / math.ceil(self._wanted / gpus) if gpus else float(self._device.startswith("cuda"))
-        self._takes = {"CPU": 1.0, **({"GPU": share} if share else {})}
-        self._worker = ray.remote(num_cpus=1, num_gpus=share, max_restarts=0)(_Worker)
-        self._stored = ray.put(self._data)
+        with ExitStack() as stack:
+            try:
+                ray.init(address=self._address or "local", **how)
+                stack.callback(ray.shutdown)
+                there = ray.cluster_resources()
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+                first = next(iter(str(error).splitlines()), type(error).__name__)
+                token = "; one that asks for a token is reached with RAY_AUTH_MODE=token" if self._address else ""
+                raise DualFormerError(
+                    f"`address={self._address or ''}`: Ray does not start or answer ({first}){token}"
+                ) from error
+            gpus = 0 if self._device == "cpu" else int(there.get("GPU", 0))
+            self._wanted = self._workers or gpus or max(1, int(there.get("CPU", 1)))
+            # Of GPUs on several machines each holds whole shares only.
+            share = 1 / math.ceil(self._wanted / gpus) if gpus else float(self._device.startswith("cuda"))
+            self._takes = {"CPU": 1.0, **({"GPU": share} if share else {})}
+            self._worker = ray.remote(num_cpus=1, num_gpus=share, max_restarts=0)(_Worker)
+            self._stored = ray.put(self._data)
+            stack.pop_all()
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -137,13 +145,21 @@ class RayPool:
             self._at_work.clear()
 
     def _staff(self) -> None:
-        """Gives jobs to workers, and asks for as many as there is work for."""
-        while self._idle and self._jobs:
-            worker, job = self._idle.pop(), self._jobs.popleft()
-            self._at_work[worker.do.remote(job.work, *job.arguments)] = worker, job
+        """Asks for as many workers as there is work for."""
+        while self._idle and self._jobs:  # some may have died meanwhile: a job is given to one that answers
+            worker = self._idle.pop()
+            self._starting[worker.answer.remote()] = worker
         while len(self._starting) < len(self._jobs) and len(self._starting) + len(self._at_work) < self._wanted:
             worker = self._worker.remote()
             self._starting[worker.open.remote(self._make, self._stored, _settings())] = worker
+
+    def _employ(self, worker: Any) -> None:
+        """Gives the next job to a worker that has just answered."""
+        if self._jobs:
+            job = self._jobs.popleft()
+            self._at_work[worker.do.remote(job.work, *job.arguments)] = worker, job
+        else:
+            self._idle.append(worker)
 
     def _await(self) -> list[Any]:
         """Returns those of Ray's promises that are kept."""
@@ -173,7 +189,7 @@ class RayPool:
                 ) from error
         else:
             self._failed = 0
-            self._idle.append(worker)
+            self._employ(worker)
 
     def _finish(self, ref: Any) -> tuple[Any, Any] | None:
         (worker, job), exceptions = self._at_work.pop(ref), self._ray.exceptions
@@ -186,7 +202,7 @@ class RayPool:
                 return job.key, GivenUp(reason=f"its worker died {_TRIES} times")
             self._jobs.appendleft(replace(job, deaths=job.deaths + 1))
             return None
-        self._idle.append(worker)
+        self._employ(worker)
         cost = self.costs[name]
         cost.jobs += 1
         cost.processor_seconds += processor_seconds
@@ -204,6 +220,9 @@ class _Worker:
         fsspec.config.conf.update(settings["fsspec"])
         self._name = f"{machine()} process {os.getpid()}"
         self._made = make(data)
+
+    def answer(self) -> None:
+        """Tells by returning that it lives."""
 
     def do(self, work: Callable[..., Any], *arguments: Any) -> tuple[str, float, float, Any]:
         processor, begun = time.process_time(), time.monotonic()

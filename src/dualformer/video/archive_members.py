@@ -73,8 +73,10 @@ def open_member(path: RemotePath, kind: str, name: str, archive: Media) -> Archi
     if isinstance(archive, Path) and not archive.is_file():
         raise VideoError(path, f"there is no such archive: {archive}")
     stamp = archive.stat().st_mtime_ns if isinstance(archive, Path) else 0
+    # A copy that was fetched or unpacked whole is gone when nobody has it: no table that is kept may hold it.
+    read_table = _table.__wrapped__ if isinstance(archive, BufferedFile) else _table
     try:
-        entry = _table(kind, archive, stamp).get(name)
+        entry = read_table(kind, archive, stamp).get(name)
         if entry is None:
             raise VideoError(path, "there is no such file in the archive")
         if entry.offset is not None:

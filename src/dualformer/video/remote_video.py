@@ -90,10 +90,28 @@ def open_remote(path: RemotePath) -> RemoteFile | ArchiveMember | BufferedFile |
     if member := split_member(path):
         kind, name, where = member
         archive = as_path(where)
-        opened = open_remote(archive) if isinstance(archive, RemotePath) else archive
+        opened = _open_archive(archive) if isinstance(archive, RemotePath) else archive
         return (open_cell if kind in TABLES else open_member)(path, kind, name, opened)
-    if file := _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH)):
-        return file
+    _, file = _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH))
+    return file or _fetch(path)
+
+
+def _open_archive(path: RemotePath) -> RemoteFile | ArchiveMember | BufferedFile | TableCell:
+    """Does the same for an archive or a table, of which the last one that was fetched whole is kept for its next file
+    while the server says that it is the same."""
+    if split_member(path) is None:
+        version, file = _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH))
+        if file is None and version:
+            return _fetched(path, version)
+    return open_remote(path)
+
+
+@lru_cache(maxsize=1)
+def _fetched(path: RemotePath, _: str) -> BufferedFile:
+    return _fetch(path)
+
+
+def _fetch(path: RemotePath) -> BufferedFile:
     target = temporary_file()
     try:
         with errors_of(path):
@@ -105,17 +123,18 @@ def open_remote(path: RemotePath) -> RemoteFile | ArchiveMember | BufferedFile |
 
 
 @lru_cache(maxsize=1024)
-def _look_up(path: RemotePath, exact: str, _: int) -> RemoteFile | None:
+def _look_up(path: RemotePath, exact: str, _: int) -> tuple[str, RemoteFile | None]:
+    """Returns the version of a file, and the file if its server gives parts of it."""
     with errors_of(path):
         said = remote_info(str(path), tries=_TRIES)
         if said.size is None:
-            return None
+            return said.version, None
         if said.size > _LONGEST_RUN * _BLOCK and exact.startswith("http"):
             try:
                 read_range(str(path), 1, 2, said.size)
             except NoRangesError:
-                return None
-    return RemoteFile(path=format_name(path), size=said.size, at=path, version=said.version)
+                return said.version, None
+    return said.version, RemoteFile(path=format_name(path), size=said.size, at=path, version=said.version)
 
 
 @contextmanager

@@ -79,7 +79,8 @@ def open_cell(path: RemotePath, kind: str, name: str, table: Media) -> TableCell
 
 
 def _parquet_cell(table: Media, version: str, column: str, row: int) -> tuple[Media, int, int]:
-    ends = _group_ends(table, version)
+    # As in an archive, a copy that was fetched whole is not to be held.
+    ends = (_group_ends.__wrapped__ if isinstance(table, BufferedFile) else _group_ends)(table, version)
     group = next((number for number, end in enumerate(ends) if row < end), None)
     if group is None:
         raise LookupError(f"it has {ends[-1] if ends else 0} rows")
@@ -127,44 +128,11 @@ def _present(place: tuple[int, int] | None) -> tuple[int, int]:
     return place
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _NamelessFile(FileSlice):
-    """A temporary file without a name, which is gone with the last process that uses it, however that ends."""
-
-    file: IO[bytes]
-
-    def open_unbuffered(self) -> SliceReader:
-        return SliceReader(_PlaceReader(self.file), 0, self.size)  # type: ignore[arg-type]  # it seeks, reads and closes
-
-
-class _PlaceReader:
-    """Reads a file that others, threads and forks, read as well: its own place is not theirs."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._place = file, 0
-
-    def seek(self, place: int) -> None:
-        self._place = place
-
-    def read(self, size: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(self._file.fileno(), size, self._place)
-        with _one_reader:
-            self._file.seek(self._place)
-            return self._file.read(size)
-
-    def close(self) -> None:
-        pass
-
-
-_one_reader = Lock()
-
-
 @dataclass(frozen=True)
 class _Unpacked:
     """What a row group holds of a column: a file, and where in it each of its ``rows`` lies; None without bytes."""
 
-    file: _NamelessFile
+    file: BufferedFile
     places: list[tuple[int, int] | None]
 
     @property
@@ -203,7 +171,7 @@ def _unpack(table: Media, column: str, group: int) -> _Unpacked:
         for batch in content.iter_batches(1, row_groups=[group], columns=[column], use_threads=False):
             places += [_write(value, out) for value in batch.column(column)]
     out.flush()
-    return _Unpacked(_NamelessFile(path=Path("group"), size=out.tell(), file=out), places)
+    return _Unpacked(BufferedFile(path=Path("group"), size=out.tell(), name="group", data=out), places)
 
 
 def _write(value: Any, out: IO[bytes]) -> tuple[int, int] | None:

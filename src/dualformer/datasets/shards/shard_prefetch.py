@@ -40,7 +40,7 @@ class ShardPrefetch:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Waits for the shard that is being fetched."""
+        """Ends what is being fetched, at the next of its chunks."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -65,7 +65,7 @@ class ShardPrefetch:
                 if number < self._begun:  # its reader fetches it
                     continue
             with suppress(StorageError):
-                cached_shard(shard)
+                cached_shard(shard, wanted=lambda: not self._closed)
 
 
 class PrefetchedShards:

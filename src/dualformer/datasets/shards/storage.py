@@ -23,6 +23,7 @@ from dualformer.disk_cache import evict_oldest, mark_used
 from dualformer.files import partial_file
 from dualformer.remote_files import open_filesystem, retry
 from dualformer.remote_paths import RemotePath, as_path
+from dualformer.video.container import VideoError
 from dualformer.video.file_slices import FileSlice, SliceReader
 from dualformer.video.remote_video import RemoteFile
 
@@ -61,6 +62,12 @@ class RemoteShard:
     sha256: str
     cache: ShardCache | None = None
 
+    def as_file(self) -> RemoteFile:
+        """Returns the shard as a file of which parts are fetched."""
+        at = as_path(self.url)
+        assert isinstance(at, RemotePath)
+        return RemoteFile(path=at, size=self.bytes, at=at, version=self.sha256)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFileSlice(FileSlice):
@@ -78,12 +85,9 @@ class RemoteFileSlice(FileSlice):
 
     def open_unbuffered(self) -> SliceReader:
         if self.shard.cache is None and self.size > _AT_ONCE:
-            at = as_path(self.shard.url)
-            assert isinstance(at, RemotePath)
-            whole = RemoteFile(path=at, size=self.shard.bytes, at=at, version=self.shard.sha256)
-            return SliceReader(whole.open_unbuffered(), self.offset, self.size)
+            return SliceReader(self.shard.as_file().open_unbuffered(), self.offset, self.size)
         if self.shard.cache is None:
-            return SliceReader(io.BytesIO(fetch_range(self.shard.url, self.offset, self.size)), 0, self.size)
+            return SliceReader(io.BytesIO(fetch_part(self.shard, self.offset, self.size)), 0, self.size)
         for _ in range(10):
             copy = cached_shard(self.shard)
             with contextlib.suppress(FileNotFoundError):  # another process made room just now
@@ -97,18 +101,14 @@ def read_remote_text(url: str) -> str:
 
 
 @lru_cache(maxsize=1)  # a video that is opened a second time was the last one that was read
-def fetch_range(url: str, offset: int, size: int) -> bytes:
-    """Reads ``size`` bytes from ``offset`` on, by one request. Raises `StorageError`."""
+def fetch_part(shard: RemoteShard, offset: int, size: int) -> bytes:
+    """Reads ``size`` bytes from ``offset`` on, by one request, or from where parts are kept. Raises `StorageError`."""
     try:
-        data = _retry(url, lambda files, path: files.cat_file(path, start=offset, end=offset + size))
-    except FileNotFoundError as error:
-        raise StorageError(f"no such shard any more: {url}") from error
-    if len(data) != size:
+        return shard.as_file().read_part(offset, size)
+    except VideoError as error:
         raise StorageError(
-            f"{url}: asked for {size} bytes from {offset} on, the server gave {len(data)}: it does not serve parts of "
-            "files, or the shard is truncated; keep whole shards here with `shard_cache`, or upload it again"
-        )
-    return data
+            f"{error}; where that is so for good, upload the shard again, or keep whole shards here with `shard_cache`"
+        ) from error
 
 
 def remote_sizes(urls: list[str]) -> list[int]:
@@ -138,9 +138,10 @@ def read_chunks(location: str | Path) -> Iterator[bytes]:
         raise StorageError(f"no such shard: {location}") from error
 
 
-def cached_shard(shard: RemoteShard) -> Path:
+def cached_shard(shard: RemoteShard, *, wanted: Callable[[], bool] = lambda: True) -> Path:
     """Returns the local copy of a shard, fetched if need be; processes that want the same one wait for each other.
 
+    ``wanted`` is asked while it is fetched: where it is not any more, that ends, with an error.
     Raises `StorageError`, also where what comes is not what the index promises.
     """
     cache = shard.cache
@@ -153,7 +154,7 @@ def cached_shard(shard: RemoteShard) -> Path:
         (cache.folder / "locks").mkdir(parents=True, exist_ok=True)
         with FileLock(cache.folder / "locks" / f"{target.name}.lock"):
             if not mark_used(target):
-                _fetch_shard(shard, target)
+                _fetch_shard(shard, target, wanted)
                 evict_oldest(cache.folder, _CACHED, limit=cache.limit, keep=target)
     except OSError as error:
         room = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -162,11 +163,13 @@ def cached_shard(shard: RemoteShard) -> Path:
     return target
 
 
-def _fetch_shard(shard: RemoteShard, target: Path) -> None:
+def _fetch_shard(shard: RemoteShard, target: Path, wanted: Callable[[], bool]) -> None:
     digest = hashlib.sha256()
     with partial_file(target) as partial:
         with partial.open("wb") as file:
             for part in read_chunks(shard.url):
+                if not wanted():
+                    raise StorageError(f"{shard.url}: not wanted any more")
                 file.write(part)
                 digest.update(part)
             file.flush()
