@@ -23,12 +23,13 @@ class ForkedVerb:
     """A process that runs a verb, with as much of `subprocess.Popen` as tests use. It draws no pictures of a training.
 
     ``call``: ``dualformer``'s words, with or without ``python -m dualformer`` in front of them. It leads a session of
-    its own; ``stdout`` has the lines of both its streams. A process that a test leaves behind is killed.
+    its own; ``stdout`` has the lines of both its streams. ``stdin``: the end of a pipe that it reads as its standard
+    input, if any. A process that a test leaves behind is killed.
     """
 
-    def __init__(self, call: Sequence[object]) -> None:
+    def __init__(self, call: Sequence[object], *, stdin: Connection | None = None) -> None:
         words = [str(word) for word in call]
-        self._begin(_run_verb, words[3:] if words[:2] == [sys.executable, "-m"] else words)
+        self._begin(_run_verb, words[3:] if words[:2] == [sys.executable, "-m"] else words, stdin)
 
     @classmethod
     def of(cls, function: Callable[..., object], *arguments: Any) -> ForkedVerb:
@@ -75,12 +76,14 @@ class ForkedVerb:
         self.stdout.close()
 
 
-def _run_verb(printed: Connection, words: list[str]) -> None:
+def _run_verb(printed: Connection, words: list[str], stdin: Connection | None) -> None:
     from dualformer.cli.main import main
     from dualformer.training import loop, run_folder
 
     loop.draw_schedule = run_folder.draw_curves = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
     _take_streams(printed)
+    if stdin is not None:
+        os.dup2(stdin.fileno(), sys.stdin.fileno())
     sys.exit(main(words))
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.inference.recognizer import Recognizer
 from dualformer.video.encode import write_video
 from dualformer.weights.safetensors_file import load_weights, save_weights
+from forked_verbs import SERVED, ForkedVerb
 from small_weights import save_small_weights
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -72,14 +74,27 @@ def test_predict_writes_a_table_and_goes_on_with_it(
     assert main([*call, "--views", "1x1", "--fresh"]) == 1
 
 
-def test_what_a_shell_pipes_in_is_labelled_as_its_file_is(home: Path) -> None:
+def test_pipes_and_standard_input_are_labelled_as_their_file_is(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell's ``<(cat FILM)``, which is /dev/fd/NUMBER, and ``- < FILM``."""
     film = home / "data" / "0.mp4"
     label = Recognizer.load(home / "nano.safetensors", device="cpu")(film).label
+    with subprocess.Popen(["cat", film], stdout=subprocess.PIPE) as cat, film.open("rb") as file:
+        assert cat.stdout is not None
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=file))
+        for given in (f"/dev/fd/{cat.stdout.fileno()}", "-"):
+            assert main(called(home, "predict", given, "--top", "1", "--json")) == 0
+            assert json.loads(capsys.readouterr().out)["labels"][0]["label"] == label
+
+
+def test_what_a_shell_pipes_in_is_labelled_as_its_file_is(home: Path) -> None:
+    film = home / "data" / "0.mp4"
     verb = f"{sys.executable} -m dualformer predict --weights {home / 'nano.safetensors'} --top 1 --json"
-    for command in (f"{verb} <(cat {film})", f"cat {film} | {verb} /dev/stdin", f"{verb} - < {film}"):
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["labels"][0]["label"] == label
+    done = subprocess.run(["bash", "-c", f"cat {film} | {verb} /dev/stdin"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    label = Recognizer.load(home / "nano.safetensors", device="cpu")(film).label
+    assert json.loads(done.stdout)["labels"][0]["label"] == label
 
 
 def test_urls_are_named_as_they_were_given(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -386,16 +401,11 @@ def test_stream_says_what_is_wrong(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_stream_that_waits(home: Path, number: signal.Signals) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dualformer", *called(home, "stream", "-", "--device", "cpu")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert process.stdout is not None
+    reading, writing = SERVED.Pipe(duplex=False)
+    process = ForkedVerb(called(home, "stream", "-", "--device", "cpu"), stdin=reading)
     assert process.stdout.readline().startswith("labelling standard input")
-    process.send_signal(number)
-    rest = process.stdout.read()
+    os.kill(process.pid, number)
+    rest = process.communicate(timeout=60)
     assert process.wait(timeout=60) == 0
     assert "0 frames in" in rest
+    writing.close()
