@@ -26,19 +26,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "video": set(),
     "weights": {"model", "video.preprocessing"},  # a weights file says how its input is made
     "datasets": {"video"},
+    "pages": set(),
     "scoring": {"model", "video", "weights"},
     "training": _FLOORS_1_2,
     "evaluation": _FLOORS_1_2,
     "inference": _FLOORS_1_2 - {"datasets"},
     "explain": {*_FLOORS_1_2 - {"datasets"}, "inference"},
     "timelines": {*_FLOORS_1_2, "evaluation", "inference"},  # it reads timelines, and matches labels
-    "export": {*_FLOORS_1_2, "evaluation"},
+    "export": {*_FLOORS_1_2, "evaluation", "pages"},
     "encoders": {*_FLOORS_1_2, "training"},
     "quickstart": {*_FLOORS_1_2, "training", "evaluation", "inference", "explain"},
-    "report": {*_FLOORS_1_2 - {"datasets"}, "evaluation", "timelines", "inference", "explain"},
+    "report": {*_FLOORS_1_2 - {"datasets"}, "evaluation", "timelines", "inference", "explain", "pages"},
     "serving": {
         *_FLOORS_1_2,
-        *("inference", "explain", "report.segment_editor"),
+        *("inference", "explain", "report.segment_editor", "pages"),
         *("training", "evaluation", "export"),  # of the process that trains on clips of visitors
     },
     "bench": {*_FLOORS_1_2 - {"datasets"}, "inference", "export"},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -17,14 +15,14 @@ import av
 import numpy as np
 import pytest
 
+from browsers import CAMERA, NO_RUNTIME, RUNTIME, open_browser
 from dualformer import Recognizer
 from dualformer.datasets.rendered_draw import render
 from dualformer.datasets.rendered_scene import ALL, Scene
 from dualformer.export.export_data import rendered_clips
 from dualformer.export.export_weights import export_weights
 from dualformer.export.web_page import write_web_page
-from dualformer.export.web_runtime import TARBALL, find_runtime
-from dualformer.user_cache import user_cache
+from dualformer.export.web_runtime import find_runtime
 from dualformer.video.clip_reader import Views
 from dualformer.weights.safetensors_file import load_weights
 
@@ -32,18 +30,10 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 pytest.importorskip("onnxscript", reason="the extra [export] is not installed")
 pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("chromium is not installed", allow_module_level=True)
-CACHE = user_cache()  # the user's: tests are given another
-RUNTIME = Path(os.environ.get("ONNXRUNTIME_WEB") or (CACHE or Path()) / TARBALL)
 if not RUNTIME.exists():
-    pytest.skip(
-        f"{TARBALL} is neither in the cache (`dualformer export --format web` fetches it) nor named by ONNXRUNTIME_WEB",
-        allow_module_level=True,
-    )
+    pytest.skip(NO_RUNTIME, allow_module_level=True)
 
 SECONDS = 60
 
@@ -95,13 +85,8 @@ def address(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", *camera]
-        )
+    with open_browser(*CAMERA) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(params=["file", "http"])

@@ -90,6 +90,8 @@ def test_the_page_may_ask_nobody_for_anything(tmp_path: Path) -> None:
     assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|sendBeacon|innerHTML)\b|\beval\(", code)
     assert not re.search(r"https?://", code)
     listed = re.findall(r'<script defer src="([^"]+)" nonce="([^"]+)">', html)
+    listed += re.findall(r'<link rel="stylesheet" href="([^"]+)" nonce="([^"]+)">', html)
+    assert {"element.js", "palette.css", "page.css"} < {name for name, _ in listed}
     assert all((page / name).is_file() and f"'nonce-{nonce}'" in policy[1] for name, nonce in listed)
     assert write_page(MODEL, CARD, page).path == page, "an older page is written over"
 

@@ -121,19 +121,32 @@ class Opened:
         """Waits until the rows are drawn, with the next frame."""
         self.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
+    def kept(self) -> None:
+        """Waits until a window that is opened now finds what this one has kept: a page that is loaded anew may be in
+        another process, and a busy browser hands it over late."""
+        for _ in range(100):
+            other = self.page.context.new_page()
+            other.goto(self.page.url)
+            found = other.evaluate("JSON.stringify(localStorage)")
+            other.close()
+            if found == self.page.evaluate("JSON.stringify(localStorage)"):
+                return
+        raise AssertionError(f"a new window finds {found}")
+
     def times(self) -> tuple[float, float]:
         return float(self.page.input_value("#start")), float(self.page.input_value("#end"))
 
 
 @pytest.fixture
 def opened(browser: Any, home: Path) -> Iterator[Opened]:
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto((home / EDITOR).as_uri())
     yield Opened(page)
-    page.close()
+    context.close()
     assert [each for each in complaints if "ERR_FILE_NOT_FOUND" not in each] == []
 
 
@@ -165,7 +178,7 @@ def test_a_prediction_is_corrected_saved_read_and_trained_on(opened: Opened, hom
     page.keyboard.press("Delete")
     page.keyboard.press("Control+z")
     opened.until("document.querySelectorAll('.editable .segment').length === 3")
-    page.wait_for_timeout(1000)  # a browser hands what is kept to another process, and a busy one is late
+    opened.kept()
     page.reload()
     opened.until("document.querySelectorAll('.editable .segment').length === 3")  # nothing is lost
 

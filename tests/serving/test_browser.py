@@ -21,14 +21,11 @@ if find_spec("gradio") is None:  # importing it would settle where it keeps its 
     pytest.skip("the extra [web] is not installed", allow_module_level=True)
 pytest.importorskip("playwright", reason="playwright is not installed")
 
-from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
+from browsers import CAMERA, open_browser
 from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.serving.page.examples import render_examples
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("chromium is not installed", allow_module_level=True)
 
 SECONDS = 30
 expect.set_options(timeout=SECONDS * 1000)
@@ -85,12 +82,8 @@ class Asked:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    container = ["--no-sandbox", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*container, *camera])
+    with open_browser(*CAMERA) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

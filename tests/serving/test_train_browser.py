@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -24,20 +23,14 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 pytest.importorskip("onnxscript", reason="the extra [export] is not installed")
 pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from browsers import CAMERA, NO_RUNTIME, RUNTIME, open_browser
 from dualformer.datasets.rendered import ALL, Difficulty, Scene, render
-from dualformer.export.web_runtime import TARBALL
 from dualformer.inference.recognizer import Recognizer
-from dualformer.user_cache import user_cache
 from dualformer.video.encode import write_video
 from made_web_runtime import package
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("chromium is not installed", allow_module_level=True)
-CACHE = user_cache()  # the user's: tests are given another
-RUNTIME = Path(os.environ.get("ONNXRUNTIME_WEB") or (CACHE or Path()) / TARBALL)
 SECONDS = 300
 """After which what should happen does not."""
 SCENE = Scene(size=128, classes=ALL, difficulty=Difficulty.at(0.2), wrap=True)
@@ -68,14 +61,8 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(camera: Path) -> Iterator[Browser]:
-    devices = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    container = ["--no-sandbox", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*container, *devices, f"--use-file-for-fake-video-capture={camera}"]
-        )
+    with open_browser(*CAMERA, f"--use-file-for-fake-video-capture={camera}") as started:
         yield started
-        started.close()
 
 
 @contextmanager
@@ -172,7 +159,7 @@ def test_clips_are_dropped_and_recorded_and_trained_on(browser: Browser, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not RUNTIME.exists(), reason=f"{TARBALL} is neither in the cache nor named by ONNXRUNTIME_WEB")
+@pytest.mark.skipif(not RUNTIME.exists(), reason=NO_RUNTIME)
 def test_from_nothing_to_a_live_recogniser_of_three_gestures(browser: Browser, camera: Path, tmp_path: Path) -> None:
     with page_of(browser, tmp_path / "page", RUNTIME) as page:
         for place, name in enumerate(GESTURES):

@@ -246,7 +246,7 @@ def test_the_training_and_what_it_gives(client: TestClient, trainer: Trainer) ->
 def test_only_the_page_changes_anything_and_it_loads_from_nowhere_else(client: TestClient, trainer: Trainer) -> None:
     page = client.get("/train", follow_redirects=True)
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
-    for name in ("page.js", "page.css"):
+    for name in ("page.js", "page.css", "element.js", "palette.css"):
         assert name in page.text and client.get(f"/train/{name}").status_code == 200
     del client.headers["X-Dualformer-Page"]
     for method, path in (("POST", "start"), ("POST", "stop"), ("POST", "classes"), ("DELETE", "classes/a")):

@@ -18,6 +18,7 @@ from dualformer._version import __version__
 from dualformer.export.export_comparison import TOLERANCES
 from dualformer.export.export_data import rendered_clips
 from dualformer.export.web_runtime import PARTS, VERSION, RuntimeFiles
+from dualformer.pages import ELEMENT, PALETTE
 from dualformer.plurals import counted
 from dualformer.video.clip_reader import Views
 from dualformer.weights.exported.exported_network import load_exported
@@ -25,10 +26,11 @@ from dualformer.weights.exported.runtime import import_extra
 
 PAGE = "index.html"
 SCRIPTS = ("card.js", "sampling.js", "pixels.js", "colours.js", "containers.js", "film.js", "scores.js", "network.js",
-           "page.js")  # fmt: skip
+           ELEMENT.name, "page.js")  # fmt: skip
 """In the order in which they are loaded; the first is written for each network."""
 _SOURCES = Path(__file__).parent / "web"
-_STYLE, _NOTICE = "page.css", "NOTICE.txt"
+_STYLES, _NOTICE = (PALETTE.name, "page.css"), "NOTICE.txt"
+_SHARED = {path.name: path for path in (ELEMENT, PALETTE)}
 _PIECE = 24 * 2**20
 """Bytes of a script with a piece of the model: browsers keep a script whole in memory, and their text has an end."""
 _AWAY = 1e-3
@@ -109,14 +111,15 @@ def write_web_page(model: Path, folder: Path, *, name: str, views: Views, runtim
         "on_cpu": _grouped_convolutions(data),
     }
     (folder / SCRIPTS[0]).write_text(f"const DUALFORMER_CARD = {json.dumps(shown)};\n", encoding="utf-8")
-    for source in (*SCRIPTS[1:], _STYLE):
-        (folder / source).write_bytes((_SOURCES / source).read_bytes())
+    for source in (*SCRIPTS[1:], *_STYLES):
+        (folder / source).write_bytes(_SHARED.get(source, _SOURCES / source).read_bytes())
     (folder / _NOTICE).write_text(_LICENCE.format(version=VERSION), encoding="utf-8")
     environment = Environment(loader=FileSystemLoader(_SOURCES), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template(f"{PAGE}.jinja").render(
         card=shown,
         nonce=nonce,
         scripts=SCRIPTS,
+        styles=_STYLES,
         version=__version__,
         runtime=VERSION,
         classes=counted(len(card.class_names), "class", "classes"),

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dualformer.evaluation.evaluation_text import trained_on_text
+from dualformer.pages import PALETTE
 from dualformer.report import report_charts
 from dualformer.report.mistake_clips import MistakeClip
 from dualformer.report.svg_charts import chart_style
@@ -124,11 +125,11 @@ _FORMATS = {key: _FILTERS[name] for name, keys in _FIGURES_OF_FILTERS.items() fo
 
 def page_style_and_script() -> tuple[str, str]:
     """Returns the style sheet and the script that all pages share."""
-    return read_page_files("page.css"), read_page_files("page.js")
+    return read_page_files(PALETTE, "page.css"), read_page_files("page.js")
 
 
-def read_page_files(*names: str) -> str:
-    """Returns the text of style sheets, or scripts, one behind the other."""
+def read_page_files(*names: str | Path) -> str:
+    """Returns the text of style sheets, or scripts, one behind the other; of names alone, those in this folder."""
     return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 

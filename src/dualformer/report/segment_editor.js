@@ -479,11 +479,4 @@ class SegmentEditor {
   }
 }
 
-/** @param {string} id @returns {HTMLElement} */
-function element(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no ${id}`);
-  return found;
-}
-
 new SegmentEditor(JSON.parse(element("data").textContent ?? ""));

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from dualformer._version import __version__
 from dualformer.moved_files import absolute
+from dualformer.pages import ELEMENT, PALETTE
 from dualformer.report.page import as_json, page_policy, read_page_files, template_environment
 from dualformer.segment import Segment
 from dualformer.text_encoding import without_surrogates
@@ -24,7 +25,7 @@ from dualformer.urls import url_of
 from dualformer.video.file_slices import is_frame_folder
 
 EDITOR = "timelines.html"
-_SCRIPTS = ("edited_segments.js", "segment_track.js", "segment_editor.js")
+_SCRIPTS = (ELEMENT, "edited_segments.js", "segment_track.js", "segment_editor.js")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def render_segment_editor(videos: Sequence[EditorVideo], labels: Sequence[str], 
     data["id"] = sha256(as_json(data, indent=None).encode()).hexdigest()[:16]
     for film, video in zip(films, videos, strict=True):
         film["source"] = video.url or _address(video.path, folder)
-    style = read_page_files("page.css", "segment_editor.css")
+    style = read_page_files(PALETTE, "page.css", "segment_editor.css")
     script = read_page_files(*_SCRIPTS)
     page = (
         template_environment()

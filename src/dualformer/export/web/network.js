@@ -47,7 +47,7 @@ function loadScript(name) {
   if (known) return known;
   const loaded = new Promise((/** @type {(value: void) => void} */ resolve, reject) => {
     const script = document.createElement("script");
-    script.nonce = document.querySelector("script")?.nonce;
+    script.nonce = document.querySelector("script")?.nonce ?? "";
     script.src = name;
     script.onload = () => resolve();
     script.onerror = () => reject(new Error(`${name} is missing: copy the whole folder`));

@@ -27,18 +27,6 @@ const QUICK = 30;
 /** How much of the answer before is kept, of live ones. */
 const SMOOTHING = 0.5;
 
-/**
- * @template {HTMLElement} T
- * @param {string} id
- * @param {new () => T} kind
- * @returns {T}
- */
-function element(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no ${id}`);
-  return found;
-}
-
 const stage = element("stage", HTMLDivElement);
 const video = element("video", HTMLVideoElement);
 const empty = element("empty", HTMLParagraphElement);

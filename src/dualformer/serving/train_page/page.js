@@ -55,18 +55,6 @@ const STAGES = new Map([
   ["done", "Done."],
 ]);
 
-/**
- * @template {HTMLElement} T
- * @param {string} id
- * @param {new () => T} kind
- * @returns {T}
- */
-function element(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no ${id}`);
-  return found;
-}
-
 const stage = element("stage", HTMLDivElement);
 const picture = element("camera-picture", HTMLVideoElement);
 const countdown = element("countdown", HTMLParagraphElement);

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.responses import Response
 
+from dualformer.pages import ELEMENT, PALETTE
 from dualformer.serving.request_error import RequestError
 from dualformer.serving.service import Service
 from dualformer.serving.train_page.class_clips import clip_suffix
 from dualformer.serving.train_page.trainer import WEB, WEIGHTS, Trainer
 from dualformer.serving.uploads import parse_boundary, receive_file
 
-_PAGE_FILES = ("page.html", "page.css", "page.js")
+_PAGE, *_PAGE_PARTS = (Path(__file__).with_name(name) for name in ("page.html", "page.css", "page.js"))
 _ASKED_BY = "x-dualformer-page"
 """A header that the page sends with all that changes something. Pages of other origins cannot, as no preflight allows
 it: without it, any page that a visitor opens could add clips and start trainings here."""
@@ -44,10 +45,10 @@ def train_routes(service: Service, trainer: Trainer) -> APIRouter:
 
     @router.get("/")
     async def page() -> Response:
-        return _file(Path(__file__).with_name(_PAGE_FILES[0]))
+        return _file(_PAGE)
 
-    for name in _PAGE_FILES[1:]:
-        router.get(f"/{name}")(_answer_with(Path(__file__).with_name(name)))
+    for path in (*_PAGE_PARTS, ELEMENT, PALETTE):
+        router.get(f"/{path.name}")(_answer_with(path))
 
     @router.get("/state")
     def state() -> dict[str, Any]:
