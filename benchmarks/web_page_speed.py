@@ -116,6 +116,7 @@ def measure(browser: Browser, address: str, film: Path, *, threads: int, rounds:
     wait_for("statusLine.textContent.startsWith('Ready')")
     ready = time.monotonic() - begun
     for _ in range(rounds):
+        page.set_input_files("#file", [])  # the same file again would be no change
         page.set_input_files("#file", film)
         wait_for("statusLine.textContent.includes('the mean of 8 views')")
         page.evaluate("statusLine.textContent = ''")
