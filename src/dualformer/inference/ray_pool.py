@@ -4,8 +4,8 @@ A worker is an actor, which makes once what it works with, and does one job at a
 machine, another does its job again, and a new worker is asked for: nothing waits for one that finds no place. A job at
 which several workers died is given up. What workers need travels through Ray's object store: they share no disk.
 
-Ray's own pools do not do that. Ray Data tries a block again on the same actor, started anew, bounds the tries by an
-option that is to go in Ray 2.64, and takes no work that shows only while it runs, as parts of films do;
+Ray's own pools do not do that. Ray Data tries a block again on the same actor, also where its machine is gone, bounds
+the tries by an option that is to go in Ray 2.64, and takes no work that shows only while it runs, as parts of films do;
 ``ray.util.ActorPool`` gives jobs to actors that have found no place, and does not say which job a dead one had.
 """
 
