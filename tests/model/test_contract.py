@@ -244,7 +244,7 @@ def test_what_does_not_decay(position: str) -> None:
     assert spared <= {key for key, _ in model.named_parameters()}
     assert all(key.endswith(".weight") for key in decays)
     kinds = {type(model.get_submodule(key.rsplit(".", 1)[0])).__name__ for key in decays}
-    assert kinds == {"Linear", "Conv3d", "CellConv3d"}
+    assert kinds == {"Linear", "DenseConv3d", "CellConv3d"}
     in_place = {key for key in spared if ".position." in key or ".table" in key}
     assert len(in_place) == {"peg": 8, "absolute": 8, "relative": 4}[position]
 

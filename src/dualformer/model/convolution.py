@@ -10,6 +10,7 @@ from dualformer.model import tiles
 from dualformer.model.block import DropPath
 from dualformer.model.config import Convolution, Size3
 from dualformer.model.kernels.channels_last import channels_last
+from dualformer.model.kernels.dense_convolution import DenseConv3d
 from dualformer.model.kernels.depthwise import DepthwiseConv3d
 from dualformer.model.kernels.dispatch import computed_by
 
@@ -82,7 +83,7 @@ class ConvNorm(nn.Module):
 
 
 def _conv_norm(width: int, wider: int, kernel: Size3, stride: Size3 = (1, 1, 1)) -> ConvNorm:
-    return ConvNorm(nn.Conv3d(width, wider, kernel, stride, padding=_half(kernel), bias=False))
+    return ConvNorm(DenseConv3d(width, wider, kernel, stride, padding=_half(kernel), bias=False))
 
 
 def stem_strides(patch: Size3) -> list[Size3]:

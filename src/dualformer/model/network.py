@@ -18,6 +18,7 @@ from dualformer.model.contract import Features, features_of, layer_numbers, no_w
 from dualformer.model.convolution import ConvolutionalStem, ConvolutionSubBlock
 from dualformer.model.folding import fold_layers
 from dualformer.model.heads import TemporalPyramid
+from dualformer.model.kernels.dense_convolution import DenseConv3d
 from dualformer.model.kernels.dispatch import computed_by
 from dualformer.model.kernels.linear import Linear
 from dualformer.model.position import PositionEncoding, PositionTable
@@ -28,7 +29,7 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, patch: Size3) -> None:
         super().__init__()
-        self.proj = nn.Conv3d(in_channels, channels, patch, stride=patch)
+        self.proj = DenseConv3d(in_channels, channels, patch, stride=patch)
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
