@@ -80,14 +80,15 @@ def test_a_stopped_run_goes_on_to_the_same_weights(data: Path) -> None:
         config.replace(out="again", max_steps=None, select="best", val_views="1x1", randaugment="off"),
         variant=lambda _: network,
     )
-    # Only where a whole run gives the bits of then, on a processor that rounds alike, must its second half do so.
+    # Only where a whole run gives the bits of then, on a processor that rounds alike, must its second half do so: the
+    # first half of the interrupted one is of then everywhere.
     rounds_alike = same(data / "again" / "last.safetensors", data / "finished" / "last.safetensors")
 
     assert main(["train", "--resume", "--out", "interrupted"]) == 0
     for name in ("last", "ema", "best"):
         now, then = data / "interrupted" / f"{name}.safetensors", data / "finished" / f"{name}.safetensors"
-        assert same(now, data / "again" / f"{name}.safetensors"), name
         if rounds_alike:
+            assert same(now, data / "again" / f"{name}.safetensors"), name
             assert same(now, then), name
         for tensor, was in zip(contents(now)[1].values(), contents(then)[1].values(), strict=True):
             torch.testing.assert_close(tensor, was, atol=1e-4, rtol=1e-3)

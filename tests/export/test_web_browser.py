@@ -134,7 +134,8 @@ def test_a_video_gets_the_labels_of_predict(page: Page, film: Path) -> None:
     assert page.inner_text("#status") == "a <b>film.webm: the mean of 2 views of its 40 frames."
     found = answers(page)
     assert list(found) == [label for label, _ in expected.top(5)]
-    assert list(found.values()) == pytest.approx([probability for _, probability in expected.top(5)], abs=1e-4)
+    # A browser's frames are FFmpeg's but for the rounding of a few pixels.
+    assert list(found.values()) == pytest.approx([probability for _, probability in expected.top(5)], abs=5e-4)
     assert "WebAssembly, 1 thread" in page.inner_text("#speed")
     page.click("#live")
     wait_for(page, "statusLine.textContent.endsWith('live.')")

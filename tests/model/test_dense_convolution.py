@@ -1,6 +1,8 @@
 """Gradients to some output channels for each thread are those of the whole convolution, wherever they are used."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -98,11 +100,14 @@ def test_threads_have_channels(threads: int, parts: list[int], monkeypatch: pyte
 def test_a_network_is_trained_by_it_to_the_same_bits_again() -> None:
     model = create_model("dualformer_nano_conv", clip=(4, 32, 32), num_classes=3, dropout=0.0, seed=0).train()
     names = list[str]()
+
+    def note(name: str, _module: nn.Module, _inputs: Any, out: Tensor) -> None:
+        if "ByChannels" in type(out.grad_fn).__name__:
+            names.append(name)
+
     for name, module in model.named_modules():
         if isinstance(module, DenseConv3d):
-            module.register_forward_hook(
-                lambda _, __, out, name=name: names.append(name) if "ByChannels" in type(out.grad_fn).__name__ else None
-            )
+            module.register_forward_hook(partial(note, name))
     gradients = list[list[Tensor]]()
     for _ in range(2):
         model.zero_grad()

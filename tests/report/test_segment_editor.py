@@ -124,6 +124,7 @@ class Opened:
     def kept(self) -> None:
         """Waits until a window that is opened now finds what this one has kept: a page that is loaded anew may be in
         another process, and a busy browser hands it over late."""
+        found = None
         for _ in range(100):
             other = self.page.context.new_page()
             other.goto(self.page.url)

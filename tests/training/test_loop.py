@@ -152,12 +152,12 @@ def test_the_selected_epoch_is_the_best_or_the_last(
     """Validation says that every epoch is worse than the one before."""
     calls: list[int] = []
 
-    def worse(networks: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, ValidationResult]:
+    def worse(_objective: Any, _batches: Any, weights: Mapping[str, Any], **_: Any) -> dict[str, ValidationResult]:
         calls.append(len(calls))
         result = ValidationResult(
             loss=1.0 + len(calls), top1=0.9 - 0.1 * len(calls), confusion=torch.diag(torch.tensor([7, 0, 0]))
         )
-        return dict.fromkeys(networks, result)
+        return dict.fromkeys(weights, result)
 
     monkeypatch.setattr(loop_module, "validate", worse)
     out = tmp_path / "run"

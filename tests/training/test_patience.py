@@ -138,9 +138,9 @@ def test_its_end_is_that_of_a_full_run(settings: TrainConfig, monkeypatch: pytes
     calls: list[int] = []
     drawn: list[int] = []
 
-    def worse(networks: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, ValidationResult]:
+    def worse(_objective: Any, _batches: Any, weights: Mapping[str, Any], **_: Any) -> dict[str, ValidationResult]:
         calls.append(len(calls))
-        return dict.fromkeys(networks, ValidationResult(loss=1.0 + len(calls), top1=0.5))
+        return dict.fromkeys(weights, ValidationResult(loss=1.0 + len(calls), top1=0.5))
 
     monkeypatch.setattr(loop, "validate", worse)
     monkeypatch.setattr(run_folder, "draw_curves", lambda _, epochs: drawn.append(len(epochs)))
