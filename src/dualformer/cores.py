@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 """Environment variables by which a user says how threads wait for each other."""
-_SPINS = "10000"
+_SPINS = "5000"
 """How often a thread of GNU OpenMP, which comes with PyTorch for Linux, looks whether its wait is over before it
 sleeps: 300,000 times by itself. Meanwhile it holds a core that the thread which it waits for could have."""
 
