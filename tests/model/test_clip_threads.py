@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,16 +13,10 @@ from dualformer.model import clip_threads, threads
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 PLAIN: Any = DualFormer.forward_features
 PLAIN = PLAIN.__wrapped__
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Gradients to some output channels for each thread are those of the whole convolution, wherever they are used."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,7 @@ from dualformer.model.kernels.dense_convolution import DenseConv3d
 from dualformer.model.presets import create_model
 from dualformer.model.threads import map_pieces
 
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 def draw(*shape: int, seed: int) -> Tensor:
@@ -48,6 +42,7 @@ def computed(conv: nn.Conv3d, x: Tensor, bfloat16: bool) -> list[Tensor]:
         ((32, 64), (2, 6, 4), (1, 2, 2), (1, 2, 2), (0, 0, 0)),  # patches
         ((7, 25), (3, 5, 5), (3, 3, 3), (1, 1, 1), (1, 1, 1)),  # threads have 13 and 12 channels
         ((32, 32), (2, 4, 4), (3, 3, 3), (1, 1, 1), (1, 1, 1)),  # fewer frames than taps
+        ((32, 48), (2, 1, 1), (3, 1, 1), (1, 1, 1), (1, 0, 0)),  # the head of moments
         ((8, 16), (3, 4, 4), (3, 3, 3), (1, 1, 1), (1, 1, 1)),  # too few channels for two
     ],
 )
@@ -80,7 +75,20 @@ def test_where_it_is_used() -> None:
     with torch.no_grad():
         assert not used()
     conv.eval()
+    assert used()  # norms may be fixed where weights are trained
+    conv.weight.requires_grad_(False)
     assert not used()
+
+
+def test_no_other_convolution_over_time_is_trained() -> None:
+    """PyTorch's own may give garbage where kernels overlap in time, see `gradient_to_weight`."""
+    model = create_model("dualformer_nano_conv", clip=(4, 32, 32), num_classes=3, head="temporal", seed=0)
+    plain = [
+        name
+        for name, module in model.named_modules()
+        if type(module) is nn.Conv3d and module.kernel_size[0] != module.stride[0]
+    ]
+    assert plain == []
 
 
 @pytest.mark.parametrize(("threads", "parts"), [(1, [24]), (2, [12, 12]), (3, [24])])  # of three each would have 8

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualformer.model.config import Config, Stage
+from dualformer.model.kernels.dense_convolution import DenseConv3d
 from dualformer.model.kernels.linear import Linear
 
 
@@ -24,7 +25,7 @@ class TemporalPyramid(nn.Module):
         width = max(1, channels // 4)
         self.norms = nn.ModuleList(nn.LayerNorm(stage.channels) for stage in stages)
         self.laterals = nn.ModuleList(Linear(stage.channels, width) for stage in stages)
-        self.conv = nn.Conv3d(width, channels, (3, 1, 1), padding=(1, 0, 0))
+        self.conv = DenseConv3d(width, channels, (3, 1, 1), padding=(1, 0, 0))
 
     def forward(self, maps: Sequence[Tensor], last: Tensor) -> Tensor:
         """The stages' ``maps`` B T H W C and the ``last`` after the final norm → B T* H W C, with the finest's T*."""

@@ -24,7 +24,8 @@ def _by_channels(conv: nn.Conv3d, x: Tensor) -> Tensor:
 
 
 def _trains_in_bfloat16(conv: nn.Conv3d, x: Tensor) -> bool:
-    if not conv.training or x.device.type != "cpu" or not torch.is_grad_enabled() or is_tracing():
+    """Whether a gradient to the weight will be wanted, in eval mode as well: a part may be trained with fixed norms."""
+    if not (torch.is_grad_enabled() and conv.weight.requires_grad) or x.device.type != "cpu" or is_tracing():
         return False
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     return dtype == torch.bfloat16
