@@ -36,11 +36,11 @@ from dualformer.bench.exports import check_backend, make_exports
 from dualformer.bench.machine_info import describe_machine
 from dualformer.bench.prepared_network import BenchError, prepare_network
 from dualformer.bench.table import markdown_table
-from dualformer.cores import set_thread_variables
 from dualformer.datasets.rendered import HORIZONTAL, Scene, render
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.model.config import Size3
 from dualformer.video.encode import write_video
+from own_process import wait_as_the_command_line
 from training_step import stepper
 
 CLIPS: dict[str, tuple[str, Size3, int]] = {
@@ -200,11 +200,7 @@ def main() -> None:
     parser.add_argument("--environment", nargs="*", default=[], metavar="NAME=VALUE", help="of all processes")
     parser.add_argument("--endless", choices=WORKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    read = dict(os.environ)  # by PyTorch, as it was imported
-    os.environ.update(one.split("=", 1) for one in options.environment)
-    set_thread_variables()
-    if os.environ != read:
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ)
+    wait_as_the_command_line(**dict(one.split("=", 1) for one in options.environment))
     options.company = (QUIET, *options.company)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:

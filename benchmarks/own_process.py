@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dualformer.cores import set_thread_variables
+
 FREED_MEMORY_RETURNS = {"MALLOC_MMAP_THRESHOLD_": str(2**17)}
 """Has glibc hand freed tensors back at once: the peak is that of the tensors, as on a GPU."""
 
@@ -21,6 +23,16 @@ def run_side(side: str, options: argparse.Namespace, names: str, environment: di
     command = [sys.executable, sys.argv[0], *chosen, "--one", side]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | (environment or {}))
     return json.loads(done.stdout)
+
+
+def wait_as_the_command_line(**environment: str) -> None:
+    """Starts this script anew where the command line would have set environment variables that PyTorch, which is
+    imported by now, has read otherwise. ``environment``: what to set besides."""
+    read = dict(os.environ)
+    os.environ.update(environment)
+    set_thread_variables()
+    if os.environ != read:
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ)
 
 
 def run_dualformer(*arguments: str) -> tuple[str, float, float]:

@@ -5,10 +5,11 @@
     python benchmarks/speed.py --batches 1 --allocator tuned    # both sides with freed memory kept
 
 `plain_network.py` is what the released code computes, as most code would write it. The other sides are what
-`dualformer predict` runs. Everything is timed from 8-bit views to probabilities. "Of peak" is 2 x multiply-adds / time,
-against the fastest matrix product of the same number format in the same rounds. "Difference" is the largest one
-between the logarithms of probabilities and those of the plain network in float32; the classifier's random weights are
-scaled up so that probabilities differ as a trained network's do. "Batch 1 / this" compares the time for a clip.
+`dualformer predict` runs, and threads wait as its do. Everything is timed from 8-bit views to probabilities. "Of peak"
+is 2 x multiply-adds / time, against the fastest matrix product of the same number format in the same rounds.
+"Difference" is the largest one between the logarithms of probabilities and those of the plain network in float32; the
+classifier's random weights are scaled up so that probabilities differ as a trained network's do. "Batch 1 / this"
+compares the time for a clip.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from dualformer.model.cost import measure_cost
 from dualformer.model.presets import create_model
 from dualformer.scoring.view_scores import view_probabilities
 from dualformer.weights.safetensors_file import load_weights, save_weights
+from own_process import wait_as_the_command_line
 from plain_network import PlainDualFormer
 
 SIDES: dict[str, tuple[Backend, Dtype] | None] = {
@@ -170,6 +172,7 @@ def main() -> None:
     parser.add_argument("--allocator", choices=["default", "tuned"], default="default")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args()
+    wait_as_the_command_line()
     if options.allocator == "tuned" and not keep_freed_memory():
         parser.error("--allocator tuned: this system's allocator is not glibc's, and is not tuned")
     options.sides = list(dict.fromkeys(["plain float32", *options.sides]))

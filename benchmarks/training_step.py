@@ -3,10 +3,10 @@
     python benchmarks/training_step.py --model dualformer_tiny --clip 16x224x224 --rounds 5
 
 A step is forward, cross-entropy, backward and AdamW, with autocast for bfloat16. Times are of all sides in turn in this
-process, the allocator as the system has it or, with ``--keep-freed``, as `dualformer train` sets it. Peaks are each
-from a process of its own that takes one step: resident memory above what it held with the network and the clip ready;
-gradients and the optimizer's state count. There glibc is told to hand freed tensors back at once, so that the peak is
-that of the tensors, as on a GPU, and not of the allocator's holes.
+process, whose threads wait as those of the command line, the allocator as the system has it or, with ``--keep-freed``,
+as `dualformer train` sets it. Peaks are each from a process of its own that takes one step: resident memory above what
+it held with the network and the clip ready; gradients and the optimizer's state count. There glibc is told to hand
+freed tensors back at once, so that the peak is that of the tensors, as on a GPU, and not of the allocator's holes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dualformer.bench.interleave import time_interleaved
 from dualformer.inference.allocator import keep_freed_memory
 from dualformer.model.config import parse_clip
 from dualformer.model.presets import create_model
-from own_process import FREED_MEMORY_RETURNS, reset_peak, resident_mib, run_side
+from own_process import FREED_MEMORY_RETURNS, reset_peak, resident_mib, run_side, wait_as_the_command_line
 from plain_network import PlainDualFormer
 
 SIDES = ("plain float32", "ours float32", "ours bfloat16")
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--keep-freed", action="store_true", help="set the allocator as dualformer train does")
     parser.add_argument("--one", choices=SIDES, help="the peak of a step in this process, as JSON")
     options = parser.parse_args()
+    wait_as_the_command_line()
     if options.keep_freed:
         keep_freed_memory()
     if options.one:

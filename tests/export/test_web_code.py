@@ -127,7 +127,7 @@ def test_planes_become_the_colours_that_the_package_decodes(tmp_path: Path, colo
 
 @pytest.mark.parametrize("fps", [None, 10.0])
 def test_a_camera_s_frames_are_sampled_as_a_stream_s(tmp_path: Path, fps: float | None) -> None:
-    pre = preprocessing(stride=2, fps=fps, resize=1, crop=1)
+    pre = preprocessing(frames=16, stride=2, fps=fps, resize=1, crop=1)
     times = np.cumsum(np.random.default_rng(2).uniform(0.01, 0.3, 62)).tolist()
     sampler = FrameSampler(pre)
     samples = [
@@ -137,16 +137,19 @@ def test_a_camera_s_frames_are_sampled_as_a_stream_s(tmp_path: Path, fps: float 
     ]
     body = """const newest = new NewestClip(given.pre, (number) => Uint8Array.of(number)); const clips = [];
       given.times.forEach((seconds, number) => { newest.add(seconds, number); const clip = newest.take();
-        if (clip) clips.push(clip.map((view) => view[0])); });
+        if (clip) clips.push([newest.passed, ...clip.map((view) => view[0])]); });
       return [...clips, newest.finish().map((view) => view[0])];"""
     *made, last = run_page_code(["sampling.js"], body, {"pre": dataclasses.asdict(pre), "times": times}, tmp_path)
-    assert last == samples[-4:] if fps is None else last[-1] == 61
+    parts, made = [part for part, *_ in made], [clip for _, *clip in made]
+    assert last == samples[-16:] if fps is None else last[-1] == 61
     [short] = run_page_code(["sampling.js"], body, {"pre": dataclasses.asdict(pre), "times": times[:1]}, tmp_path)
-    assert short == [0, 0, 0, 0]
+    assert short == 16 * [0]
     if fps is None:  # with a clock several samples may come at once, and the newest clip is taken
-        assert made == [samples[at : at + 4] for at in range(0, len(samples) - 3, 2)]
+        assert made == [samples[at : at + 16] for at in range(0, len(samples) - 15, 2)]
+        assert parts == [1] + [1 / 8] * (len(made) - 1)
     assert len(made) > 5
-    assert all(clip in [samples[at : at + 4] for at in range(len(samples))] for clip in made)
+    places = [[samples[at : at + 16] for at in range(len(samples))].index(clip) for clip in made]
+    assert parts[1:] == [step / 16 for step in np.diff(places)]
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,6 @@ def normalize(clips: Tensor, pre: Preprocessing, *, dtype: torch.dtype = torch.f
     """
     if clips.dtype != torch.uint8 or clips.dim() != 5 or clips.shape[-1] != 3:
         raise ValueError(f"normalize takes uint8 clips B T H W 3, not {clips.dtype} {tuple(clips.shape)}")
-    mean = torch.tensor(pre.mean, dtype=torch.float32, device=clips.device)
-    std = torch.tensor(pre.std, dtype=torch.float32, device=clips.device)
-    return ((clips.float() - mean) / std).to(dtype).permute(0, 4, 1, 2, 3).contiguous()
+    pixels = clips.permute(0, 4, 1, 2, 3).contiguous().float()  # bytes are moved faster than numbers
+    mean, std = (torch.tensor(three, dtype=torch.float32, device=clips.device) for three in (pre.mean, pre.std))
+    return pixels.sub_(mean.view(3, 1, 1, 1)).div_(std.view(3, 1, 1, 1)).to(dtype)

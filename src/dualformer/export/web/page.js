@@ -24,7 +24,7 @@ const pre = card.preprocessing;
 const SHOWN = 5;
 /** Milliseconds of a clip within which nothing faster is looked for. */
 const QUICK = 30;
-/** How much of the answer before is kept, of live ones. */
+/** How much of live answers is kept while half a clip goes by, as `dualformer stream` does. */
 const SMOOTHING = 0.5;
 
 const stage = element("stage", HTMLDivElement);
@@ -264,13 +264,15 @@ function labelLive(isNewest, what, rate) {
   const label = async (/** @type {Uint8Array[] | null} */ frames) => {
     if (frames === null || network === null) return;
     busy = true;
+    const { passed } = newest;
     try {
       const came = performance.now();
       const answer = await network.run(joined(frames));
       if (!isNewest()) return;
       const now = newestProbabilities(answer, card.multi_label);
       const old = mean ?? now;
-      mean = now.map((value, i) => SMOOTHING * old[i] + (1 - SMOOTHING) * value);
+      const kept = SMOOTHING ** (2 * passed);
+      mean = now.map((value, i) => kept * old[i] + (1 - kept) * value);
       showLabels(mean);
       answered = [...answered.slice(-9), performance.now()];
       const lasted = (answered[answered.length - 1] - answered[0]) / 1000;

@@ -113,9 +113,12 @@ function lengthOf(times) {
   return times.length > 1 ? lasts + lasts / (times.length - 1) : 0;
 }
 
+/** Clips that are due while the frames of one go by. */
+const ANSWERS_PER_CLIP = 8;
+
 /**
  * The newest clip of a camera or of a video that plays: every `stride`-th frame, or the frame that is shown at every
- * `stride`-th tick of a clock. A clip is due when it is full, and then every half clip.
+ * `stride`-th tick of a clock. A clip is due when it is full, and then `ANSWERS_PER_CLIP` times while its frames go by.
  * @template T
  */
 class NewestClip {
@@ -131,6 +134,8 @@ class NewestClip {
     this.seen = 0;
     this.taken = 0;
     this.fresh = 0;
+    /** The part of a clip by which the newest clip that was taken is newer than the one before. */
+    this.passed = 1;
     /** @type {T | null} */
     this.waiting = null;
     this.first = 0;
@@ -167,12 +172,17 @@ class NewestClip {
     this.fresh += 1;
   }
 
+  pass() {
+    this.passed = this.fresh / this.pre.frames;
+    this.fresh = 0;
+  }
+
   /** The frames of a clip that is due, or null. */
   take() {
-    const due = this.taken === 0 ? this.pre.frames : Math.max(1, Math.floor(this.pre.frames / 2));
+    const due = this.taken === 0 ? this.pre.frames : Math.ceil(this.pre.frames / ANSWERS_PER_CLIP);
     if (this.frames.length < this.pre.frames || this.fresh < due) return null;
     this.taken += 1;
-    this.fresh = 0;
+    this.pass();
     return [...this.frames];
   }
 
@@ -181,7 +191,7 @@ class NewestClip {
     if (this.waiting !== null) this.keep(this.cut(this.waiting));
     const { frames } = this;
     if (frames.length === 0 || this.fresh === 0) return null;
-    this.fresh = 0;
+    this.pass();
     return [...frames, ...Array(this.pre.frames - frames.length).fill(frames[frames.length - 1])];
   }
 }
