@@ -215,6 +215,7 @@ def test_a_card_tells_padding_and_an_older_one_has_none() -> None:
     usual, padded = kinetics(4, 1, 16), replace(kinetics(4, 1, 16), crop_mode="pad")
     assert "crop_mode" not in usual.to_dict() and Preprocessing.from_dict(usual.to_dict()) == usual
     assert Preprocessing.from_dict(padded.to_dict()) == padded
-    assert padded.describe() == "4 frames, one in 1, long side 16, padded to a square, crop 16"
+    assert padded.describe() == "4 frames in a row, long side 16, padded to a square, crop 16"
+    assert replace(usual, fps=9.6, stride=2).describe().startswith("4 frames, 4.8 a second, short side")
     with pytest.raises(ValueError, match="crop_mode must be center or pad, not 'fill'"):
         replace(usual, crop_mode="fill")

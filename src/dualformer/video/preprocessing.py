@@ -91,8 +91,11 @@ class Preprocessing:
 
     def describe(self) -> str:
         """Returns the clip, its size and how it is cut, in words for people."""
-        rate = f" at {self.fps:g} frames a second" if self.fps else ""
-        frames = f"{self.frames} frame{'s' if self.frames > 1 else ''}, one in {self.stride}{rate}"
+        frames = f"{self.frames} frame{'s' if self.frames > 1 else ''}"
+        if self.frames > 1 and self.fps:
+            frames += f", {self.fps / self.stride:.3g} a second"
+        elif self.frames > 1:
+            frames += " in a row" if self.stride == 1 else f", one in {self.stride}"
         if self.sampling == "segments":
             frames += ", spread over videos of up to twice that"
         if self.placement == "middles":
