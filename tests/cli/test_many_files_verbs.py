@@ -146,6 +146,15 @@ def test_embed_keeps_the_columns_of_its_list(
     assert [(row["label"], row["who"], row["fold"]) for row in rows] == [("left", "Ann", "3"), ("down", "Bo", "4")]
 
 
+def test_predict_keeps_the_columns_of_its_list(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, listed, film = tmp_path / "out.csv", tmp_path / "list.csv", home / "data" / "0.mp4"
+    listed.write_text(f"path,label,who\n{film},up,Ann\n")
+    assert main(called(home, "predict", str(listed), "--out", str(out), "--device", "cpu", "--json")) == 0
+    with out.open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["input_label"], row["who"]) == ("up", "Ann") and row["label"]
+
+
 def test_segments_of_a_list_are_embedded(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed, out, film = tmp_path / "list.csv", tmp_path / "out.npy", home / "data" / "0.mp4"
     listed.write_text(f"path,start,end,label\n{film},0,0:01.0,up\n{film},1,2,down\n")

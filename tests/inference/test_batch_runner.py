@@ -25,6 +25,7 @@ from dualformer.model.presets import create_model
 from dualformer.remote_files import RemoteError
 from dualformer.remote_paths import as_path
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.video import remote_video
 from dualformer.video.clip_reader import read_views
 from dualformer.video.encode import write_video
 from dualformer.video.preprocessing import kinetics
@@ -142,6 +143,23 @@ def test_a_table_that_cannot_be_written_to_its_url_is_kept(files: list[Path], mo
         as_path("s3://bucket/folder").mkdir()
     with pytest.raises(ValueError, match="`out` is a folder on this machine, not s3://bucket/run: copy it there"):
         TrainConfig(data="here", out="s3://bucket/run")
+
+
+def test_what_has_changed_at_its_url_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_video, "_FRESH", 1e-9)  # ask each time
+    monkeypatch.setattr(remote_files, "_PAUSES", ())
+    out = tmp_path / "out.csv"
+    with range_server({"/a.mp4": b"a", "/b.mp4": b"b"}) as server:
+        urls = [as_path(f"{server.url}/{name}") for name in ("a.mp4", "b.mp4", "bad.mp4")]
+        run_batch(out, urls, Counting())
+        server.files["/b.mp4"] = b"another"
+        again = Counting()
+        assert run_batch(out, urls, again) == BatchResult(files=3, known=2, failed=1)
+        assert again.asked == ["b.mp4"]
+        assert run_batch(out, urls, Counting()).known == 3
+        server.failures = [403, 404, *["cut"] * 9]  # what is not told is no change
+        assert run_batch(out, urls, Counting()).known == 3
+    assert run_batch(out, urls, Counting()).known == 3
 
 
 def test_what_has_changed_or_failed_is_done_again(files: list[Path], tmp_path: Path) -> None:

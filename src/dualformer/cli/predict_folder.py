@@ -152,7 +152,7 @@ def predict_folder(options: FolderOptions, kind: TaskKind, out: Path, **settings
             task: BatchTask = over_ray
         else:
             over_ray, task = None, made.make_task()
-        inputs = {path: values for path, values in rows.items() if values} if kind == "features" else {}
+        inputs = {path: values for path, values in rows.items() if values}
         settled = {"fresh": options.fresh, "retry": options.retry, "inputs": inputs}
         result = _answer(out, files, task, settled, quiet=options.json)
     seconds = time.monotonic() - begun

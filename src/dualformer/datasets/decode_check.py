@@ -5,7 +5,6 @@ files.
 """
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from dualformer.video.container import VideoError
 from dualformer.video.file_formats import is_image
 from dualformer.video.file_slices import LocalFileSlice, Media, is_frame_folder, media_path, media_size
 from dualformer.video.frame_patterns import decode_frame_folder, frame_files
-from dualformer.video.remote_video import open_remote
+from dualformer.video.remote_video import open_remote, remote_stamp
 from dualformer.video.sequential_decoding import VideoInfo, decode_all
 
 _FIGURES = ("frames", "fps", "width", "height", "duration", "codec")
@@ -175,7 +174,7 @@ def _size_and_mtime(media: Media) -> tuple[int, int]:
     """Returns size and modification time in nanoseconds, 0 if unknown; (-1, 0) for a missing file."""
     try:
         if isinstance(media, RemotePath):
-            return _size_and_version(media)
+            return remote_stamp(media)
         if isinstance(media, LocalFileSlice):
             return media.size, media.file.stat().st_mtime_ns
         if not isinstance(media, Path):
@@ -187,15 +186,6 @@ def _size_and_mtime(media: Media) -> tuple[int, int]:
     except (OSError, VideoError):
         return -1, 0
     return stat.st_size, stat.st_mtime_ns
-
-
-def _size_and_version(path: RemotePath) -> tuple[int, int]:
-    """Returns size and version of a file at a URL, the latter as a number; (-1, 0) where that is not known."""
-    file = open_remote(path)
-    version = file.content_key
-    if version is None:
-        return -1, 0
-    return file.size, int.from_bytes(hashlib.sha256(version.encode()).digest()[:6], "big")
 
 
 def _decode_every_frame(media: Media, on_error: Callable[[VideoInfo], None]) -> VideoInfo:

@@ -11,7 +11,9 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO, NamedTuple, Protocol
 
 from dualformer.files import InUseError, lock_for_writing, partial_file
@@ -32,11 +34,18 @@ from dualformer.remote_files import RemoteError, fetch, upload
 from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import url_of
 from dualformer.user_cache import user_cache
+from dualformer.video.container import UnreachableError, VideoError
 from dualformer.video.file_slices import media_path
+from dualformer.video.remote_video import remote_stamp
 from dualformer.video.video_segment import parse_segment
 
 _STAMP: Columns = {"bytes": "count", "modified": "count", "by": "text"}
-"""A row is valid for this size and modification time (ns since 1970) of its file, and fingerprint of the task."""
+"""A row is valid for this size and modification time (ns since 1970; at a URL a number of the version) of its file, and
+fingerprint of the task."""
+_UNKNOWN = (-1, 0)
+"""Size and time of a missing file, and of one whose server does not tell."""
+_ASKED_AT_ONCE = 8
+"""Files at URLs that are asked for their versions."""
 
 Progress = Callable[[int, int, Row | None], None]
 
@@ -94,10 +103,10 @@ def run_batch(
     """Runs ``task`` over every file, and writes the table ``out``: .parquet, .csv, .jsonl, and for vectors .npy.
 
     A file that is in ``out`` is skipped while its size and modification time are the same, also where all files have
-    moved. ``retry``: files that failed are run again. ``fresh``: ``out`` is replaced. Rows of files that are not in
-    ``paths`` stay, behind the others. ``inputs``: further columns of files, which the table has last; one that is
-    called like an own column gets ``input_`` in front. ``progress`` gets the numbers of files done and to do, and the
-    last row.
+    moved; one at a URL unless its server says that it is another. ``retry``: files that failed are run again.
+    ``fresh``: ``out`` is replaced. Rows of files that are not in ``paths`` stay, behind the others. ``inputs``: further
+    columns of files, which the table has last; one that is called like an own column gets ``input_`` in front.
+    ``progress`` gets the numbers of files done and to do, and the last row.
     ``out`` may be a URL: a copy of the table is then worked on here, and written there at the end.
     Raises ``ValueError`` for another ending and for a table of other weights or settings, `TableError` for what is no
     such table and while another run writes to it, `RemoteError`.
@@ -192,12 +201,9 @@ def _run(
     partial = partial_path(out)
     continued = partial.is_file()
     known = {moved.get(name, name): row for name, row in known.items()}
-    stamps = {name: _stamp(path) for name, path in named.items()}
-    missing = [
-        name
-        for name, stamp in stamps.items()
-        if name not in known or known[name].stamp != stamp or (retry and known[name].failed)
-    ]
+    changed = _changed(named, known)
+    missing = [name for name in named if name not in known or name in changed or (retry and known[name].failed)]
+    stamps = {name: _stamp(path) for name in missing if not url_of(path := named[name])}
     if progress is not None:
         progress(0, len(missing), None)
     if missing or continued or moved or inputs or not out.exists():
@@ -207,7 +213,7 @@ def _run(
         with partial.open("ab") as file:
             for done, (index, answer) in enumerate(task.run([named[name] for name in missing]), 1):
                 name = missing[index]
-                size, modified = stamps[name]
+                size, modified = stamps.get(name) or (_UNKNOWN if "error" in answer else _stamp(named[name]))
                 row = {"path": name, **answer, "bytes": size, "modified": modified, "by": task.fingerprint}
                 known[name] = _append(file, row, columns)
                 file.flush()
@@ -239,20 +245,44 @@ def _moved(known: dict[str, _StoredRow], named: dict[str, Path]) -> dict[str, st
     """Returns new paths by old ones, where all files have moved."""
 
     def same(row: _StoredRow, path: Path) -> bool:
-        return row.stamp == _stamp(path) != (-1, 0)
+        return row.stamp == _stamp(path) != _UNKNOWN
 
     at = {id(row): name for name, row in known.items()}
     found = find_moved(known, [Path(n) for n in named if n != "-" and not url_of(n)], same)
     return {at[id(row)]: str(path) for path, row in found.by_path.items() if at[id(row)] != str(path)}
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Returns size and modification time in nanoseconds; (-1, 0) for a missing file."""
+def _changed(named: Mapping[str, Path], known: Mapping[str, _StoredRow]) -> set[str]:
+    """Returns the names of known files that are others by now. Of files at URLs what a server does not tell is taken to
+    be the same, and where one is silent no more are asked for."""
+    silent = Event()
+
+    def is_other(name: str) -> bool:
+        path, before = named[name], known[name].stamp
+        if not url_of(path):
+            return _stamp(path) != before
+        return before != _UNKNOWN and not silent.is_set() and _stamp(path, silent) not in (before, _UNKNOWN)
+
+    names = [name for name in named if name in known]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+        return {name for name, other in zip(names, threads.map(is_other, names), strict=True) if other}
+
+
+def _stamp(path: Path, silent: Event | None = None) -> tuple[int, int]:
+    """Returns size and modification time in nanoseconds, of a file at a URL as `remote_stamp`; `_UNKNOWN` for a missing
+    file. ``silent`` is set where a server does not answer."""
     try:
         segment = parse_segment(path)
-        stat = (media_path(segment.file) if segment else path).stat()
-    except OSError:
-        return -1, 0
+        file = media_path(segment.file) if segment else path
+        if isinstance(remote := as_path(file), RemotePath):
+            return remote_stamp(remote)
+        stat = file.stat()
+    except UnreachableError:
+        if silent is not None:
+            silent.set()
+        return _UNKNOWN
+    except (OSError, VideoError):
+        return _UNKNOWN
     return stat.st_size, stat.st_mtime_ns
 
 

@@ -5,6 +5,7 @@ The packets of an MP4 are listed in its header. FFmpeg lists them by reading all
 place of what the packets hold, so that a clip of a film of hours takes a part of the film.
 """
 
+import hashlib
 import struct
 import time
 from collections import OrderedDict
@@ -94,6 +95,21 @@ def open_remote(path: RemotePath) -> RemoteFile | ArchiveMember | BufferedFile |
         return (open_cell if kind in TABLES else open_member)(path, kind, name, opened)
     _, file = _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH))
     return file or _fetch(path)
+
+
+def remote_stamp(path: RemotePath) -> tuple[int, int]:
+    """Returns the bytes of a file at a URL, and a number that is another one when the file has been changed.
+
+    Bytes are -1 where the server does not tell; (-1, 0) where it does not tell one version from another. Errors: those
+    of `open_remote`.
+    """
+    if split_member(path):
+        file = open_remote(path)
+        size, key = file.size, file.content_key
+    else:
+        version, file = _look_up(path, exact_url(str(path)), int(time.monotonic() / _FRESH))
+        size, key = file.size if file else -1, f"{path} {version}" if version else None
+    return (size, int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big")) if key else (-1, 0)
 
 
 def _open_archive(path: RemotePath) -> RemoteFile | ArchiveMember | BufferedFile | TableCell:
