@@ -99,6 +99,11 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         remedy = f"pip install {package}" if package else str(error)
         raise ValueError(f"{url}: reading from there takes one more package: {remedy}") from error
     except ValueError as error:
+        if "range requests" in str(error):
+            raise ValueError(
+                f"{url}: what is in the archive cannot be listed, as its server gives no parts of files: name a file "
+                "in it, or copy the archive to this machine"
+            ) from None
         raise ValueError(f"{url}: not an address that can be read from ({hide_in(str(error))})") from None
 
 
@@ -124,7 +129,8 @@ def retry(
 ) -> _T:
     """Returns ``work(file system, path)``, tried again after a while if it fails for a reason that may pass.
 
-    ``tries``: at most, None for one more than there are pauses. A server that asks for a pause gets it.
+    ``tries``: at most, None for one more than there are pauses. A server that asks for a pause gets it, and one that
+    has been silent for a minute is not asked again.
     Raises ``error(url, reason)``, and ``FileNotFoundError`` where there is nothing.
     """
     from fsspec.exceptions import FSTimeoutError
@@ -136,7 +142,8 @@ def retry(
     damaged = (zipfile.BadZipFile, tarfile.TarError)
     errors = (OSError, FSTimeoutError, asyncio.TimeoutError, *foreign, *damaged)
     pauses = _PAUSES if tries is None else _PAUSES[: tries - 1]
-    for pause in (*pauses, None):
+    begun = time.monotonic()
+    for attempt, pause in enumerate((*pauses, None), 1):
         try:
             return work(*open_filesystem(url))
         except errors as raised:
@@ -149,8 +156,10 @@ def retry(
             if isinstance(cause, FileNotFoundError) or said.status in (404, 410):
                 raise FileNotFoundError(f"no such file: {url}") from None
             wait = pause if said.wait is None or pause is None else max(pause, said.wait)
+            if said.is_silence and time.monotonic() - begun >= 2 * _SILENCE:
+                wait = None
             if wait is None or said.lasts or wait > _LONGEST_WAIT:
-                often = len(pauses) + 1 if wait is None else 0
+                often = attempt if wait is None else 0
                 kind = RefusedError if error is RemoteError and said.lasts else error
                 # Not from its cause: that may tell the URL as it was opened, with what is secret in it.
                 raise kind(url, said.explain(cause, often)) from None
@@ -165,6 +174,7 @@ class _Answer:
     status: int | None
     wait: float | None
     refused: bool
+    is_silence: bool
 
     @classmethod
     def of(cls, error: BaseException) -> "_Answer":
@@ -183,7 +193,10 @@ class _Answer:
             cause = cause.__cause__
         asked = {str(name).lower(): value for name, value in headers.items()}.get("retry-after")
         number = int(status) if isinstance(status, (int, str)) and str(status).isdecimal() else None
-        return cls(status=number, wait=_seconds(asked), refused=refused or number in (401, 403))
+        # fsspec, aiohttp and botocore have each their own, and only some descend from Python's.
+        is_silence = number is None and type(error).__name__.endswith("TimeoutError")
+        refused = refused or number in (401, 403)
+        return cls(status=number, wait=_seconds(asked), refused=refused, is_silence=is_silence)
 
     @property
     def lasts(self) -> bool:
@@ -194,6 +207,8 @@ class _Answer:
         """Returns what is wrong, and the remedy. ``tries``: how often it was tried, 0 where that does not matter."""
         number = f" ({self.status})" if self.status else ""
         often = f" in {tries} tries" if tries > 1 else ""
+        if self.status == 401:
+            return "the server asks for a user and password, and does not take those that it was given (401), if any"
         if self.refused:
             return (
                 f"the server refuses it{number}: give fsspec the credentials that it takes, or a URL whose signature "
@@ -205,9 +220,9 @@ class _Answer:
         if self.status is not None and self.status >= 500:
             return f"the server is in trouble{number}{often}: try again later"
         said = " ".join(hide_in(str(error)).split()) or type(error).__name__
-        if self.status is None and type(error).__name__ in ("FSTimeoutError", "TimeoutError", "ServerTimeoutError"):
+        if self.is_silence:
             said = "the server does not answer in time"
-        return f"it cannot be read{often} ({said}): see that it is there for you"
+        return f"it cannot be read{often} ({said}): see that the address is right and the network there"
 
 
 def _seconds(text: object) -> float | None:

@@ -70,6 +70,10 @@ def test_a_member_is_the_film(kind: str, film: Path, tmp_path: Path, monkeypatch
         assert torch.equal(read_views(url, PRE, clips=2), expected)
     with pytest.raises(VideoError, match=rf"^{scheme}://absent\.mp4::{archive}: there is no such file in the archive$"):
         resolve_source(f"{scheme}://absent.mp4::{archive}")
+    with pytest.raises(
+        VideoError, match=rf"video or image \(.*\): it is an archive: name a file in it, as {scheme}://FILE::{archive}$"
+    ):
+        read_views(str(archive), PRE)
     with pytest.raises(VideoError, match="there is no such archive: "):
         resolve_source(f"{scheme}://in/film.mp4::{tmp_path}/absent.zip")
     archive.write_bytes(archive.read_bytes()[1000:2000])
@@ -117,6 +121,11 @@ def test_an_archive_that_is_given_only_whole_is_fetched_once(
             gc.collect()
             held = [each.size for each in gc.get_objects() if isinstance(each, BufferedFile)]
             assert held == [len(version)] and not list(copies.iterdir())
+        if kind == "zip":
+            with pytest.raises(
+                ValueError, match="cannot be listed, as its server gives no parts of files: name a file"
+            ):
+                as_path(f"zip://sets::{server.url}/films").is_dir()
     remote_video._fetched.cache_clear()
 
 

@@ -13,6 +13,7 @@ import torch
 from made_videos import encoder
 
 from dualformer import remote_files
+from dualformer.remote_files import RemoteError
 from dualformer.remote_paths import as_path
 from dualformer.video import remote_video
 from dualformer.video.clip_reader import read_views
@@ -149,6 +150,14 @@ def test_a_slow_server_is_given_up(server: RangeServer, monkeypatch: pytest.Monk
     server.failures = [failure] * 9
     with pytest.raises(UnreachableError, match=r"it cannot be read in 2 tries \(the server does not answer"):
         read_views(source, PRE)
+
+
+def test_a_silent_server_is_not_asked_again_and_again(server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_files, "_SILENCE", 0.3)
+    server.failures = ["silent"] * 9
+    with pytest.raises(RemoteError, match=r"cannot be read \(the server does not answer in time\): see"):
+        remote_files.remote_info(f"{server.url}/clip.mp4")
+    assert len(server.failures) >= 7  # its size was asked for, and then the file
 
 
 def test_what_is_not_there_is_not_asked_for_again(server: RangeServer) -> None:

@@ -169,8 +169,8 @@ class OpenVideo:
             raise
         except VideoError as error:
             self._close_source()
-            if text := _text_in(path):
-                raise VideoError(path, f"{error.reason}: it is {text}") from error.__cause__
+            if kind := _kind_of_other(path):
+                raise VideoError(path, f"{error.reason}: it is {kind}") from error.__cause__
             raise
         except DualFormerError:  # of what the file is read from
             self._close_source()
@@ -344,10 +344,13 @@ def _demux(video: OpenVideo) -> Iterator[av.packet.Packet]:
                 return
 
 
-def _text_in(media: Media) -> str:
-    """Returns `text_in_place_of` for a file."""
+def _kind_of_other(media: Media) -> str:
+    """Returns what a file is that is no video, and the remedy: an archive, or as `text_in_place_of`."""
     with media.open("rb") as file:
-        return text_in_place_of(file.read(512))
+        start = file.read(512)
+    is_tar = start[257:262] == b"ustar" or start.startswith(b"\x1f\x8b")  # the latter: gzip
+    kind = "zip" if start.startswith(b"PK\x03\x04") else "tar" if is_tar else ""
+    return f"an archive: name a file in it, as {kind}://FILE::{media}" if kind else text_in_place_of(start)
 
 
 def _is_jpeg(media: Media) -> bool:
