@@ -64,6 +64,8 @@ class DataSet:
 
     csv: str
     folds: tuple[dict[str, Any], ...]
+    chosen_on: tuple[int, ...] = ()
+    """Folds by which anything was chosen, where it is only some."""
 
 
 SETS = {
@@ -76,6 +78,7 @@ SETS = {
             }
             for fold in range(5)
         ),
+        chosen_on=(0, 1, 2),
     ),
     "EgoGestAR, A and C to B": DataSet(
         "egogestar/splits.csv", ({"train_on": "batch=A,C", "val_on": "batch=B", "flip": "off"},)
@@ -154,7 +157,7 @@ def main() -> None:
                         run(options.data / chosen.csv, row, out, options.out, reporter, fold | {"seed": seed})
             print(f"{name}: {row} done", flush=True)
     found = collect(options.out)
-    print(f"\n{table(found)}\n\nIn brackets: 95 % interval, seeds; then right of one frame repeated, of shuffled ones.")
+    print(f"\n{table(found)}\n\nIn brackets: 95 % interval, seeds. Controls:\n\n{controls_table(found)}")
     if options.docs:
         write_page(found, Path(__file__).resolve().parents[1] / "docs")
 
@@ -292,12 +295,44 @@ def collect(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns the table of what `collect` found, in Markdown."""
-    names = [name for name in SETS if found.get(name, {}).get("rows") or found.get(name, {}).get("baselines")]
-    columns = [_baselines(found[name]["baselines"]) | _rows(name, found[name]["rows"]) for name in names]
-    order = dict.fromkeys(title for title in (*_BASELINES, *ROWS) if any(title in column for column in columns))
-    lines = markdown_table(("", *names), [(title, *(column.get(title, "") for column in columns)) for title in order])
-    return "\n".join(lines)
+    """Returns what is right of what `collect` found, in Markdown."""
+    columns: dict[str, dict[str, str]] = {}
+    for name in begun(found):
+        chosen, rows = SETS[name], found[name]["rows"]
+        columns[name] = _baselines(found[name]["baselines"]) | _rows(rows, tuple(range(len(chosen.folds))))
+        if chosen.chosen_on:
+            unseen = tuple(fold for fold in range(len(chosen.folds)) if fold not in chosen.chosen_on)
+            columns[f"of these, folds {_listed(unseen)}"] = _rows(rows, unseen)
+    titles = [title for title in (*_BASELINES, *ROWS) if any(title in column for column in columns.values())]
+    lines = [(title, *(column.get(title, "–") for column in columns.values())) for title in titles]
+    return "\n".join(markdown_table(("", *columns), lines))
+
+
+def controls_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns what is right where each clip is one frame, and where its frames are shuffled, in Markdown."""
+    names = [name for name in begun(found) if found[name]["rows"]]
+    lines: list[tuple[str, ...]] = []
+    for row in ROWS:
+        runs = [found[name]["rows"].get(row, []) for name in names]
+        if any(runs):
+            shares = [[_percent([run[control] for run in each]) for control in CONTROLS] for each in runs]
+            lines.append((row, *(share for pair in shares for share in pair)))
+    heads = [head for name in names for head in (f"{name}: one frame", "shuffled")]
+    return "\n".join(markdown_table(("", *heads), lines))
+
+
+def begun(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the sets of which anything is done."""
+    return [name for name in SETS if found.get(name, {}).get("rows") or found.get(name, {}).get("baselines")]
+
+
+def _percent(shares: Sequence[float]) -> str:
+    return f"{100 * statistics.fmean(shares):.0f} %" if shares else "–"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}"
 
 
 _BASELINES = ("chance", "commonest class", *(f"nearest neighbour by {name}" for name in NEIGHBOURS))
@@ -312,23 +347,21 @@ def _baselines(found: Mapping[str, int]) -> dict[str, str]:
     return {title: f"{100 * share:.1f} %" for title, share in ({"chance": 1 / found["classes"]} | shares).items()}
 
 
-def _rows(name: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
-    """Right of all videos, with the interval that so many videos have, however many seeds; then the two controls."""
+def _rows(rows: Mapping[str, Sequence[Mapping[str, Any]]], folds: Sequence[int]) -> dict[str, str]:
+    """Returns the share that is right of all videos of some folds, with the interval that so many videos have, however
+    many seeds."""
     cells: dict[str, str] = {}
-    for row, runs in rows.items():
+    for row, all_runs in rows.items():
+        runs = [run for run in all_runs if run["fold"] in folds]
+        if not runs:
+            continue
         share = sum(run["right"] for run in runs) / sum(run["videos"] for run in runs)
-        folds = {run["fold"]: run["videos"] for run in runs}
-        count, seeds = sum(folds.values()), len({run["seed"] for run in runs})
+        count, seeds = sum({run["fold"]: run["videos"] for run in runs}.values()), len({run["seed"] for run in runs})
         low, high = wilson_interval(round(share * count), count)
-        controls = (statistics.fmean(run[control] for run in runs) for control in CONTROLS)
         of = [f"{seeds} seed{'s' if seeds > 1 else ''}"]
-        if len(runs) < seeds * len(SETS[name].folds):
-            of.append(f"{len(runs)} of {seeds * len(SETS[name].folds)} runs")
-        text = (
-            f"**{100 * share:.1f} %** ({100 * low:.0f} to {100 * high:.0f}; {', '.join(of)}), "
-            f"{', '.join(f'{100 * x:.0f}' for x in controls)}"
-        )
-        cells[row] = text
+        if len(runs) < seeds * len(folds):
+            of.append(f"{len(runs)} of {seeds * len(folds)} runs")
+        cells[row] = f"**{100 * share:.1f} %** ({100 * low:.0f} to {100 * high:.0f}; {', '.join(of)})"
     return cells
 
 
@@ -345,7 +378,9 @@ def write_page(found: dict[str, dict[str, Any]], docs: Path) -> None:
 
 
 def block(figures: Mapping[str, Any]) -> str:
-    return f"{table(figures['sets'])}\n\n{figures['date']}: {figures['machine']}."
+    controls = "The controls, where a clip is one frame, repeated, and where its frames are shuffled:"
+    tables = table(figures["sets"]), controls, controls_table(figures["sets"])
+    return "\n\n".join((*tables, f"{figures['date']}: {figures['machine']}."))
 
 
 def slug(name: str) -> str:
