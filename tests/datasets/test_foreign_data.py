@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,34 @@ def test_a_folder_per_class_stays_one_beside_metadata_without_labels(
     (tmp_path / "metadata.csv").write_text("file_name,caption\nclap/v00.mp4,a person claps\n")
     videos = open_videos(tmp_path)
     assert len(videos) == 4 and videos.classes == ("clap",) and "_unlabeled: left out" in caplog.text
+    assert "metadata.csv: no column is called like a label; it has file_name, caption: say which" in caplog.text
     assert open_videos(f"columns@label=caption:{tmp_path}").classes == ("a person claps",)
+    (tmp_path / "wave").mkdir()
+    (tmp_path / "wave" / "w.mp4").write_bytes(films[0].path.read_bytes())
+    caplog.clear()
+    assert open_videos(tmp_path).classes == ("clap", "wave") and "no column" not in caplog.text
+
+
+@pytest.mark.parametrize("folders", [(".",), ("videos",), ("videos/train",), ("train", "validation")], ids=",".join)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_metadata_without_labels_is_told_where_folders_tell_none(
+    folders: tuple[str, ...], kind: str, films: list[Film], tmp_path: Path
+) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        names = [film.path.name for film in films[:4]]
+        for film in films[:4]:
+            (tmp_path / folder / film.path.name).write_bytes(film.path.read_bytes())
+        rows = [{"file_name": name, "caption": "a person", "gesture": "wave"} for name in names]
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+        text = lines if kind == "csv" else map(json.dumps, rows)
+        (tmp_path / folder / f"metadata.{kind}").write_text("\n".join(text))
+    told = f"{(tmp_path / folders[0] / 'metadata')}.{kind}: no column is called like a label; it has file_name, "
+    told += f"caption, gesture: say which, as columns@label=NAME:{tmp_path}"
+    with pytest.raises(DatasetError, match=f"^{re.escape(told)}"):
+        open_splits(tmp_path)
+    assert survey(tmp_path).description.startswith(f"not laid out to train on: {told}")
+    assert open_videos(f"columns@label=gesture:{tmp_path}").classes == ("wave",)
 
 
 def test_folders_that_may_be_several_data_sets_are_told(

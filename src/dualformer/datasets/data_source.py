@@ -1,5 +1,6 @@
 """Reads whatever a data set is given as: a folder, a CSV file, segments, a benchmark or shards; and counts it."""
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from dualformer.datasets.benchmarks.find_benchmark import parse_benchmark, read_
 from dualformer.datasets.benchmarks.listing import Listing
 from dualformer.datasets.class_folders import read_folder
 from dualformer.datasets.csv_list import no_segments, read_csv
-from dualformer.datasets.foreign.layouts import find_foreign
+from dualformer.datasets.foreign.layouts import ask_for_label, find_foreign
 from dualformer.datasets.manifest import find_videos
 from dualformer.datasets.row_table import CsvTable, Row, select
 from dualformer.datasets.samples import (
@@ -22,9 +23,12 @@ from dualformer.datasets.samples import (
 from dualformer.datasets.segments.segment_list import read_segment_table, segment_file
 from dualformer.datasets.shards.read_shards import find_shards, read_shards
 from dualformer.datasets.shards.storage import ShardCache
+from dualformer.datasets.split_names import SPLIT_OF
 from dualformer.remote_paths import RemotePath, as_path
 from dualformer.urls import without_credentials
 from dualformer.video.file_slices import Media
+
+_log = logging.getLogger("dualformer")
 
 
 def read_source(
@@ -91,7 +95,15 @@ def _read_hashed_folder(data: Path, log_left_out: bool, fewest: int) -> dict[str
     except DatasetError as error:
         if not isinstance(data, RemotePath) and (name := recognise_benchmark(data)):
             raise DatasetError(f"{error}; if this is a benchmark as downloaded, say {name}:{data}") from error
+        if asks := ask_for_label(data):
+            raise DatasetError(f"{asks}; nor do folders tell labels: {error}") from error
         raise
+    classes = next(iter(found.values())).classes
+    of_splits = all(name.lower() in SPLIT_OF for name in classes)
+    if (of_splits or len(classes) == 1) and (asks := ask_for_label(data)):
+        if of_splits:
+            raise DatasetError(asks)
+        _log.warning("%s", asks)
     digest = hash_manifest(found)
     return {key: replace(videos, manifest_hash=digest) for key, videos in found.items()}
 

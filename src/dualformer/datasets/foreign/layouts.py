@@ -11,7 +11,7 @@ from dualformer.datasets.foreign.asked_columns import PREFIX, AskedColumns
 from dualformer.datasets.foreign.fiftyone import read_fiftyone_labels, read_fiftyone_samples
 from dualformer.datasets.foreign.foreign_rows import complete_rows, split_in
 from dualformer.datasets.foreign.lerobot import read_lerobot
-from dualformer.datasets.foreign.metadata_files import NAMES, is_metadata, read_metadata
+from dualformer.datasets.foreign.metadata_files import NAMES, is_metadata, metadata_columns, read_metadata
 from dualformer.datasets.foreign.table_files import read_tables
 from dualformer.datasets.foreign.tar_files import read_tars
 from dualformer.datasets.row_table import CsvTable, Row, table_of
@@ -80,6 +80,17 @@ def find_foreign(data: str | Path) -> ForeignData | None:
             "name the file or folder that holds the data"
         )
     return None
+
+
+def ask_for_label(root: Path) -> str:
+    """Returns what to say of a folder with metadata that names files and not their labels; "" for other folders."""
+    for path in (root / folder / name for folder, _, names in _folders(root) for name in NAMES if name in names):
+        if columns := metadata_columns(path):
+            try:
+                AskedColumns(path=root).choose("label", columns, path)
+            except DatasetError as error:
+                return str(error)
+    return ""
 
 
 def _expand(path: Path) -> list[Path]:

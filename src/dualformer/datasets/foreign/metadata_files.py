@@ -38,6 +38,12 @@ def read_metadata(asked: AskedColumns, files: Sequence[tuple[Path, str]]) -> Ite
 def is_metadata(path: Path, *, labelled: bool) -> bool:
     """Returns whether it is a table of metadata, which names files, and with ``labelled`` also their labels: else the
     folders of the files may be their classes."""
+    columns = metadata_columns(path)
+    return bool(set(LABELS) & set(columns) if labelled else columns)
+
+
+def metadata_columns(path: Path) -> list[str]:
+    """Returns the columns of a table of metadata, which names files; none of any other."""
     try:
         if path.suffix.lower() == ".parquet":
             with open_table(path) as table:
@@ -45,9 +51,8 @@ def is_metadata(path: Path, *, labelled: bool) -> bool:
         else:
             names = list(next(_records(path), ("", {}))[1])
     except DatasetError:
-        return False
-    named = any(name == _FILE or name.endswith(f"_{_FILE}") for name in names)
-    return named and (not labelled or bool(set(LABELS) & set(names)))
+        return []
+    return names if any(name == _FILE or name.endswith(f"_{_FILE}") for name in names) else []
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
