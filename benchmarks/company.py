@@ -55,7 +55,7 @@ WAYS: dict[str, tuple[Backend, Dtype]] = {
     "onnx float32": ("onnx", "float32"),
 }
 WORKS = [f"{network} {way}" for network in CLIPS for way in WAYS] + ["nano step", "nano step bfloat16", "serve"]
-QUIET, LOOP, TWIN, TRAIN = "quiet", "a busy loop", "its like", "train"
+QUIET, LOOP, TWIN, TRAIN = "quiet", "a busy loop", "a second copy of itself", "train"
 COMPANY = (QUIET, LOOP, TWIN, TRAIN)
 _SETTLED = 0.5
 """Seconds that a companion runs before its turn counts."""

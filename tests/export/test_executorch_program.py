@@ -108,6 +108,20 @@ def test_a_missing_extra_is_one_line(
     assert "pip install 'dualformer[executorch]'" in error
 
 
+def test_a_package_that_lacks_another_is_one_line_before_anything_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "executorch").mkdir()
+    (tmp_path / "executorch" / "exir.py").write_text("import absent_requirement")
+    for name in [name for name in sys.modules if name.split(".")[0] == "executorch"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["export", "rendered", "--format", "executorch", "--out", str(tmp_path / "x.pte")]) == 1
+    said = capsys.readouterr()
+    told = "--format executorch: ExecuTorch is incomplete (No module named 'absent_requirement'): pip install "
+    assert said.err == f"dualformer: {told}'dualformer[executorch]' adds what it lacks\n" and not said.out
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportReport]:
     pytest.importorskip("executorch.exir", reason="the extra [executorch] is not installed")

@@ -15,8 +15,10 @@ from dualformer.inference.recognizer import Recognizer
 from dualformer.training.teacher import TeacherError, open_teacher
 from dualformer.video.preprocessing import kinetics
 from dualformer.video.transforms import normalize
+from dualformer.weights.errors import WeightsError
 from dualformer.weights.exported.export_card import ExportFormat, ExportPrecision
 from dualformer.weights.exported.exported_network import load_exported
+from dualformer.weights.safetensors_file import load_weights
 
 FORMATS: tuple[ExportFormat, ...] = ("torch", "onnx", "openvino")
 NEAR = {"fp32": 1e-4, "bf16": 0.03, "int8": 0.1}
@@ -99,6 +101,32 @@ def test_the_verbs_take_exported_models(made: Made, videos: Path, capsys: pytest
     assert facts["exported"]["precision"] == "int8" and facts["card"]["labels"] == list(LABELS)
     assert main(["predict", video, "--weights", str(folder), "--device", "cuda"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("embed x.mp4 --weights WEIGHTS --out x.npy", "gives no features: embed with"),
+        ("explain x.mp4 --weights WEIGHTS", "cannot explain, as it has no gradients: explain with"),
+        ("export WEIGHTS --format onnx", "is exported already: export"),
+        ("convert WEIGHTS x.safetensors --clip 4x32x32", "cannot be changed: convert"),
+        ("teach WEIGHTS --data x --out x", "scores whole clips only: teach with"),
+    ],
+)
+def test_other_verbs_refuse_exported_models_at_once(
+    command: str, said: str, kind: ExportFormat, made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(made.reports[kind, "fp32"].path)
+    assert main([path if word == "WEIGHTS" else word for word in command.split()]) == 2
+    shown = capsys.readouterr()
+    told = f"{path} is an exported model, which {said} the weights that it was made from"
+    assert shown.err == f"dualformer: {told}\n" and not shown.out
+
+
+def test_an_exported_file_is_no_weights_to_start_from(made: Made) -> None:
+    with pytest.raises(WeightsError, match=r"\.pt2: an exported model: give the weights that it was made from"):
+        load_weights(made.reports["torch", "fp32"].path)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

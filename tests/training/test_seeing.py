@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from dualformer.errors import DualFormerError
@@ -52,6 +53,19 @@ def test_curves_show_averaged_weights_where_there_are_any(tmp_path: Path) -> Non
     green = (44, 160, 44)
     assert ink(tmp_path / "with" / "curves.png", green) > 300
     assert ink(tmp_path / "without" / "curves.png", green) == 0
+
+
+def test_points_of_curves_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("dualformer.scoring.plots.save_figure", lambda path, figure: figures.append(figure))
+    draw_curves(tmp_path, [EPOCH | {"train_loss": 2.0, "val_loss": 2.2, "train_top1": 1.0, "val_top1": 0.0}])
+    figures[0].draw_without_rendering()
+    for axes in figures[0].axes:
+        bottom, top = axes.get_window_extent().intervaly
+        for line in axes.lines:
+            radius = line.get_markersize() / 2 * figures[0].dpi / 72
+            for height in axes.transData.transform(line.get_xydata())[:, 1]:
+                assert bottom + radius < height < top - radius
 
 
 def test_confusion_matrices_are_drawn_after_every_so_many_epochs(tmp_path: Path) -> None:

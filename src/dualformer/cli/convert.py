@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dualformer.cli.shared_options import Device, Workers, decoding_processes
+from dualformer.cli.shared_options import Device, Workers, decoding_processes, refuse_exported
 from dualformer.plurals import counted
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Options:
 
 
 def run(options: Options) -> int:
+    refuse_exported(options.weights, "cannot be changed: convert")
     from dualformer.weights.errors import size_text
     from dualformer.weights.locate import CHECKPOINT_SUFFIXES, is_checkpoint
     from dualformer.weights.plain_state import load_checkpoint

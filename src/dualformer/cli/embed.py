@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualformer.cli.predict_folder import FolderOptions, predict_folder, ray_alone
+from dualformer.cli.shared_options import refuse_exported
 
 defaults = ray_alone
 
@@ -17,4 +18,5 @@ class Options(FolderOptions):
 
 
 def run(options: Options) -> int:
+    refuse_exported(options.weights, "gives no features: embed with")
     return predict_folder(options, "features", options.out)

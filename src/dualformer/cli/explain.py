@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dualformer.cli.option_names import OptionNames
-from dualformer.cli.shared_options import Device, Json, arguments
+from dualformer.cli.shared_options import Device, Json, arguments, refuse_exported
 from dualformer.text_encoding import json_text
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
@@ -67,6 +67,7 @@ class Options:
 
 
 def run(options: Options) -> int:
+    refuse_exported(options.weights, "cannot explain, as it has no gradients: explain with")
     from dualformer.explain.deletion_check import check_deletion
     from dualformer.explain.explain_video import explain_video
     from dualformer.inference.recognizer import Recognizer

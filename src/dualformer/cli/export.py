@@ -85,6 +85,7 @@ class Options:
 
 
 def run(options: Options) -> int:
+    shared.refuse_exported(options.weights, "is exported already: export")
     from dualformer.cli.progress import Progress
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.export.export_comparison import compare_accuracy

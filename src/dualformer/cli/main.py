@@ -44,7 +44,7 @@ VERBS = {
     "shards": "Pack the videos of a data set into tar files, to be read from a disk or a URL",
     "check": "Decode every file of a data set and write down which ones are bad",
     "render": "Write a labelled set of rendered videos that only motion tells apart, or of rendered pictures",
-    "export": "Make a model for PyTorch, ONNX Runtime, OpenVINO or a web page of weights, and hold it against them",
+    "export": "Turn weights into a model for PyTorch, ONNX, OpenVINO, ExecuTorch or a web page, and compare the two",
     "convert": "Turn a released .pth checkpoint into a weights file, or weights for one clip size into another's",
 }
 

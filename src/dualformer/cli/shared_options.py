@@ -130,6 +130,14 @@ def bad_files(manifest: Path | None) -> Collection[Path]:
     return read_bad_videos(manifest) if manifest else ()
 
 
+def refuse_exported(weights: str, remedy: str) -> None:
+    """Raises ``ValueError``, which ends in the ``remedy``, for an exported model, before anything is loaded."""
+    from dualformer.weights.exported.exported_files import is_exported
+
+    if is_exported(weights):
+        raise ValueError(f"{weights} is an exported model, which {remedy} the weights that it was made from")
+
+
 def decoding_processes(workers: int | None) -> int:
     """Returns ``workers`` or, where it is None, one less than there are cores, at most 8."""
 

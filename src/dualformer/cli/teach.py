@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from dualformer.cli.shared_options import Device, Json, SplitOptions, Workers, decoding_processes, must
+from dualformer.cli.shared_options import Device, Json, SplitOptions, Workers, decoding_processes, must, refuse_exported
 from dualformer.plurals import counted
 
 _OF_TOKENS, _OF_ENCODERS = ("topk",), ("unlabelled", "clips", "probe_folds")
@@ -84,6 +84,7 @@ def _check_teacher(teacher: str | None) -> None:
 
     if teacher is None:
         return
+    refuse_exported(teacher, "scores whole clips only: teach with")
     if (Path(teacher) / CARD_FILE).is_file():
         from dualformer.encoders.frozen_encoder import is_encoder
 

@@ -32,9 +32,8 @@ _WITHOUT_EFFECT = (aten.alias.default, aten.clone.default, aten._assert_tensor_m
 def to_executorch(program: torch.export.ExportedProgram, card: ExportCard) -> bytes:
     """Returns a program of fixed shapes as the content of a ``.pte`` file, in which ``dualformer`` is a method that
     returns the card as text."""
+    exir, xnnpack = import_executorch()
     with quiet_exporters():
-        exir = import_extra("executorch.exir", "`format=executorch`")
-        xnnpack = import_extra("executorch.backends.xnnpack.partition.xnnpack_partitioner", "`format=executorch`")
         edge = exir.to_edge_transform_and_lower(
             for_xnnpack(program),
             partitioner=[xnnpack.XnnpackPartitioner()],
@@ -42,6 +41,14 @@ def to_executorch(program: torch.export.ExportedProgram, card: ExportCard) -> by
             compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),  # it refuses nothing, and takes long
         )
         return edge.to_executorch().buffer
+
+
+def import_executorch() -> tuple[Any, Any]:
+    """Imports what lowers programs and what runs them; returns the former. Errors: as `import_extra`."""
+    names = ("exir", "backends.xnnpack.partition.xnnpack_partitioner", "runtime")
+    with quiet_exporters():
+        exir, xnnpack, _ = (import_extra(f"executorch.{name}", "`format=executorch`") for name in names)
+    return exir, xnnpack
 
 
 def for_xnnpack(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dualformer._version import __version__
 from dualformer.errors import DualFormerError
-from dualformer.export.executorch_program import to_executorch
+from dualformer.export.executorch_program import import_executorch, to_executorch
 from dualformer.export.export_comparison import TOLERANCES, AccuracyChange, Comparison, compare_logits, reference_logits
 from dualformer.export.export_data import Clips
 from dualformer.export.export_formats import make_program, to_onnx, to_openvino, write_onnx, write_openvino, write_torch
@@ -101,6 +101,8 @@ def check_supported(format: ExportFormat, precision: ExportPrecision, batch: int
         raise ValueError("`format=executorch` needs a `batch`: memory is planned for so many views, such as 1")
     for module in _packages(format, precision):
         import_extra(module, f"`format={format}`")
+    if format == "executorch":
+        import_executorch()
 
 
 def export_weights(

@@ -54,9 +54,10 @@ def draw_curves(folder: Path, epochs: list[dict[str, Any]]) -> None:
     for name, label, style in (("val_map", "validation, mAP", "-"), ("ema_map", "averaged weights, mAP", "-.")):
         plot(name, 100, style, label, color="black")
     loss.set_ylabel("cross-entropy of yes and no" if several else "cross-entropy")
+    loss.update_datalim([(numbers[0], 0)])
     loss.set_ylim(bottom=0)
     accuracy.set_ylabel("F1 and mean average precision, %" if several else "top-1 accuracy, %")
-    accuracy.set_ylim(0, 100)
+    accuracy.set_ylim(-2, 102)
     accuracy.legend(loc="lower right")
     rate = loss.twinx()
     rate.plot(numbers, [epoch["lr"] for epoch in epochs], ":", color="grey", marker=marker)

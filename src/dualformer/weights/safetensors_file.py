@@ -18,6 +18,7 @@ from dualformer.model.config import Size3
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
 from dualformer.weights.errors import WeightsError, check_tensors
+from dualformer.weights.exported.exported_files import is_exported
 from dualformer.weights.layouts import is_exact, standard_layout
 from dualformer.weights.locate import CARD_FILE, TENSORS_FILE, has_checkpoint_start, resolve_weights
 from dualformer.weights.resample import HEAD, TEMPORAL, resample_state
@@ -273,6 +274,8 @@ def _likely_problem(path: Path, error: Exception) -> str:
         return "an empty file; get it anew"
     if start[8:9] == b"{":
         return f"a damaged or incomplete safetensors file ({error}); get it anew"
+    if is_exported(path):
+        return "an exported model: give the weights that it was made from"
     if has_checkpoint_start(start):
         return (
             "a PyTorch checkpoint; turn it into a weights file with `dualformer convert`, a released DualFormer "

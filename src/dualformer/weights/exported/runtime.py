@@ -212,16 +212,17 @@ def open_runtime(path: Path, *, options: Mapping[str, str] | None = None, thread
 def import_extra(module: str, path: Path | str) -> Any:
     """Imports a module of the extra ``export``, or ``executorch``.
 
-    Errors: ``WeightsError`` with the command that installs it.
+    Errors: ``WeightsError`` with the command that installs it, or what it lacks.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
         extra = "executorch" if package == "executorch" else "export"
-        raise WeightsError(
-            f"{path}: {_NAMES.get(package, module)} is not installed ({error}): pip install 'dualformer[{extra}]'"
-        ) from error
+        name, command = _NAMES.get(package, module), f"pip install 'dualformer[{extra}]'"
+        if error.name == package:
+            raise WeightsError(f"{path}: {name} is not installed ({error}): {command}") from error
+        raise WeightsError(f"{path}: {name} is incomplete ({error}): {command} adds what it lacks") from error
 
 
 @contextlib.contextmanager
