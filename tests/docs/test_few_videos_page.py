@@ -22,7 +22,8 @@ def measured(tmp_path: Path) -> dict[str, dict[str, Any]]:
     for name, seed, fold, right in ((UT, 0, 0, 20), (UT, 0, 3, 16), (UT, 1, 0, 18), (GESTURES, 0, 0, 80)):
         folder = tmp_path / few_videos.slug(name) / "default" / f"seed{seed}-fold{fold}"
         folder.mkdir(parents=True)
-        figures = {"videos": 89 if name == GESTURES else 20 + (fold > 0), "right": right, "one_frame": 0.1, "shuffled": 0.25}
+        videos = 89 if name == GESTURES else 20 + (fold > 0)
+        figures = {"videos": videos, "right": right, "one_frame": 0.1, "shuffled": 0.25}
         (folder / "measured.json").write_text(json.dumps(figures))
     baselines = {"classes": 6, "videos": 120, "commonest class": 30, "file data": 60, "middle frame": 0}
     (tmp_path / few_videos.slug(UT) / "baselines.json").write_text(json.dumps(baselines))

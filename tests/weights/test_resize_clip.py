@@ -206,8 +206,7 @@ def test_the_card_of_an_inflated_network() -> None:
         "coarse pyramid kernels, rest, resampled: stage 1 1x1x1 → 2x1x1, stage 2 1x1x1 → 2x1x1",
         "PEG kernels, put into the middle of three frames: "
         + ", ".join(f"stage {number} 1x3x3 → 3x3x3" for number in (1, 2, 3, 4)),
-        "preprocessing: 16 frames, one in 2, short side 160, crop 128 (it was 1 frame, short side 80, crop "
-        "64)",
+        "preprocessing: 16 frames, one in 2, short side 160, crop 128 (it was 1 frame, short side 80, crop 64)",
         "figures left out, as they were measured with clips of 1x64x64",
     ]
 
