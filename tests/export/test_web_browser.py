@@ -55,13 +55,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered motion in VP9, which every chromium plays, and its frames are not equally far apart."""
-    path = tmp_path_factory.mktemp("film") / "a <b>film.webm"
-    frames = render(Scene(size=128, frames=40, classes=ALL), 3, (0, 7)).frames
+    return write_film(tmp_path_factory.mktemp("film") / "a <b>film.webm", frames=40)
+
+
+def write_film(path: Path, *, frames: int) -> Path:
+    pictures = render(Scene(size=128, frames=40, classes=ALL), 3, (0, 7)).frames[:frames]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libvpx-vp9", rate=25, options={"crf": "20", "deadline": "realtime"})
         stream.width, stream.height, stream.pix_fmt = 128, 128, "yuv420p"
         stream.codec_context.gop_size = 20
-        for number, picture in enumerate(frames):
+        for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts, frame.time_base = 40 * number + (number > 20) * 25, Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -147,8 +150,32 @@ def test_what_is_no_video_is_told_and_the_camera_goes_on(page: Page, tmp_path: P
     page.set_input_files("#file", bad)
     wait_for(page, "statusLine.className === 'wrong'")
     assert page.inner_text("#status").startswith("bad.mp4: this browser cannot play it")
+    assert page.is_visible("#empty") and not page.is_visible("#video")
     page.click("#camera")
     wait_for(page, "statusLine.textContent === 'Camera: live.' && labelList.children.length === 5")
     page.click("#stop")
     assert page.inner_text("#status") == "Stopped." and answers(page) == {}
     assert page.evaluate("video.srcObject === null")
+    assert page.is_visible("#empty") and not page.is_visible("#video")
+
+
+def test_a_damaged_video_is_named_and_a_short_one_gets_the_note_of_predict(page: Page, tmp_path: Path) -> None:
+    damaged = write_film(tmp_path / "damaged.webm", frames=40)
+    content = damaged.read_bytes()
+    end = len(content) // 3
+    damaged.write_bytes(content[:end] + bytes(0x5A ^ byte for byte in content[end:]))
+    page.set_input_files("#file", damaged)
+    wait_for(page, "statusLine.className === 'wrong'")
+    assert page.inner_text("#status").startswith("damaged.webm: this browser cannot decode it; it may be damaged (")
+    assert page.is_visible("#empty") and not page.is_visible("#video")
+    page.set_input_files("#file", short := write_film(tmp_path / "short.webm", frames=9))
+    wait_for(page, "labelList.children.length > 0 || statusLine.className === 'wrong'")
+    [note] = Recognizer.load("rendered", device="cpu")(short).notes
+    assert page.inner_text("#status") == f"short.webm: the mean of 2 views of its 9 frames. Note: {note}."
+
+
+def test_the_page_begins_with_the_camera_where_its_address_says_so(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}?camera")
+    wait_for(page, "statusLine.textContent === 'Camera: live.' && labelList.children.length === 5")
+    page.close()

@@ -18,6 +18,7 @@ from dualformer.datasets.rendered_draw import render
 from dualformer.datasets.rendered_scene import ALL, Scene
 from dualformer.inference.sliding_windows import FrameSampler
 from dualformer.inference.view_classifier import Prediction
+from dualformer.video.clip_reader import short_note
 from dualformer.video.encode import write_video
 from dualformer.video.frame_converter import FrameConverter
 from dualformer.video.open_video import open_video
@@ -56,6 +57,21 @@ def test_clips_have_the_frames_that_predict_takes(tmp_path: Path) -> None:
     )
     for (times, pre, clips), numbers in zip(cases, made, strict=True):
         assert numbers == even_clips(times, pre, clips).tolist(), (pre, clips, len(times))
+
+
+def test_videos_shorter_than_a_clip_get_the_note_of_predict(tmp_path: Path) -> None:
+    choices = itertools.product((None, 7.5, 25.0), ("stride", "segments"), ("repeat", "loop"), (1, 3), (1, 2, 8, 22))
+    cases = [
+        (
+            np.arange(count).astype(np.float64) / 25,
+            preprocessing(stride=stride, fps=fps, sampling=sampling, short_video=short),
+        )
+        for fps, sampling, short, stride, count in choices
+    ]
+    given = [[times.tolist(), dataclasses.asdict(pre)] for times, pre in cases]
+    made = run_page_code(["sampling.js"], "return given.map(([times, pre]) => shortNote(times, pre));", given, tmp_path)
+    assert made == [short_note(times, pre) for times, pre in cases]
+    assert 20 < made.count("") < 80
 
 
 def test_pictures_become_the_views_that_the_package_cuts(tmp_path: Path) -> None:

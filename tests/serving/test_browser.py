@@ -151,6 +151,8 @@ def test_a_longer_video_has_a_timeline_also_on_a_phone(page: Page, films: dict[s
     page.wait_for_function("() => document.querySelector('#timeline img').naturalWidth > 600")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.querySelector('.timeline div').clientWidth") <= 390
+    hint = page.evaluate("getComputedStyle(document.querySelector('.timeline div'), '::before').content")
+    assert hint == '"Scroll the picture sideways →"'
 
 
 def test_segments_are_played_corrected_and_saved(page: Page, films: dict[str, Path], tmp_path: Path) -> None:

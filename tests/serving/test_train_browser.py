@@ -88,6 +88,7 @@ def page_of(browser: Browser, folder: Path, runtime: Path) -> Iterator[Page]:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda one: wrong.append(one.text) if "Content Security" in one.text else None)
         page.goto(address[0].removesuffix("train/"))
+        expect(page.locator("#heading a")).to_have_css("padding", "0px")
         page.click("a[href='train/']")
         yield page
         page.context.close()
@@ -131,6 +132,9 @@ def test_clips_are_dropped_and_recorded_and_trained_on(browser: Browser, tmp_pat
         add_class(page, "a/b")
         expect(page.locator("#clips-error")).to_contain_text("holds '/'")
         add_class(page, "up & down")
+        expect(page.locator(card(page, "up & down"))).to_be_visible()
+        add_class(page, "up & down")
+        expect(page.locator("#clips-error")).to_contain_text("there is a class 'up & down' already")
         films = [tmp_path / name for name in ("0.mp4", "bad.mp4", "1.mp4")]
         page.set_input_files(f"{card(page, 'up & down')} input", films)
         expect_clips(page, "up & down", 2)
@@ -142,11 +146,18 @@ def test_clips_are_dropped_and_recorded_and_trained_on(browser: Browser, tmp_pat
         for count in (3, 2):
             page.click(f"{card(page, 'left')} .clip button >> nth=0")
             expect_clips(page, "left", count)
+        names = [line.split()[0] for line in page.locator(".class h3").all_inner_texts()]
+        assert names == ["left", "up"], "by name, as after a reload"
+        page.set_viewport_size({"width": 400, "height": 800})
+        boxes = [button.bounding_box() for button in page.locator(f"{card(page, 'left')} .controls button").all()]
+        assert len({box["y"] for box in boxes if box}) == 1, "in a row of their own"
         page.fill("#epochs", "1")
         page.click("#train")
         expect_stage(page, "done")
         expect(page.locator("#score")).to_contain_text("of 2 clips that were not trained on are right")
         assert page.locator("#confusion th[scope=col]").all_inner_texts() == ["left", "up & down"]
+        log = page.locator("#log").text_content() or ""
+        assert "--from rendered (" in log and "`start" not in log
         with page.expect_download() as download:
             page.click("a[href=weights]")
         download.value.save_as(tmp_path / "mine.safetensors")
@@ -172,6 +183,8 @@ def test_from_nothing_to_a_live_recogniser_of_three_gestures(browser: Browser, c
         expect(page.locator("#score")).to_contain_text("of 3 clips")
         page.click("#live")
         live = page.frame_locator("#recogniser")
+        expect(live.locator("#status")).to_have_text("Camera: live.")
+        live.locator("#stop").click()
         for name in GESTURES:
             write_camera(camera, name, range(50, 55))
             live.locator("#camera").click()

@@ -20,6 +20,8 @@ from fastapi.testclient import TestClient
 from made_server import film, serving, until
 from PIL import Image
 
+from dualformer.cli.option_names import OptionNames
+from dualformer.cli.train import Options as TrainOptions
 from dualformer.datasets.class_folders import read_folder
 from dualformer.inference.recognizer import Recognizer
 from dualformer.serving.app import make_app
@@ -95,6 +97,8 @@ def test_clips_are_bounded(tmp_path: Path) -> None:
     add("a")
     with pytest.raises(RequestError, match="'A' differs from 'a' by capitals alone"):
         add("A")
+    with pytest.raises(RequestError, match="there is a class 'a' already"):
+        clips.add_class("a")
     add("b")
     with pytest.raises(RequestError, match="there are 2 classes, the most"):
         add("c")
@@ -112,7 +116,7 @@ def test_clips_are_bounded(tmp_path: Path) -> None:
 SCRIPT = """
 import json, sys, time
 say = lambda **what: print(json.dumps(what), flush=True)
-say(stage="training"); say(log="begun"); say(steps=4, step=0); say(step=1, line="epoch 1")
+say(stage="training"); say(log="begun with `epochs=3`"); say(steps=4, step=0); say(step=1, line="epoch 1")
 job = json.loads(sys.argv[-1])
 if job["resume"]: say(stage="done"); sys.exit(0)
 if job["epochs"]: sys.exit(9)
@@ -127,7 +131,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer
     """With two clips of two classes; its process only says what it would do, and waits to be stopped."""
     command = TrainingJob.command
     monkeypatch.setattr(TrainingJob, "command", lambda job: [sys.executable, "-c", SCRIPT, *command(job)[3:]])
-    made = Trainer(tmp_path / "page", accelerator="cpu")
+    made = Trainer(tmp_path / "page", accelerator="cpu", spell=OptionNames(TrainOptions).spell)
     for name in ("a", "b"):
         for number in range(2):
             film(tmp_path / "film.mp4", seed=number).rename(made.incoming / "clip")
@@ -157,7 +161,7 @@ def test_one_training_at_a_time_is_watched_stopped_and_gone_on_with(trainer: Tra
     until(lambda: training(trainer).get("line"))
     assert training(trainer) == {
         "stage": "training",
-        "log": ["begun"],
+        "log": ["begun with --epochs 3"],
         "steps": 4,
         "step": 1,
         "line": "epoch 1",

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dualformer.cli.option_names import OptionNames
 from dualformer.cli.shared_options import InferenceOptions, arguments, must
 from dualformer.serving.limits import ClipLimits, Limits
 from dualformer.video.preprocessing import DEFAULT_VIEWS
@@ -126,6 +127,7 @@ def _trainer(options: Options) -> Iterator[Trainer | None]:
     if options.train is None:
         yield None
         return
+    from dualformer.cli import train
     from dualformer.export.export_weights import check_supported
     from dualformer.export.web_runtime import find_runtime
     from dualformer.files import InUseError, lock_for_writing
@@ -143,6 +145,7 @@ def _trainer(options: Options) -> Iterator[Trainer | None]:
             limits=ClipLimits(bytes=round(options.train_mib * _MIB)),
             accelerator=options.device.partition(":")[0],
             runtime=options.runtime,
+            spell=OptionNames(train.Options).spell,
         )
         try:
             yield trainer

@@ -81,7 +81,7 @@ class Film {
   }
 
   /**
-   * Errors: `Error` for what this browser does not play, in a sentence.
+   * Errors: `Error` for what this browser does not play, in a sentence without the file's name.
    * @param {File} file
    * @returns {Promise<Film>}
    */
@@ -95,9 +95,9 @@ class Film {
       await happens(video, "loadeddata");
     } catch {
       URL.revokeObjectURL(video.src);
-      throw new Error(`${file.name}: this browser cannot play it; MP4 with H.264 and WebM are played by most`);
+      throw new Error("this browser cannot play it; MP4 with H.264 and WebM are played by most");
     }
-    if (!video.videoWidth) throw new Error(`${file.name}: it has no pictures that this browser can play`);
+    if (!video.videoWidth) throw new Error("it has no pictures that this browser can play");
     const known = await frameTimes(file);
     const first = await seek(video, 0);
     return new Film(video, known ?? (await timesOfRate(video)), first ?? 0, known !== null);
@@ -185,7 +185,12 @@ function happens(video, event) {
     const stop = new AbortController();
     const on = (/** @type {string} */ name, /** @type {() => void} */ then) =>
       video.addEventListener(name, () => (stop.abort(), then()), { signal: stop.signal });
+    const fail = () => {
+      const said = video.error?.message;
+      reject(new Error(`this browser cannot decode it; it may be damaged${said ? ` (${said})` : ""}`));
+    };
     on(event, resolve);
-    on("error", () => reject(new Error(video.error?.message || "it cannot be played")));
+    on("error", fail);
+    if (video.error) fail(); // of what it had decoded ahead
   });
 }

@@ -68,6 +68,12 @@ function sayError(error) {
   say(error instanceof Error ? error.message : String(error), true);
 }
 
+/** Shows the video, or in its place what may be dropped there. @param {boolean} isThere */
+function showVideo(isThere) {
+  video.hidden = !isThere;
+  empty.hidden = isThere;
+}
+
 /** @param {number[]} probabilities */
 function showLabels(probabilities) {
   const named = best(probabilities, card, SHOWN);
@@ -175,6 +181,7 @@ async function start() {
   cameraButton.disabled = !navigator.mediaDevices;
   if (cameraButton.disabled) cameraButton.title = "Browsers give pages of http no camera: serve the folder by https.";
   say(`Ready.${note}`);
+  if (location.search === "?camera" && !cameraButton.disabled) await useCamera();
 }
 
 /** Ends what is going on, and returns whether what begins now is still the newest. */
@@ -185,6 +192,7 @@ function begin() {
   video.srcObject = null;
   video.controls = false;
   video.pause();
+  showVideo(false);
   progress.hidden = liveButton.hidden = stopButton.hidden = true;
   labelList.replaceChildren();
   speedLine.textContent = "";
@@ -192,20 +200,34 @@ function begin() {
   return () => mine === turn;
 }
 
-/** Labels the file as `dualformer predict` does. */
+/** Labels the file as `dualformer predict` does, or says what is wrong with it. */
 async function labelFile() {
   if (file === null) return;
   const isNewest = begin();
+  const { name } = file;
+  try {
+    await labelViews(file, isNewest);
+  } catch (error) {
+    if (!isNewest()) return;
+    showVideo(false);
+    sayError(new Error(`${name}: ${error instanceof Error ? error.message : error}`));
+  }
+}
+
+/**
+ * @param {File} file
+ * @param {() => boolean} isNewest
+ */
+async function labelViews(file, isNewest) {
   URL.revokeObjectURL(video.src);
   video.src = URL.createObjectURL(file);
-  video.hidden = false;
-  empty.hidden = true;
+  showVideo(true);
   say(`${file.name}: reading…`);
   progress.hidden = false;
   progress.value = 0;
-  const { name } = file;
   const film = await Film.open(file);
   try {
+    if (!isNewest()) return;
     video.controls = true;
     const { times } = film;
     rate = times.length > 1 ? (times.length - 1) / times[times.length - 1] : null;
@@ -236,7 +258,8 @@ async function labelFile() {
     liveButton.hidden = false;
     const doubt = film.isExact ? "" : " Their times are estimated: this page does not know the file's container.";
     const mean = clips * crops === 1 ? "one view" : `the mean of ${clips * crops} views`;
-    say(`${name}: ${mean} of its ${times.length} frames.${doubt}`);
+    const short = shortNote(times, pre);
+    say(`${file.name}: ${mean} of its ${times.length} frames.${doubt}${short && ` Note: ${short}.`}`);
   } finally {
     film.close();
   }
@@ -315,8 +338,7 @@ async function useCamera() {
   file = null;
   fileInput.value = "";
   video.srcObject = stream;
-  video.hidden = false;
-  empty.hidden = true;
+  showVideo(true);
   labelLive(isNewest, "Camera", stream.getVideoTracks()[0].getSettings().frameRate ?? null);
   await video.play();
 }
@@ -324,6 +346,7 @@ async function useCamera() {
 async function labelAsItPlays() {
   if (file === null) return;
   const isNewest = begin();
+  showVideo(true);
   video.controls = true;
   video.currentTime = 0;
   labelLive(isNewest, file.name, rate);
@@ -334,7 +357,7 @@ async function labelAsItPlays() {
 function take(given) {
   if (!given || network === null) return;
   file = given;
-  labelFile().catch(sayError);
+  void labelFile();
 }
 
 for (const clips of [...new Set([1, 2, 4, 8, card.views.clips])].sort((one, other) => one - other)) {
@@ -345,12 +368,13 @@ for (const clips of [...new Set([1, 2, 4, 8, card.views.clips])].sort((one, othe
 }
 viewsChoice.value = `${card.views.clips}x${card.views.crops}`;
 viewsChoice.title = "Clips of a video × crops of each; their probabilities are averaged.";
-viewsChoice.addEventListener("change", () => void labelFile().catch(sayError));
+viewsChoice.addEventListener("change", () => void labelFile());
 fileInput.addEventListener("change", () => take(fileInput.files?.[0]));
 cameraButton.addEventListener("click", () => void useCamera().catch(sayError));
 liveButton.addEventListener("click", () => void labelAsItPlays().catch(sayError));
 stopButton.addEventListener("click", () => {
   begin();
+  showVideo(file !== null);
   video.controls = file !== null;
   liveButton.hidden = file === null;
   say("Stopped.");

@@ -23,6 +23,26 @@
 const TOLERANCE = 1e-3;
 
 /**
+ * A sentence for a video that is shorter than a clip, nothing for others.
+ * @param {number[]} times
+ * @param {Preprocessing} pre
+ */
+function shortNote(times, pre) {
+  const { frames, stride, fps } = pre;
+  const lasts = times[times.length - 1] - times[0];
+  const wanted = ((frames - 1) * stride) / (fps ?? 1);
+  const isLong = fps === null ? times.length - 1 >= wanted : lasts - wanted >= -TOLERANCE;
+  if (isLong || isShownWhole(times, pre)) return "";
+  const filled = pre.short_video === "repeat" ? "its last frame is repeated" : "it is looped";
+  const [clip, one] = [`${frames} frames × stride ${stride}`, times.length === 1];
+  const count = `${times.length} ${one ? "frame" : "frames"}`;
+  if (fps === null) return `${count} ${one ? "is" : "are"} shorter than a clip of ${clip}: ${filled}`;
+  const seconds = (/** @type {number} */ value) => `${Number(value.toPrecision(3))} s`;
+  const rate = Number(fps.toPrecision(6));
+  return `${seconds(lasts)} (${count}) are shorter than a clip of ${seconds(wanted)} (${clip} at ${rate} fps): ${filled}`;
+}
+
+/**
  * The numbers of the frames of evenly spread clips, clips x frames.
  * @param {number[]} times Seconds of every frame, increasing.
  * @param {Preprocessing} pre

@@ -82,11 +82,11 @@ class ClassClips:
                 f"{first_few(few)}, or delete the class",
             )
 
-    def add_class(self, name: str) -> str:
-        """Makes the folder of a class and returns its name; does nothing for one that is there already.
+    def add_class(self, name: str, *, exist_ok: bool = False) -> str:
+        """Makes the folder of a class and returns its name; with ``exist_ok`` it may be there already.
 
-        Raises ``RequestError`` for a name that cannot be one, that differs from another one by capitals alone, and for
-        more classes than there may be.
+        Raises ``RequestError`` for a name that cannot be one, that is there already or differs from another one by
+        capitals alone, and for more classes than there may be.
         """
         name = checked_class_name(name)
         with self._lock:
@@ -97,7 +97,10 @@ class ClassClips:
                     "bad_request",
                     f"the class {quoted(name)} differs from {quoted(same)} by capitals alone: choose another name",
                 )
-            if name not in known.values() and len(known) >= self.limits.classes:
+            is_new = name not in known.values()
+            if not (is_new or exist_ok):
+                raise RequestError("conflict", f"there is a class {quoted(name)} already: add clips to it")
+            if is_new and len(known) >= self.limits.classes:
                 raise RequestError("conflict", f"there are {len(known)} classes, the most there may be: delete one")
             (self.folder / name).mkdir(exist_ok=True)
         return name
@@ -117,7 +120,7 @@ class ClassClips:
         Errors: those of `add_class` and `check_room`, and of `clip_suffix`.
         """
         suffix = clip_suffix(source)
-        folder = self.folder / self.add_class(name)
+        folder = self.folder / self.add_class(name, exist_ok=True)
         with self._lock:
             self.check_room()
             clip = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}{suffix}"

@@ -287,11 +287,11 @@ function showClasses({ classes, training }) {
     card.element.remove();
     cards.delete(name);
   }
-  for (const { name, clips } of classes) {
+  for (const [place, { name, clips }] of classes.entries()) {
     const card = cards.get(name) ?? makeCard(name);
     if (!cards.has(name)) {
       cards.set(name, card);
-      classList.append(card.element);
+      classList.insertBefore(card.element, classList.children[place] ?? null);
     }
     const newest = clips.slice(-MOST_SHOWN);
     for (const [clip, tile] of card.shown) {
@@ -366,7 +366,13 @@ function showResult(result) {
   });
   element("mistakes", HTMLDivElement).replaceChildren(...shown);
   resultPart.hidden = false;
-  if (!recogniser.hidden) recogniser.src = "live/index.html";
+  if (!recogniser.hidden) showRecogniser(Boolean(recogniser.contentDocument?.querySelector("#stop:not([hidden])")));
+}
+
+/** Opens the newest recogniser, on the camera or not. @param {boolean} isLive */
+function showRecogniser(isLive) {
+  recogniser.hidden = false;
+  recogniser.src = `live/index.html${isLive ? "?camera" : ""}`;
 }
 
 async function refresh() {
@@ -425,7 +431,6 @@ goOnButton.addEventListener("click", () => void train("start", { resume: true })
 stopButton.addEventListener("click", () => void train("stop"));
 liveButton.addEventListener("click", () => {
   stopCamera();
-  recogniser.hidden = false;
-  recogniser.src = "live/index.html";
+  showRecogniser(true);
 });
 void watch();

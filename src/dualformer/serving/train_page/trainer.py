@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,8 +63,8 @@ class Trainer:
     """The page's ``folder``: its clips, the training on them, and what it has given.
 
     ``folder`` is made if needed. What a server left there that was killed is gone on with: the clips, the recogniser
-    and the checkpoints of a run. ``accelerator`` and ``runtime``: those of `TrainingJob`. All methods may be called
-    from any thread. Close it at the end.
+    and the checkpoints of a run. ``accelerator`` and ``runtime``: those of `TrainingJob`. ``spell`` words what the
+    training says, which names Python arguments. All methods may be called from any thread. Close it at the end.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Trainer:
         limits: ClipLimits | None = None,
         accelerator: str,
         runtime: Path | None = None,
+        spell: Callable[[str], str] = str,
     ) -> None:
         self.folder = folder = folder.absolute()
         self.clips = ClassClips(folder / CLIPS, limits)
@@ -80,7 +82,7 @@ class Trainer:
         """For uploads that are not whole yet, on the disk that they will lie on."""
         shutil.rmtree(self.incoming, ignore_errors=True)
         self.incoming.mkdir()
-        self._accelerator, self._runtime = accelerator, runtime
+        self._accelerator, self._runtime, self._spell = accelerator, runtime, spell
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._watching: threading.Thread | None = None
@@ -166,6 +168,7 @@ class Trainer:
         assert process.stdout is not None
         for line in process.stdout:
             told = json.loads(line)
+            told |= {what: self._spell(said) for what, said in told.items() if isinstance(said, str)}
             with self._lock:
                 if "log" in told:
                     self._log.append(told.pop("log"))
