@@ -142,7 +142,8 @@ def test_a_program_for_executorch_is_made_for_each_batch(
     monkeypatch.setattr(
         "dualformer.bench.exports.export_weights", lambda *given, batch, **settings: made.update({given[2]: batch})
     )
-    monkeypatch.setattr("dualformer.export.export_weights.import_extra", lambda *named: None)
+    for name in ("import_extra", "import_executorch"):
+        monkeypatch.setattr(f"dualformer.export.export_weights.{name}", lambda *named: None)
     settings = [
         Setting(model=str(weights_of_one_stage), clip=(4, 32, 32), batch=batch, backend="executorch", threads=threads)
         for batch in (1, 3)

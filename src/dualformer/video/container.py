@@ -348,9 +348,10 @@ def _kind_of_other(media: Media) -> str:
     """Returns what a file is that is no video, and the remedy: an archive, or as `text_in_place_of`."""
     with media.open("rb") as file:
         start = file.read(512)
-    is_tar = start[257:262] == b"ustar" or start.startswith(b"\x1f\x8b")  # the latter: gzip
+    is_packed_tar = start.startswith(b"\x1f\x8b") and media_path(media).name.endswith((".tar.gz", ".tgz"))
+    is_tar = start[257:262] == b"ustar" or is_packed_tar
     kind = "zip" if start.startswith(b"PK\x03\x04") else "tar" if is_tar else ""
-    return f"an archive: name a file in it, as {kind}://FILE::{media}" if kind else text_in_place_of(start)
+    return f"an archive: name a file in it, as {kind}://FILE::ARCHIVE" if kind else text_in_place_of(start)
 
 
 def _is_jpeg(media: Media) -> bool:
