@@ -1,6 +1,6 @@
 """Is a process that may use few cores as fast as one that is told its threads by hand? Both sides in turns (Linux).
 
-    python benchmarks/limited_cores.py                        # as root, for the control groups; four minutes
+    python benchmarks/limited_cores.py                        # as root, for the control groups; minutes
     python benchmarks/limited_cores.py --limits "one core"    # by affinity, which anybody may
 
 Limits are an affinity of one core, and control groups with a quota of 1.5 and of 0.75 CPUs. Every side is a process of

@@ -192,6 +192,7 @@ class NewestClip {
     this.fresh += 1;
   }
 
+  /** Notes how much of a clip is new, and that none is from here on. */
   pass() {
     this.passed = this.fresh / this.pre.frames;
     this.fresh = 0;
