@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.profiler import profile
 
 from dualformer.model.attention import Attention
 from dualformer.model.block import Mlp
@@ -97,14 +98,42 @@ def test_the_mlp_keeps_less_and_gives_the_same_gradients(rows: int, autocast: bo
 
 
 def test_where_a_linear_layer_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, x = Linear(32, 48), draw(1024, 32)
+    layer, x, few = Linear(32, 48), draw(1024, 32), draw(256, 32)
     monkeypatch.setattr(linear_module.F, "conv2d", None)  # calling it would fail
+    assert layer.bfloat16()(x.bfloat16()).requires_grad
     with torch.no_grad():
         assert layer.double()(x.double()).dtype == torch.float64
-        assert layer.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+        assert layer.bfloat16()(few.bfloat16()).dtype == torch.bfloat16
         with torch.autocast("cpu", torch.bfloat16):
-            assert layer.float()(x).dtype == torch.bfloat16
+            assert layer.float()(few).dtype == torch.bfloat16
+            monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+            assert layer(x).dtype == torch.bfloat16
         assert torch.export.export(layer, (x,)).module()(x).shape == (1024, 48)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_in_bfloat16_it_is_a_convolution_without_gradients(monkeypatch: pytest.MonkeyPatch, autocast: bool) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    layer, x = Linear(32, 48), draw(2, 784, 32)
+    expected = F.linear(x.bfloat16(), layer.weight.bfloat16(), layer.bias.bfloat16())
+    calls: list[torch.Size] = []
+    conv2d = F.conv2d
+    monkeypatch.setattr(linear_module.F, "conv2d", lambda x, *rest: (calls.append(x.shape), conv2d(x, *rest))[1])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = layer(x) if autocast else layer.bfloat16()(x.bfloat16())
+    assert calls == [(16, 32, 1, 98)]
+    torch.testing.assert_close(found, expected, atol=0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_no_weight_is_copied_for_tokens_that_lie_apart(bias: bool) -> None:
+    # PyTorch would copy the weight as many times as there are leading entries: 77 MB here.
+    x, weight = draw(3, 300, 64).bfloat16().transpose(0, 1), draw(2000, 64).bfloat16()
+    with torch.no_grad(), profile(profile_memory=True) as found:
+        out = linear_module.linear(x, weight, weight[:, 0].clone() if bias else None)
+    assert max(event.cpu_memory_usage for event in found.events()) < 4 * out.nbytes
+    expected = F.linear(x.contiguous(), weight, weight[:, 0] if bias else None)
+    torch.testing.assert_close(out, expected, atol=0.05, rtol=0.01)
 
 
 @pytest.mark.parametrize("pieces", [1, 500, 2**21])

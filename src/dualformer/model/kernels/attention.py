@@ -27,7 +27,8 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, sca
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     if in_pieces:
         return explicit_attention(q, k, v, bias, scale)
-    return attention_weights(q, k, bias, scale) @ v
+    # What lies head after head is copied once here, not number by number by each of the products, forward and backward.
+    return attention_weights(q.contiguous(), k.contiguous(), bias, scale) @ v.contiguous()
 
 
 def _fused_is_faster(q: Tensor) -> bool:
@@ -62,27 +63,37 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, sca
     out = torch.empty((clips, queries, heads, v.shape[3]), dtype=q.dtype, device=q.device).transpose(1, 2)
     for first in range(0, clips, step):
         some = slice(first, first + step)
+        some_k, some_v = k[some].contiguous(), v[some].contiguous()
         here = None if bias is None else bias.expand(clips, heads, queries, keys)[some]
         for start in range(0, queries, rows):
             part = slice(start, start + rows)
-            out[some, :, part] = _attend(
-                q[some, :, part], k[some], v[some], None if here is None else here[:, :, part], scale
+            _attend(
+                q[some, :, part],
+                some_k,
+                some_v,
+                None if here is None else here[:, :, part],
+                scale,
+                out=out[some, :, part],
             )
     return out
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
-    """As a softmax divides by the sum, so does this, but behind the second product, where there is less to divide.
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None, *, out: Tensor) -> None:
+    """Writes the attention of ``q`` B h L d to ``k`` and ``v`` B h P d, which lie head after head, into ``out``.
 
+    As a softmax divides by the sum, so does this, but behind the second product, where there is less to divide.
     Powers of 2 are twice as fast as powers of e and, without the largest score taken off, take one pass less. Where
-    that could matter, which the sums tell, softmax does it.
+    that could matter, which the sums tell, softmax does it. Products copy what does not lie head after head, k
+    number by number, so nothing is left to them to copy.
     """
     to_base_2 = log2(e) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    powers = (q * to_base_2) @ k.transpose(-2, -1)
+    scaled = torch.mul(q, to_base_2, out=q.new_empty(q.shape))
+    powers = scaled @ k.transpose(-2, -1)
     if bias is not None:
         powers += bias * log2(e)
     sums = powers.exp2_().sum(dim=-1, keepdim=True)
     low, high = sums.aminmax()
     if _SAFE_SUMS[0] < float(low) and float(high) < _SAFE_SUMS[1]:
-        return (powers @ v).div_(sums)
-    return attention_weights(q, k, bias, scale) @ v
+        torch.div(powers @ v, sums, out=out)
+    else:
+        out.copy_(attention_weights(q, k, bias, scale) @ v)
