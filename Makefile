@@ -43,9 +43,9 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --no-compile -e '.[dev]'
 	touch $(READY) $@
 
-# pip makes bytecode on one core, of other packages' tests as well, and all that is to be done waits for it.
+# pip makes bytecode on one core, of much that is never imported as well, and all that is to be done waits for it.
 $(BYTECODE): $(DEV)
-	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || echo 'some installed files are no Python'
+	$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|transformers|moto|sklearn|sympy|pip|setuptools|networkx)/' .venv/lib || echo 'some installed files are no Python'
 	touch $@
 
 clean:

@@ -62,7 +62,7 @@ class TrainStep:
             convert_sync_batchnorm(objective)
         self._objective = fabric.setup_module(objective)
         groups = parameter_groups(objective.model, settings, lr=schedule.lr, extra=objective.extra)
-        self._optimizer = torch.optim.AdamW(groups)
+        self._optimizer = torch.optim.AdamW(groups, fused=True)
         self._average = Average(objective.model, settings.ema) if settings.ema is not None else None
         self.state = TrainingState(objective=objective, optimizer=self._optimizer, average=self._average)
         self.is_sharded = any(isinstance(parameter, DTensor) for parameter in objective.parameters())
