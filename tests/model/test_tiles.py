@@ -132,6 +132,23 @@ def watch_calls(patch: pytest.MonkeyPatch, kind: type, name: str, ran: list[nn.M
     patch.setattr(kind, name, watched)
 
 
+def test_tiles_of_few_channels_are_longer_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, clips = exact(small_config()).float(), video(4, 24, 24).float()
+    monkeypatch.setattr(tiles, "TOKENS_PER_TILE", 20)
+    monkeypatch.setattr(tiles, "_CHANNELS_OF_BFLOAT16", 32)  # twice those of the first stage
+    rows: list[int] = []
+    mlp = tiles._mlp
+    monkeypatch.setattr(tiles, "_mlp", lambda half, x: (rows.append(x.shape[:-1].numel()), mlp(half, x))[1])
+    expected, _ = in_tiles(model, clips)
+    assert max(rows) <= 20
+    count = len(rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = in_tiles(model, clips)
+    assert 20 < max(rows) <= 40
+    assert len(rows) - count < count
+    torch.testing.assert_close(found.float(), expected, atol=0.1, rtol=0.1)
+
+
 @pytest.mark.parametrize("folded", [False, True])
 @pytest.mark.parametrize("tokens", [1, 20, 3136])
 @pytest.mark.parametrize(("size", "batch"), [((4, 24, 24), 1), ((5, 19, 26), 3)])

@@ -22,13 +22,15 @@ from torch import Tensor, nn
 from dualformer.model.attention import PyramidAttention, WindowAttention, fitted_window, pad_to_windows, window_mask
 from dualformer.model.block import SubBlock
 from dualformer.model.config import ceil_div
-from dualformer.model.kernels.linear import linear
+from dualformer.model.kernels.linear import linear, product_dtype
 from dualformer.model.kernels.tracing import is_tracing
 from dualformer.model.position import PositionEncoding
 from dualformer.model.threads import map_pieces, thread_count
 
 #: As many as eight windows of 8×7×7.
 TOKENS_PER_TILE = 3136
+#: In bfloat16 a tile of fewer channels than 256 has as many numbers as one of 256. In float32 that is no faster.
+_CHANNELS_OF_BFLOAT16 = 256
 #: As many as a thread is worth waking for, and frames that are not mostly the edges that their neighbours see.
 _FEWEST_TOKENS, _FEWEST_FRAMES = 196, 4
 
@@ -89,7 +91,10 @@ def project_patches(embedding: Any, x: Tensor) -> Tensor:
         return embedding.norm(linear(patches[tile].flatten(4), proj.weight.flatten(1), proj.bias))
 
     out = project((slice(0),)).new_empty(*patches.shape[:4], proj.out_channels)
-    map_pieces(lambda tile: out[tile].copy_(project(tile)), _tiles(patches.shape[:2], prod(patches.shape[2:4])))
+    map_pieces(
+        lambda tile: out[tile].copy_(project(tile)),
+        _tiles(patches.shape[:2], prod(patches.shape[2:4]), most=TOKENS_PER_TILE),
+    )
     return out
 
 
@@ -112,7 +117,7 @@ def _run_windows(sub_block: SubBlock, attention: WindowAttention, x: Tensor) -> 
         tokens += _mlp(sub_block, tokens)
         cells[tile] = tokens.view(cells[tile].shape)
 
-    map_pieces(run, _tiles((len(x), *grid), length))
+    map_pieces(run, _tiles((len(x), *grid), length, most=_most_tokens(x)))
     if padded is not x:
         x.copy_(padded[:, : size[0], : size[1], : size[2]])
 
@@ -128,7 +133,7 @@ def _run_queries(sub_block: SubBlock, attention: PyramidAttention, x: Tensor) ->
         tile += attention.attend(queries[at], k[clips], v[clips])
         tile += _mlp(sub_block, tile)
 
-    map_pieces(run, _tiles(tokens.shape[:2], 1))
+    map_pieces(run, _tiles(tokens.shape[:2], 1, most=_most_tokens(x)))
 
 
 def _encode_places(encoding: PositionEncoding, x: Tensor) -> None:
@@ -154,9 +159,16 @@ def _mlp(sub_block: SubBlock, tokens: Tensor) -> Tensor:
     return sub_block.mlp.fc2(hidden)
 
 
-def _tiles(shape: tuple[int, ...], tokens: int) -> list[tuple[slice, ...]]:
-    """Cuts a box of ``shape``, each entry of which is so many ``tokens``, into tiles, enough for all threads."""
-    threads, most = thread_count(), TOKENS_PER_TILE
+def _most_tokens(x: Tensor) -> int:
+    """Returns how many tokens of the map B T H W C a tile of all layers of a half has at most."""
+    wide = max(1, _CHANNELS_OF_BFLOAT16 // x.shape[-1]) if product_dtype(x) == torch.bfloat16 else 1
+    return wide * TOKENS_PER_TILE
+
+
+def _tiles(shape: tuple[int, ...], tokens: int, *, most: int) -> list[tuple[slice, ...]]:
+    """Cuts a box of ``shape``, each entry of which is so many ``tokens``, into tiles of at ``most`` so many, enough for
+    all threads."""
+    threads = thread_count()
     if threads > 1:
         most = min(most, max(_FEWEST_TOKENS, -(-prod(shape) * tokens // threads)))
     return list(pieces(shape, max(1, most // tokens)))

@@ -32,7 +32,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`torch.nn.functional.linear`, … in → … out, the faster way: see `Linear`."""
     images = _images(x, len(weight), biased=bias is not None)
     if images == 0:
-        if _dtype(x) == torch.bfloat16 and not is_tracing():
+        if product_dtype(x) == torch.bfloat16 and not is_tracing():
             # Without gradients PyTorch would copy the weight many times, for tokens that lie apart, and not the tokens.
             x = x.contiguous()
         return F.linear(x, weight, bias)
@@ -61,15 +61,16 @@ def _images(x: Tensor, out_features: int, *, biased: bool) -> int:
     rows = x.numel() // x.shape[-1]
     if min(x.shape[-1], out_features) < 16:
         return 0
-    if _dtype(x) == torch.bfloat16 and biased and rows >= _FEWEST_ROWS_OF_BFLOAT16 and not torch.is_grad_enabled():
+    for_inference = biased and not torch.is_grad_enabled()
+    if product_dtype(x) == torch.bfloat16 and for_inference and rows >= _FEWEST_ROWS_OF_BFLOAT16:
         return _even_cut(rows) if torch.backends.cpu.get_cpu_capability() == "AVX512" else 0
     if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu") or rows < _FEWEST_ROWS:
         return 0
     return _even_cut(rows) or (1 if torch.get_num_threads() > 1 else 0)
 
 
-def _dtype(x: Tensor) -> torch.dtype:
-    """What products of ``x`` on a CPU are computed in."""
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Returns what products of ``x`` on a CPU are computed in, under autocast too."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
