@@ -2,11 +2,12 @@
 
     python benchmarks/training_step.py --model dualformer_tiny --clip 16x224x224 --rounds 5
 
-A step is forward, cross-entropy, backward and AdamW, with autocast for bfloat16. Times are of all sides in turn in this
-process, whose threads wait as those of the command line, the allocator as the system has it or, with ``--keep-freed``,
-as `dualformer train` sets it. Peaks are each from a process of its own that takes one step: resident memory above what
-it held with the network and the clip ready; gradients and the optimizer's state count. There glibc is told to hand
-freed tensors back at once, so that the peak is that of the tensors, as on a GPU, and not of the allocator's holes.
+A step is forward, cross-entropy, backward and AdamW, ours as one operation as `dualformer train` has it, with autocast
+for bfloat16. Times are of all sides in turn in this process, whose threads wait as those of the command line, the
+allocator as the system has it or, with ``--keep-freed``, as `dualformer train` sets it. Peaks are each from a process
+of its own that takes one step: resident memory above what it held with the network and the clip ready; gradients and
+the optimizer's state count. There glibc is told to hand freed tensors back at once, so that the peak is that of the
+tensors, as on a GPU, and not of the allocator's holes.
 """
 
 from __future__ import annotations

@@ -232,6 +232,7 @@ def test_priors_are_what_the_pyramid_norms() -> None:
 
 
 @pytest.mark.parametrize("how", ["no_grad", "inference", "autocast", "training", "checkpointed"])
+@pytest.mark.usefixtures("one_thread")
 def test_watching_changes_nothing(how: str) -> None:
     model = small(position="relative", drop_path=0.2).float().train(how in ("training", "checkpointed"))
     model.set_grad_checkpointing(how == "checkpointed")

@@ -211,9 +211,9 @@ def watch_attention(
 
     ``stages`` and the ``blocks`` of each count from 0, negative ones from the end; None means all. ``kinds`` names
     attention within windows (L), over the pyramid or all tokens (G), or both. Every way to call the network counts,
-    in training and under autocast too, and its results stay the same bit for bit. A later call replaces the maps of
-    the one before; a checkpointed half that runs again in the backward pass is no call. For a `FeatureExtractor` or a
-    network wrapped for training, watch the `DualFormer` inside.
+    in training and under autocast too, and its results stay the same, on one thread bit for bit. A later call replaces
+    the maps of the one before; a checkpointed half that runs again in the backward pass is no call. For a
+    `FeatureExtractor` or a network wrapped for training, watch the `DualFormer` inside.
 
     Kept are queries and keys as the network made them, not copied: 3·N·C numbers for an L half (values share their
     memory), N·C + 2·P·C for a G half, or 3·N·C where it attends to all tokens, and the bias of a map that windows do

@@ -27,8 +27,10 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, sca
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     if in_pieces:
         return explicit_attention(q, k, v, bias, scale)
-    # What lies head after head is copied once here, not number by number by each of the products, forward and backward.
-    return attention_weights(q.contiguous(), k.contiguous(), bias, scale) @ v.contiguous()
+    if not is_tracing():
+        # Copied head after head once here, not number by number by each of the products, forward and backward.
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    return attention_weights(q, k, bias, scale) @ v
 
 
 def _fused_is_faster(q: Tensor) -> bool:

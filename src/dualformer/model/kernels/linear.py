@@ -32,7 +32,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`torch.nn.functional.linear`, … in → … out, the faster way: see `Linear`."""
     images = _images(x, len(weight), biased=bias is not None)
     if images == 0:
-        if product_dtype(x) == torch.bfloat16 and not is_tracing():
+        if x.device.type == "cpu" and product_dtype(x) == torch.bfloat16 and not is_tracing():
             # Without gradients PyTorch would copy the weight many times, for tokens that lie apart, and not the tokens.
             x = x.contiguous()
         return F.linear(x, weight, bias)
