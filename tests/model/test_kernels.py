@@ -131,7 +131,7 @@ def test_no_weight_is_copied_for_tokens_that_lie_apart(bias: bool) -> None:
     x, weight = draw(3, 300, 64).bfloat16().transpose(0, 1), draw(2000, 64).bfloat16()
     with torch.no_grad(), profile(profile_memory=True) as found:
         out = linear_module.linear(x, weight, weight[:, 0].clone() if bias else None)
-    assert max(event.cpu_memory_usage for event in found.events()) < 4 * out.nbytes
+    assert max(event.cpu_memory_usage for event in found.events() or []) < 4 * out.nbytes
     expected = F.linear(x.contiguous(), weight, weight[:, 0] if bias else None)
     torch.testing.assert_close(out, expected, atol=0.05, rtol=0.01)
 
