@@ -73,7 +73,10 @@ def test_weights_and_exported_models_give_the_same_probabilities(model: str, dat
             assert float(row["probability"]) == pytest.approx(float(then[path]["probability"]), abs=2e-6)
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(data: Path) -> None:
+def test_a_stopped_run_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # AdamW's step was several operations then, which round in another way than one.
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, fused: adamw(groups))
     config = TrainConfig.load(data / "interrupted" / "config.json")
     network = Config.from_dict(json.loads((data / "interrupted" / "network.json").read_text()))
     train(

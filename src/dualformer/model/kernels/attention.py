@@ -65,18 +65,13 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, sca
     out = torch.empty((clips, queries, heads, v.shape[3]), dtype=q.dtype, device=q.device).transpose(1, 2)
     for first in range(0, clips, step):
         some = slice(first, first + step)
+        # Else each product would copy what does not lie head after head, and keys number by number.
         some_k, some_v = k[some].contiguous(), v[some].contiguous()
         here = None if bias is None else bias.expand(clips, heads, queries, keys)[some]
         for start in range(0, queries, rows):
             part = slice(start, start + rows)
-            _attend(
-                q[some, :, part],
-                some_k,
-                some_v,
-                None if here is None else here[:, :, part],
-                scale,
-                out=out[some, :, part],
-            )
+            biased = None if here is None else here[:, :, part]
+            _attend(q[some, :, part], some_k, some_v, biased, scale, out=out[some, :, part])
     return out
 
 
@@ -85,8 +80,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float |
 
     As a softmax divides by the sum, so does this, but behind the second product, where there is less to divide.
     Powers of 2 are twice as fast as powers of e and, without the largest score taken off, take one pass less. Where
-    that could matter, which the sums tell, softmax does it. Products copy what does not lie head after head, k
-    number by number, so nothing is left to them to copy.
+    that could matter, which the sums tell, softmax does it.
     """
     to_base_2 = log2(e) * (q.shape[-1] ** -0.5 if scale is None else scale)
     scaled = torch.mul(q, to_base_2, out=q.new_empty(q.shape))

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv3d_input, conv3d_weight
 
 from dualformer.model.config import Size3
+from dualformer.model.kernels.linear import product_dtype
 from dualformer.model.kernels.tracing import is_tracing
 from dualformer.model.threads import map_pieces, thread_count
 
@@ -27,8 +28,7 @@ def _trains_in_bfloat16(conv: nn.Conv3d, x: Tensor) -> bool:
     """Whether a gradient to the weight will be wanted, in eval mode as well: a part may be trained with fixed norms."""
     if not (torch.is_grad_enabled() and conv.weight.requires_grad) or x.device.type != "cpu" or is_tracing():
         return False
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return dtype == torch.bfloat16
+    return product_dtype(x) == torch.bfloat16
 
 
 class DenseConv3d(nn.Conv3d):
