@@ -14,7 +14,7 @@ from dualformer.model import tiles
 from dualformer.model.block import SubBlock
 from dualformer.model.config import Config, Scale, Size3, Stage
 from dualformer.model.convolution import ConvolutionalStem, ConvolutionSubBlock
-from dualformer.model.network import DualFormer
+from dualformer.model.network import DualFormer, PatchEmbedding
 from dualformer.model.position import PositionEncoding
 from dualformer.model.presets import create_model
 from dualformer.model.threads import MOST_THREADS
@@ -107,6 +107,26 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch, threads: int, f
     torch.testing.assert_close(final, expected.detach(), atol=1e-11, rtol=1e-11)
     for one, other in zip(maps_in_tiles, maps, strict=True):
         torch.testing.assert_close(one, other.detach(), atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [2, 3, 4])
+@pytest.mark.parametrize("place", ["contiguous", "behind another number", "every other row"])
+def test_patches_are_copied_row_by_row(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, width: int, place: str
+) -> None:
+    """Where rows are numbers of their own and where not: the same bits as pixel by pixel, of pixels in any order."""
+    embedding, pixels = PatchEmbedding(3, 16, (2, 4, width)).to(dtype).eval(), video(4, 16, 12, dtype=dtype)
+    if place == "behind another number":
+        pixels = torch.cat([torch.zeros(1, dtype=dtype), pixels.flatten()])[1:].view(pixels.shape)
+    elif place == "every other row":
+        pixels = video(4, 32, 12, dtype=dtype)[:, :, :, ::2]
+    with torch.no_grad():
+        rows = tiles.project_patches(embedding, pixels)
+        monkeypatch.setattr(tiles, "_ROWS", {})
+        assert torch.equal(rows, tiles.project_patches(embedding, pixels))
+    expected = embedding.norm(embedding.proj(pixels).permute(0, 2, 3, 4, 1))
+    torch.testing.assert_close(rows, expected, atol=1e-5 if dtype == torch.float32 else 0.05, rtol=0)
 
 
 def convolutional_config(**changes: Any) -> Config:

@@ -33,6 +33,8 @@ TOKENS_PER_TILE = 3136
 _CHANNELS_OF_BFLOAT16 = 256
 #: As many as a thread is worth waking for, and frames that are not mostly the edges that their neighbours see.
 _FEWEST_TOKENS, _FEWEST_FRAMES = 196, 4
+#: Numbers as which a patch's row of so many bytes is copied: pixel by pixel takes several times as long.
+_ROWS = {8: torch.int64, 16: torch.complex128}
 
 
 def usable(stage: nn.Module, x: Tensor) -> bool:
@@ -83,12 +85,16 @@ def project_patches(embedding: Any, x: Tensor) -> Tensor:
 
     A convolution whose kernel is its stride is a linear layer on the pixels of each patch.
     """
-    proj = embedding.proj
+    proj, pixels = embedding.proj, x.to(product_dtype(x))
     _, _, t, h, w = proj.weight.shape
-    patches = x.unflatten(4, (-1, w)).unflatten(3, (-1, h)).unflatten(2, (-1, t)).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    row = _ROWS.get(w * pixels.element_size())
+    if row is not None and pixels.is_contiguous() and pixels.storage_offset() % w == 0:
+        pixels, w = pixels.view(row), 1
+    patches = pixels.unflatten(4, (-1, w)).unflatten(3, (-1, h)).unflatten(2, (-1, t)).permute(0, 2, 4, 6, 1, 3, 5, 7)
 
     def project(tile: tuple[slice, ...]) -> Tensor:
-        return embedding.norm(linear(patches[tile].flatten(4), proj.weight.flatten(1), proj.bias))
+        tokens = patches[tile].flatten(4).view(product_dtype(x))
+        return embedding.norm(linear(tokens, proj.weight.flatten(1), proj.bias))
 
     out = project((slice(0),)).new_empty(*patches.shape[:4], proj.out_channels)
     map_pieces(
