@@ -5,6 +5,7 @@ import resource
 import runpy
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dualformer.errors import DualFormerError
-from dualformer.training.checkpoint import CHECKPOINTS, checkpoints
+from dualformer.training.checkpoint import CHECKPOINTS, TrainingState, checkpoints
 from dualformer.training.reporter import Reporter, SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
+from dualformer.training.signals import TrainingInterrupted
 from dualformer.training.train import train
 from dualformer.weights.safetensors_file import read_card
 from forked_verbs import ForkedVerb
@@ -65,6 +67,41 @@ def test_stopped_after_any_step_it_goes_on_to_the_same_bits(whole: Path, tmp_pat
     assert_same(whole, tmp_path / "run")
     assert figures(whole) == figures(tmp_path / "run")
     assert losses(whole) == losses(tmp_path / "run")
+
+
+@pytest.mark.parametrize("accumulate", [3, 4, 5])  # of six batches an epoch none, two or one are left over
+def test_stopped_in_the_last_step_of_an_epoch_it_goes_on_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+):
+    run(tmp_path / "whole", accumulate=accumulate)
+    last, on_step = 6 // accumulate, made_runs.Losses.on_step
+
+    def interrupt(watcher: made_runs.Losses, step: int, values: Mapping[str, float]) -> None:
+        on_step(watcher, step, values)
+        if step == last:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch, pytest.raises(TrainingInterrupted):
+        patch.setattr(made_runs.Losses, "on_step", interrupt)
+        run(tmp_path / "run", accumulate=accumulate)
+    run(tmp_path / "run", accumulate=accumulate, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "run")
+    assert figures(tmp_path / "whole") == figures(tmp_path / "run")
+    assert losses(tmp_path / "whole") == losses(tmp_path / "run")
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_steps_of_a_resumed_optimizer_lie_where_its_parameters_do(device: str):
+    """AdamW's fused step wants them on their device, as it makes them."""
+    layer = torch.nn.Linear(2, 2, device=device)
+    state = TrainingState(objective=layer, optimizer=torch.optim.AdamW(layer.parameters()))
+    state.allocate(
+        {f"optimizer/{name}/{key}" for name in ("weight", "bias") for key in ("step", "exp_avg", "exp_avg_sq")}
+    )
+    assert {name: tensor.device.type for name, tensor in state.tensors().items()} == dict.fromkeys(
+        state.tensors(), device
+    )
+    assert {tensor.dtype for tensor in state.tensors().values()} == {torch.float32}
 
 
 def test_resumed_with_other_workers_real_videos_and_dropout_give_the_same_bits(settings: TrainConfig, tmp_path: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -24,6 +26,15 @@ def config(data: str, **changes: object) -> TrainConfig:
 
 def clips(data: str, **changes: object) -> RunClips:
     return open_source(config(data, **changes)).clips(PRE, PLAIN, None, Views(1, 1))
+
+
+@pytest.mark.parametrize("data", ["rendered", "rendered-people", "rendered-hands"])
+def test_rendered_clips_reach_processes_that_are_started_anew(data: str) -> None:
+    """As loader workers are on macOS, on Windows, and on Linux from Python 3.14 on."""
+    made = clips(data)
+    train, val = pickle.loads(pickle.dumps((made.train, made.val)))
+    assert torch.equal(train[(1, 7)]["clip"], made.train[(1, 7)]["clip"])
+    assert torch.equal(val[0]["views"], made.val[0]["views"])
 
 
 @pytest.mark.parametrize(("data", "classes"), [("rendered-people", ORDERS), ("rendered-hands", HAND_ORDERS)])

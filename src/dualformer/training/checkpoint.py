@@ -130,7 +130,9 @@ class TrainingState:
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer/{name}/{key}" in names]
             if keys:
                 self.optimizer.state[parameter] = {
-                    key: torch.zeros(()) if key == "step" else torch.zeros_like(parameter) for key in keys
+                    # Where `fused` wants it: PyTorch would move the step there as it loads a state by itself.
+                    key: torch.zeros((), device=parameter.device) if key == "step" else torch.zeros_like(parameter)
+                    for key in keys
                 }
 
 

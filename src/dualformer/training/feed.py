@@ -1,6 +1,7 @@
 """The batches of an epoch: clips in order, mixed, on the device, without files that cannot be read."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from dualformer.datasets.bad_videos import size_of
@@ -65,11 +66,11 @@ class Feed:
         )
         """Batches as they are read, of the first epoch."""
 
-    def epoch(self, epoch: int, *, after: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch that follow the first ``after``."""
+    def epoch(self, epoch: int, *, after: int = 0, until: int | None = None) -> Iterator[Batch]:
+        """The batches of an epoch that follow the first ``after``, and ``until`` so many have been (default: all)."""
         self._sampler.at(epoch, start=after * self._clips_per_batch)
         with self._prefetch() as shards:
-            yield from self._batches(epoch, after, shards)
+            yield from islice(self._batches(epoch, after, shards), None if until is None else max(0, until - after))
 
     def _prefetch(self) -> ShardPrefetch:
         """Returns what fetches the shards of this process's part of the epoch."""

@@ -143,7 +143,8 @@ class Loop:
         self._stepper.begin_epoch()
         started = tick = last_save = time.monotonic()
         clips_per_second = 0.0
-        for count, batch in enumerate(self._feed.epoch(progress.epoch, after=progress.batch), 1):
+        batches = self._feed.epoch(progress.epoch, after=progress.batch, until=self.schedule.batches)
+        for count, batch in enumerate(batches, 1):
             if progress.step == progress.batch == 0:
                 self._draw_clips(batch)
             metrics = self._run_batch(batch)
@@ -196,7 +197,7 @@ class Loop:
         epoch: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "step": progress.step,
-            "lr": self._stepper.rate,
+            "lr": self._stepper.rate(progress.step - 1),
             "train_loss": progress.loss_sum / weight,
             **progress.shares(several=self.raw.loss.multi_label),
             "left_out": progress.batch * self.schedule.clips_per_batch - progress.clips,

@@ -253,6 +253,14 @@ def _how_to_read(config: TrainConfig, videos: VideoList) -> tuple[Literal["sampl
     return shuffle, f"; an epoch is read {mixed}{where}"
 
 
+def _hardest_at_once(_: float) -> float:
+    return 1.0
+
+
+def _hardest_half_way(part: float) -> float:
+    return min(1.0, 0.1 + 1.8 * part)
+
+
 def rendered_source(config: TrainConfig) -> Source:
     """Makes rendered videos, every one new, from plain to hard over the run, with the truth about what they show;
     for clips of one frame pictures of shapes, with the truth about where the actor is."""
@@ -289,8 +297,8 @@ def rendered_source(config: TrainConfig) -> Source:
             return PeopleClips(_people(config, pre.crop, pre.frames), count, seed=seed, difficulty=difficulty)
 
         # Another seed than any training clip's: theirs is the run's, and never negative.
-        val = render(_VALIDATION_CLIPS, _VALIDATION_SEED, lambda _: 1.0)
-        train = render(epochs * length, config.seed, lambda part: min(1.0, 0.1 + 1.8 * part))
+        val = render(_VALIDATION_CLIPS, _VALIDATION_SEED, _hardest_at_once)
+        train = render(epochs * length, config.seed, _hardest_half_way)
         return RunClips(train=FreshClips(train, length), val=OneView(val, _VALIDATION_CLIPS), size=length)
 
     if config.seed == _VALIDATION_SEED:

@@ -73,10 +73,9 @@ class TrainStep:
         """The peak learning rate of each parameter group, by its name."""
         return {group["name"]: group["peak_lr"] for group in self._optimizer.param_groups}
 
-    @property
-    def rate(self) -> float:
-        """The largest learning rate of the last step, over the parameter groups."""
-        return max(group["lr"] for group in self._optimizer.param_groups)
+    def rate(self, step: int) -> float:
+        """Returns the largest learning rate over the parameter groups at ``step``, from 0."""
+        return max(self.peak_rates.values()) * self._schedule.factor(step)
 
     def close(self) -> None:
         """Ends training. DDP's wrapper is let go of while the processes are still connected: it holds on to their
@@ -171,7 +170,8 @@ class TrainStep:
             self._average.update(self._raw.model, progress.step)
         self._accumulated = _Accumulated()
         progress.step += 1
-        return {"loss": accumulated.loss_sum / accumulated.weight, "lr": self.rate, "grad_norm": norm}
+        rate = self.rate(progress.step - 1)
+        return {"loss": accumulated.loss_sum / accumulated.weight, "lr": rate, "grad_norm": norm}
 
     def _nonfinite_error(
         self, what: str, value: float, progress: Progress, number: int, videos: list[int], batch: Batch
