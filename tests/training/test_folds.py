@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,20 @@ def test_one_run_takes_one_fold(of_folds: TrainConfig) -> None:
         of_folds.replace(fold=3)
     with pytest.raises(ValueError, match="`folds` trains on one device"):
         cross_validate(of_folds.replace(devices=2), reporter=SilentReporter())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"overfit": 4}, "`folds` measures each run by videos that it has not seen: leave `overfit` out"),
+        ({"select": "best"}, "videos that must not choose its epoch: say `select=last`"),
+        ({"select": "best", "fold": 1}, "videos that must not choose its epoch: say `select=last`"),
+        ({"data": "rendered"}, "`folds` deals videos to parts, and `data=rendered` never shows one twice"),
+        ({"data": "rendered-hands", "folds": 0, "group": "who"}, "`group` keeps videos together, and `data=rendered-h"),
+    ],
+)
+def test_folds_of_videos_that_were_seen_are_refused(
+    of_folds: TrainConfig, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        of_folds.replace(**changes)

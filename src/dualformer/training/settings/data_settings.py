@@ -77,9 +77,14 @@ class DataSettings:
         not_negative(self, "overfit", "workers", "cache_gb", "folds")
         if self.background_share != BACKGROUND_SHARE and not self.background:
             raise ValueError("`background_share` is of the pieces of `background`: name that, or leave it out")
-        for name in ("background", "frames_per_second"):
-            if self.data in RENDERED_DATA and getattr(self, name) is not None:
-                raise ValueError(f"`{name}` is for segments of videos, and `data={self.data}` has none: leave it out")
+        for name, what in (
+            ("background", "is for segments of videos, and `data={}` has none"),
+            ("frames_per_second", "is for segments of videos, and `data={}` has none"),
+            ("group", "keeps videos together, and `data={}` never shows one twice"),
+            ("folds", "deals videos to parts, and `data={}` never shows one twice"),
+        ):
+            if self.data in RENDERED_DATA and getattr(self, name):
+                raise ValueError(f"`{name}` {what.format(self.data)}: leave it out")
         if self.folds == 1 or (self.fold is not None and not 1 <= self.fold <= self.folds):
             raise ValueError(f"`folds` are 2 or more, and `fold` is one of them: not {self.fold} of {self.folds}")
         if self.motions and self.data not in ("", RENDERED_PEOPLE):

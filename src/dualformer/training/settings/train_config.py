@@ -58,12 +58,15 @@ class TrainConfig(
         self.check_loss(self.data, teaches=self.teaches, confusion_every=self.confusion_every)
         self.check_machine()
         self.check_record()
-        for name, why in (
-            ("overfit", "validates on the videos that it trains on, which never tell when to stop"),
-            ("folds", "measures each run by videos that must not decide where it ends"),
+        for name, other, why in (
+            ("overfit", "patience", "validates on the videos that it trains on, which never tell when to stop"),
+            ("folds", "patience", "measures each run by videos that must not decide where it ends"),
+            ("folds", "overfit", "measures each run by videos that it has not seen"),
         ):
-            if self.patience and getattr(self, name):
-                raise ValueError(f"`{name}` {why}: leave `patience` out")
+            if getattr(self, name) and getattr(self, other):
+                raise ValueError(f"`{name}` {why}: leave `{other}` out")
+        if self.folds and self.select == "best":
+            raise ValueError("`folds` measures each run by videos that must not choose its epoch: say `select=last`")
 
     def check_files(self) -> None:
         """Checks that weights and scores which the run needs are there, quickly: nothing is fetched or opened.
