@@ -75,6 +75,15 @@ def test_by_hand() -> None:
     assert cost.stages[0].pyramid_tokens == pyramid
 
 
+def test_average_pooling_by_hand() -> None:
+    scales = (Scale(grid=(2, 2, 2), function="average"), Scale(grid=(1, 1, 1), function="average"))
+    stage = Stage(channels=32, depth=1, patch=(1, 2, 2), window=(2, 4, 4), scales=scales)
+    cost = measure_cost(Config(stages=(stage,), clip=(4, 16, 16), num_classes=5))
+    n, c, priors = 4 * 8 * 8, 32, 2 * 2 * 2 + 1
+    assert cost.pooling == n * c + priors * c
+    assert cost.normalisation == 5 * c * (n + 4 * n + priors + n)
+
+
 def test_a_temporal_head_by_hand() -> None:
     stages = (
         Stage(channels=32, depth=1, patch=(1, 4, 4), kinds="L"),

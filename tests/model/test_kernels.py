@@ -175,16 +175,22 @@ def test_bfloat16_attention_in_pieces_is_used_for_inference(monkeypatch: pytest.
     assert used == [True]
 
 
-def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     attention._log_choice.cache_clear()
     x = draw(1, 1, 4, 8)
     with caplog.at_level(logging.INFO, logger="dualformer"), torch.no_grad():
         for _ in range(3):
             Attention()(x, x, x)
             Attention()(*[x.bfloat16()] * 3)
-    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-        "attention in float32 on the cpu",
-        "attention in bfloat16 on the cpu",
+        monkeypatch.setattr(attention, "EXPLICIT_SCORES", 15)
+        with torch.enable_grad():
+            Attention()(*[x.bfloat16()] * 3)
+    fused = "PyTorch's fused kernel"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"attention in float32 on the cpu: {fused}, which is the faster one there",
+        f"attention in bfloat16 on the cpu: explicit, as {fused} is the slower one there",
+        f"attention in bfloat16 on the cpu: {fused}, as in training the weights of so many tokens would take too much "
+        "memory",
     ]
 
 

@@ -289,8 +289,8 @@ def open_on(
         return network, network.card, network.device
     if threads is not None:
         raise ValueError(f"threads is for exported models, and {weights} is none: call torch.set_num_threads")
-    model, card = load_weights(weights, device=device)
-    return model.fold(), card, device
+    model, card = load_weights(weights)
+    return model.fold().to(device), card, device  # folded here, the weights are the same on every device
 
 
 def compile_on(network: Network, mode: CompileMode, *, device: torch.device) -> DualFormer:

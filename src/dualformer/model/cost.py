@@ -2,8 +2,9 @@
 
 The network runs once on PyTorch's ``meta`` device, which knows shapes and computes nothing, with a hook on every layer.
 Counted are linear layers, convolutions and both matrix products of attention at 1 per multiply-add, LayerNorm at 5,
-BatchNorm at 2 and the pooling before the classifier, and before a temporal head, at 1 per element. Softmax, GELU,
-biases and residual sums are not: so does the counter behind the published numbers, which come out exactly.
+BatchNorm at 2 and the pooling before the classifier, and before a temporal head, at 1 per element; average pooling of
+the pyramid at 1 per element of its priors. Softmax, GELU, biases and residual sums are not: so does the counter behind
+the published numbers, which come out exactly.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from dualformer.model.heads import TemporalPyramid
 from dualformer.model.network import DualFormer, StageLayers
 from dualformer.model.pyramid import AveragePooling, CellConv3d
 
-_OPERATIONS_PER_ELEMENT = {nn.LayerNorm: 5, nn.BatchNorm3d: 2, AveragePooling: 1}
+_OPERATIONS_PER_ELEMENT = {nn.LayerNorm: 5, nn.BatchNorm3d: 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,8 @@ def measure_cost(config: Config, clip: Size3 | None = None) -> Cost:
             shapes[module] = keys.shape
         elif isinstance(module, TemporalPyramid):
             macs["pooling"] += sum(x.numel() for x in inputs[0])
+        elif isinstance(module, AveragePooling):
+            macs["pooling"] += output.numel()
         elif type(module) in _OPERATIONS_PER_ELEMENT:
             macs["normalisation"] += output.numel() * _OPERATIONS_PER_ELEMENT[type(module)]
 

@@ -11,8 +11,8 @@ from dualformer.model.network import DualFormer
 class FeatureExtractor(nn.Module):
     """B 3 T H W → the maps B C T' H' W' of some stages, for detection, segmentation or localisation heads.
 
-    ``out_indices`` numbers stages from 0; an integer n means the last n, None all. The network's final norm and
-    classifier are left out. Weights keep the network's names behind ``model.``.
+    ``out_indices`` numbers stages from 0; an integer n means the last n, None all. ``model`` is kept, not copied, and
+    loses its classifier; its final norm stays unused. Weights keep the network's names behind ``model.``.
     """
 
     def __init__(self, model: DualFormer, out_indices: int | Sequence[int] | None = None) -> None:

@@ -17,7 +17,8 @@ from dualformer.video.preprocessing import Preprocessing
 from dualformer.video.transforms import normalize
 
 Precision = Literal["float32", "bfloat16"]
-"""What the network computes in. float32 gives the same answer on every machine."""
+"""What the network computes in. float32 gives the same answer on every CPU, up to rounding. On a GPU, convolutions of
+cuDNN round their inputs to TF32 unless ``torch.backends.cudnn.allow_tf32`` is False."""
 
 Scores = TypeVar("Scores", Tensor, NDArray[np.float32])
 

@@ -96,19 +96,19 @@ class TrainStep:
         closes_step = (progress.batch + 1) % self._settings.accumulate == 0
         with self._fabric.no_backward_sync(self._objective, enabled=not closes_step):
             with self.autocast():
-                step: ObjectiveOutput = self._objective(batch)
+                output: ObjectiveOutput = self._objective(batch)
             # Added over batches and processes, clips count as they would in one batch, however few each has left. What
             # that makes of the mean is known when the step is complete.
-            weight = float(len(step.logits)) if step.weight is None else float(step.weight)
-            self._fabric.backward(step.loss * (weight / (schedule.clips_per_step // schedule.world)))
-        loss = float(step.loss.detach())
-        sums = {"loss_sum": loss * weight, "weight": weight, "clips": len(step.logits)}
-        sums |= _count_right(step, batch, multi_label=self._raw.loss.multi_label)
-        parts = {name: float(part.detach()) * weight for name, part in step.parts.items()}
+            weight = float(len(output.logits)) if output.weight is None else float(output.weight)
+            self._fabric.backward(output.loss * (weight / (schedule.clips_per_step // schedule.world)))
+        loss = float(output.loss.detach())
+        sums = {"loss_sum": loss * weight, "weight": weight, "clips": len(output.logits)}
+        sums |= _count_right(output, batch, multi_label=self._raw.loss.multi_label)
+        parts = {name: float(part.detach()) * weight for name, part in output.parts.items()}
         totals = self._ranks.all_reduce(*sums.values(), *parts.values())
         sums = dict(zip(sums, totals, strict=False))
         parts = dict(zip(parts, totals[len(sums) :], strict=True))
-        videos = _unusual_clips(step.logits, batch.get("index"))
+        videos = _unusual_clips(output.logits, batch.get("index"))
         if not math.isfinite(sums["loss_sum"]):
             error = self._nonfinite_error("loss", loss, progress, progress.batch, videos, batch)
             self._ranks.raise_if_any(None if math.isfinite(loss) else error)
@@ -183,13 +183,13 @@ class TrainStep:
         )
 
 
-def _count_right(step: ObjectiveOutput, batch: Batch, *, multi_label: bool) -> dict[str, float]:
+def _count_right(output: ObjectiveOutput, batch: Batch, *, multi_label: bool) -> dict[str, float]:
     """Returns ``correct``, and where clips may have several labels ``found`` and ``named``, of `Progress`. Of steps, a
     clip is right in part."""
-    if step.step_logits is None:
-        logits, truth, steps = step.logits.detach(), batch["target" if multi_label else "label"], 1
+    if output.step_logits is None:
+        logits, truth, steps = output.logits.detach(), batch["target" if multi_label else "label"], 1
     else:
-        logits, steps = step.step_logits.detach().flatten(0, 1), step.step_logits.shape[1]
+        logits, steps = output.step_logits.detach().flatten(0, 1), output.step_logits.shape[1]
         truth = step_targets(batch["moments"], steps, multi_label=multi_label)
     best = logits.argmax(dim=1)
     if not multi_label:

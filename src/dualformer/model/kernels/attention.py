@@ -23,7 +23,11 @@ _log = logging.getLogger("dualformer")
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
     """softmax(q·kᵀ·scale + bias)·v: ``q`` B h L d, ``k`` and ``v`` B h P d → B h L d. ``scale``: None is 1/√d."""
     in_pieces = not (torch.is_grad_enabled() or is_tracing())
-    if _fused_is_faster(q) or (not in_pieces and q.shape[2] * k.shape[2] > EXPLICIT_SCORES):
+    fits = in_pieces or q.shape[2] * k.shape[2] <= EXPLICIT_SCORES
+    explicit = q.dtype == torch.bfloat16 and q.device.type == "cpu"
+    if q.device.type != "meta" and not is_tracing():
+        _log_choice(q.device.type, str(q.dtype).removeprefix("torch."), explicit, fits)
+    if not (explicit and fits):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     if in_pieces:
         return explicit_attention(q, k, v, bias, scale)
@@ -33,22 +37,17 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, sca
     return attention_weights(q, k, bias, scale) @ v
 
 
-def _fused_is_faster(q: Tensor) -> bool:
-    """Chooses by the dtype and device of ``q``; the reason is logged once."""
-    explicit = q.dtype == torch.bfloat16 and q.device.type == "cpu"
-    if q.device.type != "meta" and not is_tracing():
-        _log_choice(q.device.type, str(q.dtype).removeprefix("torch."), explicit)
-    return not explicit
-
-
 @cache
-def _log_choice(device: str, dtype: str, explicit: bool) -> None:
-    if explicit:
-        _log.info(
-            "attention in %s on the %s: explicit, as PyTorch's fused kernel is the slower one there", dtype, device
-        )
-    else:
-        _log.info("attention in %s on the %s: PyTorch's fused kernel, which is the faster one there", dtype, device)
+def _log_choice(device: str, dtype: str, explicit: bool, fits: bool) -> None:
+    """Logs once which kernel computes attention and, where that was measured, why."""
+    choice = "PyTorch's fused kernel"
+    if explicit and fits:
+        choice = "explicit, as PyTorch's fused kernel is the slower one there"
+    elif explicit:
+        choice += ", as in training the weights of so many tokens would take too much memory"
+    elif device == "cpu":
+        choice += ", which is the faster one there"
+    _log.info("attention in %s on the %s: %s", dtype, device, choice)
 
 
 def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
