@@ -311,7 +311,8 @@ def test_the_verb_renders_actions(tmp_path: Path, capsys: pytest.CaptureFixture[
     size = ["--size", "32", "--frames", "16", "--train", "1", "--val", "0", "--test", "0"]
     out = tmp_path / "videos"
     assert main(["render", str(out), "--classes", "people", "--actions", "punch", "shake hands", *size]) == 0
-    assert "2 videos written" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 videos written" in said and said.endswith(f"next: dualformer train --data {out}\n")
     assert sorted(path.name for path in (out / "train").iterdir()) == ["punch", "shake hands"]
     assert main(["render", str(out), "--classes", "people", "--actions", "punsch", *size]) == 2
     assert "'punsch' is no class of such clips; classes are" in capsys.readouterr().err

@@ -93,11 +93,13 @@ def run(options: Options) -> int:
             options.out, scene, clips_per_class=counts, progress=progress.show, **arguments(options, "seed", "workers")
         )
     print(f"{written} {things} written, {total - written} were there already")
+    data = shlex.quote(str(options.out))
+    if options.classes in ("people", "hands"):  # what is proposed fits them as it fits real videos
+        print(f"next: dualformer train --data {data}")
+        return 0
     # A crop would change where in the picture the actor is, and mirroring what moves to the right.
-    rest = {"places": "--flip off --frames 1 --min-area 1", "people": "--stride 3", "hands": "--stride 3"}.get(
-        options.classes, "--flip off --stride 1 --min-area 1" if options.is_bench else "--flip off --from rendered"
-    )
-    print(f"next: dualformer train --data {shlex.quote(str(options.out))} --size {scene.size} {rest}")
+    rest = "--frames 1 --min-area 1" if still else "--stride 1 --min-area 1" if options.is_bench else "--from rendered"
+    print(f"next: dualformer train --data {data} --size {scene.size} --flip off {rest}")
     return 0
 
 
