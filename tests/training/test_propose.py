@@ -247,7 +247,7 @@ def test_a_clip_shows_most_of_a_video(
     ("lengths", "settings"),
     [
         ([(90, 3.0)], {"stride": 2}),
-        ([(90, 3.0)], {"fps": 5.0}),
+        ([(90, 3.0)], {"fps": 5.0, "stride": 2}),
         ([(90, 3.0)], {"start": "weights.safetensors"}),
         ([(1, 0.0)], {"start": "random"}),
         ([(90, 3.0)], {"start": "random", "frames": 1}),
@@ -260,6 +260,27 @@ def test_spacing_that_was_said_or_cannot_be_known_is_left(
 ) -> None:
     config, _ = told(102, shapes=wide(lengths), **settings)
     assert (config.fps, config.stride) == (settings.get("fps"), settings.get("stride"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "stride"),
+    [
+        ({}, 1),
+        ({"start": "rendered", "sampling": "segments"}, 1),
+        ({"start": "twins.safetensors", "inflated": True}, 1),
+        ({"start": "weights.safetensors"}, None),
+        ({"stride": 3}, 3),
+        ({"data": "rendered", "start": "random"}, None),
+    ],
+)
+@pytest.mark.parametrize("lengths", [[(90, 3.0)], None])
+def test_a_rate_alone_says_how_far_apart_frames_are(
+    lengths: list[tuple[int, float | None]] | None, settings: dict[str, Any], stride: int | None
+) -> None:
+    config, lines = told(102, shapes=wide(lengths), fps=5.0, **settings)
+    assert (config.fps, config.stride, config.sampling) == (5.0, stride, settings.get("sampling"))
+    why = "`stride=1` (frames of a clip are 1/5 s apart, as `fps` says)"
+    assert any(why in line for line in lines) == (stride == 1)
 
 
 def test_weights_of_images_say_nothing_of_the_spacing_of_frames() -> None:

@@ -108,6 +108,9 @@ def propose(
         config = config.replace(epochs=epochs)
         propose_setting(f"`epochs={epochs}`", why)
     own_clips = config.start in (RANDOM, *SHIPPED)
+    if config.fps and not config.stride and (own_clips or inflated) and config.data not in RENDERED_DATA:
+        config = config.replace(stride=1)
+        propose_setting("`stride=1`", f"frames of a clip are 1/{config.fps:g} s apart, as `fps` says")
     if source.measure and (own_clips or inflated):
         measure = cache(source.measure)
         padding = _crop_mode(config, measure) if few and own_clips else ({}, "")

@@ -33,17 +33,17 @@ class NetworkSettings:
     """Frames of a clip (default: the starting weights', else 16 for nano and 32 for the others)."""
     stride: int | None = None
     """Frames of the video from one frame of the clip to the next (default: of random and rendered weights, and of
-    those of images, what fits the videos' lengths, with `fps`; else the starting weights')."""
+    those of images, 1 where `fps` is said, else what fits the videos' lengths, with `fps`; of others theirs)."""
     fps: float | None = None
-    """Count the stride in frames of a video resampled to this rate, instead of in the file's own frames (default: as
-    `stride`)."""
+    """Count the stride in frames of a video resampled to this rate, instead of in the file's own frames (default: where
+    `stride` is open and the weights are those named there, what fits the videos' lengths; else theirs)."""
     size: int | None = None
     """Side of the model's square input in pixels (default: the starting weights'; of random weights 112 for nano
     and 224 for the others)."""
     sampling: Sampling | None = None
     """Where a clip's frames lie: by the stride (stride), or one in each of as many equal parts of a video that lasts at
-    most twice as long as a clip (segments) (default: of random and rendered weights segments
-    where videos last about as long as one another, else stride; of others theirs)."""
+    most twice as long as a clip (segments) (default: of random and rendered weights segments where videos last about
+    as long as one another and neither `fps` nor `stride` is said, else stride; of others theirs)."""
     crop_mode: CropMode | None = None
     """What the square input shows: the middle of the picture (center), or all of it, padded with the mean colour (pad)
     (default: the starting weights', else center; of few videos pad where squares would leave much out)."""
