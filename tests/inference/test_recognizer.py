@@ -16,9 +16,10 @@ from dualformer.errors import DualFormerError
 from dualformer.evaluation.view_sweep import read_view_sweep
 from dualformer.explain.explain_video import explain_video
 from dualformer.explain.shown_clip import ClipChoice, read_shown_clip
+from dualformer.inference import view_classifier
 from dualformer.inference.recognizer import Prediction, Recognizer
 from dualformer.inference.sliding_windows import FrameSampler, SlidingWindow
-from dualformer.inference.view_classifier import choose_device
+from dualformer.inference.view_classifier import choose_device, open_on
 from dualformer.model.network import DualFormer
 from dualformer.model.presets import create_model
 from dualformer.video import transforms
@@ -69,6 +70,21 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def recognizer(weights: Path) -> Recognizer:
     return Recognizer.load(weights, device="cpu", views="3x3")
+
+
+def test_weights_are_folded_before_they_go_to_their_device(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that all devices have the same ones, and tables that were begun on one go on on another."""
+    fold, folded_on = DualFormer.fold, list[torch.device]()
+
+    def noted(model: DualFormer) -> DualFormer:
+        folded_on.extend({parameter.device for parameter in model.parameters()})
+        return fold(model)
+
+    monkeypatch.setattr(DualFormer, "fold", noted)
+    monkeypatch.setattr(view_classifier, "choose_device", lambda _: torch.device("meta"))
+    model, _, _ = open_on(weights)
+    assert isinstance(model, DualFormer) and folded_on == [torch.device("cpu")]
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
 def test_a_prediction_is_the_mean_of_the_softmax_of_every_view(
