@@ -9,7 +9,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dualformer.datasets.groups import deal_folds, find_groups, split_by_groups, suspected_groups
+from dualformer.datasets.groups import (
+    deal_folds,
+    find_groups,
+    join_groups,
+    same_recordings,
+    split_by_groups,
+    suspected_groups,
+)
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 
 
@@ -126,6 +133,27 @@ def test_a_class_of_one_group_cannot_be_split() -> None:
     found = videos(["a", "b", "c", "d"], [0, 0, 1, 1], classes=2)
     with pytest.raises(DatasetError, match=r"all videos of 1 \(y\) are of one group"):
         split_by_groups(found, ["x", "y", "y", "y"], 0.2, seed=0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["mp4", "avi"]), st.integers(0, 7)), min_size=1))
+def test_groups_that_share_a_recording_are_one(cases: list[tuple[int, str, int]]) -> None:
+    """Those that a chain of videos, each of the group or of the recording of the one before, leads to."""
+    found = videos([f"v{number}.{ending}" for number, ending, _ in cases], [0] * len(cases))
+    groups, recordings = [f"g{group}" for *_, group in cases], same_recordings(found)
+    reached = {(i, j) for i in range(len(cases)) for j in range(len(cases))
+               if groups[i] == groups[j] or recordings[i] == recordings[j]}  # fmt: skip
+    for middle in range(len(cases)):
+        reached |= {(i, j) for i, k in reached if k == middle for k, j in reached if k == middle}
+    joined = join_groups(found, groups)
+    assert reached == {(i, j) for i in range(len(cases)) for j in range(len(cases)) if joined[i] == joined[j]}
+    assert len(set(joined)) < len(set(groups)) or joined == groups
+
+
+def test_a_joined_group_has_the_names_of_its_groups() -> None:
+    found = videos([f"v{number // 2}.{'avi' if number % 2 else 'mp4'}" for number in range(10)], [0] * 10)
+    assert join_groups(found, list("abdccaeffg"))[0] == "a = b = c = …"
+    assert join_groups(found, list("abdccaeffg"))[-1] == "e = f = g"
+    assert join_groups(found, list("aabbccddee")) == list("aabbccddee")
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,25 @@ def test_no_video_is_on_both_sides(films: Path) -> None:
     assert sorted(len({sample.recording for sample in val.samples}) for val in folds) == [1] * 5
 
 
+def test_people_of_one_film_are_on_one_side(films: Path) -> None:
+    """Of five films with two people each, the first two have one in common."""
+    lines = "".join(
+        f"film{n}.mp4,{s},{s + 0.5},{label},{who}\n"
+        for n, people in enumerate(("ab", "bc", "de", "fg", "hi"))
+        for s, label, who in zip((0, 0.7, 1.2, 1.8), ("sit", "run", "sit", "run"), people * 2, strict=True)
+    )
+    path = listed(films, lines, "path,start,end,label,who")
+    for folds in (0, 3):
+        for seed in range(4):
+            splits = open_splits(path, group="who", seed=seed, folds=folds, fold=min(folds, 2))
+            sides = [{sample.recording.name for sample in part.samples} for part in (splits.train, splits.val)]
+            assert not sides[0] & sides[1]
+            assert len({"film0.mp4", "film1.mp4"} & sides[0]) in (0, 2)
+            assert "no who on both sides, 9 of them joined to 4 as some share recordings" in splits.description
+    inside = open_splits(path, group="segment")
+    assert "joined" not in inside.description and len(inside.val) == 4
+
+
 def test_splits_inside_videos_are_asked_for(films: Path) -> None:
     one = listed(films, "".join(f"film0.mp4,{n / 5},{n / 5 + 0.2},{'run' if n % 2 else 'sit'}\n" for n in range(10)))
     with pytest.raises(DatasetError, match=r"all segments of class .* are of one video.*`group=segment`"):

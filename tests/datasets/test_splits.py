@@ -379,6 +379,16 @@ def test_groups_of_a_folder(tmp_path: Path) -> None:
     assert len(splits.val) == 4
 
 
+@pytest.mark.parametrize("folds", [0, 3])
+def test_groups_that_share_a_recording_are_on_one_side(folds: int, tmp_path: Path) -> None:
+    rows = [f"{c}{n}.avi,{c},p{n}\n{c}{n}.mkv,{c},p{n + (n == 4)}\n" for c in "xy" for n in range(6)]
+    path = csv_file(tmp_path, f"path,label,who\n{''.join(rows)}")
+    splits = open_splits(path, group="who", folds=folds, fold=1 if folds else 0)
+    assert "no who on both sides, 6 of them joined to 5 as some share recordings (seed 0)" in splits.description
+    sides = [{sample.path.stem for sample in part.samples} for part in (splits.train, splits.val)]
+    assert not sides[0] & sides[1] and len({"x4", "y4", "x5", "y5"} & sides[0]) in (0, 4)
+
+
 def test_groups_on_both_sides_of_a_split_of_ones_own_are_refused(tmp_path: Path) -> None:
     path = csv_file(tmp_path, RECORDINGS)
     fine = open_splits(path, train_on={"batch": ("A",)}, val_on={"batch": ("B",)}, group=r"rec\d")

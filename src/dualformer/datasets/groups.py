@@ -25,6 +25,8 @@ SEGMENT = "segment"
 """The group that splits inside videos."""
 #: The part of the names that must look like recordings for `suspected_groups` to say so.
 _MOST = 0.8
+#: So many groups that are joined are named.
+_NAMED = 3
 
 
 def find_groups(videos: VideoList, group: str, columns: Mapping[Path, Mapping[str, str]] | None = None) -> list[str]:
@@ -80,6 +82,31 @@ def name_same_recordings(videos: VideoList) -> list[str]:
     for sample, number in zip(videos.samples, same_recordings(videos), strict=True):
         members.setdefault(number, {}).setdefault(sample.recording, name_of(sample.recording))
     return [" = ".join(names.values()) for names in members.values() if len(names) > 1]
+
+
+def join_groups(videos: VideoList, groups: Sequence[str]) -> list[str]:
+    """Returns the ``groups``, those of which one has a video of the same recording as another joined to one.
+
+    A joined group is called by the names of the first of them, ``ann = bob``.
+    """
+    parent = {group: group for group in groups}
+
+    def root(group: str) -> str:
+        while parent[group] != group:
+            parent[group] = group = parent[parent[group]]
+        return group
+
+    first: dict[int, str] = {}
+    for group, recording in zip(groups, same_recordings(videos), strict=True):
+        one, other = sorted((root(group), root(first.setdefault(recording, group))))
+        parent[other] = one
+    members: dict[str, list[str]] = {}
+    for group in sorted(parent):
+        members.setdefault(root(group), []).append(group)
+    joined = {
+        own: " = ".join(names if len(names) <= _NAMED else [*names[:_NAMED], "…"]) for own, names in members.items()
+    }
+    return [joined[root(group)] for group in groups]
 
 
 def deal_folds(labels: Sequence[tuple[int, ...]], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from dualformer.datasets.bad_videos import BadVideos
 from dualformer.datasets.benchmarks.listing import Listing, name_missing
 from dualformer.datasets.data_source import hash_csv, read_source
 from dualformer.datasets.draw_split import split_folds, split_stratified, take_apart
-from dualformer.datasets.groups import find_groups, split_by_groups
+from dualformer.datasets.groups import SEGMENT, find_groups, join_groups, split_by_groups
 from dualformer.datasets.manifest import read_manifest
 from dualformer.datasets.row_filter import describe_filter, unknown_values
 from dualformer.datasets.row_table import CsvTable, select
@@ -86,8 +86,8 @@ def open_splits(
     ``split`` names; benchmarks and shards have this column, too. Where that leaves no val, it is ``val_fraction`` of
     every class, drawn by ``seed``. With ``folds``, train is dealt to as many parts instead, of which number ``fold``
     (from 1) is val; a val that the data brings is left out.
-    ``group``: videos of one group, which `find_groups` finds, are all in train or all in val; a `DatasetError` where
-    the data's own splits have some in both.
+    ``group``: videos of one group, which `find_groups` finds and `join_groups` joins, are all in train or all in val; a
+    `DatasetError` where the data's own splits have some in both.
     ``background``: a class for what is unmarked in the videos of segments, which shards have if they were made with
     it; ``background_share``: see `add_background`.
     ``frames_per_second``: of times of segments that are numbers of frames.
@@ -114,14 +114,21 @@ def open_splits(
         count = sum(videos.left_out.count for videos in (train, val) if videos and videos.left_out)
         left_out = replace(left_out, count=count)
     columns = {row.path: row.values for row in source.rows} if isinstance(source, CsvTable) else None
+    by, groups = _by(group), None
+    if group and (folds or val is None):
+        groups = told = find_groups(train, group, columns)
+        if group != SEGMENT or train.kind != "segments":
+            groups = join_groups(train, told)
+        if (fewer := len(set(groups))) < (before := len(set(told))):
+            by += f", {before} of them joined to {fewer} as some share recordings"
     if folds:
         if val_on:
             raise ValueError("`folds` deals all training videos to its own splits: leave `val_on` out")
-        how = f"{how}; val is fold {fold} of {folds}{_by(group)} (seed {seed})"
-        train, val = split_folds(train, find_groups(train, group, columns) if group else None, fold, folds, seed)
-    elif val is None and group:
-        how = f"{how}; val is about {val_fraction:.0%} of every class{_by(group)} (seed {seed})"
-        chosen = split_by_groups(train, find_groups(train, group, columns), val_fraction, seed)
+        how = f"{how}; val is fold {fold} of {folds}{by} (seed {seed})"
+        train, val = split_folds(train, groups, fold, folds, seed)
+    elif groups:
+        how = f"{how}; val is about {val_fraction:.0%} of every class{by} (seed {seed})"
+        chosen = split_by_groups(train, groups, val_fraction, seed)
         train, val = take_apart(train, chosen, f"val share of about {val_fraction:.0%}{_by(group)}, seed {seed}")
     elif val is None:
         how = f"{how}; val is {val_fraction:.0%} of every class (seed {seed})"
@@ -133,7 +140,7 @@ def open_splits(
                 f"{data}: {first_few(common)} of `group={group}` are in train and in val: leave the data's own splits "
                 "out, or `group`"
             )
-        how += _by(group)
+        how += by
     if left_out:
         what = "files listed as bad are left out" if left_out.count or not left_out.manifest else "no file is left out"
         how = f"{how}; {what}{left_out.notes}"
