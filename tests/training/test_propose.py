@@ -146,6 +146,24 @@ def test_few_videos_start_from_the_rendered_weights(videos: int, settings: dict[
     assert said == ("start" not in settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"frames": 1}, "the weights that come with the package are of videos"),
+        ({"model": "dualformer_tiny"}, "no weights of dualformer_tiny come with the package"),
+    ],
+)
+def test_rendered_weights_that_were_said_are_refused_for_the_reason_why_they_are_not_proposed(
+    settings: dict[str, Any], why: str
+) -> None:
+    assert any(why in line for line in told(100, **settings)[1])
+    for start in ("rendered", "rendered-nano"):
+        with pytest.raises(ValueError, match=f"`start={start}`: {why}.*; leave it out, or say `start=random`"):
+            TrainConfig(data="videos", start=start, **settings)
+    with pytest.raises(ValueError, match="no weights of dualformer_nano_conv come with the package by this name"):
+        TrainConfig(data="videos", start="rendered-nano", model="dualformer_nano_conv")
+
+
 def test_few_videos_have_convolutions_from_random_weights_too() -> None:
     assert proposed(1999, start="random").model == "dualformer_nano_conv"
     assert proposed(2000, start="random").model is None and proposed(1999).model is None

@@ -157,10 +157,8 @@ def propose(
 def _may_start_rendered(config: TrainConfig, videos: int, counts: Mapping[str, int] | None) -> tuple[bool, str]:
     if counts is None:
         return False, "the rendered weights have seen such videos already"
-    if config.model not in (None, _NANO, _NANO_CONV):
-        return False, f"no weights of {config.model} come with the package"
-    if config.frames == 1:
-        return False, "the weights that come with the package are of videos"
+    if why := config.why_not_shipped():
+        return False, why
     if videos >= FEW_VIDEOS:
         return False, f"{videos} videos are enough to learn motion from, if slowly; `start=rendered` is quicker"
     return True, f"{videos} videos are too few to learn motion from; `start=random` does without"

@@ -8,6 +8,7 @@ import tyro
 from dualformer.model.config import Head
 from dualformer.training.settings.checks import between, more_than_zero, not_negative
 from dualformer.video.preprocessing import CropMode, Sampling
+from dualformer.weights.locate import SHIPPED
 
 RANDOM = "random"
 """What ``start`` calls weights that are drawn."""
@@ -64,3 +65,14 @@ class NetworkSettings:
         if self.freeze == "backbone" and self.freeze_stages:
             raise ValueError("`freeze=backbone` freezes every stage: leave `freeze_stages` out")
         between(self, "drop_path", "dropout")
+        if self.start in SHIPPED and (why := self.why_not_shipped()):
+            raise ValueError(f"`start={self.start}`: {why}; leave it out, or say `start=random`")
+
+    def why_not_shipped(self) -> str | None:
+        """Returns why the weights that come with the package cannot start this network; None where they can."""
+        of = ("dualformer_nano",) if self.start == "rendered-nano" else ("dualformer_nano", "dualformer_nano_conv")
+        if self.model not in (None, *of):
+            return f"no weights of {self.model} come with the package{' by this name' if self.start else ''}"
+        if self.frames == 1:
+            return "the weights that come with the package are of videos"
+        return None
