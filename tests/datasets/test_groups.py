@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,22 @@ from dualformer.datasets.groups import (
     split_by_groups,
     suspected_groups,
 )
+from dualformer.datasets.row_table import CsvTable, Row
 from dualformer.datasets.samples import DatasetError, Sample, VideoList
 
 
 def videos(names: list[str], labels: list[int], classes: int = 3) -> VideoList:
     samples = tuple(Sample(path=Path(name), label=label) for name, label in zip(names, labels, strict=True))
     return VideoList(classes=tuple(map(str, range(classes))), samples=samples, source="drawn")
+
+
+def with_column(listed: VideoList, values: Sequence[str]) -> CsvTable:
+    """A list of the videos whose column ``who`` has these values."""
+    rows = [
+        Row(video=sample.path, line=line, values={"path": sample.name, "who": who}, labels=("0",))
+        for line, (sample, who) in enumerate(zip(listed.samples, values, strict=True), 2)
+    ]
+    return CsvTable(path=Path("list.csv"), columns=("path", "who"), rows=tuple(rows), classes=listed.classes)
 
 
 @st.composite
@@ -102,10 +113,26 @@ def test_the_dealt_folds_stay_what_they_are() -> None:
 
 def test_groups_of_a_column_and_of_names() -> None:
     found = videos(["a/s1_x.mp4", "a/s2_x.mp4", "b/s1_y.mp4"], [0, 1, 2])
-    columns = {sample.path: {"path": sample.name, "who": who} for sample, who in zip(found.samples, "ABA", strict=True)}
-    assert find_groups(found, "who", columns) == ["A", "B", "A"]
-    assert find_groups(found, r"s\d", columns) == ["s1", "s2", "s1"]
+    table = with_column(found, "ABA")
+    assert find_groups(found, "who", table) == ["A", "B", "A"]
+    assert find_groups(found, r"s\d", table) == ["s1", "s2", "s1"]
     assert find_groups(found, r"s(\d)_") == ["1", "2", "1"]
+
+
+def test_spellings_of_a_group_are_one() -> None:
+    who = ["\u00dcnal", "U\u0308nal", " \u00dcnal"]
+    found = videos([f"{name.strip()}_{place}.mp4" for place, name in enumerate(who)], [0, 1, 2])
+    assert find_groups(found, "who", with_column(found, who)) == ["\u00dcnal"] * 3
+    for spelled in who[:2]:
+        assert find_groups(found, f"{spelled}(?=_)") == ["\u00dcnal"] * 3
+
+
+def test_a_column_of_groups_has_a_value_for_every_video() -> None:
+    found = videos(["a.mp4", "b.mp4", "c.mp4", "d.mp4"], [0, 1, 2, 0])
+    table = with_column(found, ["A", "", "B", " "])
+    with pytest.raises(DatasetError, match=r"list\.csv:3: the who is empty, in 2 of 4 rows, and `group=who` takes one"):
+        find_groups(found, "who", table)
+    assert find_groups(found.subset([0, 2]), "who", table) == ["A", "B"]
 
 
 @pytest.mark.parametrize(
@@ -118,9 +145,8 @@ def test_groups_of_a_column_and_of_names() -> None:
 )
 def test_groups_that_cannot_be(group: str, message: str) -> None:
     found = videos(["s1_x.mp4", "s2_x.mp4", "s3_y.mp4"], [0, 1, 2])
-    columns = {sample.path: {"path": sample.name, "who": "A"} for sample in found.samples}
     with pytest.raises((DatasetError, ValueError), match=message):
-        find_groups(found, group, columns)
+        find_groups(found, group, with_column(found, "AAA"))
 
 
 def test_one_group_cannot_be_split() -> None:

@@ -5,13 +5,16 @@ network is told the answer, and the figure promises more than other recordings w
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dualformer.datasets.samples import DatasetError, VideoList, first_few, name_of
+from dualformer.datasets.row_table import CsvTable
+from dualformer.datasets.samples import DatasetError, VideoList, first_few, name_of, spelled_as
+from dualformer.plurals import counted
 from dualformer.video.file_slices import is_frame_folder
 
 #: Numbered words that name who, where or when in the names of files: subject12, set1_seq03, g04.
@@ -29,20 +32,30 @@ _MOST = 0.8
 _NAMED = 3
 
 
-def find_groups(videos: VideoList, group: str, columns: Mapping[Path, Mapping[str, str]] | None = None) -> list[str]:
-    """Returns the group of every video of a list.
+def find_groups(videos: VideoList, group: str, table: CsvTable | None = None) -> list[str]:
+    """Returns the group of every video of a list; spellings of one that Unicode calls equal are one.
 
-    ``group`` is a column of the CSV file that lists them, whose values ``columns`` gives by path, or else a regular
-    expression that is searched in the names of the files: the group is what its first parentheses match, or all of it.
+    ``group`` is a column of the ``table`` that lists them, or else a regular expression that is searched in the names
+    of the files: the group is what its first parentheses match, or all of it.
     ``segment`` makes each of several segments of a video a group of its own.
-    Errors: ``ValueError`` for an expression that cannot be read; `DatasetError` for a video that it does not match.
+    Errors: ``ValueError`` for an expression that cannot be read; `DatasetError` for a video that it does not match, or
+    that the column has no value of.
     """
-    known = next(iter(columns.values())).keys() if columns else ()
     if group == SEGMENT and videos.kind == "segments":
         return [str(sample.path) for sample in videos.samples]
-    if columns and group in known:
-        return [columns[sample.path][group] for sample in videos.samples]
-    return _matches(videos, group, known)
+    known = table.columns if table else ()
+    column = spelled_as(group, known)
+    if not table or column not in known:
+        return _matches(videos, _composed(group), known)
+    rows = {row.path: row for row in table.rows}
+    own = [rows[sample.path] for sample in videos.samples]
+    found = [_composed(row.values[column]).strip() for row in own]
+    if empty := [row.where(table.path) for row, value in zip(own, found, strict=True) if not value]:
+        raise DatasetError(
+            f"{empty[0]}: the {column} is empty, in {len(empty)} of {counted(len(own), 'row')}, and `group={group}` "
+            "takes one in each: write it, or a value of its own where it is not known"
+        )
+    return found
 
 
 def suspected_groups(names: Sequence[str]) -> list[str]:
@@ -166,14 +179,18 @@ def check_classes(videos: VideoList, groups: Sequence[str]) -> None:
         )
 
 
-def _matches(videos: VideoList, group: str, known: Iterable[str]) -> list[str]:
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _matches(videos: VideoList, group: str, known: Collection[str]) -> list[str]:
     try:
         pattern = re.compile(group)
     except re.error as error:
         raise ValueError(f"`group={group}` is no regular expression ({error})") from None
     found: list[str] = []
     for sample in videos.samples:
-        match = pattern.search(sample.name)
+        match = pattern.search(_composed(sample.name))
         if not match or not (text := match[1] if pattern.groups else match[0]):
             columns = f" nor a column ({', '.join(known)})" if known else ""
             raise DatasetError(f"{sample.path}: `group={group}` is not found in the name of the file{columns}")

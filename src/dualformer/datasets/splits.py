@@ -113,10 +113,10 @@ def open_splits(
     if left_out:
         count = sum(videos.left_out.count for videos in (train, val) if videos and videos.left_out)
         left_out = replace(left_out, count=count)
-    columns = {row.path: row.values for row in source.rows} if isinstance(source, CsvTable) else None
+    table = source if isinstance(source, CsvTable) else None
     by, groups = _by(group), None
     if group and (folds or val is None):
-        groups = told = find_groups(train, group, columns)
+        groups = told = find_groups(train, group, table)
         if group != SEGMENT or train.kind != "segments":
             groups = join_groups(train, told)
         if (fewer := len(set(groups))) < (before := len(set(told))):
@@ -134,7 +134,7 @@ def open_splits(
         how = f"{how}; val is {val_fraction:.0%} of every class (seed {seed})"
         train, val = split_stratified(train, val_fraction, seed)
     elif group:
-        sides = [set(find_groups(videos, group, columns)) for videos in (train, val)]
+        sides = [set(find_groups(videos, group, table)) for videos in (train, val)]
         if common := sorted(sides[0] & sides[1]):
             raise DatasetError(
                 f"{data}: {first_few(common)} of `group={group}` are in train and in val: leave the data's own splits "
