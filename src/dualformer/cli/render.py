@@ -150,8 +150,11 @@ def _scene(options: Options) -> Scene | Relations | PeopleScene:
 
 def _people(options: Options) -> PeopleScene:
     from dualformer.datasets.rendered_people.difficulty import PeopleDifficulty
+    from dualformer.datasets.rendered_people.motions import open_motions
     from dualformer.datasets.rendered_people.scene import PeopleScene
 
+    if options.motions:
+        open_motions(options.motions)  # before a folder is made
     return PeopleScene(
         size=options.size or 112,
         frames=options.frames or 48,

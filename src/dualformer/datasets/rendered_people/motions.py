@@ -7,6 +7,9 @@ The file is NumPy's ``npz``: ``pos`` (frames × 19 × 3, metres, y up, joints as
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +31,10 @@ _LABELS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What the file may show for each action; others are always made from the table."""
 _SECONDS = (0.8, 2.0)
+_ARRAYS = ("pos", "start", "length", "label", "fps")
+_NEEDED = (
+    f"`motions` needs an npz file of pos (frames × {len(JOINTS)} × 3), fps, and start, length and label of each motion"
+)
 
 
 class Motions:
@@ -37,16 +44,12 @@ class Motions:
         """``share`` of the actions that the file has are driven by it."""
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist; `motions` is an npz file of joint positions")
-        with np.load(path) as data:
-            missing = [name for name in ("pos", "start", "length", "label", "fps") if name not in data]
-            if missing or data["pos"].shape[1:] != (len(JOINTS), 3):
-                what = f"lacks {missing[0]}" if missing else f"has positions of shape {data['pos'].shape}"
-                raise ValueError(
-                    f"{path} {what}; `motions` needs pos (frames × {len(JOINTS)} × 3), start, length, label, fps"
-                )
-            self._positions = data["pos"].astype(np.float32)
-            self._start, self._length, self._fps = data["start"], data["length"], float(data["fps"])
-            labels = [str(label) for label in data["label"]]
+        data = _read(path)
+        if fault := _fault(data):
+            raise ValueError(f"{path} {fault}; {_NEEDED}")
+        self._positions = data["pos"].astype(np.float32)
+        self._start, self._length, self._fps = data["start"], data["length"], float(data["fps"])
+        labels = [str(label) for label in data["label"]]
         self.path, self.share = str(path), share
         self._of = {
             action: [i for i, label in enumerate(labels) if label in wanted and self._length[i] > 1.2 * self._fps]
@@ -94,3 +97,32 @@ class Motions:
 def open_motions(path: str) -> Motions:
     """The motions of a file, read once a process."""
     return Motions(path)
+
+
+def _read(path: Path | str) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no npz file, or only a part of one; {_NEEDED}")
+    try:
+        with np.load(path) as data:
+            return {name: data[name] for name in _ARRAYS if name in data}
+    except (ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged, or holds objects in place of numbers; {_NEEDED}") from error
+
+
+def _fault(data: Mapping[str, np.ndarray]) -> str | None:
+    """Returns what is wrong with the arrays of a file of motions."""
+    if missing := [name for name in _ARRAYS if name not in data]:
+        return f"lacks {missing[0]}"
+    positions, start, length, label, fps = (data[name] for name in _ARRAYS)
+    if positions.shape[1:] != (len(JOINTS), 3):
+        return f"has positions of shape {positions.shape}"
+    if positions.dtype.kind not in "fiu" or not np.isfinite(positions).all():
+        return "has positions that are not finite numbers"
+    if not start.shape == length.shape == label.shape or start.ndim != 1:
+        return f"has {start.size} start, {length.size} length and {label.size} label, which must be as many"
+    if fps.dtype.kind not in "fiu" or fps.size != 1 or not 0 < fps < np.inf:
+        return f"has {fps} fps, which must be one number above 0"
+    for first, count, name in zip(start.tolist(), length.tolist(), label, strict=True):
+        if type(first) is not int or type(count) is not int or first < 0 or count < 1 or first + count > len(positions):
+            return f"has a motion ({name}) of {count} frames from {first} on, of {len(positions)} frames in all"
+    return None
