@@ -276,8 +276,11 @@ def test_difficulty_and_scene_check_themselves() -> None:
         ValueError, match=r"'stroll' is no class of such clips; classes are the orders .*, or of .*walk"
     ):
         PeopleScene(classes=("stroll",))
-    with pytest.raises(ValueError, match="'walk' is no class"):
-        PeopleScene(classes=(ORDERS[0], "walk"))
+    for classes in ((ORDERS[0], "walk"), ("walk", ORDERS[0])):
+        with pytest.raises(
+            ValueError, match=f"orders, such as '{ORDERS[0]}', or actions, such as 'walk', and not both"
+        ):
+            PeopleScene(classes=classes)
     with pytest.raises(ValueError, match="'walk' is no class"):
         PeopleScene(classes=("circle", "walk"), view="hands")
     with pytest.raises(ValueError, match="named twice"):
@@ -318,6 +321,13 @@ def test_the_verb_renders_actions(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "'punsch' is no class of such clips; classes are" in capsys.readouterr().err
     assert main(["render", str(out), "--actions", "punch", *size]) == 2
     assert "--actions are of people or hands, not of --classes horizontal" in capsys.readouterr().err
+    for option, value, bound in (
+        ("--size", "0", "at least 1"),
+        ("--frames", "0", "at least 1"),
+        ("--seed", "-1", "0 or"),
+    ):
+        assert main(["render", str(out), "--classes", "people", option, value]) == 2
+        assert f"{option} must be {bound}" in capsys.readouterr().err
     motions = tmp_path / "motions.csv"
     motions.write_text("label\n")
     assert main(["render", str(tmp_path / "no"), "--classes", "people", "--motions", str(motions), *size]) == 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dualformer.cli.shared_options import arguments
+from dualformer.cli.shared_options import arguments, must
 
 if TYPE_CHECKING:
     from dualformer.datasets.rendered import Scene
@@ -57,6 +57,8 @@ class Options:
     """Processes that render; 0 renders in this one. Worth it for thousands of videos."""
 
     def __post_init__(self) -> None:
+        must("be 0 or more", self, "seed", "train", "val", "test", "workers")
+        must("be at least 1", self, "size", "frames")
         if self.classes == "places" and self.frames not in (None, 1):
             raise ValueError(f"--frames {self.frames} does not go with --classes places, which makes pictures")
         if self.is_bench and self.difficulty != 0.5:

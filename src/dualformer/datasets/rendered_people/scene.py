@@ -67,6 +67,9 @@ class PeopleScene:
         if self.motions and self.view == "hands":
             raise ValueError("PeopleScene.motions are of whole bodies and do not drive hands: leave them out")
         actions = HAND_NAMES if self.view == "hands" else tuple(ACTIONS)
+        order, action = (next((n for n in self.classes if n in names), None) for names in (self._orders, actions))
+        if order and action:
+            raise ValueError(f"classes are orders, such as {order!r}, or actions, such as {action!r}, and not both")
         known = self._orders if self.classes[0] in self._orders else actions
         unknown = [name for name in self.classes if name not in known]
         if unknown or len(set(self.classes)) < len(self.classes):
