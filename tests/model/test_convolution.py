@@ -268,6 +268,7 @@ def test_as_json_it_comes_back_and_networks_without_it_are_written_as_before() -
     ("change", "message"),
     [
         ({"embedding": "pixels"}, "embedding must be one of patches, convolutions, not 'pixels'"),
+        ({"channels": 1, "embedding": "convolutions"}, "three quarters of its stage's channels at first: 1 is too few"),
         ({"convolution": "half"}, "convolution must be one of full, depthwise, not 'half'"),
         *(
             ({"kinds": kinds}, f"kinds must be one or two of L, G and C, .* each half of a block, not '{kinds}'")
@@ -277,4 +278,4 @@ def test_as_json_it_comes_back_and_networks_without_it_are_written_as_before() -
 )
 def test_wrong_settings_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Stage(channels=32, depth=1, patch=(2, 4, 4), **change)
+        Stage(**({"channels": 32, "depth": 1, "patch": (2, 4, 4)} | change))

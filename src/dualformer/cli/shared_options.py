@@ -32,7 +32,11 @@ WeightsOrExport = Annotated[
     ),
 ]
 Views = Annotated[
-    str, arg(help="Views of each video, clips x crops (1 or 3 crops); their probabilities or features are averaged.")
+    str,
+    arg(
+        help="Views of each video, clips x crops (1 or 3 crops; of padded pictures all 3 are the same); their "
+        "probabilities or features are averaged."
+    ),
 ]
 Device = Annotated[str, arg(help="auto (the GPU where there is one), cpu, cuda, cuda:1, …")]
 LabelMap = Annotated[

@@ -66,6 +66,8 @@ class Stage:
         _positive("patch", self.patch)
         _positive("window", self.window)
         _one_of("embedding", self.embedding, Embedding)
+        if self.embedding == "convolutions" and self.channels == 1:
+            raise ValueError("a stem of convolutions has three quarters of its stage's channels at first: 1 is too few")
         _one_of("convolution", self.convolution, Convolution)
         if len(self.kinds) not in (1, 2) or set(self.kinds) - set("LGC"):
             raise ValueError(
