@@ -138,7 +138,7 @@ def test_a_column_of_groups_has_a_value_for_every_video() -> None:
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        ("where", r"`group=where` is not found in the name of the file nor a column \(path, who\)"),
+        ("where", r"`group=where` is not found in the name of the file or of a folder nor a column \(path, who\)"),
         ("(", "is no regular expression"),
         ("s(1)?", "is not found in the name of the file"),
     ],
@@ -197,4 +197,23 @@ def test_a_joined_group_has_the_names_of_its_groups() -> None:
     ],
 )
 def test_names_that_look_like_recordings(names: list[str], expected: list[str]) -> None:
-    assert suspected_groups(names) == expected
+    assert suspected_groups(videos(names, [0] * len(names))) == expected
+
+
+def test_folders_are_searched_where_names_tell_nothing() -> None:
+    paths = [f"/films/user1/set2/{clip}/subject{s}/{clip}{s}.mp4" for s in range(4) for clip in ("x", "y", "z")]
+    found = videos(paths, [0, 1, 2] * 4)
+    expected = [f"subject{s}" for s in range(4) for _ in range(3)]
+    assert find_groups(found, r"subject\d") == suspected_groups(found) == expected
+    assert find_groups(found, r"\d") == [str(s) for s in range(4) for _ in range(3)]
+    with pytest.raises(DatasetError, match=r"`group=user\\d` is not found in the name of the file or of a folder"):
+        find_groups(found, r"user\d")
+    with pytest.raises(DatasetError, match=r"y0\.mp4: `group=x\\d` is not found in the name of the file$"):
+        find_groups(found, r"x\d")
+
+
+def test_folders_of_one_class_each_are_no_recordings() -> None:
+    found = videos(
+        [f"data/set{label}/{number}.mp4" for label in range(3) for number in range(4)], [0] * 4 + [1] * 4 + [2] * 4
+    )
+    assert suspected_groups(found) == []

@@ -77,6 +77,7 @@ def test_numbers_sort_as_numbers_in_folders_and_files(tmp_path: Path) -> None:
     [
         (["a/1.mp4", "b/notes.txt"], r"b: no video or image in this class"),
         (["a/1.mp4", "b/deep/1.mp4"], r"b: no video or image in this class \(folders inside it are not searched\)"),
+        (["a/1.mp4", "b/deep/1.mp4"], "add some or remove the folder, or list the deeper ones in a CSV file; expected"),
         (["a/1.mp4"], "only one class .a."),
         (
             ["1.mp4", "2.mp4"],
@@ -387,6 +388,24 @@ def test_groups_that_share_a_recording_are_on_one_side(folds: int, tmp_path: Pat
     assert "no who on both sides, 6 of them joined to 5 as some share recordings (seed 0)" in splits.description
     sides = [{sample.path.stem for sample in part.samples} for part in (splits.train, splits.val)]
     assert not sides[0] & sides[1] and len({"x4", "y4", "x5", "y5"} & sides[0]) in (0, 4)
+
+
+def test_a_group_may_be_a_folder(tmp_path: Path) -> None:
+    rows = "".join(
+        f"sf/subject{s}/{c}{i}.mp4,{c},{'val' if s < 2 else 'train'}\n" for s in range(6) for c in "xy" for i in "01"
+    )
+    path = csv_file(tmp_path, f"path,label,split\n{rows}")
+    drawn = open_splits(path, train_on={"split": ("train", "val")}, group=r"subject\d")
+    sides = [{sample.path.parent for sample in part.samples} for part in (drawn.train, drawn.val)]
+    assert not sides[0] & sides[1] and len(sides[1]) == 1
+    one = open_splits(path, group=r"subject\d")
+    assert len(one.val) == 8 and one.description.endswith(r"no subject\d on both sides")
+    with pytest.raises(DatasetError, match=r"subj of `group=subj` are in train and in val"):
+        open_splits(path, group="subj")
+    with pytest.raises(
+        DatasetError, match=r"of `group=sf` are in train|`group=sf` is not found in the name of the file or"
+    ):
+        open_splits(path, group="sf")
 
 
 def test_groups_on_both_sides_of_a_split_of_ones_own_are_refused(tmp_path: Path) -> None:

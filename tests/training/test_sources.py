@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,3 +74,16 @@ def test_what_does_not_go_with_people_is_refused() -> None:
         config("rendered-hands", motions="motions.npz")
     with pytest.raises(ValueError, match="`class_weights` does nothing with `data=rendered-people`"):
         config("rendered-people", class_weights="balanced")
+
+
+@pytest.mark.parametrize("place", ["subject{}/{}{}.mp4", "{1}/subject{0}_{1}{2}.mp4"])
+def test_recordings_on_both_sides_are_pointed_out(place: str, tmp_path: Path) -> None:
+    rows = [(place.format(who, label, number), label) for who in range(4) for label in "ab" for number in range(3)]
+    for path, _ in rows:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
+    split = TrainConfig(data=str(listed), frames=4, size=32)
+    assert "names look like recordings or people" in open_source(split).warnings[0]
+    assert not open_source(split.replace(group=r"subject\d")).warnings

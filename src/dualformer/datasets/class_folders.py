@@ -90,9 +90,8 @@ def _classes_below(folder: MediaFolder) -> list[tuple[str, list[Path]]]:
         below = [path for each in inside.folders for deep in each.walk() for path in deep.files]
         if not inside.files:
             where = " (folders inside it are not searched)" if inside.folders else ""
-            raise DatasetError(
-                f"{inside.path}: no video or image in this class{where}: add some or remove the folder; {_LAYOUT}"
-            )
+            remedy = "add some or remove the folder" + (", or list the deeper ones in a CSV file" if below else "")
+            raise DatasetError(f"{inside.path}: no video or image in this class{where}: {remedy}; {_LAYOUT}")
         found.append((inside.path.name, inside.files))
         deeper += below
     if not found:

@@ -7,6 +7,7 @@ network is told the answer, and the figure promises more than other recordings w
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def find_groups(videos: VideoList, group: str, table: CsvTable | None = None) ->
     """Returns the group of every video of a list; spellings of one that Unicode calls equal are one.
 
     ``group`` is a column of the ``table`` that lists them, or else a regular expression that is searched in the names
-    of the files: the group is what its first parentheses match, or all of it.
+    of the files, and where it is in none, in their paths below the folder that holds them all: the group is what its
+    first parentheses match, or all of it.
     ``segment`` makes each of several segments of a video a group of its own.
     Errors: ``ValueError`` for an expression that cannot be read; `DatasetError` for a video that it does not match, or
     that the column has no value of.
@@ -58,14 +60,24 @@ def find_groups(videos: VideoList, group: str, table: CsvTable | None = None) ->
     return found
 
 
-def suspected_groups(names: Sequence[str]) -> list[str]:
-    """Returns what recording or person each name of a file tells of, such as ``set1_seq01``; empty for a few of them.
+def suspected_groups(videos: VideoList) -> list[str]:
+    """Returns what recording or person the name of each file tells of, such as ``set1_seq01``; empty for a few of them.
+    Where names of files tell nothing, those of their folders may.
 
-    The list is empty where names do not look like that, where every video has its own, and where all have the same.
+    The list is empty where names do not look like that, where every video has its own, where all have the same, and
+    where folders are of one class each.
     """
-    found = [match[0] if (match := _RECORDING.search(Path(name).stem)) else "" for name in names]
+    if found := _suspected([Path(sample.name).stem for sample in videos.samples]):
+        return found
+    found = _suspected([path.rpartition("/")[0] for path in _paths_below(videos)])
+    own = {(name, label) for name, sample in zip(found, videos.samples, strict=False) for label in sample.labels}
+    return found if len(own) > len(set(found)) else []
+
+
+def _suspected(texts: Sequence[str]) -> list[str]:
+    found = [match[0] if (match := _RECORDING.search(text)) else "" for text in texts]
     told, distinct = sum(map(bool, found)), len(set(found) - {""})
-    return found if told >= _MOST * len(names) and 2 <= distinct <= len(names) / 2 else []
+    return found if told >= _MOST * len(texts) and 2 <= distinct <= len(texts) / 2 else []
 
 
 def same_recordings(videos: VideoList) -> list[int]:
@@ -188,11 +200,24 @@ def _matches(videos: VideoList, group: str, known: Collection[str]) -> list[str]
         pattern = re.compile(group)
     except re.error as error:
         raise ValueError(f"`group={group}` is no regular expression ({error})") from None
+    matches = [pattern.search(_composed(sample.name)) for sample in videos.samples]
+    where = "the name of the file"
+    if not any(matches):
+        matches = [pattern.search(_composed(path)) for path in _paths_below(videos)]
+        where = "the name of the file or of a folder"
     found: list[str] = []
-    for sample in videos.samples:
-        match = pattern.search(_composed(sample.name))
+    for sample, match in zip(videos.samples, matches, strict=True):
         if not match or not (text := match[1] if pattern.groups else match[0]):
             columns = f" nor a column ({', '.join(known)})" if known else ""
-            raise DatasetError(f"{sample.path}: `group={group}` is not found in the name of the file{columns}")
+            raise DatasetError(f"{sample.path}: `group={group}` is not found in {where}{columns}")
         found.append(text)
     return found
+
+
+def _paths_below(videos: VideoList) -> list[str]:
+    """Returns the paths of the files below the folder that holds them all."""
+    paths = [sample.origin.as_posix().split("/") for sample in videos.samples]
+    folders = [path[:-1] for path in paths]
+    ends = zip(min(folders, default=[]), max(folders, default=[]), strict=False)
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+    return ["/".join(path[common:]) for path in paths]

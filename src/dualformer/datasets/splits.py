@@ -134,8 +134,8 @@ def open_splits(
         how = f"{how}; val is {val_fraction:.0%} of every class (seed {seed})"
         train, val = split_stratified(train, val_fraction, seed)
     elif group:
-        sides = [set(find_groups(videos, group, table)) for videos in (train, val)]
-        if common := sorted(sides[0] & sides[1]):
+        found = find_groups(replace(train, samples=(*train.samples, *val.samples)), group, table)
+        if common := sorted(set(found[: len(train)]) & set(found[len(train) :])):
             raise DatasetError(
                 f"{data}: {first_few(common)} of `group={group}` are in train and in val: leave the data's own splits "
                 "out, or `group`"

@@ -216,8 +216,7 @@ def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
                 "the accuracy then promises too much for other videos"
             )
         return tuple(warnings)
-    names = [sample.name for sample in together.samples]
-    found = suspected_groups(names)
+    found = suspected_groups(together)
     common = sorted(set(found[: len(splits.train)]) & set(found[len(splits.train) :]) - {""})
     if common and not config.group and not config.overfit:
         warnings.append(

@@ -34,9 +34,9 @@ class DataSettings:
     val_fraction: float = VAL_FRACTION
     """Part of each class to validate on where the data has no split of its own."""
     group: str | None = None
-    """Who is filmed, where, or in which recording: a column of the CSV, or a regular expression for names of files,
-    as in "subject[0-9]+". Videos of one group are all trained on or all validated on. So are groups that share a video,
-    by segments of it or by copies; "segment" splits inside videos."""
+    """Who is filmed, where, or in which recording: a column of the CSV, or a regular expression for names of files
+    or else of their folders, as in "subject[0-9]+". Videos of one group are all trained on or all validated on. So are
+    groups that share a video, by segments of it or by copies; "segment" splits inside videos."""
     background: str | None = None
     """Of segments of videos (a CSV with columns start and end): a class made of what is unmarked between them."""
     background_share: float = BACKGROUND_SHARE
