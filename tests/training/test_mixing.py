@@ -150,7 +150,7 @@ def test_the_same_in_words():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"mix_prob": 1.5}, "`mix_prob` is 1.5; it must lie between 0 and 1"),
+        ({"mix_prob": 1.5}, "`mix_prob` must be from 0.001 to 1, not 1.5"),
         ({"mixup": -1.0}, "`mixup` must be 0 or more"),
         ({"repeats": 0}, "`repeats` must be more than 0"),
     ],

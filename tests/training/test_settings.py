@@ -144,3 +144,26 @@ def test_without_augmentation_every_clip_is_shown_as_it_is() -> None:
     assert plain.augmentation(("a", "b"), epochs=1) == Augmentation(flip=0.0, area=(1.0, 1.0))
     mixing = {field.name: getattr(plain, field.name) for field in dataclasses.fields(MixingSettings)}
     assert MixingSettings(**mixing) == MixingSettings()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "bounds"),
+    [
+        ("layer_decay", (0.005, 1.005), "from 0.01 to 1"),
+        ("min_area", (0.009, 1.009), "from 0.01 to 1"),
+        ("mix_prob", (0.0, 1.001), "from 0.001 to 1"),
+        ("erasing", (-0.1, 1.001), "from 0 to 1"),
+        ("drop_path", (-0.1, 1.0), "0 or more and less than 1"),
+        ("ema", (-0.1, 1.0), "0 or more and less than 1"),
+    ],
+)
+def test_bounds_are_those_of_the_message(name: str, wrong: tuple[float, float], bounds: str) -> None:
+    def made(value: float) -> TrainConfig:
+        settings: dict[str, Any] = {"data": "videos", "mixup": 0.8, name: value}
+        return TrainConfig(**settings)
+
+    for value in wrong:
+        with pytest.raises(ValueError, match=f"`{name}` must be {bounds}, not {value}"):
+            made(value)
+    for value in (0.01, 1.0 if " to 1" in bounds else 0.99):
+        assert getattr(made(value), name) == value

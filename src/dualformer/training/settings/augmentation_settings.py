@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dualformer.datasets.flip_map import mirrored_labels, read_flip_map
-from dualformer.training.settings.checks import between, changed
+from dualformer.training.settings.checks import changed, up_to_one
 from dualformer.video.augmentation import Augmentation, RandAugment
 
 #: Class names after which mirroring a video may make it another class.
@@ -46,9 +46,9 @@ class AugmentationSettings:
     """Put noise in place of a random box, the same in all frames, in this part of the clips; 0.25 is usual."""
 
     def check_augment(self) -> None:
-        between(self, "min_area", low=0.01, high=1.01)
-        between(self, "colour_jitter", "erasing", high=1.01)
-        between(self, "randaugment_until", low=0.01, high=1.01)
+        up_to_one(self, "min_area", low=0.01)
+        up_to_one(self, "colour_jitter", "erasing")
+        up_to_one(self, "randaugment_until", low=0.01)
         if (self.flip == "swap") != (self.flip_map is not None):
             raise ValueError(
                 "`flip=swap` needs a `flip_map` that says which class becomes which"

@@ -13,9 +13,15 @@ def not_negative(settings: object, *names: str) -> None:
     _check(settings, names, lambda value: value >= 0, "`{name}` must be 0 or more, not {value}")
 
 
-def between(settings: object, *names: str, low: float = 0, high: float = 1) -> None:
-    """Raises ``ValueError`` where a field that is set is less than ``low`` or not less than ``high``."""
-    _check(settings, names, lambda value: low <= value < high, "`{name}` is {value}; it must lie between 0 and 1")
+def up_to_one(settings: object, *names: str, low: float = 0) -> None:
+    """Raises ``ValueError`` where a field that is set is less than ``low`` or more than 1."""
+    message = f"`{{name}}` must be from {low} to 1, not {{value}}"
+    _check(settings, names, lambda value: low <= value <= 1, message)
+
+
+def less_than_one(settings: object, *names: str) -> None:
+    """Raises ``ValueError`` where a field that is set is less than 0, or 1 or more."""
+    _check(settings, names, lambda value: 0 <= value < 1, "`{name}` must be 0 or more and less than 1, not {value}")
 
 
 def _check(settings: object, names: tuple[str, ...], holds: Callable[[float], bool], message: str) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dualformer.training.settings.checks import between, changed, more_than_zero, not_negative
+from dualformer.training.settings.checks import changed, less_than_one, more_than_zero, not_negative, up_to_one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,9 @@ class MixingSettings:
     def check_mixing(self) -> None:
         more_than_zero(self, "repeats")
         not_negative(self, "mixup", "cutmix")
-        between(self, "mix_prob", low=0.001, high=1.01)
-        between(self, "switch_prob", high=1.01)
-        between(self, "label_smoothing")
+        up_to_one(self, "mix_prob", low=0.001)
+        up_to_one(self, "switch_prob")
+        less_than_one(self, "label_smoothing")
         if not (self.mixup or self.cutmix) and changed(self, "mix_prob"):
             raise ValueError("`mix_prob` does nothing without `mixup` or `cutmix`")
         if not (self.mixup and self.cutmix) and changed(self, "switch_prob"):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dualformer.model.config import Head
-from dualformer.training.settings.checks import between, more_than_zero, not_negative
+from dualformer.training.settings.checks import less_than_one, more_than_zero, not_negative
 from dualformer.video.preprocessing import CropMode, Sampling
 from dualformer.weights.locate import SHIPPED
 
@@ -64,7 +64,7 @@ class NetworkSettings:
         not_negative(self, "freeze_stages")
         if self.freeze == "backbone" and self.freeze_stages:
             raise ValueError("`freeze=backbone` freezes every stage: leave `freeze_stages` out")
-        between(self, "drop_path", "dropout")
+        less_than_one(self, "drop_path", "dropout")
         if self.start in SHIPPED and (why := self.why_not_shipped()):
             raise ValueError(f"`start={self.start}`: {why}; leave it out, or say `start=random`")
 

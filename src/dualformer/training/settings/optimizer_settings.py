@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dualformer.training.settings.checks import between, more_than_zero, not_negative
+from dualformer.training.settings.checks import less_than_one, more_than_zero, not_negative, up_to_one
 
 PAPER_BATCH = 64
 """Clips of a step in the paper's recipes."""
@@ -46,8 +46,8 @@ class OptimizerSettings:
     def check_steps(self) -> None:
         more_than_zero(self, "epochs", "batch_size", "accumulate", "lr", "backbone_lr")
         not_negative(self, "weight_decay", "warmup_epochs", "clip_grad")
-        between(self, "layer_decay", low=0.01, high=1.01)
-        between(self, "ema")
+        up_to_one(self, "layer_decay", low=0.01)
+        less_than_one(self, "ema")
         if self.epochs is not None and self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
             raise ValueError(f"`warmup_epochs={self.warmup_epochs}` leaves nothing of `epochs={self.epochs}`")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dualformer.training.settings.checks import between, changed, more_than_zero
+from dualformer.training.settings.checks import changed, more_than_zero, up_to_one
 
 SCORES = "scores.json"
 """The file of a folder of stored scores that names their teacher and its settings."""
@@ -43,7 +43,7 @@ class TeacherSettings:
 
     def check_teach(self) -> None:
         more_than_zero(self, "temperature", "teacher_topk")
-        between(self, "distill_weight", low=0.001, high=1.01)
+        up_to_one(self, "distill_weight", low=0.001)
         if self.teacher and self.teacher_scores:
             raise ValueError("`teacher_scores` takes the place of `teacher`: give one of them")
         if not self.teaches and (lonely := changed(self, "distill", "distill_weight", "temperature", *_OF_TOKENS)):
