@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from dualformer.datasets.rendered import Scene, write_dataset
 from dualformer.model.presets import create_model
 from dualformer.training.dry_run import Timing, dry_run, time_reading
+from dualformer.training.objective import Batch, ClipObjective
 from dualformer.training.prepare import plan_network, preset_of, starting_card
 from dualformer.training.reporter import SilentReporter, read_metrics
 from dualformer.training.settings.train_config import TrainConfig
@@ -92,6 +94,42 @@ def test_workers_read_while_batches_are_computed() -> None:
     timing = Timing(start=4.0, read=2.0, step=3.0, judge=1.0, clips=8, memory=None)
     assert timing.run(batches=10, val_batches=5, epochs=2, validations=2, workers=4) == 4 + 2 * (10 * 3 + 4 + 5 * 2)
     assert timing.run(batches=10, val_batches=5, epochs=2, validations=1, workers=0) == 4 + 2 * 10 * 5 + 4 + 5 * 3
+
+
+def test_validation_views_that_are_kept_are_read_once() -> None:
+    timing = Timing(start=4.0, read=2.0, step=3.0, judge=1.0, clips=8, memory=None)
+    of_training = 4 + 2 * 10 * 3
+    for validations, seconds in ((0, 0), (1, 4 + 5 * 2), (3, 4 + 5 * 2 + 2 * 5 * 1)):
+        planned = timing.run(batches=10, val_batches=5, epochs=2, validations=validations, workers=4, keep_val=True)
+        assert planned == of_training + seconds
+
+
+def test_a_plan_counts_views_that_are_kept_and_passes_of_the_network_alone(
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, modes, kept = ClipObjective.forward, list[bool](), list[bool]()
+    clip_logits, shapes = ClipObjective.clip_logits, list[torch.Size]()
+    run = Timing.run
+
+    def watched(self: ClipObjective, batch: Batch) -> object:
+        modes.append(self.training)
+        return forward(self, batch)
+
+    def judged(self: ClipObjective, inputs: torch.Tensor, **how: bool) -> torch.Tensor:
+        assert not self.training and inputs.dtype == torch.float32
+        shapes.append(inputs.shape)
+        return clip_logits(self, inputs, **how)
+
+    def planned(self: Timing, *, keep_val: bool, **numbers: Any) -> float:
+        kept.append(keep_val)
+        return run(self, keep_val=keep_val, **numbers)
+
+    monkeypatch.setattr(ClipObjective, "forward", watched)
+    monkeypatch.setattr(ClipObjective, "clip_logits", judged)
+    monkeypatch.setattr(Timing, "run", planned)
+    for cache_gb in (1.0, 0.0):
+        dry_run(settings.replace(start="random", batch_size=2, cache_gb=cache_gb), seconds=0.1)
+    assert set(modes) == {True} and len(shapes) == 4 and kept == [True, False]
 
 
 def test_reading_is_timed_until_every_worker_has_had_its_turn() -> None:

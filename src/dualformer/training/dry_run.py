@@ -19,6 +19,7 @@ from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train_step import TrainStep
 from dualformer.training.training_pictures import rates_over
 from dualformer.video.clip_reader import Views
+from dualformer.video.transforms import normalize
 
 SECONDS = 20.0
 """About how long to measure reading, and likewise computing."""
@@ -52,14 +53,19 @@ class Timing:
     memory: int | None
     """Most bytes of the GPU's memory that tensors held; None on other devices."""
 
-    def run(self, *, batches: int, val_batches: float, epochs: int, validations: int, workers: int) -> float:
+    def run(
+        self, *, batches: int, val_batches: float, epochs: int, validations: int, workers: int, keep_val: bool = False
+    ) -> float:
         """Seconds of a run whose epochs have so many batches on each device; writing weights down is not in it.
 
-        Workers read while others are computed. Those for validation are started anew every time.
+        Workers read while others are computed. Those for validation are started anew every time, or once where
+        ``keep_val`` leaves what they read in memory.
         """
         together = max if workers else lambda *seconds: sum(seconds)
-        validation = self.start + val_batches * together(self.read, self.judge)
-        return self.start + epochs * batches * together(self.read, self.step) + validations * validation
+        read = min(1, validations) if keep_val else validations
+        validating = read * (self.start + val_batches * together(self.read, self.judge))
+        validating += (validations - read) * val_batches * self.judge
+        return self.start + epochs * batches * together(self.read, self.step) + validating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +152,7 @@ def dry_run(config: TrainConfig, *, seconds: float = SECONDS) -> Plan:
             validations=math.ceil(schedule.epochs / (settings.val_every or 1)),
             epochs=schedule.epochs,
             workers=settings.workers,
+            keep_val=clips.keep_val,
         ),
     )
 
@@ -187,7 +194,7 @@ def _time_computing(
 
     def validate(clips: Batch) -> None:
         with torch.no_grad(), step.autocast():
-            objective(clips)
+            objective.clip_logits(normalize(clips["clip"], objective.preprocessing))
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
