@@ -42,7 +42,7 @@ class MixingSettings:
     @property
     def mixes(self) -> bool:
         """Whether batches are mixed."""
-        return (self.mixup > 0 or self.cutmix > 0) and self.mix_prob > 0
+        return self.mixup > 0 or self.cutmix > 0
 
     def describe_mixing(self) -> list[str]:
         """Returns what is done to batches in words, for people."""
