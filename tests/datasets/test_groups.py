@@ -111,6 +111,13 @@ def test_the_dealt_folds_stay_what_they_are() -> None:
     assert dealt[::3].tolist() == [0, 0, 0, 1, 1, 2, 1, 2]
 
 
+def test_a_class_of_two_groups_is_in_two_folds() -> None:
+    """Here the largest group next would leave both groups of a class in one fold."""
+    cases = [("b", 0), ("d", 0), ("d", 1), ("e", 1), ("e", 2), ("a", 2), ("a", 2)]
+    dealt = deal_folds([("abde".index(name),) for name, _ in cases], [f"g{group}" for _, group in cases], 2, seed=0)
+    assert dealt.tolist()[1] != dealt.tolist()[2] and dealt.tolist()[3] != dealt.tolist()[4]
+
+
 def test_groups_of_a_column_and_of_names() -> None:
     found = videos(["a/s1_x.mp4", "a/s2_x.mp4", "b/s1_y.mp4"], [0, 1, 2])
     table = with_column(found, "ABA")

@@ -432,6 +432,33 @@ def test_every_video_is_validated_on_in_one_of_the_folds(group: str | None, tmp_
     assert f"val is fold 2 of 3{', no rec' if group else ''}" in folds[1].description
 
 
+@pytest.mark.parametrize("fold", [1, 2])
+def test_a_fold_with_all_videos_of_a_class_is_told_by_every_fold(fold: int, tmp_path: Path) -> None:
+    """Of three groups that have a class in common, each two of them, two are in one of two folds."""
+    pairs = {"x": "ab", "y": "bc", "z": "ac"}
+    path = csv_file(
+        tmp_path, "path,label,who\n" + "".join(f"{c}{p}.mp4,{c},{p}\n" for c, people in pairs.items() for p in people)
+    )
+    with pytest.raises(
+        DatasetError, match=r"of 2 would have all videos of class \w \(\w, \w\) to validate on, and none"
+    ):
+        open_splits(path, group="who", fold=fold, folds=2)
+    assert open_splits(path, group="who", fold=fold, folds=3).val.counts()
+
+
+def test_folds_of_too_few_videos_are_refused(tmp_path: Path) -> None:
+    few = csv_file(tmp_path, "path,label\n1.mp4,a\n2.mp4,a\n3.mp4,b\n")
+    with pytest.raises(DatasetError, match="class b has a single file, and a split takes two: add one"):
+        open_splits(few, fold=1, folds=2)
+    path = csv_file(tmp_path, RECORDINGS)
+    with pytest.raises(DatasetError, match=r"list\.csv: 30 folds take as many videos, and there are 24: ask for fewer"):
+        open_splits(path, fold=1, folds=30)
+    with pytest.raises(
+        DatasetError, match=r"5 folds take as many groups, and there are 3 \(p0, p1, p2\): ask for fewer"
+    ):
+        open_splits(path, group="who", fold=1, folds=5)
+
+
 def test_folds_are_of_what_is_trained_on(tmp_path: Path) -> None:
     path = csv_file(tmp_path, RECORDINGS)
     splits = open_splits(path, train_on={"batch": ("A",)}, group=r"rec\d", fold=1, folds=2)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualformer.datasets.groups import SEGMENT, check_classes, deal_folds, same_recordings
-from dualformer.datasets.samples import DatasetError, VideoList
+from dualformer.datasets.samples import DatasetError, VideoList, first_few
 
 
 def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
@@ -20,25 +20,11 @@ def split_stratified(videos: VideoList, fraction: float, seed: int) -> tuple[Vid
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must lie between 0 and 1, not {fraction}")
-    by_name = sorted(range(len(videos)), key=lambda i: videos.samples[i].path.as_posix())
-    recording = same_recordings(videos)
-    by_class: dict[int, list[int]] = {}
-    for i in by_name:
-        for label in videos.samples[i].labels:
-            by_class.setdefault(label, []).append(i)
-    for label, members in by_class.items():
-        if len({recording[i] for i in members}) < 2:
-            name = videos.classes[label]
-            one = "a single file" if len(members) == 1 else "several files of a single recording"
-            if videos.kind == "segments":
-                raise DatasetError(
-                    f"{videos.source}: all segments of class {name} are of one video, and a split takes two: add one, "
-                    f"or split inside videos with `group={SEGMENT}`"
-                )
-            raise DatasetError(f"{videos.source}: class {name} has {one}, and a split takes two: add one")
+    recording, by_class = same_recordings(videos), _by_class(videos)
+    _check_recordings(videos, recording, by_class)
     if videos.multi_label:
         own: dict[int, dict[int, None]] = {}
-        for i in by_name:
+        for i in _by_name(videos):
             own.setdefault(recording[i], {}).update(dict.fromkeys(videos.samples[i].labels))
         labels = [tuple(each) for each in own.values()]
         sampled = stratified_sample(labels, len(videos.classes), fraction, np.random.default_rng(seed))
@@ -73,15 +59,57 @@ def _draw_of_each_class(
 def split_folds(
     videos: VideoList, groups: Sequence[str] | None, fold: int, folds: int, seed: int
 ) -> tuple[VideoList, VideoList]:
-    """Splits into (train, val), val being one of the folds; without groups every video is one of its own."""
+    """Splits into (train, val), val being one of the folds; without groups every video is one of its own.
+
+    Errors: `DatasetError` where any of the folds has all videos of a class.
+    """
     if not 1 <= fold <= folds or folds < 2:
         raise ValueError(f"`folds` are 2 or more, and `fold` is one of them from 1, not {fold} of {folds}")
+    recording, by_class = same_recordings(videos), _by_class(videos)
     if groups:
         check_classes(videos, groups)
-    labels = [sample.labels for sample in videos.samples]
-    own = [videos.samples[first].path.as_posix() for first in same_recordings(videos)]
-    dealt = deal_folds(labels, groups or own, folds, seed)
+    else:
+        _check_recordings(videos, recording, by_class)
+        if (there := len(set(recording))) < folds:
+            what = "videos" if videos.kind == "segments" else videos.kind
+            shortage = f"{folds} folds take as many {what}, and there are {there}"
+            raise DatasetError(f"{videos.source}: {shortage}: ask for fewer folds")
+    own = groups or [videos.samples[first].path.as_posix() for first in recording]
+    dealt = deal_folds([sample.labels for sample in videos.samples], own, folds, seed)
+    for label, members in by_class.items():
+        if len(numbers := set(dealt[members].tolist())) == 1:
+            what = f"class {videos.classes[label]} ({first_few(sorted({own[i] for i in members}))})"
+            raise DatasetError(
+                f"{videos.source}: fold {min(numbers) + 1} of {folds} would have all videos of {what} to validate on, "
+                "and none to train on: try another number of folds, or add videos of the class by another group"
+            )
     return take_apart(videos, dealt == fold - 1, f"fold {fold} of {folds}, seed {seed}")
+
+
+def _by_name(videos: VideoList) -> list[int]:
+    return sorted(range(len(videos)), key=lambda i: videos.samples[i].path.as_posix())
+
+
+def _by_class(videos: VideoList) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for i in _by_name(videos):
+        for label in videos.samples[i].labels:
+            found.setdefault(label, []).append(i)
+    return found
+
+
+def _check_recordings(videos: VideoList, recording: Sequence[int], by_class: Mapping[int, list[int]]) -> None:
+    """Raises `DatasetError` for a class that is all of one recording."""
+    for label, members in by_class.items():
+        if len({recording[i] for i in members}) < 2:
+            name = videos.classes[label]
+            one = "a single file" if len(members) == 1 else "several files of a single recording"
+            if videos.kind == "segments":
+                raise DatasetError(
+                    f"{videos.source}: all segments of class {name} are of one video, and a split takes two: add one, "
+                    f"or split inside videos with `group={SEGMENT}`"
+                )
+            raise DatasetError(f"{videos.source}: class {name} has {one}, and a split takes two: add one")
 
 
 def take_apart(videos: VideoList, chosen: NDArray[np.bool_], what: str) -> tuple[VideoList, VideoList]:

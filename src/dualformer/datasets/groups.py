@@ -29,6 +29,8 @@ SEGMENT = "segment"
 """The group that splits inside videos."""
 #: The part of the names that must look like recordings for `suspected_groups` to say so.
 _MOST = 0.8
+#: So many times groups are dealt anew, while a fold has all of a class.
+_DEALS = 3
 #: So many groups that are joined are named.
 _NAMED = 3
 
@@ -138,24 +140,42 @@ def deal_folds(labels: Sequence[tuple[int, ...]], groups: Sequence[str], folds: 
     """Deals videos into ``folds`` of about as many videos of each class, whole groups at a time; returns their numbers.
 
     The largest group is next, and goes where fewest of its classes are; equal ones come in an order drawn by ``seed``.
-    It goes by names, not by the order of the videos. Errors: `DatasetError` for fewer groups than folds.
+    Where a fold would get all groups of a class, they are dealt anew, those of this class first. It goes by names, not
+    by the order of the videos. Errors: `DatasetError` for fewer groups than folds.
     """
     names = sorted(set(groups))
     if len(names) < folds:
-        raise DatasetError(f"{folds} folds take as many groups, and there are {len(names)} ({first_few(names)})")
+        raise DatasetError(
+            f"{folds} folds take as many groups, and there are {len(names)} ({first_few(names)}): ask for fewer folds"
+        )
     number = {name: place for place, name in enumerate(names)}
     counts = np.zeros((len(names), 1 + max(label for own in labels for label in own)))
     for own, group in zip(labels, groups, strict=True):
         counts[number[group], list(own)] += 1
     parts = counts / counts.sum(axis=0).clip(1)  # of each class: classes weigh the same, however large they are
-    shuffled = np.random.default_rng(seed).permutation(len(names))
-    dealt, fold_of = np.zeros((folds, parts.shape[1])), np.zeros(len(names), dtype=np.int64)
-    for place in sorted(shuffled.tolist(), key=lambda place: -round(float(parts[place].sum()), 9)):
+    shuffled = np.random.default_rng(seed).permutation(len(names)).tolist()
+    order = sorted(shuffled, key=lambda place: -round(float(parts[place].sum()), 9))
+    fold_of = _deal(parts, order, folds)
+    for _ in range(_DEALS):
+        whole = [
+            label for label, own in enumerate((parts > 0).T) if own.sum() > 1 and len(set(fold_of[own].tolist())) == 1
+        ]
+        if not whole:
+            break
+        order.sort(key=lambda place: not parts[place, whole].any())
+        fold_of = _deal(parts, order, folds)
+    return fold_of[[number[group] for group in groups]]
+
+
+def _deal(parts: NDArray[np.float64], order: Sequence[int], folds: int) -> NDArray[np.int64]:
+    """Returns the fold of every group. ``parts``: of each class, by group; ``order``: that of the groups."""
+    dealt, fold_of = np.zeros((folds, parts.shape[1])), np.zeros(len(parts), dtype=np.int64)
+    for place in order:
         crowding = np.round(((dealt + parts[place]) ** 2 - dealt**2).sum(axis=1), 9)
         fold = int(np.lexsort((dealt.sum(axis=1).round(9), crowding))[0])
         dealt[fold] += parts[place]
         fold_of[place] = fold
-    return fold_of[[number[group] for group in groups]]
+    return fold_of
 
 
 def split_by_groups(videos: VideoList, groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
