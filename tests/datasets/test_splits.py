@@ -459,6 +459,14 @@ def test_folds_of_too_few_videos_are_refused(tmp_path: Path) -> None:
         open_splits(path, group="who", fold=1, folds=5)
 
 
+@pytest.mark.parametrize("own", ["val", "test"])
+def test_what_is_left_out_of_folds_is_told(own: str, tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{part}/{c}/{n}.mp4" for part in ("train", own) for c in "ab" for n in range(3)))
+    splits = open_splits(tmp_path, fold=1, folds=2)
+    assert {sample.path.parts[-3] for part in (splits.train, splits.val) for sample in part.samples} == {"train"}
+    assert "; what it has to validate on (6 videos) is left out; val is fold 1 of 2 (seed 0)" in splits.description
+
+
 def test_folds_are_of_what_is_trained_on(tmp_path: Path) -> None:
     path = csv_file(tmp_path, RECORDINGS)
     splits = open_splits(path, train_on={"batch": ("A",)}, group=r"rec\d", fold=1, folds=2)

@@ -124,7 +124,8 @@ def open_splits(
     if folds:
         if val_on:
             raise ValueError("`folds` deals all training videos to its own splits: leave `val_on` out")
-        how = f"{how}; val is fold {fold} of {folds}{by} (seed {seed})"
+        left = f"; what it has to validate on ({len(val)} {val.kind}) is left out" if val else ""
+        how = f"{how}{left}; val is fold {fold} of {folds}{by} (seed {seed})"
         train, val = split_folds(train, groups, fold, folds, seed)
     elif groups:
         how = f"{how}; val is about {val_fraction:.0%} of every class{by} (seed {seed})"
