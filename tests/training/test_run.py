@@ -261,10 +261,10 @@ def test_settings_that_cannot_work_stop_before_anything_is_written(settings: Tra
     [
         ({"epochs": 0}, "`epochs` must be more than 0"),
         ({"workers": -1}, "`workers` must be 0 or more"),
-        ({"dropout": 1.0}, "`dropout` is 1.0"),
+        ({"dropout": 1.0}, "`dropout` must be 0 or more and less than 1, not 1.0"),
         ({"val_fraction": 1.0}, "`val_fraction`"),
         ({"epochs": 30, "warmup_epochs": 30.0}, "`warmup_epochs=30.0` leaves nothing of `epochs=30`"),
-        ({"ema": 1.0}, "`ema` is 1.0"),
+        ({"ema": 1.0}, "`ema` must be 0 or more and less than 1, not 1.0"),
         ({"devices": 0}, "`devices` must be more than 0"),
         ({"keep": 0}, "`keep` must be more than 0"),
         ({"freeze": "backbone", "freeze_stages": 1}, "`freeze=backbone` freezes every stage"),
