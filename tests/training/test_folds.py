@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dualformer.datasets.samples import DatasetError
 from dualformer.errors import DualFormerError
 from dualformer.training import folds as folds_module
 from dualformer.training.folds import CrossValidation, cross_validate, is_cross_validation
@@ -79,6 +80,13 @@ def test_a_stopped_one_goes_on_with_the_fold_that_it_was_at(
     cross_validate(resumed, reporter=SilentReporter())
     assert trained == [("fold-1", False), ("fold-2", False), ("fold-1", True), ("fold-2", False)]
     assert caches == [of_folds.cache_gb, of_folds.cache_gb, 0.5, 0.5]
+
+
+def test_what_cannot_be_dealt_leaves_nothing_behind(of_folds: TrainConfig) -> None:
+    for _ in range(2):
+        with pytest.raises(DatasetError, match="99 folds take as many videos"):
+            cross_validate(of_folds.replace(folds=99), reporter=SilentReporter())
+        assert not [path for path in Path(of_folds.out).rglob("*") if path.is_file()]
 
 
 def test_what_the_folds_say_together(tmp_path: Path) -> None:

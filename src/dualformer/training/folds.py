@@ -93,7 +93,11 @@ def _cross_validate(config: TrainConfig, reporter: Reporter) -> CrossValidation:
         settings = config.replace(fold=fold, out=str(of_fold), resume=has_begun(of_fold))
         if fold == 1 and not config.resume:
             config.save(out / CONFIG)
-        runs.append(train(settings, reporter=reporter))
+        try:
+            runs.append(train(settings, reporter=reporter))
+        finally:
+            if fold == 1 and not config.resume and not (of_fold / CONFIG).exists():
+                (out / CONFIG).unlink()  # there is nothing to go on with
     found = CrossValidation(out=out, runs=tuple(runs))
     found.write()
     return found
