@@ -365,7 +365,7 @@ def test_a_group_is_on_one_side_of_a_drawn_split(tmp_path: Path) -> None:
     assert not recordings(splits.train) & recordings(splits.val)
     assert recordings(splits.train) | recordings(splits.val) == {f"rec{number}" for number in range(6)}
     assert len(splits.val) == 4
-    assert splits.description.endswith(r"; val is about 20% of every class, no rec\d on both sides (seed 0)")
+    assert splits.description.endswith(r"; val is about 20% of every class, no rec\d on both sides (6 groups, seed 0)")
 
 
 def test_a_group_may_be_a_column(tmp_path: Path) -> None:
@@ -385,7 +385,9 @@ def test_groups_that_share_a_recording_are_on_one_side(folds: int, tmp_path: Pat
     rows = [f"{c}{n}.avi,{c},p{n}\n{c}{n}.mkv,{c},p{n + (n == 4)}\n" for c in "xy" for n in range(6)]
     path = csv_file(tmp_path, f"path,label,who\n{''.join(rows)}")
     splits = open_splits(path, group="who", folds=folds, fold=1 if folds else 0)
-    assert "no who on both sides, 6 of them joined to 5 as some share recordings (seed 0)" in splits.description
+    assert (
+        "no who on both sides, 6 of them joined to 5 as some share recordings (5 groups, seed 0)" in splits.description
+    )
     sides = [{sample.path.stem for sample in part.samples} for part in (splits.train, splits.val)]
     assert not sides[0] & sides[1] and len({"x4", "y4", "x5", "y5"} & sides[0]) in (0, 4)
 

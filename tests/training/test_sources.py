@@ -85,5 +85,6 @@ def test_recordings_on_both_sides_are_pointed_out(place: str, tmp_path: Path) ->
     listed = tmp_path / "list.csv"
     listed.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
     split = TrainConfig(data=str(listed), frames=4, size=32)
-    assert "names look like recordings or people" in open_source(split).warnings[0]
-    assert not open_source(split.replace(group=r"subject\d")).warnings
+    warning = open_source(split).warnings[0]
+    assert "names look like recordings or people" in warning and "; `group='subject[0-9]+'` keeps each" in warning
+    assert not open_source(split.replace(group="subject[0-9]+")).warnings

@@ -160,7 +160,7 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
 
     from dualformer.errors import DualFormerError
     from dualformer.training.distributed import processes
-    from dualformer.training.folds import cross_validate, is_cross_validation
+    from dualformer.training.folds import TABLE, cross_validate, is_cross_validation
     from dualformer.training.run_folder import summarize
     from dualformer.training.signals import TrainingInterrupted
     from dualformer.training.train import train
@@ -176,6 +176,7 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
             found = cross_validate(config, reporter=reporter)
             for line in found.summary():
                 reporter.log(line)
+            reporter.log(f"table: {found.out / TABLE}; for one recogniser from all videos, train without --folds")
             return found.to_dict()
         result = train(config, reporter=reporter)
     except TrainingInterrupted:

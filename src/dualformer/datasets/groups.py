@@ -5,6 +5,7 @@ network is told the answer, and the figure promises more than other recordings w
 """
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Collection, Sequence
 from itertools import takewhile
@@ -74,6 +75,13 @@ def suspected_groups(videos: VideoList) -> list[str]:
     found = _suspected([path.rpartition("/")[0] for path in _paths_below(videos)])
     own = {(name, label) for name, sample in zip(found, videos.samples, strict=False) for label in sample.labels}
     return found if len(own) > len(set(found)) else []
+
+
+def group_pattern(groups: Sequence[str]) -> str:
+    """Returns the regular expression for `find_groups` that matches what `suspected_groups` found: any digits in place
+    of those that there are, quoted for a shell."""
+    patterns = {re.sub(r"\d+", "[0-9]+", group) for group in groups if group}
+    return shlex.quote("|".join(sorted(patterns, key=lambda pattern: (-len(pattern), pattern))))
 
 
 def _suspected(texts: Sequence[str]) -> list[str]:

@@ -121,14 +121,15 @@ def open_splits(
             groups = join_groups(train, told)
         if (fewer := len(set(groups))) < (before := len(set(told))):
             by += f", {before} of them joined to {fewer} as some share recordings"
+    dealt = f"{counted(len(set(groups)), 'group')}, " if groups else ""
     if folds:
         if val_on:
             raise ValueError("`folds` deals all training videos to its own splits: leave `val_on` out")
         left = f"; what it has to validate on ({len(val)} {val.kind}) is left out" if val else ""
-        how = f"{how}{left}; val is fold {fold} of {folds}{by} (seed {seed})"
+        how = f"{how}{left}; val is fold {fold} of {folds}{by} ({dealt}seed {seed})"
         train, val = split_folds(train, groups, fold, folds, seed)
     elif groups:
-        how = f"{how}; val is about {val_fraction:.0%} of every class{by} (seed {seed})"
+        how = f"{how}; val is about {val_fraction:.0%} of every class{by} ({dealt}seed {seed})"
         chosen = split_by_groups(train, groups, val_fraction, seed)
         train, val = take_apart(train, chosen, f"val share of about {val_fraction:.0%}{_by(group)}, seed {seed}")
     elif val is None:

@@ -47,8 +47,8 @@ class CrossValidation:
             videos = sum(run.val_clips for run in self.runs)
             right = sum(round(run.best_top1 * run.val_clips) for run in self.runs)
             low, high = wilson_interval(right, videos)
-            interval = f"95 % interval {low:.1%} to {high:.1%}"
-            lines.append(f"{right} of {videos} videos right, each by weights that have not seen it ({interval})")
+            share = f"{right / videos:.1%}, 95 % interval {low:.1%} to {high:.1%}"
+            lines.append(f"{right} of {videos} videos right, each by weights that have not seen it ({share})")
         return lines
 
     def write(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualformer.datasets.clip_datasets import TrainingClips, ViewClips
-from dualformer.datasets.groups import name_same_recordings, suspected_groups
+from dualformer.datasets.groups import group_pattern, name_same_recordings, suspected_groups
 from dualformer.datasets.rendered import ALL, PLACES, Difficulty, RenderedClips, Scene
 from dualformer.datasets.rendered_people.bodies import PARTS
 from dualformer.datasets.rendered_people.clips import PeopleClips
@@ -221,7 +221,8 @@ def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
     if common and not config.group and not config.overfit:
         warnings.append(
             f"warning: names look like recordings or people, and {len(common)} of them ({first_few(common)}) are in "
-            "train and in val: the accuracy then promises too much for others; `group=PATTERN` keeps each on one side"
+            "train and in val: the accuracy then promises too much for videos of others; "
+            f"`group={group_pattern(found)}` keeps each on one side"
         )
     return tuple(warnings)
 

@@ -85,8 +85,10 @@ class DataSettings:
         ):
             if self.data in RENDERED_DATA and getattr(self, name):
                 raise ValueError(f"`{name}` {what.format(self.data)}: leave it out")
-        if self.folds == 1 or (self.fold is not None and not 1 <= self.fold <= self.folds):
-            raise ValueError(f"`folds` are 2 or more, and `fold` is one of them: not {self.fold} of {self.folds}")
+        if self.folds == 1:
+            raise ValueError("`folds=1` leaves nothing to train on: folds are 2 or more")
+        if self.fold is not None and not 1 <= self.fold <= self.folds:
+            raise ValueError(f"`fold={self.fold}` is none of the folds from 1 to `folds={self.folds}`")
         if self.motions and self.data not in ("", RENDERED_PEOPLE):
             raise ValueError(f"`motions` drive people with `data={RENDERED_PEOPLE}`, not {self.data}: leave them out")
         if not 0 < self.val_fraction < 1:
