@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from dualformer.datasets.groups import (
     deal_folds,
     find_groups,
+    group_pattern,
     join_groups,
     same_recordings,
     split_by_groups,
@@ -224,3 +226,14 @@ def test_folders_of_one_class_each_are_no_recordings() -> None:
         [f"data/set{label}/{number}.mp4" for label in range(3) for number in range(4)], [0] * 4 + [1] * 4 + [2] * 4
     )
     assert suspected_groups(found) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["set1_seq{:02d}_{}.avi", "v_walking04_g{:02d}_c{}.avi", "class1_s{}_{}.mp4", "Subject {} take-{}.mkv"]
+)
+def test_the_pattern_that_is_told_finds_what_was_suspected(name: str) -> None:
+    found = videos([name.format(who, number) for who in range(1, 4) for number in range(4)], [0, 1] * 6)
+    suspected = suspected_groups(found)
+    assert len(set(suspected)) == 3
+    (pattern,) = shlex.split(group_pattern(suspected))
+    assert find_groups(found, pattern) == suspected

@@ -79,8 +79,12 @@ def suspected_groups(videos: VideoList) -> list[str]:
 
 def group_pattern(groups: Sequence[str]) -> str:
     """Returns the regular expression for `find_groups` that matches what `suspected_groups` found: any digits in place
-    of those that there are, quoted for a shell."""
-    patterns = {re.sub(r"\d+", "[0-9]+", group) for group in groups if group}
+    of those that there are, quoted for a shell. A word of one letter stands alone: ``g04``, not ``walking04``."""
+    patterns = {
+        ("(?<![a-zA-Z0-9])" if re.match(r"[a-zA-Z][-_ ]?\d", group) else "") + re.sub(r"\d+", "[0-9]+", group)
+        for group in groups
+        if group
+    }
     return shlex.quote("|".join(sorted(patterns, key=lambda pattern: (-len(pattern), pattern))))
 
 

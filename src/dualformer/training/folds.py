@@ -97,7 +97,7 @@ def _cross_validate(config: TrainConfig, reporter: Reporter) -> CrossValidation:
             runs.append(train(settings, reporter=reporter))
         finally:
             if fold == 1 and not config.resume and not (of_fold / CONFIG).exists():
-                (out / CONFIG).unlink()  # there is nothing to go on with
+                (out / CONFIG).unlink(missing_ok=True)  # there is nothing to go on with
     found = CrossValidation(out=out, runs=tuple(runs))
     found.write()
     return found
