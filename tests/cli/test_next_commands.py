@@ -1,5 +1,7 @@
 """Every ``next:`` line is a command that would succeed now: they are collected from the verbs and run."""
 
+import csv
+import json
 import re
 import shlex
 import shutil
@@ -66,6 +68,31 @@ def test_from_the_check_to_the_evaluation(here: Path, capsys: pytest.CaptureFixt
         run(command, places=PLACES)
         for following in re.findall(r"^next: (.*?)(?:   \(.*)?$", capsys.readouterr().out, re.MULTILINE):
             run(following, places=PLACES, more="--label-map map.json" if "DATA" in following else "")
+
+
+def test_after_a_cross_validation(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = shlex.split(SMALL["train"])
+    (command,) = said(capsys, "train", "--data", "my data", "--folds", "3", "--out", "my folds", *more)
+    assert command == "dualformer evaluate 'my folds'"
+    run(command, places={})
+    shown = capsys.readouterr().out
+    assert "fold by fold" in shown and "evaluating the 3 folds of my folds on 6 videos" in shown
+    with (here / "my folds" / "evaluation" / "predictions.csv").open(newline="") as file:
+        asked = [Path(row["path"]) for row in csv.DictReader(file)]
+    assert sorted(asked) == sorted((here / "my data").rglob("*.mp4"))
+    figures = json.loads((here / "my folds" / "evaluation" / "figures.json").read_text())
+    assert figures["videos"] == 6 and len(figures["folds"]) == 3
+    for following in re.findall(r"^next: (.*?)(?:   \(.*)?$", shown, re.MULTILINE):
+        run(following, places={})
+    assert (here / "my folds" / "evaluation-one_frame" / "confusion.png").is_file()
+    for stray in (["--data", "my data"], ["--report", "page"]):
+        assert main(["evaluate", "my folds", *stray]) == 2
+        assert f"{stray[0]} does not go with my folds, a cross-validation" in capsys.readouterr().err
+    assert main(["evaluate", "my folds/fold-1"]) == 2  # one run, and no word of which videos
+    assert "--data says which videos to evaluate on, and is missing" in capsys.readouterr().err
+    (here / "my folds" / "folds.csv").unlink()
+    assert main(["evaluate", "my folds"]) == 1
+    assert "not all folds are trained: go on with --resume and --out my folds" in capsys.readouterr().err
 
 
 def test_segments_that_count_frames_are_checked_and_trained_on_so(

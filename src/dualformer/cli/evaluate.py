@@ -1,9 +1,13 @@
 """``dualformer evaluate``: how good weights are on labelled videos, and where they go wrong."""
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,19 +18,39 @@ from dualformer.plurals import counted
 from dualformer.text_encoding import json_text
 from dualformer.video.preprocessing import DEFAULT_VIEWS
 
+if TYPE_CHECKING:
+    from dualformer.evaluation.evaluate import Evaluation
+    from dualformer.weights.card import Card
+    from dualformer.weights.open_network import Network
+
+_NOT_OF_FOLDS = (
+    *("data", "on", "missing", "label_map", "manifest", "timeline", "frames_per_second"),
+    *("report", "report_views", "report_mistakes", "compare", "compare_anything"),
+)
+"""Options that a cross-validation leaves no choice of, and those of one network's page."""
+_NO_DATA = "`data` says which videos to evaluate on, and is missing"
 _OF_ONE_CALL = ("json", "out", "report", "report_views", "report_mistakes", "compare", "compare_anything")
 """Options of where an evaluation goes, which another one has others of."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(TimelineOptions):
-    weights: Annotated[tyro.conf.Positional[shared.WeightsOrExport], tyro.conf.arg(metavar="WEIGHTS")]
-    data: str
-    """A folder with one subfolder per class (its val/ or test/ where it has one), a CSV file (path,label,… or, of
-    segments, path,start,end,label), segments that another program wrote (its file, or segments:FOLDER), a benchmark as
-    downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:, ucf101@2: for split 2, hmdb51:, diving48:, ssv2:,
-    list: for files of "path label"), a data set of another program (Parquet, LeRobot, …; its columns are named as in
-    columns@label=NAME,video=NAME:PATH), or shards (their folder or URL)."""
+    weights: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(
+            metavar="WEIGHTS",
+            help="A weights file, a folder with model.safetensors, a hub id (owner/name), an exported model, rendered: "
+            "the small ones that come with the package; or the folder that train --folds made, where each video of its "
+            "data is asked of the network that has not seen it.",
+        ),
+    ]
+    data: str | None = None
+    """Needed but for the folder of train --folds. A folder with one subfolder per class (its val/ or test/ where it
+    has one), a CSV file (path,label,… or, of segments, path,start,end,label), segments that another program wrote
+    (its file, or segments:FOLDER), a benchmark as downloaded (kinetics400:PATH, kinetics600:, kinetics700:, ucf101:,
+    ucf101@2: for split 2, hmdb51:, diving48:, ssv2:, list: for files of "path label"), a data set of another program
+    (Parquet, LeRobot, …; its columns are named as in columns@label=NAME,video=NAME:PATH), or shards (their folder or
+    URL)."""
     on: str | None = None
     """Rows of a CSV file to evaluate on, as in batch=B (default: all); split=test of a folder with train/, val/ and
     test/, a benchmark or shards (default: val, or test where there is no val)."""
@@ -65,6 +89,8 @@ class Options(TimelineOptions):
             if self.report is None and getattr(self, name) != getattr(type(self), name):
                 raise ValueError(f"`{name}` is for the page: say with --report where to write it")
         check_timeline_options(self)
+        if self.data is None and not Path(self.weights).is_dir():
+            raise ValueError(_NO_DATA)
         if self.compare_anything and not self.compare:
             raise ValueError("--compare-anything has nothing to compare: name other result files with --compare")
 
@@ -72,24 +98,36 @@ class Options(TimelineOptions):
 def run(options: Options) -> int:
     from dualformer.evaluation.evaluation_folder import folder_beside
     from dualformer.files import lock_for_writing
+    from dualformer.training.folds import find_runs
+    from dualformer.training.run_folder import BEST
 
+    if runs := find_runs(Path(options.weights)):
+        if stray := [name for name in _NOT_OF_FOLDS if getattr(options, name) != getattr(Options, name)]:
+            raise ValueError(
+                f"`{stray[0]}` does not go with {options.weights}, a cross-validation, whose networks are asked what "
+                f"they have not seen: name the weights of one, such as {runs[0] / BEST}"
+            )
+        out = options.out or folder_beside(str(runs[0]), options.control)
+        with lock_for_writing(out, folder=True):
+            return _evaluate_folds(options, runs, out)
+    if options.data is None:
+        raise ValueError(_NO_DATA)
     if options.timeline:
         command = OptionNames(Options).command("evaluate", options, leave_out=("json",))
-        where = ("weights", "data", "on", "manifest", "views", "label_map")
+        where = ("weights", "on", "manifest", "views", "label_map")
         where += ("out", "report", "report_mistakes", "json")
-        return judge_timelines(options, command=command, **shared.arguments(options, *where))
+        return judge_timelines(options, command=command, data=options.data, **shared.arguments(options, *where))
     out = options.out or options.report or folder_beside(options.weights, options.control)
     # From now on, and not when hours of work are to be written.
     with lock_for_writing(out, folder=True), lock_for_writing(options.report or out, folder=True):
-        return _evaluate(options, out)
+        return _evaluate(options, options.data, out)
 
 
-def _evaluate(options: Options, out: Path) -> int:
+def _evaluate(options: Options, data: str, out: Path) -> int:
     from dualformer.cli.progress import Progress
     from dualformer.datasets.splits import open_videos
     from dualformer.evaluation.evaluate import evaluate_views
     from dualformer.evaluation.evaluation_folder import write_evaluation
-    from dualformer.evaluation.evaluation_text import classes_text, figures_text
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.files import write_text
     from dualformer.inference.view_classifier import choose_device, compile_on, open_on
@@ -107,7 +145,7 @@ def _evaluate(options: Options, out: Path) -> int:
     label_map = read_label_map(options.label_map) if options.label_map else None
     several = open_card(options.weights).multi_label
     videos = open_videos(
-        options.data,
+        data,
         on=where,
         bad=bad,
         missing=options.missing,
@@ -165,7 +203,7 @@ def _evaluate(options: Options, out: Path) -> int:
         )
     names = OptionNames(Options)
     command = names.command("evaluate", options, leave_out=("json",))
-    extra = {"weights": options.weights, "data": options.data, "command": command}
+    extra = {"weights": options.weights, "data": data, "command": command}
     extra |= report_figures([evaluation, *others]) if plan else {}
     write_evaluation(out, evaluation, extra=extra)
     figures = {**evaluation.figures, **extra}
@@ -183,6 +221,67 @@ def _evaluate(options: Options, out: Path) -> int:
         where_to = {"report": str(out)} | ({"page": str(page)} if page else {})
         print(json_text({**figures, **where_to}, indent=2, stream=sys.stdout))
         return 0
+    _tell(options, evaluation, out, page=page)
+    return 0
+
+
+def _evaluate_folds(options: Options, runs: Sequence[Path], out: Path) -> int:
+    from dualformer.cli.progress import Progress
+    from dualformer.datasets.splits import open_videos
+    from dualformer.evaluation.evaluate_folds import Fold, evaluate_folds
+    from dualformer.evaluation.evaluation_folder import write_evaluation
+    from dualformer.inference.view_classifier import choose_device, compile_on, open_on
+    from dualformer.training.run_folder import BEST, SPLIT
+    from dualformer.weights.open_network import open_card
+
+    choose_device(options.device)  # a wrong name shows at once
+
+    def load(weights: Path) -> tuple[Network, Card]:
+        network, card, device = open_on(weights, options.device)
+        return (compile_on(network, options.compile_mode, device=device) if options.compile_mode else network), card
+
+    several = open_card(runs[0] / BEST).multi_label
+    folds = [
+        Fold(
+            name=run.name,
+            open=partial(load, run / BEST),
+            videos=open_videos(run / SPLIT, on=shared.rows("split=val"), multi_label=several),
+        )
+        for run in runs
+    ]
+    workers = shared.decoding_processes(options.workers)
+    if not options.json:
+        what = counted(sum(len(fold.videos) for fold in folds), folds[0].videos.kind.removesuffix("s"))
+        control = "" if options.control == "none" else f", control {options.control}"
+        print(
+            f"evaluating the {len(folds)} folds of {options.weights} on {what}, each by the weights that have not seen "
+            f"it: views {options.views}{control}",
+            flush=True,
+        )
+    with Progress("evaluating", "videos", quiet=options.json) as progress:
+        evaluation = evaluate_folds(
+            folds,
+            source=f"the folds of {options.weights}",
+            workers=workers,
+            precision=options.chosen_precision,
+            progress=progress.show,
+            **shared.arguments(options, "views", "batch_size", "control", "seed"),
+        )
+    command = OptionNames(Options).command("evaluate", options, leave_out=("json",))
+    extra = {"weights": options.weights, "command": command}
+    write_evaluation(out, evaluation, extra=extra)
+    if options.json:
+        print(json_text({**evaluation.figures, **extra, "report": str(out)}, indent=2, stream=sys.stdout))
+        return 0
+    _tell(options, evaluation, out)
+    return 0
+
+
+def _tell(options: Options, evaluation: Evaluation, out: Path, *, page: Path | None = None) -> None:
+    """Prints an evaluation, where its files are, and what to try next."""
+    from dualformer.evaluation.evaluation_text import classes_text, figures_text
+
+    several = evaluation.targets is not None
     print("\n".join([*figures_text(evaluation), *classes_text(evaluation)]))
     confusion = "" if several else "confusion.png, "
     print(f"report: {out}   (figures.json, per_class.csv, predictions.csv, {confusion}contact_sheet.png)")
@@ -190,9 +289,8 @@ def _evaluate(options: Options, out: Path) -> int:
         print(f"page: {page}   ({page.stat().st_size / 1e6:.1f} MB: open it in a browser, pass it on as it is)")
     if several:
         print("there is no confusion matrix: with several labels a video, no class is taken for another")
-    again = names.command("evaluate", replace(options, control="none"), leave_out=_OF_ONE_CALL)
+    again = OptionNames(Options).command("evaluate", replace(options, control="none"), leave_out=_OF_ONE_CALL)
     if options.control != "none":
         print(f"next: {again}   (the same without the control, to compare)")
-    elif card.preprocessing.frames > 1:
+    elif evaluation.preprocessing.frames > 1:
         print(f"next: {again} --control one_frame   (is it the motion that it recognises?)")
-    return 0

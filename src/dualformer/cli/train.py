@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -177,6 +178,8 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
             for line in found.summary():
                 reporter.log(line)
             reporter.log(f"table: {found.out / TABLE}; for one recogniser from all videos, train without --folds")
+            judge = shlex.join(["dualformer", "evaluate", str(found.out)])
+            reporter.log(f"next: {judge}   (confusion matrix and predictions, of weights that have not seen the video)")
             return found.to_dict()
         result = train(config, reporter=reporter)
     except TrainingInterrupted:

@@ -101,6 +101,7 @@ def evaluate_views(
     label_map: Mapping[str, str] | None = None,
     control: Control = "none",
     seed: int = 0,
+    first: int = 0,
     precision: Precision | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Evaluation, ...]:
@@ -110,8 +111,10 @@ def evaluate_views(
     A video is decoded once, and a view that several of them have in common goes through the network once. Time and
     speed are those of all of them together. What the list says is missing counts as wrong.
     ``workers``: processes that decode (0: this one). ``batch_size``: views that go through the network at a time.
-    ``label_map``: class of the data set → label of the weights, where their names differ. ``precision``: float32
-    unless said; an exported model has its own. ``progress`` is called with the number of videos done and their total.
+    ``label_map``: class of the data set → label of the weights, where their names differ. ``first``: number of the
+    first video, which its ``shuffled`` order depends on, where the list goes on with another one's. ``precision``:
+    float32 unless said; an exported model has its own. ``progress`` is called with the number of videos done and their
+    total.
     Raises ``ClassMismatchError`` where the classes differ, ``DatasetError`` for a video that does not decode, a list
     without videos, and one of several labels a video where the weights have one (or the other way round);
     ``ValueError`` for options out of range and views named twice.
@@ -131,7 +134,7 @@ def evaluate_views(
     targets = _multi_hot([to_label[list(sample.labels)] for sample in videos.samples], len(names))
     remembered = _count_trained_on(card, videos)
     loader = Batches(
-        _EvaluationViews(videos, card.preprocessing, chosen, control=control, seed=seed),
+        _EvaluationViews(videos, card.preprocessing, chosen, control=control, seed=seed, first=first),
         # Of several numbers of views, videos differ in how many of them coincide.
         batch_size=max(1, batch_size // chosen[0].count) if len(chosen) == 1 else 1,
         num_workers=min(workers, len(videos)),
@@ -163,7 +166,7 @@ def evaluate_views(
     pre = card.preprocessing
     cost = _cost(card.config, (pre.frames, pre.crop, pre.crop))
     absent = _multi_hot([one.labels for one in missing], len(names))
-    first = np.asarray([one.label for one in missing], dtype=np.int64)
+    absent_labels = np.asarray([one.label for one in missing], dtype=np.int64)
     seen_labels = {*labels.tolist(), *(label for one in missing for label in one.labels)}
     seen_labels |= set(np.flatnonzero(targets.any(axis=0)).tolist())
     without = [name for label, name in enumerate(names) if label not in seen_labels]
@@ -174,7 +177,7 @@ def evaluate_views(
             if card.thresholds:
                 figures["thresholds"] = dict(zip(names, card.thresholds, strict=True))
         else:
-            figures = summary(found, labels, missing=first)
+            figures = summary(found, labels, missing=absent_labels)
         measured = {
             "videos": len(videos),
             "classes": len(names),
@@ -295,7 +298,14 @@ class _EvaluationViews(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, videos: VideoList, pre: Preprocessing, views: tuple[Views, ...], *, control: Control, seed: int
+        self,
+        videos: VideoList,
+        pre: Preprocessing,
+        views: tuple[Views, ...],
+        *,
+        control: Control,
+        seed: int,
+        first: int,
     ) -> None:
         if control not in ("none", "one_frame", "shuffled"):
             raise ValueError(f"there is no control {control!r}; choose none, one_frame or shuffled")
@@ -306,7 +316,7 @@ class _EvaluationViews(Dataset[dict[str, Any]]):
         decoder()  # one that is missing is told here, and not by every worker
         self._videos, self._pre, self._views = videos, pre, views
         self._control: Control = control
-        self._seed = seed
+        self._seed, self._first = seed, first
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -314,5 +324,5 @@ class _EvaluationViews(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self._videos.samples[index]
         read = read_view_sweep(sample.file, self._pre, self._views, fps=sample.fps)
-        views = apply_control(read.views, self._control, seed=self._seed, index=index)
+        views = apply_control(read.views, self._control, seed=self._seed, index=self._first + index)
         return {"views": views, "places": read.places, "index": index, "notes": "; ".join(read.notes)}

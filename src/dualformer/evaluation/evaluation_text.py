@@ -45,6 +45,9 @@ def trained_on_text(figures: Mapping[str, Any]) -> str | None:
 
 def _figures_text(evaluation: Evaluation) -> list[str]:
     figures = evaluation.figures
+    accuracy = "top1" if evaluation.targets is None else "mean_average_precision"
+    of_folds = ", ".join(f"{fold[accuracy]:.1%}" for fold in figures.get("folds", ()))
+    folds = [("fold by fold", of_folds)] if of_folds else []
     speed = ("speed", f"{figures['clips_per_second']:.1f} clips/s, {figures['seconds']:.1f} s in all")
     if evaluation.targets is not None:
         fitted: Mapping[str, float] = figures.get("thresholds", {})
@@ -52,6 +55,7 @@ def _figures_text(evaluation: Evaluation) -> list[str]:
         thresholds = ", ".join(f"{name} {value:.2f}" for name, value in fitted.items())
         return _aligned(
             ("mean average precision", f"{figures['mean_average_precision']:.1%}"),
+            *folds,
             ("in a random order, about", f"{figures['chance']:.1%}"),
             (f"micro F1 at {at}", f"{figures['micro_f1']:.1%}"),
             (f"macro F1 at {at}", f"{figures['macro_f1']:.1%}"),
@@ -63,6 +67,7 @@ def _figures_text(evaluation: Evaluation) -> list[str]:
     low, high = figures["top1_interval"]
     guessing = math.log(len(evaluation.classes))
     lines = [("top-1", f"{figures['top1']:.1%}   (95 % interval {low:.1%} to {high:.1%})")]
+    lines += folds
     if "top5" in figures:
         lines.append(("top-5", f"{figures['top5']:.1%}"))
     lines += [

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dualformer.errors import DualFormerError
 from dualformer.files import lock_for_writing, write_csv
 from dualformer.scoring.intervals import mean_over_seeds, wilson_interval
 from dualformer.training.checkpoint import has_begun
@@ -88,7 +89,7 @@ def _cross_validate(config: TrainConfig, reporter: Reporter) -> CrossValidation:
         raise ValueError("`folds` trains on one device: give `devices=1`, or train each `fold` by a call of its own")
     runs: list[TrainResult] = []
     for fold in range(1, config.folds + 1):
-        of_fold = out / f"fold-{fold}"
+        of_fold = _run_of(out, fold)
         reporter.log(f"fold {fold} of {config.folds}: {of_fold}")
         settings = config.replace(fold=fold, out=str(of_fold), resume=has_begun(of_fold))
         if fold == 1 and not config.resume:
@@ -101,6 +102,23 @@ def _cross_validate(config: TrainConfig, reporter: Reporter) -> CrossValidation:
     found = CrossValidation(out=out, runs=tuple(runs))
     found.write()
     return found
+
+
+def _run_of(folder: Path, fold: int) -> Path:
+    return folder / f"fold-{fold}"
+
+
+def find_runs(folder: Path) -> tuple[Path, ...]:
+    """Returns the runs of a cross-validation in ``folder``, in the order of the folds, and none of another folder.
+    Raises ``DualFormerError`` for one that is not done."""
+    if not (folder / CONFIG).is_file():
+        return ()
+    config = TrainConfig.load(folder / CONFIG)
+    if not config.folds or config.fold is not None:
+        return ()
+    if not (folder / TABLE).is_file():
+        raise DualFormerError(f"{folder}: not all folds are trained: go on with `resume=True` and `out={folder}`")
+    return tuple(_run_of(folder, fold) for fold in range(1, config.folds + 1))
 
 
 def is_cross_validation(config: TrainConfig) -> bool:
