@@ -88,8 +88,9 @@ def test_after_a_cross_validation(here: Path, capsys: pytest.CaptureFixture[str]
     for stray in (["--data", "my data"], ["--report", "page"]):
         assert main(["evaluate", "my folds", *stray]) == 2
         assert f"{stray[0]} does not go with my folds, a cross-validation" in capsys.readouterr().err
-    assert main(["evaluate", "my folds/fold-1"]) == 2  # one run, and no word of which videos
-    assert "--data says which videos to evaluate on, and is missing" in capsys.readouterr().err
+    for weights in ("my folds/fold-1", "w.safetensors"):  # one network, and no word of which videos
+        assert main(["evaluate", weights]) == 2
+        assert "--data says which videos to evaluate on, and is missing" in capsys.readouterr().err
     (here / "my folds" / "folds.csv").unlink()
     assert main(["evaluate", "my folds"]) == 1
     assert "not all folds are trained: go on with --resume and --out my folds" in capsys.readouterr().err

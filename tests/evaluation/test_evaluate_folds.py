@@ -26,11 +26,8 @@ def networks(model: DualFormer) -> list[DualFormer]:
 
 
 def folded(networks: list[DualFormer], card: Card, videos: VideoList) -> list[Fold]:
-    def opener(network: DualFormer) -> tuple[DualFormer, Card]:
-        return network, card
-
     return [
-        Fold(name=f"fold-{number}", open=lambda network=network: opener(network), videos=videos.subset(part))
+        Fold(name=f"fold-{number}", open=lambda network=network: (network, card), videos=videos.subset(part))
         for number, (network, part) in enumerate(zip(networks, PARTS, strict=True), 1)
     ]
 

@@ -9,7 +9,7 @@ import pytest
 from dualformer.datasets.samples import DatasetError
 from dualformer.errors import DualFormerError
 from dualformer.training import folds as folds_module
-from dualformer.training.folds import CrossValidation, cross_validate, is_cross_validation
+from dualformer.training.folds import CrossValidation, cross_validate, find_runs, is_cross_validation
 from dualformer.training.reporter import SilentReporter
 from dualformer.training.run_folder import TrainResult
 from dualformer.training.settings.train_config import TrainConfig
@@ -80,6 +80,12 @@ def test_a_stopped_one_goes_on_with_the_fold_that_it_was_at(
     cross_validate(resumed, reporter=SilentReporter())
     assert trained == [("fold-1", False), ("fold-2", False), ("fold-1", True), ("fold-2", False)]
     assert caches == [of_folds.cache_gb, of_folds.cache_gb, 0.5, 0.5]
+
+
+def test_a_config_of_other_programs_is_no_cross_validation(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["Other"], "folds": "all"}')
+    assert find_runs(tmp_path) == ()
+    assert find_runs(tmp_path / "config.json") == find_runs(tmp_path / "nowhere") == ()
 
 
 def test_what_cannot_be_dealt_leaves_nothing_behind(of_folds: TrainConfig) -> None:

@@ -28,7 +28,6 @@ _NOT_OF_FOLDS = (
     *("report", "report_views", "report_mistakes", "compare", "compare_anything"),
 )
 """Options that a cross-validation leaves no choice of, and those of one network's page."""
-_NO_DATA = "`data` says which videos to evaluate on, and is missing"
 _OF_ONE_CALL = ("json", "out", "report", "report_views", "report_mistakes", "compare", "compare_anything")
 """Options of where an evaluation goes, which another one has others of."""
 
@@ -39,9 +38,8 @@ class Options(TimelineOptions):
         tyro.conf.Positional[str],
         tyro.conf.arg(
             metavar="WEIGHTS",
-            help="A weights file, a folder with model.safetensors, a hub id (owner/name), an exported model, rendered: "
-            "the small ones that come with the package; or the folder that train --folds made, where each video of its "
-            "data is asked of the network that has not seen it.",
+            help=f"{shared.WEIGHTS_OR_EXPORT} Or the folder that train --folds made: each video of its data is asked "
+            "of the network that has not seen it.",
         ),
     ]
     data: str | None = None
@@ -89,8 +87,6 @@ class Options(TimelineOptions):
             if self.report is None and getattr(self, name) != getattr(type(self), name):
                 raise ValueError(f"`{name}` is for the page: say with --report where to write it")
         check_timeline_options(self)
-        if self.data is None and not Path(self.weights).is_dir():
-            raise ValueError(_NO_DATA)
         if self.compare_anything and not self.compare:
             raise ValueError("--compare-anything has nothing to compare: name other result files with --compare")
 
@@ -111,7 +107,7 @@ def run(options: Options) -> int:
         with lock_for_writing(out, folder=True):
             return _evaluate_folds(options, runs, out)
     if options.data is None:
-        raise ValueError(_NO_DATA)
+        raise ValueError("`data` says which videos to evaluate on, and is missing")
     if options.timeline:
         command = OptionNames(Options).command("evaluate", options, leave_out=("json",))
         where = ("weights", "on", "manifest", "views", "label_map")

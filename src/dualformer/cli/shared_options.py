@@ -24,13 +24,11 @@ Weights = Annotated[
         "come with the package."
     ),
 ]
-WeightsOrExport = Annotated[
-    str,
-    arg(
-        help="A weights file, a folder with model.safetensors, a hub id (owner/name), an exported model, or rendered: "
-        "the small ones that come with the package."
-    ),
-]
+WEIGHTS_OR_EXPORT = (
+    "A weights file, a folder with model.safetensors, a hub id (owner/name), an exported model, or rendered: the small "
+    "ones that come with the package."
+)
+WeightsOrExport = Annotated[str, arg(help=WEIGHTS_OR_EXPORT)]
 Views = Annotated[
     str,
     arg(

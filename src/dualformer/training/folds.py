@@ -111,7 +111,7 @@ def _run_of(folder: Path, fold: int) -> Path:
 def find_runs(folder: Path) -> tuple[Path, ...]:
     """Returns the runs of a cross-validation in ``folder``, in the order of the folds, and none of another folder.
     Raises ``DualFormerError`` for one that is not done."""
-    if not (folder / CONFIG).is_file():
+    if not ((folder / CONFIG).is_file() and _run_of(folder, 1).is_dir()):  # weights of others have a config.json, too
         return ()
     config = TrainConfig.load(folder / CONFIG)
     if not config.folds or config.fold is not None:
