@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dualformer.model.config import Size3
 from dualformer.model.kernels import dense_convolution
@@ -33,6 +34,19 @@ def computed(conv: nn.Conv3d, x: Tensor, bfloat16: bool) -> list[Tensor]:
     return [tensor.detach().double() for tensor in (out, *gradients) if tensor is not None]
 
 
+@pytest.fixture
+def bfloat16_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed where oneDNN has bfloat16: PyTorch's slow convolution stands for it on other processors."""
+    monkeypatch.setattr(dense_convolution, "_cpu_has_bfloat16", lambda: True)
+
+
+@pytest.fixture(params=["this processor", "one without bfloat16"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "one without bfloat16":
+        monkeypatch.setattr(dense_convolution, "_cpu_has_bfloat16", lambda: False)
+
+
+@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
     ("channels", "size", "kernel", "stride", "padding"),
@@ -63,6 +77,18 @@ def test_output_and_gradients(
         torch.testing.assert_close(one, other, rtol=2**-8, atol=2e-3 * float(other.abs().max()))
 
 
+@pytest.mark.usefixtures("processor")
+def test_output_without_gradients() -> None:
+    conv, x = DenseConv3d(3, 24, (3, 3, 3), padding=(1, 1, 1)), draw(1, 3, 2, 8, 8, seed=0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = conv(x)
+    with torch.no_grad():
+        wanted = F.conv3d(x, conv.weight.bfloat16().float(), conv.bias, padding=1)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, rtol=2**-8, atol=2e-3)
+
+
+@pytest.mark.usefixtures("bfloat16_cpu")
 def test_where_it_is_used() -> None:
     conv, x = DenseConv3d(3, 24, (1, 3, 3)), draw(1, 3, 2, 8, 8, seed=0)
 
@@ -91,6 +117,7 @@ def test_no_other_convolution_over_time_is_trained() -> None:
     assert plain == []
 
 
+@pytest.mark.usefixtures("bfloat16_cpu")
 @pytest.mark.parametrize(("threads", "parts"), [(1, [24]), (2, [12, 12]), (3, [24])])  # of three each would have 8
 def test_threads_have_channels(threads: int, parts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     seen = list[int]()
@@ -105,6 +132,7 @@ def test_threads_have_channels(threads: int, parts: list[int], monkeypatch: pyte
     assert seen == parts
 
 
+@pytest.mark.usefixtures("bfloat16_cpu")
 def test_a_network_is_trained_by_it_to_the_same_bits_again() -> None:
     model = create_model("dualformer_nano_conv", clip=(4, 32, 32), num_classes=3, dropout=0.0, seed=0).train()
     names = list[str]()

@@ -1,5 +1,6 @@
-"""Dense convolutions in three dimensions whose training in bfloat16 bears company on a CPU."""
+"""Dense convolutions in three dimensions that are exact and bear company in bfloat16 on a CPU."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,11 +25,25 @@ def _by_channels(conv: nn.Conv3d, x: Tensor) -> Tensor:
     return _GradientsByChannels.apply(x, weight, bias, conv.stride, conv.padding)
 
 
-def _trains_in_bfloat16(conv: nn.Conv3d, x: Tensor) -> bool:
+def _in_float32(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    """The same rounded numbers, multiplied and added in float32, and the result and its gradients rounded once."""
+    x, weight = x.to(torch.bfloat16).float(), conv.weight.to(torch.bfloat16).float()
+    bias = None if conv.bias is None else conv.bias.to(torch.bfloat16).float()
+    stride: Any = conv.stride
+    padding: Any = conv.padding
+    with torch.autocast("cpu", enabled=False):
+        return F.conv3d(x, weight, bias, stride, padding).to(torch.bfloat16)
+
+
+@cache
+def _cpu_has_bfloat16() -> bool:
+    """Whether oneDNN has convolutions in bfloat16 for this processor."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _is_trained(conv: nn.Conv3d) -> bool:
     """Whether a gradient to the weight will be wanted, in eval mode as well: a part may be trained with fixed norms."""
-    if not (torch.is_grad_enabled() and conv.weight.requires_grad) or x.device.type != "cpu" or is_tracing():
-        return False
-    return product_dtype(x) == torch.bfloat16
+    return torch.is_grad_enabled() and conv.weight.requires_grad
 
 
 class DenseConv3d(nn.Conv3d):
@@ -37,11 +52,19 @@ class DenseConv3d(nn.Conv3d):
     As it is trained in bfloat16 on a CPU, each thread computes alone the gradients to the weights of some output
     channels (`gradient_to_weight`). In oneDNN's own, threads meet again and again within the operation and wait awake,
     which takes many times as long where another process has the core of one. These gradients have none in turn.
+
+    On a processor for which oneDNN has no convolution in bfloat16 it is computed in float32: PyTorch's own takes a
+    hundred times as long, and rounds the gradient to the input after every tap.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that Conv3d gives it)
         """B C T H W → B C' T' H' W'."""
-        return _by_channels(self, input) if _trains_in_bfloat16(self, input) else super().forward(input)
+        if input.device.type == "cpu" and product_dtype(input) == torch.bfloat16 and not is_tracing():
+            if not _cpu_has_bfloat16():
+                return _in_float32(self, input)
+            if _is_trained(self):
+                return _by_channels(self, input)
+        return super().forward(input)
 
 
 def gradient_to_weight(x: Tensor, grad: Tensor, kernel: Size3, stride: Size3, padding: Size3) -> Tensor:
