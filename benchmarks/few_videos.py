@@ -9,7 +9,8 @@ the settings that the default network is. ``--rows baselines`` needs no
 training: chance, the commonest class, and the nearest neighbour by what files are (width, height, frames, bytes), by
 the middle frame and by the first, middle and last one. Variants are the network with more or less of its
 convolutions, for as many multiply-adds. What is done is kept in ``--out``: interrupted, the same call goes on where it
-stopped; the table shows what there is, and ``--docs`` puts it into docs/few-videos.md.
+stopped; the table shows what there is, and ``--docs`` puts it into docs/few-videos.md. The rows of `TAUGHT` begin with
+the same lessons: 28,800 rendered clips of shapes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,7 @@ from results_tables import machine_words
 CONTROLS = ("one_frame", "shuffled")
 NEIGHBOURS = ("file data", "middle frame", "three frames")
 FOLDS_WITHIN = 3
-PEER_CLIPS = 28_800
+TAUGHT_CLIPS = 28_800
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,6 @@ _EARLIER_RECIPE: dict[str, Any] = {
 }
 _NANO: dict[str, Any] = {"model": "dualformer_nano", "start": "rendered"}
 _PEER = "3-D convolution, random weights"
-_TAUGHT_PEER = "3-D convolution, rendered weights"
 
 ROWS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -118,7 +118,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "no RandAugment": {"randaugment": "off"},
     "clips of a fixed length": {"sampling": "stride"},
     _PEER: {},
-    _TAUGHT_PEER: {},
 }
 
 #: Halves of each stage, and the channels of the first with which a clip of 16×64×64 takes 0.43 to 0.46 G multiply-adds.
@@ -176,8 +175,8 @@ def run(
     elif row == _PEER:  # trained as the default network is, which is proposed to that alone
         config = prepare(config).config.replace(model="dualformer_nano_conv", start=RANDOM, backbone_lr=1.0)
         variant = convolutions
-    elif row == _TAUGHT_PEER:
-        config = prepare(config).config.replace(model=None, start=str(taught_peer(cache / "peer", reporter)))
+    elif row in TAUGHT:
+        config = prepare(config).config.replace(model=None, start=str(taught(row, cache, reporter)))
     elif row in VARIANTS:
         variant = partial(with_halves, *VARIANTS[row])
     train(config, reporter=reporter, variant=variant)
@@ -222,14 +221,38 @@ def convolutions(network: Config) -> Config:
     return network.replace(stages=stages, head_dim=4, position="none")
 
 
-def taught_peer(out: Path, reporter: Reporter | SilentReporter) -> Path:
-    """Trains the 3-D convolution on the rendered clips that the package's weights come from, unless that is done."""
+def convolutions_and_pyramids(network: Config) -> Config:
+    """The same, with the paper's global pyramid behind the convolution of stages 3 and 4."""
+    network, size = convolutions(network), network.clip
+    stages = list[Stage]()
+    for number, stage in enumerate(network.stages):
+        size = ceil_div(size, stage.patch)
+        if number >= 2:
+            scales = stage_scales(number, fine_scale(size), images=False)
+            stage = replace(stage, kinds="CG", convolution="full", scales=scales)
+        stages.append(stage)
+    return network.replace(stages=tuple(stages), head_dim=28)
+
+
+#: Networks that are taught the rendered clips that the package's weights come from, the folder of their weights.
+TAUGHT: dict[str, tuple[str, Callable[[Config], Config] | None]] = {
+    "3-D convolution, rendered weights": ("peer", convolutions),
+    "its lessons, the default network": ("default", None),
+    "its lessons, convolutions and pyramids": ("convolutions-and-pyramids", convolutions_and_pyramids),
+}
+ROWS |= {row: {} for row in TAUGHT}
+
+
+def taught(row: str, cache: Path, reporter: Reporter | SilentReporter) -> Path:
+    """Trains the network of a row of `TAUGHT` from random weights, unless that is done."""
+    folder, variant = TAUGHT[row]
+    out = cache / folder
     if not (out / "done").is_file():
         config = TrainConfig(
             data="rendered", flip="off", model="dualformer_nano_conv", start=RANDOM, frames=16, size=64, out=str(out),
-            epochs=PEER_CLIPS // 3200, workers=0, resume=has_checkpoint(out),
+            epochs=TAUGHT_CLIPS // 3200, workers=0, resume=has_checkpoint(out),
         )  # fmt: skip
-        train(config, reporter=reporter, variant=convolutions)
+        train(config, reporter=reporter, variant=variant)
         (out / "done").touch()
     return out / LAST
 
