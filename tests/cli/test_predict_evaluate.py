@@ -189,6 +189,28 @@ def test_a_folder_that_cannot_be_written_to_shows_at_once(home: Path, capsys: py
     assert printed.out == ""
 
 
+def test_a_report_of_other_videos_is_kept(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights, other = tmp_path / "nano.safetensors", tmp_path / "last.safetensors"
+    for copy in (weights, other):
+        shutil.copy(home / "nano.safetensors", copy)
+    data = tmp_path / "list.csv"
+    rows = [f"{path},{path.parent.name},{path.stem}" for path in sorted(home.glob("data/*/[01].mp4"))]
+    data.write_text("\n".join(["path,label,number", *rows]))
+
+    def report(*changes: str, of: Path = weights) -> str:
+        rest = ("--views", "1x1", "--workers", "0", "--json")
+        assert main(["evaluate", str(of), "--data", str(data), *rest, *changes]) == 0
+        return Path(json.loads(capsys.readouterr().out)["report"]).name
+
+    assert [report(), report(), report("--batch-size", "3")] == ["evaluation"] * 3
+    assert report("--on", "number=0") == "evaluation-2"
+    assert report("--views", "2x1") == "evaluation-3"
+    assert report(of=other) == "evaluation-4"
+    assert [report("--on", "number=0"), report()] == ["evaluation-2", "evaluation"]
+    (tmp_path / "evaluation" / "figures.json").write_text("[]")
+    assert report() == "evaluation-5"
+
+
 def test_a_control_has_a_report_of_its_own(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(home / "nano.safetensors"), "--data", str(home / "data"), "--views", "1x1", "--workers", "0"]
     assert main(["evaluate", *arguments, "--control", "shuffled", "--seed", "4", "--json"]) == 0

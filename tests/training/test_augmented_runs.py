@@ -205,7 +205,7 @@ def test_resume_refuses_another_augmentation(everything: TrainConfig):
     config = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps(config | {"mixup": 0.3}))
     with pytest.raises(DualFormerError, match="started with another augmentation"):
-        run(everything, resume=True)
+        train(TrainConfig(out=str(out), resume=True), reporter=SilentReporter())
 
 
 def test_randaugment_ends_after_its_part_of_the_epochs(settings: TrainConfig):

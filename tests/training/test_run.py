@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -169,7 +170,8 @@ def test_a_signal_saves_stops_and_says_how_to_go_on(settings: TrainConfig, numbe
     assert process.wait(timeout=60) == 130, lines
     assert any(f"stopped by {name}; saved at step" in line for line in lines)
     assert lines[-1].startswith("go on with: dualformer train --resume --out")
-    assert run(settings, resume=True, data="", max_steps=12).epochs == 4
+    again = TrainConfig(out=settings.out, resume=True, max_steps=12)
+    assert train(again, reporter=SilentReporter()).epochs == 4
 
 
 def test_a_resumed_run_says_that_another_decoder_reads_its_videos(settings: TrainConfig):
@@ -195,9 +197,19 @@ def test_resume_refuses_other_data_and_a_run_is_not_overwritten(settings: TrainC
         run(settings, resume=True, data="")
     (Path(settings.out) / "config.json").write_text(json.dumps(config | {"lr": 0.5}))
     with pytest.raises(DualFormerError, match="started with another lr"):
-        run(settings, resume=True)
+        train(TrainConfig(out=settings.out, resume=True), reporter=SilentReporter())
     with pytest.raises(FileNotFoundError, match="no run to resume"):
         run(settings, resume=True, out=settings.out + "-nowhere")
+
+
+def test_resume_refuses_what_the_run_does_not_have(settings: TrainConfig):
+    run(settings, max_steps=1)
+    last = re.escape(str(Path(settings.out) / "last.safetensors"))
+    with pytest.raises(ValueError, match=rf"^`epochs=50`: .* this one has {settings.epochs}; .* by `start={last}`$"):
+        run(settings, resume=True, epochs=50)
+    with pytest.raises(ValueError, match=r"^`precision=bfloat16`: .* this one has float32;"):
+        train(TrainConfig(out=settings.out, resume=True, precision="bfloat16"), reporter=SilentReporter())
+    assert len(read_metrics(Path(settings.out))) == 1
 
 
 def test_overfit_memorises(settings: TrainConfig):
@@ -219,7 +231,7 @@ def test_starting_from_weights_with_other_classes_makes_a_new_head_and_says_so(s
     assert any("classifier: 5 → 2 classes" in line for line in lines.lines), lines.lines
     # What it started from is not needed any more.
     start.unlink()
-    run(settings, out=str(out), resume=True, max_steps=2)
+    run(settings, out=str(out), start=str(start), resume=True, max_steps=2)
     fresh = create_model("dualformer_nano", clip=(4, 32, 32), seed=0).state_dict()
     assert not torch.equal(fresh["norm.weight"], model.state_dict()["norm.weight"])
     kept = load_file(out / "last.safetensors")

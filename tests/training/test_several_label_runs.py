@@ -145,7 +145,7 @@ def test_stopped_and_resumed_gives_the_same_bits_with_everything_on(several: Tra
         settings = json.loads(config_path.read_text())
         settings["data"] = str(one_label_each(tmp_path, Path(several.data)))
         config_path.write_text(json.dumps(settings))
-        run(stopped, resume=True, data=settings["data"])
+        run(TrainConfig(out=str(other), resume=True))
 
 
 def one_label_each(folder: Path, data: Path) -> Path:

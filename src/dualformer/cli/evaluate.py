@@ -64,7 +64,7 @@ class Options(TimelineOptions):
     manifest: shared.Manifest = None
     out: Path | None = None
     """Folder of the files (default: that of --report, else evaluation, or evaluation-CONTROL, beside the weights
-    file)."""
+    file, with a number where that holds the report of other data, rows or views)."""
     report: Path | None = None
     """Folder for report.html: everything on one page that needs no network, with the surest mistakes as clips."""
     report_views: tuple[str, ...] | None = None
@@ -92,18 +92,21 @@ class Options(TimelineOptions):
 
 
 def run(options: Options) -> int:
-    from dualformer.evaluation.evaluation_folder import folder_beside
+    from dualformer.evaluation.evaluation_folder import folder_beside, report_folder
     from dualformer.files import lock_for_writing
     from dualformer.training.folds import find_runs
     from dualformer.training.run_folder import BEST
+    from dualformer.video.clip_reader import Views
 
+    name = "evaluation" if options.control == "none" else f"evaluation-{options.control}"
+    asked = {"data": options.data, "on": options.on, "views": str(Views.parse(options.views))}
     if runs := find_runs(Path(options.weights)):
         if stray := [name for name in _NOT_OF_FOLDS if getattr(options, name) != getattr(Options, name)]:
             raise ValueError(
                 f"`{stray[0]}` does not go with {options.weights}, a cross-validation, whose networks are asked what "
                 f"they have not seen: name the weights of one, such as {runs[0] / BEST}"
             )
-        out = options.out or folder_beside(str(runs[0]), options.control)
+        out = options.out or report_folder(Path(options.weights), name, weights=options.weights, asked=asked)
         with lock_for_writing(out, folder=True):
             return _evaluate_folds(options, runs, out)
     if options.data is None:
@@ -113,7 +116,8 @@ def run(options: Options) -> int:
         where = ("weights", "on", "manifest", "views", "label_map")
         where += ("out", "report", "report_mistakes", "json")
         return judge_timelines(options, command=command, data=options.data, **shared.arguments(options, *where))
-    out = options.out or options.report or folder_beside(options.weights, options.control)
+    beside = report_folder(folder_beside(options.weights), name, weights=options.weights, asked=asked)
+    out = options.out or options.report or beside
     # From now on, and not when hours of work are to be written.
     with lock_for_writing(out, folder=True), lock_for_writing(options.report or out, folder=True):
         return _evaluate(options, options.data, out)
@@ -199,7 +203,7 @@ def _evaluate(options: Options, data: str, out: Path) -> int:
         )
     names = OptionNames(Options)
     command = names.command("evaluate", options, leave_out=("json",))
-    extra = {"weights": options.weights, "data": data, "command": command}
+    extra = {"weights": options.weights, "data": data, "on": options.on, "command": command}
     extra |= report_figures([evaluation, *others]) if plan else {}
     write_evaluation(out, evaluation, extra=extra)
     figures = {**evaluation.figures, **extra}

@@ -94,7 +94,7 @@ def judge_timelines(
 ) -> int:
     """Judges timelines, after a search for settings if one is asked for, and returns the exit code."""
     from dualformer.cli.progress import Progress
-    from dualformer.evaluation.evaluation_folder import folder_beside
+    from dualformer.evaluation.evaluation_folder import folder_beside, report_folder
     from dualformer.evaluation.label_matching import read_label_map
     from dualformer.files import lock_for_writing, write_text
     from dualformer.report.page import PAGE
@@ -103,7 +103,7 @@ def judge_timelines(
     from dualformer.scoring.segment_summary import SegmentScoring
     from dualformer.timelines.evaluate_timelines import JudgedVideo, evaluate_timelines
     from dualformer.timelines.timeline_errors import error_stretches
-    from dualformer.timelines.timeline_folder import write_timeline_evaluation
+    from dualformer.timelines.timeline_folder import FIGURES, write_timeline_evaluation
     from dualformer.timelines.timeline_text import settings_text, timelines_text, video_text
 
     names = read_label_map(label_map) if label_map else None
@@ -121,7 +121,9 @@ def judge_timelines(
     if options.ambiguous is not None and options.ambiguous not in there:
         raise ValueError(f"`ambiguous`: {options.ambiguous!r} is no label of {data}")
     scoring = SegmentScoring(background=background, **shared.arguments(options, "protocol", "ambiguous"))
-    out = out or report or folder_beside(weights, "none").with_name("timelines")
+    asked = {"data": data, "on": on}
+    beside = report_folder(folder_beside(weights), "timelines", weights=weights, asked=asked, figures=FIGURES)
+    out = out or report or beside
     with lock_for_writing(out, folder=True), lock_for_writing(report or out, folder=True):
         if tuning is not None:
             settings = _tune(options, recognizer, tuning, scoring, names, weights=weights, quiet=json)
@@ -150,7 +152,7 @@ def judge_timelines(
                 on_video=tell,
                 progress=progress.percent(most=99),
             )
-        extra: dict[str, Any] = {"weights": weights, "data": data, "command": command}
+        extra: dict[str, Any] = {"weights": weights, "data": data, "on": on, "command": command}
         files = write_timeline_evaluation(out, evaluation, extra=extra)
         editor = out / EDITOR
         to_correct = videos_to_correct(evaluation)

@@ -1,6 +1,7 @@
 """Writes the results of an evaluation into a folder: figures, tables and pictures."""
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from dualformer.datasets.samples import SEPARATOR, name_of
 from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
-from dualformer.evaluation.evaluate import Control, Evaluation, apply_control
+from dualformer.evaluation.evaluate import Evaluation, apply_control
 from dualformer.evaluation.metrics import ClassFigures, confusion_matrix, per_class
 from dualformer.files import lock_for_writing, write_csv, write_json
 from dualformer.scoring.multilabel import LabelFigures, per_label
@@ -43,13 +44,34 @@ class EvaluationFiles:
     contact_sheet: Path
 
 
-def folder_beside(weights: str, control: Control) -> Path:
-    """Returns where a report goes unless told otherwise: beside the weights; of weights from the hub, here."""
-    folder = "evaluation" if control == "none" else f"evaluation-{control}"
+FIGURES = "figures.json"
+
+
+def folder_beside(weights: str) -> Path:
+    """Returns where reports on weights go: beside them; of weights from the hub, here."""
     path = Path(weights)
     if not path.exists():
-        return Path(folder)
-    return (path if (path / TENSORS_FILE).is_file() else path.parent) / folder
+        return Path()
+    return path if (path / TENSORS_FILE).is_file() else path.parent
+
+
+def report_folder(home: Path, name: str, *, weights: str, asked: Mapping[str, Any], figures: str = FIGURES) -> Path:
+    """Returns the folder ``name`` in ``home``, or the first of NAME-2, NAME-3, … where that has another report.
+
+    Another one is of weights of another name, or differs in the entries ``asked`` of its file ``figures``.
+    """
+    for number in itertools.count(1):
+        folder = home / (name if number == 1 else f"{name}-{number}")
+        try:
+            found = json.loads((folder / figures).read_text(encoding="utf-8"))
+            same = all(found.get(key) == value for key, value in asked.items())
+            if same and Path(found["weights"]).name == Path(weights).name:
+                return folder
+        except (FileNotFoundError, NotADirectoryError):
+            return folder
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            pass  # nothing of ours, which is not written over either
+    raise AssertionError("unreachable")
 
 
 def write_evaluation(
@@ -73,7 +95,7 @@ def _write_evaluation(
     if twice := sorted(set(extra) & set(evaluation.figures)):
         raise ValueError(f"figures would be overwritten: {', '.join(twice)}")
     files = EvaluationFiles(
-        figures=folder / "figures.json",
+        figures=folder / FIGURES,
         per_class=folder / "per_class.csv",
         predictions=folder / "predictions.csv",
         confusion=None if evaluation.targets is not None else folder / "confusion.png",

@@ -12,6 +12,8 @@ from dualformer.scoring.segment_summary import F1_OVERLAPS
 from dualformer.timelines.evaluate_timelines import JudgedVideo, TimelineEvaluation
 from dualformer.timelines.timeline_picture import draw_timelines
 
+FIGURES = "timelines.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineFiles:
@@ -44,7 +46,7 @@ def write_timeline_evaluation(
     if twice := sorted(set(extra or {}) & set(evaluation.figures)):
         raise ValueError(f"figures would be overwritten: {', '.join(twice)}")
     files = TimelineFiles(
-        figures=folder / "timelines.json",
+        figures=folder / FIGURES,
         videos=folder / "timelines.csv",
         classes=folder / "timelines_per_class.csv",
         segments=folder / "predicted_segments.csv",

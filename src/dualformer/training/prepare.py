@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from dualformer.cores import available_cores
@@ -271,18 +271,33 @@ def _resumed(asked: TrainConfig) -> tuple[TrainConfig, Processes]:
     return settings, now
 
 
+_CHANGED = ("out", "workers", "cache_gb", "shard_cache", "shard_cache_gb", "max_steps", "save_minutes", "keep")
+_CHANGED_IF_SAID = ("data", "manifest", "teacher", "teacher_scores", "tensorboard", "confusion_every")
+_DEALT = ("batch_size", "devices", "nodes", "strategy", "accelerator")
+"""Settings that follow the processes of a run that is resumed."""
+_KEPT_BESIDE = ("flip_map", "class_weights", "licence")
+"""Settings of files that a run has copied, or of words that are in its weights."""
+
+
 def resumed_settings(then: TrainConfig, asked: TrainConfig) -> TrainConfig:
-    """Returns the settings of a run with what a call that resumes it may change, as its result stays the same."""
-    changed = ("out", "workers", "cache_gb", "shard_cache", "shard_cache_gb", "max_steps", "save_minutes", "keep")
+    """Returns the settings of a run with what a call that resumes it may change, as its result stays the same.
+
+    Raises ``ValueError`` for another setting that is asked for and that the run does not have.
+    """
+    free = {*_CHANGED, *_CHANGED_IF_SAID, *_DEALT, *_KEPT_BESIDE, "resume"}
+    standard = TrainConfig(data=then.data)
+    for name in (field.name for field in fields(TrainConfig) if field.name not in free and not then.overfit):
+        value, own = getattr(asked, name), getattr(then, name)
+        if value not in (getattr(standard, name), own):
+            raise ValueError(
+                f"`{name}={value}`: a run is resumed with the settings that it began with, and this one has {own}; "
+                f"leave it out, or begin another run, in another `out`, by `start={Path(asked.out) / LAST}`"
+            )
     return then.replace(
         resume=True,
-        data=asked.data or then.data,
-        manifest=asked.manifest or then.manifest,
-        teacher=asked.teacher or then.teacher,  # it may have moved; that it is the same one, its digest tells
-        teacher_scores=asked.teacher_scores or then.teacher_scores,
-        tensorboard=asked.tensorboard or then.tensorboard,
-        confusion_every=asked.confusion_every or then.confusion_every,
-        **{name: getattr(asked, name) for name in changed},
+        # Data and teachers may have moved; that they are the same ones, their digests tell.
+        **{name: getattr(asked, name) or getattr(then, name) for name in _CHANGED_IF_SAID},
+        **{name: getattr(asked, name) for name in _CHANGED},
     )
 
 
