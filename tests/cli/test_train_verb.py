@@ -246,3 +246,20 @@ def test_a_batch_that_does_not_fit_is_answered_with_accumulate(
     assert main(["train", "--data", "videos"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "halve --batch-size and double --accumulate" in line and "another --out" in line
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_interruption_says_whether_there_is_anything_to_go_on_with(
+    videos: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    def interrupted(config: TrainConfig, **_: object) -> None:
+        if saved:
+            Path(config.out).mkdir()
+            config.save(Path(config.out) / "config.json")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dualformer.training.train.train", interrupted)
+    assert main(["train", "--data", str(videos), "--out", "my run", *TINY]) == 130
+    go_on = "go on with: dualformer train --resume --out 'my run'"
+    anew = "interrupted before there was anything to go on with: start it again by the same command"
+    assert capsys.readouterr().out.splitlines()[-1] == (go_on if saved else anew)

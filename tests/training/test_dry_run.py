@@ -56,7 +56,8 @@ def test_what_is_left_open_is_decided(settings: TrainConfig) -> None:
     config = settings.replace(start=None, epochs=None, batch_size=None, layer_decay=0.5)
     plan = dry_run(config, seconds=0.1)
     assert (plan.settings.start, plan.settings.epochs, plan.settings.batch_size) == ("rendered", 100, 3)
-    assert any(line.startswith("proposed, as it was not said: `start=rendered`") for line in plan.lines)
+    first = plan.lines.index("proposed, as it was not said:") + 1
+    assert plan.lines[first].startswith("  `start=rendered`   (")
     assert any("classifier: 16 → 2 classes" in line for line in plan.lines)
     layers = [group.lr for group in plan.groups if group.name.startswith("layer") and "no decay" not in group.name]
     assert layers == [pytest.approx(1e-3 * 0.5**depth) for depth in range(len(layers) - 1, -1, -1)]

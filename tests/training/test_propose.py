@@ -142,7 +142,7 @@ def test_a_batch_is_at_most_a_quarter_of_the_data(videos: int, settings: dict[st
 def test_few_videos_start_from_the_rendered_weights(videos: int, settings: dict[str, Any], start: str) -> None:
     config, lines = told(videos, **settings)
     assert config.start == start
-    said = any(f"`start={start}` (" in line for line in lines)
+    said = any(f"`start={start}`   (" in line for line in lines)
     assert said == ("start" not in settings)
 
 
@@ -190,7 +190,10 @@ def test_what_was_said_is_not_changed() -> None:
 def test_rendered_videos_need_no_counts_and_no_rendered_weights() -> None:
     config, lines = told(3200, counts={}, data="rendered", frames=16, size=64)
     assert (config.start, config.epochs, config.batch_size, config.backbone_lr) == ("random", 20, 16, None)
-    assert len(lines) == 1 and lines[0].startswith("proposed, as it was not said: `start=random` (")
+    assert lines[:2] == [
+        "proposed, as it was not said:",
+        "  `start=random`   (the rendered weights have seen such videos already)",
+    ]
 
 
 def test_classes_are_counted() -> None:
@@ -297,7 +300,7 @@ def test_a_rate_alone_says_how_far_apart_frames_are(
 ) -> None:
     config, lines = told(102, shapes=wide(lengths), fps=5.0, **settings)
     assert (config.fps, config.stride, config.sampling) == (5.0, stride, settings.get("sampling"))
-    why = "`stride=1` (frames of a clip are 1/5 s apart, as `fps` says)"
+    why = "`stride=1`   (frames of a clip are 1/5 s apart, as `fps` says)"
     assert any(why in line for line in lines) == (stride == 1)
 
 
@@ -305,7 +308,7 @@ def test_weights_of_images_say_nothing_of_the_spacing_of_frames() -> None:
     shapes = [VideoShape(120, 4.0, 16 / 9)] * 4
     config, lines = told(102, shapes=shapes, start="twins.safetensors", frames=8, inflated=True)
     assert (config.fps, config.stride, config.sampling, config.crop_mode) == (2.0, 1, "segments", None)
-    assert "`sampling=segments` `fps=2.0` `stride=1` (a clip shows all of a video, of usually 4.0 s)" in lines[-1]
+    assert "  `sampling=segments` `fps=2.0` `stride=1`   (a clip shows all of a video, of usually 4.0 s)" in lines
     said, _ = told(102, shapes=shapes, start="twins.safetensors", frames=8, inflated=True, stride=1)
     assert (said.fps, said.stride, said.sampling) == (None, 1, None)
 

@@ -162,7 +162,7 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
     from dualformer.errors import DualFormerError
     from dualformer.training.distributed import processes
     from dualformer.training.folds import TABLE, cross_validate, is_cross_validation
-    from dualformer.training.run_folder import summarize
+    from dualformer.training.run_folder import CONFIG, summarize
     from dualformer.training.signals import TrainingInterrupted
     from dualformer.training.train import train
 
@@ -182,8 +182,11 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
             reporter.log(f"next: {judge}   (confusion matrix and predictions, of weights that have not seen the video)")
             return found.to_dict()
         result = train(config, reporter=reporter)
-    except TrainingInterrupted:
-        reporter.log(f"go on with: dualformer train --resume --out {options.out}")
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, TrainingInterrupted) or (Path(options.out) / CONFIG).is_file():
+            reporter.log(f"go on with: {shlex.join(['dualformer', 'train', '--resume', '--out', options.out])}")
+        else:
+            reporter.log("interrupted before there was anything to go on with: start it again by the same command")
         return None
     except torch.cuda.OutOfMemoryError as error:
         raise DualFormerError(

@@ -287,10 +287,12 @@ class Loop:
         validation = ""
         if "val_loss" in epoch:
             validation = f"  validation loss {epoch['val_loss']:.3f}  {_share(epoch, 'val')}"
+        to_do = self.schedule.steps - self.progress.step
+        left = f"  {clock(self.progress.seconds / self.progress.step * to_do)} left" if to_do else ""
         self.reporter.progress(
             f"epoch {epoch['epoch']}/{self.schedule.epochs}  loss {epoch['train_loss']:.3f}  "
             f"{_share(epoch, 'train')}{validation}{average}{' (best)' if is_best else ''}{lost}  "
-            f"{epoch['clips_per_second']:.1f} clips/s  {clock(self.progress.seconds)}",
+            f"{epoch['clips_per_second']:.1f} clips/s  {clock(self.progress.seconds)}{left}",
             last=True,
         )
 

@@ -86,7 +86,7 @@ def propose(
     videos, proposed = source.size, list[str]()
 
     def propose_setting(what: str, why: str) -> None:
-        proposed.append(f"{what} ({why})")
+        proposed.append(f"  {what}   ({why})")
 
     if config.start is None:
         rendered, why = _may_start_rendered(config, videos, source.counts)
@@ -150,7 +150,7 @@ def propose(
         config = config.replace(lr=1e-3)
         propose_setting("`lr=0.001`", "the paper's")
     if proposed:
-        lines.append(f"proposed, as it was not said: {'; '.join(proposed)}")
+        lines += ["proposed, as it was not said:", *proposed]
     return config, lines
 
 
