@@ -5,12 +5,12 @@
 FOLDER holds ``ut_interaction`` and ``egogestar``, each with videos and their splits.csv. A row is the default command
 (`dualformer train --data …` and nothing else) with the changes that its name tells; every fold of every set is trained
 once for each seed, and measured as `dualformer evaluate` does, with both controls. The 3-D convolution is trained with
-the settings that the default network is. ``--rows baselines`` needs no
-training: chance, the commonest class, and the nearest neighbour by what files are (width, height, frames, bytes), by
-the middle frame and by the first, middle and last one. Variants are the network with more or less of its
-convolutions, for as many multiply-adds. What is done is kept in ``--out``: interrupted, the same call goes on where it
-stopped; the table shows what there is, and ``--docs`` puts it into docs/few-videos.md. The rows of `TAUGHT` begin with
-the same lessons: 28,800 rendered clips of shapes.
+the settings that the default network is. Variants are the network with more or less of its convolutions, for as many
+multiply-adds. The rows of `TAUGHT` begin with the same lessons: 28,800 rendered clips of shapes. ``--rows baselines``
+needs no training: chance, the commonest class, and the nearest neighbour by what files are (width, height, frames,
+bytes), by the middle frame and by the first, middle and last one. What is done is kept in ``--out``: interrupted, the
+same call goes on where it stopped. The table shows what there is; ``--docs`` puts it into docs/few-videos.md, with the
+runs that are there.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ from results_tables import machine_words
 CONTROLS = ("one_frame", "shuffled")
 NEIGHBOURS = ("file data", "middle frame", "three frames")
 FOLDS_WITHIN = 3
+DOCS, RESULTS = Path(__file__).resolve().parents[1] / "docs", "results/few_videos.json"
 TAUGHT_CLIPS = 28_800
 
 
@@ -106,6 +107,7 @@ _EARLIER_RECIPE: dict[str, Any] = {
 }
 _NANO: dict[str, Any] = {"model": "dualformer_nano", "start": "rendered"}
 _PEER = "3-D convolution, random weights"
+_TAUGHT_PEER = "3-D convolution, rendered weights"
 
 ROWS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -118,6 +120,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "no RandAugment": {"randaugment": "off"},
     "clips of a fixed length": {"sampling": "stride"},
     _PEER: {},
+    _TAUGHT_PEER: {},
+    "its lessons, the default network": {},
+    "its lessons, convolutions and pyramids": {},
 }
 
 #: Halves of each stage, and the channels of the first with which a clip of 16×64×64 takes 0.43 to 0.46 G multiply-adds.
@@ -156,9 +161,11 @@ def main() -> None:
                         run(options.data / chosen.csv, row, out, options.out, reporter, fold | {"seed": seed})
             print(f"{name}: {row} done", flush=True)
     found = collect(options.out)
+    if options.docs:
+        add_known(found, json.loads((DOCS / RESULTS).read_text(encoding="utf-8"))["sets"])
     print(f"\n{table(found)}\n\nIn brackets: 95 % interval, seeds. Controls:\n\n{controls_table(found)}")
     if options.docs:
-        write_page(found, Path(__file__).resolve().parents[1] / "docs")
+        write_page(found, DOCS)
 
 
 def run(
@@ -236,11 +243,10 @@ def convolutions_and_pyramids(network: Config) -> Config:
 
 #: Networks that are taught the rendered clips that the package's weights come from, the folder of their weights.
 TAUGHT: dict[str, tuple[str, Callable[[Config], Config] | None]] = {
-    "3-D convolution, rendered weights": ("peer", convolutions),
+    _TAUGHT_PEER: ("peer", convolutions),
     "its lessons, the default network": ("default", None),
     "its lessons, convolutions and pyramids": ("convolutions-and-pyramids", convolutions_and_pyramids),
 }
-ROWS |= {row: {} for row in TAUGHT}
 
 
 def taught(row: str, cache: Path, reporter: Reporter | SilentReporter) -> Path:
@@ -315,6 +321,16 @@ def collect(out: Path) -> dict[str, dict[str, Any]]:
             "rows": {row: runs for row, runs in rows.items() if runs},
         }
     return found
+
+
+def add_known(found: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> None:
+    """Adds to what `collect` found the baselines and runs that were found before, elsewhere."""
+    for name, before in known.items():
+        found[name]["baselines"] = found[name]["baselines"] or before["baselines"]
+        for row, runs in before["rows"].items():
+            own = found[name]["rows"].setdefault(row, [])
+            done = {(run["seed"], run["fold"]) for run in own}
+            own += [run for run in runs if (run["seed"], run["fold"]) not in done]
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -395,7 +411,7 @@ def write_page(found: dict[str, dict[str, Any]], docs: Path) -> None:
         "machine": machine_words(asdict(describe_machine())),
         "sets": found,
     }
-    write_json(docs / "results" / "few_videos.json", figures, indent=1)
+    write_json(docs / RESULTS, figures, indent=1)
     page = docs / "few-videos.md"
     write_text(page, rewritten(page.read_text(encoding="utf-8"), {"few-videos": block(figures)}))
 

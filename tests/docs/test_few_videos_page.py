@@ -68,6 +68,26 @@ def test_the_table_stands_on_the_page_with_its_machine(measured: dict[str, dict[
     assert json.loads((tmp_path / "results" / "few_videos.json").read_text())["sets"] == measured
 
 
+def test_what_was_found_elsewhere_is_kept(measured: dict[str, dict[str, Any]]) -> None:
+    elsewhere = [{"seed": seed, "fold": 0, "videos": 20, "right": 3} for seed in (1, 2)]
+    rows = {"default": elsewhere, "random weights": elsewhere}
+    few_videos.add_known(measured, {UT: {"baselines": {"videos": 3}, "rows": rows}})
+    found = measured[UT]
+    assert found["baselines"]["videos"] == 120
+    assert [(run["seed"], run["fold"], run["right"]) for run in found["rows"]["default"]] == [
+        *[(0, 0, 20), (0, 3, 16), (1, 0, 18)],
+        (2, 0, 3),
+    ]
+    assert found["rows"]["random weights"] == elsewhere
+
+
+@pytest.mark.parametrize("name", few_videos.TAUGHT)
+def test_taught_networks_take_as_many_multiply_adds_as_the_preset(name: str) -> None:
+    preset = preset_config("dualformer_nano_conv", clip=(16, 64, 64))
+    variant = few_videos.TAUGHT[name][1] or (lambda network: network)
+    assert measure_cost(variant(preset)).macs == pytest.approx(measure_cost(preset).macs, rel=0.06)
+
+
 @pytest.mark.parametrize("name", few_videos.VARIANTS)
 def test_variants_take_as_many_multiply_adds_as_the_preset(name: str) -> None:
     kinds, channels = few_videos.VARIANTS[name]
