@@ -157,7 +157,7 @@ def test_clips_are_dropped_and_recorded_and_trained_on(browser: Browser, tmp_pat
         expect(page.locator("#score")).to_contain_text("of 2 clips that were not trained on are right")
         assert page.locator("#confusion th[scope=col]").all_inner_texts() == ["left", "up & down"]
         log = page.locator("#log").text_content() or ""
-        assert "--from rendered (" in log and "`start" not in log
+        assert "--from rendered   (" in log and "`start" not in log
         with page.expect_download() as download:
             page.click("a[href=weights]")
         download.value.save_as(tmp_path / "mine.safetensors")

@@ -209,6 +209,8 @@ def test_resume_refuses_what_the_run_does_not_have(settings: TrainConfig):
         run(settings, resume=True, epochs=50)
     with pytest.raises(ValueError, match=r"^`precision=bfloat16`: .* this one has float32;"):
         train(TrainConfig(out=settings.out, resume=True, precision="bfloat16"), reporter=SilentReporter())
+    with pytest.raises(ValueError, match=rf"^`batch_size=1`: .* this one has {settings.batch_size};"):
+        run(settings, resume=True, batch_size=1)
     assert len(read_metrics(Path(settings.out))) == 1
 
 

@@ -1,7 +1,7 @@
 """Prepares a run before anything is written: opens its data, plans its network and fills in all open settings."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -258,6 +258,8 @@ def _resumed(asked: TrainConfig) -> tuple[TrainConfig, Processes]:
     before = Processes(then.devices, then.nodes)
     now = processes(asked.devices, asked.nodes, accelerator=then.accelerator, otherwise=before)
     clips = then.batch_size * before.world
+    if now.world == before.world:
+        _refuse_others(then, asked, ["batch_size"])
     if clips % now.world:
         raise ValueError(f"{out}: its batches of {clips} clips cannot be dealt evenly to the {now} of `devices`")
     strategy = then.strategy if asked.strategy == "auto" and now.world > 1 else asked.strategy
@@ -284,21 +286,26 @@ def resumed_settings(then: TrainConfig, asked: TrainConfig) -> TrainConfig:
 
     Raises ``ValueError`` for another setting that is asked for and that the run does not have.
     """
-    free = {*_CHANGED, *_CHANGED_IF_SAID, *_DEALT, *_KEPT_BESIDE, "resume"}
-    standard = TrainConfig(data=then.data)
-    for name in (field.name for field in fields(TrainConfig) if field.name not in free and not then.overfit):
-        value, own = getattr(asked, name), getattr(then, name)
-        if value not in (getattr(standard, name), own):
-            raise ValueError(
-                f"`{name}={value}`: a run is resumed with the settings that it began with, and this one has {own}; "
-                f"leave it out, or begin another run, in another `out`, by `start={Path(asked.out) / LAST}`"
-            )
+    free = {"resume", *_CHANGED, *_CHANGED_IF_SAID, *_DEALT, *_KEPT_BESIDE}
+    _refuse_others(then, asked, (field.name for field in fields(TrainConfig) if field.name not in free))
     return then.replace(
         resume=True,
         # Data and teachers may have moved; that they are the same ones, their digests tell.
         **{name: getattr(asked, name) or getattr(then, name) for name in _CHANGED_IF_SAID},
         **{name: getattr(asked, name) for name in _CHANGED},
     )
+
+
+def _refuse_others(then: TrainConfig, asked: TrainConfig, names: Iterable[str]) -> None:
+    """Raises ``ValueError`` for one of these settings that is asked for and that the run does not have."""
+    standard = TrainConfig(data=then.data)
+    for name in () if then.overfit else names:  # which has changed most of them itself
+        value, own = getattr(asked, name), getattr(then, name)
+        if value not in (getattr(standard, name), own):
+            raise ValueError(
+                f"`{name}={value}`: a run is resumed with the settings that it began with, and this one has {own}; "
+                f"leave it out, or begin another run, in another `out`, by `start={Path(asked.out) / LAST}`"
+            )
 
 
 def _proposed(
