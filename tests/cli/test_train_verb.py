@@ -263,3 +263,14 @@ def test_an_interruption_says_whether_there_is_anything_to_go_on_with(
     go_on = "go on with: dualformer train --resume --out 'my run'"
     anew = "interrupted before there was anything to go on with: start it again by the same command"
     assert capsys.readouterr().out.splitlines()[-1] == (go_on if saved else anew)
+
+
+def test_a_cross_validation_is_planned_by_its_first_fold(videos: Path, capsys: Capture) -> None:
+    arguments = ["train", "--data", str(videos / "train"), "--folds", "3", "--dry-run", "--epochs", "3", *TINY]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "fold 1 of 3; the others are like it"
+    assert re.fullmatch(r"all 3 folds: \d+:\d\d(:\d\d)?", lines[-2]) and lines[-1].startswith("next: the same command")
+    assert main([*arguments, "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert (settings["folds"], settings["fold"]) == (3, None)

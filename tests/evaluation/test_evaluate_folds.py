@@ -10,7 +10,7 @@ import torch
 from dualformer.datasets.samples import VideoList
 from dualformer.evaluation.evaluate import Control, Evaluation, evaluate
 from dualformer.evaluation.evaluate_folds import Fold, evaluate_folds
-from dualformer.evaluation.evaluation_folder import write_evaluation
+from dualformer.evaluation.evaluation_folder import contact_rows, write_evaluation
 from dualformer.evaluation.evaluation_text import figures_text
 from dualformer.model.network import DualFormer
 from dualformer.weights.card import Card
@@ -73,11 +73,25 @@ def test_the_figures_are_those_of_all_videos(
     assert files.confusion is not None and files.confusion.is_file()
 
 
+def test_networks_may_space_their_frames_differently(
+    networks: list[DualFormer], card: Card, videos: VideoList, tmp_path: Path
+) -> None:
+    first, second = folded(networks, card, videos)
+    wider = dataclasses.replace(card, preprocessing=dataclasses.replace(card.preprocessing, stride=3))
+    other = dataclasses.replace(second, open=lambda: (networks[1], wider))
+    found = evaluate_folds([first, other], source="two folds", views="1x1")
+    alone = evaluate(networks[1], wider, second.videos, views="1x1")
+    np.testing.assert_allclose(found.probabilities[4:], alone.probabilities, atol=1e-5)
+    assert [found.preprocessing_of(index).stride for index in (3, 4)] == [card.preprocessing.stride, 3]
+    shown = {row.frames.tobytes() for row in contact_rows(found, rows=8)}
+    assert {row.frames.tobytes() for row in contact_rows(alone, rows=4)} < shown
+
+
 def test_folds_of_other_classes_are_refused(networks: list[DualFormer], card: Card, videos: VideoList) -> None:
     first, second = folded(networks, card, videos)
     turned = dataclasses.replace(card, labels=card.labels[::-1])
     other = dataclasses.replace(second, open=lambda: (networks[1], turned))
-    with pytest.raises(ValueError, match="fold-2 has other classes or other clips than fold-1"):
+    with pytest.raises(ValueError, match="fold-2 has other classes than fold-1"):
         evaluate_folds([first, other], source="two", views="1x1")
     with pytest.raises(ValueError, match="without folds"):
         evaluate_folds([], source="none")

@@ -201,20 +201,26 @@ def _train(options: Options, reporter: Reporter) -> dict[str, Any] | None:
 def _plan(options: Options, reporter: Reporter) -> int:
     from dualformer.training.checkpoint import has_begun
     from dualformer.training.dry_run import dry_run
+    from dualformer.training.folds import is_cross_validation
+    from dualformer.training.reporter import clock
 
     standard = only(TrainConfig, Options(data="none"), data="")
     found = find_recipe(options.recipe) if options.recipe else {}
     recipe = found if isinstance(found, Recipe) else None
     by_recipe = found.settings_from(options.start) if isinstance(found, Recipe) else found
     said = only(TrainConfig, options)
-    plan = None
+    plan, folds = None, 0
     if options.data or options.resume:
         reporter.log("measuring with a few batches, which takes up to a minute; nothing is written")
-        plan = dry_run(TrainConfig(**said))
-    settings = only(TrainConfig, plan.settings) if plan else said
+        config = TrainConfig(**said)
+        folds = config.folds if is_cross_validation(config) else 0
+        if folds:
+            reporter.log(f"fold 1 of {folds}; the others are like it")
+        plan = dry_run(config.replace(fold=1) if folds else config)
+    settings = only(TrainConfig, plan.settings) | {"fold": options.fold} if plan else said
     origin = _origins(settings, said, by_recipe, standard)
     if options.json:
-        content: dict[str, Any] = {"settings": settings} if plan is None else asdict(plan)
+        content = ({} if plan is None else asdict(plan)) | {"settings": settings}
         content["differs"] = {name: who for name, who in origin.items() if who}
         if plan is not None:
             content["classes"] = len(plan.counts) if plan.counts else None
@@ -225,6 +231,8 @@ def _plan(options: Options, reporter: Reporter) -> int:
         print("add --data to see videos, steps, learning rates and the time that they take")
         return 0
     _print_plan(plan, note=recipe.note_on_batch(plan.clips_per_step) if recipe else None)
+    if folds:
+        reporter.log(f"all {folds} folds: {clock(folds * plan.seconds)}")
     held = f", with another --out than {options.out}, which holds a run" if has_begun(Path(options.out)) else ""
     reporter.log(f"next: the same command without --dry-run{held}")
     return 0

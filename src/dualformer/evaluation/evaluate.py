@@ -73,6 +73,12 @@ class Evaluation:
     """The probability from which on each class counts, of multi-label weights."""
     notes: tuple[str, ...] = ()
     """Of each video what is to be said of it: that it is shorter than a clip, changes its size, or is HDR."""
+    own_preprocessing: tuple[Preprocessing, ...] = ()
+    """Of each video, where folds have networks that space their frames otherwise."""
+
+    def preprocessing_of(self, index: int) -> Preprocessing:
+        """Returns how the clips of video ``index`` were made."""
+        return self.own_preprocessing[index] if self.own_preprocessing else self.preprocessing
 
     @property
     def missing_targets(self) -> NDArray[np.bool_]:

@@ -34,19 +34,17 @@ def evaluate_folds(
     ``settings`` and errors are those of `evaluate`. ``folds`` in ``figures`` has each fold's name, number of videos and
     accuracy (``top1``, or ``mean_average_precision`` of several labels a video); there, classes count from one half on,
     as the thresholds of the weights were chosen by these videos.
+    Networks may space the frames of their clips differently, as training proposes it by the videos of each fold.
     Errors: ``ValueError`` without folds, and for folds of other classes.
     """
     if not folds:
         raise ValueError("a cross-validation without folds: there is nothing to evaluate")
-    total, parts, preprocessing = sum(len(fold.videos) for fold in folds), list[Evaluation](), None
+    total, parts = sum(len(fold.videos) for fold in folds), list[Evaluation]()
     for fold in folds:
         done = sum(len(part.paths) for part in parts)
         model, card = fold.open()
-        if parts and (card.class_names != parts[0].classes or card.preprocessing != preprocessing):
-            raise ValueError(
-                f"{fold.name} has other classes or other clips than {folds[0].name}: evaluate each by itself"
-            )
-        preprocessing = card.preprocessing
+        if parts and card.class_names != parts[0].classes:
+            raise ValueError(f"{fold.name} has other classes than {folds[0].name}: evaluate each by itself")
 
         def tell(number: int, _: int, done: int = done) -> None:
             if progress is not None:
@@ -108,4 +106,5 @@ def _pooled(folds: Sequence[Fold], parts: Sequence[Evaluation], *, source: str) 
         targets=targets,
         thresholds=() if targets is None else (THRESHOLD,) * len(one.classes),
         notes=tuple(note for part in parts for note in part.notes),
+        own_preprocessing=tuple(part.preprocessing for part in parts for _ in part.paths),
     )

@@ -127,7 +127,7 @@ def contact_rows(evaluation: Evaluation, *, rows: int = 12, frames: int = 8) -> 
     """Returns rows for the videos of `chosen_videos`: frames of the clip in their middle, as the model saw it."""
     shown: list[ContactRow] = []
     for index in chosen_videos(evaluation, rows):
-        view = read_views(evaluation.paths[index], evaluation.preprocessing, fps=evaluation.rates[index])
+        view = read_views(evaluation.paths[index], evaluation.preprocessing_of(index), fps=evaluation.rates[index])
         clip = apply_control(view, evaluation.control, seed=evaluation.seed, index=index)[0].numpy()
         places = np.unique(np.linspace(0, len(clip) - 1, min(frames, len(clip))).round().astype(int))
         label, predicted, probability = _verdict(evaluation, index)

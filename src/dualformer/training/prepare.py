@@ -302,9 +302,11 @@ def _refuse_others(then: TrainConfig, asked: TrainConfig, names: Iterable[str]) 
     for name in () if then.overfit else names:  # which has changed most of them itself
         value, own = getattr(asked, name), getattr(then, name)
         if value not in (getattr(standard, name), own):
+            others = then.folds and then.fold is None
+            by = "" if others else f" by `start={Path(asked.out) / LAST}`"
             raise ValueError(
                 f"`{name}={value}`: a run is resumed with the settings that it began with, and this one has {own}; "
-                f"leave it out, or begin another run, in another `out`, by `start={Path(asked.out) / LAST}`"
+                f"leave it out, or begin another run in another `out`{by}"
             )
 
 
