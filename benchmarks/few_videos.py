@@ -123,6 +123,7 @@ ROWS: dict[str, dict[str, Any]] = {
     _TAUGHT_PEER: {},
     "its lessons, the default network": {},
     "its lessons, convolutions and pyramids": {},
+    "its lessons, a pyramid alone in stage 4": {},
 }
 
 #: Halves of each stage, and the channels of the first with which a clip of 16×64×64 takes 0.43 to 0.46 G multiply-adds.
@@ -228,15 +229,15 @@ def convolutions(network: Config) -> Config:
     return network.replace(stages=stages, head_dim=4, position="none")
 
 
-def convolutions_and_pyramids(network: Config) -> Config:
-    """The same, with the paper's global pyramid behind the convolution of stages 3 and 4."""
+def convolutions_and_pyramids(last: str, network: Config) -> Config:
+    """The same, with the paper's global pyramid behind the convolution of stage 3, and ``last`` in stage 4."""
     network, size = convolutions(network), network.clip
     stages = list[Stage]()
     for number, stage in enumerate(network.stages):
         size = ceil_div(size, stage.patch)
         if number >= 2:
-            scales = stage_scales(number, fine_scale(size), images=False)
-            stage = replace(stage, kinds="CG", convolution="full", scales=scales)
+            kinds, scales = ("CG", last)[number - 2], stage_scales(number, fine_scale(size), images=False)
+            stage = replace(stage, kinds=kinds, convolution="full", scales=scales)
         stages.append(stage)
     return network.replace(stages=tuple(stages), head_dim=28)
 
@@ -245,7 +246,8 @@ def convolutions_and_pyramids(network: Config) -> Config:
 TAUGHT: dict[str, tuple[str, Callable[[Config], Config] | None]] = {
     _TAUGHT_PEER: ("peer", convolutions),
     "its lessons, the default network": ("default", None),
-    "its lessons, convolutions and pyramids": ("convolutions-and-pyramids", convolutions_and_pyramids),
+    "its lessons, convolutions and pyramids": ("convolutions-and-pyramids", partial(convolutions_and_pyramids, "CG")),
+    "its lessons, a pyramid alone in stage 4": ("pyramid-in-stage-4", partial(convolutions_and_pyramids, "G")),
 }
 
 
