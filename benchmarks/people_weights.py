@@ -1,11 +1,12 @@
-"""Teaches Nano Conv people: `python benchmarks/people_weights.py [FOLDER] [--again] [--steps N] [--motions FILE]`.
+"""Teaches a network people: `python benchmarks/people_weights.py [FOLDER] [--again] [--steps N] [--motions FILE]`.
 
 It goes on from the weights of `convolutional_weights.py` in FOLDER, which know moving shapes. A batch has four clips
 of shapes, nine of people and three of hands, each seen once: the class of shapes, the action or gesture of the others,
 and for every place and time the part of the body and how it moves. Clips of people and hands go from plain to hard.
 With `--again` it goes on from the package's own `rendered` weights: clips of every difficulty from the start, and of
-half of them parts are hidden. It stores the weights, in float16, where the package has them as `rendered`. Interrupted,
-it goes on from FOLDER.
+half of them parts are hidden. It stores the weights, in float16, where the package has them as `rendered`. With
+`--start WEIGHTS --out FILE` another network is taught, and the package's weights stay. Interrupted, it goes on from
+FOLDER.
 """
 
 import argparse
@@ -164,13 +165,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/rendered"))
     parser.add_argument("--again", action="store_true", help="go on from the package's own weights `rendered`")
+    parser.add_argument("--start", type=Path, help="weights that know the shapes, in place of those in FOLDER")
+    parser.add_argument("--out", type=Path, help="file to write, in place of the package's")
     parser.add_argument("--steps", type=int, help=f"default {STEPS:,}, with --again {STEPS_AGAIN:,}")
     parser.add_argument(
         "--motions", help="captured motions that drive half of the actions, see datasets.rendered_people"
     )
     options = parser.parse_args()
     again = options.again
-    network, card = load_weights("rendered" if again else options.folder / SHAPES)
+    network, card = load_weights(options.start or ("rendered" if again else options.folder / SHAPES))
     steps = options.steps or (STEPS_AGAIN if again else STEPS)
     precision = choose_precision("auto", torch.device("cpu"))
     print(f"{steps:,} steps in {precision.name}: {precision.reason}", flush=True)
@@ -223,10 +226,9 @@ def main() -> None:
     print(f"{accuracy(network, val, card.preprocessing):.1%} of {len(val)} clips of shapes right")
     count = (steps + (STEPS if again else 0)) * sum(SHARES.values())
     provenance = (
-        f"Nano Conv, taught by dualformer on {count:,} rendered clips of shapes, people and hands "
-        "(benchmarks/people_weights.py)"
+        f"Taught by dualformer on {count:,} rendered clips of shapes, people and hands (benchmarks/people_weights.py)"
     )
-    path = Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered"]
+    path = options.out or Path(dualformer.weights.__file__).parent / "shipped" / SHIPPED["rendered"]
     card = dataclasses.replace(card, provenance=provenance, metrics={})
     save_weights(path, network.eval(), card, dtype=torch.float16)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
