@@ -6,7 +6,8 @@ FOLDER holds ``ut_interaction`` and ``egogestar``, each with videos and their sp
 (`dualformer train --data …` and nothing else) with the changes that its name tells; every fold of every set is trained
 once for each seed, and measured as `dualformer evaluate` does, with both controls. The 3-D convolution is trained with
 the settings that the default network is. Variants are the network with more or less of its convolutions, for as many
-multiply-adds. The rows of `TAUGHT` begin with the same lessons: 28,800 rendered clips of shapes. ``--rows baselines``
+multiply-adds. The rows of `TAUGHT` begin with the same lessons: 28,800 rendered clips of shapes; those of
+`PEOPLE_TAUGHT` go on with 41,600 of shapes, people and hands, as the package's own weights did. ``--rows baselines``
 needs no training: chance, the commonest class, and the nearest neighbour by what files are (width, height, frames,
 bytes), by the middle frame and by the first, middle and last one. What is done is kept in ``--out``: interrupted, the
 same call goes on where it stopped. The table shows what there is; ``--docs`` puts it into docs/few-videos.md, with the
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dualformer.bench.machine_info import describe_machine
@@ -49,7 +51,8 @@ from dualformer.training.settings.train_config import TrainConfig
 from dualformer.training.train import train
 from dualformer.video.open_video import open_video
 from dualformer.video.transforms import resize
-from dualformer.weights.safetensors_file import load_weights
+from dualformer.weights.safetensors_file import load_weights, save_weights
+from people_weights import STEPS, teach
 from results import rewritten
 from results_tables import machine_words
 
@@ -124,6 +127,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "its lessons, the default network": {},
     "its lessons, convolutions and pyramids": {},
     "its lessons, a pyramid alone in stage 4": {},
+    "3-D convolution, shapes and people": {},
+    "a pyramid alone in stage 4, shapes and people": {},
 }
 
 #: Halves of each stage, and the channels of the first with which a clip of 16×64×64 takes 0.43 to 0.46 G multiply-adds.
@@ -183,7 +188,7 @@ def run(
     elif row == _PEER:  # trained as the default network is, which is proposed to that alone
         config = prepare(config).config.replace(model="dualformer_nano_conv", start=RANDOM, backbone_lr=1.0)
         variant = convolutions
-    elif row in TAUGHT:
+    elif row in TAUGHT or row in PEOPLE_TAUGHT:
         config = prepare(config).config.replace(model=None, start=str(taught(row, cache, reporter)))
     elif row in VARIANTS:
         variant = partial(with_halves, *VARIANTS[row])
@@ -250,9 +255,17 @@ TAUGHT: dict[str, tuple[str, Callable[[Config], Config] | None]] = {
     "its lessons, a pyramid alone in stage 4": ("pyramid-in-stage-4", partial(convolutions_and_pyramids, "G")),
 }
 
+#: Rows that go on with the lessons on people, by the row of their lessons on shapes.
+PEOPLE_TAUGHT = {
+    "3-D convolution, shapes and people": _TAUGHT_PEER,
+    "a pyramid alone in stage 4, shapes and people": "its lessons, a pyramid alone in stage 4",
+}
+
 
 def taught(row: str, cache: Path, reporter: Reporter | SilentReporter) -> Path:
-    """Trains the network of a row of `TAUGHT` from random weights, unless that is done."""
+    """Trains the network of a row of `TAUGHT` or `PEOPLE_TAUGHT` from random weights, unless that is done."""
+    if row in PEOPLE_TAUGHT:
+        return taught_people(PEOPLE_TAUGHT[row], cache, reporter)
     folder, variant = TAUGHT[row]
     out = cache / folder
     if not (out / "done").is_file():
@@ -263,6 +276,17 @@ def taught(row: str, cache: Path, reporter: Reporter | SilentReporter) -> Path:
         train(config, reporter=reporter, variant=variant)
         (out / "done").touch()
     return out / LAST
+
+
+def taught_people(row: str, cache: Path, reporter: Reporter | SilentReporter) -> Path:
+    """Teaches the network of a row of `TAUGHT`, with its weights, people, unless that is done."""
+    out = cache / f"{TAUGHT[row][0]}-people"
+    weights = out / LAST
+    if not weights.is_file():
+        network, card = load_weights(taught(row, cache, reporter))
+        teach(network, card.preprocessing, out, steps=STEPS, motions=None, again=False)
+        save_weights(weights, network.eval(), replace(card, metrics={}), dtype=torch.float16)
+    return weights
 
 
 def measure_baselines(data: Path, chosen: DataSet, out: Path) -> None:

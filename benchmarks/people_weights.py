@@ -161,20 +161,10 @@ def losses(
     return total + 0.5 * of_parts, figures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/rendered"))
-    parser.add_argument("--again", action="store_true", help="go on from the package's own weights `rendered`")
-    parser.add_argument("--start", type=Path, help="weights that know the shapes, in place of those in FOLDER")
-    parser.add_argument("--out", type=Path, help="file to write, in place of the package's")
-    parser.add_argument("--steps", type=int, help=f"default {STEPS:,}, with --again {STEPS_AGAIN:,}")
-    parser.add_argument(
-        "--motions", help="captured motions that drive half of the actions, see datasets.rendered_people"
-    )
-    options = parser.parse_args()
-    again = options.again
-    network, card = load_weights(options.start or ("rendered" if again else options.folder / SHAPES))
-    steps = options.steps or (STEPS_AGAIN if again else STEPS)
+def teach(
+    network: DualFormer, preprocessing: Preprocessing, folder: Path, *, steps: int, motions: str | None, again: bool
+) -> None:
+    """Teaches ``network`` people for ``steps`` batches, and goes on from the checkpoint in ``folder`` if it has one."""
     precision = choose_precision("auto", torch.device("cpu"))
     print(f"{steps:,} steps in {precision.name}: {precision.reason}", flush=True)
     torch.manual_seed(SEED)
@@ -187,18 +177,18 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / WARMUP, max(0, 1 - step / steps) / (1 - DECAY_FROM))
     )
-    checkpoint, first = options.folder / ("people-again.pt" if again else "people.pt"), 0
-    options.folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, first = folder / ("people-again.pt" if again else "people.pt"), 0
+    folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():
         saved = torch.load(checkpoint, weights_only=False)
         first = saved["step"]
         for name, one in (("pupil", pupil), ("optimizer", optimizer), ("schedule", schedule)):
             one.load_state_dict(saved[name])
-    lessons = Lessons(card.preprocessing, steps, options.motions, again)
+    lessons = Lessons(preprocessing, steps, motions, again)
     loader = DataLoader(lessons, batch_size=None, sampler=range(first, steps), num_workers=1, prefetch_factor=8)
     started, seen = time.monotonic(), list[dict]()
     for step, batch in enumerate(loader, start=first):
-        loss, figures = losses(pupil, batch, card.preprocessing, hidden=again, bfloat16=precision.name == "bfloat16")
+        loss, figures = losses(pupil, batch, preprocessing, hidden=again, bfloat16=precision.name == "bfloat16")
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
@@ -222,6 +212,23 @@ def main() -> None:
                 flush=True,
             )
             seen.clear()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/rendered"))
+    parser.add_argument("--again", action="store_true", help="go on from the package's own weights `rendered`")
+    parser.add_argument("--start", type=Path, help="weights that know the shapes, in place of those in FOLDER")
+    parser.add_argument("--out", type=Path, help="file to write, in place of the package's")
+    parser.add_argument("--steps", type=int, help=f"default {STEPS:,}, with --again {STEPS_AGAIN:,}")
+    parser.add_argument(
+        "--motions", help="captured motions that drive half of the actions, see datasets.rendered_people"
+    )
+    options = parser.parse_args()
+    again = options.again
+    network, card = load_weights(options.start or ("rendered" if again else options.folder / SHAPES))
+    steps = options.steps or (STEPS_AGAIN if again else STEPS)
+    teach(network, card.preprocessing, options.folder, steps=steps, motions=options.motions, again=again)
     val = rendered(card.preprocessing, VALIDATION_CLIPS, seed=VALIDATION_SEED)
     print(f"{accuracy(network, val, card.preprocessing):.1%} of {len(val)} clips of shapes right")
     count = (steps + (STEPS if again else 0)) * sum(SHARES.values())
