@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dualformer.datasets.samples import DatasetError
+from dualformer.datasets.splits import open_videos
 from dualformer.errors import DualFormerError
 from dualformer.training import folds as folds_module
 from dualformer.training.folds import CrossValidation, cross_validate, find_runs, is_cross_validation
@@ -93,6 +94,27 @@ def test_what_cannot_be_dealt_leaves_nothing_behind(of_folds: TrainConfig) -> No
         with pytest.raises(DatasetError, match="99 folds take as many videos"):
             cross_validate(of_folds.replace(folds=99), reporter=SilentReporter())
         assert not [path for path in Path(of_folds.out).rglob("*") if path.is_file()]
+
+
+def test_what_a_later_fold_lacks_is_said_before_the_first_is_trained(
+    of_folds: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the marks of one group nothing is unmarked, so that the fold that trains on it has no background."""
+    trained: list[int | None] = []
+    monkeypatch.setattr(folds_module, "train", lambda config, reporter: trained.append(config.fold))
+    lines, ends = ["path,start,end,label,who"], {"ann": 60.0, "bob": 0.1}
+    for who, end in ends.items():
+        for folder in ("left", "right"):
+            lines += [
+                f"{sample.path},0,{end},{folder},{who}"
+                for sample in open_videos(of_folds.data).samples
+                if sample.path.parent.name == folder and (sample.path.stem[-1] in "02468") == (who == "ann")
+            ]
+    (tmp_path / "segments.csv").write_text("\n".join(lines) + "\n")
+    config = of_folds.replace(data=str(tmp_path / "segments.csv"), background="nothing", group="who", val_on=None)
+    with pytest.raises(DatasetError, match=r"fold 2 of 2: .*nothing in its videos is unmarked"):
+        cross_validate(config, reporter=SilentReporter())
+    assert not trained and not [path for path in Path(of_folds.out).rglob("*") if path.is_file()]
 
 
 def test_what_the_folds_say_together(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dualformer.datasets.samples import DatasetError
 from dualformer.errors import DualFormerError
 from dualformer.files import lock_for_writing, write_csv
 from dualformer.scoring.intervals import mean_over_seeds, wilson_interval
 from dualformer.training.checkpoint import has_begun
 from dualformer.training.distributed import processes
+from dualformer.training.open_source import open_source
 from dualformer.training.prepare import resumed_settings
 from dualformer.training.reporter import Reporter
 from dualformer.training.run_folder import CONFIG, TrainResult, find_data, write_new_place
@@ -87,6 +89,8 @@ def _cross_validate(config: TrainConfig, reporter: Reporter) -> CrossValidation:
         raise ValueError(f"{out} already holds a run; go on with it by `resume=True`, or choose another `out`")
     if processes(config.devices, config.nodes, accelerator=config.accelerator).world > 1:
         raise ValueError("`folds` trains on one device: give `devices=1`, or train each `fold` by a call of its own")
+    if not config.resume:
+        _open_all(config)
     runs: list[TrainResult] = []
     for fold in range(1, config.folds + 1):
         of_fold = _run_of(out, fold)
@@ -102,6 +106,17 @@ def _cross_validate(config: TrainConfig, reporter: Reporter) -> CrossValidation:
     found = CrossValidation(out=out, runs=tuple(runs))
     found.write()
     return found
+
+
+def _open_all(config: TrainConfig) -> None:
+    """Raises what the data of any fold would raise, before hours of training the others."""
+    for fold in range(1, config.folds + 1):
+        try:
+            open_source(config.replace(fold=fold))
+        except DatasetError as error:
+            if fold == 1:
+                raise
+            raise DatasetError(f"fold {fold} of {config.folds}: {error}") from error
 
 
 def _run_of(folder: Path, fold: int) -> Path:
