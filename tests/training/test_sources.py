@@ -76,15 +76,27 @@ def test_what_does_not_go_with_people_is_refused() -> None:
         config("rendered-people", class_weights="balanced")
 
 
-@pytest.mark.parametrize("place", ["subject{}/{}{}.mp4", "{1}/subject{0}_{1}{2}.mp4"])
-def test_recordings_on_both_sides_are_pointed_out(place: str, tmp_path: Path) -> None:
+def list_videos(folder: Path, place: str) -> TrainConfig:
+    """Three videos of each of two classes, by each of four subjects."""
     rows = [(place.format(who, label, number), label) for who in range(4) for label in "ab" for number in range(3)]
     for path, _ in rows:
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).touch()
-    listed = tmp_path / "list.csv"
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).touch()
+    listed = folder / "list.csv"
     listed.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
-    split = TrainConfig(data=str(listed), frames=4, size=32)
+    return TrainConfig(data=str(listed), frames=4, size=32)
+
+
+@pytest.mark.parametrize("place", ["subject{}/{}{}.mp4", "{1}/subject{0}_{1}{2}.mp4"])
+def test_recordings_on_both_sides_are_pointed_out(place: str, tmp_path: Path) -> None:
+    split = list_videos(tmp_path, place)
     warning = open_source(split).warnings[0]
     assert "names look like recordings or people" in warning and "; `group='subject[0-9]+'` keeps each" in warning
     assert not open_source(split.replace(group="subject[0-9]+")).warnings
+
+
+def test_a_group_that_tears_recordings_apart_is_pointed_out(tmp_path: Path) -> None:
+    split = list_videos(tmp_path, "{1}/subject{0}_{1}{2}.mp4").replace(group="_([ab][0-9])")
+    [warning] = open_source(split).warnings
+    assert "are in train and in val by `group=_([ab][0-9])`: " in warning
+    assert "; `group='subject[0-9]+'` keeps each" in warning

@@ -218,10 +218,11 @@ def _split_warnings(splits: Splits, config: TrainConfig) -> tuple[str, ...]:
         return tuple(warnings)
     found = suspected_groups(together)
     common = sorted(set(found[: len(splits.train)]) & set(found[len(splits.train) :]) - {""})
-    if common and not config.group and not config.overfit:
+    if common and not config.overfit:
+        by = f" by `group={config.group}`" if config.group else ""
         warnings.append(
             f"warning: names look like recordings or people, and {len(common)} of them ({first_few(common)}) are in "
-            "train and in val: the accuracy then promises too much for videos of others; "
+            f"train and in val{by}: the accuracy then promises too much for videos of others; "
             f"`group={group_pattern(found)}` keeps each on one side"
         )
     return tuple(warnings)
