@@ -43,6 +43,17 @@ def test_workers_and_batches_change_nothing(model: DualFormer, card: Card, video
         np.testing.assert_allclose(other.probabilities, plain.probabilities, atol=1e-5)
 
 
+def test_crops_that_are_one_and_the_same_are_told(
+    model: DualFormer, card: Card, videos: VideoList, caplog: pytest.LogCaptureFixture
+) -> None:
+    padded = dataclasses.replace(card, preprocessing=dataclasses.replace(card.preprocessing, crop_mode="pad"))
+    three, one = (evaluate(model, padded, videos, views=views) for views in ("2x3", "2x1"))
+    np.testing.assert_allclose(three.probabilities, one.probabilities, atol=1e-6)
+    evaluate(model, card, videos, views="2x3")
+    [told] = [record.message for record in caplog.records if "crops" in record.message]
+    assert told.startswith("views 2x3: pictures are padded") and "2x1 says no less" in told
+
+
 def test_the_model_is_left_in_the_mode_it_was_in(model: DualFormer, card: Card, videos: VideoList) -> None:
     model.train()
     found = evaluate(model, card, videos.subset([0]), views="1x1")

@@ -133,6 +133,7 @@ def evaluate_views(
     if len(videos) == 0:
         raise DatasetError(f"{videos.source}: no video to evaluate on")
     _check_labels(card, videos)
+    max(chosen, key=lambda each: each.crops).warn_if_equal(card.preprocessing)
     names = card.class_names
     to_label = match_classes(videos.classes, names, source=videos.source, label_map=label_map)
     labels = to_label[[sample.label for sample in videos.samples]]

@@ -125,6 +125,7 @@ class ViewClassifier:
         self._compiled = compile_on(model, compile_mode, device=self.device) if compile_mode else None
         self.card = card
         self.views = Views.parse(views)
+        self.views.warn_if_equal(card.preprocessing)
         self.views_per_batch = views_per_batch
         self.labels: tuple[str, ...] = card.class_names
         """Class names; numbers where the weights have no names."""

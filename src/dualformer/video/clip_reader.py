@@ -74,6 +74,15 @@ class Views:
         """The number of views of one video."""
         return self.clips * self.crops
 
+    def warn_if_equal(self, pre: Preprocessing) -> None:
+        """Warns where all crops of a clip are the same picture, as of squares that all of a picture is padded to."""
+        if self.crops > 1 and pre.crop_mode == "pad" and pre.crop == pre.resize:
+            _log.warning(
+                "views %s: pictures are padded to squares, whose %d crops are one and the same: %s says no less, and "
+                "sooner",
+                self, self.crops, Views(self.clips),
+            )  # fmt: skip
+
     def __str__(self) -> str:
         return f"{self.clips}x{self.crops}"
 
