@@ -38,7 +38,7 @@ from dualformer.datasets.row_filter import parse_row_filter
 from dualformer.datasets.splits import open_videos
 from dualformer.evaluation.evaluate import evaluate
 from dualformer.files import write_json, write_text
-from dualformer.model.config import Config, Convolution, Stage, ceil_div
+from dualformer.model.config import Config, Stage, ceil_div
 from dualformer.model.presets import fine_scale, stage_scales
 from dualformer.scoring.intervals import wilson_interval
 from dualformer.training.checkpoint import has_checkpoint
@@ -127,10 +127,10 @@ ROWS: dict[str, dict[str, Any]] = {
     "its lessons, the default network": {},
     "its lessons, convolutions and pyramids": {},
     "its lessons, a pyramid alone in stage 4": {},
-    "its lessons, stage 4 depth-wise": {},
+    "its lessons, attention behind it in stage 4": {},
     "3-D convolution, shapes and people": {},
     "a pyramid alone in stage 4, shapes and people": {},
-    "stage 4 depth-wise, shapes and people": {},
+    "attention behind it in stage 4, shapes and people": {},
 }
 
 #: Halves of each stage, and the channels of the first with which a clip of 16×64×64 takes 0.43 to 0.46 G multiply-adds.
@@ -236,40 +236,41 @@ def convolutions(network: Config) -> Config:
     return network.replace(stages=stages, head_dim=4, position="none")
 
 
-def convolutions_and_pyramids(last: str, convolution: Convolution, network: Config) -> Config:
-    """The same, with the paper's global pyramid behind the convolution of stage 3, and ``last`` in stage 4, where
-    convolutions are of the kind ``convolution``."""
+def convolutions_and_pyramids(last: str, network: Config) -> Config:
+    """The same, with the paper's global pyramid behind the convolution of stage 3, and ``last`` in stage 4."""
     network, size = convolutions(network), network.clip
     stages = list[Stage]()
     for number, stage in enumerate(network.stages):
         size = ceil_div(size, stage.patch)
         if number >= 2:
             kinds, scales = ("CG", last)[number - 2], stage_scales(number, fine_scale(size), images=False)
-            stage = replace(stage, kinds=kinds, convolution=("full", convolution)[number - 2], scales=scales)
+            stage = replace(stage, kinds=kinds, convolution="full", scales=scales)
         stages.append(stage)
     return network.replace(stages=tuple(stages), head_dim=28)
+
+
+def convolutions_and_attention(network: Config) -> Config:
+    """The 3-D convolution with attention to all tokens behind the convolution of stage 4, which is narrower: in float16
+    its weights are small enough to come with a package."""
+    network = convolutions(network)
+    *others, last = network.stages
+    return network.replace(stages=(*others, replace(last, channels=126, kinds="CG")), head_dim=14)
 
 
 #: Networks that are taught the rendered clips that the package's weights come from, the folder of their weights.
 TAUGHT: dict[str, tuple[str, Callable[[Config], Config] | None]] = {
     _TAUGHT_PEER: ("peer", convolutions),
     "its lessons, the default network": ("default", None),
-    "its lessons, convolutions and pyramids": (
-        "convolutions-and-pyramids",
-        partial(convolutions_and_pyramids, "CG", "full"),
-    ),
-    "its lessons, a pyramid alone in stage 4": ("pyramid-in-stage-4", partial(convolutions_and_pyramids, "G", "full")),
-    "its lessons, stage 4 depth-wise": (
-        "depthwise-in-stage-4",
-        partial(convolutions_and_pyramids, "CG", "depthwise"),
-    ),
+    "its lessons, convolutions and pyramids": ("convolutions-and-pyramids", partial(convolutions_and_pyramids, "CG")),
+    "its lessons, a pyramid alone in stage 4": ("pyramid-in-stage-4", partial(convolutions_and_pyramids, "G")),
+    "its lessons, attention behind it in stage 4": ("attention-behind-stage-4", convolutions_and_attention),
 }
 
 #: Rows that go on with the lessons on people, by the row of their lessons on shapes.
 PEOPLE_TAUGHT = {
     "3-D convolution, shapes and people": _TAUGHT_PEER,
     "a pyramid alone in stage 4, shapes and people": "its lessons, a pyramid alone in stage 4",
-    "stage 4 depth-wise, shapes and people": "its lessons, stage 4 depth-wise",
+    "attention behind it in stage 4, shapes and people": "its lessons, attention behind it in stage 4",
 }
 
 
