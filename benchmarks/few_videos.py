@@ -250,11 +250,11 @@ def convolutions_and_pyramids(last: str, network: Config) -> Config:
 
 
 def convolutions_and_attention(network: Config) -> Config:
-    """The 3-D convolution with attention to all tokens behind the convolution of stage 4, which is narrower: in float16
-    its weights are small enough to come with a package."""
-    network = convolutions(network)
-    *others, last = network.stages
-    return network.replace(stages=(*others, replace(last, channels=126, kinds="CG")), head_dim=14)
+    """The 3-D convolution with attention to all tokens behind the convolution of stage 4, which has no more channels
+    than stage 3: in float16 its weights are small enough to come with a package."""
+    network, channels = convolutions(network), (30, 60, 120, 120)
+    stages = [replace(stage, channels=own) for stage, own in zip(network.stages, channels, strict=True)]
+    return network.replace(stages=(*stages[:-1], replace(stages[-1], kinds="CG")), head_dim=30)
 
 
 #: Networks that are taught the rendered clips that the package's weights come from, the folder of their weights.
