@@ -14,12 +14,16 @@ import numpy as np
 import pytest
 
 from dualformer.cli.main import main
+from dualformer.cli.predict import longest_gap
 from dualformer.cli.predict_folder import named_files, with_address
 from dualformer.datasets.segments.segment_format_name import SegmentFormatName
 from dualformer.datasets.segments.segment_formats import read_segments
 from dualformer.inference.recognizer import Recognizer
+from dualformer.inference.timeline import Timeline
+from dualformer.segment import Segment
 from dualformer.video.encode import write_video
 from dualformer.weights.safetensors_file import load_weights, save_weights
+from dualformer.weights.segment_settings import SegmentSettings
 from forked_verbs import SERVED, ForkedVerb
 from small_weights import save_small_weights
 
@@ -330,6 +334,44 @@ def test_predict_timeline_writes_every_file_and_says_the_same(
     broken = called(home, "predict", str(home / "data" / "3.mp4"), "--timeline", "--out", str(tmp_path / "t"))
     assert main(broken) == 1
     assert capsys.readouterr().err.startswith("failed: ")
+
+
+@pytest.mark.parametrize(
+    ("likely", "background", "told"),
+    [
+        (0.4, (), "from 0:02.0 to 0:06.0 there is no label: up is the likeliest there with at most 0.400, below 0.5: "),
+        (0.6, (), "from 0:02.0 to 0:06.0 there is no label: up is the likeliest there, but not for long enough: "),
+        (0.4, ("down",), ""),
+    ],
+)
+def test_the_longest_time_without_a_label_is_told(likely: float, background: tuple[str, ...], told: str) -> None:
+    probabilities = np.full((8, 2), 0.1, dtype=np.float32)
+    probabilities[4, 0], probabilities[:2, 1] = likely, 0.9
+    timeline = Timeline(
+        source="v",
+        labels=("up", "down"),
+        bounds=np.arange(9.0),
+        probabilities=probabilities,
+        segments=(Segment(label="down", start=0, end=2), Segment(label="down", start=6, end=8)),
+        settings=SegmentSettings(background=background),
+        window=1.0,
+        clip=3.0,
+        frames=200,
+        clips=8,
+    )
+    found = longest_gap(timeline)
+    assert found.startswith(told) and bool(found) == bool(told)
+    assert longest_gap(replace(timeline, clip=5.0)) == ""
+
+
+def test_a_folder_without_videos_does_not_keep_others_from_their_labels(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    call = called(home, "predict", str(tmp_path / "empty"), "--device", "cpu")
+    assert main([call[0], str(home / "data" / "0.mp4"), *call[1:]]) == 1
+    printed = capsys.readouterr()
+    assert "1 labelled, 1 failed" in printed.out and f"failed: {tmp_path / 'empty'}: it is a folder" in printed.err
 
 
 @pytest.mark.parametrize(

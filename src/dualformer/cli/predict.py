@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +218,8 @@ def _timelines(options: Options) -> int:
         )
         if not timeline.segments:
             print(_why_no_segments(timeline))
+        elif gap := longest_gap(timeline):
+            print(gap)
         print(f"written: {', '.join(map(str, written))}")
     for _ in read:  # it ends with what all took
         pass
@@ -353,6 +356,26 @@ def _to_correct(
         fps=annotated.fps,
         error=timeline.error or (before and before.error),
     )
+
+
+def longest_gap(timeline: "Timeline") -> str:
+    """Returns a line on the longest time without a label, with the likeliest class in it; empty where that is shorter
+    than a clip, or classes are named that mean that nothing happens."""
+    from dualformer.inference.timeline import format_time
+
+    ends = [0.0, *(segment.end for segment in timeline.segments)]
+    starts = [*(segment.start for segment in timeline.segments), timeline.seconds]
+    begin, end = max(zip(accumulate(ends, max), starts, strict=True), key=lambda gap: gap[1] - gap[0])
+    inside = (timeline.bounds[:-1] >= begin) & (timeline.bounds[1:] <= end)
+    if timeline.settings.background or end - begin < timeline.clip or not inside.any():
+        return ""
+    highest = timeline.probabilities[inside].max(axis=0)
+    best = int(highest.argmax())
+    where = f"from {format_time(begin)} to {format_time(end)} there is no label"
+    if highest[best] < timeline.settings.threshold:
+        most = f"{highest[best]:.3f}, below {timeline.settings.threshold:g}"
+        return f"{where}: {timeline.labels[best]} is the likeliest there with at most {most}: lower `threshold`"
+    return f"{where}: {timeline.labels[best]} is the likeliest there, but not for long enough: lower `shortest`"
 
 
 def _why_no_segments(timeline: "Timeline") -> str:

@@ -103,6 +103,7 @@ def _named_rows(named: Sequence[Path]) -> dict[Path, dict[str, str]]:
     from dualformer.datasets.csv_list import read_columns, read_paths
     from dualformer.datasets.foreign.layouts import find_foreign
     from dualformer.datasets.manifest import find_videos
+    from dualformer.datasets.samples import DatasetError
     from dualformer.datasets.shards.read_shards import find_shards
 
     found: dict[Path, dict[str, str]] = {}
@@ -126,7 +127,12 @@ def _named_rows(named: Sequence[Path]) -> dict[Path, dict[str, str]]:
             for row in foreign.rows():
                 found[row.path] = {name: value for name, value in row.values.items() if name != "path"}
         elif path.is_dir():
-            add(find_videos(path))
+            try:
+                add(find_videos(path))
+            except DatasetError:
+                if len(named) == 1:
+                    raise
+                add([path])  # it is told as one that cannot be read, and the others have their answers
         else:
             add([path])
     return found
