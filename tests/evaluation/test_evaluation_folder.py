@@ -10,6 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from dualformer.datasets.samples import MissingSample, VideoList
+from dualformer.evaluation import evaluation_folder
 from dualformer.evaluation.contact_sheet import ContactRow, draw_contact_sheet
 from dualformer.evaluation.evaluate import Evaluation, evaluate
 from dualformer.evaluation.evaluation_folder import chosen_videos, contact_rows, write_evaluation
@@ -77,6 +78,18 @@ def test_missing_videos_are_in_the_tables_as_wrong(
     ]
     with report.per_class.open(newline="") as file:
         assert [row["count"] for row in csv.DictReader(file)] == ["3", "2", "3", "2", "2", "2"]
+
+
+def test_only_a_contact_sheet_with_mistakes_promises_them(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(evaluation_folder, "draw_contact_sheet", lambda path, rows, title: titles.append(title))
+    right = np.eye(6, dtype=np.float32)[evaluation.labels]
+    for probabilities in (right, np.roll(right, 1, axis=1)):
+        made = dataclasses.replace(evaluation, probabilities=probabilities)
+        write_evaluation(tmp_path, made)
+    assert [title.endswith("; the surest mistakes first") for title in titles] == [False, True]
 
 
 def test_figures_are_not_overwritten_by_extra_ones(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def _write_evaluation(
     draw_contact_sheet(
         files.contact_sheet,
         contact_rows(evaluation, rows=rows, frames=frames),
-        title=title if figures.get("top1") == 1 else f"{title}; the surest mistakes first",
+        title=f"{title}; the surest mistakes first" if surest_mistakes(evaluation) else title,
     )
     return files
 

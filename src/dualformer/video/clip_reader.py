@@ -78,10 +78,10 @@ class Views:
         """Warns where all crops of a clip are the same picture, as of squares that all of a picture is padded to."""
         if self.crops > 1 and pre.crop_mode == "pad" and pre.crop == pre.resize:
             _log.warning(
-                "views %s: pictures are padded to squares, whose %d crops are one and the same: %s says no less, and "
-                "sooner",
-                self, self.crops, Views(self.clips),
-            )  # fmt: skip
+                "views %s: pictures are padded to squares, whose crops are one and the same: %s says no less",
+                self,
+                Views(self.clips),
+            )
 
     def __str__(self) -> str:
         return f"{self.clips}x{self.crops}"
